@@ -24,18 +24,18 @@ demo: .venv/installed
 	$(BIN)/ftbridge demo
 
 # The type checker and the import linter do not see the mapped packages of an editable install, so they read a
-# built tree.
+# built tree. It is built anew each time; what the type checker remembers outlives it, and is asked by content.
 check: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/complexipy
 	rm -rf build/check build/lib build/bdist*
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/check .
-	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml
+	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy
 	cd build/check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
 quick: check
-	$(BIN)/pytest --durations=20 -m "not framework and not slow and not matrix and not nightly and not gpu"
+	$(BIN)/pytest --durations=20 --hypothesis-profile=quick -m "not framework and not slow and not matrix and not nightly and not gpu"
 
 test: check
 	$(BIN)/ftbridge setup

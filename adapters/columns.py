@@ -4,8 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ftbridge.adapters.values import shown
-from ftbridge.core.console import some
+from ftbridge.adapters.values import shorten
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Table
@@ -20,44 +20,62 @@ def find_column(table: Table, wanted: str) -> str:
     A number is always an index; a header that is a number stands in quotes, `"2"`. Raises QuestionError where a place
     is meant and the table may have no headers.
     """
-    is_index = re.fullmatch("[0-9]+", wanted) is not None
-    if not is_index and wanted in table.columns:
-        return wanted
-    if re.fullmatch('"[0-9]+"', wanted) and wanted[1:-1] in table.columns:
-        return wanted[1:-1]
-    alike = [column for column in table.columns if column.strip().casefold() == wanted.strip().casefold()]
-    if len(alike) == 1 and not is_index and len(wanted) > 1:
-        return alike[0]
-    index = letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
-    if is_index and len(wanted) <= len(str(len(table.columns))):
-        index = int(wanted)
+    if not _is_number(wanted) and (column := _column_by_header(table.columns, wanted)) is not None:
+        return column
+    index = _index_from_place(table, wanted)
     if 1 <= index <= len(table.columns):
         if table.unsure:
             raise table.unsure
         return table.columns[index - 1]
-    hint = f"; the header `{wanted}` goes in quotes: `{quoted(wanted)}`" if wanted in table.columns else ""
-    hint = hint or ("" if index or is_index else near(wanted, table.columns))
-    raise UsageError(f"there is no column `{wanted}`{hint}\n{listing(table)}")
+    hint = ""
+    if wanted in table.columns:
+        hint = f"; the header `{wanted}` goes in quotes: `{quoted_header(wanted)}`"
+    elif not index and not _is_number(wanted):
+        hint = did_you_mean(wanted, table.columns)
+    raise UsageError(f"there is no column `{wanted}`{hint}\n{column_listing(table)}")
 
 
-def quoted(column: str) -> str:
+def _is_number(wanted: str) -> bool:
+    return re.fullmatch("[0-9]+", wanted) is not None
+
+
+def _column_by_header(columns: Sequence[str], wanted: str) -> str | None:
+    """Return the column with this header, else the only one that differs from it in case and outer blanks alone."""
+    if wanted in columns:
+        return wanted
+    if re.fullmatch('"[0-9]+"', wanted) and wanted[1:-1] in columns:
+        return wanted[1:-1]
+    same = [column for column in columns if column.strip().casefold() == wanted.strip().casefold()]
+    return same[0] if len(same) == 1 and len(wanted) > 1 else None
+
+
+def _index_from_place(table: Table, wanted: str) -> int:
+    """Return the index, from 1, of a column called by number or by the letters of a sheet; 0 where it is neither."""
+    if _is_number(wanted):
+        return int(wanted) if len(wanted) <= len(str(len(table.columns))) else 0
+    return column_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
+
+
+def quoted_header(column: str) -> str:
     """Return what names a column in an option: its header, in quotes where that is a number."""
-    return f'"{column}"' if re.fullmatch("[0-9]+", column) else column
+    return f'"{column}"' if _is_number(column) else column
 
 
-def near(wanted: str, choices: Iterable[str]) -> str:
+def did_you_mean(wanted: str, choices: Iterable[str]) -> str:
     """Return `; did you mean ...?` where a choice is close, else ""."""
     hint = closest(wanted, choices)
     return hint if hint.startswith("; did") else ""
 
 
-def listing(table: Table) -> str:
+def column_listing(table: Table) -> str:
     """Return the columns with their letters or numbers, for a message."""
-    marked = [f"{letter(at) if table.lettered else at} `{shown(name)}`" for at, name in enumerate(table.columns, 1)]
-    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {some(marked, SHOWN)}"
+    marked = [
+        f"{column_letter(at) if table.lettered else at} `{shorten(name)}`" for at, name in enumerate(table.columns, 1)
+    ]
+    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {first_few(marked, SHOWN)}"
 
 
-def letter(index: int) -> str:
+def column_letter(index: int) -> str:
     """Return the letters of a sheet's column, counted from 1: 27 is `AA`."""
     letters = ""
     while index:
@@ -66,7 +84,7 @@ def letter(index: int) -> str:
     return letters
 
 
-def letter_index(letters: str) -> int:
+def column_index(letters: str) -> int:
     """Return the number of a sheet's column: `AA` is 27."""
     index = 0
     for char in letters.upper():
@@ -75,14 +93,14 @@ def letter_index(letters: str) -> int:
 
 
 def unique_headers(cells: Sequence[str]) -> tuple[str, ...]:
-    """Return `marked_headers`, each of them once; raises InputError where another column is called just that."""
-    marked = marked_headers(cells)
+    """Return `disambiguate_headers`, each of them once; raises InputError where another column is called just that."""
+    marked = disambiguate_headers(cells)
     if double := [name for name, times in Counter(marked).items() if times > 1]:
-        raise InputError(f"several columns have the header `{shown(double[0])}`; give them different ones")
+        raise InputError(f"several columns have the header `{shorten(double[0])}`; give them different ones")
     return marked
 
 
-def marked_headers(cells: Sequence[str]) -> tuple[str, ...]:
+def disambiguate_headers(cells: Sequence[str]) -> tuple[str, ...]:
     """Return the headers in `cells` without the empty ones at the end.
 
     One that is missing or occurs twice gets the letter of its column: `[C]`, `Answer [D]`.
@@ -90,12 +108,13 @@ def marked_headers(cells: Sequence[str]) -> tuple[str, ...]:
     names = [cell.strip() for cell in cells]
     while names and not names[-1]:
         names.pop()
-    return marked(names)
+    return disambiguate_names(names)
 
 
-def marked(names: Sequence[str]) -> tuple[str, ...]:
+def disambiguate_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of columns, with the letter of its column behind one that is missing or occurs twice."""
     count = Counter(names)
     return tuple(
-        name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)
+        name if name and count[name] == 1 else f"{name} [{column_letter(at)}]".strip()
+        for at, name in enumerate(names, 1)
     )

@@ -8,12 +8,13 @@ from typing import Any, Unpack
 
 import msgspec
 
-from ftbridge.adapters.columns import letter
-from ftbridge.adapters.convert.plan import ConvertOptions, preset_for
+from ftbridge.adapters.columns import column_letter
+from ftbridge.adapters.convert.options import ConvertOptions
+from ftbridge.adapters.convert.plan import preset_for
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
 from ftbridge.adapters.mapping.inference.sidecar import find_sidecar
-from ftbridge.adapters.sources.locate import open_origin, origins
-from ftbridge.adapters.values import LONGEST, plain, shown, type_name
+from ftbridge.adapters.sources.locate import Origin, open_origin, origins
+from ftbridge.adapters.values import LONGEST, decode_raw, shorten, type_name
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.records import Reading, ReadingOptions, Table
 
@@ -63,40 +64,45 @@ def inspect(
     reading = Reading.from_options(**options)
     if not reading.sheets:
         reading = msgspec.structs.replace(reading, all_sheets=True)
-    found = []
-    for origin in origins([fspath(source) for source in sources]):
-        for table in open_origin(origin, reading, {}):
-            preset = preset_for(ConvertOptions(), origin, table)
-            told = None if preset else find_sidecar(origin.path, table)
-            table = told.noted(table) if told else table  # noqa: PLW2901 - the same table, with a note
-            try:
-                choice, unclear = (
-                    told.read(table, MappingOptions()) if told else infer_mapping(table, MappingOptions(), preset),
-                    "",
-                )
-            except FtbridgeError as error:
-                choice, unclear = None, str(error)
-            rows, broken, columns = _counted(table, callback)
-            profile = Profile(
-                file=table.file,
-                sheet=table.sheet,
-                part=table.part,
-                rows=rows,
-                broken=broken,
-                columns=columns,
-                notes=(*table.notes, *table.late),
-                preset=preset.name if preset else "",
-                choice=choice,
-                unclear=unclear,
-            )
-            found.append(profile)
-    return found
+    return [
+        _profile_table(origin, table, callback)
+        for origin in origins([fspath(source) for source in sources])
+        for table in open_origin(origin, reading, {})
+    ]
 
 
-def _counted(table: Table, callback: Callable[[int], object] | None) -> tuple[int, int, tuple[Column, ...]]:
+def _profile_table(origin: Origin, table: Table, callback: Callable[[int], object] | None) -> Profile:
+    preset = preset_for(ConvertOptions(), origin, table)
+    sidecar = None if preset else find_sidecar(origin.path, table)
+    choice, unclear = None, ""
+    try:
+        if sidecar:
+            table = sidecar.with_note(table)
+            choice = sidecar.infer_mapping(table, MappingOptions())
+        else:
+            choice = infer_mapping(table, MappingOptions(), preset)
+    except FtbridgeError as error:
+        unclear = str(error)
+    rows, broken, columns = _profile_columns(table, callback)
+    return Profile(
+        file=table.file,
+        sheet=table.sheet,
+        part=table.part,
+        rows=rows,
+        broken=broken,
+        columns=columns,
+        notes=(*table.notes, *table.late),
+        preset=preset.name if preset else "",
+        choice=choice,
+        unclear=unclear,
+    )
+
+
+def _profile_columns(table: Table, callback: Callable[[int], object] | None) -> tuple[int, int, tuple[Column, ...]]:
     """Return how many rows a table has, how many cannot be read, and its columns."""
     columns = {
-        name: Column(name=name, letter=letter(at) if table.lettered else "") for at, name in enumerate(table.columns, 1)
+        name: Column(name=name, letter=column_letter(at) if table.lettered else "")
+        for at, name in enumerate(table.columns, 1)
     }
     lengths: Counter[str] = Counter()
     rows = broken = 0
@@ -106,7 +112,7 @@ def _counted(table: Table, callback: Callable[[int], object] | None) -> tuple[in
         if not row.error:
             for name, value in row.values.items():
                 column = columns.setdefault(name, Column(name=name))
-                lengths[name] += _count(column, plain(value))
+                lengths[name] += _add_value(column, decode_raw(value))
         if callback and rows % TOLD_EVERY == 0:
             callback(rows)
     for column in columns.values():
@@ -116,14 +122,14 @@ def _counted(table: Table, callback: Callable[[int], object] | None) -> tuple[in
     return rows, broken, tuple(columns.values())
 
 
-def _count(column: Column, value: Any) -> int:
-    """Count a value in and return its length."""
+def _add_value(column: Column, value: Any) -> int:
+    """Add a value to what is known of its column, and return its length in characters."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return 0
-    length = len(value if isinstance(value, str) else shown(value, LONGEST))
+    length = len(value if isinstance(value, str) else shorten(value, LONGEST))
     kind = type_name(value)
     column.shortest = min(column.shortest, length) if column.types else length
     column.longest = max(column.longest, length)
     column.types[kind] = column.types.get(kind, 0) + 1
-    column.example = column.example or shown(value)
+    column.example = column.example or shorten(value)
     return length

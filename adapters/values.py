@@ -13,26 +13,31 @@ import msgspec
 from ftbridge.core.records import Text
 
 # Above this a float no longer holds every whole number, and digits written out would be made up.
-EXACT = 2**53
+LARGEST_EXACT = 2**53
 # Numbers of more digits than this before or after the point keep their exponent.
-DIGITS = 21
+MOST_DIGITS = 21
 # Python's own notation is read up to so many brackets, one in another, and parts.
-DEEPEST, PARTS = 50, 100_000
-_parts = re.compile(
+DEEPEST, MOST_PARTS = 50, 100_000
+_NOTATION = re.compile(
     r"""\s*(?:(?P<open>[\[({])|(?P<close>[\])}])|(?P<mark>[,:])|(?P<value>
     '(?:[^'\\\n]|\\(?:[\\'"abfnrtv]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}))*+'
     |"(?:[^"\\\n]|\\(?:[\\'"abfnrtv]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}))*+"
     |-?\d++(?:\.\d*+)?(?:e[-+]?\d{1,3})?+|True|False|None))\s*""",
     re.VERBOSE,
 )
+# An ISO 8601 date, with or without a time and its offset.
+DATE = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([ T]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
+)
 # No context of a model that can be trained on holds more; it is a cell that a stray quote made.
 LONGEST = 1_000_000
 EMPTY = msgspec.Raw(b'""')
 # Text that stands for no value where a list or an object would be: of tools, say.
-NOTHING = {"", "[]", "{}", "null", "none"}
+NULL_TEXTS = {"", "[]", "{}", "null", "none"}
 # JSON text that begins with a character that is surely no blank: neither an escape nor the first byte of one of
 # Unicode's blanks (U+0085, U+00A0, U+1680, U+2000 to U+205F, U+3000).
-_surely_filled = re.compile(rb'"[!#-\[\]-\x7f\xc3-\xe0\xe4-\xff]').match
+_SURELY_FILLED = re.compile(rb'"[!#-\[\]-\x7f\xc3-\xe0\xe4-\xff]').match
 
 
 class BadCell(msgspec.Struct, frozen=True):
@@ -71,9 +76,9 @@ def with_article(type_name: str) -> str:
     return {"number": "a number", "list": "a list", "object": "an object"}.get(type_name, type_name)
 
 
-def text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Return `value` as the text a person sees; raises BadValueError where there is none."""
-    value = plain(value)
+    value = decode_raw(value)
     if isinstance(value, str):
         if "\0" in value:
             raise BadValueError("holds a NUL character")
@@ -83,7 +88,7 @@ def text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (float, Decimal)):
-        return _number(value)
+        return _number_text(value)
     if isinstance(value, BadCell):
         raise BadValueError(value.reason)
     if isinstance(value, (dict, list, tuple, bytes)):
@@ -94,9 +99,9 @@ def text(value: Any) -> str:
         raise BadValueError("is a number of too many digits") from error
 
 
-def checked(value: Any, longest: int = LONGEST, *, strip: bool = False) -> str:
+def checked_text(value: Any, longest: int = LONGEST, *, strip: bool = False) -> str:
     """Return `value` as text that can be written; raises BadValueError for what is no text, or more than `longest`."""
-    written = text(value)
+    written = as_text(value)
     if strip:
         written = written.strip()
     if len(written) > longest:
@@ -108,17 +113,17 @@ def checked(value: Any, longest: int = LONGEST, *, strip: bool = False) -> str:
     return written
 
 
-def passed(value: Any, longest: int) -> Text | None:
-    """Return text that a quick look finds nothing wrong with, "" for no value, else None: it needs `checked`."""
+def quick_text(value: Any, longest: int) -> Text | None:
+    """Return text that a quick look finds nothing wrong with, "" for no value, else None: it needs `checked_text`."""
     kind = type(value)
     if kind is msgspec.Raw:
         if value == EMPTY:
             return ""
-        if len(value) <= longest and _surely_filled(value):
+        if len(value) <= longest and _SURELY_FILLED(value):
             return value  # type: ignore[no-any-return]
-        value = plain(value)
+        value = decode_raw(value)
         kind = type(value)
-    if kind is int and -EXACT < value < EXACT:
+    if kind is int and -LARGEST_EXACT < value < LARGEST_EXACT:
         value, kind = str(value), str
     if kind is str:
         good = len(value) <= longest and "\0" not in value and not value.isspace()
@@ -126,7 +131,7 @@ def passed(value: Any, longest: int) -> Text | None:
     return "" if value is None else None
 
 
-def plain(value: Any) -> Any:
+def decode_raw(value: Any) -> Any:
     """Return `value` decoded where it is JSON as it stood in the source."""
     if not isinstance(value, msgspec.Raw):
         return value
@@ -136,27 +141,27 @@ def plain(value: Any) -> Any:
         return bytes(value).decode()
 
 
-def listed(value: Any) -> Any:
-    """Return the list that `value` is, or that it holds as text (see `parsed`); anything else as it is."""
-    value = plain(value)
-    return parsed(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+def parse_list(value: Any) -> Any:
+    """Return the list that `value` is, or that it holds as text (see `parse_container`); anything else as it is."""
+    value = decode_raw(value)
+    return parse_container(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
 
 
-def parsed(value: Any) -> Any:
+def parse_container(value: Any) -> Any:
     """Return the list or the object that `value` is, or that it holds as text; anything else as it is.
 
     The text may be JSON, or what Python or NumPy writes, as in a CSV file that pandas made.
     """
-    value = plain(value)
+    value = decode_raw(value)
     if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
         return value
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        return _written_by_python(value)
+        return _parse_python_literal(value)
 
 
-def _written_by_python(text: str) -> Any:
+def _parse_python_literal(text: str) -> Any:
     """Return the list that `text` is in Python's notation, tuples as lists, the text itself where it is none.
 
     NumPy leaves out the commas between values. Names, calls and operators are none of the notation.
@@ -164,9 +169,9 @@ def _written_by_python(text: str) -> Any:
     written, depth, at, count, ended = [], 0, 0, 0, False
     notation = text.strip()
     while at < len(notation):
-        part = _parts.match(notation, at)
+        part = _NOTATION.match(notation, at)
         count += 1
-        if not part or count > PARTS:
+        if not part or count > MOST_PARTS:
             return text
         kind, at = part.lastgroup, part.end()
         depth += (kind == "open") - (kind == "close")
@@ -185,41 +190,41 @@ def _written_by_python(text: str) -> Any:
         return text
 
 
-def blank(value: Any) -> bool:
+def is_blank(value: Any) -> bool:
     """Tell whether `value` says nothing: none, no text but blanks, a list or an object without content."""
-    value = plain(value)
+    value = decode_raw(value)
     return not value.strip() if isinstance(value, str) else value is None or value in ([], {})
 
 
-def nothing(value: Any) -> bool:
+def holds_nothing(value: Any) -> bool:
     """Tell whether `value` says nothing even where that is written out: `"[]"`, `"null"`, `{"name": null}`."""
-    value = plain(value)
+    value = decode_raw(value)
     if isinstance(value, str):
-        return value.strip().lower() in NOTHING
+        return value.strip().lower() in NULL_TEXTS
     if isinstance(value, (list, dict)):
         return all(each in (None, "") for each in (value.values() if isinstance(value, dict) else value))
     return value is None
 
 
-def shown(value: Any, width: int = 40) -> str:
+def shorten(value: Any, width: int = 40) -> str:
     """Return `value` on one line, shortened to `width` characters, for a message."""
-    value = plain(value)
+    value = decode_raw(value)
     try:
-        line = value if isinstance(value, str) else text(value)
+        line = value if isinstance(value, str) else as_text(value)
     except BadValueError:
-        line = value.value if isinstance(value, BadCell) else _written_out(value)
+        line = value.value if isinstance(value, BadCell) else _safe_repr(value)
     line = "".join(char if char.isprintable() else " " for char in line[: width * 2])
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def _written_out(value: Any) -> str:
+def _safe_repr(value: Any) -> str:
     try:
         return repr(value)
     except RecursionError:
         return "a value that is nested too deeply"
 
 
-def _number(value: float | Decimal) -> str:
+def _number_text(value: float | Decimal) -> str:
     """Return the shortest digits that are read as the same number again."""
     shortest = float.__repr__(value).removesuffix(".0") if isinstance(value, float) else str(value)
     number = Decimal(shortest)
@@ -227,10 +232,4 @@ def _number(value: float | Decimal) -> str:
         raise BadValueError("is not a finite number")
     if shortest == "-0":
         return "0"
-    return format(number, "f") if "e" in shortest.lower() and abs(number.adjusted()) < DIGITS else shortest
-
-
-DATE = re.compile(
-    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-    r"([ T]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
-)
+    return format(number, "f") if "e" in shortest.lower() and abs(number.adjusted()) < MOST_DIGITS else shortest

@@ -43,19 +43,19 @@ def main() -> None:
     parser.add_argument("--peer", required=True)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=2)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     ours = [sys.executable, "-m", "ftbridge", "convert", "rows.jsonl"]
     commands = {
-        "datasets, one format": [asked.peer, "-c", PEER],
+        "datasets, one format": [options.peer, "-c", PEER],
         "ftbridge, both formats": ours,
         "  --split 7:3": [*ours, "--split", "7:3"],
         "  and --dedup exact --sample 100": [*ours, "--split", "7:3", "--dedup", "exact", "--sample", "100"],
     }
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
         source = Path(scratch) / "rows.jsonl"
-        write_rows(source, asked.rows)
-        print(f"{asked.rows:,} JSON lines, {source.stat().st_size / 1e6:.0f} MB")
-        best = best_of(asked.runs, commands, source)
+        write_rows(source, options.rows)
+        print(f"{options.rows:,} JSON lines, {source.stat().st_size / 1e6:.0f} MB")
+        best = best_of(options.runs, commands, source)
     for title, (seconds, megabytes) in best.items():
         ratio = best["datasets, one format"].seconds / seconds
         print(f"{title:34} {seconds:6.2f} s {megabytes:6.0f} MB  {ratio:5.1f} times as fast")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import Measured, measured
+from measure import Measured, measure_command
 
 import ftbridge
 from ftbridge.demo import base_model
@@ -37,7 +37,7 @@ def main() -> None:
         base_model(Path("base"), PYTHON, ["What is aspirin for?", "Aspirin relieves pain."], hidden=64, layers=2)
         options = {"lora_rank": 8, "micro_batch_size": 4, "gradient_accumulation_steps": 1, "max_steps": 2}
         run = ftbridge.train(backend="xtuner", model="base", **options)
-        checkpoint = checkpoints.last(run)
+        checkpoint = checkpoints.last_checkpoint(run)
         assert checkpoint  # noqa: S101 - a run that succeeded has one
         theirs = [str(run.path / "xtuner_config.py"), str(checkpoint), "own", "--fp32"]
         commands = {
@@ -47,7 +47,7 @@ def main() -> None:
         found: dict[str, list[Measured]] = {title: [] for title in commands}
         for _ in range(runs):
             for title, command in commands.items():
-                found[title].append(measured(command, Path(name), checkpoint))
+                found[title].append(measure_command(command, Path(name), checkpoint))
     medians = {title: statistics.median(one.seconds for one in each) for title, each in found.items()}
     for title, each in found.items():
         print(f"{title:<25} {medians[title]:6.2f} s  {max(one.megabytes for one in each):6.0f} MB at most")

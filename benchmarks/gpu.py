@@ -1,8 +1,8 @@
 """Everything of ftbridge that wants a GPU, measured on one: `make gpu`, or `python benchmarks/gpu.py [--help]`.
 
-Needs an NVIDIA card, one of 24 GB suffices, and the training environment. Each phase is a process of its own with a
+Needs an NVIDIA GPU, one of 24 GB suffices, and the training environment. Each phase is a process of its own with a
 time limit; one that fails or hangs ends alone. Results are written as they come: results.json, and table.md for
-docs/gpu.md. Without a card it says so and ends; `--rehearse` runs every phase on the CPU with a model of no size.
+docs/gpu.md. Without a GPU it says so and ends; `--rehearse` runs every phase on the CPU with a model of no size.
 """
 
 import argparse
@@ -21,55 +21,56 @@ from typing import Any
 import msgspec
 from gpu_parts.bench import BACKENDS, Bench, Row
 from gpu_parts.phases import PHASES, Phase
-from gpu_parts.tables import markdown, placed
+from gpu_parts.tables import insert_results, results_as_markdown
 
 import ftbridge
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.files.atomic import json_lines, write_atomic
 from ftbridge.core.project import SETTINGS, Project, Settings
 from ftbridge.core.records import Launch
-from ftbridge.launchers.environment.gpu_checks import torch_build
+from ftbridge.launchers.environment.gpu_checks import read_torch_build
 from ftbridge.launchers.environment.setup import setup
-from ftbridge.launchers.environment.venv import inspect
+from ftbridge.launchers.environment.venv import inspect_environment
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.process.child import execute
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "accelerate", "xtuner", "llamafactory")
-FIRST = "models"  # what every other phase needs
+FIRST_PHASE = "models"  # what every other phase needs
 ROOT = Path(__file__).resolve().parents[1]
-LEAST = 5  # seconds: with less left no phase is begun
+LEAST_SECONDS = 5  # seconds: with less left no phase is begun
 
 
 def main() -> int:
-    options = _options()
+    options = _parse_options()
     bench = Bench(out=options.out.absolute(), rehearse=options.rehearse, small=options.small)
     if options.inside:
-        return _inside(bench, options.inside)
+        return _run_inside(bench, options.inside)
     try:
-        cards = bench.cards
+        gpus = bench.gpus
     except FtbridgeError as error:
         print(f"No GPU can be used here, so nothing was measured: {error}", file=sys.stderr)
         print("`--rehearse` runs every phase on the CPU with a tiny model.", file=sys.stderr)
         return error.exit_code
     bench.project.mkdir(parents=True, exist_ok=True)
-    _environment(bench, options.python)
-    chosen = [name for name in PHASES if name in {FIRST, *(options.phase or PHASES)}]
-    about = _machine(bench, cards)
-    results = {"machine": about, "phases": _known(bench, about) if options.phase else {}}
+    _prepare_environment(bench, options.python)
+    chosen = [name for name in PHASES if name in {FIRST_PHASE, *(options.phase or PHASES)}]
+    about = _machine_row(bench, gpus)
+    results = {"machine": about, "phases": _earlier_results(bench, about) if options.phase else {}}
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
     for name in chosen:
         print(f"--- {PHASES[name].title}", flush=True)
-        results["phases"][name] = found = _phase(bench, name, PHASES[name], end)
-        about["packages"] = about.get("packages") or _packages(bench)
-        _write(bench, results, None if bench.rehearse else options.docs)
+        results["phases"][name] = found = _run_phase(bench, name, PHASES[name], end)
+        about["packages"] = about.get("packages") or _package_versions(bench)
+        _write_results(bench, results, None if bench.rehearse else options.docs)
         print(f"    {found['status']}, {found['seconds']:.0f} s", flush=True)
     if not options.keep:
         shutil.rmtree(bench.project, ignore_errors=True)
-    print(f"\n{markdown(results, PHASES)}\nThis stands in {bench.out / 'table.md'}, and all in results.json there.")
+    print(f"\n{results_as_markdown(results, PHASES)}")
+    print(f"This stands in {bench.out / 'table.md'}, and all in results.json there.")
     return 0 if all(results["phases"][name]["status"] == "done" for name in chosen) else 1
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--phase", action="append", choices=PHASES, help="one phase alone; may be repeated")
     parser.add_argument("--seconds", type=float, help="begin nothing and go on with nothing after so many, in all")
@@ -78,7 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rehearse", action="store_true", help="run the phases on the CPU, with a tiny model")
     parser.add_argument(
         "--python",
-        type=_absolute,
+        type=_absolute_path,
         help="an interpreter with both frameworks (default: `ftbridge setup`'s)",
     )
     parser.add_argument("--keep", action="store_true", help="keep models and runs, up to 60 GB, in the folder project")
@@ -89,17 +90,17 @@ def _options() -> argparse.Namespace:
         parser.error("a rehearsal measures nothing: leave --docs out")
     if options.docs:
         try:
-            placed(options.docs.read_text(encoding="utf-8"), "")
+            insert_results(options.docs.read_text(encoding="utf-8"), "")
         except (OSError, ValueError) as error:
             parser.error(str(error))
     return options
 
 
-def _absolute(path: str) -> str:
+def _absolute_path(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _environment(bench: Bench, python: str | None) -> None:
+def _prepare_environment(bench: Bench, python: str | None) -> None:
     """See that there is an interpreter with the frameworks: the one that is named, else the training environment."""
     own = {"backends": {backend: {"python": python} for backend in BACKENDS}} if python else {}
     # With settings of its own, the folder is a project, whatever it lies in.
@@ -111,13 +112,13 @@ def _environment(bench: Bench, python: str | None) -> None:
         setup()
 
 
-def _phase(bench: Bench, name: str, phase: Phase, end: float) -> dict[str, Any]:
+def _run_phase(bench: Bench, name: str, phase: Phase, end: float) -> dict[str, Any]:
     """Run a phase in a process of its own; returns its status, seconds and rows, all that it wrote in its time."""
     rows, log = bench.out / f"{name}.jsonl", bench.out / f"{name}.log"
     for file in (rows, log):
         file.unlink(missing_ok=True)
     limit = min(phase.seconds * (5 if bench.rehearse else 1), end - time.monotonic())
-    if limit < LEAST:
+    if limit < LEAST_SECONDS:
         return {"status": "not begun: the time is up", "seconds": 0.0, "rows": []}
     begun = time.monotonic()
 
@@ -138,7 +139,7 @@ def _phase(bench: Bench, name: str, phase: Phase, end: float) -> dict[str, Any]:
     return {"status": status, "seconds": round(time.monotonic() - begun, 1), "rows": found}
 
 
-def _inside(bench: Bench, name: str) -> int:
+def _run_inside(bench: Bench, name: str) -> int:
     """Run a phase in this process, which stands in the project; each row is on the disk as soon as it is there."""
     with (bench.out / f"{name}.jsonl").open("ab", buffering=0) as file:
         for row in PHASES[name].run(bench):
@@ -152,7 +153,7 @@ def _last_line(log: Path) -> str:
     return lines[-1][:300] if lines else "it said nothing"
 
 
-def _known(bench: Bench, about: Row) -> dict[str, Any]:
+def _earlier_results(bench: Bench, about: Row) -> dict[str, Any]:
     """Return the phases that an earlier call has measured in the same folder, of this tree and on this machine."""
     with contextlib.suppress(OSError, ValueError):
         found = json.loads((bench.out / "results.json").read_text(encoding="utf-8"))
@@ -161,14 +162,14 @@ def _known(bench: Bench, about: Row) -> dict[str, Any]:
     return {}
 
 
-def _machine(bench: Bench, cards: list[nvidia.Gpu]) -> Row:
-    card = cards[0] if cards else None
+def _machine_row(bench: Bench, gpus: list[nvidia.Gpu]) -> Row:
+    gpu = gpus[0] if gpus else None
     found: Row = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "cards": f"{len(cards)} x {card.name}" if card else "none (a rehearsal, no measurement)",
-        "memory": f"{card.memory} MiB" if card else "-",
-        "compute capability": card.capability if card else "-",
-        "driver": card.driver if card else "-",
+        "cards": f"{len(gpus)} x {gpu.name}" if gpu else "none (a rehearsal, no measurement)",
+        "memory": f"{gpu.memory} MiB" if gpu else "-",
+        "compute capability": gpu.capability if gpu else "-",
+        "driver": gpu.driver if gpu else "-",
         "processor": host.processor()[0],
         "cores": host.cores(),
         "Python": platform.python_version(),
@@ -177,11 +178,11 @@ def _machine(bench: Bench, cards: list[nvidia.Gpu]) -> Row:
     return found | {"shape": ", ".join(f"{model} {shape}" for model, shape in bench.shapes.items())}
 
 
-def _packages(bench: Bench) -> dict[str, str]:
+def _package_versions(bench: Bench) -> dict[str, str]:
     """Return the versions in the frameworks' environment, {} where it does not tell."""
     try:
         python = bench.interpreter()
-        installed, build = inspect(python, []).packages, torch_build(python)
+        installed, build = inspect_environment(python, []).packages, read_torch_build(python)
     except (FtbridgeError, OSError):
         return {}
     found = {name: installed[name].version for name in VERSIONS if name in installed}
@@ -197,16 +198,16 @@ def _commit() -> str:
     return f" ({packed.read_text(encoding='utf-8').strip()})" if packed.is_file() else ""
 
 
-def _write(bench: Bench, results: dict[str, Any], page: Path | None) -> None:
+def _write_results(bench: Bench, results: dict[str, Any], page: Path | None) -> None:
     write_atomic(bench.out / "results.json", msgspec.json.format(msgspec.json.encode(results)))
-    text = markdown(results, PHASES)
+    text = results_as_markdown(results, PHASES)
     write_atomic(bench.out / "table.md", text)
     if page:
-        write_atomic(page, placed(page.read_text(encoding="utf-8"), text))
+        write_atomic(page, insert_results(page.read_text(encoding="utf-8"), text))
 
 
 if __name__ == "__main__":
-    # Several trainings share the cores, and leave the computing to the card.
+    # Several trainings share the cores, and leave the computing to the GPU.
     os.environ.setdefault("OMP_NUM_THREADS", "1" if "--rehearse" in sys.argv else str(max(1, host.cores() // 5)))
     try:
         sys.exit(main())

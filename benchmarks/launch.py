@@ -26,7 +26,7 @@ PYTHON = default_folder() / "bin" / "python"
 SAMPLE = Path(__file__).parents[1] / "dataset_info" / "samples" / "medqa.xlsx"
 OPTIONS = {"model": "base", "device": "cpu", "lora_rank": 8, "micro_batch_size": 4, "gradient_accumulation_steps": 1}
 # What stops XTuner on a machine without a GPU, and with transformers 5; a user would have to mend it, too.
-MEND = (
+SITECUSTOMIZE = (
     "import torch\ntorch.cpu.is_bf16_supported = lambda *_, **__: True\n"
     "import transformers.utils\ntransformers.utils.is_safetensors_available = lambda: True\n"
 )
@@ -44,26 +44,26 @@ def main() -> None:
         base_model(folder / "base", PYTHON, ["What is aspirin for?", "Aspirin relieves pain."], hidden=64, layers=2)
         for backend in BACKENDS:
             for extra in ([], ["--no-preflight"]):
-                best = min(_until_started(backend, extra, folder) for _ in range(runs))
+                best = min(_seconds_until_started(backend, extra, folder) for _ in range(runs))
                 print(f"{backend:<13} {' '.join(extra) or 'with the pre-flight':<20} {best:.2f} s to its process")
         for backend in BACKENDS:
-            ours, theirs = [*_ours(backend), "--no-preflight"], _by_hand(backend, folder)
+            ours, theirs = [*_train_command(backend), "--no-preflight"], _command_by_hand(backend, folder)
             found = best_of(runs, {"ftbridge": ours, "by hand": theirs}, folder / SAMPLE.name)
             one, other = (found[title].seconds for title in ("ftbridge", "by hand"))
             print(f"{backend:<13} whole run: ftbridge {one:.2f} s, by hand {other:.2f} s, ratio {one / other:.3f}")
 
 
-def _ours(backend: str) -> list[str]:
+def _train_command(backend: str) -> list[str]:
     options = [f"--{key.replace('_', '-')}={value}" for key, value in OPTIONS.items()]
     chosen = [f"--backend={backend}", "--dataset=medqa", "--dataset-dir=kept", "--epochs=1"]
     return [sys.executable, "-m", "ftbridge", "train", *chosen, *options]
 
 
-def _until_started(backend: str, extra: list[str], folder: Path) -> float:
+def _seconds_until_started(backend: str, extra: list[str], folder: Path) -> float:
     """Return the seconds until the framework's process is there, which is ended then."""
     before = set(folder.glob("runs/*/log.txt"))
     start = time.perf_counter()
-    child = subprocess.Popen([*_ours(backend), *extra], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([*_train_command(backend), *extra], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # The log is opened in the moment before the process is started.
     while not set(folder.glob("runs/*/log.txt")) - before:
         if child.poll() is not None:
@@ -75,7 +75,7 @@ def _until_started(backend: str, extra: list[str], folder: Path) -> float:
     return seconds
 
 
-def _by_hand(backend: str, folder: Path) -> list[str]:
+def _command_by_hand(backend: str, folder: Path) -> list[str]:
     """Write the config that ftbridge renders; returns the framework's own command for it."""
     with contextlib.chdir(folder):
         ready = prepare(backend=backend, dataset="medqa", dataset_dir="kept", epochs=1, **OPTIONS)
@@ -85,7 +85,7 @@ def _by_hand(backend: str, folder: Path) -> list[str]:
         (run / Path(name).name).write_text(content.replace(str(ready.plan.run), str(run)), encoding="utf-8")
     os.environ |= ready.launch.env  # the same for both
     own = {"PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(run)}
-    (run / "sitecustomize.py").write_text(MEND if backend == "xtuner" else "", encoding="utf-8")
+    (run / "sitecustomize.py").write_text(SITECUSTOMIZE if backend == "xtuner" else "", encoding="utf-8")
     program = {"xtuner": "xtuner", "llamafactory": "llamafactory-cli"}[backend]
     arguments = json.loads((run / "launch.json").read_text(encoding="utf-8"))["arguments"]
     return ["env", *(f"{name}={value}" for name, value in own.items()), program, "train", *arguments]

@@ -17,7 +17,7 @@ class Measured(NamedTuple):
     megabytes: float
 
 
-def measured(argv: list[str], cwd: Path, source: Path) -> Measured:
+def measure_command(argv: list[str], cwd: Path, source: Path) -> Measured:
     """Run a command to its end; raises CalledProcessError where it fails.
 
     The same for all: `source` is in the page cache, and nothing is left to be written to the disk.
@@ -33,7 +33,7 @@ def measured(argv: list[str], cwd: Path, source: Path) -> Measured:
         ended = threading.Thread(target=process.wait)  # which sees the end at once, with nothing to poll
         ended.start()
         while ended.is_alive():
-            peak = max(peak, sum(map(_memory, [process.pid, *_children(process.pid)])))
+            peak = max(peak, sum(map(_resident_megabytes, [process.pid, *_children(process.pid)])))
             ended.join(0.1)
         seconds = time.perf_counter() - start
     if process.returncode:
@@ -52,7 +52,7 @@ def best_of(runs: int, commands: Mapping[str, list[str]], source: Path) -> dict[
         for title, command in commands.items():
             for made in ("data", "cache"):
                 shutil.rmtree(folder / made, ignore_errors=True)
-            found[title].append(measured(command, folder, source))
+            found[title].append(measure_command(command, folder, source))
     return {title: min(each) for title, each in found.items()}
 
 
@@ -64,7 +64,7 @@ def _children(pid: int) -> list[int]:
     return [each for child in map(int, children) for each in (child, *_children(child))]
 
 
-def _memory(pid: int) -> float:
+def _resident_megabytes(pid: int) -> float:
     """Return the process's resident memory; pages that processes share count for each of them."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6

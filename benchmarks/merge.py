@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from measure import Measured, measured
+from measure import Measured, measure_command
 
 from ftbridge.demo import base_model
 from ftbridge.launchers.environment.venv import default_folder
@@ -32,7 +32,7 @@ LINEAR = {
     **dict.fromkeys(("mlp.gate_proj", "mlp.up_proj"), (INNER, HIDDEN)),
     "mlp.down_proj": (HIDDEN, INNER),
 }
-ROOM = 7e9
+NEEDED_SPACE = 7e9
 AXOLOTL = "axolotl==0.19.0"
 # What its command, axolotl/cli/merge_lora.py, imports of others, directly or through its own modules.
 RUN_AXOLOTL = """
@@ -58,17 +58,18 @@ def main() -> None:
     os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # xtuner starts `python` by name
     with tempfile.TemporaryDirectory(prefix="ftbridge-merge-") as name:
         folder = Path(name)
-        if (free := shutil.disk_usage(folder).free) < ROOM:
-            raise SystemExit(f"{folder} has {free / 1e9:.1f} GB free, {ROOM / 1e9:.0f} are needed; set TMPDIR")
+        free = shutil.disk_usage(folder).free
+        if free < NEEDED_SPACE:
+            raise SystemExit(f"{folder} has {free / 1e9:.1f} GB free, {NEEDED_SPACE / 1e9:.0f} are needed; set TMPDIR")
         make_model(folder)
         make_adapter(folder)
         commands = {key: argv for key, argv in all_commands(folder, options.only).items() if argv}
         found: dict[str, list[Measured]] = {title: [] for title in commands}
         for _ in range(options.rounds):
             for title, argv in commands.items():
-                found[title].append(timed(argv, folder))
+                found[title].append(time_merge(argv, folder))
                 print(f"  {title}: {found[title][-1].seconds:.1f} s", flush=True)
-        show(found)
+        print_results(found)
 
 
 def all_commands(folder: Path, only: list[str] | None) -> dict[str, list[str]]:
@@ -102,14 +103,14 @@ def all_commands(folder: Path, only: list[str] | None) -> dict[str, list[str]]:
     return commands
 
 
-def timed(argv: list[str], folder: Path) -> Measured:
+def time_merge(argv: list[str], folder: Path) -> Measured:
     """Run a command with the model in the page cache, and see that it wrote a model."""
     shards = sorted((folder / "model").glob("*.safetensors"))
     for shard in shards:
         with shard.open("rb") as file:
             while file.read(1 << 24):
                 pass
-    found = measured(argv, folder, shards[0])
+    found = measure_command(argv, folder, shards[0])
     written = sum(file.stat().st_size for file in (folder / "out").iterdir())
     if written < sum(shard.stat().st_size for shard in shards) * 0.99:
         raise SystemExit(f"{argv} wrote {written} bytes only")
@@ -117,7 +118,7 @@ def timed(argv: list[str], folder: Path) -> Measured:
     return found
 
 
-def show(found: dict[str, list[Measured]]) -> None:
+def print_results(found: dict[str, list[Measured]]) -> None:
     seconds = {title: statistics.median(each.seconds for each in runs) for title, runs in found.items()}
     for title, runs in found.items():
         ratio = f"{seconds[title] / seconds['ftbridge']:6.2f} x ftbridge" if "ftbridge" in seconds else ""
@@ -145,9 +146,10 @@ def make_model(folder: Path) -> None:
     names, weight_map = list(shapes), {}
     for number in range(4):
         file = f"model-{number + 1:05d}-of-00004.safetensors"
-        part = names[number * len(names) // 4 : (number + 1) * len(names) // 4]
-        safetensors.write(model / file, [(name, "BF16", shapes[name], [random(shapes[name], 2)]) for name in part])
-        weight_map |= dict.fromkeys(part, file)
+        held = names[number * len(names) // 4 : (number + 1) * len(names) // 4]
+        tensors = [(name, "BF16", shapes[name], [random_bytes(shapes[name], 2)]) for name in held]
+        safetensors.write(model / file, tensors)
+        weight_map |= dict.fromkeys(held, file)
     index = {"metadata": {"total_size": 2 * sum(map(np.prod, shapes.values())).item()}, "weight_map": weight_map}
     (model / "model.safetensors.index.json").write_bytes(msgspec.json.encode(index))
 
@@ -159,14 +161,14 @@ def make_adapter(folder: Path) -> None:
         for name, (rows, columns) in LINEAR.items():
             stem = f"base_model.model.model.layers.{layer}.{name}.lora"
             for part, shape in (("A", (RANK, columns)), ("B", (rows, RANK))):
-                tensors.append((f"{stem}_{part}.weight", "F32", shape, [random(shape, 4)]))
+                tensors.append((f"{stem}_{part}.weight", "F32", shape, [random_bytes(shape, 4)]))
     safetensors.write(folder / "adapter" / "adapter_model.safetensors", tensors)
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(folder / "model"),
               "r": RANK, "lora_alpha": 16, "target_modules": [name.partition(".")[2] for name in LINEAR]}  # fmt: skip
     (folder / "adapter" / "adapter_config.json").write_bytes(msgspec.json.encode(config))
 
 
-def random(shape: tuple[int, ...], item: int) -> bytes:
+def random_bytes(shape: tuple[int, ...], item: int) -> bytes:
     """Return numbers between 2**-7 and 2**-5, of either sign, as bfloat16 or float32."""
     bits = np.random.default_rng(sum(shape)).integers(0, 1 << 16, size=shape, dtype=np.uint16)
     bits = bits & 0x80FF | 0x3C00

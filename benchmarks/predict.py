@@ -20,7 +20,8 @@ from ftbridge.demo import base_model
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.templates import detect, families
+from ftbridge.templates.detect import detect_family
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
 PYTHON = default_folder() / "bin" / "python"
@@ -91,14 +92,14 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = _news()
+        rows = _news_samples()
         (folder / "test.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         base = base_model(
             folder / "base", PYTHON, [SYSTEM, *(f"{row['text']} {row['category']}" for row in rows)], **SHAPE
         )
         subprocess.run([PYTHON, "-c", ADAPTER, base, folder / "adapter"], check=True, stderr=subprocess.DEVNULL)
         argv = [PYTHON, "-c", ONE_BY_ONE, base, folder / "adapter", folder / "test.jsonl", str(NEW_TOKENS)]
-        card = _card(base)
+        card = _model_card(base)
         with (
             subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -106,29 +107,29 @@ def main() -> None:
             Generator(PYTHON, card, base, folder / "adapter", (), Loading(dtype="float32")) as generator,
         ):
             child.stdout.readline()
-            ways = {
-                "one by one": lambda: _one_by_one(child),
-                "ftbridge": lambda: _in_batches(generator, card, rows),
+            methods = {
+                "one by one": lambda: _answer_one_by_one(child),
+                "ftbridge": lambda: _answer_in_batches(generator, card, rows),
             }
-            seconds: dict[str, list[float]] = {way: [] for way in ways}
+            seconds: dict[str, list[float]] = {method: [] for method in methods}
             for _ in range(rounds):
                 answers = {}
-                for way, answer in ways.items():
+                for method, answer in methods.items():
                     start = time.perf_counter()
-                    answers[way] = answer()
-                    seconds[way].append(time.perf_counter() - start)
-                    print(f"{way} {seconds[way][-1]:.2f} s", flush=True)
+                    answers[method] = answer()
+                    seconds[method].append(time.perf_counter() - start)
+                    print(f"{method} {seconds[method][-1]:.2f} s", flush=True)
                 if answers["one by one"] != answers["ftbridge"]:
                     raise SystemExit("the answers are not the same")
             child.stdin.close()
-    medians = {way: statistics.median(each) for way, each in seconds.items()}
+    medians = {method: statistics.median(each) for method, each in seconds.items()}
     print(f"\n{SAMPLES} prompts, answers of {NEW_TOKENS} tokens, all the same both ways, median of {rounds} rounds")
-    for way, each in medians.items():
-        print(f"{way:<11} {each:6.2f} s")
+    for method, each in medians.items():
+        print(f"{method:<11} {each:6.2f} s")
     print(f"ratio       {medians['one by one'] / medians['ftbridge']:6.2f}")
 
 
-def _news() -> list[dict[str, object]]:
+def _news_samples() -> list[dict[str, object]]:
     """Return texts of Chinese letters drawn at random: about a token each, and never twice the same."""
     drawn = random.Random(0)  # noqa: S311 - nothing secret
     letters = [chr(0x4E00 + number) for number in range(500)]
@@ -136,8 +137,8 @@ def _news() -> list[dict[str, object]]:
     return [{"text": "".join(drawn.choices(letters, k=length)), "category": CLASSES} for length in lengths]
 
 
-def _card(base: Path) -> ModelCard:
-    family = detect.detect(base)
+def _model_card(base: Path) -> ModelCard:
+    family = detect_family(base)
     return ModelCard(
         base=str(base),
         family=family.name,
@@ -148,16 +149,16 @@ def _card(base: Path) -> ModelCard:
     )
 
 
-def _one_by_one(child: subprocess.Popen[str]) -> list[str]:
+def _answer_one_by_one(child: subprocess.Popen[str]) -> list[str]:
     child.stdin.write("go\n")
     child.stdin.flush()
     return json.loads(child.stdout.readline())
 
 
-def _in_batches(generator: Generator, card: ModelCard, rows: list[dict[str, object]]) -> list[str]:
+def _answer_in_batches(generator: Generator, card: ModelCard, rows: list[dict[str, object]]) -> list[str]:
     turns = [[(f"文本:{row['text']},类型选型:{row['category']}", None)] for row in rows]
     prompts = [card.prompt.segments(SYSTEM, each) for each in turns]
-    found = generator.batch(prompts, families.get(card.family).stop, Sampling(max_new_tokens=NEW_TOKENS))
+    found = generator.batch(prompts, get_family(card.family).stop, Sampling(max_new_tokens=NEW_TOKENS))
     return [text for _, text, _ in sorted(found)]
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ftbridge" / "training"
 
 
-def timed(line: str, folder: Path, programs: Path) -> float:
+def run_timed(line: str, folder: Path, programs: Path) -> float:
     """Run a line of bash in `folder`, which finds `programs` first, and print the seconds; ends where it fails."""
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     begun = time.monotonic()
@@ -47,7 +47,7 @@ def main() -> None:
         clone, project = folder / "clone", folder / "quickstart"
         steps = [(f"git clone --quiet '{ROOT}' '{clone}'", folder), ("make demo", clone), (lines[0], folder)]
         steps += [(line, project) for line in lines[1 : last + 1]]
-        total = sum(timed(line, place, clone / ".venv" / "bin") for line, place in steps)
+        total = sum(run_timed(line, place, clone / ".venv" / "bin") for line, place in steps)
     print(f"{total:7.1f} s  from `git clone` to the answer, {had} a training environment before")
     print(f"on {processor()}")
 

@@ -53,12 +53,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
         source = Path(scratch) / "faq.xlsx"
-        write_rows(source, asked.rows)
-        print(f"{asked.rows:,} rows of 4 columns, {source.stat().st_size / 1e6:.0f} MB")
-        best = best_of(asked.runs, COMMANDS, source)
+        write_rows(source, options.rows)
+        print(f"{options.rows:,} rows of 4 columns, {source.stat().st_size / 1e6:.0f} MB")
+        best = best_of(options.runs, COMMANDS, source)
     for title, (seconds, megabytes) in best.items():
         ratio = "" if title == OURS else f"  {seconds / best[OURS].seconds:.1f} times as long"
         print(f"{title:30} {seconds:6.2f} s {megabytes:6.0f} MB{ratio}")

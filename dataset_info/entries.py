@@ -77,46 +77,58 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return [self.columns[field] for field in (*fields, "system", "tools", *MEDIA) if field in self.columns]
 
 
-def interpret(name: str, raw: Any) -> Entry:
+def interpret_entry(name: str, raw: Any) -> Entry:
     """Return the entry `name` as LLaMA-Factory reads it, with all that is wrong in it."""
     if not isinstance(raw, dict):
         return Entry(name=name, file_name="", problems=("is no JSON object",))
-    problems, notes = _name_problems(name), [*_unknown("", raw, (*KEYS, "ftbridge"))]
+    problems, notes = _name_problems(name), _unknown_keys("", raw, (*KEYS, "ftbridge"))
     maps = {}
     for key, defaults in (("columns", COLUMNS), ("tags", TAGS)):
         given = raw.get(key, defaults)
-        if not isinstance(given, dict) or not all(value is None or isinstance(value, str) for value in given.values()):
+        if not _maps_names(given):
             problems.append(f"`{key}` is no object of names")
             given = {}
-        notes += _unknown(f" in `{key}`", given, defaults)
+        notes += _unknown_keys(f" in `{key}`", given, defaults)
         maps[key] = {field: given[field] for field in defaults if given.get(field)}
     remote = next((str(raw[key]) for key in REMOTE if key in raw), "")
     file_name = raw.get("file_name")
-    if not remote and not (isinstance(file_name, str) and file_name):
+    if not isinstance(file_name, str):
+        file_name = ""
+    if not remote and not file_name:
         problems.append("has no `file_name`")
-    formatting, samples, split = raw.get("formatting", "alpaca"), raw.get("num_samples"), raw.get("split", "train")
+    formatting = raw.get("formatting", "alpaca")
     problems += _kind_problems(raw, formatting, maps)
-    drawn = "" if split == "train" else f"`split` {split}"
-    if isinstance(samples, int):
-        drawn = f"`num_samples` {samples}"
+    samples = raw.get("num_samples")
     if formatting == "openai":
         notes.append('adds "detailed thinking off" to system prompts, as it does for `openai` and not for `sharegpt`')
     return Entry(
         name=name,
-        file_name=file_name if isinstance(file_name, str) else "",
+        file_name=file_name,
         remote=remote,
         formatting=str(formatting),
         columns=maps["columns"],
         tags=maps["tags"],
         samples=samples if isinstance(samples, int) else None,
-        drawn=drawn,
+        drawn=_drawn(raw),
         problems=tuple(problems),
         notes=tuple(notes),
     )
 
 
-def of_turns(name: str, file_name: str) -> Entry:
-    """Return what reads a file of XTuner's own format, which LLaMA-Factory's entries do not know."""
+def _maps_names(value: Any) -> bool:
+    return isinstance(value, dict) and all(name is None or isinstance(name, str) for name in value.values())
+
+
+def _drawn(raw: dict[str, Any]) -> str:
+    """Return what LLaMA-Factory draws of the records, in its own words, "" where it takes all."""
+    if isinstance(raw.get("num_samples"), int):
+        return f"`num_samples` {raw['num_samples']}"
+    split = raw.get("split", "train")
+    return "" if split == "train" else f"`split` {split}"
+
+
+def xtuner_entry(name: str, file_name: str) -> Entry:
+    """Return an entry for a file of XTuner's own format, which LLaMA-Factory itself cannot read."""
     return Entry(name=name, file_name=file_name, formatting=CONVERSATIONS, columns={"messages": "conversation"})
 
 
@@ -147,33 +159,33 @@ def _name_problems(name: str) -> list[str]:
     return ["its name begins or ends with a blank, which LLaMA-Factory cuts off"] if name.strip() != name else []
 
 
-def _unknown(where: str, given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
+def _unknown_keys(where: str, given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
     known = list(known)
     return [f"passes over the key `{key}`{where}{closest(key, known)}" for key in given if key not in known]
 
 
 def _kind_problems(raw: dict[str, Any], formatting: Any, maps: dict[str, dict[str, str]]) -> list[str]:
     """Return what in an entry makes it useless for supervised training."""
-    found = []
+    problems = []
     if raw.get("ranking") or "kto_tag" in maps["columns"]:
-        found.append("holds preferences (`ranking` or `kto_tag`), not answers to train on")
+        problems.append("holds preferences (`ranking` or `kto_tag`), not answers to train on")
     if formatting not in FORMATS:
-        found.append(f"LLaMA-Factory knows no `formatting` `{formatting}`{closest(str(formatting), FORMATS)}")
+        problems.append(f"LLaMA-Factory knows no `formatting` `{formatting}`{closest(str(formatting), FORMATS)}")
     elif formatting == "alpaca":
-        found += _left_out("columns", ("response",), maps)
+        problems += _missing_keys("columns", ("response",), maps)
     else:
-        found += _left_out("columns", ("messages",), maps)
-        found += _left_out("tags", ("role_tag", "content_tag", "user_tag", "assistant_tag"), maps)
+        problems += _missing_keys("columns", ("messages",), maps)
+        problems += _missing_keys("tags", ("role_tag", "content_tag", "user_tag", "assistant_tag"), maps)
     count = raw.get("num_samples")
     if count is not None and not (isinstance(count, int) and count > 0):
-        found.append(f"its `num_samples` is `{json.dumps(count)}`, and LLaMA-Factory takes a whole number from 1")
+        problems.append(f"its `num_samples` is `{json.dumps(count)}`, and LLaMA-Factory takes a whole number from 1")
     split = str(raw.get("split", "train"))
     if split.partition("[")[0] != "train" and not any(key in raw for key in REMOTE):
-        found.append(f"asks for the split `{split}`, and a file has only `train`")
-    return found
+        problems.append(f"asks for the split `{split}`, and a file has only `train`")
+    return problems
 
 
-def _left_out(key: str, needed: Iterable[str], maps: dict[str, dict[str, str]]) -> list[str]:
+def _missing_keys(key: str, needed: Iterable[str], maps: dict[str, dict[str, str]]) -> list[str]:
     missing = [f"`{field}`" for field in needed if field not in maps[key]]
     if not missing:
         return []

@@ -15,7 +15,7 @@ come along with the folder, so it is signed, and no file goes that has changed s
 import hmac
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -24,10 +24,17 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files.atomic import LARGEST_TEXT, opened_record, remove_left, settle, sha256, write_atomic
+from ftbridge.core.files.atomic import (
+    LARGEST_TEXT,
+    opened_record,
+    put_in_place,
+    remove_scratch_files,
+    sha256,
+    write_atomic,
+)
 from ftbridge.core.files.signing import sign
-from ftbridge.dataset_info.json_text import removed, spliced
-from ftbridge.dataset_info.names import REGISTRY, STAGED, all_named, is_own, settled
+from ftbridge.dataset_info.json_text import insert_entries, remove_entries
+from ftbridge.dataset_info.names import REGISTRY, STAGED, all_files_named, final_name, may_be_ours
 
 FILE = f".{REGISTRY}.journal"
 EMPTY = "{}\n"
@@ -53,31 +60,31 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         plain = msgspec.structs.replace(self, signature="")
         return msgspec.structs.replace(self, signature=sign(msgspec.json.encode(plain), consequence=""))
 
-    def staged(self) -> dict[str, Any]:
+    def staged_entries(self) -> dict[str, Any]:
         """Return the entries as they are while their files have staged names."""
         names = {name: staged for staged, name in self.moves.items()}
-        return {key: _renamed(raw, names) for key, raw in self.entries.items()}
+        return {key: _with_file_names(raw, names) for key, raw in self.entries.items()}
 
     def decided(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the entries that `known` has while their files have staged names, and those that it has at last."""
-        staged = self.staged()
+        staged = self.staged_entries()
         return (
             {key: raw for key, raw in self.entries.items() if known.get(key) == staged[key]},
             {key: raw for key, raw in self.entries.items() if known.get(key) == raw},
         )
 
 
-def is_left(dataset_dir: Path, text: str) -> bool:
+def is_unfinished(dataset_dir: Path, text: str) -> bool:
     """Tell whether a conversion is at work, or was killed at it, by the `text` of dataset_info.json as well."""
-    return STAGED in text or exists(dataset_dir)
+    return STAGED in text or has_journal(dataset_dir)
 
 
-def exists(dataset_dir: Path) -> bool:
-    """Tell whether there is a journal."""
+def has_journal(dataset_dir: Path) -> bool:
+    """Tell whether there is a journal in the folder."""
     return os.path.lexists(dataset_dir / FILE)
 
 
-def put(
+def commit(
     dataset_dir: Path,
     registry: Path,
     text: str,
@@ -87,13 +94,14 @@ def put(
     files: Mapping[str, IO[bytes]],
     removes: list[str],
 ) -> None:
-    """Put scratch files in their places by their names, and `entries` into the registry, whose lock is held.
+    """Put scratch `files` in their places by their names, and `entries` into the registry, in one step.
 
-    `text` is what stands in the registry. Raises OSError or SetupError where the disk is full, with all as it was. Once
-    it is decided, what is left to do is left to the next command where there is no room for it, with a warning.
+    `text` is what stands in the registry, whose lock is held. Raises OSError or SetupError where the disk is full, with
+    all as it was. Once it is decided, what is left to do is left to the next command where there is no room for it,
+    with a warning.
     """
     if not (files or removes):
-        write_atomic(registry, spliced(removed(text, drop), entries))
+        write_atomic(registry, insert_entries(remove_entries(text, drop), entries))
         return
     moves = {f".{name}.{os.urandom(4).hex()}{STAGED}": name for name in files}
     there = [name for name in (*files, *removes) if (dataset_dir / name).is_file()]
@@ -113,9 +121,9 @@ def put(
         if journal.fresh:  # so that staged files without one are known to have lost it
             write_atomic(registry, text)
         for staged, name in moves.items():
-            settle(files[name], dataset_dir / staged)
-        _sync(dataset_dir)
-        text = spliced(removed(text, drop), journal.staged())
+            put_in_place(files[name], dataset_dir / staged)
+        _sync_folder(dataset_dir)
+        text = insert_entries(remove_entries(text, drop), journal.staged_entries())
         write_atomic(registry, text)
     except BaseException:
         with suppress(Exception):
@@ -131,17 +139,17 @@ def put(
         raise
 
 
-def drop(dataset_dir: Path, registry: Path, text: str, entries: list[str], files: list[str]) -> None:
+def drop_without_journal(dataset_dir: Path, registry: Path, text: str, entries: list[str], files: list[str]) -> None:
     """Take `entries` out where there is no room for a journal: their `files` go first, which makes some.
 
     Killed in between, it leaves entries without files, to be taken out again. Raises OSError or SetupError.
     """
-    journal = _read(dataset_dir)
+    journal = _read_journal(dataset_dir)
     if journal and any(journal.decided(json.loads(text))):
-        files = files + [name for name in journal.removes if _is_as_noted(dataset_dir / name, journal)]
+        files = files + [name for name in journal.removes if _is_unchanged(dataset_dir / name, journal)]
     for name in files:
         (dataset_dir / name).unlink(missing_ok=True)
-    write_atomic(registry, removed(text, entries))
+    write_atomic(registry, remove_entries(text, entries))
     with suppress(OSError, SetupError):
         recover(dataset_dir, registry)
 
@@ -152,7 +160,7 @@ def recover(dataset_dir: Path, registry: Path) -> None:
     Raises InputError for a journal that is none of ours, and for one whose registry is gone, OSError or SetupError
     where the folder cannot be written.
     """
-    if not (journal := _read(dataset_dir)):
+    if not (journal := _read_journal(dataset_dir)):
         return
     left = [name for name in journal.moves if (dataset_dir / name).exists()]
     if left and not registry.exists():  # moved without the files whose names begin with a dot
@@ -160,15 +168,16 @@ def recover(dataset_dir: Path, registry: Path) -> None:
             f"`{registry}` is gone, and `{left[0]}` beside it is a file of its datasets; put it back, or move all that "
             f"`ls -A {dataset_dir}` shows to where it is; nothing was moved or deleted"
         )
-    _finish(dataset_dir, registry, text_of(registry), journal)
+    _finish(dataset_dir, registry, read_text_of(registry), journal)
 
 
-def _read(dataset_dir: Path) -> Journal | None:
+def _read_journal(dataset_dir: Path) -> Journal | None:
+    """Return the journal in a folder, None for none; raises InputError for one that is none of ours."""
     file = dataset_dir / FILE
     try:
         with opened_record(file, LARGEST_TEXT) as opened:
             journal = msgspec.json.decode(opened.read(), type=Journal)
-        _check(journal)
+        _refuse_forged(journal)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -178,7 +187,7 @@ def _read(dataset_dir: Path) -> Journal | None:
     return journal
 
 
-def text_of(registry: Path) -> str:
+def read_text_of(registry: Path) -> str:
     """Return the text of dataset_info.json, where there is none that of an empty one; raises InputError."""
     try:
         with opened_record(registry, LARGEST_TEXT) as file:
@@ -190,44 +199,52 @@ def text_of(registry: Path) -> str:
 
 
 def _finish(dataset_dir: Path, registry: Path, text: str, journal: Journal) -> None:
+    """Finish what the journal says, or undo it where the registry's `text` has none of its entries, and delete it."""
     known = json.loads(text)
     if not isinstance(known, dict):
         return
     decided, done = journal.decided(known)
-    wanted = all_named(decided | done)
-    moves = {dataset_dir / each: dataset_dir / name for each, name in journal.moves.items() if name in wanted}
+    wanted = all_files_named(decided | done)
+    moves = {dataset_dir / staged: dataset_dir / name for staged, name in journal.moves.items() if name in wanted}
     moves = {staged: path for staged, path in moves.items() if staged.exists()}
     for staged, path in moves.items():
         _refuse_changed(staged, path, journal)
     if decided:
-        with suppress(OSError):  # without hard links, as on FAT, or room for them, they are renamed below
-            for staged, path in moves.items():
-                _link(staged, path)
-        _sync(dataset_dir)
-        write_atomic(registry, spliced(text, decided))
+        _link_in_place(moves)
+        _sync_folder(dataset_dir)
+        write_atomic(registry, insert_entries(text, decided))
     for staged, path in moves.items():
         staged.replace(path)  # which does nothing where both are one file
-    # An entry may have been taken out since: no file stays that is no one's.
-    mine = all_named(known) | wanted
-    gone = [name for each, name in journal.moves.items() if name not in mine and _is_same(dataset_dir, each, name)]
-    gone += journal.moves
-    if decided or (not known.keys() & journal.drop and done == journal.entries):
-        gone += [name for name in journal.removes if _is_as_noted(dataset_dir / name, journal)]
-    for name in gone:
+    replaced = bool(decided) or (not known.keys() & journal.drop and done == journal.entries)
+    for name in _files_to_delete(dataset_dir, journal, all_files_named(known) | wanted, replaced=replaced):
         (dataset_dir / name).unlink(missing_ok=True)
     for name in journal.moves.values():
-        remove_left(dataset_dir / name)
+        remove_scratch_files(dataset_dir / name)
     if journal.fresh and text == EMPTY:
         registry.unlink(missing_ok=True)
     (dataset_dir / FILE).unlink()
 
 
-def _is_same(folder: Path, one: str, other: str) -> bool:
+def _files_to_delete(dataset_dir: Path, journal: Journal, named: Collection[str], *, replaced: bool) -> list[str]:
+    """Return the files that go: staged ones, and, where the old dataset was `replaced`, those of that one.
+
+    An entry may have been taken out since: no file stays that is no one's, as none of the `named` ones is.
+    """
+    names = [
+        name for staged, name in journal.moves.items() if name not in named and _is_same_file(dataset_dir, staged, name)
+    ]
+    names += journal.moves
+    if replaced:
+        names += [name for name in journal.removes if _is_unchanged(dataset_dir / name, journal)]
+    return names
+
+
+def _is_same_file(folder: Path, one: str, other: str) -> bool:
     first, second = folder / one, folder / other
     return first.exists() and second.exists() and first.samefile(second)
 
 
-def _is_as_noted(path: Path, journal: Journal) -> bool:
+def _is_unchanged(path: Path, journal: Journal) -> bool:
     """Tell whether a file that is to go is the one that was meant; say so where it is another."""
     if not path.is_file():
         return False
@@ -245,23 +262,29 @@ def _refuse_changed(staged: Path, path: Path, journal: Journal) -> None:
         raise SetupError(f"`{path}` has changed since a conversion was to replace it; move it away")
 
 
-def _link(staged: Path, path: Path) -> None:
-    """Let a staged file stand at `path` as well, in one step."""
-    if path.exists() and path.samefile(staged):  # renaming that would do nothing
-        return
-    second = staged.with_suffix(".part")
-    second.unlink(missing_ok=True)
-    second.hardlink_to(staged)
-    second.replace(path)
+def _link_in_place(moves: Mapping[Path, Path]) -> None:
+    """Let staged files stand at their places as well, each in one step, where there are hard links and room for them.
+
+    Without them, as on FAT, the files are renamed once the registry has their entries.
+    """
+    with suppress(OSError):
+        for staged, path in moves.items():
+            if path.exists() and path.samefile(staged):  # renaming that would do nothing
+                continue
+            second = staged.with_suffix(".part")
+            second.unlink(missing_ok=True)
+            second.hardlink_to(staged)
+            second.replace(path)
 
 
-def _renamed(raw: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def _with_file_names(raw: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return an entry of ours whose files are called as `names` says."""
     files = {target: names.get(name, name) for target, name in raw["ftbridge"]["files"].items()}
     file_name = names.get(raw["file_name"], raw["file_name"])
     return {**raw, "file_name": file_name, "ftbridge": {**raw["ftbridge"], "files": files}}
 
 
-def _check(journal: Journal) -> None:
+def _refuse_forged(journal: Journal) -> None:
     """Raise ValueError where a journal, which may have come along with the folder, reaches for what is not ours.
 
     Where there can be no key, so that no journal is signed, what a file must be to go is all that holds it off.
@@ -269,18 +292,18 @@ def _check(journal: Journal) -> None:
     if (own := journal.signed().signature) and not hmac.compare_digest(own.encode(), journal.signature.encode()):
         raise ValueError("it has no signature of yours on this machine")
     for staged, name in journal.moves.items():
-        if settled(staged) != name:
+        if final_name(staged) != name:
             raise ValueError(f"`{staged}` is no staged file")
     for name in (*journal.moves.values(), *journal.removes):
-        if not is_own(name):
+        if not may_be_ours(name):
             raise ValueError(f"`{name}` is no file of a dataset")
     try:
-        journal.staged()
+        journal.staged_entries()
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("an entry is none of ours") from error
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Have the names in a folder on the disk before what is done next."""
     with suppress(OSError):  # not everywhere
         handle = os.open(folder, os.O_RDONLY)

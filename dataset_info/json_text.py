@@ -1,11 +1,15 @@
-"""JSON objects as text: entries are put in and taken out, and every other byte stays as it was."""
+r"""JSON objects as text: entries are put in and taken out, and every other byte stays as it was.
+
+`json.dumps(indent=2)` of all entries would do for LLaMA-Factory's own file. In one of 1,325 lines that is indented by 4
+it changes all but the outer braces where this changes one line, and writes `\u95ee` for each 问 of somebody else.
+"""
 
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-_blank = re.compile(r"[ \t\r\n]*")
+BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 class Span(NamedTuple):
@@ -16,10 +20,10 @@ class Span(NamedTuple):
     end: int
 
 
-def spliced(text: str, entries: Mapping[str, Any]) -> str:
+def insert_entries(text: str, entries: Mapping[str, Any]) -> str:
     """Return the JSON object `text` with `entries` put in, or in place of those of the same name."""
     for name, value in entries.items():
-        spans = _spans(text)
+        spans = _span_by_name(text)
         start = text.index("{") + 1
         before = text[start : next(iter(spans.values())).key] if spans else "\n  "
         dumped = json.dumps(value)
@@ -35,10 +39,10 @@ def spliced(text: str, entries: Mapping[str, Any]) -> str:
     return text
 
 
-def removed(text: str, names: Iterable[str]) -> str:
+def remove_entries(text: str, names: Iterable[str]) -> str:
     """Return the JSON object `text` without `names`, every other byte as it was."""
     for name in names:
-        spans = _spans(text)
+        spans = _span_by_name(text)
         order = list(spans)
         at = order.index(name)
         if at + 1 < len(order):
@@ -49,26 +53,27 @@ def removed(text: str, names: Iterable[str]) -> str:
     return text
 
 
-def _spans(text: str) -> dict[str, Span]:
-    """Return where each entry stands, in order; `text` is known to be one JSON object."""
-    return dict(keys(text))
+def _span_by_name(text: str) -> dict[str, Span]:
+    """Return where each entry stands, in order, by its name; `text` is known to be one JSON object."""
+    return dict(entry_spans(text))
 
 
-def keys(text: str) -> list[tuple[str, Span]]:
+def entry_spans(text: str) -> list[tuple[str, Span]]:
     """Return each key, also one that is there twice, and where its entry stands; `text` is known to be an object."""
     decoder = json.JSONDecoder()
     spans = []
-    at = _skip(text, text.index("{") + 1)
+    at = _skip_blanks(text, text.index("{") + 1)
     while text[at] != "}":
         key, colon = decoder.raw_decode(text, at)
-        value = _skip(text, _skip(text, colon) + 1)
+        value = _skip_blanks(text, _skip_blanks(text, colon) + 1)
         end = decoder.raw_decode(text, value)[1]
         spans.append((key, Span(at, value, end)))
-        at = _skip(text, end)
-        at = _skip(text, at + 1) if text[at] == "," else at
+        at = _skip_blanks(text, end)
+        at = _skip_blanks(text, at + 1) if text[at] == "," else at
     return spans
 
 
-def _skip(text: str, at: int) -> int:
-    match = _blank.match(text, at)
+def _skip_blanks(text: str, at: int) -> int:
+    """Return where the next token begins, from `at` on."""
+    match = BLANKS.match(text, at)
     return match.end() if match else at

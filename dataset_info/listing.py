@@ -8,7 +8,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import interpret
+from ftbridge.dataset_info.entries import interpret_entry
 from ftbridge.dataset_info.names import is_ours
 
 
@@ -30,16 +30,16 @@ class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 def summaries(dataset_dir: Path) -> list[DatasetSummary]:
     """Return a summary of every entry, in the file's order; raises InputError where that is damaged."""
-    return [_summary(dataset_dir, name, raw) for name, raw in registry.read(dataset_dir).items()]
+    return [_summary(dataset_dir, name, raw) for name, raw in registry.read_entries(dataset_dir).items()]
 
 
 def _summary(dataset_dir: Path, name: str, raw: Any) -> DatasetSummary:
-    entry = interpret(name, raw)
+    entry = interpret_entry(name, raw)
     samples, preset, source = None, "", entry.remote or entry.file_name
     formats: tuple[str, ...] = (entry.formatting,)
     if is_ours(raw):
         try:
-            own = registry.entry_of(dataset_dir, name, raw)
+            own = registry.parse_entry(dataset_dir, name, raw)
         except InputError:
             source = "damaged; `ftbridge datasets check` says how"
         else:

@@ -10,19 +10,19 @@ REGISTRY = "dataset_info.json"
 CONVERSATIONS = "xtuner"
 # How the names end that files have on their way; LLaMA-Factory tells the type of a file by its last ending.
 STAGED = ".staged.jsonl"
-_part = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)
-_staged = re.compile(r"\.(.+)\.[0-9a-f]{8}" + re.escape(STAGED), re.DOTALL)
+_PART_NAME = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)
+_STAGED_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8}" + re.escape(STAGED), re.DOTALL)
 
 
-def is_own(name: str) -> bool:
+def may_be_ours(name: str) -> bool:
     """Tell whether a file of a dataset may have this name; others are never written or deleted."""
-    return bool(settled(name)) or (Path(name).name == name and not name.startswith(".") and name != REGISTRY)
+    return bool(final_name(name)) or (Path(name).name == name and not name.startswith(".") and name != REGISTRY)
 
 
-def settled(name: str) -> str:
+def final_name(name: str) -> str:
     """Return the name that a file on its way is to have, "" for one that is on none."""
-    found = _staged.fullmatch(name)
-    return found[1] if found and is_own(found[1]) else ""
+    found = _STAGED_NAME.fullmatch(name)
+    return found[1] if found and may_be_ours(found[1]) else ""
 
 
 def is_ours(raw: Any) -> bool:
@@ -30,17 +30,17 @@ def is_ours(raw: Any) -> bool:
     return isinstance(raw, dict) and isinstance(raw.get("ftbridge"), dict)
 
 
-def bases(names: Iterable[str]) -> set[str]:
+def dataset_names(names: Iterable[str]) -> set[str]:
     """Return the names of the datasets that these are parts of."""
-    return {match[1] for match in map(_part.fullmatch, names) if match}
+    return {match[1] for match in map(_PART_NAME.fullmatch, names) if match}
 
 
-def all_named(known: Mapping[str, Any]) -> set[str]:
+def all_files_named(known: Mapping[str, Any]) -> set[str]:
     """Return all files that entries name."""
-    return {each for raw in known.values() for each in named(raw)}
+    return {each for raw in known.values() for each in files_named(raw)}
 
 
-def named(raw: Any) -> set[str]:
+def files_named(raw: Any) -> set[str]:
     """Return the files that an entry names, those of rejected rows as well.
 
     One on its way has two names: that which it has, and that which it is to have.
@@ -53,4 +53,4 @@ def named(raw: Any) -> set[str]:
     files += own["files"].values() if isinstance(own.get("files"), dict) else ()
     files += options["rejected"] if isinstance(options.get("rejected"), dict) else ()
     found = {each for each in files if isinstance(each, str)}
-    return found | {*map(settled, found)} - {""}
+    return found | {*map(final_name, found)} - {""}

@@ -49,40 +49,41 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
 @cache
 def presets() -> dict[str, Preset]:
     """Return all presets by name; raises SetupError for two of one name, InputError for a file that is none."""
-    found = {}
+    by_name = {}
     folder = files("ftbridge.dataset_info") / "presets"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         name, _, ending = file.name.rpartition(".")
         if ending == "yaml":
-            found[name] = _read(name, file.read_text(encoding="utf-8"), f"the preset `{name}`")
+            by_name[name] = _parse_preset(name, file.read_text(encoding="utf-8"), f"the preset `{name}`")
     for more in data_files("presets"):
-        read = _read(more.name, more.text, more.title)
-        if more.name in found:
-            other = found[more.name].package or "ftbridge"
+        preset = _parse_preset(more.name, more.text, more.title)
+        if more.name in by_name:
+            other = by_name[more.name].package or "ftbridge"
             raise SetupError(f"{more.title} and a preset of {other} have one name; uninstall one of the packages")
-        if read.settings:
+        if preset.settings:
             raise InputError(f"{more.title} has `settings`, which only presets of ftbridge have; take them out")
-        found[more.name] = msgspec.structs.replace(read, package=more.package)
-    return found
+        by_name[more.name] = msgspec.structs.replace(preset, package=more.package)
+    return by_name
 
 
-def _read(name: str, text: str, what: str) -> Preset:
-    read = parse(Preset, {**load_yaml(text, what), "name": name, "package": ""}, what)
-    labels = {**read.labels, **{text: text for text in read.labels.values()}}
-    return msgspec.structs.replace(read, labels=labels)
+def _parse_preset(name: str, text: str, what: str) -> Preset:
+    """Return the preset in the YAML `text`; raises InputError, naming `what` it is, where it is none."""
+    preset = parse(Preset, {**load_yaml(text, what), "name": name, "package": ""}, what)
+    labels = {**preset.labels, **{text: text for text in preset.labels.values()}}
+    return msgspec.structs.replace(preset, labels=labels)
 
 
-def preset(name: str) -> Preset:
+def load_preset(name: str) -> Preset:
     """Return the preset `name`; raises UsageError for an unknown one."""
     if name not in presets():
         raise UsageError(f"there is no preset `{name}`{closest(name, presets())}")
     return presets()[name]
 
 
-def preset_of(sheets: Iterable[str], columns: Iterable[str] = ()) -> Preset | None:
-    """Return the preset that comes in one of `sheets`, else the one that has exactly these columns."""
+def detect_preset(sheets: Iterable[str], columns: Iterable[str] = ()) -> Preset | None:
+    """Return the preset that comes in one of `sheets`, else the one that has exactly these columns, else None."""
     sheets, columns = set(sheets), set(columns)
-    for known in presets().values():
-        if known.sheet and known.sheet in sheets:
-            return known
-    return next((known for known in presets().values() if known.detect and set(known.detect) == columns), None)
+    for preset in presets().values():
+        if preset.sheet and preset.sheet in sheets:
+            return preset
+    return next((preset for preset in presets().values() if preset.detect and set(preset.detect) == columns), None)

@@ -26,12 +26,12 @@ from ftbridge.core.parsing.json_yaml import closest, parse
 from ftbridge.core.plugins import load_target, plugin_names
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import journal
-from ftbridge.dataset_info.json_text import keys
-from ftbridge.dataset_info.names import REGISTRY, all_named, bases, is_ours, is_own, named
+from ftbridge.dataset_info.json_text import entry_spans
+from ftbridge.dataset_info.names import REGISTRY, all_files_named, dataset_names, files_named, is_ours, may_be_ours
 
 FILE = REGISTRY
 # The registries whose locks this process holds: what is pending there has been tried.
-_changing: set[Path] = set()
+_held: set[Path] = set()
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -47,14 +47,14 @@ def look_up(dataset_dir: Path, name: str) -> tuple[str, Any]:
 
     Raises InputError, with the closest name, where there is none.
     """
-    known = read(dataset_dir)
+    known = read_entries(dataset_dir)
     full = name if name in known else f"{name}-train"
     if full not in known:
-        raise InputError(_unknown(dataset_dir, name, known))
+        raise InputError(_unknown_dataset(dataset_dir, name, known))
     return full, known[full]
 
 
-def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
+def find_converted(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
     """Return the full name and the entry of a dataset of ours; `medqa` means `medqa-train` where it is no entry.
 
     Raises InputError, with the closest name, where there is none, or where it is not one of ours.
@@ -65,58 +65,59 @@ def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
             f"the dataset `{full}` in `{dataset_dir / FILE}` was made by somebody else; convert its file under a name "
             "of its own"
         )
-    return full, entry_of(dataset_dir, full, raw)
+    return full, parse_entry(dataset_dir, full, raw)
 
 
-def read(dataset_dir: Path) -> dict[str, Any]:
+def read_entries(dataset_dir: Path) -> dict[str, Any]:
     """Return all entries as they stand, {} where there is no file; raises InputError where it is damaged.
 
     What a killed conversion has begun is finished or undone first, where the folder can be written.
     """
     file = dataset_dir / FILE
-    text = journal.text_of(file)
-    if journal.is_left(dataset_dir, text):
+    text = journal.read_text_of(file)
+    if journal.is_unfinished(dataset_dir, text):
         whole = file.resolve()
-        if whole not in _changing and journal.exists(dataset_dir):
+        if whole not in _held and journal.has_journal(dataset_dir):
             with suppress(OSError, SetupError), locked(whole):
                 journal.recover(dataset_dir, whole)
-        text = journal.text_of(file)
-    return _parsed(file, text)
+        text = journal.read_text_of(file)
+    return _parse_entries(file, text)
 
 
-def ours(dataset_dir: Path, names: Iterable[str] | None = None) -> dict[str, DatasetEntry]:
-    """Return those of `names`, or of all, that are registered and were made by ftbridge."""
-    known = read(dataset_dir)
+def converted_entries(dataset_dir: Path, names: Iterable[str] | None = None) -> dict[str, DatasetEntry]:
+    """Return the entries that ftbridge made, parsed, of all names or of `names`; raises InputError for a spoilt one."""
+    known = read_entries(dataset_dir)
     wanted = known if names is None else names
-    return {name: entry_of(dataset_dir, name, known[name]) for name in wanted if is_ours(known.get(name))}
+    return {name: parse_entry(dataset_dir, name, known[name]) for name in wanted if is_ours(known.get(name))}
 
 
-def _whole(dataset_dir: Path, entries: Mapping[str, Any]) -> list[DatasetEntry]:
+def _readable_entries(dataset_dir: Path, entries: Mapping[str, Any]) -> list[DatasetEntry]:
     """Return the entries that ftbridge wrote, parsed; those that cannot be read are left out."""
-    found = []
-    for name, raw in entries.items():
+    ours = {name: raw for name, raw in entries.items() if is_ours(raw)}
+    parsed = []
+    for name, raw in ours.items():
         with suppress(InputError):
-            found += [entry_of(dataset_dir, name, raw)] if is_ours(raw) else []
-    return found
+            parsed.append(parse_entry(dataset_dir, name, raw))
+    return parsed
 
 
-def written(dataset_dir: Path) -> set[str]:
+def files_written(dataset_dir: Path) -> set[str]:
     """Return the names of the files that ftbridge wrote into a folder; none where it has no whole registry of ours."""
     known: dict[str, Any] = {}
     with suppress(InputError):
-        known = read(dataset_dir)
+        known = read_entries(dataset_dir)
     made = {name: raw for name, raw in known.items() if is_ours(raw)}
-    return {FILE, *all_named(made)} if made else set()
+    return {FILE, *all_files_named(made)} if made else set()
 
 
-def refuse_taken(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> None:
+def refuse_taken_names(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> None:
     """Raise InputError where a name is registered with other sources (sha256 by name) than these."""
-    _refuse_taken(dataset_dir, read(dataset_dir), sources)
+    _refuse_names_taken(dataset_dir, read_entries(dataset_dir), sources)
 
 
-def refuse_foreign(dataset_dir: Path, names: Iterable[str], files: Iterable[str]) -> None:
+def refuse_foreign_files(dataset_dir: Path, names: Iterable[str], files: Iterable[str]) -> None:
     """Raise InputError where a file of such a name is there, and none of the datasets `names` has it."""
-    _refuse_foreign(dataset_dir, read(dataset_dir), names, files)
+    _refuse_files_of_others(dataset_dir, read_entries(dataset_dir), names, files)
 
 
 def register(
@@ -130,7 +131,7 @@ def register(
 
     Raises InputError for a name that another source has taken, and for a file that is there and not of `entries`.
     """
-    with changing(dataset_dir) as registry:
+    with locked_registry(dataset_dir) as registry:
         registry.put(entries, replace=replace, files=files or {})
 
 
@@ -141,8 +142,8 @@ class Registry:
         """Read it; `pending` is why what was begun before is not finished."""
         self._folder, self.pending = dataset_dir, pending
         self._file = (dataset_dir / FILE).resolve()  # a link stays one
-        self.text = journal.text_of(self._file)
-        self.known = _parsed(self._file, self.text)
+        self.text = journal.read_text_of(self._file)
+        self.known = _parse_entries(self._file, self.text)
 
     def put(
         self,
@@ -157,18 +158,20 @@ class Registry:
         The files that either have had, and that have no place any more, are deleted.
         """
         if self.pending:
-            raise SetupError(_unwritable(self._file, self.pending)) from self.pending
+            raise SetupError(_write_error(self._file, self.pending)) from self.pending
         drop = [name for name in drop if name in self.known]
         if not replace:
-            _refuse_taken(self._folder, self.known, {name: entry.sources for name, entry in entries.items()})
-        before, left = _refuse_foreign(self._folder, self.known, (*entries, *drop), files)
-        raw = {name: _raw(entry) for name, entry in entries.items()}
-        removes = _own_files(before) - files.keys() - all_named({**left, **raw})
-        journal.put(self._folder, self._file, self.text, entries=raw, drop=drop, files=files, removes=sorted(removes))
+            _refuse_names_taken(self._folder, self.known, {name: entry.sources for name, entry in entries.items()})
+        before, left = _refuse_files_of_others(self._folder, self.known, (*entries, *drop), files)
+        raw = {name: _entry_as_json(entry) for name, entry in entries.items()}
+        removes = _files_of_ours(before) - files.keys() - all_files_named({**left, **raw})
+        journal.commit(
+            self._folder, self._file, self.text, entries=raw, drop=drop, files=files, removes=sorted(removes)
+        )
 
 
 @contextmanager
-def changing(dataset_dir: Path) -> Iterator[Registry]:
+def locked_registry(dataset_dir: Path) -> Iterator[Registry]:
     """Hold the registry's lock for the block, which sees it as it is, and may change it.
 
     What a killed conversion has begun is finished or undone first; where that is not possible, nothing is put in.
@@ -180,14 +183,15 @@ def changing(dataset_dir: Path) -> Iterator[Registry]:
             journal.recover(dataset_dir, file)
         except (OSError, SetupError) as error:
             pending = error
-        _changing.add(file)
+        _held.add(file)
         try:
             yield Registry(dataset_dir, pending)
         finally:
-            _changing.discard(file)
+            _held.discard(file)
 
 
-def _unwritable(file: Path, error: Exception) -> str:
+def _write_error(file: Path, error: Exception) -> str:
+    """Return the message for an error that kept the registry from being written."""
     return f"cannot write `{file}`: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
@@ -196,14 +200,14 @@ def sha256_as_written(own: DatasetEntry) -> dict[str, str]:
     return {file: own.options.sha256.get(target, "") for target, file in own.files.items()}
 
 
-def edited(dataset_dir: Path, entries: Iterable[DatasetEntry]) -> tuple[Path, ...]:
-    """Return the files of datasets that somebody has changed since they were written."""
-    made = {
+def edited_files(dataset_dir: Path, entries: Iterable[DatasetEntry]) -> tuple[Path, ...]:
+    """Return the files of datasets, those of rejected rows too, that somebody has changed since they were written."""
+    written = {
         dataset_dir / file: then
         for entry in entries
         for file, then in {**sha256_as_written(entry), **entry.options.rejected}.items()
     }
-    return tuple(path for path, known in made.items() if known and path.is_file() and sha256(path) != known)
+    return tuple(path for path, then in written.items() if then and path.is_file() and sha256(path) != then)
 
 
 def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> Removed:
@@ -213,32 +217,32 @@ def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> R
     name, QuestionError for a file that somebody has changed, unless `edits` go as well, and takes nothing out then.
     """
     file = _registry_to_remove_from(dataset_dir)
-    with changing(dataset_dir) as registry:
+    with locked_registry(dataset_dir) as registry:
         # What waits for room has the old files' names, and the new ones' sha256.
-        found = _removal(dataset_dir, names, registry.known, look=not registry.pending)
-        if found.edited and not edits:
+        removed = _find_removed(dataset_dir, names, registry.known, find_edits=not registry.pending)
+        if removed.edited and not edits:
             raise QuestionError(
-                f"{', '.join(f'`{file}`' for file in found.edited)} was changed since it was converted, which would be "
-                "lost",
+                f"{', '.join(f'`{file}`' for file in removed.edited)} was changed since it was converted, which would "
+                "be lost",
                 {"remove it all the same": ["--yes"]},
             )
-        entries, removes = list(found.entries), [file.name for file in found.files]
+        entries, removes = list(removed.entries), [file.name for file in removed.files]
         try:
             if registry.pending:
                 raise registry.pending
-            journal.put(dataset_dir, file, registry.text, entries={}, drop=entries, files={}, removes=removes)
+            journal.commit(dataset_dir, file, registry.text, entries={}, drop=entries, files={}, removes=removes)
         except (OSError, SetupError):  # a disk that is full, and removing is to make room
             try:
-                journal.drop(dataset_dir, file, registry.text, entries, removes)
+                journal.drop_without_journal(dataset_dir, file, registry.text, entries, removes)
             except OSError as error:
-                raise SetupError(_unwritable(file, error)) from error
-    return found
+                raise SetupError(_write_error(file, error)) from error
+    return removed
 
 
-def removal(dataset_dir: Path, names: Iterable[str]) -> Removed:
+def would_remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
     """Return what `remove` would take out; raises InputError for an unknown name."""
     _registry_to_remove_from(dataset_dir)
-    return _removal(dataset_dir, names, read(dataset_dir))
+    return _find_removed(dataset_dir, names, read_entries(dataset_dir))
 
 
 def _registry_to_remove_from(dataset_dir: Path) -> Path:
@@ -248,56 +252,58 @@ def _registry_to_remove_from(dataset_dir: Path) -> Path:
     return file
 
 
-def _removal(dataset_dir: Path, names: Iterable[str], known: dict[str, Any], *, look: bool = True) -> Removed:
-    """Return what goes with `names`; with `look` the files are looked into for edits."""
-    chosen = list(dict.fromkeys(full for name in names for full in meant(dataset_dir, name, known)))
+def _find_removed(
+    dataset_dir: Path, names: Iterable[str], known: dict[str, Any], *, find_edits: bool = True
+) -> Removed:
+    """Return what goes with `names`; files that somebody has changed are named only with `find_edits`."""
+    chosen = list(dict.fromkeys(full for name in names for full in resolve_name(dataset_dir, name, known)))
     left = {name: raw for name, raw in known.items() if name not in chosen}
-    candidates = _own_files({name: known[name] for name in chosen}) - all_named(left)
+    candidates = _files_of_ours({name: known[name] for name in chosen}) - all_files_named(left)
     files = [file for file in (dataset_dir / name for name in sorted(candidates)) if file.is_file()]
-    own = _whole(dataset_dir, {name: known[name] for name in chosen})
-    changed = [file for file in edited(dataset_dir, own) if file in files] if look else []
+    own = _readable_entries(dataset_dir, {name: known[name] for name in chosen})
+    changed = [file for file in edited_files(dataset_dir, own) if file in files] if find_edits else []
     return Removed(tuple(chosen), tuple(files), tuple(changed))
 
 
-def _parsed(file: Path, text: str) -> dict[str, Any]:
+def _parse_entries(file: Path, text: str) -> dict[str, Any]:
     try:
         known = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"`{file}` is not valid JSON ({error}); mend it or move it away") from error
     if not isinstance(known, dict):
         raise InputError(f"`{file}` holds no JSON object of datasets; mend it or move it away")
-    if twice := [name for name, count in Counter(name for name, _ in keys(text)).items() if count > 1]:
+    if twice := [name for name, count in Counter(name for name, _ in entry_spans(text)).items() if count > 1]:
         raise InputError(f"`{file}` names the dataset `{twice[0]}` twice; leave one of them out")
     return known
 
 
-def is_edited(raw: dict[str, Any], own: DatasetEntry) -> bool:
+def is_entry_edited(raw: dict[str, Any], own: DatasetEntry) -> bool:
     """Tell whether somebody has changed how the entry `raw` of ours is read: its file, columns, or anything else."""
     if not own.files.keys() <= set(plugin_names("targets")):
         return False  # the package that wrote it is not here
-    return _theirs(raw) != _read_as(own)
+    return _without_ours(raw) != _llamafactory_keys(own)
 
 
-def digest(raw: Any) -> str:
+def entry_digest(raw: Any) -> str:
     """Return the sha256 of how an entry is read: of all but what is ours alone."""
-    return hashlib.sha256(json.dumps(_theirs(raw), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_without_ours(raw), sort_keys=True).encode()).hexdigest()
 
 
-def entry_of(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
+def parse_entry(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
     """Return what an entry of ours says; raises InputError where somebody has changed it to what we do not write."""
     return parse(DatasetEntry, raw["ftbridge"], f"the entry `{name}` in `{dataset_dir / FILE}`")
 
 
-def _theirs(raw: dict[str, Any]) -> dict[str, Any]:
+def _without_ours(raw: dict[str, Any]) -> dict[str, Any]:
     """Return what LLaMA-Factory looks at in an entry."""
     return {key: value for key, value in raw.items() if key != "ftbridge"}
 
 
-def _raw(entry: DatasetEntry) -> dict[str, Any]:
-    return {**_read_as(entry), "ftbridge": msgspec.to_builtins(entry)}
+def _entry_as_json(entry: DatasetEntry) -> dict[str, Any]:
+    return {**_llamafactory_keys(entry), "ftbridge": msgspec.to_builtins(entry)}
 
 
-def _read_as(entry: DatasetEntry) -> dict[str, Any]:
+def _llamafactory_keys(entry: DatasetEntry) -> dict[str, Any]:
     """Return what LLaMA-Factory is told of an entry."""
     keys = {name: load_target(name).entry for name in sorted(entry.files)}
     readable = [name for name in keys if keys[name] is not None]  # alpaca before sharegpt
@@ -306,23 +312,23 @@ def _read_as(entry: DatasetEntry) -> dict[str, Any]:
     return {"file_name": entry.files[chosen], **(keys[chosen] or {"formatting": chosen})}
 
 
-def meant(dataset_dir: Path, name: str, known: dict[str, Any]) -> list[str]:
+def resolve_name(dataset_dir: Path, name: str, known: dict[str, Any]) -> list[str]:
     """Return the entries that `name` means: itself, or all parts of ours that a conversion of that name made.
 
     Raises InputError, with the closest name, where there is none.
     """
-    parts = [key for key, raw in known.items() if bases([key]) == {name} and is_ours(raw)]
+    parts = [key for key, raw in known.items() if dataset_names([key]) == {name} and is_ours(raw)]
     if name not in known and not parts:
-        raise InputError(_unknown(dataset_dir, name, known))
+        raise InputError(_unknown_dataset(dataset_dir, name, known))
     return [name] if name in known else parts
 
 
-def _own_files(known: Mapping[str, Any]) -> set[str]:
+def _files_of_ours(known: Mapping[str, Any]) -> set[str]:
     """Return the files that ftbridge wrote for entries: a name with a folder in it is none of them."""
-    return set(filter(is_own, all_named({name: raw for name, raw in known.items() if is_ours(raw)})))
+    return set(filter(may_be_ours, all_files_named({name: raw for name, raw in known.items() if is_ours(raw)})))
 
 
-def _unknown(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
+def _unknown_dataset(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
     hint = closest(name, known) if known else "; none is registered yet"
     return (
         f"there is no dataset `{name}` in `{dataset_dir / FILE}`{hint} "
@@ -330,11 +336,11 @@ def _unknown(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
     )
 
 
-def _refuse_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str, dict[str, str]]) -> None:
+def _refuse_names_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str, dict[str, str]]) -> None:
     for name in sources.keys() & known.keys():
         old = known[name]["ftbridge"].get("sources") if is_ours(known[name]) else None
         old = old if isinstance(old, dict) else {"a file that ftbridge did not convert": ""}
-        if {str(digest) for digest in old.values()} != set(sources[name].values()):
+        if {str(sha256) for sha256 in old.values()} != set(sources[name].values()):
             raise InputError(
                 f"the dataset `{name}` in `{dataset_dir / FILE}` comes from another source "
                 f"({', '.join(old)}, or an earlier version of it); choose another `--name`, or put this in "
@@ -342,17 +348,17 @@ def _refuse_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str
             )
 
 
-def _refuse_foreign(
+def _refuse_files_of_others(
     dataset_dir: Path, known: dict[str, Any], names: Iterable[str], files: Iterable[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the entries `names`, as far as there are such, and all others."""
     before = {name: known[name] for name in names if name in known}
     left = {name: raw for name, raw in known.items() if name not in before}
-    own, others = all_named(before), all_named(left)
+    own, others = all_files_named(before), all_files_named(left)
     for file in files:
         path = dataset_dir / file
         if file in others:
-            owner = next(name for name, raw in left.items() if file in named(raw))
+            owner = next(name for name, raw in left.items() if file in files_named(raw))
             raise InputError(f"`{path}` belongs to the dataset `{owner}`; choose another `--name`")
         if os.path.lexists(path) and (file not in own or path.is_dir()):
             raise InputError(

@@ -42,13 +42,15 @@ def rows(
     """
     if not name.strip() or not author.strip():
         raise UsageError("self-cognition needs a name and an author: `--set name=… --set author=…`")
-    said = {"name": name.strip(), "author": author.strip()}
-    groups = [list(group) for language in dict.fromkeys(languages) for group in _groups(phrases(language), said)]
+    identity = {"name": name.strip(), "author": author.strip()}
+    groups = [
+        list(group) for language in dict.fromkeys(languages) for group in _rows_by_topic(phrases(language), identity)
+    ]
     mixed = chain.from_iterable(zip_longest(*groups))
-    found = list({row["instruction"]: row for row in mixed if row}.values())
-    if count is not None and not 1 <= count <= len(found):
-        raise UsageError(f"self-cognition has 1 to {len(found)} rows to give, not {count}; change `--set count=…`")
-    return islice(iter(found), count)
+    records = list({row["instruction"]: row for row in mixed if row}.values())
+    if count is not None and not 1 <= count <= len(records):
+        raise UsageError(f"self-cognition has 1 to {len(records)} rows to give, not {count}; change `--set count=…`")
+    return islice(iter(records), count)
 
 
 @cache
@@ -60,27 +62,29 @@ def phrases(language: str) -> Phrases:
     return parse(Phrases, load_yaml(file.read_text(encoding="utf-8"), file.name), file.name)
 
 
-def _groups(known: Phrases, said: dict[str, str]) -> Iterator[Iterator[dict[str, str]]]:
-    """Yield the rows of each topic; an assistant that shares its name or maker with `said` is none to be denied."""
-    openers = cycle(known.openers)
-    for topic in known.topics.values():
+def _rows_by_topic(wording: Phrases, identity: dict[str, str]) -> Iterator[Iterator[dict[str, str]]]:
+    """Yield the rows of each topic; an assistant that shares a name or maker with `identity` is none to be denied."""
+    openers = cycle(wording.openers)
+    for topic in wording.topics.values():
         greeted = [next(openers) + question for question in topic.questions]
-        yield _rows([(question, said) for question in (*topic.questions, *greeted)], topic)
+        yield _fill_topic([(question, identity) for question in (*topic.questions, *greeted)], topic)
     others = [
-        {**said, "other": other, "maker": maker}
-        for other, maker in known.others.items()
-        if not any(_alike(mine, their) for mine in said.values() for their in (other, maker))
+        {**identity, "other": other, "maker": maker}
+        for other, maker in wording.others.items()
+        if not any(_share_a_name(mine, their) for mine in identity.values() for their in (other, maker))
     ]
-    for topic in known.mistaken.values():
-        yield _rows(list(product(topic.questions, others)), topic)
+    for topic in wording.mistaken.values():
+        yield _fill_topic(list(product(topic.questions, others)), topic)
 
 
-def _rows(asked: list[tuple[str, dict[str, str]]], topic: Topic) -> Iterator[dict[str, str]]:
+def _fill_topic(questions: list[tuple[str, dict[str, str]]], topic: Topic) -> Iterator[dict[str, str]]:
+    """Yield a row for each question, which comes with what it and its answer are filled with."""
     # The phrases are ours; what they are filled with is never read as a phrase itself.
-    for (question, said), answer in zip(asked, cycle(topic.answers), strict=False):
-        yield {"instruction": question.format(**said), "output": answer.format(**said)}
+    for (question, names), answer in zip(questions, cycle(topic.answers), strict=False):
+        yield {"instruction": question.format(**names), "output": answer.format(**names)}
 
 
-def _alike(one: str, other: str) -> bool:
+def _share_a_name(one: str, other: str) -> bool:
+    """Tell whether one of the names holds the other, in any case."""
     one, other = one.casefold(), other.casefold()
     return one in other or other in one

@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 # What each module gives. A stub, not imports under `if TYPE_CHECKING`: many modules import the version from here, and
 # the import linter would find everything to import everything else.
 _NAMES = {
+    "ftbridge.adapters.convert.options": "MaxRejected Split",
     "ftbridge.adapters.convert.pipeline": "convert",
     "ftbridge.adapters.convert.result": "Conversion Part TableRead",
     "ftbridge.adapters.convert.selection": "Counts",

@@ -1,4 +1,5 @@
 from ftbridge import datasets, runs
+from ftbridge.adapters.convert.options import MaxRejected, Split
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.convert.result import Conversion, Part, TableRead
 from ftbridge.adapters.convert.selection import Counts
@@ -58,6 +59,7 @@ __all__ = [
     "InterruptedRun",
     "Leakage",
     "Leftover",
+    "MaxRejected",
     "MergeOptions",
     "Metrics",
     "Part",
@@ -77,6 +79,7 @@ __all__ = [
     "RunSummary",
     "Sampling",
     "SetupError",
+    "Split",
     "Support",
     "TableRead",
     "TrainOptions",

@@ -16,7 +16,7 @@ from ftbridge.adapters.registered.validate import first_samples
 from ftbridge.core.project import Project
 from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import interpret
+from ftbridge.dataset_info.entries import interpret_entry
 from ftbridge.dataset_info.listing import DatasetSummary, summaries
 from ftbridge.dataset_info.registry import Removed
 
@@ -53,11 +53,11 @@ def show(name: str, *, samples: int = 1, dataset_dir: str | os.PathLike[str] | N
     """
     where = folder(dataset_dir)
     full, entry = registry.look_up(where, name)
-    return DatasetDetails(full, entry, first_samples(where, interpret(full, entry), samples) if samples else [])
+    return DatasetDetails(full, entry, first_samples(where, interpret_entry(full, entry), samples) if samples else [])
 
 
 def check(*names: str, dataset_dir: str | os.PathLike[str] | None = None) -> builtins.list[CheckResult]:
-    """Return for each dataset of these names, or for all, whether LLaMA-Factory and XTuner would load it whole."""
+    """Return for each dataset of these names, or for all, whether each backend would load it whole."""
     return check_datasets(folder(dataset_dir), names)
 
 

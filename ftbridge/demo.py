@@ -23,7 +23,7 @@ from ftbridge.dialogue.chat import ChatSession, chat_sessions
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import host
-from ftbridge.launchers.process.script import ask
+from ftbridge.launchers.process.script import run_script
 from ftbridge.launchers.runs import training_log
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.training.train import train
@@ -83,14 +83,14 @@ def demo(
     for name in backends:
         load_backend(name)
     around = Project.find(Path(keep).expanduser().absolute().parent if keep else None)
-    with _folder(keep) as folder, contextlib.chdir(folder):
+    with _working_folder(keep) as folder, contextlib.chdir(folder):
         if around.settings != Settings():
             # A project of its own: the one around it keeps its data, and lends its interpreters.
             own = {name: {"python": str(interpreter(around, name))} for name in around.settings.backends}
             Project(folder, Settings()).write_settings({"model": "base", "backends": own})
         _make_inputs(folder, interpreter(Project.find(), backends[0]), seed)
-        answers = _story(folder, backends, seed) if train else None
-        _next(folder if keep else None, backends[0], trained=train)
+        answers = _train_and_ask(folder, backends, seed) if train else None
+        _say_next_steps(folder if keep else None, backends[0], trained=train)
     return answers
 
 
@@ -100,13 +100,13 @@ def base_model(folder: Path, python: Path, texts: Sequence[str], **changes: Any)
         file = Path(place) / "texts.json"
         write_atomic(file, msgspec.json.encode(list(texts)))
         spec = {**BASE, **changes, "texts": str(file), "out": str(folder)}
-        ask(python, "make_base", spec, stderr=-1)
+        run_script(python, "make_base", spec, stderr=-1)
     make_for_both(folder)
     return folder
 
 
 @contextlib.contextmanager
-def _folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
+def _working_folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
     """Yield the folder to work in; one of ours stays only where the demo fails."""
     if not keep:
         place = Path(tempfile.mkdtemp(prefix="ftbridge-demo-"))
@@ -136,10 +136,10 @@ def _make_inputs(folder: Path, python: Path, seed: int) -> None:
         shutil.copyfile(file, folder / "medqa.xlsx")
     say("medqa.xlsx: 30 questions and answers about medicines, in the shape of the tutorial's MedQA2019.xlsx")
     say("making a small base model with random weights (Qwen2, 3 million parameters) ...")
-    base_model(folder / "base", python, _texts(folder / "medqa.xlsx"), seed=seed)
+    base_model(folder / "base", python, _workbook_texts(folder / "medqa.xlsx"), seed=seed)
 
 
-def _texts(workbook: Path) -> list[str]:
+def _workbook_texts(workbook: Path) -> list[str]:
     from openpyxl import load_workbook
 
     with contextlib.closing(load_workbook(workbook, read_only=True)) as book:
@@ -147,7 +147,7 @@ def _texts(workbook: Path) -> list[str]:
         return [cell for cell in cells if isinstance(cell, str)]
 
 
-def _story(folder: Path, backends: list[str], seed: int) -> Answers:
+def _train_and_ask(folder: Path, backends: list[str], seed: int) -> Answers:
     started = time.monotonic()
     converted = convert("medqa.xlsx", split="7:3", seed=42)
     part = converted.parts[0]
@@ -158,13 +158,13 @@ def _story(folder: Path, backends: list[str], seed: int) -> Answers:
     for name in backends:
         run = runs[name] = train(backend=name, seed=seed, **SETTINGS)
         if not given:
-            given["before"] = _before(run.id, questions, system)
+            given["before"] = _ask_base_model(run.id, questions, system)
         merge(run.id)
         with chat_sessions(run.id, device="cpu", sampling=Sampling(max_new_tokens=80)) as (conversation,):
             given[name] = _ask_all(conversation, questions)
     answers = Answers(questions, expected, given)
-    _show(answers, time.monotonic() - started)
-    _judge(folder, answers, runs)
+    _print_answers(answers, time.monotonic() - started)
+    _refuse_poor_answers(folder, answers, runs)
     return answers
 
 
@@ -173,7 +173,7 @@ def _read_samples(file: Path) -> tuple[list[str], list[str], str]:
     return [turn["input"] for turn in turns], [turn["output"] for turn in turns], turns[0]["system"]
 
 
-def _before(run: str, questions: list[str], system: str) -> list[str]:
+def _ask_base_model(run: str, questions: list[str], system: str) -> list[str]:
     """Ask the base model, with the same prompts."""
     source = resolve(run)
     card = card_of(source)
@@ -189,25 +189,25 @@ def _ask_all(conversation: ChatSession, questions: list[str]) -> list[str]:
     return answers
 
 
-def _show(answers: Answers, seconds: float) -> None:
+def _print_answers(answers: Answers, seconds: float) -> None:
     from rich.table import Table
 
     titles = {name: f"after, {load_backend(name).title}" for name in answers.given if name != "before"}
     table = Table("question", "before", *titles.values(), "expected", show_lines=True)
     for row in zip(answers.questions, *answers.given.values(), answers.expected, strict=True):
-        table.add_row(*(_short(cell) for cell in row))
+        table.add_row(*(_shorten(cell) for cell in row))
     rich_console(width=None if os.isatty(1) else 160).print(table)
     for name in answers.given:
         result(f"{titles.get(name, name)}: {answers.share(name):.0%} of {len(answers.questions)} word for word")
     say(f"done in {seconds:.0f} s")
 
 
-def _judge(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
+def _refuse_poor_answers(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
     """Raise FrameworkError, with what may be the cause and what to report, where a model learned too little."""
     poor = [name for name in runs if answers.share(name) < GOAL]
     if not poor:
         return
-    losses = {each: _losses(run) for each, run in runs.items()}
+    losses = {each: _logged_losses(run) for each, run in runs.items()}
     processor, bfloat16 = host.processor()
     report = {
         "shares": {each: answers.share(each) for each in runs},
@@ -229,17 +229,17 @@ def _judge(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
     )
 
 
-def _losses(run: Run) -> list[float | None]:
+def _logged_losses(run: Run) -> list[float | None]:
     """Return the losses that a run has logged, None for one that is no number."""
-    return [line["loss"] for line in json_lines(run.path / training_log.FILE)]
+    return [line["loss"] for line in json_lines(run.path / training_log.LOG_FILE)]
 
 
-def _short(text: str, length: int = 60) -> str:
+def _shorten(text: str, length: int = 60) -> str:
     shown = "".join(letter if letter.isprintable() else "·" for letter in text)
     return shown if len(shown) <= length else shown[: length - 1] + "…"
 
 
-def _next(folder: Path | None, backend: str, *, trained: bool) -> None:
+def _say_next_steps(folder: Path | None, backend: str, *, trained: bool) -> None:
     say("\nNext, with a workbook and a model of your own:" if trained else "\nNext:")
     if folder:
         say(f"  cd {folder}")

@@ -17,8 +17,8 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints, record, summary, text_chart, training_log
-from ftbridge.launchers.runs.png_chart import draw, picture_file
-from ftbridge.launchers.runs.prune import Leftover, leftovers, remove
+from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
+from ftbridge.launchers.runs.prune import Leftover, find_leftovers, remove_leftovers
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.summary import RunSummary
 
@@ -46,7 +46,7 @@ class RunComparison(msgspec.Struct, frozen=True):
 
 def list() -> builtins.list[RunSummary]:  # noqa: A001 - called as the command, and always after a dot
     """Return a line for each run, oldest first; a record that cannot be read is named on stderr and left out."""
-    return [summary.summary(run) for run in record.all_runs(Project.find())]
+    return [summary.summarise_run(run) for run in record.all_runs(Project.find())]
 
 
 def get(run: str | Run | None = None) -> Run:
@@ -65,7 +65,7 @@ def show(run: str | Run | None = None) -> RunDetails:
     """Return all that is known of a run: its record, how it went, its checkpoints."""
     found = get(run)
     saved = load_backend(found.spec.backend).checkpoints(found.path)
-    return RunDetails(found, summary.summary(found), tuple(saved), checkpoints.best(found))
+    return RunDetails(found, summary.summarise_run(found), tuple(saved), checkpoints.best_checkpoint(found))
 
 
 def logs(run: str | Run | None = None, *, follow: bool = False) -> Iterator[bytes]:
@@ -75,7 +75,7 @@ def logs(run: str | Run | None = None, *, follow: bool = False) -> Iterator[byte
 
 def losses(run: str | Run | None = None) -> builtins.list[dict[str, float]]:
     """Return what was measured, in order: dicts of `step`, `loss` and `learning_rate`, or `step`, `validation_loss`."""
-    return training_log.curve(get(run))
+    return training_log.read_curve(get(run))
 
 
 @overload
@@ -92,15 +92,15 @@ def plot(*runs: str | Run, png: str | os.PathLike[str] | None = None) -> str | P
         f"{title} of {run.id}": found
         for run in chosen
         for title, name in (("training", "loss"), ("validation", "validation_loss"))
-        if (found := training_log.points(training_log.curve(run), name))
+        if (found := training_log.curve_points(training_log.read_curve(run), name))
     }
     if not png:
-        return text_chart.text(curves)
+        return text_chart.text_chart(curves)
     path = picture_file(png)
     if not curves:
         raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
     project = Project.find()
-    draw(path, interpreter(project, any_backend(project, chosen[0].spec.backend)), "curves", {"curves": curves})
+    draw_picture(path, interpreter(project, any_backend(project, chosen[0].spec.backend)), "curves", {"curves": curves})
     return path
 
 
@@ -112,7 +112,7 @@ def compare(*runs: str | Run) -> RunComparison:
     if len({run if isinstance(run, str) else run.id for run in runs}) < 2:  # noqa: PLR2004
         raise UsageError("give at least two runs to compare; `ftbridge runs list` shows them")
     found = [get(run) for run in runs]
-    return RunComparison(tuple(run.id for run in found), summary.compare(found))
+    return RunComparison(tuple(run.id for run in found), summary.compare_runs(found))
 
 
 def stop(run: str | Run, *, mark_failed: bool = False) -> Run:
@@ -130,5 +130,5 @@ def prune(*, keep: int | None = None, checkpoints: bool = False, dry_run: bool =
     With `keep`, succeeded runs but the newest so many go, too; with `checkpoints`, old ones of succeeded runs. With
     `dry_run` nothing goes, and what would is returned. Raises SetupError where something cannot be removed.
     """
-    found = leftovers(record.all_runs(Project.find()), keep, checkpoints=checkpoints)
-    return found if dry_run else remove(found)
+    found = find_leftovers(record.all_runs(Project.find()), keep, checkpoints=checkpoints)
+    return found if dry_run else remove_leftovers(found)

@@ -1,4 +1,4 @@
-"""Which family a model folder is of, by its tokenizer and chat template."""
+"""The family of a model folder, detected by its tokenizer and chat template."""
 
 import json
 import re
@@ -10,19 +10,19 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.templates import chat_templates
-from ftbridge.templates.families import MARK, Family, Match, load
+from ftbridge.templates.families import TOKEN_LIKE, Family, Match, load_families
 from ftbridge.templates.prompt import Token, text_of
 
 # Where a vocabulary's tokens can be read as text, JSON files first; the code of ChatGLM3 names its own.
-_JSON = (
+_TOKEN_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "added_tokens.json",
     "special_tokens_map.json",
     "vocab.json",
 )
-_RAW = "tokenizer.model"
-_CODE = "tokenization_*.py"
+_SENTENCEPIECE_FILE = "tokenizer.model"
+_TOKENIZER_CODE = "tokenization_*.py"
 
 
 class _Config(msgspec.Struct):
@@ -32,63 +32,64 @@ class _Config(msgspec.Struct):
     name: str | None = msgspec.field(default=None, name="_name_or_path")
 
 
-def detect(model: Path) -> Family:
+def detect_family(model: Path) -> Family:
     """Return the family of the model in the folder `model`.
 
     Raises InputError where there is no readable config.json, or where what it says fits no family.
     """
-    found, config = _found(model)
+    found, config = _best_match(model)
     if found:
         return found
-    near = ", ".join(family.title for family in load().values() if config.model_type in family.match.model_type)
+    alike = [each.title for each in load_families().values() if config.model_type in each.match.model_type]
+    near = ", ".join(alike)
     why = f"has vocabulary, chat template or name of neither {near}" if near else "is of no known family"
     raise InputError(
         f"`{model}`, of model_type `{config.model_type}`, {why}; "
-        f"say which one it is with `--template FAMILY`; known are: {', '.join(load())}"
+        f"say which one it is with `--template FAMILY`; known are: {', '.join(load_families())}"
     )
 
 
-def find(model: Path) -> Family | None:
+def find_family(model: Path) -> Family | None:
     """Return the family of the model in the folder `model`, or None where it is of none that is known."""
-    return _found(model)[0]
+    return _best_match(model)[0]
 
 
-def _config(file: Path) -> _Config:
+def _read_config(file: Path) -> _Config:
     return load_json(read_text(file, "model's config.json"), _Config, f"`{file}` is not what a model has there")
 
 
-def lacking(model: Path, family: Family) -> list[str]:
-    """Return the tokens of the family's prompts that the vocabulary in the folder `model` has not; [] without one."""
+def missing_tokens(model: Path, family: Family) -> list[str]:
+    """Return the tokens of the family's prompts that the vocabulary in the folder `model` lacks; [] without one."""
     file = model / "config.json"
-    vocabulary = _Vocabulary(model, _config(file))
+    vocabulary = _Vocabulary(model, _read_config(file))
     if not (vocabulary.quoted or vocabulary.raw):
         return []
     wanted = list(family.match.tokens)
     for prompt in (cell.prompt for cell in family.backends.values() if cell):
         segments = prompt.segments("system", [("question", "answer")])
         wanted += [segment.token for segment in segments if isinstance(segment, Token)]
-        wanted += MARK.findall(text_of(segments))
+        wanted += TOKEN_LIKE.findall(text_of(segments))
     return [token for token in dict.fromkeys(wanted) if not vocabulary.has(token)]
 
 
-def _found(model: Path) -> tuple[Family | None, "_Config"]:
+def _best_match(model: Path) -> tuple[Family | None, "_Config"]:
     file = model / "config.json"
-    config = _config(file)
-    vocabulary, template = _Vocabulary(model, config), chat_templates.read(model)
+    config = _read_config(file)
+    vocabulary, template = _Vocabulary(model, config), chat_templates.read_chat_template(model)
     # A download in the Hugging Face cache lies in models--OWNER--NAME/snapshots/HASH.
     folder = model.resolve()
     titles = (folder.parent.parent.name if folder.parent.name == "snapshots" else folder.name, config.name or "")
 
-    def fits(family: Family) -> bool:
+    def is_match(family: Family) -> bool:
         match = family.match
         return (
             (not match.model_type or config.model_type in match.model_type)
-            and vocabulary.fits(match)
+            and vocabulary.matches(match)
             and not (match.no_folder and any(re.search(match.no_folder, title, re.IGNORECASE) for title in titles))
-            and _template_fits(family, template, model)
+            and _has_matching_template(family, template, model)
         )
 
-    fitting = [family for family in load().values() if fits(family)]
+    fitting = [family for family in load_families().values() if is_match(family)]
     named = [family for family in fitting if re.search(family.match.folder, titles[0], re.IGNORECASE)]
     return next(iter(named or fitting), None), config
 
@@ -98,10 +99,12 @@ class _Vocabulary:
 
     def __init__(self, model: Path, config: _Config) -> None:
         self.size = config.padded_vocab_size or config.vocab_size
-        self.quoted = [_bytes(path) for path in (*map(model.joinpath, _JSON), *model.glob(_CODE)) if path.is_file()]
-        self.raw = _bytes(model / _RAW) if (model / _RAW).is_file() else b""
+        files = [*map(model.joinpath, _TOKEN_FILES), *model.glob(_TOKENIZER_CODE)]
+        self.quoted = [_read_bytes(file) for file in files if file.is_file()]
+        raw = model / _SENTENCEPIECE_FILE
+        self.raw = _read_bytes(raw) if raw.is_file() else b""
 
-    def fits(self, match: Match) -> bool:
+    def matches(self, match: Match) -> bool:
         if match.vocab_size and self.size and match.vocab_size != self.size:
             return False
         if not (self.quoted or self.raw):
@@ -113,26 +116,27 @@ class _Vocabulary:
         return token.encode() in self.raw or any(form in text for form in forms for text in self.quoted)
 
 
-def _template_fits(family: Family, template: str, model: Path) -> bool:
+def _has_matching_template(family: Family, template: str, model: Path) -> bool:
     if not template:
         return True
-    has, match = template.__contains__, family.match
-    if not all(map(has, match.template)) or any(map(has, match.no_template)):
+    match = family.match
+    lacks_text = any(text not in template for text in match.template)
+    if lacks_text or any(text in template for text in match.no_template):
         return False
-    return not match.renders or _renders(family, template, model)
+    return not match.renders or _renders_same_prompt(family, template, model)
 
 
-def _renders(family: Family, template: str, model: Path) -> bool:
-    """Tell whether the model's chat template writes the family's prompt; it may leave the answer's beginning out."""
+def _renders_same_prompt(family: Family, template: str, model: Path) -> bool:
+    """Tell whether the model's chat template renders the family's prompt; it may leave the answer's beginning out."""
     messages = [{"role": role, "content": f"The {role}'s words."} for role in ("system", "user", "assistant", "user")]
     system, one, answer, other = (message["content"] for message in messages)
     prompt = next(cell.prompt for cell in family.backends.values() if cell)
     wanted = prompt.render(system, [(one, answer), (other, None)])
-    shown = chat_templates.render(template, messages, chat_templates.special_tokens(model))
+    shown = chat_templates.render_chat_template(template, messages, chat_templates.special_tokens(model))
     return bool(shown) and shown in {wanted, wanted.removesuffix("<|im_start|>assistant\n")}
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

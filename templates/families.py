@@ -1,7 +1,7 @@
-"""Model families: the prompt a model was trained on, its name on either backend, and how it is told.
+"""Model families: the prompt that a model was trained on, its template on each backend, and how it is detected.
 
-`detect` names the family of a model folder without importing a framework; `Family.cell` gives what a backend
-needs, and `Prompt.segments` the very tokens it trains, so that chat asks as training did. The facts
+detect.py names the family of a model folder without importing a framework; `Family.cell` gives what a backend
+needs, and `ChatPrompt.segments` the very tokens it trains, so that chat asks as training did. The facts
 themselves, with their reasons, stand in families.yaml.
 """
 
@@ -18,8 +18,8 @@ from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
 from ftbridge.core.plugins import data_files
 from ftbridge.templates.prompt import ChatPrompt
 
-# What looks like a token in a prompt.
-MARK = re.compile(r"<\|[^<>|]+\|>")
+# A text in a prompt that looks like a special token.
+TOKEN_LIKE = re.compile(r"<\|[^<>|]+\|>")
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +34,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a family is told, in the order that counts; the head of families.yaml explains the keys."""
+    """How a model of a family is detected, the strongest sign first; the head of families.yaml explains the keys."""
 
     model_type: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
@@ -84,21 +84,21 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return having[backend]
 
 
-class _Table(msgspec.Struct, frozen=True):
+class _FamiliesFile(msgspec.Struct, frozen=True):
     families: dict[str, Family]
     prompts: dict[str, ChatPrompt] = {}
 
 
 @cache
-def load() -> dict[str, Family]:
+def load_families() -> dict[str, Family]:
     """Return all families by name, in the order of families.yaml; those of third parties' packages come after.
 
     Raises SetupError for two of one name, InputError for a file that holds no families.
     """
     text = files("ftbridge.templates").joinpath("families.yaml").read_text(encoding="utf-8")
-    found = _read(text, "families.yaml")
+    found = _parse_families(text, "families.yaml")
     for more in data_files("families"):
-        for name, family in _read(more.text, more.title).items():
+        for name, family in _parse_families(more.text, more.title).items():
             if name in found:
                 other = found[name].package or "ftbridge"
                 raise SetupError(f"{more.title} and {other} both have a family `{name}`; uninstall one of the packages")
@@ -108,32 +108,32 @@ def load() -> dict[str, Family]:
     return found
 
 
-def _read(text: str, what: str) -> dict[str, Family]:
-    table = parse(_Table, load_yaml(text, what), what)
+def _parse_families(text: str, what: str) -> dict[str, Family]:
+    table = parse(_FamiliesFile, load_yaml(text, what), what)
     return {name: replace(family, name=name, package="") for name, family in table.families.items()}
 
 
-def get(name: str) -> Family:
-    """Return the family called `name`, in any case, or whose template a framework calls so.
+def get_family(name: str) -> Family:
+    """Return the family called `name`, in any case, or whose template has that name on a backend.
 
     A template of several families counts where they have the same prompts (`qwen`). Raises UsageError for
     any other name.
     """
     wanted = name.strip().lower()
-    if wanted in load():
-        return load()[wanted]
+    if wanted in load_families():
+        return load_families()[wanted]
     having = [
         family
-        for family in load().values()
+        for family in load_families().values()
         if any(cell and cell.name.lower() == wanted for cell in family.backends.values())
     ]
-    if having and all(_prompts(family) == _prompts(having[0]) for family in having):
+    if having and all(_prompts_by_backend(family) == _prompts_by_backend(having[0]) for family in having):
         return having[0]
     if having:
         several = ", ".join(family.name for family in having)
         raise UsageError(f"`{name}` is the template of several families; choose one of: {several}")
-    raise UsageError(f"there is no model family `{name}`{closest(wanted, load())}")
+    raise UsageError(f"there is no model family `{name}`{closest(wanted, load_families())}")
 
 
-def _prompts(family: Family) -> dict[str, ChatPrompt | None]:
+def _prompts_by_backend(family: Family) -> dict[str, ChatPrompt | None]:
     return {backend: cell.prompt if cell else None for backend, cell in family.backends.items()}

@@ -29,7 +29,7 @@ class Name(str):
 
 # JSON allows these as they are; YAML refuses them, or takes them for the end of a line.
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
-_PLAIN = (str, int, float, bool, type(None), list, tuple, dict, Name)
+_LITERAL_TYPES = (str, int, float, bool, type(None), list, tuple, dict, Name)
 
 
 def python_literal(value: Any) -> str:
@@ -54,12 +54,12 @@ def json_literal(value: Any) -> str:
 
 def render_python(template: str, *, package: str = "ftbridge.templates", **values: Any) -> str:
     """Render a `package`'s template of Python code, in which every expression becomes a literal."""
-    return _environment(python_literal, package).get_template(template).render(**values)
+    return _jinja_environment(python_literal, package).get_template(template).render(**values)
 
 
 def render_yaml(template: str, *, package: str = "ftbridge.templates", **values: Any) -> str:
     """Render a `package`'s template of YAML, in which every expression becomes a JSON literal."""
-    return _environment(json_literal, package).get_template(template).render(**values)
+    return _jinja_environment(json_literal, package).get_template(template).render(**values)
 
 
 def deepspeed_names() -> list[str]:
@@ -78,9 +78,9 @@ def deepspeed_config(name: str) -> dict[str, Any]:
     return cast("dict[str, Any]", msgspec.json.decode(file.read_bytes()))
 
 
-def _environment(finalize: Callable[[Any], str], package: str) -> SandboxedEnvironment:
+def _jinja_environment(finalize: Callable[[Any], str], package: str) -> SandboxedEnvironment:
     environment = SandboxedEnvironment(
-        loader=jinja2.FunctionLoader(partial(_read, package)),
+        loader=jinja2.FunctionLoader(partial(_read_template, package)),
         undefined=jinja2.StrictUndefined,
         finalize=finalize,
         trim_blocks=True,
@@ -92,13 +92,13 @@ def _environment(finalize: Callable[[Any], str], package: str) -> SandboxedEnvir
     return environment
 
 
-def _read(package: str, name: str) -> str:
+def _read_template(package: str, name: str) -> str:
     return (resources.files(package) / name).read_text(encoding="utf-8")
 
 
 def _check_plain(value: Any) -> None:
-    """Subclasses are refused too: their repr could be anything; infinity and NaN have no literal."""
-    if type(value) not in _PLAIN or (isinstance(value, float) and not math.isfinite(value)):
+    """Raise TypeError for a value without a literal: infinity, NaN, and subclasses, whose repr could be anything."""
+    if type(value) not in _LITERAL_TYPES or (isinstance(value, float) and not math.isfinite(value)):
         raise TypeError(f"{type(value).__name__} cannot be written into a config")
     if isinstance(value, dict):
         value = tuple(value.items())

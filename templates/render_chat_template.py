@@ -16,7 +16,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-SECONDS, BYTES = 4, 1 << 30
+CPU_SECONDS, MEMORY_BYTES = 4, 1 << 30
 
 
 class Generation(Extension):
@@ -35,29 +35,33 @@ def environment() -> ImmutableSandboxedEnvironment:
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
     )
-    made.filters["tojson"] = _as_json
-    made.globals["raise_exception"] = _refuse
+    made.filters["tojson"] = _to_json
+    made.globals["raise_exception"] = _raise_exception
     made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)  # noqa: DTZ005 - transformers' own
     return made
 
 
 def render(request: dict[str, Any]) -> str:
     """Return the conversation as the template writes it, open for an answer; raises whatever Jinja does."""
-    return environment().from_string(request["template"]).render(
-        messages=request["messages"], add_generation_prompt=True, tools=None, documents=None, **request["tokens"]
+    return (
+        environment()
+        .from_string(request["template"])
+        .render(
+            messages=request["messages"], add_generation_prompt=True, tools=None, documents=None, **request["tokens"]
+        )
     )
 
 
-def _as_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:  # noqa: FBT001, FBT002 - as it is called
+def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
     known = {key: options[key] for key in ("indent", "separators", "sort_keys") if key in options}
     return json.dumps(value, ensure_ascii=ensure_ascii, **known)
 
 
-def _refuse(message: str) -> None:
+def _raise_exception(message: str) -> None:
     raise ValueError(message)
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     sys.stdout.write(json.dumps(render(json.load(sys.stdin))))

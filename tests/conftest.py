@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 
 import ftbridge
+from ftbridge.core.train_spec import TrainSpec
 from ftbridge.demo import base_model
 from ftbridge.launchers.environment import venv
 from ftbridge.launchers.environment.venv import default_folder
@@ -31,6 +33,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny, and thread
 # How long an example takes is the machine's affair; the first drawing of text also builds a table of all characters.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+# Of `make quick`: a tenth of the examples that `make test` tries, where a test does not say how many.
+settings.register_profile("quick", settings.get_profile("any machine"), max_examples=10)
 # What ipykernel leaves in MPLBACKEND for all that a cell starts; the training environment does not have it.
 NOTEBOOK = "module://matplotlib_inline.backend_inline"
 # Enough to see that a training moves; the demo is where a model really learns.
@@ -49,7 +53,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def asked_anew() -> None:
     """Forget what nvidia-smi said to another test, and what was said of an environment."""
-    venv._compare.cache_clear()
+    venv._check_against_lock.cache_clear()
     nvidia._answers.clear()
     nvidia._say_once.cache_clear()
 
@@ -152,15 +156,16 @@ def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def trained(project: Path) -> Iterator[Callable[..., Run]]:
     """Return a function that trains a combination of options, once a session each."""
-    done: dict[tuple[tuple[str, object], ...], Run] = {}
+    done: dict[bytes, Run] = {}
 
     def train(**options: object) -> Run:
-        key = tuple(sorted(options.items()))
+        asked = {**SMALL, "dataset": "medqa", **options}
+        key = msgspec.json.encode(msgspec.convert(asked, TrainSpec))  # a default that is named is the same training
         if key not in done:
             with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
                 patch.setenv("HF_TOKEN", SECRET)
                 patch.setenv("WANDB_API_KEY", SECRET)
-                done[key] = ftbridge.train(**{**SMALL, "dataset": "medqa", **options})
+                done[key] = ftbridge.train(**asked)
         return done[key]
 
     return train

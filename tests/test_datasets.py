@@ -44,8 +44,8 @@ def test_show_gives_entry_and_samples():
         ftbridge.datasets.show("fag")
 
 
-def test_check_tells_of_those_that_are_named_or_of_all():
-    assert [each.llamafactory.loads for each in ftbridge.datasets.check()] == ["no", "yes", "yes"]
+def test_check_judges_the_named_datasets_or_all():
+    assert [each.backends["llamafactory"].loads for each in ftbridge.datasets.check()] == ["no", "yes", "yes"]
     assert [each.name for each in ftbridge.datasets.check("faq")] == ["faq-train", "faq-test"]
 
 

@@ -60,14 +60,14 @@ def judge(setting, found):
     "setting",
     [pytest.param(each, marks=pytest.mark.matrix if each in OFTEN else pytest.mark.nightly) for each in SETTINGS],
 )
-def test_it_learns_on_every_kind_of_processor(setting):
+def test_demo_learns_on_every_kind_of_processor(setting):
     seed, env = SETTINGS[setting]
     judge(setting, learned([sys.executable, "-m", "ftbridge"], seed, **env))
 
 
 @pytest.mark.framework
 @pytest.mark.nightly
-def test_it_learns_on_the_other_python(tmp_path):
+def test_demo_learns_on_the_other_python(tmp_path):
     """In an environment of its own, made by setup as a user of that Python makes it."""
     other = shutil.which("python3.12" if sys.version_info < (3, 12) else "python3.11")
     if not other or subprocess.run([other, "-c", ""], capture_output=True, check=False).returncode:
@@ -104,18 +104,18 @@ def test_a_demo_that_is_stopped_does_not_name_a_folder_that_is_gone(tmp_path, mo
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with (
         pytest.raises(InterruptedRun, match=r"folder is removed, `--keep DIR` keeps one"),
-        module._folder(None) as folder,
+        module._working_folder(None) as folder,
     ):
         raise InterruptedRun(f"stopped; what was saved is in {folder}")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("error", "kept"), [(None, False), (KeyboardInterrupt, False), (FrameworkError, True)])
-def test_a_folder_of_its_own_stays_only_where_it_fails(tmp_path, monkeypatch, error, kept):
+def test_temporary_demo_folder_stays_only_after_a_failure(tmp_path, monkeypatch, error, kept):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def work():
-        with module._folder(None):
+        with module._working_folder(None):
             if error:
                 raise error
 
@@ -127,7 +127,7 @@ def test_a_folder_of_its_own_stays_only_where_it_fails(tmp_path, monkeypatch, er
     assert bool(list(tmp_path.iterdir())) is kept
 
 
-def test_share_counts_word_for_word():
+def test_share_of_right_answers_counts_word_for_word():
     answers = Answers(["a", "b"], ["x", "y"], {"before": ["x ", "z"], "xtuner": ["x", "z"]})
     assert answers.share("before") == 0
     assert answers.share("xtuner") == 0.5

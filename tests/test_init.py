@@ -15,7 +15,7 @@ import pytest
 import ftbridge
 from ftbridge.core.project import Project
 from ftbridge.launchers.preview.preview import PreviewOptions
-from ftbridge.launchers.training.options import _given, choose
+from ftbridge.launchers.training.options import given_options, resolve_train_spec
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
@@ -27,10 +27,10 @@ ERRORS = {
 }  # fmt: skip
 TYPES = {
     "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column", "Conversation", "Conversion",
-    "Counts", "DatasetDetails", "DatasetSummary", "Leakage", "Leftover", "MergeOptions", "Metrics", "Part",
-    "Predictions", "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions", "Removed",
-    "Run", "RunComparison", "RunDetails", "RunSummary", "Sampling", "Support", "TableRead", "TrainOptions",
-    "TrainSpec", "Turn",
+    "Counts", "DatasetDetails", "DatasetSummary", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Metrics",
+    "Part", "Predictions", "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions",
+    "Removed", "Run", "RunComparison", "RunDetails", "RunSummary", "Sampling", "Split", "Support", "TableRead",
+    "TrainOptions", "TrainSpec", "Turn",
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}
 OF_DATASETS = {"list", "show", "check", "remove", "folder"}
@@ -38,7 +38,7 @@ OF_DATASETS = {"list", "show", "check", "remove", "folder"}
 OF_PYTHON_ALONE = {"callback", "sampling", "check", "adapters", "preflight", "train"}
 
 
-def test_the_names_are_these():
+def test_exported_names_are_those_listed():
     assert set(ftbridge.__all__) == {"__version__", "runs", "datasets", *FUNCTIONS, *ERRORS, *TYPES}
     assert dir(ftbridge) == sorted(ftbridge.__all__)
     assert set(ftbridge.runs.__all__) == OF_RUNS
@@ -69,7 +69,7 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = ftbridge.nothing_like_it
 
 
-def test_import_is_light():
+def test_import_of_ftbridge_loads_no_dependency():
     heavy = ("click", "msgspec", "yaml", "jinja2", "ftbridge.")
     loaded = run_python("import ftbridge, sys; print(*sys.modules)").split()
     assert [name for name in loaded if name.startswith(heavy)] == []
@@ -89,7 +89,7 @@ def classes_in(kind):
         yield from classes_in(part)
 
 
-def test_what_a_function_takes_and_returns_can_be_imported_from_ftbridge():
+def test_types_of_exported_functions_are_exported_too():
     for name, function in callables():
         hints = get_type_hints(inspect.unwrap(function))
         assert "return" in hints, name
@@ -130,11 +130,11 @@ def test_sources_are_read_with_the_same_options_everywhere():
     assert reading <= typed_options("inspect")
 
 
-def test_what_decides_the_tokens_is_typed_as_in_a_training():
+def test_preview_options_have_the_types_of_train_options():
     assert get_type_hints(PreviewOptions).items() <= get_type_hints(ftbridge.TrainOptions).items()
 
 
-def test_who_is_called_back_is_called_callback_everywhere():
+def test_callback_parameter_has_one_name_everywhere():
     parameters = [each for _, function in callables() for each in inspect.signature(function).parameters.values()]
     hooks = [each for each in parameters if "Callable" in str(each.annotation)]
     assert {(each.name, each.kind) for each in hooks} == {("callback", inspect.Parameter.KEYWORD_ONLY)}
@@ -153,10 +153,10 @@ def test_options_may_be_paths_and_numbers_as_python_has_them(tmp_path, monkeypat
     ftbridge.convert("faq.jsonl")
     project = Project.find()
     given = {"backend": "xtuner", "model": Path("base"), "dataset_dir": tmp_path / "data", "set": {"a": 1, "b": "1"}}
-    spec = choose(project, {**given, "lora_targets": ["q_proj"], "deepspeed": Path("none"), "epochs": 1})
+    spec = resolve_train_spec(project, {**given, "lora_targets": ["q_proj"], "deepspeed": Path("none"), "epochs": 1})
     assert (spec.model, spec.dataset_dir, spec.deepspeed) == ("base", "data", "none")
     assert (spec.set, spec.lora_targets, spec.epochs) == ({"a": "1", "b": "1"}, ("q_proj",), 1)
-    assert _given(project, given)["set"] == spec.set
+    assert given_options(project, given)["set"] == spec.set
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +184,8 @@ def test_a_users_program_is_typed_throughout(as_installed):
 
 
 @pytest.mark.slow
-def test_what_the_docs_say_of_python_is_typed_throughout(as_installed):
-    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("## From Python")[2]
+def test_python_examples_of_the_docs_pass_strict_typing(as_installed):
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     file = as_installed / "docs.py"
     file.write_text("\n".join(["questions: list[str] = []", *blocks]))

@@ -14,11 +14,16 @@ import pytest
 from ftbridge.core.plugins import REQUIRED, Backend
 from ftbridge.dataset_info import self_cognition
 from ftbridge.demo import SETTINGS, base_model
-from ftbridge.launchers.environment.venv import SETS
+from ftbridge.launchers.environment.venv import LOCK_NAMES
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 
 ROOT = Path(__file__).parents[1]
 MAPPED = ("adapters", "dataset_info", "templates", "launchers")
+# What looks as if such an import were there; only that is parsed, as it costs time.
+IMPORTS_MAPPED = re.compile(rf"^\s*(from|import)\b.*(?<![.\w])({'|'.join(MAPPED)})\b", re.MULTILINE)
+IMPORTS_A_TEST = re.compile(
+    r"^\s*(from\s+\S*\btest_|(from\s+\S+\s+)?import\s.*\btest_|from\s+\S+\s+import\s*\([^)]*\btest_)", re.MULTILINE
+)
 # The scripts run in the training environment; trainings, downloads and the doctor's tests run them.
 SOURCES = [
     path
@@ -37,7 +42,8 @@ def test_every_module_has_its_test_file(source):
 
 def test_mapped_folders_are_never_imported_by_their_bare_name():
     for file in [*ROOT.glob("ftbridge/**/*.py"), *(f for top in MAPPED for f in ROOT.glob(f"{top}/**/*.py"))]:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        text = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if IMPORTS_MAPPED.search(text) else ():
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not [module for module in modules if module.partition(".")[0] in MAPPED], file
@@ -46,7 +52,8 @@ def test_mapped_folders_are_never_imported_by_their_bare_name():
 def test_no_test_module_imports_another():
     """What several share stands in tests/builders, or in the conftest.py of their folder."""
     for file in (ROOT / "tests").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        text = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if IMPORTS_A_TEST.search(text) else ():
             modules = (
                 [node.module or "", *(alias.name for alias in node.names)] if isinstance(node, ast.ImportFrom) else []
             )
@@ -58,11 +65,12 @@ def test_a_backends_name_stands_in_its_own_module_alone():
     """Whoever compares names decides for the backends that are known today; `Backend` has a member to ask instead."""
     own = {"launchers/backends/xtuner.py", "launchers/backends/llamafactory.py"}
     own |= {"dataset_info/names.py", "ftbridge/demo.py"}  # the format that is called as XTuner is, and the demo
-    found = set()
+    names, found = {"xtuner", "llamafactory"}, set()
     for file in [file for top in ("ftbridge", *MAPPED) for file in (ROOT / top).rglob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and node.value in {"xtuner", "llamafactory"}:
-                found.add(file.relative_to(ROOT).as_posix())
+        text = file.read_text(encoding="utf-8")
+        if any(name in text for name in names):  # few: it is costly to parse them all
+            constants = {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
+            found |= {file.relative_to(ROOT).as_posix()} if names & constants else set()
     assert found == own
 
 
@@ -107,7 +115,7 @@ def test_the_wheel_holds_ftbridge_alone(tmp_path):
         assert needed in names
 
 
-@pytest.mark.parametrize(("environment", "name"), SETS.items())
+@pytest.mark.parametrize(("environment", "name"), LOCK_NAMES.items())
 def test_a_lock_pins_what_is_asked_for(environment, name):
     wanted = (ROOT / "launchers" / f"{name}.in").read_text(encoding="utf-8").splitlines()
     for requirement in (line for line in wanted if not line.startswith("#")):
@@ -117,6 +125,7 @@ def test_a_lock_pins_what_is_asked_for(environment, name):
             assert pinned(environment)[package] == requirement.partition("==")[2]
 
 
+@pytest.mark.slow
 def test_help_costs_little_more_than_click():
     """The budget is 40 ms over `import click`: of the processor's time, as a shared machine takes its own of ours.
 
@@ -225,3 +234,42 @@ def test_a_readme_is_short_and_its_links_lead_somewhere(readme):
 def test_a_page_has_no_line_over_120_letters_but_in_tables(page):
     lines = page.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+
+
+def anchors(page):
+    """Return what a link into a page may end with: its headings, as GitHub writes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_to_a_file_and_a_heading(page):
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for file, _, heading in (link.partition("#") for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)):
+        target = page.parent / file if file else page
+        assert target.exists(), file
+        assert not heading or heading in anchors(target), f"{file}#{heading}"
+
+
+def test_a_reader_finds_every_page_from_the_readme():
+    named = re.findall(r"\]\(docs/([\w./-]+\.md)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    seen, pages = set(), [ROOT / "docs" / name for name in named]
+    while pages:
+        page = pages.pop().resolve()
+        if page not in seen:
+            seen.add(page)
+            links = re.findall(r"\]\((?!https?:)([\w./-]+\.md)", page.read_text(encoding="utf-8"))
+            pages += [page.parent / link for link in links]
+    assert {page.resolve() for page in ROOT.glob("docs/*.md")} <= seen
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda page: page.name)
+def test_what_a_page_tells_to_run_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    modules = [name.replace(".", "/") for name in re.findall(r"python -m ((?:tests|ftbridge)\.[\w.]+)", text)]
+    scripts = re.findall(r"\bbenchmarks/\w+\.\w+", text)
+    assert [name for name in modules if not (ROOT / f"{name}.py").is_file()] == []
+    assert [name for name in scripts if not (ROOT / name).is_file()] == []
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*re.findall(r"`make ([a-z]+)", text)} <= {*targets}

@@ -37,7 +37,7 @@ def left(project):
     return sorted(folder.name for folder in project.runs.iterdir())
 
 
-def test_list_is_what_the_command_lists():
+def test_runs_list_returns_what_the_command_prints():
     found = ftbridge.runs.list()
     assert [(each.id, each.status, each.loss) for each in found] == [
         ("a", "succeeded", 1), ("bb", "succeeded", 3), ("ccc", "died", None),
@@ -122,7 +122,7 @@ def test_stop_refuses_what_does_not_run_and_marks_what_cannot_be_seen(project):
     assert ftbridge.runs.get("dddd").status == "failed"
 
 
-def test_prune_returns_what_goes_and_goes_only_where_it_is_to(project):
+def test_prune_returns_the_runs_and_deletes_them_unless_dry_run(project):
     would = ftbridge.runs.prune(keep=1, dry_run=True)
     assert [each.run for each in would] == ["a", "ccc"]
     assert left(project) == ["a", "bb", "ccc"]

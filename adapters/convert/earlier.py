@@ -1,6 +1,6 @@
 """What is registered already of a dataset that is to be made, and what making it anew would take away."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.adapters.convert.plan import ConvertOptions, ConvertPlan
-from ftbridge.adapters.convert.split import PARTS
+from ftbridge.adapters.convert.options import PARTS, ConvertOptions, options_as_json, options_from_json
+from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.core.records import DatasetEntry
-from ftbridge.dataset_info.registry import edited, ours, read
+from ftbridge.dataset_info.registry import converted_entries, edited_files, read_entries
 
 # Options that leave every row in the part where it is.
 HARMLESS = ("to", "array", "sample", "on_error", "max_rejected")
@@ -27,112 +27,145 @@ class Replaced(msgspec.Struct, frozen=True):
     after: int
 
 
-def asked(job: ConvertPlan) -> Any:
-    """Return the options as they stand in JSON."""
-    return msgspec.json.decode(msgspec.json.encode(job.options))
+class _Loss(msgspec.Struct, frozen=True):
+    """What a conversion would take away: entries that are `gone`, held-out parts with other rows, and formats."""
+
+    gone: list[str]
+    other_rows: list[str]
+    formats: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.gone or self.other_rows or self.formats)
 
 
-def beside(job: ConvertPlan) -> list[Any]:
+def sidecars_as_json(plan: ConvertPlan) -> list[Any]:
     """Return what another dataset_info.json has said of each source, for the entries; [] for nothing."""
-    return list(msgspec.json.decode(msgspec.json.encode(job.sidecars))) if any(job.sidecars) else []
+    return list(msgspec.json.decode(msgspec.json.encode(plan.sidecars))) if any(plan.sidecars) else []
 
 
-def of_dataset(job: ConvertPlan) -> dict[str, DatasetEntry]:
+def registered_entries(plan: ConvertPlan) -> dict[str, DatasetEntry]:
     """Return what is registered of this dataset, from this time or an earlier one."""
-    every = ours(job.dataset_dir).items()
-    return {name: entry for name, entry in every if entry.options.dataset == job.name}
+    every = converted_entries(plan.dataset_dir).items()
+    return {name: entry for name, entry in every if entry.options.dataset == plan.name}
 
 
-def is_whole(job: ConvertPlan, entries: Mapping[str, DatasetEntry]) -> bool:
-    """Tell whether `entries` are what this job makes, and all their files are there as they were written."""
-    made = asked(job), [*entries], beside(job)
-    for entry in entries.values():
-        options = entry.options
-        same = (options.asked, options.names, options.beside) == made and entry.sources == job.sources
-        same = same and entry.version == __version__
-        kept = options.sha256
-        files = {target: job.dataset_dir / file for target, file in entry.files.items()}
-        if not same or not all(file.is_file() and digest(file) == kept.get(target) for target, file in files.items()):
-            return False
-    return bool(entries)
+def is_up_to_date(plan: ConvertPlan, entries: Mapping[str, DatasetEntry]) -> bool:
+    """Tell whether `entries` are what this plan makes, and all their files are there as they were written."""
+    asked = options_as_json(plan.options), [*entries], sidecars_as_json(plan), __version__
+    return bool(entries) and all(
+        (entry.options.asked, entry.options.names, entry.options.beside, entry.version) == asked
+        and entry.sources == plan.sources
+        and _has_its_files(plan.dataset_dir, entry)
+        for entry in entries.values()
+    )
 
 
-def refuse_loss(job: ConvertPlan, before: Mapping[str, DatasetEntry], names: Iterable[str]) -> None:
+def _has_its_files(dataset_dir: Path, entry: DatasetEntry) -> bool:
+    files = {target: dataset_dir / file for target, file in entry.files.items()}
+    return all(file.is_file() and digest(file) == entry.options.sha256.get(target) for target, file in files.items())
+
+
+def refuse_loss(plan: ConvertPlan, before: Mapping[str, DatasetEntry], names: Iterable[str]) -> None:
     """Raise QuestionError where making `names` takes something away, or may put other rows into what is held out.
 
     A model may have been measured on such a part, or will be: its rows do not get into training by the way.
     """
-    made = {*names}
-    gone = [name for name in before if name not in made]
-    parts = [name for name in (f"{job.name}-{part}" for part in PARTS) if name in before]
-    moved = [name for name in parts if name in made and _moves(job, name, before[name])]
-    formats = list(dict.fromkeys(each for entry in before.values() for each in entry.files))
-    lost = [each for each in formats if each not in job.options.to]
-    if job.replace or job.dry_run or not (gone or moved or lost):
+    if plan.replace or plan.dry_run:
         return
-    would = [
-        f"{what} {', '.join(f'`{name}` ({before[name].samples:,} samples)' for name in which)}"
-        for what, which in (("remove", gone), ("perhaps put other rows into", moved))
-        if which
-    ]
-    would += [f"remove the files for {' and '.join(lost)}"] if lost else []
-    answers = {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(job)]}
-    if lost and not (gone or moved):
-        answers = {"keep them": ["--to", ",".join(dict.fromkeys([*formats, *job.options.to]))], **answers}
-    held = ", and could train on rows that are held out now" if moved or f"{job.name}-{PARTS[-1]}" in gone else ""
-    raise QuestionError(
-        f"`{job.name}` is registered, and was made in another way: this would {' and '.join(would)}{held}", answers
+    loss = _find_loss(plan, before, {*names})
+    if not loss:
+        return
+    answers = _replace_or_rename(plan)
+    if not loss.gone and not loss.other_rows:
+        answers = {"keep them": ["--to", ",".join(dict.fromkeys([*_formats(before), *plan.options.to]))], **answers}
+    raise QuestionError(_describe_loss(plan, before, loss), answers)
+
+
+def _find_loss(plan: ConvertPlan, before: Mapping[str, DatasetEntry], made: Collection[str]) -> _Loss:
+    held_out = [name for name in (f"{plan.name}-{part}" for part in PARTS[1:]) if name in before and name in made]
+    return _Loss(
+        gone=[name for name in before if name not in made],
+        other_rows=[name for name in held_out if _may_get_other_rows(plan, before[name])],
+        formats=[each for each in _formats(before) if each not in plan.options.to],
     )
 
 
-def refuse_edited(job: ConvertPlan, before: Mapping[str, DatasetEntry]) -> tuple[Path, ...]:
+def _formats(entries: Mapping[str, DatasetEntry]) -> list[str]:
+    """Return the targets that entries have files of."""
+    return list(dict.fromkeys(target for entry in entries.values() for target in entry.files))
+
+
+def _describe_loss(plan: ConvertPlan, before: Mapping[str, DatasetEntry], loss: _Loss) -> str:
+    def listed(names: list[str]) -> str:
+        return ", ".join(f"`{name}` ({before[name].samples:,} samples)" for name in names)
+
+    would = []
+    if loss.gone:
+        would.append(f"remove {listed(loss.gone)}")
+    if loss.other_rows:
+        would.append(f"perhaps put other rows into {listed(loss.other_rows)}")
+    if loss.formats:
+        would.append(f"remove the files for {' and '.join(loss.formats)}")
+    test_goes = f"{plan.name}-{PARTS[-1]}" in loss.gone
+    held_out = ", and could train on rows that are held out now" if loss.other_rows or test_goes else ""
+    return f"`{plan.name}` is registered, and was made in another way: this would {' and '.join(would)}{held_out}"
+
+
+def _replace_or_rename(plan: ConvertPlan) -> dict[str, list[str]]:
+    """Return the two answers to the question whether a dataset is to be replaced."""
+    return {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(plan)]}
+
+
+def refuse_edited(plan: ConvertPlan, before: Mapping[str, DatasetEntry]) -> tuple[Path, ...]:
     """Return the files of the dataset that somebody has changed since; raises QuestionError where there are some.
 
     With `replace` they are given up, and are only returned.
     """
-    changed = edited(job.dataset_dir, before.values())
-    if changed and not (job.replace or job.dry_run):
+    changed = edited_files(plan.dataset_dir, before.values())
+    if changed and not (plan.replace or plan.dry_run):
         raise QuestionError(
             f"{', '.join(f'`{path}`' for path in changed)} was changed since it was converted, which would be lost",
-            {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(job)]},
+            _replace_or_rename(plan),
         )
     return changed
 
 
-def replaced(job: ConvertPlan, before: Mapping[str, DatasetEntry], now: Mapping[str, int]) -> tuple[Replaced, ...]:
+def replaced_parts(
+    plan: ConvertPlan, before: Mapping[str, DatasetEntry], now: Mapping[str, int]
+) -> tuple[Replaced, ...]:
     """Return what is made anew of other rows or in another way, with its samples `now`, and what is no more."""
-    changed = [name for name, entry in before.items() if name in now and not _same_rows(job, entry)]
+    changed = [name for name, entry in before.items() if name in now and not _same_rows(plan, entry)]
     gone = [name for name in before if name not in now]
     return tuple(Replaced(name, before[name].samples, now.get(name, 0)) for name in (*changed, *gone))
 
 
-def _moves(job: ConvertPlan, name: str, entry: DatasetEntry) -> bool:
-    """Tell whether a part that is held out gets other rows; of the source's own parts each keeps its rows."""
+def _may_get_other_rows(plan: ConvertPlan, entry: DatasetEntry) -> bool:
+    """Tell whether a part may get other rows; of the source's own parts, then and now, each keeps its rows."""
     earlier = options_of(entry)
-    ours = job.options.split or earlier is None or earlier.split
-    return name != f"{job.name}-{PARTS[0]}" and bool(ours) and not _same_rows(job, entry)
+    split_by_us = plan.options.split or earlier is None or earlier.split
+    return bool(split_by_us) and not _same_rows(plan, entry)
 
 
-def _same_rows(job: ConvertPlan, entry: DatasetEntry) -> bool:
-    """Tell whether an entry was made of the same rows, each in the part where this job puts it."""
+def _same_rows(plan: ConvertPlan, entry: DatasetEntry) -> bool:
+    """Tell whether an entry was made of the same rows, each in the part where this plan puts it."""
     earlier = options_of(entry)
-    if earlier is None or entry.sources != job.sources:
+    if earlier is None or entry.sources != plan.sources:
         return False
-    kept = {name: getattr(job.options, name) for name in HARMLESS}
-    return msgspec.structs.replace(earlier, **kept) == job.options
+    kept = {name: getattr(plan.options, name) for name in HARMLESS}
+    return msgspec.structs.replace(earlier, **kept) == plan.options
 
 
 def options_of(entry: DatasetEntry) -> ConvertOptions | None:
     """Return the options that an entry was made with, None where this version does not know all of them."""
     with suppress(msgspec.ValidationError, UsageError, UnicodeError):  # the last: half an emoji, which JSON may hold
-        return msgspec.convert(entry.options.asked, ConvertOptions)
+        return options_from_json(entry.options.asked)
     return None
 
 
-def _free_name(job: ConvertPlan) -> str:
-    """Return a name like the job's that no dataset has."""
-    known = read(job.dataset_dir)
+def _free_name(plan: ConvertPlan) -> str:
+    """Return a name like the plan's that no dataset has."""
+    known = read_entries(plan.dataset_dir)
     number = 2
-    while any(name.startswith(f"{job.name}-{number}-") for name in known):
+    while any(name.startswith(f"{plan.name}-{number}-") for name in known):
         number += 1
-    return f"{job.name}-{number}"
+    return f"{plan.name}-{number}"

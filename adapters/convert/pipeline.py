@@ -18,14 +18,26 @@ from msgspec.structs import replace
 
 from ftbridge import __version__
 from ftbridge.adapters.convert import earlier
-from ftbridge.adapters.convert.plan import TO, ConvertOptions, ConvertPlan, OnError, dataset_name, plan_conversion
-from ftbridge.adapters.convert.rejects import Rejects, parse_max_rejected, write_workbook
-from ftbridge.adapters.convert.result import Conversion, conversion
-from ftbridge.adapters.convert.samples.encode import Dedup, Encoder
+from ftbridge.adapters.convert.options import (
+    PARTS,
+    TO,
+    ConvertOptions,
+    Dedup,
+    MaxRejected,
+    OnError,
+    Split,
+    options_as_json,
+    parse_max_rejected,
+    parse_sample,
+    parse_split,
+)
+from ftbridge.adapters.convert.plan import ConvertPlan, dataset_name, plan_conversion
+from ftbridge.adapters.convert.rejects import Rejects, write_workbook
+from ftbridge.adapters.convert.result import Conversion, describe_conversion
+from ftbridge.adapters.convert.samples.encode import Encoder
 from ftbridge.adapters.convert.samples.remarks import Remarks, describe_remarks
-from ftbridge.adapters.convert.samples.workers import MOST, batches
-from ftbridge.adapters.convert.selection import Counts, EncodedSamples, select, selected
-from ftbridge.adapters.convert.split import PARTS, parse_sample
+from ftbridge.adapters.convert.samples.workers import MOST_WORKERS, encode_tables
+from ftbridge.adapters.convert.selection import Counts, EncodedSamples, part_files, select_samples
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.targets.sample_file import SampleFile
@@ -36,10 +48,16 @@ from ftbridge.core.files.atomic import scratch_file, sha256
 from ftbridge.core.plugins import load_target
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry, EntryOptions, Reading, ReadingOptions
-from ftbridge.dataset_info.registry import changing, read, refuse_foreign, refuse_taken, register
+from ftbridge.dataset_info.registry import (
+    locked_registry,
+    read_entries,
+    refuse_foreign_files,
+    refuse_taken_names,
+    register,
+)
 
 # A field of more different values holds no classes, and they would be kept in memory.
-CLASSES = 10_000
+MOST_CLASSES = 10_000
 
 
 def convert(  # noqa: PLR0913 - the options of the command, all by name
@@ -56,7 +74,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     max_characters: int | None = None,
     preset: str = "",
     set: Mapping[str, str | int] | None = None,  # noqa: A002 - named as on the command line
-    split: str | None = None,
+    split: str | Split | None = None,
     stratify: str = "",
     seed: int = 42,
     shuffle: bool = True,
@@ -66,7 +84,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     to: str | Sequence[str] = TO,
     array: bool = False,
     on_error: OnError = "stop",
-    max_rejected: str | int = "",
+    max_rejected: str | int | MaxRejected = "",
     xlsx: bool = False,
     replace: bool = False,
     dry_run: bool = False,
@@ -79,8 +97,8 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     The options are those of the command: `map` maps a field (system, instruction, input, output, history) to a column,
     `instruction`, `input` and `output` are Jinja templates over the columns, `role` maps the names of who speaks to
     user, assistant or system, `label_map` maps answers to text, `set` the settings of a preset that makes its rows to
-    values, `split` is as in "7:3", `sample` holds the sizes of nested subsets, and `reading` says how the sources are
-    read: `sheet`, `header_row`, `encoding` and so on, as ReadingOptions lists them.
+    values, `split` is as in "7:3" or a Split, `sample` holds the sizes of nested subsets, and `reading` says how the
+    sources are read: `sheet`, `header_row`, `encoding` and so on, as ReadingOptions lists them.
     `callback` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
     `on_error` is "skip" or `max_rejected` allows it (`xlsx` writes such rows as a workbook too), and nothing at all
     with `dry_run`, which reads and checks all the same. Raises UsageError for options that do not fit, InputError for
@@ -92,8 +110,8 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
         raise UsageError("there is nothing to do: name at least one source, and one format for `to`")
     options = ConvertOptions(
         reading=Reading.from_options(**reading),
-        wish=MappingOptions(
-            map={field: str(column) for field, column in (map or {}).items()},
+        mapping=MappingOptions(
+            map=_texts(map),
             system=system,
             instruction=instruction,
             input=input,
@@ -105,137 +123,143 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
             max_characters=LONGEST if max_characters is None else max_characters,
         ),
         preset=preset,
-        settings={key: str(value) for key, value in (set or {}).items()},
-        split=split,
+        settings=_texts(set),
+        split=None if split is None else parse_split(split),
         seed=seed if shuffle else None,
-        sample=parse_sample(str(sample) if isinstance(sample, int) else sample),
+        sample=parse_sample(sample),
         dedup=dedup,
         limit=limit,
         to=tuple(dict.fromkeys((to,) if isinstance(to, str) else to)),
         array=array,
         on_error=on_error,
-        max_rejected=str(max_rejected),
-    )
+        max_rejected=None if max_rejected == "" else parse_max_rejected(max_rejected),
+    ).checked()
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
     found = origins([fspath(source) for source in sources])
-    job = plan_conversion(
-        found, dataset_name(found, name), folder, _checked(options), replace=replace, dry_run=dry_run, xlsx=xlsx
+    plan = plan_conversion(
+        found, dataset_name(found, name), folder, options, replace=replace, dry_run=dry_run, xlsx=xlsx
     )
-    done = _convert(job, callback)
-    if dry_run:
-        return done
-    inside = folder.is_relative_to(project.folder)
-    kept = folder.relative_to(project.folder).as_posix() if inside else str(folder)
-    try:
-        project.remember(State(dataset=done.parts[0].name, dataset_dir=kept, preset=job.presets[0]))
-    except SetupError as error:  # it is registered all the same
-        say(f"warning: {error}; `train` needs `--dataset {done.parts[0].name}`")
+    done = _run_plan(plan, callback)
+    if not dry_run:
+        _remember(project, done, plan.presets[0])
     return done
 
 
-def _checked(options: ConvertOptions) -> ConvertOptions:
-    """Return `options`; raises UsageError for one that could not be kept in the registry."""
-    try:
-        return msgspec.json.decode(msgspec.json.encode(options), type=ConvertOptions)
-    except UnicodeEncodeError as error:
-        text = ascii(error.object)
-        raise UsageError(f"the option {text} is not in UTF-8; does the terminal send another encoding?") from error
-    except msgspec.ValidationError as error:
-        raise UsageError(f"an option of `convert` has the wrong type: {error}") from error
+def _texts(values: Mapping[str, str | int] | None) -> dict[str, str]:
+    """Return what may be given as numbers in Python, as on the command line."""
+    return {key: str(value) for key, value in (values or {}).items()}
 
 
-def _convert(job: ConvertPlan, callback: Callable[[int], object] | None) -> Conversion:
-    before = earlier.of_dataset(job)
-    if earlier.is_whole(job, before) and (whole := _with_workbook(job, before)):
-        return conversion(job, whole, changed=False)
-    if not job.replace and not job.dry_run and not read(job.dataset_dir).keys().isdisjoint(job.names):
-        refuse_taken(job.dataset_dir, dict.fromkeys(job.names, job.sources))
-    earlier.refuse_loss(job, before, job.names)
-    edited = earlier.refuse_edited(job, before)
-    files = [_file(name, target) for name in job.names for target in job.options.to]
-    refuse_foreign(job.dataset_dir, {**before, **dict.fromkeys(job.names)}, files)
-    if job.dry_run:
-        return _try(job, edited, callback)
-    new_folder = not job.dataset_dir.exists()
+def _remember(project: Project, done: Conversion, preset: str) -> None:
+    """Keep for `train` what was converted last."""
+    folder, dataset = done.dataset_dir, done.parts[0].name
+    kept = folder.relative_to(project.folder).as_posix() if folder.is_relative_to(project.folder) else str(folder)
     try:
-        return _write(job, edited, callback)
+        project.remember(State(dataset=dataset, dataset_dir=kept, preset=preset))
+    except SetupError as error:  # it is registered all the same
+        say(f"warning: {error}; `train` needs `--dataset {dataset}`")
+
+
+def _run_plan(plan: ConvertPlan, callback: Callable[[int], object] | None) -> Conversion:
+    """Convert what was planned, unless it is there already; raises as `convert` does."""
+    before = earlier.registered_entries(plan)
+    if earlier.is_up_to_date(plan, before) and (whole := _add_workbook(plan, before)):
+        return describe_conversion(plan, whole, changed=False)
+    if not plan.replace and not plan.dry_run and not read_entries(plan.dataset_dir).keys().isdisjoint(plan.names):
+        refuse_taken_names(plan.dataset_dir, dict.fromkeys(plan.names, plan.sources))
+    earlier.refuse_loss(plan, before, plan.names)
+    edited = earlier.refuse_edited(plan, before)
+    files = [_file_name(name, target) for name in plan.names for target in plan.options.to]
+    refuse_foreign_files(plan.dataset_dir, {**before, **dict.fromkeys(plan.names)}, files)
+    if plan.dry_run:
+        return _dry_run(plan, edited, callback)
+    new_folder = not plan.dataset_dir.exists()
+    try:
+        return _write_dataset(plan, edited, callback)
     except BaseException:
         if new_folder:  # nothing was written, so nothing is left
             with suppress(OSError):
-                job.dataset_dir.rmdir()
+                plan.dataset_dir.rmdir()
         raise
 
 
-def _with_workbook(job: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[str, DatasetEntry]:
+def _add_workbook(plan: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[str, DatasetEntry]:
     """Return the entries with a workbook of rejected rows where one is asked for; {} where its rows are not there."""
-    options, name = next(iter(before.values())).options, job.rejected_workbook.name
-    if not job.xlsx or job.dry_run or not options.counts.get("rejected"):
+    options, name = next(iter(before.values())).options, plan.rejected_workbook.name
+    if not plan.xlsx or plan.dry_run or not options.counts.get("rejected"):
         return before
-    if name in options.rejected and job.rejected_workbook.is_file():
+    if name in options.rejected and plan.rejected_workbook.is_file():
         return before
-    if not job.rejected_file.is_file():
+    if not plan.rejected_file.is_file():
         return {}
-    with job.rejected_file.open("rb") as lines, scratch_file(job.rejected_workbook) as file:
+    with plan.rejected_file.open("rb") as lines, scratch_file(plan.rejected_workbook) as file:
         write_workbook(lines, file)
         rejected = {**options.rejected, name: _sha256(file)}
         entries = {
             key: replace(entry, options=replace(entry.options, rejected=rejected)) for key, entry in before.items()
         }
-        register(job.dataset_dir, entries, files={name: file})
+        register(plan.dataset_dir, entries, files={name: file})
     return entries
 
 
-def _try(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
-    """Do all but write."""
+def _dry_run(plan: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
+    """Do all that `_write_dataset` does, but write."""
     with Path(devnull).open("r+b") as nowhere:
-        staged = {target: SampleFile(nowhere, as_array=job.array) for target in job.options.to}
-        made = _stream(job, list(staged.values()), Rejects(lambda: nowhere), callback)
-    selection, counts = select(job, made)
-    samples = {name: made.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
-    entries = {name: _entry(job, made, counts, samples, name, {}, {}) for name in samples}
-    before = earlier.of_dataset(job)
-    earlier.refuse_loss(job, before, entries)
-    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples), edited=edited)
+        staged = {target: SampleFile(nowhere, as_array=plan.array) for target in plan.options.to}
+        encoded = _encode_rows(plan, list(staged.values()), Rejects(lambda: nowhere), callback)
+    selection, counts = select_samples(plan, encoded)
+    samples = {name: encoded.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
+    entries = {name: _dataset_entry(plan, encoded, counts, samples, name, {}, {}) for name in samples}
+    before = earlier.registered_entries(plan)
+    earlier.refuse_loss(plan, before, entries)
+    return describe_conversion(
+        plan, entries, changed=True, replaced=earlier.replaced_parts(plan, before, samples), edited=edited
+    )
 
 
-def _write(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
-    stamps = job.stamps()
+def _write_dataset(plan: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
+    """Encode the rows into scratch files, put those in their places with their entries, and return the result."""
+    stamps = plan.stamps()
     with ExitStack() as stack:
         opened: dict[str, IO[bytes]] = {}
 
         def scratch(name: str) -> IO[bytes]:
-            opened[name] = stack.enter_context(scratch_file(job.dataset_dir / name))
+            opened[name] = stack.enter_context(scratch_file(plan.dataset_dir / name))
             return opened[name]
 
         def new_file(name: str, target: str) -> SampleFile:
-            return SampleFile(scratch(_file(name, target)), as_array=job.array)
+            return SampleFile(scratch(_file_name(name, target)), as_array=plan.array)
 
-        staged = {target: new_file(job.names[0], target) for target in job.options.to}
-        rejects = Rejects(partial(scratch, job.rejected_file.name))
-        made = _stream(job, list(staged.values()), rejects, callback)
-        selection, counts = select(job, made)
-        files = selected(job, selection, staged, made.marks, new_file)
-        with ThreadPoolExecutor(MOST) as pool:
-            sources = pool.submit(lambda: job.sources)
+        staged = {target: new_file(plan.names[0], target) for target in plan.options.to}
+        rejects = Rejects(partial(scratch, plan.rejected_file.name))
+        encoded = _encode_rows(plan, list(staged.values()), rejects, callback)
+        selection, counts = select_samples(plan, encoded)
+        files = part_files(plan, selection, staged, encoded.multi_turn, new_file)
+        with ThreadPoolExecutor(MOST_WORKERS) as pool:
+            sources = pool.submit(lambda: plan.sources)
             for done in [pool.submit(file.finish) for each in files.values() for file in each.values()]:
                 done.result()
             sources.result()
         for whole in staged.values():
             if whole.file not in opened.values():  # it was copied into parts
                 Path(whole.file.name).unlink()
-        if job.xlsx and rejects.rows:
-            write_workbook(opened[job.rejected_file.name], scratch(job.rejected_workbook.name))
-        if job.stamps() != stamps:
-            raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
+        if plan.xlsx and rejects.rows:
+            write_workbook(opened[plan.rejected_file.name], scratch(plan.rejected_workbook.name))
+        if plan.stamps() != stamps:
+            raise InputError(f"{', '.join(plan.sources)} has changed while it was read; convert it again")
         samples = {name: next(iter(each.values())).samples for name, each in files.items()}
-        names = (job.rejected_file.name, job.rejected_workbook.name)
+        names = (plan.rejected_file.name, plan.rejected_workbook.name)
         rejected = {name: _sha256(opened[name]) for name in names if name in opened}
-        entries = {name: _entry(job, made, counts, samples, name, each, rejected) for name, each in files.items()}
-        with changing(job.dataset_dir) as registry:
-            before = earlier.of_dataset(job)
-            earlier.refuse_loss(job, before, entries)
-            registry.put(entries, drop=before.keys() - entries.keys(), replace=job.replace, files=opened)
-    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples), edited=edited)
+        entries = {
+            name: _dataset_entry(plan, encoded, counts, samples, name, each, rejected) for name, each in files.items()
+        }
+        with locked_registry(plan.dataset_dir) as registry:
+            before = earlier.registered_entries(plan)
+            earlier.refuse_loss(plan, before, entries)
+            registry.put(entries, drop=before.keys() - entries.keys(), replace=plan.replace, files=opened)
+    return describe_conversion(
+        plan, entries, changed=True, replaced=earlier.replaced_parts(plan, before, samples), edited=edited
+    )
 
 
 def _sha256(file: IO[bytes]) -> str:
@@ -243,77 +267,73 @@ def _sha256(file: IO[bytes]) -> str:
     return sha256(Path(file.name))
 
 
-def _stream(
-    job: ConvertPlan, files: list[SampleFile], rejects: Rejects, callback: Callable[[int], object] | None
+def _encode_rows(
+    plan: ConvertPlan, files: list[SampleFile], rejects: Rejects, callback: Callable[[int], object] | None
 ) -> EncodedSamples:
-    """Write all samples to `files`; raises InputError where wrong rows stop it, or no row is left."""
-    options, parts = job.options, job.parts
-    maker = Encoder(
-        mappings=tuple(choice.mapping for choice in job.choices),
+    """Write all samples to `files`, one for each target.
+
+    Raises InputError where more rows are wrong than may be, or no row is left, UsageError for too many classes.
+    """
+    options, parts = plan.options, plan.parts
+    encoder = Encoder(
+        mappings=tuple(each.mapping for each in plan.mappings),
         targets=options.to,
         between=files[0].between,
-        indexed=job.indexed,
+        indexed=plan.indexed,
         grouped=len(parts) > 1,
-        classed=bool(options.wish.stratify),
+        classed=bool(options.mapping.stratify),
         dedup=options.dedup,
     )
-    codes: dict[int, int] = {}
-    made = EncodedSamples()
-    for table, batch in batches(maker, job.tables, files, options.limit):
-        for name in made.counts:
-            made.counts[name] += getattr(batch, name)
+    keep_rejects = options.rejects_allowed != MaxRejected(0)
+    encoded = EncodedSamples()
+    for table, batch in encode_tables(encoder, plan.tables, files, options.limit):
+        part = plan.tables[table].part or PARTS[0]
+        encoded.add(batch, part, indexed=encoder.indexed)
         for row, problems in batch.rejects:
-            rejects.add(row, problems, keep=options.tolerated != "0")
-        if maker.indexed:
-            made.marks += batch.marks
-        part = job.tables[table].part or PARTS[0]
-        made.remarks.setdefault(part, Remarks()).add(batch.remarks)
-        made.questions += batch.questions
-        made.wholes += batch.wholes
-        made.labels.extend(codes.setdefault(hash(label), len(codes)) for label in batch.labels)
-        if len(codes) > CLASSES:
+            rejects.add(row, problems, keep=keep_rejects)
+        if len(encoded.classes) > MOST_CLASSES:
             raise UsageError(
-                f"`--stratify {options.wish.stratify}` finds more than {CLASSES:,} different values; name a field or "
-                "a column of classes"
+                f"`--stratify {options.mapping.stratify}` finds more than {MOST_CLASSES:,} different values; name a "
+                "field or a column of classes"
             )
         if not options.split and len(parts) > 1:
-            made.parts += bytes([parts.index(part)]) * len(batch.marks)
+            encoded.parts += bytes([parts.index(part)]) * len(batch.multi_turn)
         if callback:
-            callback(made.counts["read"])
-    made.counts["rejected"] = rejects.rows
-    made.samples = files[0].samples
-    _judge(job, made, rejects)
-    return made
+            callback(encoded.counts["read"])
+    encoded.counts["rejected"] = rejects.rows
+    encoded.samples = files[0].samples
+    _refuse_rejects(plan, encoded, rejects)
+    return encoded
 
 
-def _judge(job: ConvertPlan, made: EncodedSamples, rejects: Rejects) -> None:
+def _refuse_rejects(plan: ConvertPlan, encoded: EncodedSamples, rejects: Rejects) -> None:
     """Raise InputError where more rows are wrong than may be, or none is left."""
-    options, read_rows, what = job.options, made.counts["read"], ", ".join(origin.name for origin in job.origins)
-    allowed = parse_max_rejected(options.tolerated)(read_rows)
+    options, read_rows, what = plan.options, encoded.counts["read"], ", ".join(origin.name for origin in plan.origins)
+    allowed = options.rejects_allowed.allowed(read_rows)
     if rejects.rows > allowed:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(
             f"{rejects.rows} of {read_rows} rows of {what} cannot be used{more}; nothing was written\n\n"
-            f"{rejects.problems.table()}\n\n{_notes(job)}Mend them, or go on without them: --on-error skip"
+            f"{rejects.problems.table()}\n\n{_table_notes(plan)}Mend them, or go on without them: --on-error skip"
         )
-    if not made.samples:
+    if not encoded.samples:
         none = f"none of its {read_rows} rows can be used\n\n{rejects.problems.table()}"
         raise InputError(f"nothing to convert in {what}: {none if read_rows else 'it holds no rows'}")
 
 
-def _notes(job: ConvertPlan) -> str:
+def _table_notes(plan: ConvertPlan) -> str:
     """Return how the tables were read, which may be what is wrong: merged cells, a guessed encoding."""
-    notes = dict.fromkeys(note for table in job.tables for note in (*table.notes, *table.late))
+    notes = dict.fromkeys(note for table in plan.tables for note in (*table.notes, *table.late))
     return "".join(f"note: {note}\n" for note in list(notes)[:5])
 
 
-def _file(name: str, target: str) -> str:
+def _file_name(name: str, target: str) -> str:
     return f"{name}.{load_target(target).suffix}"
 
 
-def _entry(
-    job: ConvertPlan,
-    made: EncodedSamples,
+def _dataset_entry(
+    plan: ConvertPlan,
+    encoded: EncodedSamples,
     counts: Counts,
     samples: Mapping[str, int],
     name: str,
@@ -324,29 +344,29 @@ def _entry(
 
     `rejected` are the files of rejected rows, with their sha256.
     """
-    own = {part: remarks for part, remarks in made.remarks.items() if name == f"{job.name}-{part}"}
-    systems = next(iter(own.values()), made.remarks.get(PARTS[0], Remarks())).systems
-    every = Remarks()
-    for remarks in made.remarks.values():
-        every.add(remarks)
+    of_part = {f"{plan.name}-{part}": remarks for part, remarks in encoded.remarks.items()}
+    systems = of_part.get(name, encoded.remarks.get(PARTS[0], Remarks())).systems
+    of_all = Remarks()
+    for remarks in encoded.remarks.values():
+        of_all.add_all(remarks)
     return DatasetEntry(
         version=__version__,
-        files={target: _file(name, target) for target in job.options.to},
+        files={target: _file_name(name, target) for target in plan.options.to},
         samples=samples[name],
-        sources={} if job.dry_run else job.sources,
-        columns=job.choices[0].columns,
+        sources={} if plan.dry_run else plan.sources,
+        columns=plan.mappings[0].columns,
         options=EntryOptions(
-            dataset=job.name,
-            asked=earlier.asked(job),
+            dataset=plan.name,
+            asked=options_as_json(plan.options),
             names=[*samples],
-            beside=earlier.beside(job),
+            beside=earlier.sidecars_as_json(plan),
             counts=msgspec.to_builtins(counts),
             sha256={target: file.sha256 for target, file in files.items()},
             rejected=dict(rejected),
-            sheets=[table.sheet for table in job.tables if table.sheet],
-            notes=describe_remarks(every.found, job.choices[0].columns.get("system", "")),
+            sheets=[table.sheet for table in plan.tables if table.sheet],
+            notes=describe_remarks(of_all.found, plan.mappings[0].columns.get("system", "")),
         ),
-        preset=job.presets[0],
-        system=min(systems) if len(systems) == 1 else job.choices[0].mapping.system,
+        preset=plan.presets[0],
+        system=min(systems) if len(systems) == 1 else plan.mappings[0].mapping.system,
         several_systems=len(systems) > 1,
     )

@@ -3,13 +3,11 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
 from itertools import chain, islice
 from typing import IO, Any
 
 from ftbridge.adapters.problems import Problem, Tally
-from ftbridge.adapters.values import plain, shown
-from ftbridge.core.errors import UsageError
+from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.records import Row
 
 # Excel's limits, and how many digits of a number it keeps.
@@ -47,20 +45,10 @@ class Rejects:
                 for problem in problems
             ]
             where = {"file": row.where.file, "sheet": row.where.sheet, "row": row.where.row}
-            values = {str(column): plain(value) for column, value in row.values.items()}
+            values = {str(column): decode_raw(value) for column, value in row.values.items()}
             record = {**where, **first, "more": more, "values": values}
-            line = json.dumps(record, default=shown, ensure_ascii=False)
+            line = json.dumps(record, default=shorten, ensure_ascii=False)
             self._file.write(line.encode(errors="backslashreplace") + b"\n")  # half a surrogate pair as `\\ud800`
-
-
-def parse_max_rejected(text: str) -> Callable[[int], int]:
-    """Return how many rows may be rejected of a number of rows, from `20` or `1.5%`; raises UsageError."""
-    match = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,6})?)%", text.strip())
-    if not match:
-        raise UsageError(f"`--max-rejected` takes a number of rows or a share, as in `20` or `1%`; got `{text}`")
-    if match[1]:
-        return lambda _: int(match[1])
-    return lambda rows: int(rows * Fraction(match[2]) / 100)
 
 
 def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:
@@ -68,20 +56,20 @@ def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:
     from openpyxl import Workbook
 
     lines.seek(0)
-    places, columns = _look(map(json.loads, lines))
+    places, columns = _places_and_columns(map(json.loads, lines))
     book = Workbook(write_only=True)
     lines.seek(0)
-    rows = (_row(json.loads(line), places, columns) for line in lines)
+    rows = (_workbook_row(json.loads(line), places, columns) for line in lines)
     for number, first in enumerate(rows, 1):
         page = book.create_sheet(f"rejected {number}" if number > 1 else "rejected")
         page.freeze_panes = "A2"
         for row in chain([["row", *places, "column", "reason", *columns], first], islice(rows, ROWS - 2)):
-            page.append(_cells(page, row))
+            page.append(_workbook_cells(page, row))
     book.save(file)
     book.close()
 
 
-def _look(records: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
+def _places_and_columns(records: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """Return which of file and sheet differ, and all columns that a sheet has room for."""
     first: dict[str, Any] = {}
     places: set[str] = set()
@@ -94,41 +82,50 @@ def _look(records: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
     return [place for place in ("file", "sheet") if place in places], [*islice(columns, COLUMNS - 5)]
 
 
-def _row(record: dict[str, Any], places: list[str], columns: list[str]) -> list[Any]:
+def _workbook_row(record: dict[str, Any], places: list[str], columns: list[str]) -> list[Any]:
+    """Return a record as a row of the workbook, its problems as one text."""
     values = record["values"]
     problems = [{"column": record["column"], "reason": record["reason"]}, *record["more"]]
     reasons = [problems[0]["reason"], *(f"{each['column']}: {each['reason']}".lstrip(": ") for each in problems[1:])]
-    reasons += [f"value: {record['value']}"] if record["value"] and not values else []
-    texts = [_text(values.get(column)) for column in columns]
-    cut = [f"`{column}`" for column, text in zip(columns, texts, strict=True) if isinstance(text, str) and _long(text)]
-    reasons += [f"{', '.join(cut)} cut to {CHARACTERS:,} characters here, the most that a cell holds"] if cut else []
+    if record["value"] and not values:
+        reasons.append(f"value: {record['value']}")
+    texts = [_cell_value(values.get(column)) for column in columns]
+    cut = [
+        f"`{column}`"
+        for column, text in zip(columns, texts, strict=True)
+        if isinstance(text, str) and _is_too_long(text)
+    ]
+    if cut:
+        reasons.append(f"{', '.join(cut)} cut to {CHARACTERS:,} characters here, the most that a cell holds")
     return [record["row"], *(record[place] for place in places), record["column"], "; ".join(reasons), *texts]
 
 
-def _text(value: Any) -> Any:
+def _cell_value(value: Any) -> Any:
     """Return a value as it goes into a cell: a number that Excel keeps, else text."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < EXACT:
         return value
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _long(text: str) -> bool:
-    return len(text) * 2 > CHARACTERS and len(_escaped(text)) > CHARACTERS * 2
+def _is_too_long(text: str) -> bool:
+    """Tell whether a text has more UTF-16 units than Excel takes; few are so long that they have to be counted."""
+    return len(text) * 2 > CHARACTERS and len(_escape_for_excel(text)) > CHARACTERS * 2
 
 
-def _escaped(text: str) -> bytes:
+def _escape_for_excel(text: str) -> bytes:
     """Return a text with Excel's escapes, in UTF-16, whose units Excel counts."""
     return ESCAPED.sub(lambda match: f"_x{ord(match[0]):04X}_", text).encode("utf-16-le")
 
 
-def _cells(page: Any, row: list[Any]) -> Iterator[Any]:
+def _workbook_cells(page: Any, row: list[Any]) -> Iterator[Any]:
+    """Yield the cells of a row, texts as texts whatever they look like, and cut where Excel would not open them."""
     from openpyxl.cell import WriteOnlyCell
 
     for value in row:
         if not isinstance(value, str):
             yield value
             continue
-        text = _escaped(value)[: CHARACTERS * 2].decode("utf-16-le", "ignore")
-        cell = WriteOnlyCell(page, HALF_ESCAPE.sub("", text) if _long(value) else text)
+        text = _escape_for_excel(value)[: CHARACTERS * 2].decode("utf-16-le", "ignore")
+        cell = WriteOnlyCell(page, HALF_ESCAPE.sub("", text) if _is_too_long(value) else text)
         cell.data_type = "s"
         yield cell

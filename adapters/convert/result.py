@@ -6,12 +6,11 @@ from itertools import islice
 from pathlib import Path
 
 import msgspec
-from msgspec.structs import replace as altered
 
 from ftbridge.adapters.convert.earlier import Replaced
 from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.convert.selection import Counts
-from ftbridge.adapters.values import plain, shown
+from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.records import Conversation, DatasetEntry, Turn
 
 SAMPLES_SHOWN = 3
@@ -71,30 +70,30 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
-def conversion(
-    job: ConvertPlan,
+def describe_conversion(
+    plan: ConvertPlan,
     entries: Mapping[str, DatasetEntry],
     *,
     changed: bool,
     replaced: tuple[Replaced, ...] = (),
     edited: Sequence[Path] = (),
 ) -> Conversion:
-    """Return what the `entries` of a dataset, which are registered or would be, tell of its conversion."""
+    """Return the result of a conversion, of whose parts and subsets the `entries` are registered, or would be."""
     first = next(iter(entries.values()))
     counts = msgspec.convert(first.options.counts, Counts)
-    rejected = counts.rejected and not job.dry_run
-    workbook = job.rejected_workbook
+    rejected = counts.rejected and not plan.dry_run
+    workbook = plan.rejected_workbook
     has_workbook = workbook.name in first.options.rejected and workbook.is_file()
     return Conversion(
-        name=job.name,
-        dataset_dir=job.dataset_dir,
-        tables=tuple(_table_read(job, at, entries) for at in range(len(job.tables))),
+        name=plan.name,
+        dataset_dir=plan.dataset_dir,
+        tables=tuple(_table_read(plan, at, entries) for at in range(len(plan.tables))),
         parts=tuple(
-            Part(name, entry.samples, {target: job.dataset_dir / file for target, file in entry.files.items()})
+            Part(name, entry.samples, {target: plan.dataset_dir / file for target, file in entry.files.items()})
             for name, entry in entries.items()
         ),
         counts=counts,
-        rejected_file=job.rejected_file if rejected else None,
+        rejected_file=plan.rejected_file if rejected else None,
         rejected_workbook=workbook if rejected and has_workbook else None,
         changed=changed,
         system=first.system,
@@ -102,36 +101,37 @@ def conversion(
         notes=tuple(first.options.notes),
         replaced=replaced,
         edited=tuple(edited),
-        dry_run=job.dry_run,
+        dry_run=plan.dry_run,
     )
 
 
-def _table_read(job: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry]) -> TableRead:
-    table, choice = job.tables[at], job.choices[at]
+def _table_read(plan: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry]) -> TableRead:
+    """Return how the table at place `at` was read, with its first samples."""
+    table, read_as = plan.tables[at], plan.mappings[at]
     notes = (*table.notes, *table.late)
-    if table.part and (name := f"{job.name}-{table.part}") not in entries:
+    if table.part and (name := f"{plan.name}-{table.part}") not in entries:
         notes += (f"none of its rows is left, so that there is no `{name}`",)
-    first = tuple(map(_decoded, islice(job.first_samples(at), SAMPLES_SHOWN)))
-    answers = [shown(sample.turns[-1].output) for sample in first]
-    if choice.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
+    first = tuple(map(_decode_texts, islice(plan.first_samples(at), SAMPLES_SHOWN)))
+    answers = [shorten(sample.turns[-1].output) for sample in first]
+    if read_as.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
         names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
         notes += (f"the answers are numbers; `{names}` and so on gives them names",)
     return TableRead(
         file=table.file,
         sheet=table.sheet,
         part=table.part,
-        preset=job.presets[at],
-        shape=choice.shape,
-        columns=choice.columns,
-        left_out=choice.left_out,
-        system=choice.mapping.system,
+        preset=plan.presets[at],
+        shape=read_as.shape,
+        columns=read_as.columns,
+        left_out=read_as.left_out,
+        system=read_as.mapping.system,
         notes=notes,
-        why=choice.why,
+        why=read_as.why,
         first=first,
     )
 
 
-def _decoded(sample: Conversation) -> Conversation:
+def _decode_texts(sample: Conversation) -> Conversation:
     """Return a sample of which no text stands as in JSON any more."""
-    turns = tuple(Turn(*map(plain, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
-    return altered(sample, system=plain(sample.system), turns=turns)
+    turns = tuple(Turn(*map(decode_raw, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
+    return msgspec.structs.replace(sample, system=decode_raw(sample.system), turns=turns)

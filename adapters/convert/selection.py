@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ftbridge.adapters.convert.options import PARTS
 from ftbridge.adapters.convert.plan import ConvertPlan
+from ftbridge.adapters.convert.samples.encode import Batch
 from ftbridge.adapters.convert.samples.remarks import Remarks
-from ftbridge.adapters.convert.split import LEFT_OUT, PARTS, assign, nested, shared, unique
-from ftbridge.adapters.targets.sample_file import SampleFile, late_history
+from ftbridge.adapters.convert.split import LEFT_OUT, assign_parts, count_shared, first_occurrences, nested_order
+from ftbridge.adapters.targets.sample_file import SampleFile, find_late_history
 from ftbridge.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,98 +39,139 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EncodedSamples(msgspec.Struct):
-    """What the samples of the staged files are, by number; `remarks` are by the source's own part, else "train"."""
+    """What is known of the samples that the staged files hold, each by its number in order of the source.
+
+    `multi_turn` is 1 for a sample with earlier turns, `parts` the place of its part where the source has several,
+    `labels` the number of its class, `questions` and `wholes` are hashes. `remarks` are by the source's own part, else
+    "train".
+    """
 
     counts: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(("read", "empty", "left_out"), 0))
     samples: int = 0
-    marks: bytearray = msgspec.field(default_factory=bytearray)
+    multi_turn: bytearray = msgspec.field(default_factory=bytearray)
     parts: bytearray = msgspec.field(default_factory=bytearray)
     labels: "array[int]" = msgspec.field(default_factory=lambda: array("i"))
     questions: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     wholes: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     remarks: dict[str, Remarks] = {}
+    classes: dict[int, int] = {}
+
+    def add(self, batch: Batch, part: str, *, indexed: bool) -> None:
+        """Take in the samples of a batch, which stand in a part of the source; unless `indexed` only their counts."""
+        for name in self.counts:
+            self.counts[name] += getattr(batch, name)
+        if indexed:
+            self.multi_turn += batch.multi_turn
+        self.remarks.setdefault(part, Remarks()).add_all(batch.remarks)
+        self.questions += batch.questions
+        self.wholes += batch.wholes
+        classes = self.classes
+        self.labels.extend(classes.setdefault(hash(label), len(classes)) for label in batch.labels)
 
 
-def select(job: ConvertPlan, consumed: EncodedSamples) -> tuple[dict[str, "Numbers | None"], Counts]:
+def select_samples(plan: ConvertPlan, consumed: EncodedSamples) -> tuple[dict[str, "Numbers | None"], Counts]:
     """Return the numbers of the samples of each part and subset, None for all in order, and the final counts.
 
     A part of the source's own that no sample is left for is left out. What only this needs of `consumed` is emptied on
-    the way: for ten million samples 80 MB of hashes of each kind, and 40 MB of labels.
+    the way: for ten million samples 80 MB of hashes of each kind, and 40 MB of labels. Raises UsageError for a subset
+    that is larger than the training part, InputError where a part of a split would be empty.
     """
-    made = consumed
-    options, counts = job.options, made.counts
-    if not job.rearranged:
-        return {job.names[0]: None}, Counts(**counts, written=made.samples)
+    encoded = consumed
+    if not plan.rearranged:
+        return {plan.names[0]: None}, Counts(**encoded.counts, written=encoded.samples)
     import numpy as np
 
     kept: Any = ...
-    if options.dedup:
-        kept = unique(np.frombuffer(made.wholes, np.uint64))
-        made.wholes = array("Q")
-    numbers = np.arange(made.samples, dtype=np.uint32)[kept]
-    labels = np.frombuffer(made.labels, np.int32)[kept] if made.labels else np.zeros(len(numbers), np.uint8)
-    made.labels = array("i")
-    codes, alike = _codes(job, made, kept, labels)
+    if plan.options.dedup:
+        kept = first_occurrences(np.frombuffer(encoded.wholes, np.uint64))
+        encoded.wholes = array("Q")
+    numbers = np.arange(encoded.samples, dtype=np.uint32)[kept]
+    labels = np.frombuffer(encoded.labels, np.int32)[kept] if encoded.labels else np.zeros(len(numbers), np.uint8)
+    encoded.labels = array("i")
+    codes, in_training_too = _part_codes(plan, encoded, kept, labels)
     selection: dict[str, Numbers | None] = {}
-    for at, part in enumerate(job.parts):
-        inside = codes == at
+    for code, part in enumerate(plan.parts):
+        inside = codes == code
         chosen = numbers[inside]
-        if not len(chosen):  # of a split of the source's own, of which duplicates or `--limit` leave nothing
-            continue
-        selection[f"{job.name}-{part}"] = chosen
-        if part == PARTS[0] and options.sample:
-            if options.sample[-1] > len(chosen):
-                raise UsageError(
-                    f"`--sample` asks for {options.sample[-1]} of {len(chosen)} training samples; ask for fewer"
-                )
-            order = nested(labels[inside], options.seed, options.sample[-1])
-            for size in options.sample:
-                selection[f"{job.name}-train-{size}"] = np.sort(chosen[order[:size]])
+        if len(chosen):  # else it is one of the source's own, of which duplicates or `--limit` leave nothing
+            selection[f"{plan.name}-{part}"] = chosen
+            if part == PARTS[0]:
+                selection |= _subsets(plan, chosen, labels[inside])
     left_out = int(np.count_nonzero(codes == LEFT_OUT))
-    counts = counts | {
+    counts = encoded.counts | {
         "written": len(numbers) - left_out,
-        "duplicates": made.samples - len(numbers),
-        "left_out": counts["left_out"] + left_out,
-        "shared": alike,
+        "duplicates": encoded.samples - len(numbers),
+        "left_out": encoded.counts["left_out"] + left_out,
+        "shared": in_training_too,
     }
-    return {name: selection[name] for name in job.names if name in selection}, Counts(**counts)
+    return {name: selection[name] for name in plan.names if name in selection}, Counts(**counts)
 
 
-def _codes(job: ConvertPlan, consumed: EncodedSamples, kept: Any, labels: "Numbers") -> tuple["Codes", int]:
+def _subsets(plan: ConvertPlan, training: "Numbers", labels: "Numbers") -> dict[str, "Numbers"]:
+    """Return the subsets of the training part that `--sample` asks for, each within the next larger one."""
+    import numpy as np
+
+    sizes = plan.options.sample
+    if not sizes:
+        return {}
+    if sizes[-1] > len(training):
+        raise UsageError(f"`--sample` asks for {sizes[-1]} of {len(training)} training samples; ask for fewer")
+    order = nested_order(labels, plan.options.seed, sizes[-1])
+    return {f"{plan.name}-{PARTS[0]}-{size}": np.sort(training[order[:size]]) for size in sizes}
+
+
+def _part_codes(plan: ConvertPlan, consumed: EncodedSamples, kept: Any, labels: "Numbers") -> tuple["Codes", int]:
     """Return the place of each kept sample's part, and how many samples of other parts have a training question."""
     import numpy as np
 
-    options, made = job.options, consumed
-    codes = np.frombuffer(made.parts, np.uint8)[kept] if made.parts else np.zeros(len(labels), np.uint8)
-    if not made.questions:
+    options, encoded = plan.options, consumed
+    codes = np.frombuffer(encoded.parts, np.uint8)[kept] if encoded.parts else np.zeros(len(labels), np.uint8)
+    if not encoded.questions:
         return codes, 0
-    questions, made.questions = np.frombuffer(made.questions, np.uint64)[kept], array("Q")
+    questions, encoded.questions = np.frombuffer(encoded.questions, np.uint64)[kept], array("Q")
     if options.split:
-        codes = assign(options.split, questions, labels, options.seed)
-    # A split of ours in random order keeps the same questions together.
-    return codes, 0 if options.split and options.seed is not None else shared(questions, codes)
+        codes = assign_parts(options.split, questions, labels, options.seed)
+        if options.seed is not None:  # a split of ours in random order keeps the same questions together
+            return codes, 0
+    return codes, count_shared(questions, codes)
 
 
-def selected(
-    job: ConvertPlan,
+def part_files(
+    plan: ConvertPlan,
     selection: dict[str, "Numbers | None"],
     staged: dict[str, SampleFile],
-    marks: bytearray,
+    multi_turn: bytearray,
     new_file: Callable[[str, str], SampleFile],
 ) -> dict[str, dict[str, SampleFile]]:
-    """Return the files of each part and subset: the staged ones as they are, or `new_file` with copies of samples."""
-    import numpy as np
+    """Return the files of each part and subset by target: `staged` ones as they are, or new ones with copies.
 
+    `new_file` makes a file from the name of the part and that of the target.
+    """
     files = {}
     for name, chosen in selection.items():
-        runs = [] if chosen is None else [chosen]
-        late = None
-        if 1 in marks and "alpaca" in staged and not job.array:
-            late = late_history(chosen, staged["alpaca"], marks)
-        if late is not None:
-            every = np.arange(len(marks), dtype=np.uint32) if chosen is None else chosen
-            runs = [every[late : late + 1], np.delete(every, late)]
-        files[name] = {target: new_file(name, target) for target in staged} if runs else staged
+        blocks = _blocks_to_copy(plan, chosen, staged, multi_turn)
+        if not blocks:
+            files[name] = staged
+            continue
+        files[name] = {target: new_file(name, target) for target in staged}
         for target, file in files[name].items():
-            file.copies = [(staged[target], run) for run in runs]
+            file.copies = [(staged[target], block) for block in blocks]
     return files
+
+
+def _blocks_to_copy(
+    plan: ConvertPlan, chosen: "Numbers | None", staged: dict[str, SampleFile], multi_turn: bytearray
+) -> list["Numbers"]:
+    """Return the samples of a file, block by block in its order; [] where the staged file is it already.
+
+    A sample with earlier turns comes first where the first one would come too late for LLaMA-Factory.
+    """
+    import numpy as np
+
+    late = None
+    if 1 in multi_turn and "alpaca" in staged and not plan.array:
+        late = find_late_history(chosen, staged["alpaca"], multi_turn)
+    if late is not None:
+        every = np.arange(len(multi_turn), dtype=np.uint32) if chosen is None else chosen
+        return [every[late : late + 1], np.delete(every, late)]
+    return [] if chosen is None else [chosen]

@@ -1,16 +1,15 @@
 """Which samples go into which part of a dataset: a split, nested subsets, duplicates.
 
-Samples are numbers here; of their content only 64-bit hashes and class numbers are looked at, in arrays.
+A sample is its place in numpy arrays here: of its `keys`, 64-bit hashes of its question or of its whole content, and of
+its `labels`, the numbers of its class.
 """
 
-import re
-import unicodedata
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.adapters.convert.options import Split
+from ftbridge.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,58 +20,25 @@ if TYPE_CHECKING:
     Codes = NDArray[np.uint8]
     Flags = NDArray[np.bool_]
 
-PARTS = ("train", "validation", "test")
 LEFT_OUT = 255
-# So many samples are looked up at a time, and so many groups are sorted by themselves: memory is for the data.
+# So many samples are looked up at a time, and so many groups are sorted by themselves: docs/data.md promises how much
+# memory ten million samples take.
 BATCH = 1 << 16
 BUCKETS = 16
 
 
-def parse_split(text: str) -> dict[str, Fraction | int | None]:
-    """Return each part's share (`7:3`, `8:1:1`) or number of samples (`train=1000,test=200`), None for the rest.
-
-    Raises UsageError for anything else.
-    """
-    given, text = text, unicodedata.normalize("NFKC", text)  # a Chinese keyboard writes `7：3`
-    numbers = [int(number) for number in re.findall("[0-9]+", text)]
-    if re.fullmatch(r"[0-9]{1,9}(:[0-9]{1,9}){1,2}", text.strip()) and all(numbers):
-        names = PARTS if len(numbers) == len(PARTS) else (PARTS[0], PARTS[-1])
-        return {name: Fraction(number, sum(numbers)) for name, number in zip(names, numbers, strict=True)}
-    named = re.findall("train|validation|test", text)
-    each = "(train|validation|test)=[0-9]{1,9}"
-    counts = dict(zip(named, numbers, strict=False))
-    whole = re.fullmatch(f"{each}(,{each})*", text.strip()) and all(numbers) and len(named) == len(counts)
-    if whole and counts.keys() != {"train"}:
-        return {name: counts.get(name) for name in PARTS if name in counts or name == "train"}
-    raise UsageError(
-        "`--split` takes shares, as in `7:3` (training and test) or `8:1:1` (training, validation, test), or numbers "
-        f"of samples, as in `test=200` or `train=1000,test=200`; got `{given}`"
-    )
-
-
-def parse_sample(sizes: str | Sequence[int]) -> tuple[int, ...]:
-    """Return the sizes in `100,500,1000`, ascending, () for none; raises UsageError for anything else."""
-    text = sizes if isinstance(sizes, str) else ",".join(map(str, sizes))
-    if not text:
-        return ()
-    text = unicodedata.normalize("NFKC", text)
-    if not re.fullmatch(r"[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*", text.strip()):
-        raise UsageError(f"`--sample` takes numbers of samples, as in `100,500,1000`; got `{text}`")
-    return tuple(sorted({int(number) for number in text.split(",")}))
-
-
-def unique(keys: "Keys") -> "Flags":
-    """Tell of each sample whether it is the first with its key."""
+def first_occurrences(keys: "Keys") -> "Flags":
+    """Return a mask of the samples that are the first with their key: the others are duplicates."""
     import numpy as np
 
     first = np.zeros(len(keys), np.bool_)
-    for inside in _buckets(keys):
+    for inside in _groups_by_key(keys):
         first[inside[np.unique(keys[inside], return_index=True)[1]]] = True
     return first
 
 
-def assign(split: str, consumed_keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
-    """Return for each sample the place of its part in `parse_split(split)`, or LEFT_OUT.
+def assign_parts(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
+    """Return for each sample the place of its part in `split`, or LEFT_OUT, in an array of uint8.
 
     Samples with the same key stay together, and each label is spread over the parts in proportion. With a `seed`
     of None the samples stay in order, each on its own; else the keys are overwritten, which saves a copy of them: 80
@@ -81,20 +47,20 @@ def assign(split: str, consumed_keys: "Keys", labels: "Numbers", seed: int | Non
     import numpy as np
 
     keys = consumed_keys
-    names, cuts = _cuts(split, len(keys))
+    names, cuts = [*split.parts], _part_ends(split, len(keys))
     if seed is None:
-        keys = _ranks(len(keys), None)
+        keys = _random_ranks(len(keys), None)
     else:
-        labels = _of_groups(keys, labels)
-        _mix(keys, seed)
+        labels = _group_labels(keys, labels)
+        _mix_keys(keys, seed)
     after = np.cumsum(np.bincount(labels))
     bound = before = np.append(0, after[:-1])
-    line = _by_class(keys, labels)
+    line = _keys_by_label(keys, labels)
     ordered = np.sort(line)
-    starts = np.arange(len(after) + 1) << _shift(labels)
+    starts = np.arange(len(after) + 1) << _label_shift(labels)
     edges = [starts[:-1]]
     for cut in cuts:  # what the classes up to this one should have, less what those before it have
-        share = _rounded(after, cut, len(keys)) - _rounded(before, cut, len(keys))
+        share = _rounded_share(after, cut, len(keys)) - _rounded_share(before, cut, len(keys))
         bound = np.maximum(bound, before + share)
         group = ordered[np.minimum(bound, len(keys) - 1)]
         left, right = np.searchsorted(ordered, group), np.searchsorted(ordered, group, "right")
@@ -114,11 +80,14 @@ def assign(split: str, consumed_keys: "Keys", labels: "Numbers", seed: int | Non
     return codes
 
 
-def nested(labels: "Numbers", seed: int | None, most: int) -> "Numbers":
-    """Return the numbers of `most` samples in an order of which every beginning holds the labels in proportion."""
+def nested_order(labels: "Numbers", seed: int | None, most: int) -> "Numbers":
+    """Return the numbers of `most` samples, in an order of which every beginning holds the labels in proportion.
+
+    With a `seed` of None the samples of a label stay in their order, else it is random.
+    """
     import numpy as np
 
-    order = np.argsort(_by_class(_ranks(len(labels), seed), labels))
+    order = np.argsort(_keys_by_label(_random_ranks(len(labels), seed), labels))
     sizes = np.bincount(labels)
     after = np.cumsum(sizes)
     place = np.empty(len(labels), np.float32)  # by order: how far inside its class a sample stands, from 0 to 1
@@ -128,22 +97,22 @@ def nested(labels: "Numbers", seed: int | None, most: int) -> "Numbers":
         place[line] = 1 - (after[label] - line - 0.5) / sizes[label]
     first = np.flatnonzero(place <= np.partition(place, most - 1)[most - 1])
     order = order[first]
-    ranks = _ranks(len(labels), seed)[order]
+    ranks = _random_ranks(len(labels), seed)[order]
     return order[np.lexsort((ranks, place[first]))][:most]
 
 
-def shared(keys: "Keys", codes: "Codes") -> int:
+def count_shared(keys: "Keys", codes: "Codes") -> int:
     """Return how many samples of the other parts have the key of a sample in the first."""
     import numpy as np
 
-    found = 0
-    for inside in _buckets(keys):
+    count = 0
+    for inside in _groups_by_key(keys):
         part, mine = codes[inside], keys[inside]
-        found += int(np.isin(mine[(part != 0) & (part != LEFT_OUT)], mine[part == 0]).sum())
-    return found
+        count += int(np.isin(mine[(part != 0) & (part != LEFT_OUT)], mine[part == 0]).sum())
+    return count
 
 
-def _buckets(keys: "Keys") -> Iterator["Numbers"]:
+def _groups_by_key(keys: "Keys") -> Iterator["Numbers"]:
     """Yield the numbers of samples in groups of which each has all samples of its keys, so that little is sorted."""
     import numpy as np
 
@@ -152,21 +121,21 @@ def _buckets(keys: "Keys") -> Iterator["Numbers"]:
         yield np.flatnonzero(bucket == each)
 
 
-def _of_groups(keys: "Keys", labels: "Numbers") -> "Numbers":
+def _group_labels(keys: "Keys", labels: "Numbers") -> "Numbers":
     """Return for each sample the label of the first sample that has its key."""
     import numpy as np
 
     if not labels.any():
         return labels
-    found = np.empty_like(labels)
-    for inside in _buckets(keys):
+    labels_of_groups = np.empty_like(labels)
+    for inside in _groups_by_key(keys):
         _, first, group = np.unique(keys[inside], return_index=True, return_inverse=True)
-        found[inside] = labels[inside[first]][group]
-    return found
+        labels_of_groups[inside] = labels[inside[first]][group]
+    return labels_of_groups
 
 
-def _ranks(size: int, seed: int | None) -> "Keys":
-    """Return a number for each sample, which puts them in random order, or leaves them in theirs."""
+def _random_ranks(size: int, seed: int | None) -> "Keys":
+    """Return numbers that sort the samples at random, or, with a `seed` of None, leave them in their order."""
     import numpy as np
 
     if seed is None:
@@ -174,8 +143,8 @@ def _ranks(size: int, seed: int | None) -> "Keys":
     return np.random.PCG64(seed).random_raw(size)
 
 
-def _mix(keys: "Keys", seed: int) -> None:
-    """Make other keys, in random order, of which the same are equal."""
+def _mix_keys(keys: "Keys", seed: int) -> None:
+    """Replace the keys, in place, by others that sort at random, of which the same are equal."""
     import numpy as np
 
     # The finish of SplitMix64 (Steele, Lea, Flood 2014): one to one, so that only equal keys stay equal.
@@ -188,39 +157,48 @@ def _mix(keys: "Keys", seed: int) -> None:
         some ^= some >> np.uint64(31)
 
 
-def _shift(labels: "Numbers") -> int:
-    """Return how far up a label stands in a number of `_by_class`: so far that the next one has room below the sign."""
+def _label_shift(labels: "Numbers") -> int:
+    """Return by how many bits `_keys_by_label` shifts a label: by so many that the next one has room below the sign."""
     return 63 - (int(labels.max()) + 1).bit_length()
 
 
-def _by_class(keys: "Keys", labels: "Numbers") -> "Numbers":
+def _keys_by_label(keys: "Keys", labels: "Numbers") -> "Numbers":
     """Return, in the place of `keys`, numbers that sort by label, then by as much of the key as there is room for."""
     import numpy as np
 
-    shift = _shift(labels)
+    shift = _label_shift(labels)
     keys >>= np.uint64(64 - shift)
     for at in range(0, len(keys), BATCH):
         keys[at : at + BATCH] |= labels[at : at + BATCH].astype(np.uint64) << np.uint64(shift)
     return keys.view(np.int64)
 
 
-def _cuts(split: str, total: int) -> tuple[tuple[str, ...], list[int]]:
-    """Return the parts, and where each ends that has something behind it, counted in samples."""
-    wanted = parse_split(split)
-    names = tuple(wanted)
-    shares = [share for share in wanted.values() if isinstance(share, Fraction)]
-    if shares:
-        ends = [int(total * sum(shares[:at], Fraction(1, 2 * total))) for at in range(1, len(names) + 1)]
-        for at, end in enumerate(ends):  # each part gets at least one
-            least = ends[at - 1] + 1 if at else 1
-            ends[at] = min(max(end, least), total - len(names) + at + 1)
+def _part_ends(split: Split, total: int) -> list[int]:
+    """Return where each part ends that has something behind it, counted in samples.
+
+    Raises InputError where so many samples are too few.
+    """
+    numbers = split.parts.values()
+    if split.shares:
+        ends = _ends_of_shares([number or 0 for number in numbers], total)
     else:
-        given = {name: int(number) for name, number in wanted.items() if number is not None}
-        ends = [*accumulate(given.get(name, total - sum(given.values())) for name in names)]
+        rest = total - sum(number or 0 for number in numbers)
+        ends = [*accumulate(rest if number is None else number for number in numbers)]
     if ends[-1] > total or any(end <= start for start, end in pairwise([0, *ends])):
         raise InputError(f"{total} samples cannot be split `{split}`; choose other numbers, or leave `--split` out")
-    return names, ends if ends[-1] < total else ends[:-1]
+    return ends if ends[-1] < total else ends[:-1]
 
 
-def _rounded(numbers: "Numbers", cut: int, total: int) -> "Numbers":
+def _ends_of_shares(shares: list[int], total: int) -> list[int]:
+    """Return where the parts of `total` samples end: each gets its share, to the nearest sample, and one at least."""
+    ends: list[int] = []
+    for at, share in enumerate(accumulate(shares), 1):
+        nearest = (2 * total * share + sum(shares)) // (2 * sum(shares))
+        least = ends[-1] + 1 if ends else 1
+        ends.append(min(max(nearest, least), total - len(shares) + at))
+    return ends
+
+
+def _rounded_share(numbers: "Numbers", cut: int, total: int) -> "Numbers":
+    """Return how many of `numbers` samples are a share of `cut` in `total`, to the nearest sample."""
     return (numbers * cut + total // 2) // total

@@ -8,33 +8,34 @@ from collections.abc import Callable
 
 import msgspec
 
-from ftbridge.adapters.mapping.conversations.flags import off
-from ftbridge.adapters.mapping.headers import recognise, refused
+from ftbridge.adapters.mapping.conversations.flags import is_flag_off
+from ftbridge.adapters.mapping.headers import columns_by_field, untrainable_columns
 from ftbridge.adapters.problems import Problem
-from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, nothing, shown
+from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, holds_nothing, is_blank, shorten
 from ftbridge.core.records import Conversation, Row, Text, Turn
 
-Quick = Callable[[Row], Conversation | None]
+FastPath = Callable[[Row], Conversation | None]
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     """Makes conversations of rows; a subclass says how.
 
-    `columns` maps a field to its column, `known` are the table's columns, `letters` the sheet's letters by column.
-    Another column that turns up later is an error of its row where it would have been taken for one of the fields in
-    `watched`, unless the user has `decided` which columns count. The columns in `refused` must be empty, and no flag of
-    the loss in `flags` may be off. `system` is for rows that bring none. `strip` takes blanks off the ends of every
-    text. The label is the text of `label_column`, or of the field `label_field`. `roles` are names of user, assistant
-    or system that the user has explained, `tags` the keys of messages, as in LLaMA-Factory's dataset_info.json.
+    `columns` maps a field to its column, `known_columns` are the table's columns, `letters` the sheet's letters by
+    column. Another column that turns up later is an error of its row where it would have been taken for one of the
+    `watched_fields`, unless the `user_decided` which columns count. `refused_columns` maps the columns that must be
+    empty to what they hold, and no flag in the columns `loss_flags` may be off. `system` is for rows that bring none.
+    `strip` takes blanks off the ends of every text. The label is the text of `label_column`, or of the field
+    `label_field`. `roles` are names of user, assistant or system that the user has explained, `tags` the keys of
+    messages, as in LLaMA-Factory's dataset_info.json.
     """
 
     columns: dict[str, str]
-    known: frozenset[str]
+    known_columns: frozenset[str]
     letters: dict[str, str] = {}
-    decided: bool = False
-    watched: frozenset[str] = frozenset()
-    refused: dict[str, str] = {}
-    flags: tuple[str, ...] = ()
+    user_decided: bool = False
+    watched_fields: frozenset[str] = frozenset()
+    refused_columns: dict[str, str] = {}
+    loss_flags: tuple[str, ...] = ()
     system: str = ""
     strip: bool = False
     max_characters: int = LONGEST
@@ -48,99 +49,106 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
 
         Half a surrogate pair may be found only when the sample is written.
         """
-        return self.reader()(row)
+        return self.row_converter()(row)
 
-    def reader(self) -> Callable[[Row], Conversation]:
-        """Return `conversation` with all that is the same for every row looked up once: most rows take 1 µs."""
-        quick, known, refused, flags = self.quick(), self.known, self.refused, self.flags
-        if quick is None or self.strip:
-            return self._made
+    def row_converter(self) -> Callable[[Row], Conversation]:
+        """Return `conversation` as a function for many rows, which takes 1 µs for most of them."""
+        fast_path, known_columns = self.fast_path(), self.known_columns
+        refused_columns, loss_flags = self.refused_columns, self.loss_flags
+        if fast_path is None or self.strip:
+            return self._convert_carefully
 
-        def read(row: Row) -> Conversation:
+        def convert(row: Row) -> Conversation:
             values = row.values
-            ordinary = not row.error and known.issuperset(values)
-            if refused or flags:
-                ordinary = ordinary and all(nothing(values.get(column)) for column in refused)
-                ordinary = ordinary and not any(off(values.get(column)) for column in flags)
+            ordinary = not row.error and known_columns.issuperset(values)
+            if refused_columns or loss_flags:
+                ordinary = ordinary and all(holds_nothing(values.get(column)) for column in refused_columns)
+                ordinary = ordinary and not any(is_flag_off(values.get(column)) for column in loss_flags)
             if ordinary:
-                sample = quick(row)
+                sample = fast_path(row)
                 if sample is not None:
                     return sample
-            return self._made(row)
+            return self._convert_carefully(row)
 
-        return read
+        return convert
 
     def problems(self, row: Row) -> list[Problem]:
         """Return all that is wrong with `row`; empty for a good row."""
-        return self._careful(row)[1]
+        return self._conversation_and_problems(row)[1]
 
-    def quick(self) -> Quick | None:
-        """Return a fast path from row to sample, which returns None for a row that needs `read`."""
+    def fast_path(self) -> FastPath | None:
+        """Return a function that makes the sample of an ordinary row, and returns None for one that needs `read`."""
         raise NotImplementedError
 
-    def read(self, row: Row, notes: "Notes") -> tuple[Text, tuple[Turn, ...]]:
-        """Return system and turns, looking at everything; what is wrong goes into `notes`."""
+    def read(self, row: Row, problems: "RowProblems") -> tuple[Text, tuple[Turn, ...]]:
+        """Return system and turns, looking at everything; what is wrong goes into `problems`."""
         raise NotImplementedError
 
     def label(self, row: Row, system: Text, last: Turn) -> str:
         """Return the sample's class, "" where there is none; raises BadValueError."""
         if self.label_column is not None:
-            return checked(row.values.get(self.label_column), self.max_characters, strip=self.strip)
+            return checked_text(row.values.get(self.label_column), self.max_characters, strip=self.strip)
         if not self.label_field:
             return ""
-        return checked(system if self.label_field == "system" else getattr(last, self.label_field))
+        return checked_text(system if self.label_field == "system" else getattr(last, self.label_field))
 
-    def _made(self, row: Row) -> Conversation:
-        made, problems = self._careful(row)
-        if made is None:
+    def _convert_carefully(self, row: Row) -> Conversation:
+        sample, problems = self._conversation_and_problems(row)
+        if sample is None:
             raise BadValueError(problems[0].reason)
-        return made
+        return sample
 
-    def _careful(self, row: Row) -> tuple[Conversation | None, list[Problem]]:
-        notes = Notes(self, row)
+    def _conversation_and_problems(self, row: Row) -> tuple[Conversation | None, list[Problem]]:
+        problems = RowProblems(self, row)
         if row.error:
-            notes.add("", "", row.error)
-            return None, notes.problems
-        self._note_columns(row, notes)
-        own, turns = self.read(row, notes)
-        system, label = self.system if blank(own) and self.system else own, ""
+            problems.add("", "", row.error)
+            return None, problems.found
+        self._check_columns(row, problems)
+        system, turns = self.read(row, problems)
+        if self.system and is_blank(system):
+            system = self.system
+        label = ""
         try:
             label = self.label(row, system, turns[-1]) if turns else ""
         except BadValueError as error:
-            notes.add("stratify", self.label_column or "", str(error))
-        if notes.problems:
-            return None, notes.problems
+            problems.add("stratify", self.label_column or "", str(error))
+        if problems.found:
+            return None, problems.found
         return Conversation(system, turns, row.where, label), []
 
-    def _note_columns(self, row: Row, notes: "Notes") -> None:
-        """Note the columns that come too late, and those that should be empty."""
-        empty = self.refused
-        if not self.decided and not self.known.issuperset(row.values):
-            new = [column for column, value in row.values.items() if column not in self.known and not blank(value)]
-            for field, columns in recognise(new).items():
-                if field in self.watched:
-                    notes.add(field, columns[0], "comes after the columns were chosen from the first rows")
-            empty = empty | refused(new)
-        for column, what in empty.items():
-            if not nothing(row.values.get(column)):
-                notes.add("", column, f"holds {what}, which cannot be trained on yet")
-        for column in self.flags:
-            if off(row.values.get(column)):
-                notes.add("", column, f"has `{column}` off: no answer can be left out of the loss yet")
+    def _check_columns(self, row: Row, problems: "RowProblems") -> None:
+        """Add the columns that come too late, and those that should be empty, to `problems`."""
+        empty = self.refused_columns
+        if not self.user_decided and not self.known_columns.issuperset(row.values):
+            unknown = [column for column in row.values if column not in self.known_columns]
+            late = [column for column in unknown if not is_blank(row.values[column])]
+            self._check_late_columns(late, problems)
+            empty = empty | untrainable_columns(late)
+        for column, content in empty.items():
+            if not holds_nothing(row.values.get(column)):
+                problems.add("", column, f"holds {content}, which cannot be trained on yet")
+        for column in self.loss_flags:
+            if is_flag_off(row.values.get(column)):
+                problems.add("", column, f"has `{column}` off: no answer can be left out of the loss yet")
+
+    def _check_late_columns(self, late: list[str], problems: "RowProblems") -> None:
+        for field, columns in columns_by_field(late).items():
+            if field in self.watched_fields:
+                problems.add(field, columns[0], "comes after the columns were chosen from the first rows")
 
 
-class Notes:
-    """What is wrong with one row."""
+class RowProblems:
+    """Collects what is wrong with one row in `found`."""
 
     def __init__(self, mapping: Mapping, row: Row) -> None:
-        self.problems: list[Problem] = []
+        self.found: list[Problem] = []
         self._mapping = mapping
         self._row = row
 
     def add(self, field: str, column: str, reason: str) -> None:
-        """Note what is wrong with the value of a column."""
+        """Add what is wrong with the value of a column."""
         value = self._row.values.get(column)
         letter = self._mapping.letters.get(column, "")
-        self.problems.append(
-            Problem(self._row.where, column, letter, field, reason, "" if value is None else shown(value))
+        self.found.append(
+            Problem(self._row.where, column, letter, field, reason, "" if value is None else shorten(value))
         )

@@ -2,97 +2,112 @@
 
 from typing import Any
 
-from ftbridge.adapters.mapping.base import Mapping, Notes, Quick
-from ftbridge.adapters.mapping.conversations.formats import PAIRS, Reader, style_of, unfolded
+from ftbridge.adapters.mapping.base import FastPath, Mapping, RowProblems
+from ftbridge.adapters.mapping.conversations.formats import PAIRS, ConversationReader, conversation_items, style_of
 from ftbridge.adapters.mapping.headers import HEADERS
 from ftbridge.adapters.mapping.row_template import RowTemplate
-from ftbridge.adapters.values import BadValueError, blank, checked, passed
+from ftbridge.adapters.values import BadValueError, checked_text, is_blank, quick_text
 from ftbridge.core.records import Conversation, Row, Text, Turn
 
 
 class ColumnMapping(Mapping, frozen=True, kw_only=True):
-    """One sample a row, its fields in columns of their own or made by templates; `labels` are texts for outputs."""
+    """One sample a row, its fields from columns or `templates`; `label_texts` maps outputs to what stands for them."""
 
-    prompts: dict[str, RowTemplate] = {}  # noqa: RUF012 - msgspec copies it, as ruff knows only of a direct subclass
-    labels: dict[str, str] = {}  # noqa: RUF012
+    templates: dict[str, RowTemplate] = {}  # noqa: RUF012 - msgspec copies it, as ruff knows only of a direct subclass
+    label_texts: dict[str, str] = {}  # noqa: RUF012
 
-    def quick(self) -> Quick | None:
-        """Return a fast path from row to sample, which returns None for a row that needs `read`."""
-        if self.prompts or self.labels:
+    def fast_path(
+        self,
+    ) -> FastPath | None:  # complexipy: ignore - a call more for each row costs some percent
+        """Return a function that makes the sample of an ordinary row, and returns None for one that needs `read`."""
+        if self.templates or self.label_texts:
             return None
         question, answer = self.columns["instruction"], self.columns["output"]
-        more, own, earlier = (self.columns.get(field) for field in ("input", "system", "history"))
-        longest, default, label = self.max_characters, self.system, self.label
-        labelled = self.label_column is not None or self.label_field
+        more, system_column, history = (self.columns.get(field) for field in ("input", "system", "history"))
+        longest, default_system, label = self.max_characters, self.system, self.label
+        has_label = self.label_column is not None or self.label_field
 
-        def quick(row: Row) -> Conversation | None:
+        def convert(row: Row) -> Conversation | None:
             get = row.values.get
-            instruction, output = passed(get(question), longest), passed(get(answer), longest)
-            extra = passed(get(more), longest) if more else ""
-            system = passed(get(own), longest) if own else ""
-            if not output or extra is None or system is None or not (instruction or (extra and instruction == "")):
+            instruction, output = quick_text(get(question), longest), quick_text(get(answer), longest)
+            extra = quick_text(get(more), longest) if more else ""
+            system = quick_text(get(system_column), longest) if system_column else ""
+            if not output or extra is None or system is None:
                 return None
-            if earlier and not blank(get(earlier)):
+            if not instruction and (instruction is None or not extra):
                 return None
-            turn, system = Turn(instruction, extra, output), system or default
-            return Conversation(system, (turn,), row.where, label(row, system, turn) if labelled else "")
+            if history and not is_blank(get(history)):
+                return None
+            turn, system = Turn(instruction, extra, output), system or default_system
+            return Conversation(system, (turn,), row.where, label(row, system, turn) if has_label else "")
 
-        return quick
+        return convert
 
-    def read(self, row: Row, notes: Notes) -> tuple[Text, tuple[Turn, ...]]:
-        """Return system and turns, looking at everything; what is wrong goes into `notes`."""
-        fields = [field for field in HEADERS if field in self.columns or field in self.prompts]
-        texts = {field: self._text(field, row, notes) for field in fields if field != "history"}
-        asked = [field for field in ("instruction", "input") if field in texts]
-        # A text that is the same in every row is no question where the row's own part of it is empty.
-        own = [field for field in asked if field not in self.prompts or self.prompts[field].columns] or asked
-        if all(texts[field] is not None and not (texts[field] or "").strip() for field in own):
-            notes.add(own[0], self._column(own[0]), "is empty")
+    def read(self, row: Row, problems: RowProblems) -> tuple[Text, tuple[Turn, ...]]:
+        """Return system and turns, looking at everything; what is wrong goes into `problems`."""
+        columns, templates = self.columns, self.templates
+        texts = {
+            field: self._checked_text(field, row, problems)
+            for field in HEADERS
+            if field != "history" and (field in columns or field in templates)
+        }
+        self._check_question(texts, problems)
         if texts["output"] is not None:
-            texts["output"] = self._output(texts["output"], notes)
+            texts["output"] = self._output_text(texts["output"], problems)
         system = texts.get("system") or ""
         history: tuple[Turn, ...] = ()
         if "history" in self.columns:
             try:
-                system, history = self._history(row.values.get(self.columns["history"]), system)
+                system, history = self._system_and_history(row.values.get(self.columns["history"]), system)
             except BadValueError as error:
-                notes.add("history", self.columns["history"], str(error))
-        turn = Turn(*(texts.get(field) or "" for field in ("instruction", "input", "output")))
+                problems.add("history", self.columns["history"], str(error))
+        turn = Turn(texts.get("instruction") or "", texts.get("input") or "", texts["output"] or "")
         return system, (*history, turn)
 
-    def _column(self, field: str) -> str:
-        """Return the column that a field comes from, the first where a template uses several."""
-        prompt = self.prompts.get(field)
-        return next(iter(prompt.columns), "") if prompt else self.columns[field]
+    def _check_question(self, texts: dict[str, str | None], problems: RowProblems) -> None:
+        """Add an empty question to `problems`; a text that is None was wrong, and is there already."""
+        asking = [field for field in ("instruction", "input") if field in texts]
+        # A text that is the same in every row is no question where the row's own part of it is empty.
+        varying = [field for field in asking if field not in self.templates or self.templates[field].columns] or asking
+        for field in varying:
+            text = texts[field]
+            if text is None or text.strip():
+                return
+        problems.add(varying[0], self._column_of(varying[0]), "is empty")
 
-    def _text(self, field: str, row: Row, notes: Notes) -> str | None:
-        column, prompt = self._column(field), self.prompts.get(field)
+    def _column_of(self, field: str) -> str:
+        """Return the column that a field comes from, the first where a template uses several."""
+        template = self.templates.get(field)
+        return next(iter(template.columns), "") if template else self.columns[field]
+
+    def _checked_text(self, field: str, row: Row, problems: RowProblems) -> str | None:
+        column, template = self._column_of(field), self.templates.get(field)
         try:
-            value = prompt.render(row.values) if prompt else row.values.get(column)
-            return checked(value, self.max_characters, strip=self.strip)
+            value = template.render(row.values) if template else row.values.get(column)
+            return checked_text(value, self.max_characters, strip=self.strip)
         except BadValueError as error:
-            notes.add(field, column, str(error))
+            problems.add(field, column, str(error))
             return None
 
-    def _output(self, output: str, notes: Notes) -> str:
+    def _output_text(self, output: str, problems: RowProblems) -> str:
         """Return the output, by the label map where there is one."""
-        column = self._column("output")
+        column = self._column_of("output")
         if not output.strip():
-            notes.add("output", column, "is empty")
-        elif self.labels and output not in self.labels:
-            notes.add("output", column, f"is not in the label map: {', '.join(sorted(self.labels))[:100]}")
-        return self.labels.get(output, output)
+            problems.add("output", column, "is empty")
+        elif self.label_texts and output not in self.label_texts:
+            problems.add("output", column, f"is not in the label map: {', '.join(sorted(self.label_texts))[:100]}")
+        return self.label_texts.get(output, output)
 
-    def _history(self, value: Any, system: str) -> tuple[str, tuple[Turn, ...]]:
+    def _system_and_history(self, value: Any, system: str) -> tuple[str, tuple[Turn, ...]]:
         """Return system and earlier turns: pairs of question and answer as in Alpaca, messages, turns, or texts."""
-        value = unfolded(value)
-        if blank(value):
+        value = conversation_items(value)
+        if is_blank(value):
             return system, ()
         if not isinstance(value, list):
             raise BadValueError("is no list of [question, answer] pairs")
         style = style_of(value, self.roles) or PAIRS
-        reader = Reader(style=style, roles=self.roles, longest=self.max_characters, strip=self.strip)
-        own, turns = reader.read(value)
-        if own and system not in {"", own}:
+        reader = ConversationReader(style=style, roles=self.roles, max_characters=self.max_characters, strip=self.strip)
+        own_system, turns = reader.read(value)
+        if own_system and system not in {"", own_system}:
             raise BadValueError("has a system prompt of its own")
-        return system or own, tuple(turns)
+        return system or own_system, tuple(turns)

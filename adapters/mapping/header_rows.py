@@ -12,9 +12,16 @@ from statistics import median
 
 import msgspec
 
-from ftbridge.adapters.mapping.headers import HEADERS, NAMELESS, TIERS, fits, normalize_header, recognise
-from ftbridge.adapters.values import shown
-from ftbridge.core.console import some
+from ftbridge.adapters.mapping.headers import (
+    HEADERS,
+    NAMELESS,
+    TIERS,
+    columns_by_field,
+    has_question_and_answer,
+    normalize_header,
+)
+from ftbridge.adapters.values import shorten
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import QuestionError
 
 Cells = Sequence[str]
@@ -25,35 +32,35 @@ SURE, UNSURE, DATA = range(3)
 NUMBER = re.compile(r"[-+]?[\d.,:/% -]*\d[\d.,:/% -]*")
 RULE = re.compile(r"[-=+|:—–─━═┼╪\s]*([-=—–─━═]{2}|:-|-:)[-=+|:—–─━═┼╪\s]*")  # noqa: RUF001 - dashes of all kinds
 # Names as programs give them.
-NAME = re.compile(r"[a-z]+[A-Z]\w*|[A-Za-z]\w*_\w+|#.+")
+IDENTIFIER = re.compile(r"[a-z]+[A-Z]\w*|[A-Za-z]\w*_\w+|#.+")
 SENTENCE = tuple(".!?。！？")
 # How many of a column's values make a kind its kind, and how few are too few to tell labels from.
-MOST, LABELLED = 0.8, 5
+MAJORITY, ENOUGH_FOR_LABELS = 0.8, 5
 # The widths from which a cell is a sentence, and up to which it may be a header.
 SENTENCES_FROM, HEADERS_TO = 20, 30
 # Lines of more dashes than this are noticed only directly below the headers.
 WIDEST = HEADERS_TO + 1
 # What stands in a row below the headers that says what kind of values follow, or that they must be there.
-KINDS = {
+TYPE_WORDS = {
     *("string", "str", "text", "int", "int32", "int64", "integer", "float", "float64", "double", "number", "bool"),
     *("boolean", "object", "category", "date", "datetime", "varchar", "required", "optional", "mandatory"),
     *("必填", "选填", "可选", "非必填", "文本", "数字", "字符串", "日期"),
 }
 # How many cells a message names.
-SHOWN = 5
+CELLS_SHOWN = 5
 
 
-def repeats(cells: Cells, columns: Cells) -> bool:
+def repeats_headers(cells: Cells, columns: Cells) -> bool:
     """Tell whether a row says the headers again, in the same words or in others for the same fields."""
     pairs = [(cell, column) for cell, column in zip(cells, columns, strict=False) if cell]
     plain = [(normalize_header(cell), normalize_header(column)) for cell, column in pairs]
     if len(set(plain)) > 1 and all(cell == column for cell, column in plain):
         return True
-    fields = {column: field for field, names in recognise(columns).items() for column in names}
+    fields = {column: field for field, names in columns_by_field(columns).items() for column in names}
     said = [(cell, fields[column]) for cell, column in pairs if column in fields]
     # `q` and `a` are the first sample of many a test file.
-    again = all(len(cell) > 1 and field in recognise([cell]) for cell, field in said)
-    return again and fits(columns) and fits(cell for cell, _ in said)
+    again = all(len(cell) > 1 and field in columns_by_field([cell]) for cell, field in said)
+    return again and has_question_and_answer(columns) and has_question_and_answer(cell for cell, _ in said)
 
 
 def is_rule(cells: Cells) -> bool:
@@ -62,40 +69,42 @@ def is_rule(cells: Cells) -> bool:
     return bool(filled) and all(map(RULE.fullmatch, filled))
 
 
-def no_sample(cells: Cells, columns: Cells) -> str:
+def why_no_sample(cells: Cells, columns: Cells) -> str:
     """Return why a row among the rows is no sample; "" for one that may be."""
     if is_rule(cells):
         return "is a line of dashes and no sample"
-    return "says the headers again and is no sample" if repeats(cells, columns) else ""
+    return "says the headers again and is no sample" if repeats_headers(cells, columns) else ""
 
 
-def suspects(columns: Cells) -> tuple[int, frozenset[str]]:
-    """Return the index of a column, and the values there that make `no_sample` worth a look: most rows need none."""
-    found = recognise(columns)
-    field = next((each for each in ("instruction", "input", "output") if fits(columns) and each in found), "")
+def suspicious_cells(columns: Cells) -> tuple[int, frozenset[str]]:
+    """Return the index of a column, and the values there for which `why_no_sample` is asked: most rows have none."""
+    found = columns_by_field(columns)
+    field = next(
+        (each for each in ("instruction", "input", "output") if has_question_and_answer(columns) and each in found), ""
+    )
     index = columns.index(found[field][0]) if field else 0
-    return index, frozenset([*columns[index : index + 1]]) | _words(field) | _dashes()
+    return index, frozenset([*columns[index : index + 1]]) | _header_spellings(field) | _dash_lines()
 
 
 @cache
-def _words(field: str) -> frozenset[str]:
+def _header_spellings(field: str) -> frozenset[str]:
     tiers = HEADERS.get(field, ()), *TIERS.get(field, ())
     spelled = (word.replace(" ", blank) for tier in tiers for word in tier if len(word) > 1 for blank in " _")
     return frozenset(form for word in spelled for form in (word, word.upper(), word.title(), word.capitalize()))
 
 
 @cache
-def _dashes() -> frozenset[str]:
+def _dash_lines() -> frozenset[str]:
     return frozenset(f"{end}{dash * count}{end}" for dash in "-=" for end in ("", ":") for count in range(2, WIDEST))
 
 
-def says_kinds(cells: Cells) -> bool:
+def names_types(cells: Cells) -> bool:
     """Tell whether a row says of each column what kind of values follow: `string`, `必填`."""
     filled = [cell.strip("()* \uff08\uff09").lower() for cell in cells if cell]
-    return len(filled) > 1 and KINDS.issuperset(filled)
+    return len(filled) > 1 and TYPE_WORDS.issuperset(filled)
 
 
-def divides(cells: Cells, columns: Cells) -> bool:
+def subdivides_headers(cells: Cells, columns: Cells) -> bool:
     """Tell whether a row divides headers that stand over several columns each: `en, zh, en, zh`."""
     names = [*columns, *([""] * (len(cells) - len(columns)))]
     nameless = [not name or bool(NAMELESS.fullmatch(name)) for name in names]
@@ -104,43 +113,45 @@ def divides(cells: Cells, columns: Cells) -> bool:
     return len(groups) > 1 and len(groups[0]) > 1 and len({*groups}) == 1 and all(groups[0]) and starts[0] == 0
 
 
-def first_row(rows: Sequence[Cells], at: int, columns: Cells) -> int:
+def first_data_row(rows: Sequence[Cells], at: int, columns: Cells) -> int:
     """Return which row is the first below the headers, those of row `at`, that neither says nor underlines them."""
     start = at + 1
     for number in range(at + 1, len(rows)):
         if any(rows[number]):
-            if not (no_sample(rows[number], columns) or _below(rows[number], columns)):
+            if not (why_no_sample(rows[number], columns) or _why_no_data(rows[number], columns)):
                 break
             start = number + 1
     return start
 
 
-def _below(cells: Cells, columns: Cells) -> str:
+def _why_no_data(cells: Cells, columns: Cells) -> str:
     """Return why a row directly below the headers is no sample."""
-    if says_kinds(cells):
+    if names_types(cells):
         return "says the kinds of the columns"
-    return "divides the headers" if divides(cells, columns) else ""
+    return "divides the headers" if subdivides_headers(cells, columns) else ""
 
 
-def certainty(cells: Cells, below: Sequence[Cells]) -> int:
+def header_certainty(cells: Cells, below: Sequence[Cells]) -> int:
     """Return whether a row is SURE to hold headers, rather looks like DATA, as the rows `below` do, or is UNSURE."""
-    votes = {vote for column, cell in enumerate(cells) if cell for vote in _votes(cell, _column(below, column))}
+    votes = {
+        vote for column, cell in enumerate(cells) if cell for vote in _header_votes(cell, _column_values(below, column))
+    }
     return votes.pop() if len(votes) == 1 else UNSURE
 
 
-def _column(rows: Sequence[Cells], column: int) -> list[str]:
+def _column_values(rows: Sequence[Cells], column: int) -> list[str]:
     return [row[column] for row in rows if column < len(row) and row[column]]
 
 
-def _votes(cell: str, values: list[str]) -> Iterator[int]:
+def _header_votes(cell: str, values: list[str]) -> Iterator[int]:
     """Yield what a cell, against the values below it, says about its row."""
     if values:
-        yield from _kinds(cell, values)
-        yield from _lengths(_width(cell), median(map(_width, values)))
+        yield from _type_votes(cell, values)
+        yield from _width_votes(_display_width(cell), median(map(_display_width, values)))
 
 
-def _kinds(cell: str, values: list[str]) -> Iterator[int]:
-    numbers = sum(map(bool, map(NUMBER.fullmatch, values))) >= MOST * len(values)
+def _type_votes(cell: str, values: list[str]) -> Iterator[int]:
+    numbers = sum(map(bool, map(NUMBER.fullmatch, values))) >= MAJORITY * len(values)
     if NUMBER.fullmatch(cell):
         if numbers:
             yield DATA
@@ -148,27 +159,27 @@ def _kinds(cell: str, values: list[str]) -> Iterator[int]:
         yield SURE
     if not numbers and cell in values:
         yield DATA
-    elif len(values) >= LABELLED and len(set(values)) * 3 <= len(values):  # labels, of which this is none
+    elif len(values) >= ENOUGH_FOR_LABELS and len(set(values)) * 3 <= len(values):  # labels, of which this is none
         yield SURE
     if cell.endswith(SENTENCE) and 2 * sum(value.endswith(SENTENCE) for value in values) >= len(values):
         yield DATA
-    if NAME.fullmatch(cell) and sum(map(bool, map(NAME.fullmatch, values))) < len(values) / 2:
+    if IDENTIFIER.fullmatch(cell) and sum(map(bool, map(IDENTIFIER.fullmatch, values))) < len(values) / 2:
         yield SURE
 
 
-def _lengths(own: int, usual: float) -> Iterator[int]:
+def _width_votes(own: int, usual: float) -> Iterator[int]:
     if own >= SENTENCES_FROM and own <= 3 * usual <= 9 * own:
         yield DATA
     elif usual >= max(SENTENCES_FROM, 3 * own):
         yield SURE
 
 
-def _width(text: str) -> int:
+def _display_width(text: str) -> int:
     """Return the width of a text; a Chinese character says as much as two letters."""
     return len(text) + sum(char > "⺀" for char in text)
 
 
-def rival(rows: Sequence[Cells], at: int) -> int | None:
+def rival_header_row(rows: Sequence[Cells], at: int) -> int | None:
     """Return another row that may hold the headers, where those recognised in row `at` may be data; None for none.
 
     Titles and notes above have fewer cells, or an empty row below them.
@@ -177,35 +188,46 @@ def rival(rows: Sequence[Cells], at: int) -> int | None:
     top = at
     while top and len(filled[top - 1]) >= max(2, len(filled[at])):
         top -= 1
-    if at - top == 1 and fits(cell for cell in filled[at] if len(cell) > 1):
+    if at - top == 1 and has_question_and_answer(cell for cell in filled[at] if len(cell) > 1):
         top = at  # in two languages
-    if top == at and certainty(rows[at], [row for row in rows[at + 1 :] if row != rows[at]]) == DATA:
+    if top == at and header_certainty(rows[at], [row for row in rows[at + 1 :] if row != rows[at]]) == DATA:
         top = next(number for number, cells in enumerate(filled) if cells)
     return top if top < at else None
 
 
-def another_table(rows: Sequence[Cells], start: int) -> int | None:
+def next_table_row(rows: Sequence[Cells], start: int) -> int | None:
     """Return which row, behind an empty one, looks like the headers of another table; None for none.
 
     So it does where the values below it are of another kind than those in the rows from `start` on.
     """
     for at in range(start + 2, len(rows) - 1):
-        cells = rows[at]
-        filled = [*filter(None, cells)]
-        titled = any(rows[at - 1]) and len([*filter(None, rows[at - 1])]) == 1 and not any(rows[at - 2])
-        if len(filled) < 2 or len(set(filled)) < len(filled) or (any(rows[at - 1]) and not titled):  # noqa: PLR2004
-            continue
-        if any(NUMBER.fullmatch(cell) or cell.endswith(SENTENCE) or _width(cell) > HEADERS_TO for cell in filled):
+        if not _begins_a_block(rows, at) or not _may_be_headers(rows[at]):
             continue
         end = next((number for number in range(at + 1, len(rows)) if not any(rows[number])), len(rows))
         above, below = rows[start : at - 1], rows[at + 1 : end]
-        if below and any(_numbers(below, column) and not _numbers(above, column) for column in range(len(cells))):
+        if any(_all_numbers(below, column) and not _all_numbers(above, column) for column in range(len(rows[at]))):
             return at
     return None
 
 
-def _numbers(rows: Sequence[Cells], column: int) -> bool:
-    values = _column(rows, column)
+def _begins_a_block(rows: Sequence[Cells], at: int) -> bool:
+    """Tell whether a row stands below an empty one, or below a title of one cell that does."""
+    above = [*filter(None, rows[at - 1])]
+    return not above or (len(above) == 1 and not any(rows[at - 2]))
+
+
+def _may_be_headers(cells: Cells) -> bool:
+    """Tell whether a row has several cells, all different, and none that is a number, a sentence or too wide."""
+    filled = [*filter(None, cells)]
+    if len(filled) <= 1 or len(set(filled)) < len(filled):
+        return False
+    return not any(
+        NUMBER.fullmatch(cell) or cell.endswith(SENTENCE) or _display_width(cell) > HEADERS_TO for cell in filled
+    )
+
+
+def _all_numbers(rows: Sequence[Cells], column: int) -> bool:
+    values = _column_values(rows, column)
     return bool(values) and all(map(NUMBER.fullmatch, values))
 
 
@@ -221,7 +243,7 @@ class Headers(msgspec.Struct, frozen=True):
     unsure: QuestionError | None = None
 
 
-class Sheet(msgspec.Struct, frozen=True):
+class FirstRows(msgspec.Struct, frozen=True):
     """The first rows of a file or a sheet, called by `unit`; `before` rows come before them.
 
     `doubt` is the certainty from which headers that nothing is recognised in are doubted.
@@ -235,51 +257,64 @@ class Sheet(msgspec.Struct, frozen=True):
 
     def headers(self, at: int, columns: Cells, *, asked: bool) -> Headers:
         """Return what is to be known about the headers in row `at`, which the user may have `asked` for."""
-        start = first_row(self.rows, at, columns)
-        passed = [number for number in range(at + 1, start) if any(self.rows[number])]
-        notes = [
-            f"{self._place(number)} is passed over: it {no_sample(cells, columns) or _below(cells, columns)}"
-            for number in passed
-            if (cells := self.rows[number])
-        ]
-        if (other := another_table(self.rows, start)) is not None:
+        start = first_data_row(self.rows, at, columns)
+        notes = self._notes_on_rows(at, start, columns)
+        if asked:
+            return Headers(start, notes)
+        cells = self.rows[at]
+        if has_question_and_answer(cells) and (top := rival_header_row(self.rows, at)) is not None:
+            return Headers(start, notes, asks=self._ask_which_row(top, at))
+        if not self._may_be_data(at, start):
+            return Headers(start, notes)
+        doubt = f"{self._taken_for_headers(at)} ({self._cells_shown(at)}); if it is data, add `--header-row none`"
+        return Headers(
+            start, (*notes, doubt), unsure=None if has_question_and_answer(cells) else self._ask_whether_data(at)
+        )
+
+    def _notes_on_rows(self, at: int, start: int, columns: Cells) -> tuple[str, ...]:
+        """Return what is to be said of rows between the headers and the data, and of another table below."""
+        notes = []
+        for number in range(at + 1, start):
+            cells = self.rows[number]
+            if any(cells):
+                reason = why_no_sample(cells, columns) or _why_no_data(cells, columns)
+                notes.append(f"{self._place(number)} is passed over: it {reason}")
+        if (other := next_table_row(self.rows, start)) is not None:
             notes.append(
-                f"{self._place(other)} looks like the headers of another table ({self._named(other)}), "
+                f"{self._place(other)} looks like the headers of another table ({self._cells_shown(other)}), "
                 "which is read as this one"
             )
-        if asked:
-            return Headers(start, tuple(notes))
-        asks = unsure = None
+        return tuple(notes)
+
+    def _may_be_data(self, at: int, start: int) -> bool:
+        """Tell whether the headers in row `at` may be data, going by the rows from `start` on."""
         cells = self.rows[at]
+        known = [cell for cell in cells if len(cell) > 1 and columns_by_field([cell])]
+        if has_question_and_answer(known):
+            return False
         below = [row for row in self.rows[start:] if row != cells]
-        known = [cell for cell in cells if len(cell) > 1 and recognise([cell])]
-        if fits(cells) and (top := rival(self.rows, at)) is not None:
-            asks = self._which_row(top, at)
-        elif not fits(known) and certainty(cells, below) >= (DATA if known else self.doubt):
-            unsure = None if fits(cells) else self._whether(at)
-            notes.append(f"{self._taken(at)} ({self._named(at)}); if it is data, add `--header-row none`")
-        return Headers(start, tuple(notes), asks, unsure)
+        return header_certainty(cells, below) >= (DATA if known else self.doubt)
 
     def _place(self, row: int) -> str:
         return f"{self.unit} {row + self.before + 1}"
 
-    def _taken(self, row: int) -> str:
+    def _taken_for_headers(self, row: int) -> str:
         return f"{self._place(row)} is taken for the headers"
 
-    def _named(self, row: int) -> str:
-        return some([f"`{shown(cell)}`" for cell in self.rows[row] if cell], SHOWN)
+    def _cells_shown(self, row: int) -> str:
+        return first_few([f"`{shorten(cell)}`" for cell in self.rows[row] if cell], CELLS_SHOWN)
 
-    def _which_row(self, *rows: int) -> QuestionError:
+    def _ask_which_row(self, *rows: int) -> QuestionError:
         return QuestionError(
             f"`{self.name}` may have its headers in {' or in '.join(map(self._place, rows))}; rows above are left out",
-            {f"{self._place(row)}: {self._named(row)}": self._option(row) for row in rows},
+            {f"{self._place(row)}: {self._cells_shown(row)}": self._header_row_option(row) for row in rows},
         )
 
-    def _whether(self, row: int) -> QuestionError:
+    def _ask_whether_data(self, row: int) -> QuestionError:
         return QuestionError(
-            f"{self._taken(row)} of `{self.name}`, and may be data ({self._named(row)})",
-            {"it is data": ["--header-row", "none"], "it holds the headers": self._option(row)},
+            f"{self._taken_for_headers(row)} of `{self.name}`, and may be data ({self._cells_shown(row)})",
+            {"it is data": ["--header-row", "none"], "it holds the headers": self._header_row_option(row)},
         )
 
-    def _option(self, row: int) -> list[str]:
+    def _header_row_option(self, row: int) -> list[str]:
         return ["--header-row", str(row + self.before + 1)]

@@ -49,7 +49,7 @@ HEADERS = {
     "history": ("history", "历史", "历史对话", "对话历史"),
 }
 # Headers of texts: the question where there is none, and the input where there is one.
-TEXTS = {
+TEXT_HEADERS = {
     *("text", "sentence", "content", "review", "comment", "tweet", "tweet text", "document", "article", "passage"),
     *(
         "paragraph",
@@ -71,10 +71,10 @@ TEXTS = {
     *("新闻", "原文", "段落", "材料", "阅读材料", "背景", "背景材料", "参考资料", "资料", "文档"),
 }
 # Headers of a text's own title, which without a question may be a part of it.
-TITLES = {"title", "subject", "标题"}
+TITLE_HEADERS = {"title", "subject", "标题"}
 # Two texts about which one label is told.
-PAIRS = [("premise", "hypothesis"), ("text", "text pair"), ("前提", "假设")]
-PAIRS += [
+TEXT_PAIRS = [("premise", "hypothesis"), ("text", "text pair"), ("前提", "假设")]
+TEXT_PAIRS += [
     (f"{noun}{one}", f"{noun}{two}")
     for noun in ("text", "text ", "sentence", "sentence ", "question", "question ", "文本", "句子", "问题")
     for one, two in (("1", "2"), ("a", "b"), ("一", "二"))
@@ -112,7 +112,7 @@ CLASSES = {
 # Classes that are the answer to a text even where it is called a question.
 INTENTS = {"intent", "sentiment", "emotion", "意图", "情感", "情绪"}
 # The better ones first; they count where no better header is there.
-TIERS = {"instruction": (TEXTS,), "output": (NAMED_CLASSES, CLASSES | TARGETS)}
+TIERS = {"instruction": (TEXT_HEADERS,), "output": (NAMED_CLASSES, CLASSES | TARGETS)}
 # Words before a question or an answer that say whose it is, and after it that it is text.
 QUALIFIED = {
     "instruction": re.compile(
@@ -134,7 +134,7 @@ SIMPLIFIED = str.maketrans(
     "问题词户统输补复复参标准确历对话内评论价闻签签称类别图译咨询干试当应决办顾买学员读网见专师机卖",
 )
 # Columns that must be empty, and what they hold.
-REFUSED = {
+UNTRAINABLE = {
     "tools": ("tools", "functions"),
     "images, sound or video": ("image", "images", "video", "videos", "audio", "audios"),
 }
@@ -157,40 +157,46 @@ REASONING = re.compile(
     r"(?: (?:content|text|process|steps|trace|chain|trajector(?:y|ies)))?|"
     r"(?:深度)?(?:思维|思考|推理)(?:链|过程|内容|步骤)?|思路"
 )
-FLAG = re.compile(
+LOSS_FLAG = re.compile(
     r"(?:output with )?loss(?: weights?| scale| masks?)?|train(?:ing|able|ed)?|(?:loss |train )?masks?|weights?|"
     r"is train(?:ed|able)"
 )
 # What a source calls a column without a header.
 NAMELESS = re.compile(r"\[[A-Z]{1,3}\]")
 # What in brackets makes another column of it.
-MEANT = re.compile(
+DETAIL = re.compile(
     r"\W*(?:id|ids|no|nr|index|number|count|length|len|type|source|link|url|date|time|score|author|lang|language|"
     r"编号|序号|来源|链接|日期|时间|类型|长度|字数|分数|得分|作者|数量)\W*"
 )
 # No header is longer; a cell of text that is, is not looked at.
-LONGEST = 60
+LONGEST_HEADER = 60
 HAN, OTHERS = "㐀-鿿", "A-Za-z"
 
 
-def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
+def columns_by_field(columns: Iterable[str]) -> dict[str, list[str]]:
     """Return the columns that fit each field, by their headers alone.
 
     Beside a question, other texts are its input; without one, the first of a known pair of texts is the question.
     """
     headers = {column: normalize_header(column) for column in columns}
     found: dict[str, list[str]] = {}
-    for field, best in HEADERS.items():
-        tiers = (best, *TIERS.get(field, ()))
-        fitting = ([column for column in headers if headers[column] in tier] for tier in tiers)
-        if names := next(filter(None, fitting), None):
+    for field in HEADERS:
+        if names := _best_columns(field, headers):
             found[field] = names
-    texts = [column for column in headers if headers[column] in TEXTS]
-    if asks(found.get("instruction", ())):
+    texts = [column for column in headers if headers[column] in TEXT_HEADERS]
+    if has_question(found.get("instruction", ())):
         if "output" in found and texts:
             found["input"] = found.get("input", []) + texts
         return found
     return found | _question_without_header(found, headers, texts)
+
+
+def _best_columns(field: str, headers: Mapping[str, str]) -> list[str]:
+    """Return the columns whose headers are of the best tier that any of them is in; [] for none."""
+    for tier in (HEADERS[field], *TIERS.get(field, ())):
+        if names := [column for column, header in headers.items() if header in tier]:
+            return names
+    return []
 
 
 def _question_without_header(
@@ -198,34 +204,39 @@ def _question_without_header(
 ) -> dict[str, list[str]]:
     """Return the columns of instruction and input where no header asks."""
     known = {headers[column]: column for column in reversed(headers)}
-    if pair := next((pair for pair in PAIRS if known.keys() >= set(pair)), None):
+    if pair := next((pair for pair in TEXT_PAIRS if known.keys() >= set(pair)), None):
         rest = [column for column in texts if headers[column] not in pair]
         return {"instruction": [known[pair[0]]], "input": [known[pair[1]], *found.get("input", []), *rest]}
     if "instruction" not in found:
         return {}
     # A text and an input, or a title: either may be the question.
-    titles = [column for column in headers if headers[column] in TITLES and "output" in found]
+    titles = [column for column in headers if headers[column] in TITLE_HEADERS and "output" in found]
     return {"instruction": [*found["instruction"], *found.get("input", []), *titles]}
 
 
-def asks(columns: Iterable[str]) -> bool:
+def fitting_first(columns: Iterable[str], field: str) -> list[str]:
+    """Return the columns in their order, those before the others whose headers fit a field."""
+    return sorted(columns, key=lambda column: field not in columns_by_field([column]))
+
+
+def has_question(columns: Iterable[str]) -> bool:
     """Tell whether some column is a question by its header, not merely a text."""
     return any(normalize_header(column) in HEADERS["instruction"] for column in columns)
 
 
-def fits(columns: Iterable[str]) -> bool:
+def has_question_and_answer(columns: Iterable[str]) -> bool:
     """Tell whether a question and an answer are recognised in `columns`."""
-    found = recognise(columns)
+    found = columns_by_field(columns)
     return "output" in found and bool({"instruction", "input"} & found.keys())
 
 
-def refused(columns: Iterable[str], *, decided: bool = False) -> dict[str, str]:
+def untrainable_columns(columns: Iterable[str], *, decided: bool = False) -> dict[str, str]:
     """Return the columns that must be empty, with what they hold; of what a user has `decided` fewer."""
     told = [] if decided else [("preferences between answers", PREFERRED), ("reasoning", REASONING)]
     found = {}
     for column in columns:
         name = normalize_header(column)
-        what = [what for what, headers in REFUSED.items() if name in headers]
+        what = [what for what, headers in UNTRAINABLE.items() if name in headers]
         what += [what for what, pattern in told if pattern.fullmatch(name)]
         if what:
             found[column] = what[0]
@@ -241,37 +252,48 @@ def normalize_header(column: str) -> str:
     its end, and the letter that the source gave to one that occurs twice (`Answer [D]`). `问题 Question` is either,
     and `客服回复` is a reply, since whose it is makes no difference.
     """
-    if len(column) > LONGEST or NAMELESS.fullmatch(column):
+    if len(column) > LONGEST_HEADER or NAMELESS.fullmatch(column):
         return column
+    bare = _without_additions(column)
+    header = _with_single_blanks(bare)
+    return _without_owner(header) or _header_in_two_languages(bare) or header
+
+
+def _without_additions(column: str) -> str:
+    """Return a header in lower case without its letter, invisible marks, what is in brackets, and its number."""
     column = re.sub(r" \[[A-Z]+\]$", "", column)
-    plain = unicodedata.normalize("NFKC", column).lower().translate(SIMPLIFIED)
-    plain = "".join(char for char in plain if unicodedata.category(char) != "Cf")
-    aside = re.search(r"(?<=.)(?:\((.*?)\)|\[(.*?)\]|【(.*?)】|\{(.*?)\})\W*$", plain)
-    if aside and not MEANT.fullmatch(next(filter(None, aside.groups()), "")):
-        plain = plain[: aside.start()]
-    plain = re.sub(rf"^\W*(?:\d{{1,2}}(?:\s*[.、):]\s*(?=\D)|(?=[{HAN}]))|[一二三四五六七八九十]+、)", "", plain)
-    whole = _spaced(plain)
-    if known := _known(whole):
-        return known
-    parts = re.split(rf"[/|\n]|(?<=[{HAN}])\s*(?=[{OTHERS}])|(?<=[{OTHERS}])\s*(?=[{HAN}])", plain)
-    parts = [_spaced(part) for part in parts if part.strip()]
-    found = [_known(part) if len(part) > 1 or part > "z" or "/" in plain else "" for part in parts]
-    field = {_field_of(each) for each in found if each}
-    return found[0] if all(found) and len(field) == 1 and found else whole
+    header = unicodedata.normalize("NFKC", column).lower().translate(SIMPLIFIED)
+    header = "".join(char for char in header if unicodedata.category(char) != "Cf")
+    aside = re.search(r"(?<=.)(?:\((.*?)\)|\[(.*?)\]|【(.*?)】|\{(.*?)\})\W*$", header)
+    if aside and not DETAIL.fullmatch(next(filter(None, aside.groups()), "")):
+        header = header[: aside.start()]
+    return re.sub(rf"^\W*(?:\d{{1,2}}(?:\s*[.、):]\s*(?=\D)|(?=[{HAN}]))|[一二三四五六七八九十]+、)", "", header)
 
 
-def _spaced(plain: str) -> str:
-    spaced = " ".join(re.split(r"[\s_-]+", plain)).strip(" :*?.。\"'()[]【】<>《》「」")
+def _with_single_blanks(header: str) -> str:
+    """Return a header with one blank between words, none between Chinese characters, and no marks at its ends."""
+    spaced = " ".join(re.split(r"[\s_-]+", header)).strip(" :*?.。\"'()[]【】<>《》「」")
     return re.sub(rf"(?<=[{HAN}]) (?=[{HAN}])", "", spaced)
 
 
-def _known(name: str) -> str:
-    """Return the header that is meant where it is one of the tables', with whose it is left out; else ""."""
-    if _field_of(name):
-        return name
-    return next((match[1] for pattern in QUALIFIED.values() if (match := pattern.fullmatch(name))), "")
+def _without_owner(header: str) -> str:
+    """Return a header of the tables above, or the one that is left without whose it is (`客服回复`); else ""."""
+    if _field_of_header(header):
+        return header
+    return next((match[1] for pattern in QUALIFIED.values() if (match := pattern.fullmatch(header))), "")
 
 
-def _field_of(name: str) -> str:
-    best = next((field for field, names in HEADERS.items() if name in names), "")
-    return best or next((field for field, tiers in TIERS.items() for tier in tiers if name in tier), "")
+def _header_in_two_languages(bare: str) -> str:
+    """Return the first part of `问题 Question` or `question/query` where all fit the same field; else ""."""
+    parts = re.split(rf"[/|\n]|(?<=[{HAN}])\s*(?=[{OTHERS}])|(?<=[{OTHERS}])\s*(?=[{HAN}])", bare)
+    parts = [_with_single_blanks(part) for part in parts if part.strip()]
+    headers = [_without_owner(part) if len(part) > 1 or part > "z" or "/" in bare else "" for part in parts]
+    if not headers or not all(headers):
+        return ""
+    return headers[0] if len({_field_of_header(header) for header in headers}) == 1 else ""
+
+
+def _field_of_header(header: str) -> str:
+    """Return the field that a normalized header fits, "" for none."""
+    best = next((field for field, names in HEADERS.items() if header in names), "")
+    return best or next((field for field, tiers in TIERS.items() for tier in tiers if header in tier), "")

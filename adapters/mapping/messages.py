@@ -8,28 +8,34 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.mapping.base import Mapping, Notes, Quick
-from ftbridge.adapters.mapping.conversations.formats import OPENAI, SHAREGPT, XTUNER, Reader, unfolded
-from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, USER, refuse_unknown, role_of
-from ftbridge.adapters.values import BadValueError, passed, plain
+from ftbridge.adapters.mapping.base import FastPath, Mapping, RowProblems
+from ftbridge.adapters.mapping.conversations.formats import (
+    OPENAI,
+    SHAREGPT,
+    XTUNER,
+    ConversationReader,
+    conversation_items,
+)
+from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, USER, ask_for_roles, role_of
+from ftbridge.adapters.values import BadValueError, decode_raw, quick_text
 from ftbridge.core.records import Conversation, Row, Table, Text, Turn
 
 
-class OpenAI(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class OpenAIMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A message without anything out of the ordinary."""
 
     role: str
     content: msgspec.Raw
 
 
-class ShareGPT(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class ShareGPTMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The same in ShareGPT's words."""
 
     role: str = msgspec.field(name="from")
     content: msgspec.Raw = msgspec.field(name="value")
 
 
-class XTuner(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class XTunerTurn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A turn without anything out of the ordinary."""
 
     input: msgspec.Raw
@@ -37,10 +43,10 @@ class XTuner(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     system: msgspec.Raw = msgspec.Raw(b'""')
 
 
-_decoders: dict[str, msgspec.json.Decoder[Any]] = {
-    OPENAI: msgspec.json.Decoder(list[OpenAI]),
-    SHAREGPT: msgspec.json.Decoder(list[ShareGPT]),
-    XTUNER: msgspec.json.Decoder(list[XTuner]),
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    OPENAI: msgspec.json.Decoder(list[OpenAIMessage]),
+    SHAREGPT: msgspec.json.Decoder(list[ShareGPTMessage]),
+    XTUNER: msgspec.json.Decoder(list[XTunerTurn]),
 }
 
 
@@ -52,102 +58,108 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
 
     style: str
 
-    def quick(self) -> Quick | None:
-        """Return what makes the sample of a row that has nothing out of the ordinary, and None of any other row."""
-        if {"system", "output"} & self.columns.keys() or SYSTEM in self.roles or self.style not in _decoders:
+    def fast_path(self) -> FastPath | None:
+        """Return a function that makes the sample of an ordinary row, and returns None for one that needs `read`."""
+        if {"system", "output"} & self.columns.keys() or SYSTEM in self.roles or self.style not in _DECODERS:
             return None
         roles = ROLES | self.roles
-        column, longest, default = self.columns["messages"], self.max_characters, self.system
-        decode, turns_of = _decoders[self.style].decode, _quick_turns if self.style == XTUNER else _quick_messages
+        column, longest, default_system = self.columns["messages"], self.max_characters, self.system
+        decode = _DECODERS[self.style].decode
+        system_and_turns = _quick_turns if self.style == XTUNER else _quick_messages
 
-        def quick(row: Row) -> Conversation | None:
+        def convert(row: Row) -> Conversation | None:
             value = row.values.get(column)
             if type(value) is not msgspec.Raw:
                 return None
             try:
-                found = turns_of(decode(value), longest, roles)
+                made = system_and_turns(decode(value), longest, roles)
             except (msgspec.DecodeError, RecursionError):
                 return None
-            if not found:
+            if not made:
                 return None
-            system = found[0] or default
-            return Conversation(system, found[1], row.where, self.label(row, system, found[1][-1]))
+            system, turns = made[0] or default_system, made[1]
+            return Conversation(system, turns, row.where, self.label(row, system, turns[-1]))
 
-        return quick
+        return convert
 
-    def read(self, row: Row, notes: Notes) -> tuple[str, tuple[Turn, ...]]:
-        """Return system and turns, looking at everything; the first thing that is wrong goes into `notes`."""
+    def read(self, row: Row, problems: RowProblems) -> tuple[str, tuple[Turn, ...]]:
+        """Return system and turns, looking at everything; the first thing that is wrong goes into `problems`."""
         system = ""
         turns: list[Turn] = []
         reader, columns = self._reader(), self.columns
-        value, field = plain(row.values.get(columns["messages"])), "messages"
+        value, field = decode_raw(row.values.get(columns["messages"])), "messages"
         try:
             if "output" in columns:
-                system, turns = reader.messages(_answered(value, row.values.get(columns["output"]), reader))
+                system, turns = reader.read_messages(
+                    _append_completion(value, row.values.get(columns["output"]), reader)
+                )
             else:
                 system, turns = reader.read(value)
             if "system" in columns and not system:
                 field = "system"
-                system = reader.system(plain(row.values.get(columns[field])))
+                system = reader.read_system(decode_raw(row.values.get(columns[field])))
         except BadValueError as error:
-            notes.add(field, columns[field], str(error))
+            problems.add(field, columns[field], str(error))
         return system, tuple(turns)
 
-    def ask(self, table: Table) -> None:
+    def ask_for_unknown_roles(self, table: Table) -> None:
         """Raise QuestionError where the first rows have roles that only the user can tell."""
-        column, reader = self.columns["messages"], self._reader()
-        answer = self.columns.get("output", "")
-        spoken = []
+        column, completion, reader = self.columns["messages"], self.columns.get("output"), self._reader()
+        conversations = []
         for row in table.first:
-            names = reader.names(row.values.get(column))
-            spoken.append(names + (reader.names(row.values.get(answer)) or [ASSISTANT] if answer else []))
-        refuse_unknown(column, spoken, self.roles)
+            speakers = reader.speakers(row.values.get(column))
+            if completion is not None:
+                speakers += reader.speakers(row.values.get(completion)) or [ASSISTANT]
+            conversations.append(speakers)
+        ask_for_roles(column, conversations, self.roles)
 
-    def _reader(self) -> Reader:
-        return Reader(style=self.style, roles=self.roles, tags=self.tags, longest=self.max_characters, strip=self.strip)
+    def _reader(self) -> ConversationReader:
+        return ConversationReader(
+            style=self.style, roles=self.roles, tags=self.tags, max_characters=self.max_characters, strip=self.strip
+        )
 
 
-def _answered(prompt: Any, completion: Any, reader: Reader) -> list[Any]:
+def _append_completion(prompt: Any, completion: Any, reader: ConversationReader) -> list[Any]:
     """Return the messages of a prompt and its completion; raises BadValueError where more than that would be learned.
 
     Both frameworks learn every answer, TRL none that stands in the prompt.
     """
-    asked, answer = unfolded(prompt), unfolded(completion)
-    if not isinstance(asked, list) or not asked:
+    messages, answer = conversation_items(prompt), conversation_items(completion)
+    if not isinstance(messages, list) or not messages:
         raise BadValueError("is no list of messages")
     answer = answer if isinstance(answer, list) else [{"role": ASSISTANT, "content": answer}]
     if len(answer) != 1:
         raise BadValueError(f"is completed by {len(answer)} messages, and one answer can be learned")
-    if any(role_of(name, reader.roles) == ASSISTANT for name in reader.names(asked)):
+    if any(role_of(name, reader.roles) == ASSISTANT for name in reader.speakers(messages)):
         raise BadValueError("has an answer in the prompt, which both frameworks would learn too, and TRL does not")
-    return [*asked, *answer]
+    return [*messages, *answer]
 
 
-def _quick_messages(said: list[Any], longest: int, roles: dict[str, str]) -> tuple[Text, tuple[Turn, ...]] | None:
-    """Return system and turns of good messages, else None."""
+def _quick_messages(messages: list[Any], longest: int, roles: dict[str, str]) -> tuple[Text, tuple[Turn, ...]] | None:
+    """Return system and turns of ordinary messages, else None."""
     system: Text | None = ""
-    if said and said[0].role == SYSTEM:
-        system = passed(said[0].content, longest)
-        said = said[1:]
-    if system is None or not said or len(said) % 2:
+    if messages and messages[0].role == SYSTEM:
+        system = quick_text(messages[0].content, longest)
+        messages = messages[1:]
+    if system is None or not messages or len(messages) % 2:
         return None
     turns = []
-    for question, answer in zip(said[::2], said[1::2], strict=True):
-        asked, answered = passed(question.content, longest), passed(answer.content, longest)
-        if not asked or not answered or roles.get(question.role) != USER or roles.get(answer.role) != ASSISTANT:
+    for user, assistant in zip(messages[::2], messages[1::2], strict=True):
+        question, answer = quick_text(user.content, longest), quick_text(assistant.content, longest)
+        if not question or not answer or roles.get(user.role) != USER or roles.get(assistant.role) != ASSISTANT:
             return None
-        turns.append(Turn(asked, "", answered))
+        turns.append(Turn(question, "", answer))
     return system, tuple(turns)
 
 
-def _quick_turns(said: list[XTuner], longest: int, _: dict[str, str]) -> tuple[Text, tuple[Turn, ...]] | None:
-    """Return system and turns of good turns, else None."""
+def _quick_turns(xtuner: list[XTunerTurn], longest: int, _: dict[str, str]) -> tuple[Text, tuple[Turn, ...]] | None:
+    """Return system and turns of XTuner's ordinary turns, else None."""
     system: Text = ""
     turns: list[Turn] = []
-    for turn in said:
-        own, asked, answered = (passed(text, longest) for text in (turn.system, turn.input, turn.output))
-        if own is None or not asked or not answered or (own and turns):
+    for each in xtuner:
+        own_system, question, answer = (quick_text(text, longest) for text in (each.system, each.input, each.output))
+        if own_system is None or not question or not answer or (own_system and turns):
             return None
-        system = system or own
-        turns.append(Turn(asked, "", answered))
+        system = system or own_system
+        turns.append(Turn(question, "", answer))
     return (system, tuple(turns)) if turns else None

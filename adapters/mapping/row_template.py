@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ftbridge.adapters.columns import listing, near
-from ftbridge.adapters.values import EXACT, BadCell, BadValueError, blank, parsed, plain, text
+from ftbridge.adapters.columns import column_listing, did_you_mean
+from ftbridge.adapters.values import (
+    LARGEST_EXACT,
+    BadCell,
+    BadValueError,
+    as_text,
+    decode_raw,
+    is_blank,
+    parse_container,
+)
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Table
 
@@ -67,17 +75,17 @@ class RowTemplate(msgspec.Struct, frozen=True):
             return self.template
         from jinja2 import TemplateError
 
-        used = {column: _usable(column, values.get(column)) for column in self.columns}
-        if used and not self.decides and all(map(blank, used.values())):
+        used = {column: _template_value(column, values.get(column)) for column in self.columns}
+        if used and not self.decides and all(map(is_blank, used.values())):
             return ""
         names = {name: used[column] for name, column in self.names.items()}
         try:
-            return _compiled(self.template).render(names, row=used)
+            return _compile_template(self.template).render(names, row=used)
         except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise BadValueError(f"does not fit the template: {error}") from error
 
 
-def prompt(template: str, field: str, table: Table) -> RowTemplate:
+def parse_template(template: str, field: str, table: Table) -> RowTemplate:
     """Return the template of `field` for the rows of `table`.
 
     A column whose name is no Jinja name is reached as `row['a name']`, or as `a_name` where only one is meant.
@@ -90,25 +98,27 @@ def prompt(template: str, field: str, table: Table) -> RowTemplate:
     where = f"the template of `--{field}`"
     try:
         tree = _environment().parse(template)
-        if unsafe := next(_unsafe(tree), None):
+        if unsafe := next(_unsafe_parts(tree), None):
             raise UsageError(f"{where} uses {unsafe}, which is not allowed here")
-        _compiled(template)
+        _compile_template(template)
         undeclared = meta.find_undeclared_variables(tree)
     except TemplateSyntaxError as error:
         raise UsageError(f"{where} has a mistake in line {error.lineno}: {error.message}") from error
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply") from error
-    names = _names(table.columns)
-    row = tuple(dict.fromkeys(_row(tree))) if "row" in undeclared else ()
+    names = _columns_by_name(table.columns)
+    row = tuple(dict.fromkeys(_columns_of_row(tree))) if "row" in undeclared else ()
     if "" in row:
         raise UsageError(f"{where} must say which column of `row` it means, as in `row['{table.columns[0]}']`")
     for name in sorted((undeclared - names.keys() - {"row"}) | (set(row) - set(table.columns))):
-        hint = near(name, [*names, *table.columns])
-        raise UsageError(f"{where} uses `{name}`, which is no column{hint}\n{listing(table)}")
-    return RowTemplate(template, {name: names[name] for name in sorted(undeclared - {"row"})}, row, _decides(tree))
+        hint = did_you_mean(name, [*names, *table.columns])
+        raise UsageError(f"{where} uses `{name}`, which is no column{hint}\n{column_listing(table)}")
+    return RowTemplate(
+        template, {name: names[name] for name in sorted(undeclared - {"row"})}, row, _handles_empty(tree)
+    )
 
 
-def _decides(tree: "nodes.Template") -> bool:
+def _handles_empty(tree: "nodes.Template") -> bool:
     """Tell whether a template says something else where there is nothing: a condition, a loop, a default, an `or`."""
     from jinja2 import nodes
 
@@ -120,7 +130,7 @@ def _is_template(template: str) -> bool:
     return "{{" in template or "{%" in template
 
 
-def _names(columns: Iterable[str]) -> dict[str, str]:
+def _columns_by_name(columns: Iterable[str]) -> dict[str, str]:
     """Return the columns by the names that a template can use, `Tweet_text` for `Tweet text`."""
     names = {column: column for column in columns if column.isidentifier()}
     others = {column: re.sub(r"\W+", "_", column).strip("_") for column in columns if column not in names}
@@ -128,7 +138,7 @@ def _names(columns: Iterable[str]) -> dict[str, str]:
     return {name: column for column, name in others.items() if count[name] == 1} | names
 
 
-def _row(tree: "nodes.Template") -> Iterator[str]:
+def _columns_of_row(tree: "nodes.Template") -> Iterator[str]:
     """Yield the columns that a template reaches as `row['a name']` or `row.name`, "" for any other use of `row`."""
     from jinja2 import nodes
 
@@ -141,7 +151,7 @@ def _row(tree: "nodes.Template") -> Iterator[str]:
         yield ""
 
 
-def _unsafe(tree: "nodes.Template") -> Iterator[str]:
+def _unsafe_parts(tree: "nodes.Template") -> Iterator[str]:
     """Yield what a template uses that could run for ever or make endless text."""
     from jinja2 import nodes
 
@@ -153,33 +163,43 @@ def _unsafe(tree: "nodes.Template") -> Iterator[str]:
             yield "`self`"
         elif isinstance(node, nodes.Getattr) and node.attr.startswith("__"):
             yield f"`{node.attr}`"
-        elif isinstance(node, nodes.Call):
-            if not isinstance(node.node, nodes.Getattr) or node.node.attr not in METHODS:
-                yield "a function"
+        elif isinstance(node, nodes.Call) and not _calls_known_method(node):
+            yield "a function"
         elif isinstance(node, nodes.For) and node.find(nodes.For):
             yield "a loop in a loop"
-        elif isinstance(node, nodes.Filter) and node.name not in DEFAULTS:
-            arguments = [*node.args, *(pair.value for pair in node.kwargs)]
-            if node.dyn_args or node.dyn_kwargs or not all(isinstance(each, nodes.Const) for each in arguments):
-                yield f"the filter `{node.name}` with something other than a constant"
+        elif isinstance(node, nodes.Filter) and node.name not in DEFAULTS and not _takes_only_constants(node):
+            yield f"the filter `{node.name}` with something other than a constant"
 
 
-def _usable(column: str, value: Any) -> Any:
+def _calls_known_method(node: "nodes.Call") -> bool:
+    from jinja2 import nodes
+
+    return isinstance(node.node, nodes.Getattr) and node.node.attr in METHODS
+
+
+def _takes_only_constants(node: "nodes.Filter") -> bool:
+    from jinja2 import nodes
+
+    arguments = [*node.args, *(pair.value for pair in node.kwargs)]
+    return not node.dyn_args and not node.dyn_kwargs and all(isinstance(each, nodes.Const) for each in arguments)
+
+
+def _template_value(column: str, value: Any) -> Any:
     """Return a value as templates see it."""
-    value = plain(value)
+    value = decode_raw(value)
     if isinstance(value, BadCell):
         raise BadValueError(f"uses `{column}`, which {value.reason}")
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < EXACT else value
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_EXACT else value
 
 
-def _written(value: Any) -> str:
+def _rendered_text(value: Any) -> str:
     """Return what stands for a value in the text; a list is written as Python does."""
     if isinstance(value, BuiltinMethodType):
         name = value.__name__
         raise BadValueError(f"`{name}` is a method; write `{name}()` to call it, or `['{name}']` for a key")
     if isinstance(value, (Iterator, ItemsView, KeysView, ValuesView)):
         value = list(value)
-    return str(value) if isinstance(value, (list, tuple, dict)) else text(value)
+    return str(value) if isinstance(value, (list, tuple, dict)) else as_text(value)
 
 
 @cache
@@ -188,17 +208,17 @@ def _environment() -> "Environment":
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, keep_trailing_newline=True, finalize=_written
+        undefined=StrictUndefined, keep_trailing_newline=True, finalize=_rendered_text
     )
     environment.globals.clear()
     environment.filters = {name: environment.filters[name] for name in FILTERS}
-    environment.filters["parsed"] = parsed
+    environment.filters["parsed"] = parse_container
     environment.filters["tojson"] = lambda value: msgspec.json.encode(value).decode()
     return environment
 
 
 @cache
-def _compiled(template: str) -> "Template":
+def _compile_template(template: str) -> "Template":
     from jinja2 import nodes
 
     environment = _environment()

@@ -1,4 +1,4 @@
-"""Whether LLaMA-Factory and XTuner would load the registered datasets and keep all of them, and why not."""
+"""Whether each backend would load the registered datasets and keep all of them, and why not."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -7,88 +7,108 @@ from typing import Any, Literal
 import msgspec
 
 from ftbridge.adapters.problems import Tally
-from ftbridge.adapters.registered.dataset import ALONE, REREAD, edit
+from ftbridge.adapters.registered.dataset import ENTRY_CHANGED, XTUNER_ONLY, describe_edit
 from ftbridge.adapters.registered.validate import validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, interpret, of_turns
+from ftbridge.dataset_info.entries import Entry, interpret_entry, xtuner_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 
 
 class Support(msgspec.Struct, frozen=True):
-    """Whether a framework would load a dataset and keep all of it; "unknown" where the data is not here."""
+    """Whether a backend would load a dataset and keep all of it; "unknown" where the data is not here."""
 
     loads: Literal["yes", "no", "unknown"]
     reasons: tuple[str, ...] = ()
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What `check` says of an entry; `notes` are worth knowing and keep nothing from loading."""
+    """Whether each backend, by its name, would load a dataset; `notes` are worth knowing and keep nothing from loading.
+
+    `ours` says that ftbridge wrote its entry in dataset_info.json.
+    """
 
     name: str
     ours: bool
-    llamafactory: Support
-    xtuner: Support
+    backends: dict[str, Support]
     notes: tuple[str, ...]
 
 
 def check_datasets(dataset_dir: Path, names: Iterable[str] = ()) -> list[CheckResult]:
-    """Tell of the entries that `names` mean, or of all, whether both frameworks would load them.
+    """Return whether the backends would load the datasets that `names` mean, or all.
 
     Raises InputError for an unknown name, or where dataset_info.json is damaged.
     """
-    known = registry.read(dataset_dir)
-    chosen = dict.fromkeys(full for name in names for full in registry.meant(dataset_dir, name, known))
-    return [_verdict(dataset_dir, name, known[name]) for name in chosen or known]
+    known = registry.read_entries(dataset_dir)
+    chosen = dict.fromkeys(full for name in names for full in registry.resolve_name(dataset_dir, name, known))
+    return [_check_entry(dataset_dir, name, known[name]) for name in chosen or known]
 
 
-def _verdict(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
-    entry, ours = interpret(name, raw), is_ours(raw)
+def _check_entry(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
+    entry, ours = interpret_entry(name, raw), is_ours(raw)
     notes = [f"LLaMA-Factory {note}" for note in entry.notes]
+    targets = {backend: load_backend(backend).target for backend in plugin_names("backends")}
     if entry.remote:
-        llamafactory = xtuner = Support("unknown", (f"its data is at `{entry.remote}`",))
-    elif ours:
-        try:
-            llamafactory, xtuner = _own(dataset_dir, entry, raw, notes)
-        except InputError as error:  # somebody changed what we wrote
-            llamafactory = xtuner = Support("no", (str(error),))
+        supports = dict.fromkeys(targets.values(), Support("unknown", (f"its data is at `{entry.remote}`",)))
     else:
-        llamafactory, xtuner = _answers(*_problems(dataset_dir, entry, notes))
-    return CheckResult(name=name, ours=ours, llamafactory=llamafactory, xtuner=xtuner, notes=tuple(notes))
+        problems = _problems_by_target(dataset_dir, entry, raw if ours else None, notes, {*targets.values()})
+        supports = {target: Support("no" if found else "yes", tuple(found)) for target, found in problems.items()}
+    backends = {backend: supports[target] for backend, target in targets.items()}
+    return CheckResult(name=name, ours=ours, backends=backends, notes=tuple(notes))
 
 
-def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Support, Support]:
-    own = registry.entry_of(dataset_dir, entry.name, raw)
-    notes += [REREAD] if registry.is_edited(raw, own) else []
+def _problems_by_target(
+    dataset_dir: Path, entry: Entry, ours: dict[str, Any] | None, notes: list[str], targets: Collection[str]
+) -> dict[str, list[str]]:
+    """Return what is wrong for a backend that reads each target; `ours` is the raw entry where ftbridge wrote it.
+
+    With the target "" a backend reads the entry as LLaMA-Factory does; with another its file, into which an entry that
+    lacks it is converted. Adds to `notes`.
+    """
+    if not ours:
+        return _by_target(targets, *_entry_problems(dataset_dir, entry, notes))
+    try:
+        return _problems_of_ours(dataset_dir, entry, ours, notes, targets)
+    except InputError as error:  # somebody changed what we wrote
+        return {target: [str(error)] for target in targets}
+
+
+def _problems_of_ours(
+    dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str], targets: Collection[str]
+) -> dict[str, list[str]]:
+    own = registry.parse_entry(dataset_dir, entry.name, raw)
+    notes += [ENTRY_CHANGED] if registry.is_entry_edited(raw, own) else []
     here = {file: sha256 for file, sha256 in registry.sha256_as_written(own).items() if (dataset_dir / file).is_file()}
     changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
-    both: list[str] = [ALONE]
+    trusted = here.keys() - changed
+    problems: list[str] = [XTUNER_ONLY]
     special: list[str] = []
     if entry.formatting != CONVERSATIONS:
-        both, special = _problems(dataset_dir, entry, notes, here.keys() - changed, changed)
-    llamafactory, xtuner = _answers(both, special)
-    if CONVERSATIONS in own.files:
-        turns = of_turns(entry.name, own.files[CONVERSATIONS])
-        xtuner, _ = _answers(*_problems(dataset_dir, turns, [], here.keys() - changed, changed))
-    notes += [edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
-    return llamafactory, xtuner
+        problems, special = _entry_problems(dataset_dir, entry, notes, trusted, changed)
+    found = _by_target(targets, problems, special)
+    for target in targets & own.files.keys():
+        turns = xtuner_entry(entry.name, own.files[target])
+        problems, special = _entry_problems(dataset_dir, turns, [], trusted, changed)
+        found[target] = [*problems, *special]
+    notes += [describe_edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
+    return found
 
 
-def _answers(both: list[str], special: list[str]) -> tuple[Support, Support]:
-    """Return the answers for LLaMA-Factory and XTuner, from what is wrong for both and what for XTuner alone."""
-    llamafactory, xtuner = (Support("no" if found else "yes", tuple(found)) for found in (both, [*both, *special]))
-    return llamafactory, xtuner
+def _by_target(targets: Iterable[str], problems: list[str], special: list[str]) -> dict[str, list[str]]:
+    """Return by target what is wrong with an entry: `special` problems are none for the target ""."""
+    return {target: [*problems, *special] if target else problems for target in targets}
 
 
-def _problems(
+def _entry_problems(
     dataset_dir: Path,
     entry: Entry,
     notes: list[str],
     trusted: Collection[str] = (),
     changed: dict[str, int | None] | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Return what is wrong for both frameworks, and what for XTuner alone; adds to `notes`.
+    """Return what is wrong for every backend, and what for those that read it converted alone; adds to `notes`.
 
     A file that is `trusted` is not read whole; how many records one of those `changed` holds is put there.
     """
@@ -100,7 +120,7 @@ def _problems(
         return [str(error)], []
     if changed and entry.file_name in changed:
         changed[entry.file_name] = findings.records
-    both, special = [*findings.columns, *_unfit(findings.wrong)], _unfit(findings.special)
+    problems, special = [*findings.columns, *_unfit_records(findings.unfit)], _unfit_records(findings.unfit_for_xtuner)
     if entry.drawn:
         special.append(f"only LLaMA-Factory draws {entry.drawn}")
     if findings.empty:
@@ -108,10 +128,10 @@ def _problems(
     if findings.unread:
         named = ", ".join(f"`{column}`" for column in findings.unread)
         notes.append(f"the file has {named}, which the entry does not name, so that it is not read")
-    return both if findings.records else ["it holds no records"], special
+    return problems if findings.records else ["it holds no records"], special
 
 
-def _unfit(records: Tally) -> list[str]:
+def _unfit_records(records: Tally) -> list[str]:
     """Return how many records do not fit and the problem of the first, on a line; [] for none."""
     if not records.first:
         return []

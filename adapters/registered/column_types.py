@@ -12,7 +12,7 @@ import msgspec
 
 from ftbridge.adapters.values import DATE, TYPE_NAMES, BadValueError, type_name, with_article
 
-# A kind is None for null, a word for a scalar, a list of one kind, or a dict of kinds.
+# None for null, a word for a scalar, a list of the one type of its elements, or a dict of types.
 ColumnType = Any
 TEXTS = {"text", "dates", "numerals"}
 NUMERAL = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|[Tt]rue|TRUE|[Ff]alse|FALSE)\s*")
@@ -22,7 +22,7 @@ SETTLED_BYTES, SETTLED_ROWS = 10 << 20, 10_000
 
 
 class ColumnTypes:
-    """The kinds of the columns so far; `form` is "line" for JSON lines, "csv", or anything else.
+    """The types of the columns so far, by name; `form` is "line" for JSON lines, "csv", or anything else.
 
     `settled` says that they stay as they are, as they do from the second file on.
     """
@@ -34,8 +34,8 @@ class ColumnTypes:
         self._size = 0
 
     def add(self, values: dict[str, Any]) -> None:
-        """Take in a record; raises BadValueError where its kinds do not go with those before."""
-        known = _merged(self.known, self._kind(values), "")
+        """Take in a record; raises BadValueError where its types do not go with those before."""
+        known = _common_type(self.known, self._type_of(values), "")
         if self.settled and known != self.known:
             column = next(key for key in known if known[key] != self.known.get(key, ...))
             raise BadValueError(f"brings a new type of `{column}`, too late: the first records settle the types")
@@ -47,40 +47,41 @@ class ColumnTypes:
             self._size += 1
             self.settled |= self._size >= SETTLED_ROWS
 
-    def _kind(self, value: Any) -> ColumnType:
+    def _type_of(self, value: Any) -> ColumnType:
         if isinstance(value, str):
             pattern, word = MISTAKEN.get(self._form, (None, ""))
             return word if pattern and pattern.fullmatch(value) else "text"
         if isinstance(value, dict):
-            return {key: self._kind(each) for key, each in value.items()}
+            return {key: self._type_of(each) for key, each in value.items()}
         if isinstance(value, list):
             item = None
             for each in value:
-                item = _merged(item, self._kind(each), "an element of a list")
+                item = _common_type(item, self._type_of(each), "an element of a list")
             return [item]
         if value is None:
             return None
         return "truth" if isinstance(value, bool) else "number"
 
 
-def _merged(known: ColumnType, new: ColumnType, path: str) -> ColumnType:
+def _common_type(known: ColumnType, new: ColumnType, path: str) -> ColumnType:
+    """Return the type that holds both; raises BadValueError, naming the column's `path`, where there is none."""
     if new is None or known == new:
         return known
     if known is None:
         return new
     if isinstance(known, dict) and isinstance(new, dict):
         keys = dict.fromkeys([*known, *new])
-        return {key: _merged(known.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys}
+        return {key: _common_type(known.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys}
     if isinstance(known, list) and isinstance(new, list):
-        return [_merged(known[0], new[0], path)]
+        return [_common_type(known[0], new[0], path)]
     if isinstance(known, str) and isinstance(new, str) and {known, new} <= TEXTS:
         return "text"
-    raise BadValueError(f"has {_named(new)} in `{path}`, where a record before has {_named(known)}")
+    raise BadValueError(f"has {_type_in_words(new)} in `{path}`, where a record before has {_type_in_words(known)}")
 
 
-def _named(kind: ColumnType) -> str:
-    if isinstance(kind, dict | list):
-        return with_article(type_name(kind))
-    if kind in TEXTS:
+def _type_in_words(column_type: ColumnType) -> str:
+    if isinstance(column_type, dict | list):
+        return with_article(type_name(column_type))
+    if column_type in TEXTS:
         return TYPE_NAMES[str]
-    return with_article(TYPE_NAMES[bool if kind == "truth" else int])
+    return with_article(TYPE_NAMES[bool if column_type == "truth" else int])

@@ -1,4 +1,4 @@
-"""Which file is trained on.
+"""The file of a registered dataset that a backend trains on.
 
 What ftbridge did not convert is examined before it is trained on, and converted for XTuner when it is first
 used, into `.ftbridge/datasets`; its file and its entry in dataset_info.json stay as they are.
@@ -22,11 +22,11 @@ from ftbridge.core.files.atomic import scratch_file
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import DatasetEntry, EntryOptions
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
+from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, xtuner_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 
-ALONE = "was converted for XTuner alone; convert its source again with `--to alpaca`"
-REREAD = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
+XTUNER_ONLY = "was converted for XTuner alone; convert its source again with `--to alpaca`"
+ENTRY_CHANGED = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
 
 
 class Dataset(msgspec.Struct, frozen=True):
@@ -50,21 +50,21 @@ def resolve_dataset(dataset_dir: Path, name: str, target: str, cache: Path) -> D
     where there is no such dataset, where its file is missing, or where some of its records would be lost.
     """
     full, raw = registry.look_up(dataset_dir, name)
-    if is_ours(raw) and (own := _own(dataset_dir, full, raw, target)):
+    if is_ours(raw) and (own := _converted_dataset(dataset_dir, full, raw, target)):
         return own
-    entry = interpret(full, raw)
+    entry = interpret_entry(full, raw)
     _refuse_unreadable(dataset_dir, entry, target)
     if target:
-        return Dataset(full, cache, _converted(dataset_dir, entry, target, cache))
-    return Dataset(full, dataset_dir, _facts(dataset_dir, entry, _fit(dataset_dir, entry)))
+        return Dataset(full, cache, _convert_into_cache(dataset_dir, entry, target, cache))
+    return Dataset(full, dataset_dir, _entry_of_findings(dataset_dir, entry, _validate_or_refuse(dataset_dir, entry)))
 
 
 def files_read_by(target: str, data: Dataset) -> tuple[Entry, list[Path]]:
     """Return a dataset's entry and its files, those of `target` or else its own; raises InputError for none."""
     if own := data.entry.files.get(target):
-        entry = of_turns(data.name, own)
+        entry = xtuner_entry(data.name, own)
     else:
-        entry = interpret(data.name, registry.look_up(data.folder, data.name)[1])
+        entry = interpret_entry(data.name, registry.look_up(data.folder, data.name)[1])
     return entry, data_files(data.folder, entry)
 
 
@@ -73,21 +73,22 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
 
     Raises InputError where an edited record would be lost.
     """
-    own, read = data.entry, dict[str, str]()
+    own, entry_sha256 = data.entry, dict[str, str]()
+    entry_edited = False
     if file := own.files.get(target):
-        entry, changed = of_turns(data.name, file), False
+        entry = xtuner_entry(data.name, file)
     else:
         raw = registry.look_up(data.folder, data.name)[1]
-        entry, changed = interpret(data.name, raw), bool(own.files) and registry.is_edited(raw, own)
-        if changed:
+        entry, entry_edited = interpret_entry(data.name, raw), bool(own.files) and registry.is_entry_edited(raw, own)
+        if entry_edited:
             _refuse_unreadable(data.folder, entry, "")
-        read = {f"{registry.FILE}: {data.name}": registry.digest(raw)}
-    found = digest(data.folder / entry.file_name)
-    data = msgspec.structs.replace(data, sha256={entry.file_name: found, **read})
-    edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", found}
-    if not own.files or not (edited or changed):
+        entry_sha256 = {f"{registry.FILE}: {data.name}": registry.entry_digest(raw)}
+    file_sha256 = digest(data.folder / entry.file_name)
+    data = msgspec.structs.replace(data, sha256={entry.file_name: file_sha256, **entry_sha256})
+    file_edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", file_sha256}
+    if not own.files or not (file_edited or entry_edited):
         return data
-    findings = _fit(data.folder, entry)
+    findings = _validate_or_refuse(data.folder, entry)
     samples = entry.samples or findings.records
     several = own.several_systems and findings.several_systems
     own = msgspec.structs.replace(
@@ -96,12 +97,15 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
         system=own.system if several else findings.system,
         several_systems=findings.several_systems,
     )
-    said = [REREAD] if changed else []
-    said += [edit(data.folder, data.entry, entry.file_name, samples)] if edited else []
-    return msgspec.structs.replace(data, entry=own, edited="; ".join(said))
+    edits = []
+    if entry_edited:
+        edits.append(ENTRY_CHANGED)
+    if file_edited:
+        edits.append(describe_edit(data.folder, data.entry, entry.file_name, samples))
+    return msgspec.structs.replace(data, entry=own, edited="; ".join(edits))
 
 
-def edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = None) -> str:
+def describe_edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = None) -> str:
     """Return what to say of a file of ours that was changed, and holds so many samples now, where that is known."""
     known = file in own.files.values()
     said = f"`{file}` {'has been changed since ftbridge wrote it' if known else 'is no file that ftbridge wrote'}"
@@ -128,11 +132,11 @@ def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
         raise InputError(f"{place} cannot be trained on: {error}") from error
 
 
-def _own(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Dataset | None:
+def _converted_dataset(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Dataset | None:
     """Return a dataset of ours, None where it has no file of the target; raises InputError where that is missing."""
-    own = registry.entry_of(dataset_dir, name, raw)
+    own = registry.parse_entry(dataset_dir, name, raw)
     if not target and raw.get("formatting") == CONVERSATIONS:
-        raise InputError(f"the dataset `{name}` {ALONE}")
+        raise InputError(f"the dataset `{name}` {XTUNER_ONLY}")
     file = own.files.get(target) if target else str(raw.get("file_name"))
     if not file:
         return None
@@ -141,15 +145,21 @@ def _own(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Data
     return Dataset(name, dataset_dir, own)
 
 
-def _fit(dataset_dir: Path, entry: Entry, *, special: bool = False) -> Findings:
-    """Return what is in an entry's records; raises InputError where some are lost, or, with `special`, to XTuner."""
+def _validate_or_refuse(dataset_dir: Path, entry: Entry, *, for_xtuner: bool = False) -> Findings:
+    """Return what reading an entry's records has shown.
+
+    Raises InputError where LLaMA-Factory would lose some, with `for_xtuner` where XTuner would.
+    """
     findings = validate(dataset_dir, entry)
     place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
     if findings.columns or not findings.records:
         reasons = "; ".join(findings.columns) or "it holds no records"
         raise InputError(f"{place} cannot be trained on: {reasons}")
-    for tally, whom in ((findings.wrong, "either framework"), (findings.special, "XTuner")):
-        if tally.count and (special or tally is findings.wrong):
+    unfit = [(findings.unfit, "either framework")]
+    if for_xtuner:
+        unfit.append((findings.unfit_for_xtuner, "XTuner"))
+    for tally, whom in unfit:
+        if tally.count:
             raise InputError(
                 f"{tally.count} of {findings.records} records of {place} are not fit for {whom}\n\n{tally.table()}\n\n"
                 f"Mend them, or convert the file without them: "
@@ -158,7 +168,8 @@ def _fit(dataset_dir: Path, entry: Entry, *, special: bool = False) -> Findings:
     return findings
 
 
-def _facts(dataset_dir: Path, entry: Entry, findings: Findings) -> DatasetEntry:
+def _entry_of_findings(dataset_dir: Path, entry: Entry, findings: Findings) -> DatasetEntry:
+    """Return what our own entry would say of a dataset that somebody else made, which has no files of ours."""
     return DatasetEntry(
         version=__version__,
         files={},
@@ -170,20 +181,20 @@ def _facts(dataset_dir: Path, entry: Entry, findings: Findings) -> DatasetEntry:
     )
 
 
-def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> DatasetEntry:
+def _convert_into_cache(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> DatasetEntry:
     """Return the entry of the converted dataset, which is made anew when its file or its entry changes."""
     content = digest(dataset_dir / entry.file_name)
     decides = (content, entry.formatting, entry.columns, entry.tags, target, __version__)
     key = hashlib.sha256(msgspec.json.encode(decides)).hexdigest()[:16]
     name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', entry.name).lstrip('.-')}-{key}"
-    known = registry.ours(cache, [name]).get(name)
+    known = registry.converted_entries(cache, [name]).get(name)
     if known and all(
         (cache / file).is_file() and digest(cache / file) == sha256
         for file, sha256 in registry.sha256_as_written(known).items()
     ):
         return known
     say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
-    findings = _fit(dataset_dir, entry, special=True)
+    findings = _validate_or_refuse(dataset_dir, entry, for_xtuner=True)
     file = f"{name}.{load_target(target).suffix}"
     sample = load_target(target).sample
     # In JSON lines, but not in an array, texts that are all dates would be loaded as times.
@@ -191,13 +202,13 @@ def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> Dat
     with scratch_file(cache / file) as out:
         before = head
         for each in data_files(dataset_dir, entry):
-            for row in entry_reader.rows(each):
-                out.write(before + msgspec.json.encode(sample(entry_reader.conversation(entry, row))))
+            for row in entry_reader.read_rows(each):
+                out.write(before + msgspec.json.encode(sample(entry_reader.read_conversation(entry, row))))
                 before = between
         out.write(tail)
         out.flush()
         made = msgspec.structs.replace(
-            _facts(dataset_dir, entry, findings),
+            _entry_of_findings(dataset_dir, entry, findings),
             files={target: file},
             options=EntryOptions(sha256={target: digest(Path(out.name))}),
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from ftbridge.adapters.sources.compression import first_bytes
-from ftbridge.adapters.values import BadValueError, listed, plain, type_name, with_article
+from ftbridge.adapters.values import BadValueError, decode_raw, parse_list, type_name, with_article
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import load_plugin
 from ftbridge.core.records import Conversation, Reading, Row, Table, Turn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ftbridge.core.plugins import Source
 
 # What pandas, which reads CSV for the frameworks, takes for nothing.
-NOTHING = {
+NULLS_OF_PANDAS = {
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 }
@@ -33,28 +33,32 @@ NOTHING = {
 class UnfitError(BadValueError):
     """A record that cannot be trained on, and the column that is to blame.
 
-    `special` says that XTuner cannot hold it, and LLaMA-Factory can.
+    `for_xtuner` says that XTuner alone cannot hold it.
     """
 
-    def __init__(self, column: str, reason: str, value: Any = None, *, special: bool = False) -> None:
+    def __init__(self, column: str, reason: str, value: Any = None, *, for_xtuner: bool = False) -> None:
         super().__init__(reason)
-        self.column, self.value, self.special = column, value, special
+        self.column, self.value, self.for_xtuner = column, value, for_xtuner
 
 
-def rows(file: Path) -> Iterator[Row]:
+def read_rows(file: Path) -> Iterator[Row]:
     """Yield the rows of a data file, without empty ones; raises InputError where it cannot be read."""
     kind = TYPES[file.suffix[1:]]
-    for table in _open(file, kind):
+    for table in _open_tables(file, kind):
         for row in table.rows():
-            values = {column: plain(value) for column, value in row.values.items()}
+            values = {column: decode_raw(value) for column, value in row.values.items()}
             if kind == "csv":
-                values = {column: None if value in NOTHING else value for column, value in values.items()}
+                values = _nulls_as_in_pandas(values)
             if values or row.error:
                 yield Row(row.where, values, row.error)
 
 
-def _open(file: Path, kind: str) -> list[Table]:
-    """Open a file as what its name says, which is what LLaMA-Factory goes by."""
+def _nulls_as_in_pandas(values: dict[str, Any]) -> dict[str, Any]:
+    return {column: None if value in NULLS_OF_PANDAS else value for column, value in values.items()}
+
+
+def _open_tables(file: Path, kind: str) -> list[Table]:
+    """Open a file as what its name says, which is what LLaMA-Factory goes by; raises InputError for another content."""
     head = first_bytes(file)
     for name in ("json", "jsonl") if kind == "json" else (kind,):
         source = cast("Source", load_plugin("sources", name))
@@ -63,7 +67,7 @@ def _open(file: Path, kind: str) -> list[Table]:
     raise InputError(f"`{file}` does not hold {kind}, as its name says it does")
 
 
-def conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation:
+def read_conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation:
     """Return the conversation of a row from `rows`; raises UnfitError where there is none for both frameworks.
 
     With `tools`, which LLaMA-Factory alone can hold, calls and results are answers and questions, and the tools join
@@ -73,26 +77,26 @@ def conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation
         raise UnfitError("", row.error)
     values = row.values
     if entry.formatting == CONVERSATIONS:
-        system, turns = _xtuner(values)
+        system, turns = _read_xtuner(values)
     elif entry.formatting == "alpaca":
-        system, turns = _alpaca(entry.columns, values)
+        system, turns = _read_alpaca(entry.columns, values)
     else:
-        system, turns = _messages(entry, values, tools=tools)
+        system, turns = _read_messages(entry, values, tools=tools)
     for field in MEDIA:
         if values.get(entry.columns.get(field, "")):
             raise UnfitError(entry.columns[field], f"holds {field}, and the models here read text alone")
-    offered = _tools(values, entry.columns.get("tools", ""))
+    offered = _tools_as_json(values, entry.columns.get("tools", ""))
     if offered and not tools:
-        raise UnfitError(entry.columns["tools"], "holds tools, which XTuner has no place for", special=True)
+        raise UnfitError(entry.columns["tools"], "holds tools, which XTuner has no place for", for_xtuner=True)
     return Conversation("\n".join(filter(None, (system, offered))), turns, row.where)
 
 
-def _tools(values: dict[str, Any], column: str) -> str:
+def _tools_as_json(values: dict[str, Any], column: str) -> str:
     """Return a row's tools as JSON, "" for none: an empty list, also as text, offers none."""
     value = values.get(column)
     if not isinstance(value, str):
         return msgspec.json.encode(value).decode() if value else ""
-    return "" if listed(value) == [] or value.strip() == "{}" else value
+    return "" if parse_list(value) == [] or value.strip() == "{}" else value
 
 
 def _text(values: dict[str, Any], column: str | None, *, needed: bool = False) -> str:
@@ -105,7 +109,8 @@ def _text(values: dict[str, Any], column: str | None, *, needed: bool = False) -
     raise UnfitError(column or "", f"holds {with_article(type_name(value))}, not text", value)
 
 
-def _alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
+def _read_alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
+    """Return system prompt and turns of an Alpaca record, those of its history first."""
     system = _text(values, columns.get("system"))
     earlier = values.get(columns.get("history", ""))
     if not isinstance(earlier, list | None):
@@ -119,40 +124,41 @@ def _alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple
     return system, (*turns, Turn(question, extra, _text(values, columns.get("response"), needed=True)))
 
 
-def _list(values: dict[str, Any], column: str) -> list[dict[str, Any]]:
-    found = values.get(column)
-    if not isinstance(found, list) or not found or not all(isinstance(each, dict) for each in found):
-        raise UnfitError(column, "is no list of messages", found)
-    return found
+def _message_list(values: dict[str, Any], column: str) -> list[dict[str, Any]]:
+    messages = values.get(column)
+    if not isinstance(messages, list) or not messages or not all(isinstance(each, dict) for each in messages):
+        raise UnfitError(column, "is no list of messages", messages)
+    return messages
 
 
-def _messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tuple[str, tuple[Turn, ...]]:
+def _read_messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tuple[str, tuple[Turn, ...]]:
+    """Return system prompt and turns of a ShareGPT or OpenAI record; raises UnfitError for calls without `tools`."""
     column, tags = entry.columns["messages"], entry.tags
     role, content = tags["role_tag"], tags["content_tag"]
-    messages = _list(values, column)
+    messages = _message_list(values, column)
     if "system_tag" in tags and messages[0].get(role) == tags["system_tag"]:
         system, messages = _text(messages[0], content), messages[1:]
     else:
         system = _text(values, entry.columns.get("system"))
     if entry.formatting == "openai":
-        messages = _joined(messages, role, tags.get("observation_tag", ""))
+        messages = _join_tool_results(messages, role, tags.get("observation_tag", ""))
     _refuse_disorder(messages, column, tags)
-    texts = [_said(message, content) for message in messages]
+    texts = [_message_text(message, content) for message in messages]
     plain_roles = {tags["user_tag"], tags["assistant_tag"]}
     calls = any(message.get("tool_calls") or message[role] not in plain_roles for message in messages)
     if calls and not tools:
-        raise UnfitError(column, "calls tools, which XTuner has no place for", messages, special=True)
+        raise UnfitError(column, "calls tools, which XTuner has no place for", messages, for_xtuner=True)
     return system, tuple(Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True))
 
 
-def _said(message: dict[str, Any], content: str) -> str:
+def _message_text(message: dict[str, Any], content: str) -> str:
     """Return what a message says: its calls of tools, where it has them, as JSON."""
     if calls := message.get("tool_calls"):
         return _text(message, content) or msgspec.json.encode(calls).decode()
     return _text(message, content, needed=True)
 
 
-def _joined(messages: list[dict[str, Any]], role: str, tool: str) -> list[dict[str, Any]]:
+def _join_tool_results(messages: list[dict[str, Any]], role: str, tool: str) -> list[dict[str, Any]]:
     """Return the messages as they are counted with `openai`: results of tools in a row are one, and none at the end."""
     following = [*(message.get(role) for message in messages[1:]), tool]
     return [each for each, then in zip(messages, following, strict=True) if (each.get(role), then) != (tool, tool)]
@@ -169,8 +175,8 @@ def _refuse_disorder(messages: list[dict[str, Any]], column: str, tags: dict[str
         raise UnfitError(column, "does not end with an answer", messages)
 
 
-def _xtuner(values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
+def _read_xtuner(values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
     """Read XTuner's own format, as ftbridge writes it."""
-    turns = _list(values, "conversation")
+    turns = _message_list(values, "conversation")
     texts = [Turn(_text(turn, "input", needed=True), "", _text(turn, "output", needed=True)) for turn in turns]
     return _text(turns[0], "system"), tuple(texts)

@@ -11,7 +11,7 @@ from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.column_types import ColumnTypes
 from ftbridge.adapters.registered.entry_reader import UnfitError
 from ftbridge.adapters.targets import xtuner
-from ftbridge.adapters.values import DATE, BadValueError, shown
+from ftbridge.adapters.values import DATE, BadValueError, shorten
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Where
 from ftbridge.dataset_info.entries import Entry, data_files
@@ -21,20 +21,20 @@ from ftbridge.dataset_info.names import CONVERSATIONS
 class Findings:
     """What reading the records of an entry has shown.
 
-    `columns` and `wrong` hold what neither framework can use, `special` what LLaMA-Factory alone can. `empty` counts
-    questions and answers that are empty, which both frameworks train on as they are. `dates` says that all
-    questions, or all answers, are dates. `unread` are columns that are called as if they were meant to be read.
+    `columns` says which columns neither framework can use, `unfit` are the records that neither can, `unfit_for_xtuner`
+    those that LLaMA-Factory alone can. `empty` counts questions and answers that are empty, which both frameworks train
+    on as they are. `unread` are columns that are called as if they were meant to be read.
     """
 
     def __init__(self, entry: Entry) -> None:
-        self.wrong, self.special = Tally(), Tally()
+        self.unfit, self.unfit_for_xtuner = Tally(), Tally()
         self.records = self.empty = 0
         self.columns: list[str] = []
         self.unread: list[str] = []
         self._entry = entry
         self._systems: set[str] = set()
-        self._plain = {"question": False, "answer": False}
-        self._kinds: ColumnTypes | None = None
+        self._other_than_dates = {"question": False, "answer": False}
+        self._types: ColumnTypes | None = None
         self._last = Where(entry.file_name, 1)
 
     @property
@@ -50,50 +50,51 @@ class Findings:
     @property
     def dates(self) -> bool:
         """Tell whether all questions, or all answers, are dates."""
-        return not all(self._plain.values())
+        return not all(self._other_than_dates.values())
 
-    def read(self, file: Path, *, trusted: bool = False) -> None:
+    def read_file(self, file: Path, *, trusted: bool = False) -> None:
         """Take in the records of a file; of one that is `trusted` as many as tell whether all texts are dates."""
-        if self._kinds:
-            self._kinds.settled = True
-        for row in entry_reader.rows(file):
+        if self._types:
+            self._types.settled = True
+        for row in entry_reader.read_rows(file):
             self.records += 1
             self._last = row.where
-            self._kinds = self._kinds or ColumnTypes("csv" if file.suffix == ".csv" else row.where.unit)
+            self._types = self._types or ColumnTypes("csv" if file.suffix == ".csv" else row.where.unit)
             try:
-                self._kinds.add({} if row.error else row.values)
-                self._take(entry_reader.conversation(self._entry, row))
+                self._types.add({} if row.error else row.values)
+                self._add_sample(entry_reader.read_conversation(self._entry, row))
             except (BadValueError, RecursionError, UnicodeEncodeError) as error:
-                self._note(row.where, error)
+                self._add_problem(row.where, error)
             if trusted and not self.dates:
                 return
 
-    def _take(self, sample: Conversation) -> None:
-        msgspec.json.encode(xtuner.sample(sample))  # finds text that cannot be written
+    def _add_sample(self, sample: Conversation) -> None:
+        """Take in a sample; raises UnicodeEncodeError for text that cannot be written."""
+        msgspec.json.encode(xtuner.sample(sample))
         if len(self._systems) < 2:  # noqa: PLR2004 - two are enough to differ
             self._systems.add(str(sample.system))
         for turn in sample.turns:
             for key, text in (("question", str(turn.user)), ("answer", str(turn.output))):
                 self.empty += not text
-                self._plain[key] = self._plain[key] or not DATE.fullmatch(text)
+                self._other_than_dates[key] = self._other_than_dates[key] or not DATE.fullmatch(text)
 
-    def _note(self, where: Where, error: Exception) -> None:
+    def _add_problem(self, where: Where, error: Exception) -> None:
         if not isinstance(error, UnfitError):
             reasons = {RecursionError: "is nested too deeply", UnicodeEncodeError: "holds half of a surrogate pair"}
             error = UnfitError("", reasons.get(type(error)) or str(error))
-        value = "" if error.value is None else shown(error.value)
+        value = "" if error.value is None else shorten(error.value)
         problem = Problem(where, error.column, "", error.column, str(error), value)
-        (self.special if error.special else self.wrong).add([problem])
+        (self.unfit_for_xtuner if error.for_xtuner else self.unfit).add([problem])
 
-    def judge(self) -> None:
-        """Judge the columns as a whole, when all files are read."""
-        entry, known = self._entry, self._kinds.known if self._kinds else {}
+    def check_columns(self) -> None:
+        """Say which columns are of no use as a whole, when all files are read."""
+        entry, known = self._entry, self._types.known if self._types else {}
         columns = dict.fromkeys(entry.read_columns)
         if missing := [column for column in columns if column not in known and known]:
-            self.wrong = Tally()  # every record has said so, in other words
+            self.unfit = Tally()  # every record has said so, in other words
             self.columns += [f"the column `{column}` is to be read, and no record has it" for column in missing]
         for column in columns:
-            for kind in _leaves(entry, known.get(column)) & {"dates", "numerals"}:
+            for kind in _scalar_types(entry, known.get(column)) & {"dates", "numerals"}:
                 loaded = "dates, which are loaded as times" if kind == "dates" else "numbers, which are loaded as such"
                 self.columns.append(f"`{column}` holds nothing but {loaded}, not as text")
         if entry.formatting == "alpaca":
@@ -102,11 +103,14 @@ class Findings:
 
 
 def validate(dataset_dir: Path, entry: Entry, *, trusted: bool = False) -> Findings:
-    """Return what is in an entry's files; raises InputError where one is missing or damaged."""
+    """Return what reading an entry's files has shown; raises InputError where one is missing or damaged.
+
+    Of files that are `trusted`, as ftbridge wrote them, few records are read.
+    """
     findings = Findings(entry)
     for file in data_files(dataset_dir, entry):
-        findings.read(file, trusted=trusted)
-    findings.judge()
+        findings.read_file(file, trusted=trusted)
+    findings.check_columns()
     return findings
 
 
@@ -114,21 +118,21 @@ def first_samples(dataset_dir: Path, entry: Entry, count: int) -> list[Conversat
     """Return the first conversations of a dataset; raises InputError where there are none, naming the record."""
     if entry.remote or (entry.problems and entry.formatting != CONVERSATIONS):
         return []
-    rows = (row for file in data_files(dataset_dir, entry) for row in entry_reader.rows(file))
-    found = []
+    rows = (row for file in data_files(dataset_dir, entry) for row in entry_reader.read_rows(file))
+    samples = []
     for row in islice(rows, count):
         try:
-            found.append(entry_reader.conversation(entry, row, tools=True))
+            samples.append(entry_reader.read_conversation(entry, row, tools=True))
         except UnfitError as error:
             raise InputError(f"{row.where}: {f'`{error.column}` ' if error.column else ''}{error}") from error
-    return found
+    return samples
 
 
-def _leaves(entry: Entry, kind: Any) -> set[str]:
+def _scalar_types(entry: Entry, column_type: Any) -> set[str]:
     """Return the scalar types in a column, of messages those of their texts."""
-    if isinstance(kind, list):
-        return _leaves(entry, kind[0])
-    if isinstance(kind, dict):
+    if isinstance(column_type, list):
+        return _scalar_types(entry, column_type[0])
+    if isinstance(column_type, dict):
         texts = {"input", "output", entry.tags.get("content_tag")}
-        return {leaf for key in texts & kind.keys() for leaf in _leaves(entry, kind[key])}
-    return {kind} if isinstance(kind, str) else set()
+        return {scalar for key in texts & column_type.keys() for scalar in _scalar_types(entry, column_type[key])}
+    return {column_type} if isinstance(column_type, str) else set()

@@ -14,7 +14,7 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[IO[bytes]]:
+def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
     """Yield the content of `path` as a binary file, unpacked where it is gzip or zstd by its first bytes.
 
     Raises InputError where it cannot be read or is damaged, in the block as well.
@@ -31,7 +31,7 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
                 with gzip.open(file) as plain:
                     yield cast("IO[bytes]", plain)
             elif magic == ZSTD:
-                yield io.BufferedReader(_Zstd(file), 1 << 16)
+                yield io.BufferedReader(_ZstdReader(file), 1 << 16)
             else:
                 yield file
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
@@ -44,11 +44,11 @@ def first_bytes(path: Path) -> bytes:
     """Return the first 4 KiB of a file's content, unpacked, b"" for a folder; raises InputError as `unpacked` does."""
     if path.is_dir():
         return b""
-    with unpacked(path) as file:
+    with open_unpacked(path) as file:
         return file.read(4096)
 
 
-class _Zstd(io.RawIOBase):
+class _ZstdReader(io.RawIOBase):
     """Unpacks zstd frames; unlike the library's own reader, it notices a frame that breaks off."""
 
     # No more than 32 MiB come out of so many bytes: a block is 4 bytes at least, and 128 KiB unpacked at most.
@@ -61,13 +61,13 @@ class _Zstd(io.RawIOBase):
         self._frame = ZstdDecompressor().decompressobj
         self._open = self._frame()
         self._packed = b""
-        self._plain = memoryview(b"")
+        self._unpacked = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._plain:
+        while not self._unpacked:
             self._packed = self._packed or self._file.read(self.FEED)
             if self._open.eof and self._packed:
                 self._open = self._frame()
@@ -75,10 +75,10 @@ class _Zstd(io.RawIOBase):
                 if not self._open.eof:
                     raise EOFError("it breaks off")
                 return 0
-            self._plain = memoryview(self._open.decompress(self._packed))
+            self._unpacked = memoryview(self._open.decompress(self._packed))
             self._packed = self._open.unused_data
-        size = min(len(buffer), len(self._plain))
-        buffer[:size], self._plain = self._plain[:size], self._plain[size:]
+        size = min(len(buffer), len(self._unpacked))
+        buffer[:size], self._unpacked = self._unpacked[:size], self._unpacked[size:]
         return size
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-from ftbridge.adapters.columns import near
+from ftbridge.adapters.columns import did_you_mean
 from ftbridge.adapters.sources.compression import GZIP, ZSTD, first_bytes
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Source, load_plugin, plugin_names
@@ -23,7 +23,7 @@ ARCHIVES = {
     GZIP: "packed twice",
     ZSTD: "packed twice",
 }
-TAR_AT = 257
+TAR_MARK_AT = 257
 
 
 def open_path(path: Path, reading: Reading) -> list[Table]:
@@ -56,7 +56,7 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
                 return source
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    tar = "a tar archive" if head[TAR_AT:].startswith(b"ustar") else ""
+    tar = "a tar archive" if head[TAR_MARK_AT:].startswith(b"ustar") else ""
     if archive := tar or next((name for magic, name in ARCHIVES.items() if head.startswith(magic)), ""):
         raise InputError(f"`{path}` is {archive}; unpack it, and give what is in it")
     if delimited and not path.is_dir():
@@ -72,18 +72,18 @@ def refuse_special(path: Path) -> None:
     except (FileNotFoundError, ValueError) as error:
         if path.is_symlink():
             raise InputError(f"`{path}` is a link to `{path.readlink()}`, which is not there") from error
-        raise InputError(f"there is no file `{path}`{_instead(path)}") from error
+        raise InputError(f"there is no file `{path}`{_suggested_path(path)}") from error
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise InputError(f"`{path}` is a pipe or a device; send it to standard input and give `-`")
 
 
-def _instead(path: Path) -> str:
+def _suggested_path(path: Path) -> str:
     """Return, for a message, what was meant by a path that is not there; "" where that cannot be told."""
     there: list[str] = []
     with suppress(OSError, ValueError), os.scandir(path.parent) as found:
         there = sorted(each.name for each in islice(found, 1000))
     if blank := next((name for name in there if name.startswith(f"{path.name} ")), ""):
         return f"; a name with blanks goes in quotes: {shlex.quote(str(path.parent / blank))}"
-    return near(path.name, there)
+    return did_you_mean(path.name, there)

@@ -54,15 +54,21 @@ def origins(sources: Sequence[str]) -> list[Origin]:
     found: dict[Path | str, Origin] = {}
     for source in sources:
         for origin in _origins_of(source):
-            if origin.path:
-                refuse_special(origin.path)
-            same = origin.path.resolve() if origin.path else source
-            if same in found:
+            identity = _identity(origin)
+            if identity in found:
                 given = source if source in STANDARD_INPUT else origin.path or source
                 raise InputError(f"`{given}` is given twice; give each source once")
-            found[same] = origin
+            found[identity] = origin
     names = Counter(origin.name for origin in found.values())
     return [replace(each, name=str(each.path)) if names[each.name] > 1 else each for each in found.values()]
+
+
+def _identity(origin: Origin) -> Path | str:
+    """Return what tells that two origins are one; raises InputError where its file is not there, or is no file."""
+    if origin.path is None:
+        return origin.name
+    refuse_special(origin.path)
+    return origin.path.resolve()
 
 
 def _origins_of(source: str) -> list[Origin]:
@@ -73,7 +79,7 @@ def _origins_of(source: str) -> list[Origin]:
         return [Origin(source, preset=source.removeprefix(PRESET))]
     if source.startswith(("http://", "https://")):
         raise UsageError(f"`{source}` is on the web: download it and give the file, or give `hf://owner/name`")
-    return [Origin(path.name, path) for path in _paths(source)]
+    return [Origin(path.name, path) for path in _paths_of(source)]
 
 
 def open_origin(origin: Origin, reading: Reading, settings: Mapping[str, str]) -> list[Table]:
@@ -89,12 +95,12 @@ def open_origin(origin: Origin, reading: Reading, settings: Mapping[str, str]) -
         from ftbridge.adapters.sources.repository.hub import open_url
 
         return open_url(origin.url, reading)
-    from ftbridge.adapters.sources.preset import open_generated
+    from ftbridge.adapters.sources.preset import open_preset
 
-    return open_generated(origin.preset, settings, reading)
+    return open_preset(origin.preset, settings, reading)
 
 
-def _paths(source: str) -> list[Path]:
+def _paths_of(source: str) -> list[Path]:
     """Return what a path or a glob names; what is there under that very name is no glob."""
     if source in STANDARD_INPUT:
         return [_standard_input()]

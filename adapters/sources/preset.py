@@ -7,26 +7,26 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info import self_cognition
-from ftbridge.dataset_info.presets import Preset, preset
+from ftbridge.dataset_info.presets import Preset, load_preset
 
 
-def open_generated(name: str, settings: Mapping[str, str], reading: Reading) -> list[Table]:
+def open_preset(name: str, settings: Mapping[str, str], reading: Reading) -> list[Table]:
     """Open the preset `name` with what `--set` said.
 
     Raises UsageError for an unknown preset or setting, a setting that is no use, and a preset whose rows have to be
     got by hand.
     """
-    chosen = preset(name)
+    chosen = load_preset(name)
     for key in settings:
         if key not in chosen.settings:
             known = closest(key, chosen.settings) if chosen.settings else "; leave `--set` out"
             raise UsageError(f"the preset `{name}` has no setting `{key}`{known}")
     if not chosen.settings:
-        return _fetched(chosen, reading)
+        return _open_from_hub(chosen, reading)
     made = self_cognition.rows(
         settings.get("name", ""),
         settings.get("author", ""),
-        _count(settings.get("count")),
+        _parse_count(settings.get("count")),
         settings.get("languages", ",".join(self_cognition.LANGUAGES)).replace(" ", "").split(","),
     )
     file = f"preset:{name}"
@@ -34,7 +34,7 @@ def open_generated(name: str, settings: Mapping[str, str], reading: Reading) -> 
     return [Table(file=file, columns=tuple(rows[0].values), pieces=[Rows(iter(rows))], first=tuple(rows[:FIRST]))]
 
 
-def _fetched(chosen: Preset, reading: Reading) -> list[Table]:
+def _open_from_hub(chosen: Preset, reading: Reading) -> list[Table]:
     if not chosen.hub:
         raise UsageError(
             f"the preset `{chosen.name}` cannot be fetched; get its file from {chosen.source} and give it: "
@@ -45,7 +45,7 @@ def _fetched(chosen: Preset, reading: Reading) -> list[Table]:
     return open_url(chosen.hub, reading)
 
 
-def _count(text: str | None) -> int | None:
+def _parse_count(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch("[0-9]{1,9}", text):

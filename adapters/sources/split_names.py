@@ -22,7 +22,7 @@ PART_OF = {
 T = TypeVar("T")
 
 
-def parts(splits: dict[str, T], where: Callable[[str], str]) -> list[tuple[str, T]]:
+def parts_of_splits(splits: dict[str, T], where: Callable[[str], str]) -> list[tuple[str, T]]:
     """Return the splits with the parts that they become, train first; `where` tells how to name one of them.
 
     Raises InputError for a split, among several, that is none of train, validation and test.
@@ -39,6 +39,7 @@ def parts(splits: dict[str, T], where: Callable[[str], str]) -> list[tuple[str, 
     return sorted(found, key=lambda pair: [*KEYWORDS].index(pair[0]))
 
 
-def _keyword(name: str) -> str:
+def split_in_name(name: str) -> str:
+    """Return the split that the name of a file or folder tells as `datasets` reads it, "" for none."""
     words = re.split(r"[-._ 0-9/]+", name.lower())
     return next((split for word in words for split, known in KEYWORDS.items() if word in known), "")

@@ -1,6 +1,6 @@
 """Messages, of which ready tokens are made.
 
-    {"messages": [{"role": "system", "content": "..."}, {"role": "user", ...}, {"role": "assistant", ...}]}
+{"messages": [{"role": "system", "content": "..."}, {"role": "user", ...}, {"role": "assistant", ...}]}
 """
 
 from typing import Any

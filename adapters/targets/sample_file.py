@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.integer[Any]]
 
 # `datasets` settles the type of `history` on the first 10 MiB of JSON lines, and an empty list is none.
-TYPED = 8 << 20
+TYPED_BYTES = 8 << 20
 # What stands before, between and after the samples of a file.
 LINES = (b"", b"\n", b"\n")
 ARRAY = (b"[\n", b",\n", b"\n]\n")
@@ -75,7 +75,7 @@ class SampleFile:
             chosen = numbers[low:high] - at
             near = high > low and ends[chosen[-1]] - ends[chosen[0]] < SPAN
             for some in [chosen] if near else chosen.reshape(-1, 1):
-                samples = _read(source.file.fileno(), (ends - sizes)[some], ends[some])
+                samples = _read_samples(source.file.fileno(), (ends - sizes)[some], ends[some])
                 write_at(self.file.fileno(), samples, self.size)
                 self.add(len(some), len(samples))
 
@@ -88,7 +88,7 @@ def write_at(handle: int, data: bytes | bytearray, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _read(handle: int, starts: "Numbers", ends: "Numbers") -> bytes:
+def _read_samples(handle: int, starts: "Numbers", ends: "Numbers") -> bytes:
     first, last = int(starts[0]), int(ends[-1])
     block = os.pread(handle, last - first, first)
     return b"".join(
@@ -96,17 +96,17 @@ def _read(handle: int, starts: "Numbers", ends: "Numbers") -> bytes:
     )
 
 
-def late_history(order: "Numbers | None", samples: SampleFile, marks: bytearray) -> int | None:
+def find_late_history(order: "Numbers | None", samples: SampleFile, multi_turn: bytearray) -> int | None:
     """Return the place in `order` (None: as they stand) of the first sample with earlier turns, if it comes too late.
 
-    `marks` tells which samples have earlier turns. `datasets` takes a `history` that comes late for a list of
+    `multi_turn` tells which samples have earlier turns. `datasets` takes a `history` that comes late for a list of
     nothing, and fails at the first pair.
     """
     import numpy as np
 
-    flags, lengths = np.frombuffer(marks, np.uint8), np.frombuffer(samples.lengths, np.uint32)
+    flags, lengths = np.frombuffer(multi_turn, np.uint8), np.frombuffer(samples.lengths, np.uint32)
     marked = flags if order is None else flags[order]
     first = int(marked.argmax())
-    before = slice(min(first, TYPED))
-    late = lengths[before if order is None else order[before]].sum(dtype=np.int64) > TYPED
+    before = slice(min(first, TYPED_BYTES))
+    late = lengths[before if order is None else order[before]].sum(dtype=np.int64) > TYPED_BYTES
     return first if marked[first] and late else None

@@ -13,7 +13,7 @@ suffix = "xtuner.jsonl"
 entry: dict[str, Any] | None = None
 
 
-class Part(msgspec.Struct, gc=False):
+class WrittenTurn(msgspec.Struct, gc=False):
     """One question and its answer, as they are written."""
 
     system: Text
@@ -24,11 +24,11 @@ class Part(msgspec.Struct, gc=False):
 class Sample(msgspec.Struct, gc=False):
     """One sample as it is written."""
 
-    conversation: list[Part]
+    conversation: list[WrittenTurn]
 
 
 def sample(conversation: Conversation) -> Sample:
     """Return the sample as it is written."""
-    turns = [Part("", turn.user, turn.output) for turn in conversation.turns]
+    turns = [WrittenTurn("", turn.user, turn.output) for turn in conversation.turns]
     turns[0].system = conversation.system
     return Sample(turns)

@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from gpu_parts.bench import Bench, Row, attempt, gib
-from gpu_parts.memory import Watch
+from gpu_parts.bench import Bench, Row, gib, try_measuring
+from gpu_parts.memory import PeakMemory
 
 import ftbridge
 from ftbridge.core.errors import FrameworkError
@@ -15,29 +15,29 @@ from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers.runs.record import Run
 
 QUESTION = "What is aspirin?"
-TOKENS, QUESTIONS = 128, 32
+ANSWER_TOKENS, QUESTIONS = 128, 32
 
 
-def answers(bench: Bench) -> Iterator[Row]:
+def answering_phase(bench: Bench) -> Iterator[Row]:
     """Ask one question, whose answer is as long as it may be, then the test part."""
-    run = bench.trained("large", "llamafactory")
+    run = bench.trained_run("large", "llamafactory")
     for bits in (None, 8, 4):
-        yield attempt({"bits": bits or "16"}, partial(_ask, bench, run, bits))
+        yield try_measuring({"bits": bits or "16"}, partial(_time_answers, bench, run, bits))
 
 
-def _ask(bench: Bench, run: Run, bits: int | None) -> Row:
-    length, limit = (8, 4) if bench.rehearse else (TOKENS, QUESTIONS)
+def _time_answers(bench: Bench, run: Run, bits: int | None) -> Row:
+    length, limit = (8, 4) if bench.rehearse else (ANSWER_TOKENS, QUESTIONS)
     sampling, device = Sampling(max_new_tokens=length), bench.device
-    with Watch(bench.cards) as watch:
+    with PeakMemory(bench.gpus) as memory:
         begun = time.perf_counter()
-        with chat_sessions(run.id, sampling=sampling, bits=bits, device=device) as (talk,):
+        with chat_sessions(run.id, sampling=sampling, bits=bits, device=device) as (session,):
             loaded = time.perf_counter()
-            list(talk.say(QUESTION))  # the first answer also prepares the kernels
+            list(session.say(QUESTION))  # the first answer also prepares the kernels
             warm = time.perf_counter()
-            answer = "".join(talk.retry())
+            answer = "".join(session.retry())
             seconds = time.perf_counter() - warm
-        if not answer or talk.finish != "length":
-            raise FrameworkError(f"the answer ended with {talk.finish} after {len(answer)} characters")
+        if not answer or session.finish != "length":
+            raise FrameworkError(f"the answer ended with {session.finish} after {len(answer)} characters")
         asked = time.perf_counter()
         found = ftbridge.predict(
             run.id, out=f"answers-{bits}", bits=bits, device=device, limit=limit, max_new_tokens=length, replace=True
@@ -47,6 +47,6 @@ def _ask(bench: Bench, run: Run, bits: int | None) -> Row:
             "tokens_per_second": round(length / seconds, 1),
             "questions": found.samples,
             "predict": round(time.perf_counter() - asked, 1),
-            "weights": gib(place(bench.cards, bench.project / "large", None, Loading(bits=bits)).size),
-            "card": gib(watch.peak),
+            "weights": gib(place(bench.gpus, bench.project / "large", None, Loading(bits=bits)).size),
+            "card": gib(memory.peak),
         }

@@ -1,4 +1,4 @@
-"""What all phases share: where things are, which models are trained, and how a row of results is made."""
+"""Shared by all phases: folders, the models that are trained, and rows of results."""
 
 import json
 import os
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """Sizes of a Qwen2.5: as in its config.json, then its billions of values, and the GB of a card that QLoRA takes.
+    """Sizes of a Qwen2.5: as in its config.json, then its billions of values, and the GB of a GPU that QLoRA takes.
 
     The last is the larger of both frameworks' in docs/memory.md.
     """
@@ -49,12 +49,12 @@ SHAPES = {
 TINY = Shape(64, 2, 128, 4, 2, 700, False, 0.0, 0.0)
 INDEX = "model.safetensors.index.json"  # of a model, written last
 # Times the model's size: the model itself, what `merge` makes of it twice, and checkpoints.
-DISK = 3.5
-MOST = 500  # letters of an error
+DISK_FACTOR = 3.5
+MOST_CHARACTERS = 500  # of an error
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for; `out` takes the results."""
+    """The options of a call; `out` is the folder of the results."""
 
     out: Path
     rehearse: bool = False
@@ -67,13 +67,13 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def device(self) -> str:
-        """Return what is computed on."""
+        """Return the device to compute on."""
         return "cpu" if self.rehearse else "cuda"
 
     @property
-    def cards(self) -> list[Gpu]:
+    def gpus(self) -> list[Gpu]:
         """Return the GPUs, none in a rehearsal; raises SetupError where there should be some."""
-        return devices.computing(self.device)
+        return devices.usable_gpus(self.device)
 
     @property
     def jobs(self) -> int:
@@ -85,17 +85,20 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
         """Return the shapes of the models `large` and `small`: those that are there, else what there is room for."""
         if self.rehearse:
             return {"large": "tiny", "small": "tiny"}
-        return {"large": self._there("large") or ("0.5B" if self.small else self._fitting()), "small": "0.5B"}
+        return {
+            "large": self._existing_shape("large") or ("0.5B" if self.small else self._largest_fitting_shape()),
+            "small": "0.5B",
+        }
 
-    def _fitting(self) -> str:
-        memory = min((card.free or 0) for card in self.cards) * 1024**2 / GB
+    def _largest_fitting_shape(self) -> str:
+        memory = min((gpu.free or 0) for gpu in self.gpus) * 1024**2 / GB
         disk = shutil.disk_usage(self.out).free / GB
         for name, shape in SHAPES.items():
-            if shape.memory <= 0.9 * memory and DISK * 2 * shape.billions <= disk:
+            if shape.memory <= 0.9 * memory and DISK_FACTOR * 2 * shape.billions <= disk:
                 return name
         return "0.5B"
 
-    def _there(self, model: str) -> str:
+    def _existing_shape(self, model: str) -> str:
         if not (self.project / model / INDEX).exists():
             return ""
         sizes = json.loads((self.project / model / "config.json").read_text(encoding="utf-8"))
@@ -112,7 +115,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
         """Return the interpreter that has `backend`."""
         return interpreter(Project.find(self.project), backend)
 
-    def trained(self, model: str, backend: str) -> Run:
+    def trained_run(self, model: str, backend: str) -> Run:
         """Return a run of `backend` on `model` with an adapter: the last one, else a short one made now."""
         folder = (self.project / model).resolve()
         for run in reversed(all_runs(Project.find())):
@@ -122,21 +125,23 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
         return train(**{**self.defaults, "model": model, "backend": backend}, callback=lambda _record: None)
 
 
-def at_once(jobs: int, works: Iterable[Callable[[], Row]]) -> Iterator[Row]:
-    """Do so many `works` at a time; yields what each returns, as they end."""
+def run_at_once(jobs: int, tasks: Iterable[Callable[[], Row]]) -> Iterator[Row]:
+    """Run so many `tasks` at a time; yields the row of each as it ends."""
     with ThreadPoolExecutor(jobs) as pool:
-        for future in as_completed([pool.submit(work) for work in works]):
+        for future in as_completed([pool.submit(task) for task in tasks]):
             yield future.result()
 
 
-def attempt(names: Row, work: Callable[[], Row]) -> Row:
-    """Return `names` with what `work` found, or with the sentence of the error that it ended with."""
+def try_measuring(names: Row, task: Callable[[], Row]) -> Row:
+    """Return `names` with the row that `task` returns, or with the sentence of the FtbridgeError that it raises."""
     try:
-        return {**names, **work(), "result": "ok"}
+        return {**names, **task(), "result": "ok"}
     except FtbridgeError as error:
-        said = " ".join(str(error).split())
+        text = " ".join(str(error).split())
         # The reason may be at the end, in the log's last lines.
-        return {**names, "result": f"failed: {said if len(said) < MOST else f'{said[:250]} ... {said[-250:]}'}"}
+        if len(text) >= MOST_CHARACTERS:
+            text = f"{text[:250]} ... {text[-250:]}"
+        return {**names, "result": f"failed: {text}"}
 
 
 def gib(size: float | None) -> float | None:
@@ -144,6 +149,6 @@ def gib(size: float | None) -> float | None:
     return None if size is None else round(size / GIB, 2)
 
 
-def environment(**changes: str) -> dict[str, str]:
+def changed_environment(**changes: str) -> dict[str, str]:
     """Return this process's environment with `changes`."""
     return {**os.environ, **changes}

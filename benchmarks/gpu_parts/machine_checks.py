@@ -9,21 +9,21 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
-from gpu_parts.bench import BACKENDS, Bench, Row, at_once, attempt, environment
+from gpu_parts.bench import BACKENDS, Bench, Row, changed_environment, run_at_once, try_measuring
 
 from ftbridge.core.errors import FrameworkError
 from ftbridge.launchers.environment.checklist import Check
 
 
-def doctor(bench: Bench) -> Iterator[Row]:
+def doctor_phase(bench: Bench) -> Iterator[Row]:
     """Run the doctor as the machine is and without nvcc, then a training of each framework without."""
     without = _without_nvcc()
-    yield attempt({"what": "doctor"}, partial(_doctor, {}))
-    yield attempt({"what": "doctor without nvcc"}, partial(_doctor, without))
-    yield from at_once(
+    yield try_measuring({"what": "doctor"}, partial(_run_doctor, {}))
+    yield try_measuring({"what": "doctor without nvcc"}, partial(_run_doctor, without))
+    yield from run_at_once(
         bench.jobs,
         [
-            partial(attempt, {"what": f"{backend} without nvcc"}, partial(_train, bench, backend, without))
+            partial(try_measuring, {"what": f"{backend} without nvcc"}, partial(_run_training, bench, backend, without))
             for backend in BACKENDS
         ],
     )
@@ -35,9 +35,9 @@ def _without_nvcc() -> dict[str, str]:
     return {"PATH": os.pathsep.join(folders), "CUDA_HOME": "/nonexistent", "CUDA_PATH": ""}
 
 
-def _doctor(changes: dict[str, str]) -> Row:
+def _run_doctor(changes: dict[str, str]) -> Row:
     begun = time.perf_counter()
-    done = _ftbridge("doctor", "--json", **changes)
+    done = _run_ftbridge("doctor", "--json", **changes)
     checks = msgspec.json.decode(done.stdout, type=list[Check])
     if failed := [f"{check.name}: {check.found}" for check in checks if check.status == "failure"]:
         raise FrameworkError("; ".join(failed))
@@ -46,15 +46,15 @@ def _doctor(changes: dict[str, str]) -> Row:
     return {"found": found, "seconds": round(time.perf_counter() - begun, 1)}
 
 
-def _train(bench: Bench, backend: str, changes: dict[str, str]) -> Row:
+def _run_training(bench: Bench, backend: str, changes: dict[str, str]) -> Row:
     begun = time.perf_counter()
     chosen = {**bench.defaults, "backend": backend, "max_steps": 2}
-    done = _ftbridge("train", *(f"--{key.replace('_', '-')}={value}" for key, value in chosen.items()), **changes)
+    done = _run_ftbridge("train", *(f"--{key.replace('_', '-')}={value}" for key, value in chosen.items()), **changes)
     if done.returncode:
         raise FrameworkError(done.stderr.rpartition("ftbridge: ")[2].strip() or f"exit status {done.returncode}")
     return {"found": "trained", "seconds": round(time.perf_counter() - begun, 1)}
 
 
-def _ftbridge(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+def _run_ftbridge(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "ftbridge", *arguments]
-    return subprocess.run(argv, env=environment(**changes), check=False, capture_output=True, text=True)
+    return subprocess.run(argv, env=changed_environment(**changes), check=False, capture_output=True, text=True)

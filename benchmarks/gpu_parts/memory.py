@@ -1,45 +1,47 @@
-"""What a card's memory holds, as nvidia-smi tells it: all processes, and all that CUDA itself takes."""
+"""The used memory of a GPU, by nvidia-smi: of all processes, with what CUDA itself takes."""
 
-from gpu_parts.looking import Looking
+from gpu_parts.poller import Poller
 
 from ftbridge.launchers.hardware import nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
 
-EVERY = 0.2  # seconds between two looks, beside what nvidia-smi takes
+INTERVAL = 0.2  # seconds between two polls, beside what nvidia-smi takes
 MIB = 1024**2
 _QUERY = ("nvidia-smi", "--query-gpu=uuid,memory.used", "--format=csv,noheader,nounits")
 
 
-def used(cards: list[Gpu]) -> int | None:
-    """Return the bytes that are used on the first of `cards` now, None where there is none or it does not tell."""
-    for line in nvidia._run(*_QUERY).splitlines() if cards else ():  # noqa: SLF001 - which nvidia-smi cannot hang
+def used_memory(gpus: list[Gpu]) -> int | None:
+    """Return the bytes that are used on the first of `gpus` now, None where there is none or they are not known."""
+    if not gpus:
+        return None
+    for line in nvidia.run_nvidia_smi(*_QUERY).splitlines():  # with its time-out
         uuid, _, size = (cell.strip() for cell in line.partition(","))
-        if uuid == cards[0].uuid and size.isdecimal():
+        if uuid == gpus[0].uuid and size.isdecimal():
             return int(size) * MIB
     return None
 
 
-class Watch(Looking):
-    """Looks at the first of `cards`, again and again; `peak` is the most that was used above what was before.
+class PeakMemory(Poller):
+    """Polls the used memory of the first of `gpus`; `peak` is the most that was used above what was used before.
 
-    torch keeps what it has once taken, so that a peak between two looks is seen by the second. A card that others use
+    torch keeps what it has once taken, so that a peak between two polls is seen by the second. A GPU that others use
     as well counts theirs.
     """
 
-    every = EVERY
+    interval = INTERVAL
 
-    def __init__(self, cards: list[Gpu]) -> None:
-        """Prepare to look at the first of `cards`."""
+    def __init__(self, gpus: list[Gpu]) -> None:
+        """Take the memory that is used before."""
         super().__init__()
-        self._cards = cards
-        self._before = self._most = used(cards)
+        self._gpus = gpus
+        self._before = self._most = used_memory(gpus)
 
     @property
     def peak(self) -> int | None:
-        """Return the bytes, None where there is no card or it does not tell."""
+        """Return the bytes, None where there is no GPU or its memory is not known."""
         return None if self._before is None or self._most is None else self._most - self._before
 
-    def look(self) -> None:
-        """Take what is used now, where it is told."""
+    def poll(self) -> None:
+        """Take the memory that is used now, where it is known."""
         if self._most is not None:
-            self._most = max(self._most, used(self._cards) or 0)
+            self._most = max(self._most, used_memory(self._gpus) or 0)

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from gpu_parts.bench import GB, INDEX, SHAPES, TINY, Bench, Row, Shape, attempt, environment
+from gpu_parts.bench import GB, INDEX, SHAPES, TINY, Bench, Row, Shape, changed_environment, try_measuring
 
 import ftbridge
 from ftbridge.core.errors import SetupError
 from ftbridge.demo import base_model
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.process.script import QUIET
+from ftbridge.launchers.process.script import CHILD_ENV
 
-HELPER = Path(__file__).with_name("random_model.py")
+SCRIPT = Path(__file__).with_name("random_model.py")
 WORDS = (
     "aspirin",
     "relieves",
@@ -36,39 +36,41 @@ WORDS = (
 SAMPLES, LENGTH = 128, 4200  # words, of a token each at least: beyond every cutoff length of ours
 
 
-def models(bench: Bench) -> Iterator[Row]:
+def models_phase(bench: Bench) -> Iterator[Row]:
     """Write data and models into the project, where they are not there yet."""
     if not Path("data").exists():
-        _data(bench)
+        _write_samples(bench)
     if not Path("spoken").exists():
         base_model(Path("spoken"), bench.interpreter(), [" ".join(WORDS)], hidden=64, layers=1)
     for model, shape in bench.shapes.items():
-        yield attempt({"model": model, "shape": f"Qwen2.5-{shape}"}, partial(_make, bench, model, shape))
+        yield try_measuring({"model": model, "shape": f"Qwen2.5-{shape}"}, partial(_make_model, bench, model, shape))
 
 
-def _make(bench: Bench, model: str, shape: str) -> Row:
+def _make_model(bench: Bench, model: str, shape: str) -> Row:
     """Write a model, or say what is there already."""
     folder, begun = Path(model), time.perf_counter()
     if not (folder / INDEX).exists():
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree("spoken", folder, ignore=shutil.ignore_patterns("*.safetensors*"))
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        (folder / "config.json").write_text(json.dumps(config | _sizes(SHAPES.get(shape, TINY))), encoding="utf-8")
-        _weights(bench, folder)
+        (folder / "config.json").write_text(
+            json.dumps(config | _config_sizes(SHAPES.get(shape, TINY))), encoding="utf-8"
+        )
+        _make_weights(bench, folder)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     return {"size": round(size / GB, 2), "seconds": round(time.perf_counter() - begun, 1)}
 
 
-def _weights(bench: Bench, folder: Path) -> None:
-    argv = [str(bench.interpreter()), str(HELPER), str(folder.resolve()), bench.device]
-    env = environment(**QUIET, **devices.environment(bench.cards[:1]))
+def _make_weights(bench: Bench, folder: Path) -> None:
+    argv = [str(bench.interpreter()), str(SCRIPT), str(folder.resolve()), bench.device]
+    env = changed_environment(**CHILD_ENV, **devices.device_variables(bench.gpus[:1]))
     done = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [""]
         raise SetupError(f"no weights could be made on {bench.device}: {lines[-1]}")
 
 
-def _sizes(shape: Shape) -> dict[str, object]:
+def _config_sizes(shape: Shape) -> dict[str, object]:
     return {
         "hidden_size": shape.hidden,
         "num_hidden_layers": shape.layers,
@@ -83,7 +85,7 @@ def _sizes(shape: Shape) -> dict[str, object]:
     }
 
 
-def _data(bench: Bench) -> None:
+def _write_samples(bench: Bench) -> None:
     """Write samples with a short question and an answer that is longer than any cutoff length."""
     drawn = random.Random(0)  # noqa: S311 - words, no secrets
     samples, length = (16, 100) if bench.rehearse else (SAMPLES, LENGTH)

@@ -6,11 +6,13 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from gpu_parts import answering, ending, merging
-from gpu_parts.bench import BACKENDS, Bench, Row, at_once, attempt
-from gpu_parts.machine_checks import doctor
-from gpu_parts.models import models
-from gpu_parts.resuming import resumed
-from gpu_parts.trainings import alone, several
+from gpu_parts.bench import BACKENDS, Bench, Row, run_at_once, try_measuring
+from gpu_parts.machine_checks import doctor_phase
+from gpu_parts.models import models_phase
+from gpu_parts.resuming import resume_training
+from gpu_parts.trainings import train_alone, train_several
+
+MEMORY_COLUMNS = {"estimate": "estimate, GiB", "allocated": "torch, GiB", "loss": "loss", "result": "result"}
 
 
 class Phase(NamedTuple):
@@ -22,12 +24,12 @@ class Phase(NamedTuple):
     columns: dict[str, str]
 
 
-def qlora(bench: Bench) -> Iterator[Row]:
-    """Train an adapter on the large model in 4 bits, alone on the card."""
+def qlora_phase(bench: Bench) -> Iterator[Row]:
+    """Train an adapter on the large model in 4 bits, alone on the GPU."""
     steps = {} if bench.rehearse else {"cutoff_length": 2048, "max_steps": 25}
     for backend in BACKENDS:
         options: dict[str, Any] = {"backend": backend, "model": "large", **steps}
-        yield attempt({"framework": backend}, partial(alone, bench, **options))
+        yield try_measuring({"framework": backend}, partial(train_alone, bench, **options))
 
 
 # Of the small model, by what the table calls them.
@@ -43,13 +45,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "validation, early stopping": {"validation_dataset": "auto", "validation_steps": 2, "early_stopping": 3},
 }
 REHEARSED = ("qlora, ZeRO-2", "validation, early stopping")
-ON_A_CARD: dict[str, dict[str, Any]] = {
+ON_A_GPU: dict[str, dict[str, Any]] = {
     "float16": {"dtype": "float16"},
     "qlora, 8 bits": {"quantization_bits": 8},
     "paged AdamW in 8 bits": {"optimizer": "paged_adamw_8bit"},
     "paged AdamW in 32 bits": {"optimizer": "paged_adamw_32bit"},
 }
-ON_SEVERAL: dict[str, dict[str, Any]] = {
+ON_SEVERAL_GPUS: dict[str, dict[str, Any]] = {
     "{} cards, DDP": {"gpus": "all", "deepspeed": "none"},
     "{} cards, ZeRO-2": {"gpus": "all", "deepspeed": "zero2"},
     "{} cards, lora, ZeRO-3": {"gpus": "all", "deepspeed": "zero3", "method": "lora"},
@@ -57,14 +59,14 @@ ON_SEVERAL: dict[str, dict[str, Any]] = {
 }
 
 
-def variants(bench: Bench) -> Iterator[Row]:
-    """Train the small model in each way."""
-    count = len(bench.cards)
-    chosen = {title: VARIANTS[title] for title in REHEARSED} if bench.rehearse else VARIANTS | ON_A_CARD
+def variants_phase(bench: Bench) -> Iterator[Row]:
+    """Train the small model with each of the options."""
+    count = len(bench.gpus)
+    chosen = {title: VARIANTS[title] for title in REHEARSED} if bench.rehearse else VARIANTS | ON_A_GPU
     if count > 1:
-        chosen |= {title.format(count): options for title, options in ON_SEVERAL.items()}
+        chosen |= {title.format(count): options for title, options in ON_SEVERAL_GPUS.items()}
     wanted = product(chosen.items(), BACKENDS)
-    yield from several(
+    yield from train_several(
         bench,
         (
             ({"training": title, "framework": backend}, {**options, "backend": backend})
@@ -72,16 +74,17 @@ def variants(bench: Bench) -> Iterator[Row]:
         ),
     )
     names = {"training": "stopped and resumed"}
-    works = [
-        partial(attempt, {**names, "framework": backend}, partial(resumed, bench, backend)) for backend in BACKENDS
+    tasks = [
+        partial(try_measuring, {**names, "framework": backend}, partial(resume_training, bench, backend))
+        for backend in BACKENDS
     ]
-    yield from at_once(bench.jobs, works)
+    yield from run_at_once(bench.jobs, tasks)
 
 
-def lengths(bench: Bench) -> Iterator[Row]:
+def lengths_phase(bench: Bench) -> Iterator[Row]:
     """Train the small model with several cutoff lengths and micro batches."""
     grid = [(32, 1), (48, 2)] if bench.rehearse else [(512, 1), (1024, 1), (2048, 1), (4096, 1), (512, 4), (1024, 4)]
-    yield from several(
+    yield from train_several(
         bench,
         (
             (
@@ -93,37 +96,36 @@ def lengths(bench: Bench) -> Iterator[Row]:
     )
 
 
-TOOK = {"estimate": "estimate, GiB", "allocated": "torch, GiB", "loss": "loss", "result": "result"}
 PHASES = {
     "models": Phase(
         "Models of random weights",
         180,
-        models,
+        models_phase,
         {"model": "model", "shape": "shape", "size": "GB", "seconds": "s", "result": "result"},
     ),
     "doctor": Phase(
         "Doctor, and a training without nvcc",
         240,
-        doctor,
+        doctor_phase,
         {"what": "what", "found": "found", "seconds": "s", "result": "result"},
     ),
     "qlora": Phase(
         "4-bit QLoRA of the large model",
         300,
-        qlora,
+        qlora_phase,
         {
             "framework": "framework",
             "dtype": "dtype",
             "tokens_per_second": "tokens a second",
             "estimate_with_cuda": "estimate with CUDA, GiB",
             "card": "nvidia-smi, GiB",
-            **TOOK,
+            **MEMORY_COLUMNS,
         },
     ),
     "merge": Phase(
         "Merge on CUDA against the CPU",
         240,
-        merging.merges,
+        merging.merging_phase,
         {
             "merge": "merge",
             "cpu": "CPU, s",
@@ -137,7 +139,7 @@ PHASES = {
     "answers": Phase(
         "Chat and predict",
         300,
-        answering.answers,
+        answering.answering_phase,
         {
             "bits": "bits",
             "loading": "loading, s",
@@ -152,7 +154,7 @@ PHASES = {
     "ended": Phase(
         "What a run that is ended leaves behind",
         300,
-        ending.ended,
+        ending.ending_phase,
         {
             "what": "what",
             "framework": "framework",
@@ -165,13 +167,13 @@ PHASES = {
     "variants": Phase(
         "Other trainings, of the small model",
         900,
-        variants,
-        {"training": "training", "framework": "framework", "dtype": "dtype", **TOOK},
+        variants_phase,
+        {"training": "training", "framework": "framework", "dtype": "dtype", **MEMORY_COLUMNS},
     ),
     "lengths": Phase(
         "Memory over cutoff length and micro batch, of the small model in 4 bits",
         600,
-        lengths,
-        {"framework": "framework", "cutoff": "cutoff length", "batch": "micro batch", **TOOK},
+        lengths_phase,
+        {"framework": "framework", "cutoff": "cutoff length", "batch": "micro batch", **MEMORY_COLUMNS},
     ),
 }

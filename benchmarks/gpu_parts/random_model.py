@@ -13,17 +13,17 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-FILE = 4 * 1000**3
+FILE_SIZE = 4 * 1000**3
 
 
-def spoken(folder: Path) -> list[int]:
+def answer_tokens(folder: Path) -> list[int]:
     """Return the tokens that an answer may have."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     known = tokenizer.get_vocab()
     return [number for token, number in known.items() if token.isascii() and number not in tokenizer.all_special_ids]
 
 
-def weights(name: str, shape: torch.Size, device: str) -> torch.Tensor:
+def random_weights(name: str, shape: torch.Size, device: str) -> torch.Tensor:
     """Return what a tensor of that name begins with in a training from scratch."""
     if len(shape) == 1:
         return torch.full(shape, 0.0 if name.endswith(".bias") else 1.0, dtype=torch.bfloat16)
@@ -44,16 +44,16 @@ def main() -> None:
     places: dict[str, str] = {}
     size = total = 0
     for name, shape in shapes.items():
-        tensor = weights(name, shape, device)
+        tensor = random_weights(name, shape, device)
         if name == output:
             silent = torch.ones(shape[0], dtype=torch.bool)
-            silent[spoken(folder)] = False
+            silent[answer_tokens(folder)] = False
             tensor[silent.to(tensor.device)] = 0
         files[-1][name] = tensor.cpu()
         size += tensor.nbytes
         total += tensor.nbytes
         places[name] = f"model-{len(files):05d}.safetensors"
-        if size > FILE:
+        if size > FILE_SIZE:
             save_file(files[-1], folder / places[name], metadata={"format": "pt"})
             files[-1].clear()
             files.append({})

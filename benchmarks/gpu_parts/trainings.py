@@ -1,4 +1,4 @@
-"""One training, as a user starts it, and what it took beside what the estimate said."""
+"""One training, as a user starts it, and its memory and speed beside the estimate."""
 
 import threading
 import time
@@ -7,33 +7,33 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from gpu_parts.bench import Bench, Row, at_once, attempt, gib
-from gpu_parts.looking import Looking
-from gpu_parts.memory import Watch
+from gpu_parts.bench import Bench, Row, gib, run_at_once, try_measuring
+from gpu_parts.memory import PeakMemory
+from gpu_parts.poller import Poller
 
 from ftbridge.core.files.atomic import json_lines
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
 from ftbridge.core.plugins import load_backend
-from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
+from ftbridge.launchers.preflight.memory_estimate import Memory, estimate_memory
 from ftbridge.launchers.runs.record import Run
-from ftbridge.launchers.runs.training_log import curve, points
+from ftbridge.launchers.runs.training_log import curve_points, read_curve
 from ftbridge.launchers.training.prepare import Prepared, prepare
 from ftbridge.launchers.training.train import start
 
 LOGS = {"xtuner": "output/*/vis_data/scalars.json", "llamafactory": "output/trainer_log.jsonl"}
 WARM_UP = 2  # steps whose time does not count
-LOOK = 0.02  # seconds
-ROOM = 0.9  # of the free memory, for trainings that run at the same time
+INTERVAL = 0.02  # seconds
+USABLE_SHARE = 0.9  # of the free memory, for trainings that run at the same time
 
 
-class Stamps(Looking):
-    """Notes when each step that is logged comes; for a training that runs alone."""
+class StepTimes(Poller):
+    """Takes the time of each step that is logged; for a training that runs alone."""
 
-    every = LOOK
+    interval = INTERVAL
 
     def __init__(self, ready: Prepared) -> None:
-        """Prepare to look for the run that is made of `ready`."""
+        """Take the runs that were there before the one of `ready`."""
         super().__init__()
         self._runs, self._accumulation = ready.project.runs, ready.plan.spec.gradient_accumulation_steps
         self._backend = load_backend(ready.plan.spec.backend)
@@ -48,15 +48,15 @@ class Stamps(Looking):
         (first, begun), (last, ended) = counted[0], counted[-1]
         return (last - first) / (ended - begun) if ended > begun else None
 
-    def look(self) -> None:
-        """Note the steps that have come since."""
+    def poll(self) -> None:
+        """Take the time of the steps that were logged since."""
         for run in set(self._runs.glob("*")) - self._before:
-            for record in self._backend.progress(run, json_lines, self._accumulation):
+            for record in self._backend.read_log(run, json_lines, self._accumulation):
                 self._steps.setdefault(record["step"], time.perf_counter())
 
 
-class Room:
-    """Lets trainings run at the same time as long as what the estimate says of them fits into the card."""
+class MemoryBudget:
+    """Lets trainings run at the same time as long as their estimates fit into the GPU's memory."""
 
     def __init__(self, size: float) -> None:
         """Begin with `size` bytes free."""
@@ -64,7 +64,7 @@ class Room:
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self, size: float) -> Iterator[None]:
+    def reserved(self, size: float) -> Iterator[None]:
         """Wait until `size` bytes are free, or all, and hold them."""
         with self._changed:
             self._changed.wait_for(lambda: not self._taken or self._taken + size <= self.size)
@@ -77,14 +77,14 @@ class Room:
                 self._changed.notify_all()
 
 
-def expected(ready: Prepared) -> Memory:
-    """Return what the pre-flight expects of a training."""
+def estimated_memory(ready: Prepared) -> Memory:
+    """Return the pre-flight's estimate of a training's memory."""
     plan = ready.plan
-    return estimate(plan, shapes(plan.model), read_json(plan.model / "config.json"))
+    return estimate_memory(plan, shapes(plan.model), read_json(plan.model / "config.json"))
 
 
-def allocated(run: Run) -> int | None:
-    """Return the most bytes that torch had handed out in the first process, as the framework logged it."""
+def peak_allocated(run: Run) -> int | None:
+    """Return the peak of torch's allocated bytes in the first process, as the framework logged it."""
     sizes = []
     for file in run.path.glob(LOGS[run.spec.backend]):
         for line in json_lines(file):
@@ -95,47 +95,49 @@ def allocated(run: Run) -> int | None:
     return max(sizes, default=None)
 
 
-def taken(run: Run, memory: Memory, seconds: float) -> Row:
-    """Return what a training that has ended took, beside the estimate without CUDA's own share."""
-    losses = [loss for _, loss in points(curve(run), "loss")]
+def result_row(run: Run, memory: Memory, seconds: float) -> Row:
+    """Return the row of a training that has ended: what it took, and the estimate without CUDA's own share."""
+    losses = [loss for _, loss in curve_points(read_curve(run), "loss")]
     return {
         "run": run.id,
         "dtype": str(read_json(run.path / "launch.json")["dtype"]),
         "estimate": gib(memory.total - memory.context),
-        "allocated": gib(allocated(run)),
+        "allocated": gib(peak_allocated(run)),
         "loss": f"{losses[0]:.3f} to {losses[-1]:.3f}" if losses else "",
         "seconds": round(seconds, 1),
     }
 
 
-def measured(ready: Prepared, memory: Memory) -> Row:
-    """Train, and return what it took."""
+def run_training(ready: Prepared, memory: Memory) -> Row:
+    """Train, and return the row."""
     begun = time.perf_counter()
     run = start(ready, callback=lambda _record: None)
-    return taken(run, memory, time.perf_counter() - begun)
+    return result_row(run, memory, time.perf_counter() - begun)
 
 
-def alone(bench: Bench, **options: Any) -> Row:
-    """Train with nothing else on the card; returns speed and the card's own peak as well."""
+def train_alone(bench: Bench, **options: Any) -> Row:
+    """Train with nothing else on the GPU; returns the row with its speed and the peak of the GPU's memory."""
     ready = prepare(**{**bench.defaults, **options})
-    memory, spec = expected(ready), ready.plan.spec
-    with Watch(bench.cards) as watch, Stamps(ready) as stamps:
-        row = measured(ready, memory)
-    steps = stamps.per_second()
+    memory, spec = estimated_memory(ready), ready.plan.spec
+    with PeakMemory(bench.gpus) as on_gpu, StepTimes(ready) as times:
+        row = run_training(ready, memory)
+    steps = times.per_second()
     tokens = spec.micro_batch_size * spec.gradient_accumulation_steps * spec.cutoff_length
     speed = {"tokens_per_second": steps and round(steps * tokens)}
-    return row | speed | {"estimate_with_cuda": gib(memory.total), "card": gib(watch.peak)}
+    return row | speed | {"estimate_with_cuda": gib(memory.total), "card": gib(on_gpu.peak)}
 
 
-def several(bench: Bench, trainings: Iterable[tuple[Row, dict[str, Any]]]) -> Iterator[Row]:
-    """Train, several at a time where the card has room; yields a row of each as it ends."""
-    free = min((card.free or 0 for card in bench.cards), default=0) * 1024**2
-    room = Room(ROOM * free)
+def train_several(bench: Bench, trainings: Iterable[tuple[Row, dict[str, Any]]]) -> Iterator[Row]:
+    """Train, several at a time where the GPU has room; yields a row of each as it ends."""
+    free = min((gpu.free or 0 for gpu in bench.gpus), default=0) * 1024**2
+    budget = MemoryBudget(USABLE_SHARE * free)
 
     def train(options: dict[str, Any]) -> Row:
         ready = prepare(**{**bench.defaults, **options})
-        memory = expected(ready)
-        with room.taken(room.size if ready.plan.machine.processes > 1 else memory.total):
-            return measured(ready, memory)
+        memory = estimated_memory(ready)
+        with budget.reserved(budget.size if ready.plan.machine.processes > 1 else memory.total):
+            return run_training(ready, memory)
 
-    return at_once(bench.jobs, [partial(attempt, names, partial(train, options)) for names, options in trainings])
+    return run_at_once(
+        bench.jobs, [partial(try_measuring, names, partial(train, options)) for names, options in trainings]
+    )

@@ -79,7 +79,7 @@ class Commands(click.Group):
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
-def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
         from ftbridge import __version__
         from ftbridge.core.console import result
@@ -94,7 +94,7 @@ def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_version,
+    callback=_print_version,
     help="Show the version and exit.",
 )
 def cli() -> None:
@@ -103,35 +103,35 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end with an honest exit code."""
-    from ftbridge.core.console import guard
+    from ftbridge.core.console import escape_streams
 
     if not os.environ.get(COMPLETE):  # what a shell reads is written as bytes
-        guard()
-    code = _run(sys.argv[1:])
+        escape_streams()
+    code = _run_command(sys.argv[1:])
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _run(arguments: list[str]) -> object:
+def _run_command(arguments: list[str]) -> object:
     """Run a command, once more with the user's answer where it has a question; returns what it ends with."""
     try:
         return cli.main(arguments, standalone_mode=False, complete_var=COMPLETE)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return _interrupted()
+        return _say_stopped()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one place where everything is caught
         failed = error
-    from ftbridge.cli.failure import answered, report
+    from ftbridge.cli.failure import arguments_with_answer, report
 
     try:
-        more = answered(failed, arguments)
+        more = arguments_with_answer(failed, arguments)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return _interrupted()
-    return _run(more) if more else report(failed, arguments)
+        return _say_stopped()
+    return _run_command(more) if more else report(failed, arguments)
 
 
-def _interrupted() -> int:
+def _say_stopped() -> int:
     from ftbridge.core.console import say
 
     say("\nstopped")

@@ -94,11 +94,11 @@ def command(
     if not web and (options["allow_hosts"] or options["password"] is not None):
         raise UsageError("`--allow-host` and `--password` are for the page; add `--web`, or leave them out")
     if not web and (prompt == "-" or (prompt is None and not sys.stdin.isatty())):
-        prompt = _piped()
-    system = _system(options.pop("system"), options.pop("system_template"), bot_name)
+        prompt = _question_from_stdin()
+    system = _system_prompt(options.pop("system"), options.pop("system_template"), bot_name)
     sampling = Sampling(**{name: options.pop(name) for name in Sampling.__struct_fields__})
     page = {name: options.pop(name) for name in ("host", "port", "allow_hosts", "password")}
-    page["password"] = _password(page["password"])
+    page["password"] = _page_password(page["password"])
     conversations = chat_sessions(source, compare=compare, system=system, sampling=sampling, **options)
     if web:
         serve(conversations, **page)
@@ -112,13 +112,13 @@ def command(
             terminal.show(found, lambda talk: talk.say(prompt), name=bot_name, stream=not no_streamer)
 
 
-def _password(given: str | None) -> str | None:
+def _page_password(given: str | None) -> str | None:
     """Return the page's password; no process that is started gets to see it. An empty variable is as none."""
     set_there = os.environ.pop("FTBRIDGE_PASSWORD", None) or None
     return set_there if given is None else given
 
 
-def _system(text: str | None, template: str | None, bot_name: str) -> str | None:
+def _system_prompt(text: str | None, template: str | None, bot_name: str) -> str | None:
     from ftbridge.core.errors import UsageError
     from ftbridge.dialogue.system_templates import system_prompt
 
@@ -127,7 +127,7 @@ def _system(text: str | None, template: str | None, bot_name: str) -> str | None
     return system_prompt(template, bot_name) if template else text
 
 
-def _piped() -> str:
+def _question_from_stdin() -> str:
     """Return the question on stdin."""
     from ftbridge.core.errors import InputError
 

@@ -16,7 +16,7 @@ from ftbridge.cli.options import (
     option,
     reading_options,
 )
-from ftbridge.cli.output import WIDTH, place, rows_shown, short, table
+from ftbridge.cli.output import WIDTH, relative_path, show_row_count, table, table_location
 
 if TYPE_CHECKING:
     from ftbridge.adapters.convert.result import Conversion, TableRead
@@ -122,20 +122,20 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     from ftbridge.core.console import print_json, result
 
     for name in ("map", "role", "set"):
-        options[name] = pairs(options[name], f"--{name}")
-    options["label_map"] = _labels(options["label_map"])
+        options[name] = parse_pairs(options[name], f"--{name}")
+    options["label_map"] = _label_map(options["label_map"])
     options["to"] = [name.strip() for name in options["to"].split(",")]
     for name in ("instruction", "input", "output", "system"):
-        options[name] = _text(options[name])
-    with rows_shown() as progress:
+        options[name] = _text_or_file(options[name])
+    with show_row_count() as progress:
         done = convert(*sources, callback=progress, dry_run=dry_run or explain, **options)
     if as_json:
         print_json(done)
     else:
-        result("\n".join(_summary(done, explain=explain)))
+        result("\n".join(_summary_lines(done, explain=explain)))
 
 
-def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+def parse_pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
     """Return KEY=VALUE texts as a dict; raises UsageError."""
     from ftbridge.core.errors import UsageError
 
@@ -154,44 +154,46 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
     return found
 
 
-def _labels(texts: tuple[str, ...]) -> dict[str, str]:
+def _label_map(texts: tuple[str, ...]) -> dict[str, str]:
     from ftbridge.adapters.mapping.label_map import load_label_map
     from ftbridge.core.errors import UsageError
 
     found: dict[str, str] = {}
     for text in texts:
         is_file = "=" not in text or Path(text).is_file()
-        more = load_label_map(Path(text)) if is_file else pairs((text,), "--label-map")
+        more = load_label_map(Path(text)) if is_file else parse_pairs((text,), "--label-map")
         if double := found.keys() & more.keys():
             raise UsageError(f"`--label-map` has two texts for the label `{min(double)}`; give one")
         found |= more
     return found
 
 
-def _text(value: str | None) -> str | None:
+def _text_or_file(value: str | None) -> str | None:
     """Return a template as given, or the text of the file behind `@`, without the line break that editors put last."""
     from ftbridge.core.files.atomic import read_text
 
     return read_text(Path(value[1:]), "template").removesuffix("\n") if value and value.startswith("@") else value
 
 
-def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
+def _summary_lines(done: "Conversion", *, explain: bool) -> Iterator[str]:
     shown: list[tuple[object, ...]] = []
     for read in done.tables:
         how = (read.shape, read.columns, read.left_out, read.system, read.notes, read.why)
         preset = f" (preset {read.preset})" if read.preset else ""
-        yield f"{place(read)}: {read.shape}{preset}"
+        yield f"{table_location(read)}: {read.shape}{preset}"
         if how in shown:
             continue
         shown.append(how)
-        yield from _reading(read, explain=explain)
+        yield from _table_lines(read, explain=explain)
     for number, sample in enumerate(done.tables[0].first, 1):
-        yield from _sample(number, sample)
+        yield from _sample_lines(number, sample)
     counts = done.counts
     yield ""
-    yield from _whole(done)
+    yield from _notes_on_all_samples(done)
     rows = [("part", "samples", *done.parts[0].files)]
-    rows += [(part.name, f"{part.samples:,}", *map(str, map(short, part.files.values()))) for part in done.parts]
+    rows += [
+        (part.name, f"{part.samples:,}", *map(str, map(relative_path, part.files.values()))) for part in done.parts
+    ]
     yield table(rows)
     yield (
         f"{counts.read:,} rows read = {counts.written:,} written + {counts.rejected:,} rejected + "
@@ -202,15 +204,15 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
         yield f"warning: {counts.shared:,} samples of other parts have a question of the training part"
     if done.rejected_file:
         files = filter(None, (done.rejected_file, done.rejected_workbook))
-        yield f"rejected rows: {', '.join(str(short(file)) for file in files)}"
-    yield _end(done)
+        yield f"rejected rows: {', '.join(str(relative_path(file)) for file in files)}"
+    yield _registry_changes(done)
 
 
-def _whole(done: "Conversion") -> Iterator[str]:
+def _notes_on_all_samples(done: "Conversion") -> Iterator[str]:
     """Yield what is to be known of all samples together."""
-    from ftbridge.adapters.values import shown
+    from ftbridge.adapters.values import shorten
 
-    system = repr(shown(done.system, WIDTH)) if done.system else "none"
+    system = repr(shorten(done.system, WIDTH)) if done.system else "none"
     if done.several_systems:
         yield f"note: the rows have different system prompts; `chat` asks with {system} unless `--system` says another"
     elif done.system and any(table.system != done.system for table in done.tables):
@@ -219,7 +221,7 @@ def _whole(done: "Conversion") -> Iterator[str]:
         yield f"note: {note}"
 
 
-def _end(done: "Conversion") -> str:
+def _registry_changes(done: "Conversion") -> str:
     """Return what has become of the registered datasets."""
     if not done.changed:
         return "nothing has changed: all of this was there already"
@@ -230,36 +232,38 @@ def _end(done: "Conversion") -> str:
     files = {done.rejected_file, done.rejected_workbook, *(file for part in done.parts for file in part.files.values())}
     for file in done.edited:
         what = "replaced" if file in files else "removed"
-        lines.append(f"{would}{what} {short(file)}, which was changed since it was converted")
-    registry = short(done.dataset_dir / "dataset_info.json")
+        lines.append(f"{would}{what} {relative_path(file)}, which was changed since it was converted")
+    registry = relative_path(done.dataset_dir / "dataset_info.json")
     return "\n".join([*lines, "nothing was written" if done.dry_run else f"registered in {registry}"])
 
 
-def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
+def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
     """Yield what the samples are made of."""
-    from ftbridge.adapters.values import shown
+    from ftbridge.adapters.values import shorten
 
     for field, column in table.columns.items():
-        yield f"  {field:<12} {shown(column, WIDTH)}"
+        yield f"  {field:<12} {shorten(column, WIDTH)}"
     if table.system:
-        yield f"  {'system':<12} {shown(table.system, WIDTH)!r}"
+        yield f"  {'system':<12} {shorten(table.system, WIDTH)!r}"
     if table.left_out:
         more = len(table.left_out) - COLUMNS
-        names = [*map(shown, table.left_out[:COLUMNS]), *([f"and {more:,} more"] if more > 0 else [])]
+        names = [*map(shorten, table.left_out[:COLUMNS])]
+        if more > 0:
+            names.append(f"and {more:,} more")
         yield f"  {'left out':<12} {', '.join(names)}"
     for note in table.notes:
         yield f"  {'note':<12} {note}"
-    for line in table.why if explain else ():
-        yield f"  {'why':<12} {line}"
+    if explain:
+        yield from (f"  {'why':<12} {line}" for line in table.why)
 
 
-def _sample(number: int | str, sample: Any) -> Iterator[str]:
-    from ftbridge.adapters.values import shown
+def _sample_lines(number: int | str, sample: Any) -> Iterator[str]:
+    from ftbridge.adapters.values import shorten
 
     for turn in sample.turns[:TURNS]:
         for text in filter(None, (turn.instruction, turn.input)):
-            yield f"  {number:<3} {shown(text, WIDTH)}"
+            yield f"  {number:<3} {shorten(text, WIDTH)}"
             number = ""
-        yield f"   -> {shown(turn.output, WIDTH)}"
+        yield f"   -> {shorten(turn.output, WIDTH)}"
     if (more := len(sample.turns) - TURNS) > 0:
         yield f"      and {more:,} more turns"

@@ -1,4 +1,4 @@
-"""`ftbridge datasets`: what is registered, whether it would load, and away with it."""
+"""`ftbridge datasets`: list, show, check and remove registered datasets."""
 
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,13 @@ from ftbridge.cli.options import (
     options,
     yes_option,
 )
-from ftbridge.cli.output import confirm, short, table
+from ftbridge.cli.output import confirm, relative_path, table
 
 if TYPE_CHECKING:
     from ftbridge.adapters.registered.check import CheckResult
 
-_options = options(dataset_dir_option("the last conversion's, else data"), json_option)
-_names = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_dataset)
+_dataset_options = options(dataset_dir_option("the last conversion's, else data"), json_option)
+_names_argument = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_dataset)
 
 
 @click.group(
@@ -37,7 +37,7 @@ def command() -> None:
     short_help="List the registered datasets.",
     examples=("ftbridge datasets list", "ftbridge datasets list --json"),
 )
-@_options
+@_dataset_options
 def list_command(dataset_dir: str | None, as_json: bool) -> None:
     """List the registered datasets; a blank in the column `samples` marks those that ftbridge did not make."""
     from ftbridge import datasets
@@ -51,7 +51,7 @@ def list_command(dataset_dir: str | None, as_json: bool) -> None:
     for each in found:
         samples = "" if each.samples is None else str(each.samples)
         rows.append((each.name, samples, ", ".join(each.formats), each.source, each.preset, each.made))
-    result(table(rows) if found else _none_yet(dataset_dir))
+    result(table(rows) if found else _no_datasets_yet(dataset_dir))
 
 
 @command.command(
@@ -61,7 +61,7 @@ def list_command(dataset_dir: str | None, as_json: bool) -> None:
 )
 @click.argument("name", metavar="NAME", shell_complete=complete_dataset)
 @option("-n", "--samples", type=click.IntRange(0), default=1, help="Number of samples to show.")
-@_options
+@_dataset_options
 def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool) -> None:
     """Show what is known of the dataset NAME, and its first samples."""
     import json
@@ -88,24 +88,22 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
     short_help="Tell whether the frameworks would load them.",
     examples=("ftbridge datasets check", "ftbridge datasets check medqa"),
 )
-@_names
-@_options
+@_names_argument
+@_dataset_options
 def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
-    """Tell whether LLaMA-Factory and XTuner would load each dataset whole, and why not; ends with 3 where not."""
+    """Tell whether each framework would load each dataset whole, and why not; ends with 3 where not."""
     from ftbridge import datasets
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import InputError
 
-    verdicts = datasets.check(*names, dataset_dir=dataset_dir)
+    checked = datasets.check(*names, dataset_dir=dataset_dir)
     if as_json:
-        print_json(verdicts)
-    elif not verdicts:
-        result(_none_yet(dataset_dir))
-    for verdict in () if as_json else verdicts:
-        result(_verdict(verdict))
-    failed = [each for each in verdicts if "no" in (each.llamafactory.loads, each.xtuner.loads)]
+        print_json(checked)
+    else:
+        result("\n".join(map(_check_lines, checked)) if checked else _no_datasets_yet(dataset_dir))
+    failed = [each for each in checked if any(support.loads == "no" for support in each.backends.values())]
     if failed:
-        raise InputError(f"{len(failed)} of {len(verdicts)} datasets would not load whole; the reasons stand above")
+        raise InputError(f"{len(failed)} of {len(checked)} datasets would not load whole; the reasons stand above")
 
 
 @command.command(
@@ -115,7 +113,7 @@ def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_dataset)
 @yes_option
-@_options
+@_dataset_options
 def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, as_json: bool) -> None:
     """Remove datasets, after showing what goes: all parts of NAME with their files, or the one part called NAME.
 
@@ -123,14 +121,14 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, a
     """
     from ftbridge import datasets
     from ftbridge.core.console import print_json, result, say
-    from ftbridge.dataset_info.registry import removal
+    from ftbridge.dataset_info.registry import would_remove
 
     if not yes:
-        going = removal(datasets.folder(dataset_dir), names)
+        going = would_remove(datasets.folder(dataset_dir), names)
         for name in going.entries:
             say(f"the dataset {name}")
         for file in going.files:
-            say(f"{short(file)}{', which was changed since it was converted' if file in going.edited else ''}")
+            say(f"{relative_path(file)}{', which was changed since it was converted' if file in going.edited else ''}")
         confirm(f"remove these? (datasets: {len(going.entries)}, files: {len(going.files)})")
         yes = bool(going.edited)  # what is changed from now on is asked about again
     removed = datasets.remove(*names, edits=yes, dataset_dir=dataset_dir)
@@ -143,15 +141,18 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, a
         result(f"removed {file}")
 
 
-def _none_yet(dataset_dir: str | None) -> str:
+def _no_datasets_yet(dataset_dir: str | None) -> str:
     from ftbridge import datasets
 
     return f"there is no dataset in {datasets.folder(dataset_dir)} yet"
 
 
-def _verdict(verdict: "CheckResult") -> str:
-    lines = [verdict.name if verdict.ours else f"{verdict.name} (not made by ftbridge)"]
-    for title, answer in (("LLaMA-Factory", verdict.llamafactory), ("XTuner", verdict.xtuner)):
-        lines.append(f"  {title + ':':<15} {': '.join((answer.loads, *answer.reasons[:1]))}")
-        lines += [f"  {'':<20}{reason}" for reason in answer.reasons[1:]]
-    return "\n".join([*lines, *(f"  note: {note}" for note in verdict.notes)])
+def _check_lines(checked: "CheckResult") -> str:
+    """Return what was found of a dataset: its name, a line for each framework, and notes."""
+    from ftbridge.core.plugins import load_backend
+
+    lines = [checked.name if checked.ours else f"{checked.name} (not made by ftbridge)"]
+    for backend, support in checked.backends.items():
+        lines.append(f"  {load_backend(backend).title + ':':<15} {': '.join((support.loads, *support.reasons[:1]))}")
+        lines += [f"  {'':<20}{reason}" for reason in support.reasons[1:]]
+    return "\n".join([*lines, *(f"  note: {note}" for note in checked.notes)])

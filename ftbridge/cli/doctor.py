@@ -11,14 +11,14 @@ def command(as_json: bool) -> None:
     """Check Python, GPUs, CUDA, memory, disk, hubs and the training environment; ends with 4 where something fails."""
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import SetupError
-    from ftbridge.launchers.environment.checklist import shown
-    from ftbridge.launchers.environment.doctor import checks
+    from ftbridge.launchers.environment.checklist import checks_as_text
+    from ftbridge.launchers.environment.doctor import run_checks
 
     done = []
-    for check in checks():
+    for check in run_checks():
         done.append(check)
         if not as_json:
-            result(shown([check]))
+            result(checks_as_text([check]))
     if as_json:
         print_json(done, indent=0)
     if any(check.status == "failure" for check in done):

@@ -9,10 +9,10 @@ from errno import EACCES, EDQUOT, ELOOP, ENAMETOOLONG, ENOSPC, EPERM, EROFS
 
 from ftbridge import __version__
 from ftbridge.core.console import say
-from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, SetupError, typed
+from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, SetupError, shell_words
 
 
-def answered(error: Exception, arguments: Sequence[str]) -> list[str]:
+def arguments_with_answer(error: Exception, arguments: Sequence[str]) -> list[str]:
     """Ask a question on a terminal: returns the `arguments` with the answer, [] where there is nobody to ask."""
     if not isinstance(error, QuestionError) or not error.answers or not sys.stdin.isatty() or not sys.stderr.isatty():
         return []
@@ -20,12 +20,12 @@ def answered(error: Exception, arguments: Sequence[str]) -> list[str]:
 
     say(error.reason)
     for number, (meaning, options) in enumerate(error.answers.items(), 1):
-        say(f"  {number}  {meaning}: {typed(options)}")
+        say(f"  {number}  {meaning}: {shell_words(options)}")
     number = click.prompt("which one? (Ctrl-C for none)", type=click.IntRange(1, len(error.answers)), err=True)
-    return _with(arguments, [*error.answers.values()][number - 1])
+    return _add_options(arguments, [*error.answers.values()][number - 1])
 
 
-def _with(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+def _add_options(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
     """Return the arguments with further options, which stand before a `--`."""
     at = arguments.index("--") if "--" in arguments else len(arguments)
     return [*arguments[:at], *options, *arguments[at:]]
@@ -33,12 +33,12 @@ def _with(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
 
 def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     """Tell the user of `error`, met with these `arguments` of the command line, and return the exit code."""
-    if why := _no_path(error):  # paths stand in files, too, where anything may be written
+    if why := _why_no_path(error):  # paths stand in files, too, where anything may be written
         error = InputError(f"{why}; look into the files that this command reads")
     if isinstance(error, QuestionError) and arguments:
         say(f"error: {error.reason}")
         for meaning, options in error.answers.items():
-            say(f"  {meaning}:\n    {typed(['ftbridge', *_with(arguments, options)])}")
+            say(f"  {meaning}:\n    {shell_words(['ftbridge', *_add_options(arguments, options)])}")
         return error.exit_code
     if isinstance(error, FtbridgeError):
         say(f"error: {error}")
@@ -61,7 +61,7 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     return 70
 
 
-def _no_path(error: Exception) -> str:
+def _why_no_path(error: Exception) -> str:
     """Return why what should be a path cannot be one, "" for any other error."""
     if isinstance(error, OSError) and error.errno in {ELOOP, ENAMETOOLONG}:
         return f"`{str(error.filename)[:80]}` is no path: {error.strerror}"

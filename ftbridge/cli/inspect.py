@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftbridge.cli.options import READING, Command, complete_file, json_option, reading_options
-from ftbridge.cli.output import WIDTH, place, rows_shown, table
+from ftbridge.cli.output import WIDTH, show_row_count, table, table_location
 
 if TYPE_CHECKING:
     from ftbridge.adapters.inspect import Profile
@@ -29,19 +29,19 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from ftbridge.adapters.inspect import inspect
     from ftbridge.core.console import print_json, result
 
-    with rows_shown() as progress:
+    with show_row_count() as progress:
         found = inspect(*sources, callback=progress, **options)
     if as_json:
         print_json(found)
     else:
-        result("\n\n".join("\n".join(_shown(profile)) for profile in found))
+        result("\n\n".join("\n".join(_profile_lines(profile)) for profile in found))
 
 
-def _shown(profile: "Profile") -> Iterator[str]:
-    from ftbridge.adapters.values import shown
+def _profile_lines(profile: "Profile") -> Iterator[str]:
+    from ftbridge.adapters.values import shorten
 
     broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
-    yield f"{place(profile)}: {profile.rows:,} rows{broken}"
+    yield f"{table_location(profile)}: {profile.rows:,} rows{broken}"
     yield from (f"  note: {note}" for note in profile.notes)
     rows = [("", "column", "types", "empty", "characters", "example")]
     columns = [column for column in profile.columns if column.types or not column.name.startswith("[")]
@@ -55,6 +55,6 @@ def _shown(profile: "Profile") -> Iterator[str]:
     if profile.choice:
         preset = f" (preset {profile.preset})" if profile.preset else ""
         yield f"would be read as {profile.choice.shape}{preset}"
-        yield from (f"  {field:<12} {shown(column, WIDTH)}" for field, column in profile.choice.columns.items())
+        yield from (f"  {field:<12} {shorten(column, WIDTH)}" for field, column in profile.choice.columns.items())
     else:
         yield f"would not be read: {profile.unclear}"

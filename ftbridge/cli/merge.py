@@ -18,7 +18,7 @@ from ftbridge.cli.options import (
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
-def _size(_context: click.Context, _option: click.Parameter, value: str) -> int:
+def _parse_size(_context: click.Context, _option: click.Parameter, value: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", value.strip().upper())
     size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
     if not size:
@@ -26,7 +26,7 @@ def _size(_context: click.Context, _option: click.Parameter, value: str) -> int:
     return size
 
 
-def _weighted(
+def _parse_weights(
     _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
 ) -> tuple[tuple[str, float], ...]:
     found = []
@@ -45,14 +45,14 @@ def _weighted(
 @out_option("runs/RUN/merged")
 @checkpoint_option
 @option(
-    "--adapter", "adapters", callback=_weighted, multiple=True, metavar="DIR[=WEIGHT]",
+    "--adapter", "adapters", callback=_parse_weights, multiple=True, metavar="DIR[=WEIGHT]",
     help="Another adapter to merge as well, its changes times WEIGHT (1 where it is left out); repeatable.",
 )  # fmt: skip
 @option(
     "--onto", type=click.Choice(["nf4", "fp4"]),
     help="Merge onto the dequantised 4-bit weights that a QLoRA run trained on, to answer just as the adapter did.",
 )  # fmt: skip
-@option("--shard-size", callback=_size, default="5GB", metavar="SIZE", help="Largest size of a weights file.")
+@option("--shard-size", callback=_parse_size, default="5GB", metavar="SIZE", help="Largest size of a weights file.")
 @option(
     "--device", type=DEVICES, default="auto",
     help="Where to compute; auto: the CPU, which is as quick as the disk, and for --verify a GPU where there is one.",

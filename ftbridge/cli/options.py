@@ -18,6 +18,9 @@ Decorator = Callable[[Decorated], Decorated]
 Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 # Letters of the column of options, and of choices as a metavar; in a narrow terminal the column is a third.
 COLUMN = 30
+DEVICES = click.Choice(["auto", "cuda", "cpu"])
+# Parameters of `reading_options`, for a heading.
+READING = "sheet all_sheets header_row fill_merged as_shown encoding delimiter quote"
 
 
 class Option(click.Option):
@@ -31,21 +34,21 @@ class Option(click.Option):
         separator = " / " if self.secondary_opts else ", "
         default = self._shown_default()
         return separator.join(names) + metavar, " ".join(
-            filter(None, (self.help, self._listed(), f"[default: {default}]" if default else ""))
+            filter(None, (self.help, self._list_of_choices(), f"[default: {default}]" if default else ""))
         )
 
     def _metavar(self) -> str:
         if self.metavar:
             return self.metavar
         if isinstance(self.type, click.Choice | PluginName):
-            return "NAME" if self._listed() else "|".join(self.type.choices)
+            return "NAME" if self._list_of_choices() else "|".join(self.type.choices)
         if isinstance(self.type, click.types.IntParamType):
             return "N"
         if isinstance(self.type, click.types.FloatParamType):
             return "NUMBER"
         return "DIR" if isinstance(self.type, click.Path) else "TEXT"
 
-    def _listed(self) -> str:
+    def _list_of_choices(self) -> str:
         """Return the choices that are too long for a metavar."""
         names = self.type.choices if isinstance(self.type, click.Choice | PluginName) and not self.metavar else []
         return f"One of {', '.join(names)}." if len("|".join(names)) > COLUMN else ""
@@ -157,10 +160,10 @@ class PluginName(click.ParamType):  # type: ignore[type-arg]  # click before 8.4
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         """Return the names that begin so."""
-        return completing(lambda _: self.choices)(ctx, param, incomplete)
+        return completer_of(lambda _: self.choices)(ctx, param, incomplete)
 
 
-def completing(names: Callable[[click.Context], Iterable[str]], paths: str = "") -> Complete:
+def completer_of(names: Callable[[click.Context], Iterable[str]], paths: str = "") -> Complete:
     """Return what completes a word to one of `names`, or to `paths` (file, dir): in silence, whatever is wrong here."""
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
@@ -178,13 +181,13 @@ def completing(names: Callable[[click.Context], Iterable[str]], paths: str = "")
     return complete
 
 
-def _runs(_ctx: click.Context) -> list[str]:
+def _run_ids(_ctx: click.Context) -> list[str]:
     from ftbridge.core.project import Project
 
     return sorted((file.parent.name for file in Project.find().runs.glob("*/run.json")), reverse=True)
 
 
-def _datasets(ctx: click.Context) -> list[str]:
+def _dataset_names(ctx: click.Context) -> list[str]:
     from ftbridge import datasets
     from ftbridge.core.parsing.json_yaml import read_json
     from ftbridge.dataset_info.registry import FILE
@@ -193,25 +196,25 @@ def _datasets(ctx: click.Context) -> list[str]:
     return list(read_json(datasets.folder(ctx.params.get("dataset_dir")) / FILE))
 
 
-def _families(_ctx: click.Context) -> list[str]:
-    from ftbridge.templates.families import load
+def _family_names(_ctx: click.Context) -> list[str]:
+    from ftbridge.templates.families import load_families
 
-    return list(load())
+    return list(load_families())
 
 
-def _presets(_ctx: click.Context) -> list[str]:
+def _preset_names(_ctx: click.Context) -> list[str]:
     from ftbridge.dataset_info.presets import presets
 
     return list(presets())
 
 
-complete_run = completing(_runs)
-complete_run_or_folder = completing(_runs, "dir")
-complete_folder = completing(lambda _: (), "dir")
-complete_file = completing(lambda _: (), "file")
-complete_dataset = completing(_datasets)
-complete_family = completing(_families)
-complete_preset = completing(_presets)
+complete_run = completer_of(_run_ids)
+complete_run_or_folder = completer_of(_run_ids, "dir")
+complete_folder = completer_of(lambda _: (), "dir")
+complete_file = completer_of(lambda _: (), "file")
+complete_dataset = completer_of(_dataset_names)
+complete_family = completer_of(_family_names)
+complete_preset = completer_of(_preset_names)
 
 
 def option(*declarations: str, **settings: Any) -> Decorator[Any]:
@@ -230,7 +233,6 @@ def options(*decorators: Decorator[Any]) -> Decorator[Any]:
     return add
 
 
-DEVICES = click.Choice(["auto", "cuda", "cpu"])
 source_argument = click.argument("source", metavar="[RUN|DIR]", required=False, shell_complete=complete_run_or_folder)
 json_option = option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else on stdout.")
 yes_option = option("--yes", is_flag=True, help="Remove without asking.")
@@ -286,7 +288,7 @@ def dataset_dir_option(default: str) -> Decorator[Any]:
     )  # fmt: skip
 
 
-def _header_row(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+def _parse_header_row(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
     if value is None or value == "none":
         return None if value is None else 0
     if not value.isdecimal() or not int(value):
@@ -294,7 +296,6 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
     return int(value)
 
 
-READING = "sheet all_sheets header_row fill_merged as_shown encoding delimiter quote"
 reading_options = options(
     option(
         "--sheet", multiple=True, metavar="NAME",
@@ -302,7 +303,7 @@ reading_options = options(
     ),
     option("--all-sheets", is_flag=True, help="Read every sheet that is not hidden."),
     option(
-        "--header-row", metavar="N|none", callback=_header_row, show_default="found",
+        "--header-row", metavar="N|none", callback=_parse_header_row, show_default="found",
         help="Row of the headers, from 1; none: there is none, and columns go by letter or number.",
     ),
     option("--fill-merged", is_flag=True, help="Give all cells of a merged range its value."),

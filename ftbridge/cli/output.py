@@ -1,4 +1,4 @@
-"""What several commands show and ask."""
+"""Tables, paths, progress and questions of several commands."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +16,8 @@ WIDTH = 70  # letters that are shown of a cell
 
 
 @contextmanager
-def rows_shown() -> Iterator[Callable[[int], None] | None]:
-    """Yield what shows the number of rows and their rate on a terminal, None where there is none."""
+def show_row_count() -> Iterator[Callable[[int], None] | None]:
+    """Yield a callback that shows the number of rows and their rate; None where stderr is no terminal."""
     from ftbridge.core.console import progress_bar
 
     columns = "spinner", "{task.completed:,} rows, {task.fields[rate]}", "elapsed"
@@ -41,13 +41,13 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n\n".join(aligned(block) for block in blocks)
 
 
-def place(read: "TableRead | Profile") -> str:
-    """Return the file, and of it the sheet and the part."""
+def table_location(read: "TableRead | Profile") -> str:
+    """Return where a table is: its file, sheet and part, as in `a.xlsx, sheet Rows`."""
     sheet, part = read.sheet and f", sheet {read.sheet}", read.part and f", part {read.part}"
     return f"{read.file}{sheet}{part}"
 
 
-def short(path: Path) -> Path:
+def relative_path(path: Path) -> Path:
     """Return the path as seen from here, where it is in here."""
     here = path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

@@ -16,14 +16,14 @@ from ftbridge.cli.output import table
 def command(as_json: bool) -> None:
     """List sources, targets, backends, presets and model families, with the package that each comes from."""
     from ftbridge.core.console import print_json, result
-    from ftbridge.core.plugins import Plugin, plugins
+    from ftbridge.core.plugins import Plugin, installed_plugins
     from ftbridge.dataset_info.presets import presets
-    from ftbridge.templates import families
+    from ftbridge.templates.families import load_families
 
-    found = [plugin for kind in ("sources", "targets", "backends") for plugin in plugins(kind)]
+    found = [plugin for kind in ("sources", "targets", "backends") for plugin in installed_plugins(kind)]
     own = next(plugin.package for plugin in found if plugin.package.startswith("ftbridge "))
     found += [Plugin("presets", preset.name, preset.package or own) for preset in presets().values()]
-    found += [Plugin("families", family.name, family.package or own) for family in families.load().values()]
+    found += [Plugin("families", family.name, family.package or own) for family in load_families().values()]
     if as_json:
         print_json(found, indent=0)
     else:

@@ -60,12 +60,12 @@ def command(source: str | None, as_json: bool, **options: Any) -> None:
         print_json(found)
         return
     if found.metrics:
-        result(_table(found.metrics, found.leakage))
+        result(_metrics_table(found.metrics, found.leakage))
     for file in filter(None, (found.file, found.result_jsonl)):
         result(file)
 
 
-def _table(found: "Metrics", leakage: "Leakage | None") -> str:
+def _metrics_table(found: "Metrics", leakage: "Leakage | None") -> str:
     from ftbridge.core.console import aligned
 
     rows = [

@@ -18,50 +18,53 @@ if TYPE_CHECKING:
 def command(name: str | None, as_json: bool) -> None:
     """List the well-known datasets, or show all that is known about the one called NAME."""
     from ftbridge.core.console import print_json, result
-    from ftbridge.dataset_info.presets import preset, presets
+    from ftbridge.dataset_info.presets import load_preset, presets
 
     if as_json:
-        shown = preset(name) if name else list(presets().values())
+        shown = load_preset(name) if name else list(presets().values())
         print_json(shown)
     else:
-        result(_details(preset(name)) if name else _table(list(presets().values())))
+        result(_preset_details(load_preset(name)) if name else _presets_table(list(presets().values())))
 
 
-def _table(known: "list[Preset]") -> str:
+def _presets_table(known: "list[Preset]") -> str:
     rows = [("name", "title", "model", "licence")]
     rows += [(each.name, each.title, each.model, each.licence.partition(";")[0]) for each in known]
     return table(rows)
 
 
-def _details(known: "Preset") -> str:
+def _preset_details(known: "Preset") -> str:
     from textwrap import indent
 
-    told = [f"the sheet {known.sheet}"] * bool(known.sheet)
-    told += [f"the columns {', '.join(known.detect)}"] * bool(known.detect)
+    signs = []
+    if known.sheet:
+        signs.append(f"the sheet {known.sheet}")
+    if known.detect:
+        signs.append(f"the columns {', '.join(known.detect)}")
     labels = [f"{value} = {text}" for value, text in known.labels.items() if value != text]
     facts = {
         "source": known.source,
         "licence": known.licence,
         "model": known.model,
         "hub": known.hub,
-        "told by": " or ".join(told),
-        **{field: _origin(known, field) for field in ("system", "instruction", "input", "output", "history")},
+        "told by": " or ".join(signs),
+        **{field: _origin_of_field(known, field) for field in ("system", "instruction", "input", "output", "history")},
         "labels": "\n".join(labels),
         "settings": "\n".join(f"{key}: {meaning}" for key, meaning in known.settings.items()),
         "sample": json.dumps(known.sample, ensure_ascii=False, indent=2),
-        "use": "\n".join(_uses(known)),
+        "use": "\n".join(_convert_commands(known)),
     }
     lines = [f"{field:<12} " + indent(fact, " " * 13)[13:] for field, fact in facts.items() if fact]
     return "\n".join([f"{known.name}: {known.title}", *lines])
 
 
-def _origin(known: "Preset", field: str) -> str:
+def _origin_of_field(known: "Preset", field: str) -> str:
     """Return the text or the template of a field, else the column it is read from."""
     column = known.columns.get(field)
     return getattr(known, field, "") or (f"column {column}" if column else "")
 
 
-def _uses(known: "Preset") -> list[str]:
+def _convert_commands(known: "Preset") -> list[str]:
     """Return the commands that read this dataset."""
     if known.settings:
         return [f"ftbridge convert preset:{known.name} --set name=NAME --set author=AUTHOR"]

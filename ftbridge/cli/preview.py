@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from ftbridge.launchers.preview.preview import Encoded, Preview
-    from ftbridge.launchers.preview.token_statistics import Stats
+    from ftbridge.launchers.preview.preview import EncodedSample, Preview
+    from ftbridge.launchers.preview.token_statistics import TokenStatistics
 
 TRAINED = "green"
 BAR = 30  # letters of the longest bar
@@ -65,12 +65,12 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
     if as_json:
         print_json(found, indent=0)
     else:
-        _print(found)
+        _print_preview(found)
     for warning in found.warnings:
         say(f"warning: {warning}")
 
 
-def _print(found: "Preview") -> None:
+def _print_preview(found: "Preview") -> None:
     """Print the preview, with colours where the terminal shows them."""
     from ftbridge.core.console import escaped, rich_console
 
@@ -80,14 +80,14 @@ def _print(found: "Preview") -> None:
     views = list(found.views.values())
     for number in range(len(views[0].samples)):
         console.print(f"\nsample {number + 1} of {found.samples}")
-        _show(console, {view.title: view.samples[number] for view in views})
+        _print_sample(console, {view.title: view.samples[number] for view in views})
         if found.differences and found.differences[number]:
             console.print(f"\n{found.differences[number]}")
     if found.stats:
-        _show_stats(console, found)
+        _print_stats(console, found)
 
 
-def _show(console: "Console", encoded: dict[str, "Encoded"]) -> None:
+def _print_sample(console: "Console", encoded: dict[str, "EncodedSample"]) -> None:
     """Show a sample: a text for each way of training it, and a table for each way of encoding it."""
     ways: dict[tuple[int, ...], dict[tuple[int, ...], list[str]]] = {}
     for title, each in encoded.items():
@@ -98,12 +98,12 @@ def _show(console: "Console", encoded: dict[str, "Encoded"]) -> None:
             trained = sum(label >= 0 for label in each.labels)
             whole = f" of {each.length}" if each.length > len(each.ids) else ""
             console.print(f"\n{title}: {len(each.ids)}{whole} tokens, {trained} trained on")
-            console.print(_text(console, each), soft_wrap=True)
+            console.print(_text_with_marks(console, each), soft_wrap=True)
         console.print()
-        console.print(_tokens(titles))
+        console.print(_token_table(titles))
 
 
-def _text(console: "Console", encoded: "Encoded") -> "Text":
+def _text_with_marks(console: "Console", encoded: "EncodedSample") -> "Text":
     from rich.text import Text
 
     from ftbridge.core.console import DIRECTIONS, escaped
@@ -119,7 +119,7 @@ def _text(console: "Console", encoded: "Encoded") -> "Text":
     return text
 
 
-def _tokens(titles: dict[str, "Encoded"]) -> "Table":
+def _token_table(titles: dict[str, "EncodedSample"]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -139,19 +139,19 @@ def _tokens(titles: dict[str, "Encoded"]) -> "Table":
     return table
 
 
-def _show_stats(console: "Console", found: "Preview") -> None:
+def _print_stats(console: "Console", found: "Preview") -> None:
     from rich.table import Table
 
     from ftbridge.core.console import escaped
-    from ftbridge.launchers.preview.token_statistics import histogram
+    from ftbridge.launchers.preview.token_statistics import length_histogram
 
-    columns = {title: _figures(each, found.cutoff_length) for title, each in found.stats.items()}
+    columns = {title: _stats_rows(each, found.cutoff_length) for title, each in found.stats.items()}
     table = Table("", box=None, pad_edge=False)
     for title in columns:
         table.add_column(title, justify="right")
     for row in zip(*(figures.items() for figures in columns.values()), strict=True):
         table.add_row(row[0][0], *(value for _, value in row))
-    bins, counts = histogram(found.stats)
+    bins, counts = length_histogram(found.stats)
     bars = Table("tokens", *counts, box=None, pad_edge=False)
     most = max(max(each) for each in counts.values())
     for each, numbers in zip(bins, zip(*counts.values(), strict=True), strict=True):
@@ -162,24 +162,24 @@ def _show_stats(console: "Console", found: "Preview") -> None:
     console.print(f"`--cutoff-length {longest}` cuts nothing; the picture is {escaped(str(found.png))}")
 
 
-def _figures(stats: "Stats", cutoff: int) -> dict[str, str]:
+def _stats_rows(stats: "TokenStatistics", cutoff: int) -> dict[str, str]:
     return {
         "samples": f"{stats.samples:,}",
         "tokens": f"{stats.tokens:,}",
-        "tokens trained on": _share(stats.answer_tokens, stats.tokens),
+        "tokens trained on": _count_and_share(stats.answer_tokens, stats.tokens),
         "tokens of the shortest": f"{stats.shortest:,}",
         "of the median": f"{stats.median:,}",
         "of 95 % at most": f"{stats.p95:,}",
         "of the longest": f"{stats.longest:,}",
-        f"samples over {cutoff}": _share(stats.over, stats.samples),
-        "left out as no text": _share(len(stats.cut["refused"]), stats.samples),
-        "whole answer cut": _share(len(stats.cut["lost"]), stats.samples),
-        "part of the answer cut": _share(len(stats.cut["answer"]), stats.samples),
-        "only other text cut": _share(len(stats.cut["question"]), stats.samples),
+        f"samples over {cutoff}": _count_and_share(stats.over, stats.samples),
+        "left out as no text": _count_and_share(len(stats.cut["refused"]), stats.samples),
+        "whole answer cut": _count_and_share(len(stats.cut["lost"]), stats.samples),
+        "part of the answer cut": _count_and_share(len(stats.cut["answer"]), stats.samples),
+        "only other text cut": _count_and_share(len(stats.cut["question"]), stats.samples),
     }
 
 
-def _share(part: int, whole: int) -> str:
+def _count_and_share(part: int, whole: int) -> str:
     return f"{part:,} ({part / max(1, whole):.1%})"
 
 

@@ -11,8 +11,8 @@ from ftbridge.cli.output import confirm, table
 if TYPE_CHECKING:
     from ftbridge.launchers.runs.record import Run
 
-_some = click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=complete_run)
-_one = click.argument("name", required=False, metavar="[RUN]", shell_complete=complete_run)
+_runs_argument = click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=complete_run)
+_run_argument = click.argument("name", required=False, metavar="[RUN]", shell_complete=complete_run)
 
 
 @click.group(
@@ -32,7 +32,7 @@ def list_command(as_json: bool) -> None:
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.summary import clock
+    from ftbridge.launchers.runs.summary import format_duration
 
     found = runs.list()
     if as_json:
@@ -44,16 +44,15 @@ def list_command(as_json: bool) -> None:
         loss = "" if each.loss is None else f"{each.loss:.4f}"
         started = f"{each.started.astimezone():%Y-%m-%d %H:%M}"
         steps = f"{each.step:g}/{each.steps}"
-        rows.append(
-            (each.id, status, each.backend, each.model, each.dataset, steps, loss, started, clock(each.seconds))
-        )
+        time = format_duration(each.seconds)
+        rows.append((each.id, status, each.backend, each.model, each.dataset, steps, loss, started, time))
     result(table(rows) if found else f"there is no run in {Project.find().runs} yet; start one with `ftbridge train`")
 
 
 @command.command(
     "show", short_help="Show one run in full.", examples=("ftbridge runs show", "ftbridge runs show --json")
 )
-@_one
+@_run_argument
 @json_option
 def show_command(name: str | None, as_json: bool) -> None:
     """Show one run in full: how it went, its checkpoints, its options, what ran, versions and data."""
@@ -62,7 +61,7 @@ def show_command(name: str | None, as_json: bool) -> None:
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
 
-    found = runs.show(_newest(name))
+    found = runs.show(_named_or_newest(name))
     full: dict[str, Any] = {
         **msgspec.json.decode(msgspec.json.encode(found.run)),
         **msgspec.to_builtins(found.summary),
@@ -83,14 +82,14 @@ def show_command(name: str | None, as_json: bool) -> None:
 
 
 @command.command("logs", examples=("ftbridge runs logs", "ftbridge runs logs --follow"))
-@_one
+@_run_argument
 @option("-f", "--follow", "wait", is_flag=True, help="Go on printing until the run ends.")
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
     from ftbridge import runs
     from ftbridge.core.console import show_log
 
-    show_log(runs.logs(_newest(name), follow=wait))
+    show_log(runs.logs(_named_or_newest(name), follow=wait))
 
 
 @command.command(
@@ -98,14 +97,14 @@ def logs_command(name: str | None, wait: bool) -> None:
     short_help="Draw the losses of runs in one picture.",
     examples=("ftbridge runs plot", "ftbridge runs plot --png loss.png"),
 )
-@_some
+@_runs_argument
 @option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw a picture, in place of text.")
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge import runs
     from ftbridge.core.console import result
 
-    chosen = names or (_newest(None),)
+    chosen = names or (_named_or_newest(None),)
     result(str(runs.plot(*chosen, png=png)) if png else runs.plot(*chosen))
 
 
@@ -125,7 +124,7 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    rows = ((name, *map(_cell, values)) for name, values in found.differences.items())
+    rows = ((name, *map(_cell_text, values)) for name, values in found.differences.items())
     result(table([("", *found.runs), *rows]))
 
 
@@ -160,14 +159,14 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool)
     """Remove the runs that failed or were interrupted, after showing them; never one that runs or may."""
     from ftbridge import runs
     from ftbridge.core.console import aligned, print_json, result, say
-    from ftbridge.launchers.runs.prune import remove
+    from ftbridge.launchers.runs.prune import remove_leftovers
 
     gone = runs.prune(keep=keep, checkpoints=checkpoints, dry_run=True)
     if gone:
         say(aligned([(f"{each.size:,} bytes", each.why, each.path) for each in gone]))
         if not yes:
             confirm(f"remove these {len(gone)} ({sum(each.size for each in gone):,} bytes)?")
-        gone = remove(gone)
+        gone = remove_leftovers(gone)
     size = sum(each.size for each in gone)
     if as_json:
         print_json({"removed": gone, "bytes": size})
@@ -175,7 +174,7 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool)
         result(f"removed {size:,} bytes" if gone else "there is nothing to remove")
 
 
-def _newest(name: str | None) -> "Run":
+def _named_or_newest(name: str | None) -> "Run":
     """Return the run that is called so, or the newest, which is said."""
     from ftbridge import runs
     from ftbridge.core.console import say
@@ -186,5 +185,5 @@ def _newest(name: str | None) -> "Run":
     return run
 
 
-def _cell(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -65,18 +65,18 @@ HEADINGS = {
 }
 
 
-def _pairs(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def _parse_pairs(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     for value in values:
         if "=" not in value:
             raise click.BadParameter(f"`{value}` is not KEY=VALUE")
     return dict(value.split("=", 1) for value in values)
 
 
-def _several(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def _parse_lists(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(item.strip() for value in values for item in value.split(",") if item.strip())
 
 
-def _whole_or_all(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
+def _parse_count_or_all(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
     if value is None or value == "all":
         return value
     if not value.isdecimal() or int(value) < 1:
@@ -84,18 +84,18 @@ def _whole_or_all(_ctx: click.Context, _param: click.Parameter, value: str | Non
     return int(value)
 
 
-CALLBACKS = {"set": _pairs, "lora_targets": _several, "track": _several, "gpus": _whole_or_all}
+CALLBACKS = {"set": _parse_pairs, "lora_targets": _parse_lists, "track": _parse_lists, "gpus": _parse_count_or_all}
 
 
-def _option(field: msgspec.inspect.Field) -> Any:
+def _option_of_field(field: msgspec.inspect.Field) -> Any:
     """Return the option for a field of TrainSpec: its kind by its type, its help by its description."""
-    name, given = field.encode_name, field.default
-    kind, text = _bare(field.type)
-    if isinstance(given, bool):
-        given = "on" if given else "off"
-    shown = "" if given in (None, msgspec.NODEFAULT, ()) else f"{given:g}" if isinstance(given, float) else str(given)
+    name = field.encode_name
+    kind, text = _bare_type(field.type)
     declared = f"--{name.replace('_', '-')}"
-    settings: dict[str, Any] = {"metavar": METAVARS.get(name), "show_default": DEFAULTS.get(name, shown)}
+    settings: dict[str, Any] = {
+        "metavar": METAVARS.get(name),
+        "show_default": DEFAULTS.get(name, _shown_default(field)),
+    }
     if name in COMPLETE:
         settings["shell_complete"] = COMPLETE[name]
     if name == "backend":
@@ -111,7 +111,16 @@ def _option(field: msgspec.inspect.Field) -> Any:
     return option(declared, name, default=None, help=text, **settings)
 
 
-def _bare(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, str]:
+def _shown_default(field: msgspec.inspect.Field) -> str:
+    """Return a field's default as the help shows it, "" for none."""
+    if isinstance(field.default, bool):
+        return "on" if field.default else "off"
+    if isinstance(field.default, float):
+        return f"{field.default:g}"
+    return "" if field.default in (None, msgspec.NODEFAULT, ()) else str(field.default)
+
+
+def _bare_type(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, str]:
     """Return a field's type without None and what is noted of it, and its description."""
     text = ""
     while isinstance(kind, msgspec.inspect.Metadata | msgspec.inspect.UnionType):
@@ -123,9 +132,9 @@ def _bare(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, str]:
     return kind, text
 
 
-def _options(command: Any) -> Any:
+def _add_spec_options(command: Any) -> Any:
     fields = msgspec.inspect.type_info(TrainSpec).fields  # type: ignore[attr-defined]
-    return options(*map(_option, fields))(command)
+    return options(*map(_option_of_field, fields))(command)
 
 
 @click.command(
@@ -134,7 +143,7 @@ def _options(command: Any) -> Any:
     headings=HEADINGS,
     examples=("ftbridge train --backend xtuner --model base", "ftbridge train --backend llamafactory --dry-run"),
 )
-@_options
+@_add_spec_options
 @config_option
 @option("--dry-run", is_flag=True, help="Show what would be trained, with the pre-flight, and start nothing.")
 @option("--build-only", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
@@ -160,16 +169,14 @@ def command(
     With --dry-run and --json, the launch is printed as a value: options, config files, argv and env.
     """
     from ftbridge.core.console import print_json, result, say
-    from ftbridge.launchers.runs.summary import summary
-    from ftbridge.launchers.training import train
-    from ftbridge.launchers.training.prepare import build_only as build
-    from ftbridge.launchers.training.prepare import prepare
+    from ftbridge.launchers.runs.summary import summarise_run
+    from ftbridge.launchers.training import prepare, train
 
-    ready = prepare(config, **options)
+    ready = prepare.prepare(config, **options)
     if dry_run or build_only:
-        _show(ready, preflight=not no_preflight, as_json=as_json)
+        _print_dry_run(ready, preflight=not no_preflight, as_json=as_json)
         if build_only:
-            build(ready)
+            prepare.build_only(ready)
             say("the framework builds all that the config names; nothing was started")
         return
     if detach:
@@ -179,16 +186,16 @@ def command(
         run = train.start(ready, preflight=not no_preflight)
         say("next: `ftbridge merge`, then `ftbridge chat`")
     if as_json:
-        print_json({"folder": run.folder, **msgspec.to_builtins(summary(run))})
+        print_json({"folder": run.folder, **msgspec.to_builtins(summarise_run(run))})
     else:
         result(run.id)
 
 
-def _show(ready: "Prepared", *, preflight: bool, as_json: bool) -> None:
+def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None:
     """Print what would run, for people or as a value; raises InputError where the pre-flight finds a failure."""
     from ftbridge.core.console import aligned, print_json, result, say
     from ftbridge.core.errors import InputError
-    from ftbridge.launchers.environment.checklist import shown
+    from ftbridge.launchers.environment.checklist import checks_as_text
     from ftbridge.launchers.training import train
     from ftbridge.launchers.training.prepare import describe
 
@@ -197,11 +204,11 @@ def _show(ready: "Prepared", *, preflight: bool, as_json: bool) -> None:
         plan, launch = ready.plan, msgspec.to_builtins(ready.launch)
         print_json({"options": plan.spec, "samples": plan.entry.samples, "steps": plan.steps, **launch})
         if checks:
-            say(shown(checks))
+            say(checks_as_text(checks))
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
         result(aligned([*describe(ready), ("memory", "; ".join(memory) or "not estimated")]))
         if others := [check for check in checks if check.found not in memory or check.remedy]:
-            result(f"\npre-flight:\n{shown(others)}")
+            result(f"\npre-flight:\n{checks_as_text(others)}")
     if any(check.status == "failure" for check in checks):
         raise InputError("this training would fail; the remedies stand above")

@@ -1,7 +1,7 @@
-r"""Words to the person at the keyboard: progress and messages go to stderr, results to stdout.
+r"""What is printed: progress and messages to stderr, results to stdout.
 
 Whatever a file, a model or a framework brings in is shown and not obeyed, on a terminal as in a pipe: ESC is `\x1b`.
-Who writes past this module is caught by `guard`.
+What is written past this module is escaped by `escape_streams`.
 """
 
 import io
@@ -20,24 +20,25 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.segment import Segment
 
+EVERY = 5  # seconds between two lines of progress where there is no terminal
 # What turns the direction of text: harmless in a text, and in a name a way to let it seem another.
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Matches one of those, or a control character other than tab and newline.
 OBEYED = rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{DIRECTIONS}]"
 # Colours and movements of the cursor, and one whose end is still to come.
-_sequence = re.compile(r"\x1b\[[0-?]{0,64}[ -/]{0,9}[@-~]")
-_begun_sequence = re.compile(r"\x1b(\[[0-?]{0,64}[ -/]{0,9})?\Z")
-_cursor_up = re.compile(r"(\x1b\[A)+")
+_SEQUENCE = re.compile(r"\x1b\[[0-?]{0,64}[ -/]{0,9}[@-~]")
+_BEGUN_SEQUENCE = re.compile(r"\x1b(\[[0-?]{0,64}[ -/]{0,9})?\Z")
+_CURSOR_UP = re.compile(r"(\x1b\[A)+")
 
 
 def say(message: str = "") -> None:
     """Print a message to stderr; what the terminal cannot show is escaped, never a crash."""
-    _write(sys.stderr, message)
+    _write_escaped(sys.stderr, message)
 
 
 def result(text: str, *, data: bool = False) -> None:
     """Print a result to stdout; one that is `data` may turn the direction of text, as in Arabic and Hebrew."""
-    _write(sys.stdout, text, keep=DIRECTIONS if data else "")
+    _write_escaped(sys.stdout, text, keep=DIRECTIONS if data else "")
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:
@@ -54,9 +55,9 @@ def print_json(value: Any, *, indent: int = 2) -> None:
     result(re.sub(OBEYED, lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
-def piece(text: str) -> None:
+def print_piece(text: str) -> None:
     """Print a part of an answer to stdout at once, without a line's end; a file gets returns and form feeds as text."""
-    _write(sys.stdout, text, end="", keep=DIRECTIONS + ("" if is_terminal(sys.stdout) else "\r\f"))
+    _write_escaped(sys.stdout, text, end="", keep=DIRECTIONS + ("" if is_terminal(sys.stdout) else "\r\f"))
 
 
 def show_log(pieces: Iterable[bytes]) -> None:
@@ -65,10 +66,10 @@ def show_log(pieces: Iterable[bytes]) -> None:
     held = ""
     for each in pieces:
         text = held + decode(each)
-        begun = _begun_sequence.search(text)
+        begun = _BEGUN_SEQUENCE.search(text)
         held = begun[0] if begun else ""
-        _write(sys.stdout, _sequence.sub("", text.removesuffix(held)), end="", keep="\r")
-    _write(sys.stdout, held + decode(b"", final=True), end="", keep="\r")
+        _write_escaped(sys.stdout, _SEQUENCE.sub("", text.removesuffix(held)), end="", keep="\r")
+    _write_escaped(sys.stdout, held + decode(b"", final=True), end="", keep="\r")
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -79,7 +80,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def escaped(text: str, keep: str = "") -> str:
     """Return `text` with what a terminal would obey, but newline, tab and the characters in `keep`, as escapes."""
-    return _but(keep).sub(lambda match: _escape(match[0]), text)
+    return _obeyed_pattern(keep).sub(lambda match: _escape(match[0]), text)
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -87,7 +88,7 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(letter if letter.isprintable() or letter in keep else _escape(letter) for letter in text)
 
 
-def some(names: Sequence[str], most: int) -> str:
+def first_few(names: Sequence[str], most: int) -> str:
     """Return the first names, `most` of them, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
@@ -128,11 +129,8 @@ def rich_console(*, stderr: bool = False, width: int | None = None) -> "Console"
                 yield Segment(text if control else escaped(text, DIRECTIONS), plain, control)
 
     stream = sys.stderr if stderr else sys.stdout
-    file = cast("TextIO", _Stream(_unguarded(stream)))
+    file = cast("TextIO", _EncodingStream(_unguarded(stream)))
     return Shown(file=file, width=width, markup=False, emoji=False, highlight=False)
-
-
-EVERY = 5  # seconds between two lines of progress where there is no terminal
 
 
 class ProgressBar:
@@ -168,20 +166,20 @@ def progress_bar(
     if not is_terminal(sys.stderr):
         yield None
         return
-    from rich import progress as rich_progress
+    import rich.progress
 
-    known: dict[str, Callable[[], rich_progress.ProgressColumn]] = {
-        "bar": rich_progress.BarColumn,
-        "spinner": rich_progress.SpinnerColumn,
-        "count": rich_progress.MofNCompleteColumn,
-        "bytes": rich_progress.DownloadColumn,
-        "percent": rich_progress.TaskProgressColumn,
-        "left": partial(rich_progress.TimeRemainingColumn, elapsed_when_finished=True),
-        "elapsed": rich_progress.TimeElapsedColumn,
+    known: dict[str, Callable[[], rich.progress.ProgressColumn]] = {
+        "bar": rich.progress.BarColumn,
+        "spinner": rich.progress.SpinnerColumn,
+        "count": rich.progress.MofNCompleteColumn,
+        "bytes": rich.progress.DownloadColumn,
+        "percent": rich.progress.TaskProgressColumn,
+        "left": partial(rich.progress.TimeRemainingColumn, elapsed_when_finished=True),
+        "elapsed": rich.progress.TimeElapsedColumn,
     }
     shown = [known[column]() if column in known else column for column in columns]
-    with rich_progress.Progress(*shown, console=rich_console(stderr=True), transient=transient) as progress:
-        yield ProgressBar(progress, progress.add_task("", total=total, **fields))
+    with rich.progress.Progress(*shown, console=rich_console(stderr=True), transient=transient) as bars:
+        yield ProgressBar(bars, bars.add_task("", total=total, **fields))
 
 
 @contextmanager
@@ -216,17 +214,17 @@ class RateLimiter:
         return True
 
 
-def guard() -> None:
+def escape_streams() -> None:
     """Escape, too, what others write to stdout and stderr from now on: click, libraries, Python's own tracebacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed before the start, as by `>&-`: nobody listens
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it stays open to the end
-        if not isinstance(stream, _Guarded):
-            setattr(sys, name, _Guarded(stream))
+        if not isinstance(stream, _EscapingStream):
+            setattr(sys, name, _EscapingStream(stream))
 
 
-class _Stream(io.TextIOBase):
+class _EncodingStream(io.TextIOBase):
     """A stream that takes any text, whatever its encoding, and has no `buffer` to write past it."""
 
     encoding = errors = ""
@@ -236,7 +234,7 @@ class _Stream(io.TextIOBase):
         self.encoding, self.errors = _encoding(stream), "backslashreplace"
 
     def write(self, text: str) -> int:
-        _put(self.stream, text)
+        _write_encoded(self.stream, text)
         return len(text)
 
     def flush(self) -> None:
@@ -252,28 +250,29 @@ class _Stream(io.TextIOBase):
         return True
 
 
-class _Guarded(_Stream):
+class _EscapingStream(_EncodingStream):
     """A stream that escapes; tqdm may move between its bars, which it does in writes of their own."""
 
     def write(self, text: str) -> int:
-        if not _cursor_up.fullmatch(text):
-            begin, end = text.startswith("\r") * "\r", text[1:].endswith("\r") * "\r"
+        if not _CURSOR_UP.fullmatch(text):
+            begin = "\r" if text.startswith("\r") else ""
+            end = "\r" if text[1:].endswith("\r") else ""
             text = begin + escaped(text.removeprefix(begin).removesuffix(end)) + end
         return super().write(text)
 
 
 def _unguarded(stream: TextIO) -> TextIO:
-    return stream.stream if isinstance(stream, _Guarded) else stream
+    return stream.stream if isinstance(stream, _EscapingStream) else stream
 
 
-def _write(stream: TextIO, text: str, *, end: str = "\n", keep: str = "") -> None:
+def _write_escaped(stream: TextIO, text: str, *, end: str = "\n", keep: str = "") -> None:
     stream = _unguarded(stream)
     if stream is not None:  # as under pythonw, or where a notebook took it away
-        _put(stream, escaped(text, keep) + end)
+        _write_encoded(stream, escaped(text, keep) + end)
         stream.flush()
 
 
-def _put(stream: TextIO, text: str) -> None:
+def _write_encoded(stream: TextIO, text: str) -> None:
     encoding = _encoding(stream)
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -283,7 +282,7 @@ def _encoding(stream: TextIO) -> str:
 
 
 @cache
-def _but(keep: str) -> re.Pattern[str]:
+def _obeyed_pattern(keep: str) -> re.Pattern[str]:
     """Return what matches all that is obeyed but the characters in `keep`."""
     return re.compile(f"{OBEYED}(?<![{re.escape(keep)}])" if keep else OBEYED)
 

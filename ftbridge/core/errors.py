@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 
-def typed(words: Sequence[str]) -> str:
+def shell_words(words: Sequence[str]) -> str:
     """Return words as they are typed in a shell, those with single quotes in double ones where that is possible."""
     return " ".join(f'"{word}"' if "'" in word and not {*'"$`\\!'} & {*word} else shlex.quote(word) for word in words)
 
@@ -32,7 +32,7 @@ class QuestionError(UsageError):
     """
 
     def __init__(self, reason: str, answers: Mapping[str, Sequence[str]]) -> None:
-        super().__init__("\n".join([reason, *(f"  {meaning}: {typed(answers[meaning])}" for meaning in answers)]))
+        super().__init__("\n".join([reason, *(f"  {meaning}: {shell_words(answers[meaning])}" for meaning in answers)]))
         self.reason, self.answers = reason, answers
 
 

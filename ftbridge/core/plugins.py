@@ -1,8 +1,8 @@
 """Look-up of sources, targets and backends: built-ins and third parties through the same entry points.
 
 A plugin is a module of the entry-point group `ftbridge.sources`, `ftbridge.targets` or `ftbridge.backends`,
-imported when it is first used. The protocols below say what each family's module offers; the shortest
-built-in of a family is the one to copy. The groups `ftbridge.presets` and `ftbridge.families` name folders of YAML
+imported when it is first used. The protocols below say what each kind's module offers; the shortest
+built-in of a kind is the one to copy. The groups `ftbridge.presets` and `ftbridge.families` name folders of YAML
 files in packages of third parties: data, for which nothing is imported.
 """
 
@@ -52,8 +52,8 @@ class Target(Protocol):
         """Return the sample as what msgspec writes as one JSON object; a struct is written faster than a dict."""
 
 
-# Yields the JSON objects that a file has got since the last call, a line each.
-Lines = Callable[[Path], Iterator[dict[str, Any]]]
+# Yields the JSON objects that a log file has got since the last call, a line each.
+LogReader = Callable[[Path], Iterator[dict[str, Any]]]
 
 
 class Backend(Protocol):
@@ -91,10 +91,11 @@ class Backend(Protocol):
     def arguments(self, plan: Any) -> list[str]:
         """Return the framework's own arguments for the files that `render` gave."""
 
-    def progress(self, run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
-        """Yield what was logged since the last call, in order, from what `lines` gives of the framework's own files.
+    def read_log(self, run: Path, new_lines: LogReader, accumulation: int) -> Iterator[dict[str, float]]:
+        """Yield what was logged since the last call, in order, from the `new_lines` of the framework's own log files.
 
-        A record has step (the optimiser's), loss and learning_rate, or step and validation_loss.
+        A record has step (the optimiser's), loss and learning_rate, or step and validation_loss. `accumulation` is the
+        number of micro batches in a step.
         """
 
     def checkpoints(self, run: Path, *, best: bool = False) -> list[Path]:
@@ -127,7 +128,7 @@ class Backend(Protocol):
         except InputError:
             return False
 
-    def environment(self, plan: Any) -> dict[str, str]:
+    def environment_variables(self, plan: Any) -> dict[str, str]:
         """Return the environment variables that this training needs, beside those of all; none by default."""
         del plan
         return {}
@@ -137,26 +138,26 @@ class Backend(Protocol):
 
         By default, as transformers' Trainer does, each epoch ends with a smaller step where micro batches are left.
         """
-        each = math.ceil(plan.epoch_iterations / plan.spec.gradient_accumulation_steps)
-        steps: int = math.ceil(each * plan.spec.epochs)
+        steps_per_epoch = math.ceil(plan.epoch_iterations / plan.spec.gradient_accumulation_steps)
+        steps: int = math.ceil(steps_per_epoch * plan.spec.epochs)
         return steps
 
-    def deepspeed(self, plan: Any) -> dict[str, Any] | None:
+    def deepspeed_config(self, plan: Any) -> dict[str, Any] | None:
         """Return the content of the DeepSpeed config as the framework is given it, None for a plan without."""
         config: dict[str, Any] | None = plan.deepspeed
         return config
 
-    def kept(self, turns: Sequence[tuple[int, int]], cutoff: int) -> Iterator[tuple[int, int]]:
-        """Yield the tokens of answer and question that a cutoff length leaves of each turn, the answer first.
+    def truncate_turns(self, turns: Sequence[tuple[int, int]], cutoff_length: int) -> Iterator[tuple[int, int]]:
+        """Yield how many tokens of question and answer a cutoff length leaves of each turn.
 
         `turns` are the tokens of each question and answer; by default what is beyond the cutoff goes.
         """
-        room = cutoff
+        room = cutoff_length
         for question, answer in turns:
-            asked = min(question, room)
-            kept = min(answer, room - asked)
-            yield kept, asked
-            room -= asked + kept
+            question_left = min(question, room)
+            answer_left = min(answer, room - question_left)
+            yield question_left, answer_left
+            room -= question_left + answer_left
 
     def weight_bytes(self, plan: Any, config: dict[str, Any]) -> int:
         """Return the bytes of a value that is loaded and not quantised, where the plan's dtype has 16 bits.
@@ -176,7 +177,7 @@ class Backend(Protocol):
 
 
 # What each backend's module has itself; its name comes from the entry point.
-REQUIRED = ("title", "module", "script", "render", "arguments", "progress", "checkpoints")
+REQUIRED = ("title", "module", "script", "render", "arguments", "read_log", "checkpoints")
 
 
 class _BackendModule:
@@ -193,15 +194,15 @@ class _BackendModule:
 
 
 @cache
-def _entries(family: str) -> "dict[str, EntryPoint]":
+def _entry_points(kind: str) -> "dict[str, EntryPoint]":
     from importlib.metadata import entry_points
 
     found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=f"ftbridge.{family}"):
+    for entry in entry_points(group=f"ftbridge.{kind}"):
         other = found.setdefault(entry.name, entry)
         if other.value != entry.value:
             raise SetupError(
-                f"two plugins call themselves `{entry.name}` in ftbridge.{family}: `{other.value}` and "
+                f"two plugins call themselves `{entry.name}` in ftbridge.{kind}: `{other.value}` and "
                 f"`{entry.value}`; uninstall one of the packages"
             )
     return found
@@ -224,9 +225,9 @@ class DataFile(msgspec.Struct, frozen=True):
     text: str
 
 
-def plugins(family: str) -> list[Plugin]:
-    """Return all plugins of a family that is imported, by name."""
-    return [Plugin(family, name, package_of(_entries(family)[name])) for name in plugin_names(family)]
+def installed_plugins(kind: str) -> list[Plugin]:
+    """Return all plugins of a kind that is imported, by name."""
+    return [Plugin(kind, name, package_of(_entry_points(kind)[name])) for name in plugin_names(kind)]
 
 
 def package_of(entry: "EntryPoint") -> str:
@@ -234,18 +235,18 @@ def package_of(entry: "EntryPoint") -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
 
 
-def data_files(family: str) -> list[DataFile]:
-    """Return the YAML files that third parties' packages have for `family`, presets or families, by package and name.
+def data_files(kind: str) -> list[DataFile]:
+    """Return the YAML files that third parties' packages have for `kind`, presets or families, by package and name.
 
     An entry point's value is a package, or a folder in one with dots, as in `ours.presets`. Raises SetupError where
     it is not there.
     """
     found = []
-    for entry in sorted(_entries(family).values(), key=lambda entry: entry.name):
-        folder = _folder(entry.value)
+    for entry in sorted(_entry_points(kind).values(), key=lambda entry: entry.name):
+        folder = _package_folder(entry.value)
         if folder is None:
             raise SetupError(
-                f"`{entry.name}` in ftbridge.{family} is no folder of {package_of(entry)}: `{entry.value}`; "
+                f"`{entry.name}` in ftbridge.{kind} is no folder of {package_of(entry)}: `{entry.value}`; "
                 "install the package again, or uninstall it"
             )
         for file in sorted(folder.glob("*.yaml")):
@@ -254,7 +255,7 @@ def data_files(family: str) -> list[DataFile]:
     return found
 
 
-def _folder(value: str) -> Path | None:
+def _package_folder(value: str) -> Path | None:
     """Return the folder in a package that a dotted name means, without importing anything."""
     from importlib.util import find_spec
 
@@ -264,17 +265,17 @@ def _folder(value: str) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def plugin_names(family: str) -> list[str]:
-    """Return the names of all plugins of a family, sorted."""
-    return sorted(_entries(family))
+def plugin_names(kind: str) -> list[str]:
+    """Return the names of all plugins of a kind, sorted."""
+    return sorted(_entry_points(kind))
 
 
-def load_plugin(family: str, name: str) -> Any:
-    """Return the plugin `name` of `family`, importing it; raises UsageError for an unknown name."""
-    if name not in _entries(family):
-        known = ", ".join(plugin_names(family)) or "none is installed"
-        raise UsageError(f"there is no {family.rstrip('s')} `{name}`; choose from: {known}")
-    return _entries(family)[name].load()
+def load_plugin(kind: str, name: str) -> Any:
+    """Return the plugin `name` of `kind`, importing it; raises UsageError for an unknown name."""
+    if name not in _entry_points(kind):
+        known = ", ".join(plugin_names(kind)) or "none is installed"
+        raise UsageError(f"there is no {kind.rstrip('s')} `{name}`; choose from: {known}")
+    return _entry_points(kind)[name].load()
 
 
 def load_target(name: str) -> Target:

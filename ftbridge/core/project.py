@@ -7,7 +7,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import locked, read_text, write_atomic, write_json
-from ftbridge.core.files.owner import SAFE_FOLDERS, stranger
+from ftbridge.core.files.owner import SAFE_FOLDERS, foreign_owner
 from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml, parse
 from ftbridge.core.plugins import plugin_names
 from ftbridge.core.train_spec import TrainSpec
@@ -16,21 +16,21 @@ SETTINGS = "ftbridge.yaml"
 
 
 class BackendSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ftbridge.yaml says of one backend: the interpreter that has it, and one with transformers 4 beside it."""
+    """The interpreters of one backend in ftbridge.yaml: the Python that has it, and one with transformers 4."""
 
     python: str = ""
     python_transformers4: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What ftbridge.yaml says: defaults for the options of `train`, and interpreters by backend."""
+    """The content of ftbridge.yaml: defaults for the options of `train`, and interpreters by backend."""
 
     train: dict[str, Any] = {}
     backends: dict[str, BackendSettings] = {}
 
 
 class State(msgspec.Struct, frozen=True):
-    """What the last conversion was, so that `train` needs no `--dataset`; lives in .ftbridge/state.json."""
+    """The last conversion's dataset, in .ftbridge/state.json, so that `train` needs no `--dataset`."""
 
     dataset: str = ""
     dataset_dir: PathText = ""
@@ -52,25 +52,15 @@ class Project(msgspec.Struct, frozen=True):
         """
         start = (start or Path.cwd()).resolve()
         folder = next((at for at in (start, *start.parents) if (at / SETTINGS).is_file()), start)
-        found = folder / SETTINGS
-        file = config or found
-        if not config and not found.is_file():
-            return cls(folder, Settings())
-        if found.is_file() and (owner := stranger(found)):
+        own = folder / SETTINGS
+        if own.is_file() and (owner := foreign_owner(own)):
             if not config:
-                raise InputError(_refusal(found, owner, start))
-            if not (config.exists() and found.samefile(config)):
+                raise InputError(_refusal(own, owner, start))
+            if not (config.exists() and own.samefile(config)):
                 folder = start
-        values = load_yaml(read_text(file, "settings file"), f"`{file}`")
-        backends = values.pop("backends", None) or {}
-        for key in values:
-            if key not in TrainSpec.__struct_fields__:
-                parse(TrainSpec, {key: None}, f"`{file}`")
-        settings = parse(Settings, {"train": values, "backends": backends}, f"`{file}`")
-        for name in settings.backends:
-            if name not in (known := plugin_names("backends")):
-                raise InputError(f"`{file}`, `backends`: there is no backend `{name}`{closest(name, known)}")
-        return cls(folder, settings)
+        if config or own.is_file():
+            return cls(folder, _read_settings(config or own))
+        return cls(folder, Settings())
 
     @property
     def runs(self) -> Path:
@@ -78,7 +68,7 @@ class Project(msgspec.Struct, frozen=True):
         return self.folder / "runs"
 
     def state(self) -> State:
-        """Return what the last conversion was; empty where there was none."""
+        """Return the last conversion's dataset; empty where there was none."""
         file = self.folder / ".ftbridge" / "state.json"
         if not file.is_file():
             return State()
@@ -86,7 +76,7 @@ class Project(msgspec.Struct, frozen=True):
         return load_json(read_text(file, "last conversion's state"), State, refusal)
 
     def remember(self, state: State) -> None:
-        """Keep `state` as what the last conversion was."""
+        """Write `state`, the last conversion's dataset, to .ftbridge/state.json."""
         file = self.folder / ".ftbridge" / "state.json"
         with locked(file):
             write_json(file, state)
@@ -102,6 +92,20 @@ class Project(msgspec.Struct, frozen=True):
             head = "# Defaults of `ftbridge train` in this folder; options on the command line win.\n"
             write_atomic(file, head + yaml.safe_dump(chosen, allow_unicode=True, sort_keys=False))
         return file
+
+
+def _read_settings(file: Path) -> Settings:
+    """Return the Settings in a YAML file; raises InputError where it names an option or a backend that is not there."""
+    values = load_yaml(read_text(file, "settings file"), f"`{file}`")
+    backends = values.pop("backends", None) or {}
+    for key in values:
+        if key not in TrainSpec.__struct_fields__:
+            parse(TrainSpec, {key: None}, f"`{file}`")
+    settings = parse(Settings, {"train": values, "backends": backends}, f"`{file}`")
+    for name in settings.backends:
+        if name not in (known := plugin_names("backends")):
+            raise InputError(f"`{file}`, `backends`: there is no backend `{name}`{closest(name, known)}")
+    return settings
 
 
 def _refusal(file: Path, owner: str, start: Path) -> str:

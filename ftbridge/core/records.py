@@ -14,6 +14,13 @@ from msgspec.structs import replace
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.files.atomic import LONGEST
 
+# How many rows a table gives as its first.
+FIRST = 100
+# Names of delimiters that a shell makes hard to type.
+DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+# Text as it stands in JSON, quotes and all, just as msgspec would write it: copied, it need not be decoded.
+Text = str | msgspec.Raw
+
 
 class Where(msgspec.Struct, frozen=True, gc=False):
     """Where a row comes from; prints as `medqa.xlsx DrugQA!D17`, or `faq.jsonl line 3`.
@@ -33,10 +40,6 @@ class Where(msgspec.Struct, frozen=True, gc=False):
     def cell(self, letter: str) -> str:
         """Return the address without the file: `DrugQA!D17` for a sheet, `line 3` elsewhere."""
         return f"{self.sheet}!{letter}{self.row}" if self.sheet else f"{self.unit} {self.row}"
-
-
-# Text as it stands in JSON, quotes and all, just as msgspec would write it: copied, it need not be decoded.
-Text = str | msgspec.Raw
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -91,10 +94,10 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What else decided the content of a dataset, and what its conversion found.
 
     `dataset` is the conversion's name and `names` are all entries that it made; `asked` are the options that were
-    given, as adapters/convert/plan.py has them, `beside` is what another dataset_info.json said of the sources, a table
-    each. `counts` are the rows by what became of them, `sha256` maps a target to that of its file, `rejected` the files
-    of rejected rows to theirs, `sheets` are those read, `notes` what was worth saying of the samples. All is as in
-    JSON, so that an entry that is written and read again is the same.
+    given, as adapters/convert/options.py has them, `beside` is what another dataset_info.json said of the sources, a
+    table each. `counts` are the rows by what became of them, `sha256` maps a target to that of its file, `rejected` the
+    files of rejected rows to theirs, `sheets` are those read, `notes` what was worth saying of the samples. All is as
+    in JSON, so that an entry that is written and read again is the same.
     """
 
     dataset: str = ""
@@ -135,12 +138,6 @@ class Launch(msgspec.Struct, frozen=True):
     env: dict[str, str]
     cwd: str
     files: dict[str, str]
-
-
-# How many rows a table gives as its first.
-FIRST = 100
-# Names of delimiters that a shell makes hard to type.
-DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 
 class ReadingOptions(TypedDict, total=False):

@@ -1,7 +1,7 @@
 """What the user wants trained: one record and one table of defaults for both backends.
 
 The names are one for both frameworks; what each makes of them stands in its template. The command line's options and
-docs/training.md come from this table, too.
+docs/options.md come from this table, too.
 """
 
 import os
@@ -105,7 +105,9 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     learn: Annotated[Literal["all", "last"], Meta(description="Answers of a conversation that are learned.")] = "all"
     thinking: Annotated[
         Literal["auto", "on", "off"],
-        Meta(description="Thoughts before an answer; auto: on where the data has them; off: an empty one in the prompt."),
+        Meta(
+            description="Thoughts before an answer; auto: on where the data has them; off: an empty one in the prompt."
+        ),
     ] = "auto"
     packing: Annotated[bool, Meta(description="Pack several samples into one sequence of the cutoff length.")] = False
     gradient_checkpointing: Annotated[

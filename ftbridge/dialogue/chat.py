@@ -18,12 +18,12 @@ from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half_characters
 from ftbridge.dialogue.placement import Loading, free_memory, place
 from ftbridge.launchers.environment.model_download import local_model
-from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.templates import families
-from ftbridge.weights.card import ModelCard, askable, card_in, card_of, load_card, say_changes
+from ftbridge.templates.families import get_family
+from ftbridge.weights.card import ModelCard, card_in, card_of, card_with_prompt, load_card, say_changes
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import ModelSource, resolve, target_of
 
@@ -49,7 +49,7 @@ class ChatSession:
         self.turns: list[tuple[str, str]] = []
         self.finish = ""
         self._generator, self._adapter = generator, adapter
-        self._family = families.get(generator.card.family)
+        self._family = get_family(generator.card.family)
 
     def say(self, question: str) -> Iterator[str]:
         """Yield the answer piece by piece; what came of it joins the history, also where it is ended early.
@@ -136,19 +136,19 @@ def chat_sessions(
     two, FrameworkError where a model cannot be loaded.
     """
     refuse_half_characters("the system prompt", system or "")
-    cards = devices.computing(options.get("device", "auto"))
+    gpus = devices.usable_gpus(options.get("device", "auto"))
     found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
-    card = _adjusted(card, options)
+    card = _allow_thinking(card, options)
     asked = [model, Path(card.base)] if compare else [model]
     loading = Loading(
         bits=options.get("bits"),
         offload_folder=options.get("offload_folder"),
         dtype=options.get("dtype", "auto"),
-        trust_remote_code=trusted(found.run, asked, said=options.get("trust_remote_code", False)),
+        trust_remote_code=is_code_trusted(found.run, asked, trust_remote_code=options.get("trust_remote_code", False)),
     )
     if compare and not adapter and not loading.offload_folder:
-        _check_room(cards, loading, model, Path(card.base))
+        _check_room(gpus, loading, model, Path(card.base))
     backend = any_backend(found.project, card.backend)
     python = interpreter_for(found.project, backend, model, trust_remote_code=loading.trust_remote_code)
     if system is None and card.several_systems:
@@ -156,14 +156,14 @@ def chat_sessions(
         say(f"the training rows have different system prompts; asking with {which}, choose with `--system`")
     system, sampling = card.system if system is None else system, sampling or Sampling()
     with ExitStack() as stack:
-        after = before = stack.enter_context(Generator(python, card, model, adapter, cards, loading))
+        after = before = stack.enter_context(Generator(python, card, model, adapter, gpus, loading))
         talk = ChatSession(after, system, sampling)
         if not compare:
             yield (talk,)
             return
         if not adapter:
-            cards = after.placement.left(cards)
-            before = stack.enter_context(Generator(python, card, Path(card.base), None, cards, loading))
+            gpus = after.placement.gpus_after_loading(gpus)
+            before = stack.enter_context(Generator(python, card, Path(card.base), None, gpus, loading))
         yield ChatSession(before, system, sampling, "before", adapter=False), talk
 
 
@@ -186,14 +186,14 @@ def chat(
         return answer
 
 
-def save(talks: Sequence[ChatSession], file: str | os.PathLike[str]) -> Path:
+def save_conversations(talks: Sequence[ChatSession], file: str | os.PathLike[str]) -> Path:
     """Write the conversations as a new file of messages, which `convert` reads; returns its path.
 
     The name gets the ending .jsonl where it has another. Raises InputError where there is nothing to write, or where
     the file is there already.
     """
     path = Path(file).expanduser()
-    lines = [_messages(talk) for talk in talks if talk.answered]
+    lines = [_encode_messages(talk) for talk in talks if talk.answered]
     if not path.name or not lines:
         raise InputError("name a file, as in `/save talk.jsonl`" if lines else "nothing was said yet")
     path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
@@ -203,7 +203,7 @@ def save(talks: Sequence[ChatSession], file: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _messages(talk: ChatSession) -> bytes:
+def _encode_messages(talk: ChatSession) -> bytes:
     said = [("system", talk.system)] if talk.system else []
     for question, answer in talk.answered:
         said += [("user", question), ("assistant", answer)]
@@ -222,33 +222,38 @@ def model_of(
     source: ModelSource, compare: bool = False, base: str | None = None, template: str | None = None
 ) -> tuple[ModelCard, Path, Path | None]:
     """Return card, model folder and adapter folder: a whole model where one is there and will do, else an adapter."""
-    whole = target_of(source, None, "merged") if source.run else source.folder
-    is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()
-    known = card_in(source, whole) if is_whole else None
-    if known and not (compare or base):
-        return askable(known, whole, template), whole, None  # its base need not be there
+    merged = target_of(source, None, "merged") if source.run else source.folder
+    merged_card = card_in(source, merged) if _is_model(merged) else None
+    if merged_card and not (compare or base):
+        return card_with_prompt(merged_card, merged, template), merged, None  # its base need not be there
     card = card_of(source, base, template)
     try:
-        found = adapter_of(source)
+        folder = adapter_of(source)
     except InputError:
-        if not is_whole or not (known or load_card(whole) is None):
-            raise  # what is there says that it was made of something else
-        found = whole  # nothing but the merged model was kept
-    card = askable(card, Path(card.base))
-    is_adapter = (found / "adapter_config.json").is_file()
+        # Nothing but the merged model was kept; its card may say that it was made of something else.
+        if not _is_model(merged) or not (merged_card or load_card(merged) is None):
+            raise
+        folder = merged
+    card = card_with_prompt(card, Path(card.base))
+    is_adapter = (folder / "adapter_config.json").is_file()
     if is_adapter or compare:
         say_changes(card)
     if is_adapter:
-        return card, Path(card.base), found
-    if compare and found.samefile(card.base):
+        return card, Path(card.base), folder
+    if compare and folder.samefile(card.base):
         raise InputError(
-            f"there is nothing to compare `{found}` with: it is no adapter and does not name its base; name that "
+            f"there is nothing to compare `{folder}` with: it is no adapter and does not name its base; name that "
             "with `--model BASE`"
         )
-    return card, found, None
+    return card, folder, None
 
 
-def _adjusted(card: ModelCard, options: ChatOptions) -> ModelCard:
+def _is_model(folder: Path) -> bool:
+    """Tell whether a folder holds a whole model, by its config.json, and no adapter."""
+    return (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
+
+
+def _allow_thinking(card: ModelCard, options: ChatOptions) -> ModelCard:
     """Return the card with what the user wants otherwise than in training."""
     if not options.get("thinking"):
         return card
@@ -258,10 +263,10 @@ def _adjusted(card: ModelCard, options: ChatOptions) -> ModelCard:
     return replace(card, template=card.template | {"INSTRUCTION": instruction})
 
 
-def _check_room(cards: Sequence[Gpu], loading: Loading, *models: Path) -> None:
+def _check_room(gpus: Sequence[Gpu], loading: Loading, *models: Path) -> None:
     """Raise SetupError where the weights of all `models` together do not fit into free memory."""
-    needed = sum(place(cards, model, None, loading).size for model in models)
-    free = free_memory(cards) if cards else host.main_memory()
+    needed = sum(place(gpus, model, None, loading).size for model in models)
+    free = free_memory(gpus) if gpus else host.available_memory()
     if free and needed > free:
         raise SetupError(
             f"the models before and after need {natural_size(needed, binary=True)} together, and "

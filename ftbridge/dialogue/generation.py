@@ -1,27 +1,23 @@
 """A model that answers, in a child process of the training environment."""
 
-import os
 import shlex
 import signal
-import subprocess
-import tempfile
 from collections import abc
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
-from ftbridge.core.process.children import guarded, last_lines
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
+from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.process import caches
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import start_script
 from ftbridge.templates.prompt import Segment
 from ftbridge.weights.card import ModelCard
 
@@ -38,6 +34,16 @@ LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, SEEDS - 1),
 }
 COLDEST = 0.0001
+# bitsandbytes, of a model that device_map="auto" has shared out to main memory or disk as well.
+_SPILLED = "Some modules are dispatched on the CPU or the disk"
+# transformers, of what it would not run.
+_OWN_CODE = "pass the argument `trust_remote_code=True`"
+_UNSEEN = "No CUDA GPUs are available"
+_TOO_BIG = (
+    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into main memory "
+    "instead; take `--bits 4` if it was 8, end what else uses the GPU, or take `--device cpu`"
+)
+_MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,16 +88,16 @@ class Generator:
         card: ModelCard,
         model: Path,
         adapter: Path | None,
-        cards: Sequence[Gpu],
+        gpus: Sequence[Gpu],
         loading: Loading | None = None,
     ) -> None:
-        """Start to load `model`, with `adapter` on it where there is one; `cards` are the GPUs that it may use."""
+        """Start to load `model`, with `adapter` on it where there is one; `gpus` are those that it may use."""
         self.card = card
         self._loaded = model, adapter
         self.finish = ""
         self._asked = 0
         loading = loading or Loading()
-        self.placement = place(cards, model, adapter, loading)
+        self.placement = place(gpus, model, adapter, loading)
         if self.placement.note:
             say(self.placement.note)
         spec = {
@@ -104,20 +110,13 @@ class Generator:
             "offload_folder": loading.offload_folder,
             "trust_remote_code": loading.trust_remote_code,
         }
-        self._messages: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        self._child = subprocess.Popen(
-            guarded([str(python), str(SCRIPTS / "generate.py"), msgspec.json.encode(spec).decode()]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._messages,
-            env={**os.environ, **QUIET, **caches.environment(), **devices.environment(self.placement.cards)},
-            process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
-        )
+        environment = devices.device_variables(self.placement.gpus)
+        self._child = start_script(python, "generate", msgspec.json.encode(spec).decode(), environment=environment)
 
     def __enter__(self) -> Self:
         """Wait until the model is loaded; raises InputError where the adapter does not fit it."""
         try:
-            self._refuse_misfit(self._read("the model could not be loaded"))
+            self._refuse_misfit(self._receive("the model could not be loaded"))
         except BaseException:
             self.close()
             raise
@@ -154,9 +153,9 @@ class Generator:
             "stop": [*stop, *sampling.stop_words],
             "adapter": adapter,
         }
-        self._write(request)
+        self._send(request)
         try:
-            while "text" in (record := self._reply()):
+            while "text" in (record := self._receive_reply()):
                 yield record["text"]
         except BaseException:
             self.interrupt()
@@ -176,7 +175,7 @@ class Generator:
         sampling: Sampling,
         batch_size: int | None = None,
     ) -> abc.Generator[tuple[int, str, Finish], None, None]:
-        """Yield index, answer, and how it ended, for each prompt (segments as `Prompt.segments` makes them).
+        """Yield index, answer, and how it ended, for each prompt (segments as `ChatPrompt.segments` makes them).
 
         The longest prompts come first, and each batch at once. Answers are greedy, of `sampling` only
         `max_new_tokens` counts, and in float32 they are those of `ask`. `batch_size` None lets the prompts' length
@@ -192,9 +191,9 @@ class Generator:
             "stop": stop,
             "batch_size": batch_size,
         }
-        self._write(request)
+        self._send(request)
         try:
-            while "index" in (record := self._reply()):
+            while "index" in (record := self._receive_reply()):
                 yield record["index"], record["text"], record["finish"]
         except BaseException:
             self.interrupt()
@@ -206,24 +205,16 @@ class Generator:
 
         Once the model has ended there is none: an answer whose iterator is dropped late comes here too.
         """
-        if cast("IO[bytes]", self._child.stdin).closed:
-            return
-        self._write({"interrupt": self._asked})
+        if not self._child.is_closed:
+            self._send({"interrupt": self._asked})
 
     def close(self) -> None:
         """End the child; what it may still be computing is dropped."""
-        self._child.terminate()
-        self._child.wait()
-        for stream in (self._child.stdin, self._child.stdout, self._messages):
-            if stream:
-                stream.close()
+        self._child.close()
 
-    def _write(self, record: dict[str, Any]) -> None:
-        # Not through the stream's buffer, which refuses a signal handler that writes while it is in use.
-        data = msgspec.json.encode(record) + b"\n"
-        with suppress(BrokenPipeError):  # a dead child is told by `_read`
-            while data:
-                data = data[os.write(cast("IO[bytes]", self._child.stdin).fileno(), data) :]
+    def _send(self, record: dict[str, Any]) -> None:
+        with suppress(BrokenPipeError):  # a dead child is told by `_receive`
+            self._child.send(record)
 
     def _refuse_misfit(self, record: dict[str, Any]) -> None:
         if "misfit" not in record:
@@ -238,34 +229,37 @@ class Generator:
             f"the adapter `{self._loaded[1]}` does not fit `{self._loaded[0]}`: {record['misfit']}; {remedy}"
         )
 
-    def _reply(self) -> dict[str, Any]:
+    def _receive_reply(self) -> dict[str, Any]:
         """Return the next record of the answer asked for last; what is left of an ended one is dropped."""
-        while (record := self._read())["number"] != self._asked:
+        while (record := self._receive())["number"] != self._asked:
             pass
         return record
 
-    def _read(self, trouble: str = "the model died") -> dict[str, Any]:
-        line = cast("IO[bytes]", self._child.stdout).readline()
-        if line:
-            return cast("dict[str, Any]", msgspec.json.decode(line))
-        if self._child.wait() == -signal.SIGKILL:
-            raise FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
-        self._messages.seek(0)
-        tail = last_lines(self._messages, indent="  ")
+    def _receive(self, trouble: str = "the model died") -> dict[str, Any]:
+        try:
+            return self._child.receive()
+        except ChildEndedError as ended:
+            raise self._explain_end(trouble, ended) from ended
+
+    def _explain_end(self, trouble: str, ended: ChildEndedError) -> FtbridgeError:
+        """Return the error for a child that ended, with what to do about it."""
+        if ended.status == -signal.SIGKILL:
+            return FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
+        tail = ended.messages
         if _OWN_CODE in tail:
-            raise InputError(
+            return InputError(
                 f"`{self._loaded[0]}` comes with Python code of its own. If you trust who made it, run the command "
                 "again with `--trust-remote-code`"
             )
         if _SPILLED in tail:
-            raise SetupError(_TOO_BIG)
+            return SetupError(_TOO_BIG)
         if _UNSEEN in tail:
-            raise SetupError(
+            return SetupError(
                 "nvidia-smi shows a GPU, and the torch of the training environment sees none; `ftbridge doctor` shows "
                 "more, `--device cpu` computes on the CPU all the same"
             )
         advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
-        raise FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
+        return FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
 
 
 def refuse_half_characters(what: str, *texts: str) -> None:
@@ -279,18 +273,6 @@ def refuse_half_characters(what: str, *texts: str) -> None:
             raise InputError(
                 f"{what} holds half a character ({place}), which no model takes; write it anew, in UTF-8"
             ) from error
-
-
-# bitsandbytes, of a model that device_map="auto" has shared out to main memory or disk as well.
-_SPILLED = "Some modules are dispatched on the CPU or the disk"
-# transformers, of what it would not run.
-_OWN_CODE = "pass the argument `trust_remote_code=True`"
-_UNSEEN = "No CUDA GPUs are available"
-_TOO_BIG = (
-    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into main memory "
-    "instead; take `--bits 4` if it was 8, end what else uses the GPU, or take `--device cpu`"
-)
-_MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
 
 
 def _refuse_error(record: dict[str, Any], advice: str) -> None:

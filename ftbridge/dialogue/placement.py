@@ -13,7 +13,7 @@ from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.launchers.hardware.nvidia import Gpu, freest
+from ftbridge.launchers.hardware.nvidia import Gpu, freest_first
 from ftbridge.launchers.scripts.lora_targets import EXPERTS
 
 ROOM = 1.2  # times the weights: an answer needs some beside them
@@ -42,13 +42,13 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """What was decided for a model: `cards` are the GPUs that its process sees, none for the CPU.
+    """Where and how a model is loaded: `gpus` are those that its process sees, none for the CPU.
 
     `dtype` is auto only where the files do not say what they hold; `compute_dtype` is that of layers in 4 bits; `size`
     is that of the loaded weights in bytes; `note` is what the user should know before.
     """
 
-    cards: tuple[Gpu, ...]
+    gpus: tuple[Gpu, ...]
     dtype: str
     compute_dtype: str
     size: int
@@ -57,87 +57,84 @@ class Placement(msgspec.Struct, frozen=True):
     @property
     def device(self) -> str:
         """Return cuda or cpu."""
-        return "cuda" if self.cards else "cpu"
+        return "cuda" if self.gpus else "cpu"
 
-    def left(self, cards: Sequence[Gpu]) -> list[Gpu]:
+    def gpus_after_loading(self, gpus: Sequence[Gpu]) -> list[Gpu]:
         """Return the GPUs as they will be once this model is loaded."""
-        share = self.size // _MIB // max(1, len(self.cards))
+        share = self.size // _MIB // max(1, len(self.gpus))
         return [
-            gpu if gpu.free is None or gpu not in self.cards else replace(gpu, free=max(0, gpu.free - share))
-            for gpu in cards
+            gpu if gpu.free is None or gpu not in self.gpus else replace(gpu, free=max(0, gpu.free - share))
+            for gpu in gpus
         ]
 
 
-def place(cards: Sequence[Gpu], model: Path, adapter: Path | None, loading: Loading) -> Placement:
-    """Decide where `model`, with `adapter` on it where there is one, is loaded; `cards` are what it may use.
+def place(gpus: Sequence[Gpu], model: Path, adapter: Path | None, loading: Loading) -> Placement:
+    """Decide where `model`, with `adapter` on it where there is one, is loaded; `gpus` are what it may use.
 
     Where it fits into the freest GPU it gets that alone, else all, the freest first, and main memory takes the rest.
     Of MIG slices a process can use one. Where the free memory is not told it gets all, for torch will know it.
     """
     if loading.offload_folder:
-        _refuse_foreign(Path(loading.offload_folder))
+        _refuse_foreign_files(Path(loading.offload_folder))
     config = read_json(model / "config.json") if (model / "config.json").is_file() else {}
     is_quantised, is_auto = bool(config.get("quantization_config")), loading.dtype == "auto"
-    dtype = _stored(model, config) if is_auto else loading.dtype
-    size = _size(model, None if is_quantised else loading.bits, "" if is_quantised else dtype)
+    dtype = _stored_dtype(model, config) if is_auto else loading.dtype
+    size = _loaded_size(model, None if is_quantised else loading.bits, "" if is_quantised else dtype)
     size += sum(file.stat().st_size for file in adapter.glob("adapter_model.*")) if adapter else 0
-    shown = _shown(cards, size)
+    shown = _choose_gpus(gpus, size)
     # A processor without instructions for bfloat16 takes four times as long for a prompt with it.
     compute = "float32" if not shown else "bfloat16" if all(gpu.bfloat16 for gpu in shown) else "float16"
     return Placement(
-        cards=shown,
+        gpus=shown,
         dtype="float16" if is_auto and (dtype, compute) == ("bfloat16", "float16") else dtype,
         compute_dtype=compute if is_auto else dtype,
         size=size,
-        note="" if is_quantised or loading.bits else _note(shown, size),
+        note="" if is_quantised or loading.bits else _note_on_room(shown, size),
     )
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _refuse_foreign_files(folder: Path) -> None:
     """Raise InputError where the weights would be written among other things, whose names they may have."""
-    there = sorted(folder.iterdir()) if folder.is_dir() else [folder] if folder.exists() else []
-    for path in there:
+    paths = sorted(folder.iterdir()) if folder.is_dir() else [folder] if folder.exists() else []
+    for path in paths:
         # transformers writes NAME.weight.safetensors, and accelerate NAME.weight.dat and an index.
-        offloaded = path.suffix == ".dat" or (path.suffix == ".safetensors" and "." in path.stem)
-        if (
-            path == folder
-            or not path.is_file()
-            or not (offloaded or (path.name == "index.json" and any(folder.glob("*.dat"))))
-        ):
+        is_weight = path.suffix == ".dat" or (path.suffix == ".safetensors" and "." in path.stem)
+        is_index = path.name == "index.json" and any(folder.glob("*.dat"))
+        if path == folder or not path.is_file() or not (is_weight or is_index):
             raise InputError(
                 f"`{path}` is no weight that was put there by `--offload-folder`, and could be overwritten; give a new "
                 "or an empty folder"
             )
 
 
-def free_memory(cards: Sequence[Gpu]) -> int:
-    """Return the bytes that are free on all `cards` together, 0 where one of them does not tell."""
-    told = [gpu.free for gpu in cards if gpu.free is not None]
-    return sum(told) * _MIB if len(told) == len(cards) else 0
+def free_memory(gpus: Sequence[Gpu]) -> int:
+    """Return the bytes that are free on all `gpus` together, 0 where one of them does not tell."""
+    free = [gpu.free for gpu in gpus if gpu.free is not None]
+    return sum(free) * _MIB if len(free) == len(gpus) else 0
 
 
-def _stored(model: Path, config: dict[str, Any]) -> str:
+def _stored_dtype(model: Path, config: dict[str, Any]) -> str:
     """Return what transformers loads the model in unless it is told, "auto" where that is not to be seen."""
-    named = config.get("dtype") or config.get("torch_dtype")
-    if isinstance(named, str):
-        return named
+    dtype = config.get("dtype") or config.get("torch_dtype")
+    if isinstance(dtype, str):
+        return dtype
     headers = (safetensors_header(file) or {} for file in sorted(model.glob("model*.safetensors")))
     kinds = (tensor["dtype"] for header in headers for tensor in header.values())
     return next((_NAMES[kind] for kind in kinds if kind in _NAMES), "auto")
 
 
-def _size(model: Path, bits: int | None, dtype: str) -> int:
+def _loaded_size(model: Path, bits: int | None, dtype: str) -> int:
     """Return the bytes of the weights once they are loaded, with neither `bits` nor `dtype` as they are stored."""
     size = 0.0
     for file in list(model.glob("model*.safetensors")) or model.glob("pytorch_model*.bin"):
         if header := safetensors_header(file):
-            size += sum(_bytes(name, tensor, bits, dtype) for name, tensor in header.items())
+            size += sum(_tensor_size(name, tensor, bits, dtype) for name, tensor in header.items())
         else:  # a .bin, nearly always of 16 bits a value
             size += file.stat().st_size * (bits or 16) / 16
     return round(size)
 
 
-def _bytes(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> float:
+def _tensor_size(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> float:
     begin, end = tensor["data_offsets"]
     width = _WIDTHS.get(dtype)
     if bits and len(tensor["shape"]) == 2 and _IN_LAYER.search(name) and not EXPERTS.search(name):  # noqa: PLR2004
@@ -145,15 +142,15 @@ def _bytes(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> f
     return float(math.prod(tensor["shape"]) * width if width else end - begin)
 
 
-def _shown(cards: Sequence[Gpu], size: int) -> tuple[Gpu, ...]:
-    if not cards:
+def _choose_gpus(gpus: Sequence[Gpu], size: int) -> tuple[Gpu, ...]:
+    if not gpus:
         return ()
-    first, *others = freest(cards)
+    first, *others = freest_first(gpus)
     fits = first.free is not None and size * ROOM <= first.free * _MIB
     return (first,) if fits or first.is_slice else (first, *(gpu for gpu in others if not gpu.is_slice))
 
 
-def _note(shown: Sequence[Gpu], size: int) -> str:
+def _note_on_room(shown: Sequence[Gpu], size: int) -> str:
     """Return what to tell of a model that may be too big for its GPUs."""
     free, needed = free_memory(shown), size * ROOM
     if not free or needed <= free:

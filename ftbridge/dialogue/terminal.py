@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ftbridge.core.console import DIRECTIONS, escaped, piece, result, rich_console, say
+from ftbridge.core.console import DIRECTIONS, escaped, print_piece, result, rich_console, say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.dialogue.chat import ChatSession, save
+from ftbridge.dialogue.chat import ChatSession, save_conversations
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -44,7 +44,7 @@ def converse(talks: Sequence[ChatSession], *, name: str = "", stream: bool = Tru
     while True:
         try:
             result("")
-            if not _obey(read_question(), talks, name, stream):
+            if not _obey_or_answer(read_question(), talks, name, stream):
                 return
         except EOFError:
             result("")
@@ -62,7 +62,9 @@ def read_question() -> str:
     the lines come faster than anybody types.
     """
     text = input("> ")
-    while _waiting() or (text.startswith(BLOCK) and not (len(text) >= 2 * len(BLOCK) and text.endswith(BLOCK))):
+    while _is_input_waiting() or (
+        text.startswith(BLOCK) and not (len(text) >= 2 * len(BLOCK) and text.endswith(BLOCK))
+    ):
         text += "\n" + input("... " if text.startswith(BLOCK) else "")
     if text.startswith(BLOCK):
         text = text.removeprefix(BLOCK).removesuffix(BLOCK).strip("\n")
@@ -76,36 +78,41 @@ def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: 
     Two stand side by side in a terminal that is wide enough, else one below the other.
     """
     console = rich_console()
-    if len(talks) > 1 and console.is_terminal and console.width >= NARROW and console.encoding.startswith("utf"):
-        _side_by_side(console, talks, begin, stream)
+    is_wide = console.is_terminal and console.width >= NARROW and console.encoding.startswith("utf")
+    if len(talks) > 1 and is_wide:
+        _show_side_by_side(console, talks, begin, stream)
     else:
-        for talk in talks:
-            if len(talks) > 1:
-                result(f"[{talk.title}]")
-            piece(f"{name}: " if name else "")
-            for text in begin(talk) if stream else ["".join(begin(talk))]:
-                piece(text)
-            result("")
+        _show_one_by_one(talks, begin, name, stream)
     for talk in talks:
         if talk.finish in _ENDS:
             who = f"{talk.title}: " if len(talks) > 1 else ""
             say(f"({who}{_ENDS[talk.finish].format(talk.sampling.max_new_tokens)})")
 
 
-def _obey(text: str, talks: Sequence[ChatSession], name: str, stream: bool) -> bool:
+def _show_one_by_one(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
+    for talk in talks:
+        if len(talks) > 1:
+            result(f"[{talk.title}]")
+        print_piece(f"{name}: " if name else "")
+        for text in begin(talk) if stream else ["".join(begin(talk))]:
+            print_piece(text)
+        result("")
+
+
+def _obey_or_answer(text: str, talks: Sequence[ChatSession], name: str, stream: bool) -> bool:
     """Carry out a command, or answer; return whether the conversation goes on."""
     command = _COMMAND.fullmatch(text.rstrip())
     if not command:
         if text.strip():
-            _answer(talks, lambda talk: talk.say(text.strip()), name, stream)
+            _show_until_ctrl_c(talks, lambda talk: talk.say(text.strip()), name, stream)
         return True
     word, value = command[1], (command[2] or "").strip()
     if word == "retry":
         if not talks[0].sampling.temperature:
             say("at temperature 0 the answer is always the same; `--temperature 0.7` gives others")
-        _answer(talks, ChatSession.retry, name, stream)
+        _show_until_ctrl_c(talks, ChatSession.retry, name, stream)
     elif word == "save":
-        say(f"wrote {save(talks, value)}")
+        say(f"wrote {save_conversations(talks, value)}")
     elif word in _SETTINGS:
         _SETTINGS[word](talks, value)
     elif word != "exit":
@@ -113,32 +120,32 @@ def _obey(text: str, talks: Sequence[ChatSession], name: str, stream: bool) -> b
     return word != "exit"
 
 
-def _reset(talks: Sequence[ChatSession], _: str) -> None:
+def _reset_talks(talks: Sequence[ChatSession], _: str) -> None:
     for talk in talks:
         talk.reset()
     say("a new conversation")
 
 
-def _system(talks: Sequence[ChatSession], text: str) -> None:
+def _set_system(talks: Sequence[ChatSession], text: str) -> None:
     if text:
         for talk in talks:
             talk.system = "" if text == '""' else text
     say(f"the system prompt is: {talks[0].system}" if talks[0].system else "there is no system prompt")
 
 
-_SETTINGS = {"reset": _reset, "system": _system}
+_SETTINGS = {"reset": _reset_talks, "system": _set_system}
 
 
-def _answer(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
+def _show_until_ctrl_c(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
     def attended(talk: ChatSession) -> Iterator[str]:
-        with _ending(talk):
+        with _interrupt_on_ctrl_c(talk):
             yield from begin(talk)
 
     show(talks, attended, name=name, stream=stream)
 
 
 @contextmanager
-def _ending(talk: ChatSession) -> Iterator[None]:
+def _interrupt_on_ctrl_c(talk: ChatSession) -> Iterator[None]:
     """Let Ctrl-C end the answer; a second one no longer waits for the model, should it not listen."""
     usual = signal.getsignal(signal.SIGINT)
 
@@ -153,7 +160,7 @@ def _ending(talk: ChatSession) -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
 
 
-class _Screen:
+class _LastLines:
     """The end of a table that may be higher than the terminal, which can redraw only what it shows."""
 
     def __init__(self, table: "Table") -> None:
@@ -167,7 +174,7 @@ class _Screen:
             yield Segment.line()
 
 
-def _side_by_side(console: "Console", talks: Sequence[ChatSession], begin: Begin, stream: bool) -> None:
+def _show_side_by_side(console: "Console", talks: Sequence[ChatSession], begin: Begin, stream: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.live import Live
     from rich.table import Table
@@ -178,7 +185,7 @@ def _side_by_side(console: "Console", talks: Sequence[ChatSession], begin: Begin
     for talk in talks:
         table.add_column(talk.title, ratio=1, overflow="fold")
     table.add_row(*answers)
-    with Live(_Screen(table), console=console, transient=True, auto_refresh=False) as live:
+    with Live(_LastLines(table), console=console, transient=True, auto_refresh=False) as live:
         for talk, answer in zip(talks, answers, strict=True):
             for text in begin(talk):
                 answer.append(escaped(text, DIRECTIONS))
@@ -187,7 +194,7 @@ def _side_by_side(console: "Console", talks: Sequence[ChatSession], begin: Begin
     console.print(table)
 
 
-def _waiting() -> bool:
+def _is_input_waiting() -> bool:
     return bool(select.select([sys.stdin], [], [], 0)[0])
 
 

@@ -1,21 +1,17 @@
-"""`ftbridge chat --web`: a helper of the training environment serves the page; port, model and answers are here."""
+"""`ftbridge chat --web`: a script of the training environment serves the page; port, model and answers are here."""
 
 import errno
 import ipaddress
-import json
-import os
 import re
 import secrets
 import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any, cast
+from typing import Any
 
 import msgspec
 from msgspec.structs import asdict
@@ -23,7 +19,7 @@ from msgspec.structs import asdict
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.core.plugins import plugin_names
-from ftbridge.core.process.children import guarded, last_lines
+from ftbridge.core.process.json_lines import ChildEndedError, JsonLinesChild
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import ChatSession
 from ftbridge.dialogue.generation import LIMITS, Sampling
@@ -35,15 +31,15 @@ from ftbridge.launchers.environment.venv import (
     pinned_versions,
 )
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import start_script
 
 PORTS = range(7860, 7960)  # those of Gradio
-OWN = "localhost"
-SHORT = 12  # characters of a password; the page takes hundreds of guesses a second
+LOCAL_NAME = "localhost"
+SHORTEST_PASSWORD = 12  # characters of a password; the page takes hundreds of guesses a second
 # Nothing to and from the network; httpx, which Gradio has, must not ask a proxy for this machine.
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
 # After each answer Gradio would make a table of all that were ever asked.
-UNCOUNTED = {"GRADIO_ANALYTICS_CACHE_FREQUENCY": str(1 << 60)}
+NO_CACHE = {"GRADIO_ANALYTICS_CACHE_FREQUENCY": str(1 << 60)}
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -74,21 +70,21 @@ def serve(
     allow_hosts: Sequence[str] = (),
     password: str | None = None,
 ) -> None:
-    """Serve a page for `conversations`, which `chat.talks` gives, until Ctrl-C; its address goes to stdout.
+    """Serve a page for `conversations`, which `chat_sessions` gives, until Ctrl-C; its address goes to stdout.
 
     Each conversation is a column. `port` None is 7860, or the next that is free. The page asks for `password`, and on
     an address that others can reach makes one up where it is None; there, it answers to its IP addresses, `host` and
     the names in `allow_hosts`. Raises UsageError where it cannot be listened on, SetupError where Gradio is missing,
     FrameworkError where the page or the model ends by itself.
     """
-    given = [*map(_name, allow_hosts)]
-    allowed = [OWN, *given]
+    given = [*map(_host_name, allow_hosts)]
+    allowed = [LOCAL_NAME, *given]
     if password is not None and not (password and password.isprintable()):
         raise UsageError("a password has letters, digits and signs; give `--password` another, or leave it out")
-    python = _python(Project.find())
+    python = _python_with_gradio(Project.find())
     with _listen(host, port) as listener:
         with suppress(UsageError):  # an IPv6 address is no name
-            allowed.append(_name(host))
+            allowed.append(_host_name(host))
         address, port = listener.getsockname()[:2]
         is_open = not ipaddress.ip_address(address.partition("%")[0]).is_loopback
         made = is_open and password is None
@@ -98,24 +94,24 @@ def serve(
                 f"warning: whoever reaches port {port} of `{host}` and has the password can talk to the model; nothing "
                 "is encrypted"
             )
-            if len(password or "") < SHORT:
+            if len(password or "") < SHORTEST_PASSWORD:
                 say(
-                    f"warning: a password of fewer than {SHORT} characters can be guessed; give a longer one, or none, "
-                    "and one is made up"
+                    f"warning: a password of fewer than {SHORTEST_PASSWORD} characters can be guessed; give a longer "
+                    "one, or none, and one is made up"
                 )
         say("loading the model ...")
         # Any page of this machine is at OWN, on a port of its own.
-        origins = [name for name in given if name != OWN]
+        origins = [name for name in given if name != LOCAL_NAME]
         door = {"names": allowed, "origins": origins, "open": is_open, "password": password}
-        with conversations as talks, _page(python, listener, door, talks) as page:
-            result(_address(listener, host))
+        with conversations as talks, _start_page(python, listener, door, talks) as page:
+            result(_page_address(listener, host))
             if made:
                 say(f"password: {password} (with any user name)")
             say("Ctrl-C ends it.")
             _answer_all(page, talks)
 
 
-def _python(project: Project) -> Path:
+def _python_with_gradio(project: Project) -> Path:
     """Return the first Python of the backends that has Gradio."""
     pythons = []
     for name in plugin_names("backends"):
@@ -132,7 +128,7 @@ def _python(project: Project) -> Path:
     )
 
 
-def _name(given: str) -> str:
+def _host_name(given: str) -> str:
     """Return a host's name as browsers send it."""
     try:
         name = given.encode("idna").decode().lower()
@@ -179,7 +175,7 @@ def _is_of_many(listener: socket.socket) -> bool:
     return ipaddress.ip_address(address[0].partition("%")[0]).is_multicast
 
 
-def _address(listener: socket.socket, host: str) -> str:
+def _page_address(listener: socket.socket, host: str) -> str:
     """Return the address for a browser on this machine."""
     bound, port = listener.getsockname()[:2]
     if ipaddress.ip_address(bound.partition("%")[0]).is_unspecified:
@@ -189,9 +185,9 @@ def _address(listener: socket.socket, host: str) -> str:
 
 
 @contextmanager
-def _page(
+def _start_page(
     python: Path, listener: socket.socket, door: dict[str, Any], talks: Sequence[ChatSession]
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[JsonLinesChild]:
     """Start the page; once it answers, yield it. Raises FrameworkError where it ends, with its last messages."""
     spec = {
         **door,
@@ -201,66 +197,53 @@ def _page(
         "sampling": msgspec.to_builtins(talks[-1].sampling),
         "bounds": LIMITS,
     }
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as messages:
-        page = subprocess.Popen(
-            guarded([str(python), str(SCRIPTS / "web_page.py")]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=messages,
-            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **devices.environment(())},  # it computes nothing
-            pass_fds=[listener.fileno()],
-            process_group=0,  # Ctrl-C at the keyboard is for us
-        )
-        with page:
-            try:
-                with suppress(BrokenPipeError):  # it has ended, as is told below
-                    _write(page, spec)  # no argument, which everybody on the machine can see: it has the password
-                if cast("IO[bytes]", page.stdout).readline():
-                    try:
-                        yield page
-                    except KeyboardInterrupt:  # how a page is ended
-                        return
-            finally:
-                page.terminate()
-        messages.seek(0)
-        tail = last_lines(messages, indent="  ")
-        raise FrameworkError(f"the page ended; its last messages:\n{tail}")
+    environment = {**OFFLINE, **NO_CACHE, **devices.device_variables(())}  # it computes nothing
+    with start_script(python, "web_page", environment=environment, pass_fds=[listener.fileno()]) as page:
+        try:
+            with suppress(BrokenPipeError):  # it has ended, as is told below
+                page.send(spec)  # no argument, which everybody on the machine can see: it has the password
+            page.receive()
+            yield page
+        except ChildEndedError as ended:
+            raise FrameworkError(f"the page ended; its last messages:\n{ended.messages}") from ended
+        except KeyboardInterrupt:  # how a page is ended
+            return
 
 
-def _write(page: subprocess.Popen[bytes], record: dict[str, Any]) -> None:
-    data = msgspec.json.encode(record) + b"\n"
-    while data:  # a signal may cut it
-        data = data[os.write(cast("IO[bytes]", page.stdin).fileno(), data) :]
+def _answer_all(page: JsonLinesChild, talks: Sequence[ChatSession]) -> None:
+    """Answer one question after another, for ever.
 
-
-def _answer_all(page: subprocess.Popen[bytes], talks: Sequence[ChatSession]) -> None:
-    """Answer one question after another, until the page ends; raises FrameworkError where the model dies."""
-    questions = SimpleQueue[Question | Refused | None]()
+    Raises ChildEndedError when the page ends, FrameworkError when the model dies.
+    """
+    questions = SimpleQueue[Question | Refused | Exception]()
     stopped = set[int]()
 
     def read() -> None:
         try:
-            for line in cast("IO[bytes]", page.stdout):
-                record = json.loads(line)  # takes what no struct takes, so that it can be answered
+            while True:
+                record = page.receive()
                 if "stop" in record:
                     stopped.add(record["stop"])
                 else:
-                    questions.put(_question(record, len(talks)))
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            say(f"error: the page sent what cannot be read ({error})")
-        finally:
-            questions.put(None)
+                    questions.put(_parse_question(record, len(talks)))
+        except ChildEndedError as ended:
+            questions.put(ended)
+        except (ValueError, LookupError, TypeError) as error:
+            questions.put(FrameworkError(f"the page ended: it sent what cannot be read ({error})"))
 
     threading.Thread(target=read, daemon=True).start()
     sampling = talks[-1].sampling
-    with suppress(BrokenPipeError):
-        while question := questions.get():
-            for record in _answer(talks, question, sampling, stopped):
-                _write(page, {"id": question.id, **record})
-            stopped.discard(question.id)
+    while True:
+        question = questions.get()
+        if isinstance(question, Exception):
+            raise question
+        with suppress(BrokenPipeError):  # the page has ended, as the next that comes says
+            for record in _answer_question(talks, question, sampling, stopped):
+                page.send({"id": question.id, **record})
+        stopped.discard(question.id)
 
 
-def _question(record: dict[str, Any], columns: int) -> Question | Refused:
+def _parse_question(record: dict[str, Any], columns: int) -> Question | Refused:
     """Return what the page asks, or why it is no question."""
     try:
         question = msgspec.convert(record, Question)
@@ -271,7 +254,7 @@ def _question(record: dict[str, Any], columns: int) -> Question | Refused:
     return question
 
 
-def _answer(
+def _answer_question(
     talks: Sequence[ChatSession], question: Question | Refused, sampling: Sampling, stopped: set[int]
 ) -> Iterator[dict[str, int | str]]:
     """Yield the answers of all columns as the page wants them; one that is stopped ends with what is there."""
@@ -290,16 +273,16 @@ def _answer(
                 if question.id in stopped:
                     talk.interrupt()
     except FrameworkError as error:  # the model is gone, and the page goes with it, once it has said so
-        yield {"error": _plain(error)}
+        yield {"error": _message_in_utf8(error)}
         yield {"end": True}
         time.sleep(1)
         raise
     except (FtbridgeError, msgspec.ValidationError) as error:
         say(f"error: {error}")
-        yield {"error": _plain(error)}
+        yield {"error": _message_in_utf8(error)}
     yield {"end": True}
 
 
-def _plain(error: Exception) -> str:
+def _message_in_utf8(error: Exception) -> str:
     """Return what an error says, which may name a file in bytes that are no UTF-8."""
     return str(error).encode("utf-8", "replace").decode()

@@ -21,8 +21,8 @@ from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
 METRICS, RESULT = "metrics.json", "result.jsonl"
-OWN = (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT)
-_SHORT = {"max_new_tokens", "bits", "dtype", "device"}  # settings whose values are shown
+FILES = (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT)
+_SHOWN_SETTINGS = {"max_new_tokens", "bits", "dtype", "device"}  # settings whose values are shown
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -60,28 +60,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def hold(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[int, Prediction]]:
+def hold_folder(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[int, Prediction]]:
     """Hold the folder, and yield the answers that are there; raises InputError where they have other settings."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"cannot write `{folder}`: {error.strerror or error}") from error
     with locked(folder / FINISHED):
-        _refuse_foreign(folder)
+        _refuse_foreign_files(folder)
         if replace:
-            for name in OWN:
+            for name in FILES:
                 (folder / name).unlink(missing_ok=True)
         if (folder / SETTINGS).exists():
             _refuse_changed(folder, settings)
         write_json(folder / SETTINGS, settings)
-        _mend(folder / UNFINISHED)
-        yield _answers(folder)
+        _remove_cut_rows(folder / UNFINISHED)
+        yield _answers_by_id(folder)
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _refuse_foreign_files(folder: Path) -> None:
     """Raise InputError where a file of ours would take the place of something else."""
-    there = [path for path in (folder / name for name in OWN) if os.path.lexists(path)]
-    ours = [path for path in there if path.is_file()] if _has(folder / SETTINGS, "dataset", "data", "model") else []
+    there = [path for path in (folder / name for name in FILES) if os.path.lexists(path)]
+    ours = (
+        [path for path in there if path.is_file()] if _has_keys(folder / SETTINGS, "dataset", "data", "model") else []
+    )
     if wrong := [path for path in there if path not in ours]:
         raise InputError(
             f"`{wrong[0]}` was not written by ftbridge, or `{SETTINGS}` beside it is damaged; move it away, or choose "
@@ -91,11 +93,11 @@ def _refuse_foreign(folder: Path) -> None:
 
 def refuse_foreign_metrics(folder: Path) -> None:
     """Raise InputError where a metrics.json is there that is none of ours."""
-    if os.path.lexists(folder / METRICS) and not _has(folder / METRICS, "samples", "exact_match", "finish"):
+    if os.path.lexists(folder / METRICS) and not _has_keys(folder / METRICS, "samples", "exact_match", "finish"):
         raise InputError(f"`{folder / METRICS}` was not written by ftbridge; move it away")
 
 
-def _has(file: Path, *keys: str) -> bool:
+def _has_keys(file: Path, *keys: str) -> bool:
     """Tell whether a JSON file is of ours, be it of another version, by some of its keys."""
     try:
         return msgspec.json.decode(read_record(file), type=dict[str, Any]).keys() >= {*keys}
@@ -106,7 +108,9 @@ def _has(file: Path, *keys: str) -> bool:
 def _refuse_changed(folder: Path, settings: Settings) -> None:
     before = settings_in(folder)
     pairs = ((name, getattr(before, name), getattr(settings, name)) for name in Settings.__struct_fields__)
-    changed = [(name, f" ({old}, now {new})" if name in _SHORT else "") for name, old, new in pairs if old != new]
+    changed = [
+        (name, f" ({old}, now {new})" if name in _SHOWN_SETTINGS else "") for name, old, new in pairs if old != new
+    ]
     if changed:
         said = ", ".join(name + values for name, values in changed)
         raise InputError(
@@ -121,7 +125,7 @@ def settings_in(folder: Path) -> Settings:
     return load_json(read_text(folder / SETTINGS, "settings"), Settings, refusal)
 
 
-def _mend(file: Path) -> None:
+def _remove_cut_rows(file: Path) -> None:
     """Take out what a killed process or a full disk has left of a row, which is then asked again."""
     if not file.exists():
         return
@@ -131,11 +135,11 @@ def _mend(file: Path) -> None:
     if end < len(content):
         os.truncate(file, end)  # which needs no room
     lines = content[:end].splitlines(keepends=True)
-    if len(whole := [line for line in lines if _is_row(line)]) < len(lines):
+    if len(whole := [line for line in lines if _is_prediction(line)]) < len(lines):
         write_atomic(file, b"".join(whole))
 
 
-def _is_row(line: bytes) -> bool:
+def _is_prediction(line: bytes) -> bool:
     try:
         msgspec.json.decode(line, type=Prediction)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
@@ -143,13 +147,15 @@ def _is_row(line: bytes) -> bool:
     return True
 
 
-def _answers(folder: Path) -> dict[int, Prediction]:
+def _answers_by_id(folder: Path) -> dict[int, Prediction]:
     """Return the answers that are there, by the sample's number, in order."""
-    found = [row for name in (FINISHED, UNFINISHED) if (folder / name).exists() for row in read(folder / name)]
+    found = [
+        row for name in (FINISHED, UNFINISHED) if (folder / name).exists() for row in read_predictions(folder / name)
+    ]
     return {row.id: row for row in sorted(found, key=lambda row: row.id)}
 
 
-def read(file: Path) -> list[Prediction]:
+def read_predictions(file: Path) -> list[Prediction]:
     """Return the answers in a file; raises InputError where it holds anything else."""
     try:
         with opened_record(file) as opened:
@@ -158,9 +164,9 @@ def read(file: Path) -> list[Prediction]:
         raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
 
 
-def finish(folder: Path) -> list[Prediction]:
+def finish_predictions(folder: Path) -> list[Prediction]:
     """Put all answers into predictions.jsonl, in the dataset's order; what was made of fewer answers goes."""
-    rows = list(_answers(folder).values())
+    rows = list(_answers_by_id(folder).values())
     if (folder / UNFINISHED).exists():
         for name in (METRICS, RESULT):
             (folder / name).unlink(missing_ok=True)

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import msgspec
 
-from ftbridge.adapters.convert.samples.encode import normalized
+from ftbridge.adapters.convert.samples.encode import normalize_text
 from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import BadValueError
-from ftbridge.core.console import some
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
+from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, xtuner_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 from ftbridge.evaluation.questions import Question
 from ftbridge.launchers.runs.record import Run
@@ -42,7 +42,7 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """Return it in words; "" where no question was trained on."""
+        """Return a warning for the user; "" where no question was trained on."""
         if self.trained is None:
             return f"whether questions were trained on cannot be told: {self.reason}"
         if not self.trained:
@@ -54,64 +54,64 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leaks(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers of the questions that were trained on in `dataset`, None where that cannot be told."""
+    """The ids of the questions that were trained on in `dataset`, None where that cannot be told, for the `reason`."""
 
     dataset: str
     ids: frozenset[int] | None = None
     reason: str = ""
 
     def among(self, ids: Collection[int]) -> Leakage:
-        """Return what this means for the questions of these numbers."""
+        """Return how many of the questions with these ids were trained on."""
         trained = None if self.ids is None else len(self.ids.intersection(ids))
         return Leakage(questions=len(ids), trained=trained, dataset=self.dataset, reason=self.reason)
 
 
-def leaks(project: Project, run: Run, questions: Sequence[Question], data: Dataset) -> Leaks:
+def find_leaks(project: Project, run: Run, questions: Sequence[Question], data: Dataset) -> Leaks:
     """Return which of the `questions` of `data` the run was trained on."""
     wanted: dict[bytes, list[int]] = {}
     for question in questions:
         users = [user for user, _ in question.turns]
-        wanted.setdefault(_key(run, question.system, users), []).append(question.id)
+        wanted.setdefault(_question_key(run, question.system, users), []).append(question.id)
     found: set[int] = set()
     try:
-        for key in _trained(project, run):
+        for key in _trained_keys(project, run):
             found.update(wanted.pop(key, ()))
     except InputError as error:
-        return Leaks(dataset=run.spec.dataset, reason=f"{error}{_same_source(run, data)}")
+        return Leaks(dataset=run.spec.dataset, reason=f"{error}{_shared_sources(run, data)}")
     return Leaks(dataset=run.spec.dataset, ids=frozenset(found))
 
 
-def _trained(project: Project, run: Run) -> Iterator[bytes]:
+def _trained_keys(project: Project, run: Run) -> Iterator[bytes]:
     """Yield the key of each question that the run was trained on; raises InputError where its file is not as it was."""
     folder = (project.folder / run.spec.dataset_dir).resolve()
     name, raw = registry.look_up(folder, run.spec.dataset)
-    ways = [interpret(name, raw)]
-    if is_ours(raw) and (own := registry.entry_of(folder, name, raw).files.get(CONVERSATIONS)):
-        ways.append(of_turns(name, own))
-    for entry in ways:
+    entries = [interpret_entry(name, raw)]
+    if is_ours(raw) and (own := registry.parse_entry(folder, name, raw).files.get(CONVERSATIONS)):
+        entries.append(xtuner_entry(name, own))
+    for entry in entries:
         file = folder / entry.file_name
         if entry.file_name and file.exists() and digest(file) == run.datasets.get(file.name):
             for each in data_files(folder, entry):
-                yield from _keys(run, entry, each)
+                yield from _keys_of_file(run, entry, each)
             return
     raise InputError(f"the file of `{name}` in `{folder}` is gone, or has changed since the training")
 
 
-def _keys(run: Run, entry: Entry, file: Path) -> Iterator[bytes]:
-    for row in entry_reader.rows(file):
+def _keys_of_file(run: Run, entry: Entry, file: Path) -> Iterator[bytes]:
+    for row in entry_reader.read_rows(file):
         with suppress(BadValueError):  # the training has judged the data already
-            sample = entry_reader.conversation(entry, row, tools=True)
+            sample = entry_reader.read_conversation(entry, row, tools=True)
             users = [str(turn.user) for turn in sample.turns]
             for count in range(1, len(users) + 1):
-                yield _key(run, str(sample.system), users[:count])
+                yield _question_key(run, str(sample.system), users[:count])
 
 
-def _key(run: Run, system: str, users: Iterable[str]) -> bytes:
+def _question_key(run: Run, system: str, users: Iterable[str]) -> bytes:
     texts = [*([system] if run.several_systems else []), *users]
-    return hashlib.blake2b("\0".join(map(normalized, texts)).encode(), digest_size=8).digest()
+    return hashlib.blake2b("\0".join(map(normalize_text, texts)).encode(), digest_size=8).digest()
 
 
-def _same_source(run: Run, data: Dataset) -> str:
+def _shared_sources(run: Run, data: Dataset) -> str:
     """Return what the sources tell where the training file does not."""
     shared = [name for name, digest in data.entry.sources.items() if digest in run.datasets.values()]
-    return f"; both come from {some([f'`{name}`' for name in shared], 3)}" if shared else ""
+    return f"; both come from {first_few([f'`{name}`' for name in shared], 3)}" if shared else ""

@@ -33,7 +33,11 @@ How = Literal["exact", "normalized", "contained", "unparseable"]
 
 
 class LabelMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """What scikit-learn says of the labels; `parsed` counts answers by how they were read, `origin` names who knew."""
+    """Accuracy, precision, recall and F1 by scikit-learn, from 0 to 1.
+
+    `parsed` counts answers by how they were read, `labels` the references of each label; `origin` names what the
+    labels are known from.
+    """
 
     accuracy: float
     precision: float
@@ -66,23 +70,23 @@ class Parser:
     def __init__(self, labels: Iterable[str]) -> None:
         """Read answers as one of `labels`, which have no blanks at their ends."""
         self._labels = set(labels)
-        self._normal = _grouped(normal, self._labels)
-        self._folded = _grouped(_folded, self._labels)
-        self._squeezed = _grouped(lambda label: _squeezed(_folded(label)), self._labels)
+        self._by_normal = _group_labels(normalize, self._labels)
+        self._by_folded = _group_labels(_fold_case_and_width, self._labels)
+        self._by_joined = _group_labels(lambda label: _without_separators(_fold_case_and_width(label)), self._labels)
         # Of two labels that begin at one place the longer one is found, and what it holds is passed over.
-        longest_first = sorted(self._folded, key=len, reverse=True)
-        self._contained = re.compile("|".join(map(_as_word, longest_first)))
+        longest_first = sorted(self._by_folded, key=len, reverse=True)
+        self._contained = re.compile("|".join(map(_word_pattern, longest_first)))
 
     def read(self, answer: str) -> tuple[str, How]:
         """Return the label that an answer stands for, "" for none, and how it was read."""
         if (text := answer.strip()) in self._labels:
             return text, "exact"
         ways: dict[How, set[str]] = {
-            "normalized": self._normal.get(normal(text), set()),
+            "normalized": self._by_normal.get(normalize(text), set()),
             "contained": {
                 label
-                for found in self._contained.findall(_folded(text))
-                for label in self._folded.get(found) or self._squeezed[_squeezed(found)]
+                for found in self._contained.findall(_fold_case_and_width(text))
+                for label in self._by_folded.get(found) or self._by_joined[_without_separators(found)]
             },
         }
         for how, found in ways.items():
@@ -91,12 +95,12 @@ class Parser:
         return "", "unparseable"
 
 
-def normal(text: str) -> str:
+def normalize(text: str) -> str:
     """Return `text` without what may differ in a label: case, width, repeated blanks, punctuation at the ends.
 
     What makes another word or number stays: `-1`, `.net`, `a-`, `c#`, `50%`.
     """
-    folded = _folded(text)
+    folded = _fold_case_and_width(text)
     letters = [at for at, letter in enumerate(folded) if not (letter == " " or unicodedata.category(letter)[0] == "P")]
     if not letters:
         return folded
@@ -108,7 +112,7 @@ def normal(text: str) -> str:
 
 
 def measure(rows: Sequence[tuple[str, str, str]], labels: Sequence[str], origin: str) -> Metrics:
-    """Return how good answers are: rows of answer, reference, and how the answer ended; at least one.
+    """Return the Metrics of rows of answer, reference, and how the answer ended; one row at least.
 
     `labels` are those that are known, from `origin`; where none are, references that look like labels count. Raises
     SetupError where there are labels and scikit-learn is missing.
@@ -126,7 +130,7 @@ def measure(rows: Sequence[tuple[str, str, str]], labels: Sequence[str], origin:
     )
 
 
-def require(labels: Sequence[str], references: Iterable[str]) -> None:
+def require_scikit_learn(labels: Sequence[str], references: Iterable[str]) -> None:
     """Raise SetupError where `measure` will need scikit-learn and it is missing."""
     if labels or _are_labels([reference.strip() for reference in references]):
         _scikit_learn()
@@ -177,24 +181,24 @@ def _scikit_learn() -> Any:
     return metrics
 
 
-def _grouped(key: Callable[[str], str], labels: Iterable[str]) -> dict[str, set[str]]:
+def _group_labels(key: Callable[[str], str], labels: Iterable[str]) -> dict[str, set[str]]:
     groups: dict[str, set[str]] = {}
     for label in labels:
         groups.setdefault(key(label), set()).add(label)
     return groups
 
 
-def _folded(text: str) -> str:
-    narrow = unicodedata.normalize("NFC", "".join(map(_narrow, unicodedata.normalize("NFC", text))))
+def _fold_case_and_width(text: str) -> str:
+    narrow = unicodedata.normalize("NFC", "".join(map(_narrow_letter, unicodedata.normalize("NFC", text))))
     return " ".join(narrow.casefold().split())
 
 
-def _squeezed(label: str) -> str:
+def _without_separators(label: str) -> str:
     """Return a label without what stands between two letters of its words: `non-toxic` is `non toxic`."""
     return re.sub(f"(?<={_LETTER})[ {_HYPHEN}](?={_LETTER})", "", label)
 
 
-def _narrow(letter: str) -> str:
+def _narrow_letter(letter: str) -> str:
     """Return a letter in its usual width; a raised or lowered digit, or a fraction, is none of the digits."""
     other = unicodedata.decomposition(letter).startswith(("<super>", "<sub>", "<fraction>"))
     if letter == "\u2212":  # the minus of mathematics
@@ -202,7 +206,7 @@ def _narrow(letter: str) -> str:
     return letter if other else unicodedata.normalize("NFKC", letter)
 
 
-def _as_word(label: str) -> str:
+def _word_pattern(label: str) -> str:
     """Return the pattern of a label that stands by itself, with nothing beside it that makes it another one."""
     before = after = ""
     if re.match(f"{_LETTER}|{_SIGN}", label):

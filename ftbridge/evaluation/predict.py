@@ -16,6 +16,7 @@ from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
 from ftbridge.core.console import progress, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256, write_atomic, write_json
+from ftbridge.core.project import Project
 from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import CONVERSATIONS
@@ -31,20 +32,21 @@ from ftbridge.evaluation.answers import (
     UNFINISHED,
     Prediction,
     Settings,
-    finish,
-    hold,
-    read,
+    finish_predictions,
+    hold_folder,
+    read_predictions,
     refuse_foreign_metrics,
     settings_in,
 )
-from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
-from ftbridge.evaluation.metrics import Metrics, measure, require
+from ftbridge.evaluation.leakage import Leakage, Leaks, find_leaks
+from ftbridge.evaluation.metrics import Metrics, measure, require_scikit_learn
 from ftbridge.evaluation.questions import Question, file_of, questions_of
-from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import find_run
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
+from ftbridge.weights.card import ModelCard
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
@@ -94,33 +96,30 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     InputError where other settings were used there before, unless `replace` says to ask anew.
     """
     if source and os.fspath(source).endswith(".jsonl"):
-        return _measured(Path(source))
-    found, cards = source_of(source, checkpoint), devices.computing(device)
-    data = _dataset(found, dataset, dataset_dir)
+        return _measure_file(Path(source))
+    found, gpus = source_of(source, checkpoint), devices.usable_gpus(device)
+    data = _dataset_to_answer(found, dataset, dataset_dir)
     samples = questions_of(data)
     questions = samples[:limit]
-    labels, labels_from = _labels(data)
+    labels, labels_from = _known_labels(data)
     if metrics:
-        require(labels, (question.reference for question in questions))
-    folder = Path(out).expanduser() if out else target_of(found, None, "predictions") / data.name
+        require_scikit_learn(labels, (question.reference for question in questions))
+    folder = _output_folder(found, out, data.name)
     card, model, adapter = model_of(found)
     if out:
-        read = {"the model": model, **({"the adapter": adapter} if adapter else {})}
-        read |= {"the base model": Path(card.base)} if card.base else {}
-        datasets = _datasets(found, dataset_dir).resolve()
-        if not found.project.folder.is_relative_to(datasets) or folder.resolve() == datasets:
-            read["the dataset folder"] = datasets
-        refuse_inside(folder, read)
-    leaked = _leaks(found, card.run, questions, data) if metrics else None
-    trust = trusted(found.run, (model,), said=trust_remote_code)
+        _refuse_what_is_read(
+            folder, _folders_read(card, model, adapter), _dataset_folder(found, dataset_dir), found.project
+        )
+    leaked = _find_leaks(found, card.run, questions, data) if metrics else None
+    trust = is_code_trusted(found.run, (model,), trust_remote_code=trust_remote_code)
     loading = Loading(bits=bits, dtype=dtype, trust_remote_code=trust)
-    placement = place(cards, model, adapter, loading)
+    placement = place(gpus, model, adapter, loading)
     settings = Settings(
         dataset=data.name,
         data=sha256(file_of(data)),
         model=_fingerprint(model, adapter),
         prompt=card.prompt,
-        stop=families.get(card.family).stop,
+        stop=get_family(card.family).stop,
         max_new_tokens=max_new_tokens,
         bits=bits,
         dtype=placement.dtype,
@@ -128,21 +127,20 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         labels=labels,
         labels_from=labels_from,
     )
-    if leaked and (warning := leaked.among([question.id for question in questions]).sentence):
-        say(f"warning: {warning}")
-    with hold(folder, settings, replace=replace) as known:
+    if leaked:
+        _warn_of_leakage(leaked.among([question.id for question in questions]))
+    with hold_folder(folder, settings, replace=replace) as known:
         waiting = [question for question in questions if question.id not in known]
         if waiting:
             python = interpreter_for(
                 found.project, any_backend(found.project, card.backend), model, trust_remote_code=trust
             )
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
-            with Generator(python, card, model, adapter, cards, loading) as generator:
-                _answer(generator, waiting, settings, batch_size, folder)
-        rows = finish(folder)
+            with Generator(python, card, model, adapter, gpus, loading) as generator:
+                _write_answers(generator, waiting, settings, batch_size, folder)
+        rows = finish_predictions(folder)
         report, leakage = _write_metrics(folder, rows, settings, leaked) if metrics else (None, None)
-        if result_jsonl:
-            _write_result(folder / RESULT, samples, rows)
+        result = _write_result(folder / RESULT, samples, rows) if result_jsonl else None
     return Predictions(
         file=str(folder / FINISHED),
         dataset=data.name,
@@ -150,14 +148,44 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         asked=len(waiting),
         metrics=report,
         leakage=leakage,
-        result_jsonl=str(folder / RESULT) if result_jsonl else None,
+        result_jsonl=result,
     )
 
 
-def _dataset(source: ModelSource, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
+def _output_folder(source: ModelSource, out: str | os.PathLike[str] | None, dataset: str) -> Path:
+    return Path(out).expanduser() if out else target_of(source, None, "predictions") / dataset
+
+
+def _folders_read(card: ModelCard, model: Path, adapter: Path | None) -> dict[str, Path]:
+    """Return the folders that a prediction reads, by what they are in a message."""
+    folders = {"the model": model}
+    if adapter:
+        folders["the adapter"] = adapter
+    if card.base:
+        folders["the base model"] = Path(card.base)
+    return folders
+
+
+def _refuse_what_is_read(out: Path, folders: dict[str, Path], dataset_dir: Path, project: Project) -> None:
+    """Raise InputError where answers would lie in what is read, or be the dataset folder or lie in it.
+
+    A project may lie in its dataset folder: then what lies beside the datasets may be written.
+    """
+    datasets = dataset_dir.resolve()
+    if not project.folder.is_relative_to(datasets) or out.resolve() == datasets:
+        folders = {**folders, "the dataset folder": datasets}
+    refuse_inside(out, folders)
+
+
+def _warn_of_leakage(leakage: Leakage) -> None:
+    if leakage.sentence:
+        say(f"warning: {leakage.sentence}")
+
+
+def _dataset_to_answer(source: ModelSource, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
     project, run = source.project, source.run
-    folder = _datasets(source, dataset_dir)
-    known = registry.read(folder)
+    folder = _dataset_folder(source, dataset_dir)
+    known = registry.read_entries(folder)
     if name is None:
         if not run:
             raise UsageError("which dataset? A folder was trained on none that is known here: give `--dataset NAME`")
@@ -173,17 +201,17 @@ def _dataset(source: ModelSource, name: str | None, dataset_dir: str | os.PathLi
     return resolve_dataset(folder, name, CONVERSATIONS, project.folder / ".ftbridge" / "datasets")
 
 
-def _datasets(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -> Path:
+def _dataset_folder(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -> Path:
     own = source.run.spec.dataset_dir if source.run else source.project.state().dataset_dir or "data"
     return Path(dataset_dir).expanduser().absolute() if dataset_dir else (source.project.folder / own).resolve()
 
 
-def _labels(data: Dataset) -> tuple[tuple[str, ...], str]:
+def _known_labels(data: Dataset) -> tuple[tuple[str, ...], str]:
     """Return the labels that the answers are known to be, and who knows: the label map, or the preset."""
     made_with = options_of(data.entry)
     known = presets().get(data.entry.preset)
-    if made_with and made_with.wish.label_map:
-        return tuple(dict.fromkeys(made_with.wish.label_map.values())), "the label map of the conversion"
+    if made_with and made_with.mapping.label_map:
+        return tuple(dict.fromkeys(made_with.mapping.label_map.values())), "the label map of the conversion"
     if known and known.labels and data.entry.columns.get("output") == known.columns.get("output"):
         return tuple(dict.fromkeys(known.labels.values())), f"the preset {known.name}"
     return (), ""
@@ -204,7 +232,7 @@ def _fingerprint(*folders: Path | None) -> str:
     return found.hexdigest()
 
 
-def _answer(
+def _write_answers(
     generator: Generator, questions: Sequence[Question], settings: Settings, batch_size: int | None, folder: Path
 ) -> None:
     """Write the answers to `questions` into unfinished.jsonl as they come."""
@@ -213,14 +241,14 @@ def _answer(
     sampling = Sampling(max_new_tokens=settings.max_new_tokens)
     done = 0
 
-    def told(done: int) -> str:
+    def progress_line(done: int) -> str:
         return f"answered {done} of {len(questions)}"
 
     try:
         with (
             (folder / UNFINISHED).open("ab", buffering=0) as file,
             closing(generator.batch(prompts, settings.stop, sampling, batch_size)) as answers,
-            progress("answering", "bar", "percent", "left", total=len(questions), line=told) as show,
+            progress("answering", "bar", "percent", "left", total=len(questions), line=progress_line) as show,
         ):
             for at, answer, ended in answers:
                 question = questions[at]
@@ -239,13 +267,13 @@ def _answer(
         raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
 
 
-def _leaks(source: ModelSource, trained_by: str, questions: Sequence[Question], data: Dataset) -> Leaks | None:
+def _find_leaks(source: ModelSource, trained_by: str, questions: Sequence[Question], data: Dataset) -> Leaks | None:
     """Return which questions were trained on; None where no run is known to have made the model."""
     try:
         run = source.run or (find_run(source.project, trained_by) if trained_by else None)
     except InputError as error:
         return Leaks(dataset="", reason=str(error))
-    return leaks(source.project, run, questions, data) if run else None
+    return find_leaks(source.project, run, questions, data) if run else None
 
 
 def _write_metrics(
@@ -258,16 +286,16 @@ def _write_metrics(
     return found, leakage
 
 
-def _measured(file: Path) -> Predictions:
+def _measure_file(file: Path) -> Predictions:
     """Measure a predictions.jsonl as it stands."""
-    if not (rows := read(file)):
+    if not (rows := read_predictions(file)):
         raise InputError(f"`{file}` holds no answers")
     refuse_foreign_metrics(file.parent)
     settings = settings_in(file.parent) if (file.parent / SETTINGS).exists() else None
-    leaked = _leaks_of(file, settings) if settings else None
+    leaked = _leaks_of_file(file, settings) if settings else None
     metrics, leakage = _write_metrics(file.parent, rows, settings, leaked)
-    if leakage and leakage.sentence:
-        say(f"warning: {leakage.sentence}")
+    if leakage:
+        _warn_of_leakage(leakage)
     return Predictions(
         file=str(file),
         dataset=settings.dataset if settings else "",
@@ -278,7 +306,7 @@ def _measured(file: Path) -> Predictions:
     )
 
 
-def _leaks_of(file: Path, settings: Settings) -> Leaks | None:
+def _leaks_of_file(file: Path, settings: Settings) -> Leaks | None:
     """Return which questions of a predictions.jsonl in a run's folder were trained on; None for one elsewhere."""
     parents = file.resolve().parents
     folder = parents[2] if len(parents) > 2 else None  # noqa: PLR2004 - RUN/predictions/NAME/
@@ -286,18 +314,19 @@ def _leaks_of(file: Path, settings: Settings) -> Leaks | None:
         return None
     source = source_of(folder)
     try:
-        data = _dataset(source, settings.dataset, None)
+        data = _dataset_to_answer(source, settings.dataset, None)
     except InputError as error:
         return Leaks(dataset="", reason=str(error))
     if sha256(file_of(data)) != settings.data:
         return Leaks(dataset="", reason=f"`{data.name}` has changed since it was asked")
-    return _leaks(source, "", questions_of(data), data)
+    return _find_leaks(source, "", questions_of(data), data)
 
 
-def _write_result(file: Path, questions: Sequence[Question], rows: Sequence[Prediction]) -> None:
-    """Write what the tutorial on news classification writes: the messages as OpenAI has them, then the answer's text.
+def _write_result(file: Path, questions: Sequence[Question], rows: Sequence[Prediction]) -> str:
+    """Write what the tutorial on news classification writes, and return the path.
 
-    The tutorial keeps only those of its last sample; here all follow one another.
+    It is the messages as OpenAI has them, then the answer's text, a line each. The tutorial keeps only those of its
+    last sample; here all follow one another.
     """
     by_id = {question.id: question for question in questions}
     lines: list[Any] = []
@@ -309,3 +338,4 @@ def _write_result(file: Path, questions: Sequence[Question], rows: Sequence[Pred
             lines += [{"role": "assistant", "content": answer}] if answer is not None else []
         lines.append(row.answer)
     write_atomic(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return str(file)

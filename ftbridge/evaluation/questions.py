@@ -1,4 +1,4 @@
-"""What is asked of a dataset: the last question of each sample."""
+"""The questions of a dataset: the last one of each sample, with what was said before it."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def file_of(data: Dataset) -> Path:
 def questions_of(data: Dataset) -> list[Question]:
     """Return the questions of a dataset, numbered from 1; raises InputError for a sample that is no text."""
     entry = Entry(name=data.name, file_name=data.entry.files[CONVERSATIONS], formatting=CONVERSATIONS)
-    samples = (entry_reader.conversation(entry, row) for row in entry_reader.rows(file_of(data)))
+    samples = (entry_reader.read_conversation(entry, row) for row in entry_reader.read_rows(file_of(data)))
     questions = [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
     for question in questions:
         texts = (text or "" for turn in question.turns for text in turn)

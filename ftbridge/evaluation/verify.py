@@ -11,14 +11,14 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import data_files, interpret
+from ftbridge.dataset_info.entries import data_files, interpret_entry
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
-from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import Run, find_run, load_run
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
 LENGTH = 64  # tokens of an answer
@@ -43,20 +43,20 @@ def same_answers(
             raise UsageError("`--verify` asks the questions of a run's dataset, and this adapter is of no run")
         own = adapter.parent / "run.json"
         run = load_run(adapter.parent) if own.is_file() else find_run(project, card.run)
-        asked = questions(project, run, count)
+        asked = first_questions(project, run, count)
         base = Path(card.base)
-        trust = trusted(run, (base, merged), said=trust_remote_code)
+        trust = is_code_trusted(run, (base, merged), trust_remote_code=trust_remote_code)
         python = interpreter_for(project, any_backend(project, card.backend), base, trust_remote_code=trust)
         say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
-        cards, loading = devices.computing(device), Loading(dtype="float32", trust_remote_code=trust)
-        before = _answers(Generator(python, card, base, adapter, cards, loading), asked)
-        after = _answers(Generator(python, card, merged, None, cards, loading), asked)
+        gpus, loading = devices.usable_gpus(device), Loading(dtype="float32", trust_remote_code=trust)
+        before = _ask_all(Generator(python, card, base, adapter, gpus, loading), asked)
+        after = _ask_all(Generator(python, card, merged, None, gpus, loading), asked)
         same = sum(map(str.__eq__, before, after))
         for (_, question), one, other in zip(asked, before, after, strict=True):
             if one != other:
                 say(f"  {question!r}\n    base and adapter: {one!r}\n    merged:           {other!r}")
         say(f"{same} of {len(asked)} answers are the same")
-        if sum(map(_alike, before, after)) < SHARE * len(asked):
+        if sum(map(_common_share, before, after)) < SHARE * len(asked):
             raise FrameworkError(
                 f"the merged model does not answer as base and adapter do ({same} of {len(asked)} answers are the "
                 "same, and the others part early); is the base the one that was trained on? `--model` names it"
@@ -65,34 +65,34 @@ def same_answers(
     return check
 
 
-def _alike(one: str, other: str) -> float:
+def _common_share(one: str, other: str) -> float:
     """Return the share of the longer answer up to which both are the same."""
     longest = max(len(one), len(other))
     together = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
     return together / longest if longest else 1.0
 
 
-def _answers(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:
+def _ask_all(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:
     with loading as generator:
-        stop = families.get(generator.card.family).stop
+        stop = get_family(generator.card.family).stop
         sampling = Sampling(max_new_tokens=LENGTH)
         return ["".join(generator.ask([(question, None)], system, stop, sampling)) for system, question in asked]
 
 
-def questions(project: Project, run: Run, count: int) -> list[tuple[str, str]]:
+def first_questions(project: Project, run: Run, count: int) -> list[tuple[str, str]]:
     """Return the system prompt and the first question of the first samples, `count` at most, of a run's dataset.
 
     Raises InputError where the dataset, or a file of it, is gone.
     """
-    return list(islice(_questions(project, run), count))
+    return list(islice(_read_questions(project, run), count))
 
 
-def _questions(project: Project, run: Run) -> Iterator[tuple[str, str]]:
+def _read_questions(project: Project, run: Run) -> Iterator[tuple[str, str]]:
     folder = (project.folder / run.spec.dataset_dir).resolve()
     name, raw = registry.look_up(folder, run.spec.dataset)
-    entry = interpret(name, raw)
+    entry = interpret_entry(name, raw)
     for file in data_files(folder, entry):
-        for row in entry_reader.rows(file):
+        for row in entry_reader.read_rows(file):
             with suppress(BadValueError):  # the training has judged the data already
-                conversation = entry_reader.conversation(entry, row, tools=True)
+                conversation = entry_reader.read_conversation(entry, row, tools=True)
                 yield str(conversation.system), str(conversation.turns[0].user)

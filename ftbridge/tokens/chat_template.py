@@ -12,7 +12,7 @@ from jinja2 import meta
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import closest
-from ftbridge.templates import chat_templates
+from ftbridge.templates.chat_templates import read_chat_template
 from ftbridge.templates.render_chat_template import environment
 
 Thinking = Literal["on", "off"]
@@ -50,7 +50,7 @@ def choose_chat_template(model: Path, wanted: str | None, thinking: Thinking) ->
     template.
     """
     if wanted is None:
-        text, origin = chat_templates.read(model), f"the chat template of `{model.name}`"
+        text, origin = read_chat_template(model), f"the chat template of `{model.name}`"
         if not text:
             raise UsageError(
                 f"`{model}` has no chat template; name one with `--chat-template`: a Jinja file, or {_listed()}"

@@ -1,4 +1,4 @@
-"""ftbridge.json, what an exported or merged folder says of itself, and what is known of a run in its place."""
+"""The card of a model: ftbridge.json in an exported or merged folder, or the same made of a run."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,23 +6,24 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import say, some
+from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import PathText, load_json, read_json
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.launchers.runs.fingerprint import Fingerprint, changes
-from ftbridge.launchers.runs.record import base_of, load_run
+from ftbridge.launchers.runs.fingerprint import Fingerprint, base_changes
+from ftbridge.launchers.runs.record import base_folder, load_run
 from ftbridge.launchers.runs.written_files import CARD
-from ftbridge.templates import detect, families
+from ftbridge.templates.detect import detect_family, find_family
+from ftbridge.templates.families import get_family
 from ftbridge.templates.prompt import ChatPrompt
 from ftbridge.weights.source import ModelSource, target_of
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did.
+    """The ftbridge.json of an exported or merged folder: base, prompt and system prompt, as the training had them.
 
     Whether code that comes with the model may run is never said here: a folder may be anybody's.
     `checkpoint` is what it was made from, relative to the run's folder. `several_systems` says that the samples of the
@@ -50,7 +51,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stop(self) -> tuple[str, ...]:
         """Return the tokens that end an answer, as far as they are known."""
-        return families.get(self.family).stop if self.family else ()
+        return get_family(self.family).stop if self.family else ()
 
     def save(self, folder: Path) -> None:
         """Write the card into `folder`."""
@@ -58,7 +59,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def existing_output(source: ModelSource, card: ModelCard, name: str) -> Path | None:
-    """Return the folder `name` of a run where it says what `card` says; None where it is absent or of something else.
+    """Return the folder `name` of a run where its card equals `card`; None where it is absent or of something else.
 
     A folder stays good when the run's checkpoints are gone.
     """
@@ -71,7 +72,7 @@ def existing_output(source: ModelSource, card: ModelCard, name: str) -> Path | N
 
 
 def load_card(folder: Path) -> ModelCard | None:
-    """Return what `folder` says of itself, or None where no ftbridge.json is there.
+    """Return the card in `folder`, or None where no ftbridge.json is there.
 
     Raises InputError where it is damaged, or holds a prompt as ftbridge writes none.
     """
@@ -88,11 +89,11 @@ def load_card(folder: Path) -> ModelCard | None:
 
 
 def card_in(source: ModelSource, folder: Path) -> ModelCard | None:
-    """Return what `folder` says of itself where it was made of the source's checkpoint, or where that is gone.
+    """Return the card in `folder` where it was made of the source's checkpoint, or that is gone; else None.
 
-    Of a run's it must say that it was made of this run: another one's may have been put there.
+    In a run's folder it must name this run: another one's output may have been put there.
     """
-    known, name = load_card(folder), _name(source)
+    known, name = load_card(folder), _checkpoint_name(source)
     if not known or (source.run and known.run != source.run.id):
         return None
     return known if not name or known.checkpoint == name else None
@@ -102,16 +103,16 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     """Return the card of a source; `model` names the base where nothing else does, or instead of it.
 
     `template` names the family instead of what the files say; without it the card of a model of no known family has
-    none (see `askable`). Raises InputError where no base is known, UsageError where the backend has no template of its
-    family.
+    none (see `card_with_prompt`). Raises InputError where no base is known, UsageError where the backend has no
+    template of its family.
     """
     known = load_card(source.folder)
     backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)
-    base = _base(source, model, known, backend)
+    base = _base_folder(source, model, known, backend)
     if known and not template:
         return msgspec.structs.replace(known, base=str(base))
     name = template or (source.run.family if source.run else "")
-    family = families.get(name) if name else detect.find(base)
+    family = get_family(name) if name else find_family(base)
     return ModelCard(
         base=str(base),
         family=family.name if family else "",
@@ -121,31 +122,31 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
         several_systems=source.run.several_systems if source.run else False,
         thinking=family.thinking if family else "none",
         run=source.run.id if source.run else "",
-        checkpoint=_name(source),
+        checkpoint=_checkpoint_name(source),
         trained_on=source.run.base if source.run else known.trained_on if known else None,
     )
 
 
-def askable(card: ModelCard, model: Path, template: str | None = None) -> ModelCard:
+def card_with_prompt(card: ModelCard, model: Path, template: str | None = None) -> ModelCard:
     """Return the card with a prompt: that of the family `template`, else its own, else that of the family of `model`.
 
     Raises InputError, with the families that can be named, where the model is of none that is known.
     """
     if card.family and not template:
         return card
-    family = families.get(template) if template else detect.detect(model)
+    family = get_family(template) if template else detect_family(model)
     template = msgspec.to_builtins(family.cell(card.backend).prompt)
     return msgspec.structs.replace(card, family=family.name, template=template, thinking=family.thinking)
 
 
-def _name(source: ModelSource) -> str:
-    chosen = source.checkpoint or (checkpoints.last(source.run) if source.run else None)
+def _checkpoint_name(source: ModelSource) -> str:
+    chosen = source.checkpoint or (checkpoints.last_checkpoint(source.run) if source.run else None)
     return chosen.relative_to(source.folder).as_posix() if chosen else ""
 
 
-def _base(source: ModelSource, model: str | None, known: ModelCard | None, backend: str) -> Path:
+def _base_folder(source: ModelSource, model: str | None, known: ModelCard | None, backend: str) -> Path:
     named = model or (
-        base_of(source.run) if source.run else _card_base(source, known) if known else _adapter_base(source.folder)
+        base_folder(source.run) if source.run else _card_base(source, known) if known else _adapter_base(source.folder)
     )
     if not named:
         raise InputError(f"`{source.folder}` does not say which base model it belongs to; name it with `--model`")
@@ -166,7 +167,7 @@ def _card_base(source: ModelSource, known: ModelCard) -> str:
         with suppress(InputError):  # of a damaged record
             run = load_run(folder)
             if (run.id, run.model) == (known.run, known.base):
-                return base_of(run)
+                return base_folder(run)
     return known.base
 
 
@@ -184,7 +185,7 @@ def say_changes(card: ModelCard, *, refuse: bool = False) -> None:
     """
     if not card.trained_on or not Path(card.base).is_dir():
         return
-    weights, files = changes(Path(card.base), card.trained_on)
+    weights, files = base_changes(Path(card.base), card.trained_on)
     who = f"run `{card.run}`" if card.run else "the adapter"
     if weights:
         found = f"the base `{card.base}` does not have the weights that {who} was trained on: {weights}"
@@ -194,5 +195,5 @@ def say_changes(card: ModelCard, *, refuse: bool = False) -> None:
             )
         say(f"warning: {found}")
     if files:
-        named = some([f"`{name}`" for name in files], 3)
+        named = first_few([f"`{name}`" for name in files], 3)
         say(f"warning: in the base `{card.base}`, {named} changed since {who} was trained")

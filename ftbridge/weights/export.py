@@ -27,7 +27,7 @@ from ftbridge.weights.model_files.tokenizer import copy_tokenizer
 from ftbridge.weights.output_folder import fresh_folder, refuse_overlap
 from ftbridge.weights.source import ModelSource, checkpoint_of, resolve, target_of
 from ftbridge.weights.tensors import safetensors
-from ftbridge.weights.tensors.consolidate import Weights, is_adapter, read
+from ftbridge.weights.tensors.consolidate import Weights, is_adapter, read_weights
 
 
 def export(
@@ -47,14 +47,14 @@ def export(
     found = resolve(source, checkpoint)
     card = card_of(found, model)
     say_changes(card)
-    return write(found, card, target_of(found, out, "adapter"))
+    return write_export(found, card, target_of(found, out, "adapter"))
 
 
-def write(source: ModelSource, card: ModelCard, target: Path) -> Path:
+def write_export(source: ModelSource, card: ModelCard, target: Path) -> Path:
     """Write the adapter, or the model, of a source to `target`, as `export` does; returns `target`."""
     refuse_overlap(target, source, Path(card.base))
     path = checkpoint_of(source)
-    weights = read(path)
+    weights = read_weights(path)
     if not weights.tensors:
         raise InputError(f"`{path}` holds no weights of a model")
     whole = not (path / "adapter_config.json").is_file() and not is_adapter(weights.tensors)
@@ -67,7 +67,7 @@ def write(source: ModelSource, card: ModelCard, target: Path) -> Path:
         copy_tokenizer(own, Path(card.base), folder)
         if (folder / "config.json").is_file():
             write_stops(folder, read_json(folder / "config.json"), card.stop)
-        if card.family and not chat_templates.read(folder):
+        if card.family and not chat_templates.read_chat_template(folder):
             write_atomic(folder / "chat_template.jinja", card.prompt.chat_template())
         default_system.leave_out(folder, card)
         card.save(folder)
@@ -80,7 +80,7 @@ def _write_adapter(folder: Path, weights: Weights, own: Path, source: ModelSourc
     if own.is_file():
         config = read_json(own)
     else:
-        config = _adapter_config(weights, *_scaling(weights.content, source), Path(card.base))
+        config = _adapter_config(weights, *_alpha_and_rslora(weights.content, source), Path(card.base))
     safetensors.write(folder / "adapter_model.safetensors", entries)
     write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
 
@@ -92,7 +92,7 @@ def _peft_name(name: str) -> str:
     return name.removesuffix(".weight") if ".lora_magnitude_vector" in name else name
 
 
-def _scaling(content: Mapping[Any, Any], source: ModelSource) -> tuple[int, bool]:
+def _alpha_and_rslora(content: Mapping[Any, Any], source: ModelSource) -> tuple[int, bool]:
     """Return alpha and whether rsLoRA scales, by the config that XTuner keeps in the checkpoint, else by the run."""
     meta = content.get("meta")
     text = meta.get("cfg") if isinstance(meta, dict) else ""
@@ -106,7 +106,7 @@ def _scaling(content: Mapping[Any, Any], source: ModelSource) -> tuple[int, bool
     raise InputError("the checkpoint does not say its lora_alpha; export it from its run, which does")
 
 
-def _targets(modules: Iterable[str], base: Path) -> list[str]:
+def _target_modules(modules: Iterable[str], base: Path) -> list[str]:
     """Return what PEFT is to be told for these modules of a base: the last names, where they mean nothing else there.
 
     A model that sees has layers of the same names in its tower; a mixture has them in its experts.
@@ -145,7 +145,7 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool, base: Path) -> d
         "lora_dropout": 0.0,
         "use_rslora": rslora,
         "use_dora": any(".lora_magnitude_vector" in name for name in names),
-        "target_modules": _targets(ranks, base),
+        "target_modules": _target_modules(ranks, base),
         "modules_to_save": sorted({module.rpartition(".")[2] for module in saved}) or None,
         "bias": "none",
         "fan_in_fan_out": False,

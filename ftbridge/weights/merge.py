@@ -1,6 +1,6 @@
 """`ftbridge merge`: base and adapter into one model folder, in the base's own dtype.
 
-The base is never loaded: its headers say where each tensor lies, a helper in the training environment computes what
+The base is never loaded: its headers say where each tensor lies, a script in the training environment computes what
 the adapter changes, piece by piece, and what it does not touch is copied meanwhile. So memory does not grow with the
 model.
 """
@@ -22,7 +22,7 @@ from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.card import ModelCard, card_of, existing_output, load_card, say_changes
-from ftbridge.weights.export import write
+from ftbridge.weights.export import write_export
 from ftbridge.weights.merging.plan import MergePlan
 from ftbridge.weights.merging.stream import stream
 from ftbridge.weights.model_files import default_system
@@ -34,7 +34,6 @@ from ftbridge.weights.tensors.safetensors import SHARD
 
 # As safetensors calls them.
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-Check = Callable[[ModelCard, Path, Path], None]
 
 
 class MergeOptions(TypedDict, total=False):
@@ -50,7 +49,7 @@ class MergeOptions(TypedDict, total=False):
     onto: Literal["nf4", "fp4"] | None
     shard_size: int
     device: Device
-    check: Check | None
+    check: Callable[[ModelCard, Path, Path], None] | None
 
 
 def merge(
@@ -70,7 +69,7 @@ def merge(
         raise UsageError(
             "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
         )
-    cards = nvidia.freest(devices.computing("cuda"))[:1] if how.get("device") == "cuda" else []
+    gpus = nvidia.freest_first(devices.usable_gpus("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     target = target_of(found, out, "merged")
@@ -93,8 +92,8 @@ def merge(
                 wanted,
                 folder,
                 shard_size=how.get("shard_size", SHARD),
-                cards=cards,
-                rounding=_rounding(found, how.get("onto")),
+                gpus=gpus,
+                rounding=_rounding_to_4_bits(found, how.get("onto")),
             )
             write_files(folder, Path(card.base), adapter, config, card.stop)
             default_system.leave_out(folder, card)
@@ -113,7 +112,9 @@ def adapter_of(source: ModelSource, model: str | None = None) -> Path:
     """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
     if source.run:
         card = card_of(source, model)
-        return existing_output(source, card, "adapter") or write(source, card, target_of(source, None, "adapter"))
+        return existing_output(source, card, "adapter") or write_export(
+            source, card, target_of(source, None, "adapter")
+        )
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
@@ -131,12 +132,12 @@ def merge_weights(
     folder: Path,
     *,
     shard_size: int = SHARD,
-    cards: Sequence[Gpu] = (),
+    gpus: Sequence[Gpu] = (),
     rounding: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the weights of `base` with `adapters` into `folder`; returns what its config.json must hold.
 
-    `cards` is the GPU that computes, none for the CPU; `rounding` says how linear layers are rounded to 4 bits before
+    `gpus` is the GPU that computes, none for the CPU; `rounding` says how linear layers are rounded to 4 bits before
     anything is added (see `launchers/scripts/merge_adapter.py`). Raises InputError where base and adapters do not fit,
     or where nothing changes, SetupError where the GPU fails.
     """
@@ -145,9 +146,9 @@ def merge_weights(
         raise InputError("the adapter is empty: it holds no tensors to merge; export or copy it again")
     copies, computed = merged.lay_out(folder, shard_size)
     plan = folder.with_name("plan.json")
-    device = "cuda" if cards else "cpu"
+    device = "cuda" if gpus else "cpu"
     write_atomic(plan, msgspec.json.encode({"device": device, "rounding": rounding, "tensors": computed}))
-    unchanged = stream(python, plan, copies, merged.total, cards)
+    unchanged = stream(python, plan, copies, merged.total, gpus)
     first = f"e.g. `{unchanged[0]}`" if unchanged else ""
     if len(unchanged) == len(computed):
         raise InputError(
@@ -159,7 +160,7 @@ def merge_weights(
     return merged.config
 
 
-def _rounding(source: ModelSource, onto: str | None) -> dict[str, Any] | None:
+def _rounding_to_4_bits(source: ModelSource, onto: str | None) -> dict[str, Any] | None:
     """Return how the 4-bit values are made: as the run's training made them, where the source is a run."""
     if not onto:
         return None
@@ -168,11 +169,11 @@ def _rounding(source: ModelSource, onto: str | None) -> dict[str, Any] | None:
         raise UsageError(f"the run did not train on 4-bit values, which `--onto {onto}` would make; leave it out")
     if spec and spec.quantization_type != onto:
         raise UsageError(f"the run trained on {spec.quantization_type}, not {onto}: `--onto {spec.quantization_type}`")
-    dtype = _DTYPES[_loaded_in(source.folder) if spec else "bfloat16"]
+    dtype = _DTYPES[_loaded_dtype(source.folder) if spec else "bfloat16"]
     return {"type": onto, "double": spec.double_quantization if spec else True, "dtype": dtype}
 
 
-def _loaded_in(run: Path) -> str:
-    """Return the dtype in which a run's model was loaded, from what its starting helper was told."""
+def _loaded_dtype(run: Path) -> str:
+    """Return the dtype in which a run's model was loaded, from its launch.json."""
     launch = run / "launch.json"
     return str(read_json(launch).get("dtype", "bfloat16")) if launch.is_file() else "bfloat16"

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files.atomic import flock, left_for, write_json
+from ftbridge.core.files.atomic import flock, scratch_files_of, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.launchers.runs import written_files
-from ftbridge.launchers.runs.record import Run, all_runs, base_of, load_run
+from ftbridge.launchers.runs.record import Run, all_runs, base_folder, load_run
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.source import ModelSource
 
@@ -44,7 +44,7 @@ def fresh_folder(target: Path, kind: Kind) -> Iterator[Path]:
     target = target.resolve()  # a link stays one
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _clean(target)
+        _remove_leftovers(target)
         refuse_foreign(target, kind)
         with (
             tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".part") as place,
@@ -55,7 +55,7 @@ def fresh_folder(target: Path, kind: Kind) -> Iterator[Path]:
             try:
                 folder.mkdir()
                 yield folder
-                _record(folder, kind)
+                _write_record(folder, kind)
                 if target.exists():
                     target.rename(old)
                 refuse_foreign(old, kind, target)  # something may have come meanwhile
@@ -84,7 +84,7 @@ def refuse_foreign(folder: Path, kind: Kind, target: Path | None = None) -> None
     if before != kind and (before or kind == "adapter"):
         what = {"adapter": "an adapter", "merged": "a merged model"}.get(str(before), "a model")
         raise InputError(f"`{target}` holds {what}, which this would replace; choose another folder with `--out`")
-    if names := list(_foreign(folder, record)):
+    if names := list(_foreign_files(folder, record)):
         said = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else "")
         raise InputError(
             f"`{target}` would be replaced, and holds what ftbridge did not write: {said}; move that away, or choose "
@@ -106,12 +106,12 @@ def refuse_overlap(target: Path, source: ModelSource, base: Path, others: Iterab
     for what, path in read.items():
         _refuse_overlap(target, path.resolve(), what, both=what != "the run itself")
     for run in _runs_around(target):
-        if not own or not _same(run.path, own.path):
+        if not own or not _is_same_path(run.path, own.path):
             _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
     if not target.exists():
         return
     for run in all_runs(source.project):
-        for model in filter(None, {base_of(run), run.model}):
+        for model in filter(None, {base_folder(run), run.model}):
             _refuse_overlap(target, Path(model).resolve(), f"the base model of the run `{run.id}`", both=False)
 
 
@@ -132,14 +132,14 @@ def refuse_inside(target: Path, read: Mapping[str, Path]) -> None:
         elif str(path) == "predictions" or re.fullmatch("output|tracking|(adapter|merged)(-.*)?", kept):
             _refuse_overlap(target, run.path / kept, f"`{kept}` of the run `{run.path.name}`", both=True)
     for what, path in read.items():
-        if _inside(target, path.resolve()):
+        if _is_inside(target, path.resolve()):
             _refuse_overlap(target, path.resolve(), what, both=True)
 
 
 def _refuse_overlap(target: Path, path: Path, what: str, *, both: bool) -> None:
     """Raise InputError where `path` is `target` or lies in it, or, with `both`, the other way round."""
-    if (below := _inside(path, target)) or (both and _inside(target, path)):
-        place = "there" if below and _inside(target, path) else "in it" if below else "around it"
+    if (below := _is_inside(path, target)) or (both and _is_inside(target, path)):
+        place = "there" if below and _is_inside(target, path) else "in it" if below else "around it"
         raise InputError(f"`{target}` cannot be written to: {what} is {place}; choose another folder with `--out`")
 
 
@@ -150,38 +150,38 @@ def _runs_around(target: Path) -> Iterator[Run]:
                 yield load_run(folder)
 
 
-def _same(one: Path, other: Path) -> bool:
+def _is_same_path(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)  # by links and mounts of the same, too
     except OSError:
         return False
 
 
-def _inside(inner: Path, outer: Path) -> bool:
-    return any(each == outer or _same(each, outer) for each in (inner, *inner.parents))
+def _is_inside(inner: Path, outer: Path) -> bool:
+    return any(each == outer or _is_same_path(each, outer) for each in (inner, *inner.parents))
 
 
-def _foreign(folder: Path, record: dict[str, Any]) -> Iterator[str]:
+def _foreign_files(folder: Path, record: dict[str, Any]) -> Iterator[str]:
     """Yield what in a folder is not as its record says."""
     if "files" in record:
-        yield from written_files.foreign(folder, record["files"])
+        yield from written_files.unknown_files(folder, record["files"])
         return
     base = Path(str(record.get("base") or "/dev/null"))
     for path in sorted(folder.iterdir()):
         from_base = path.suffix in FROM_BASE and (base / path.name).is_file()
         known = from_base or any(fnmatchcase(path.name, pattern) for pattern in OLDER)
-        if not (known and written_files.is_plain(path)):
-            yield written_files.shown(path)
+        if not (known and written_files.is_plain_file(path)):
+            yield written_files.quoted_name(path)
 
 
-def _record(folder: Path, kind: Kind) -> None:
+def _write_record(folder: Path, kind: Kind) -> None:
     card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
     files = {name: file for name, file in written_files.files_in(folder).items() if name != CARD}
     write_json(folder / CARD, {**card, "kind": kind, "files": files})
 
 
-def _clean(target: Path) -> None:
-    for left in left_for(target):
+def _remove_leftovers(target: Path) -> None:
+    for left in scratch_files_of(target):
         with suppress(OSError):
             left.rmdir()  # killed when nothing was left but that
         with suppress(OSError), (left / "lock").open("rb") as lock:

@@ -1,4 +1,4 @@
-"""What `export`, `merge` and `chat` are given: a run, or a folder, and what is known about either."""
+"""The source of `export`, `merge` and `chat`: a run, or a folder with a checkpoint, an adapter or a model."""
 
 import os
 from contextlib import suppress
@@ -32,10 +32,10 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
     `checkpoint` chooses one of the run's: `last` (the default), `best`, an optimiser step, or its name or path.
     Raises InputError where there is none like that, UsageError where the source is no run.
     """
-    found = _resolve(source)
+    found = _resolve_name(source)
     if checkpoint is None:
-        if found.run and not found.checkpoint and (newest := checkpoints.last(found.run)):
-            checkpoints.say_passed_over(found.run, newest)
+        if found.run and not found.checkpoint and (newest := checkpoints.last_checkpoint(found.run)):
+            checkpoints.warn_of_unreadable(found.run, newest)
         return found
     if not found.run:
         raise UsageError(
@@ -44,11 +44,11 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
     wanted = os.fspath(checkpoint)
     chosen = checkpoints.find_checkpoint(found.run, wanted)
     if wanted in {"last", "best"}:
-        checkpoints.say_passed_over(found.run, chosen, best=wanted == "best")
+        checkpoints.warn_of_unreadable(found.run, chosen, best=wanted == "best")
     return msgspec.structs.replace(found, checkpoint=chosen)
 
 
-def _resolve(source: str | os.PathLike[str] | None) -> ModelSource:
+def _resolve_name(source: str | os.PathLike[str] | None) -> ModelSource:
     project = Project.find()
     if source is None:
         run, newer = last_run(project)
@@ -59,12 +59,14 @@ def _resolve(source: str | os.PathLike[str] | None) -> ModelSource:
     if (path / "run.json").is_file():
         return ModelSource(project=project, folder=path.resolve(), run=load_run(path.resolve()))
     if path.exists():
-        return _checkpoint(project, path.resolve()) or ModelSource(project=project, folder=path.resolve(), run=None)
+        return _run_of_checkpoint(project, path.resolve()) or ModelSource(
+            project=project, folder=path.resolve(), run=None
+        )
     run = find_run(project, name)
     return ModelSource(project=project, folder=run.path, run=run)
 
 
-def _checkpoint(project: Project, path: Path) -> ModelSource | None:
+def _run_of_checkpoint(project: Project, path: Path) -> ModelSource | None:
     """Return the run that has `path` as a readable checkpoint, with it chosen; None where there is none."""
     for folder in path.parents[:2]:
         if (folder / "run.json").is_file():
@@ -85,7 +87,9 @@ def target_of(source: ModelSource, out: str | os.PathLike[str] | None, name: str
     if not source.run:
         raise InputError("a folder that is no run needs `--out DIR`")
     chosen = source.checkpoint
-    return source.folder / (f"{name}-{chosen.stem}" if chosen and chosen != checkpoints.last(source.run) else name)
+    if not chosen or chosen == checkpoints.last_checkpoint(source.run):
+        return source.folder / name
+    return source.folder / f"{name}-{chosen.stem}"
 
 
 def checkpoint_of(source: ModelSource) -> Path:

@@ -8,11 +8,11 @@ import msgspec
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import json_lines
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.core.plugins import Lines
+from ftbridge.core.plugins import LogReader
 from ftbridge.launchers.backends.plan import TrainPlan, offloads
-from ftbridge.launchers.backends.trackers import folder, project_name, swanlab_mode
+from ftbridge.launchers.backends.trackers import project_name, swanlab_mode, tracker_folder
 from ftbridge.launchers.process.script import SCRIPTS
-from ftbridge.launchers.runs.training_log import numbers
+from ftbridge.launchers.runs.training_log import has_numbers
 from ftbridge.templates.render import render_yaml
 
 title = "LLaMA-Factory"
@@ -23,7 +23,7 @@ token_columns = ("input_ids", "attention_mask", "labels")  # its `tokenized_path
 thoughts = "drops those that stand on lines of their own, and trains on others without the empty block"
 CONFIG = "llamafactory_config.yaml"
 _ATTENTION = {"auto": "auto", "eager": "disabled", "sdpa": "sdpa", "flash_attention_2": "fa2"}
-_FIXED = {"dataset_dir", "do_train", "output_dir", "resume_from_checkpoint", "stage"}
+_FIXED_KEYS = {"dataset_dir", "do_train", "output_dir", "resume_from_checkpoint", "stage"}
 
 
 def render(plan: TrainPlan) -> dict[str, str]:
@@ -39,7 +39,7 @@ def render(plan: TrainPlan) -> dict[str, str]:
             "`--backend xtuner`"
         )
     for key in plan.spec.set:
-        if key in _FIXED:
+        if key in _FIXED_KEYS:
             raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
     text = render_yaml(
         "llamafactory.yaml.j2",
@@ -51,8 +51,8 @@ def render(plan: TrainPlan) -> dict[str, str]:
         dataset_dir=str(plan.dataset_dir),
         deepspeed_file=str(plan.run / "deepspeed.json"),
         attention=_ATTENTION[plan.spec.attention],
-        optimizer=_optimizer(plan),
-        tracking={name: folder(plan, name) for name in plan.spec.track},
+        optimizer=_optimizer_name(plan),
+        tracking={name: tracker_folder(plan, name) for name in plan.spec.track},
         swanlab_mode=swanlab_mode(),
         tracking_project=project_name(plan),
         logging_steps=max(1, min(10, plan.steps // 20)),
@@ -63,8 +63,11 @@ def render(plan: TrainPlan) -> dict[str, str]:
     return files
 
 
-def _optimizer(plan: TrainPlan) -> str:
-    """AdamW in one kernel is transformers' own default on a GPU; DeepSpeed's offload computes it on the CPU."""
+def _optimizer_name(plan: TrainPlan) -> str:
+    """Return transformers' `optim` for the plan's optimiser.
+
+    AdamW in one kernel is its own default on a GPU; DeepSpeed's offload computes it on the CPU.
+    """
     if plan.spec.optimizer != "adamw":
         return plan.spec.optimizer
     fused = plan.machine.device == "cuda" and not offloads(plan.deepspeed, "offload_optimizer")
@@ -79,16 +82,13 @@ def arguments(plan: TrainPlan) -> list[str]:
     return [str(plan.run / CONFIG), *(f"{key}={value}" for key, value in plan.spec.set.items())]
 
 
-def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
-    """Yield what LLaMA-Factory has logged since the last call, in order.
-
-    That is optimiser step, loss and learning rate, or step and validation loss.
-    """
+def read_log(run: Path, new_lines: LogReader, accumulation: int) -> Iterator[dict[str, float]]:
+    """Yield what LLaMA-Factory has logged since the last call: step, loss and learning rate, or validation loss."""
     del accumulation  # it counts optimiser steps itself
-    for line in lines(run / "output" / "trainer_log.jsonl"):
-        if numbers(line, "current_steps", "loss"):
+    for line in new_lines(run / "output" / "trainer_log.jsonl"):
+        if has_numbers(line, "current_steps", "loss"):
             yield {"step": line["current_steps"], "loss": line["loss"], "learning_rate": line.get("lr", 0.0)}
-        elif numbers(line, "current_steps", "eval_loss"):
+        elif has_numbers(line, "current_steps", "eval_loss"):
             yield {"step": line["current_steps"], "validation_loss": line["eval_loss"]}
 
 
@@ -99,32 +99,35 @@ def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
     """
     output = run / "output"
     numbered = [(path.name.partition("-")[2], path) for path in output.glob("checkpoint-*")]
-    saved = [path for _, path in sorted((int(number), path) for number, path in numbered if number.isdecimal())]
+    in_order = [path for _, path in sorted((int(number), path) for number, path in numbered if number.isdecimal())]
     if best:
         losses = {
-            record["step"]: record["validation_loss"] for record in progress(run, json_lines, 1) if "loss" not in record
+            record["step"]: record["validation_loss"] for record in read_log(run, json_lines, 1) if "loss" not in record
         }
         validated = [output / f"checkpoint-{step}" for step in sorted(losses, key=losses.__getitem__)]
-        return [each for each in validated if _readable(each)][:1]
-    return [each for each in [*saved, output] if _readable(each)]
+        return [path for path in validated if _has_whole_weights(path)][:1]
+    return [path for path in [*in_order, output] if _has_whole_weights(path)]
 
 
-def kept(turns: Sequence[tuple[int, int]], cutoff: int) -> Iterator[tuple[int, int]]:
-    """Yield what a cutoff leaves of each answer, and of the question before it: its `infer_seqlen` shortens both."""
-    room = cutoff
+def truncate_turns(turns: Sequence[tuple[int, int]], cutoff_length: int) -> Iterator[tuple[int, int]]:
+    """Yield how many tokens of question and answer a cutoff length leaves of each turn.
+
+    Its `infer_seqlen` (data/processor/processor_utils.py) shortens both.
+    """
+    room = cutoff_length
     for question, answer in turns:
         if answer * 2 < room:
-            most = room
+            answer_room = room
         elif question * 2 < room:
-            most = room - question
+            answer_room = room - question
         else:
-            most = room * answer // (question + answer)
-        left = min(most, answer)
-        asked = min(question, room - left)
-        yield left, asked
-        room -= left + asked
+            answer_room = room * answer // (question + answer)
+        answer_left = min(answer_room, answer)
+        question_left = min(question, room - answer_left)
+        yield question_left, answer_left
+        room -= question_left + answer_left
 
 
-def _readable(folder: Path) -> bool:
+def _has_whole_weights(folder: Path) -> bool:
     files = [*folder.glob("adapter_model.safetensors"), *folder.glob("model*.safetensors")]
     return bool(files) and all(safetensors_header(file) is not None for file in files)

@@ -23,9 +23,9 @@ from ftbridge.tokens.chat_template import ChatTemplate
 from ftbridge.tokens.ready import ReadyTokens, together
 
 # Sections of a DeepSpeed config that write or send elsewhere, or end the training, and what to do instead.
-_TRACK = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
-_MORE = {
-    **dict.fromkeys(("tensorboard", "wandb", "csv_monitor", "comet"), _TRACK),
+_TRACK_INSTEAD = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
+_REFUSED_SECTIONS = {
+    **dict.fromkeys(("tensorboard", "wandb", "csv_monitor", "comet"), _TRACK_INSTEAD),
     "autotuning": "use DeepSpeed's own launcher for it",
     "nebula": "leave checkpoints to the framework",
 }
@@ -140,40 +140,40 @@ def zero_stage(config: Any) -> int:
 
 
 def offloads(config: dict[str, Any] | None, key: str) -> bool:
-    """Tell whether DeepSpeed keeps what `key` ("offload_optimizer", "offload_param") means out of the GPU."""
+    """Tell whether DeepSpeed keeps optimiser states ("offload_optimizer") or weights ("offload_param") off the GPU."""
     section = (config or {}).get("zero_optimization", {}).get(key)
     return bool(section) and section.get("device", "none") != "none"
 
 
-def outside(config: dict[str, Any] | None) -> dict[str, str]:
-    """Return the places in a DeepSpeed config that lie outside the run's folder, by their keys, with dots.
+def paths_outside_run(config: dict[str, Any] | None) -> dict[str, str]:
+    """Return the paths in a DeepSpeed config that lie outside the run's folder, by their keys, joined with dots.
 
     DeepSpeed takes what is relative as from that folder, where it runs.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     waiting: list[tuple[str, Any]] = [("", config)]
     while waiting:
-        at, value = waiting.pop()
+        key, value = waiting.pop()
         if isinstance(value, dict):
-            waiting += [(f"{at}.{key}".lstrip("."), each) for key, each in value.items()]
+            waiting += [(f"{key}.{name}".lstrip("."), item) for name, item in value.items()]
         elif isinstance(value, list):
-            waiting += [(at, each) for each in value]
+            waiting += [(key, item) for item in value]
         elif isinstance(value, str) and (value.startswith(("/", "~", "\\")) or ".." in re.split(r"[/\\]", value)):
-            found[at] = value
-    return dict(sorted(found.items()))
+            paths[key] = value
+    return dict(sorted(paths.items()))
 
 
 def _check_deepspeed(name: str, config: dict[str, Any]) -> None:
-    """Refuse what DeepSpeed would end with, what nothing here could read, and what does more than train."""
-    for key, remedy in _MORE.items():
+    """Raise InputError for a config that DeepSpeed would end with, that is misread here, or does more than train."""
+    for key, remedy in _REFUSED_SECTIONS.items():
         section = config.get(key)
         if isinstance(section, dict) and section.get("enabled", False) is not False:
             raise InputError(f"the DeepSpeed config `{name}` turns on `{key}`; take it out, and {remedy}")
     autocast = config.get("torch_autocast")
     modules = autocast.get("lower_precision_safe_modules") if isinstance(autocast, dict) else None
-    if strange := [each for each in modules or [] if not str(each).startswith("torch.")]:
+    if foreign := [module for module in modules or [] if not str(module).startswith("torch.")]:
         raise InputError(
-            f"the DeepSpeed config `{name}` would have the Python module of `{strange[0]}` imported, by "
+            f"the DeepSpeed config `{name}` would have the Python module of `{foreign[0]}` imported, by "
             "`lower_precision_safe_modules`; only torch's own may stand there"
         )
     zero = config.get("zero_optimization", {})

@@ -12,31 +12,31 @@ from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import default_folder, environment_of, installed_versions, pinned_versions
 
 
-def folder(plan: TrainPlan, tracker: str) -> str:
-    """Return where `tracker` writes: a folder inside the run's."""
+def tracker_folder(plan: TrainPlan, tracker: str) -> str:
+    """Return the path of the folder inside the run's that `tracker` writes to."""
     return str(plan.run / "tracking" / tracker)
 
 
 def project_name(plan: TrainPlan) -> str:
-    """Return the training set's name, or `ftbridge` where SwanLab would refuse it."""
+    """Return the project that a run counts to: its training set's name, or `ftbridge` where SwanLab would refuse it."""
     return plan.dataset if re.fullmatch(r"[A-Za-z0-9_.+-]{1,100}", plan.dataset) else "ftbridge"
 
 
-def environment(plan: TrainPlan) -> dict[str, str]:
-    """Return what the trackers of a run are told; without a key in the environment they stay offline."""
+def environment_variables(plan: TrainPlan) -> dict[str, str]:
+    """Return the environment variables of a run's trackers; without a key in our own environment they stay offline."""
     env: dict[str, str] = {}
     if "tensorboard" in plan.spec.track:
-        env["TENSORBOARD_LOGGING_DIR"] = folder(plan, "tensorboard")  # transformers 5 has no option for it
+        env["TENSORBOARD_LOGGING_DIR"] = tracker_folder(plan, "tensorboard")  # transformers 5 has no option for it
     if "wandb" in plan.spec.track:
         env |= {
-            "WANDB_DIR": folder(plan, "wandb"),
+            "WANDB_DIR": tracker_folder(plan, "wandb"),
             "WANDB_MODE": "online" if os.environ.get("WANDB_API_KEY") else "offline",
             "WANDB_PROJECT": project_name(plan),
             "WANDB_NAME": plan.run.name,
         }
     if "swanlab" in plan.spec.track:
         env |= {
-            "SWANLAB_LOGDIR": folder(plan, "swanlab"),
+            "SWANLAB_LOGDIR": tracker_folder(plan, "swanlab"),
             "SWANLAB_MODE": swanlab_mode(),
             "SWANLAB_PROJ_NAME": project_name(plan),
             "SWANLAB_EXP_NAME": plan.run.name,
@@ -49,11 +49,14 @@ def swanlab_mode() -> str:
     return "cloud" if os.environ.get("SWANLAB_API_KEY") else "local"
 
 
-def check(python: Path, trackers: tuple[str, ...]) -> None:
+def check_installed(python: Path, trackers: tuple[str, ...]) -> None:
     """Raise SetupError for a tracker that the environment of `python` lacks."""
     installed = installed_versions(python) if trackers else {}
     for name in trackers:
         if name not in installed:
-            own = f"uv pip install --python {python} {name}=={pinned_versions(environment_of(installed))[name]}"
-            how = "ftbridge setup" if python.is_relative_to(default_folder()) else own
-            raise SetupError(f"`--track {name}` needs the package {name}, which `{python}` lacks; install it: `{how}`")
+            version = pinned_versions(environment_of(installed))[name]
+            is_ours = python.is_relative_to(default_folder())
+            command = "ftbridge setup" if is_ours else f"uv pip install --python {python} {name}=={version}"
+            raise SetupError(
+                f"`--track {name}` needs the package {name}, which `{python}` lacks; install it: `{command}`"
+            )

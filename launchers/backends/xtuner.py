@@ -11,12 +11,12 @@ import msgspec
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest
-from ftbridge.core.plugins import Lines
+from ftbridge.core.plugins import LogReader
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan
-from ftbridge.launchers.backends.trackers import folder
+from ftbridge.launchers.backends.trackers import tracker_folder
 from ftbridge.launchers.process.script import SCRIPTS
-from ftbridge.launchers.runs.training_log import numbers
+from ftbridge.launchers.runs.training_log import has_numbers
 from ftbridge.templates.render import render_python
 
 title = "XTuner"
@@ -32,15 +32,15 @@ CONFIG = "xtuner_config.py"
 # (hidden size squared): as many as DeepSpeed fetches ahead of its own accord.
 AUTO_BUCKET = 50_000_000
 # What names code, and what says where things go, is not the user's to set.
-_FIXED = {"type", "work_dir", "launcher"}
+_FIXED_KEYS = {"type", "work_dir", "launcher"}
 # Where the optimisers' classes are, and what they are given beside learning rate and weight decay: the values that
 # transformers' Trainer, and so LLaMA-Factory, takes.
-_ADAM = {"betas": (0.9, 0.999)}
+_ADAM_OPTIONS = {"betas": (0.9, 0.999)}
 _OPTIMIZERS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "adamw": ("torch.optim", "AdamW", _ADAM),
-    "adamw_8bit": ("bitsandbytes.optim", "AdamW8bit", _ADAM),
-    "paged_adamw_32bit": ("bitsandbytes.optim", "PagedAdamW32bit", _ADAM),
-    "paged_adamw_8bit": ("bitsandbytes.optim", "PagedAdamW8bit", _ADAM),
+    "adamw": ("torch.optim", "AdamW", _ADAM_OPTIONS),
+    "adamw_8bit": ("bitsandbytes.optim", "AdamW8bit", _ADAM_OPTIONS),
+    "paged_adamw_32bit": ("bitsandbytes.optim", "PagedAdamW32bit", _ADAM_OPTIONS),
+    "paged_adamw_8bit": ("bitsandbytes.optim", "PagedAdamW8bit", _ADAM_OPTIONS),
     "adafactor": ("transformers", "Adafactor", {"scale_parameter": False, "relative_step": False}),
     "sgd": ("torch.optim", "SGD", {}),
 }
@@ -52,7 +52,7 @@ def render(plan: TrainPlan) -> dict[str, str]:
     Raises UsageError for an option that XTuner lacks, or a `--set` that it would not know.
     """
     spec = plan.spec
-    _refuse(plan)
+    _refuse_unsupported(plan)
     optimizer_module, optimizer, optimizer_options = _OPTIMIZERS[spec.optimizer]
     accumulation = spec.gradient_accumulation_steps
     text = render_python(
@@ -67,15 +67,15 @@ def render(plan: TrainPlan) -> dict[str, str]:
         save_iterations=spec.save_steps * accumulation,
         validation_file=_validation_file(plan),
         validation_iterations=plan.validation_steps * accumulation,
-        tracking={name: folder(plan, name) for name in spec.track},
+        tracking={name: tracker_folder(plan, name) for name in spec.track},
         log_iterations=max(1, min(10 * accumulation, plan.iterations // 20)),
         optimizer_module=optimizer_module,
         optimizer=optimizer,
         optimizer_options=optimizer_options,
     )
-    _check_options(spec, text)
+    _check_set_options(spec, text)
     files = {CONFIG: text}
-    if config := deepspeed(plan):
+    if config := deepspeed_config(plan):
         files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(config)).decode()
     return files
 
@@ -87,7 +87,7 @@ def _validation_file(plan: TrainPlan) -> str:
     return str(plan.validation.folder / plan.validation.entry.files[target]) if plan.validation else ""
 
 
-def deepspeed(plan: TrainPlan) -> dict[str, Any] | None:
+def deepspeed_config(plan: TrainPlan) -> dict[str, Any] | None:
     """Return the DeepSpeed config without "auto", and with XTuner's own optimiser allowed, which offload needs."""
     return {"zero_force_ds_cpu_optimizer": False, **_without_auto(plan.deepspeed)} if plan.deepspeed else None
 
@@ -104,13 +104,13 @@ def arguments(plan: TrainPlan) -> list[str]:
     ]
 
 
-def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
+def read_log(run: Path, new_lines: LogReader, accumulation: int) -> Iterator[dict[str, float]]:
     """Yield what XTuner has logged since the last call: optimiser step, loss and learning rate, or validation loss."""
     for file in sorted((run / "output").glob("*/vis_data/scalars.json")):
-        for line in lines(file):
-            if numbers(line, "iter", "loss", "lr"):
+        for line in new_lines(file):
+            if has_numbers(line, "iter", "loss", "lr"):
                 yield {"step": line["iter"] / accumulation, "loss": line["loss"], "learning_rate": line["lr"]}
-            elif numbers(line, "step", "val_loss"):
+            elif has_numbers(line, "step", "val_loss"):
                 yield {"step": line["step"] / accumulation, "validation_loss": line["val_loss"]}
 
 
@@ -121,8 +121,8 @@ def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
     """
     names = "best_val_loss_iter_*.pth" if best else "iter_*.pth"
     numbered = [(path.stem.rpartition("_")[2], path) for path in (run / "output").glob(names)]
-    found = sorted((int(number), path) for number, path in numbered if number.isdecimal())
-    return [path for _, path in found if _readable(path)]
+    in_order = sorted((int(number), path) for number, path in numbered if number.isdecimal())
+    return [path for _, path in in_order if _is_whole_checkpoint(path)]
 
 
 def checkpoint_step(checkpoint: Path, accumulation: int) -> float:
@@ -135,7 +135,7 @@ def can_resume(checkpoint: Path, processes: int) -> bool:
     return checkpoint.is_file() or len([*checkpoint.glob("*optim_states.pt")]) == processes
 
 
-def environment(plan: TrainPlan) -> dict[str, str]:
+def environment_variables(plan: TrainPlan) -> dict[str, str]:
     """Return what lets torch load a checkpoint: XTuner's hold mmengine's objects, which it must unpickle in full."""
     return {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if plan.resume else {}
 
@@ -156,13 +156,14 @@ def loads_into_main_memory(plan: TrainPlan) -> bool:
     return plan.zero_stage != 3  # noqa: PLR2004
 
 
-def _readable(path: Path) -> bool:
+def _is_whole_checkpoint(path: Path) -> bool:
     # DeepSpeed's ZeRO-3 writes a file for each process.
     files = sorted(path.glob("*mp_rank_00_model_states.pt")) if path.is_dir() else [path]
     return bool(files) and all(file.is_file() and zipfile.is_zipfile(file) for file in files)
 
 
-def _refuse(plan: TrainPlan) -> None:
+def _refuse_unsupported(plan: TrainPlan) -> None:
+    """Raise UsageError for an option that XTuner lacks."""
     spec = plan.spec
     if spec.neftune_alpha is not None:
         raise UsageError("XTuner has no NEFTune: leave `neftune_alpha` out, or take `--backend llamafactory`")
@@ -173,41 +174,50 @@ def _refuse(plan: TrainPlan) -> None:
 
 
 def _without_auto(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is "auto": XTuner decides some of it itself and dies on the rest; DeepSpeed has defaults.
+    """Return a DeepSpeed config without "auto": XTuner decides some of it and dies on the rest; DeepSpeed has defaults.
 
     Its default for the reduce bucket would take a GiB of each GPU.
     """
-    return {
-        key: _without_auto(value) if isinstance(value, dict) else AUTO_BUCKET if value == "auto" else value
-        for key, value in config.items()
-        if value != "auto" or key == "reduce_bucket_size"
-    }
+    decided: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            decided[key] = _without_auto(value)
+        elif value != "auto":
+            decided[key] = value
+        elif key == "reduce_bucket_size":
+            decided[key] = AUTO_BUCKET
+    return decided
 
 
-def _check_options(spec: TrainSpec, config: str) -> None:
-    """Refuse what mmengine would take in silence: a key that nothing in the config reads."""
-    top = {
-        target.id: node.value
-        for node in ast.parse(config).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+def _check_set_options(spec: TrainSpec, config: str) -> None:
+    """Raise UsageError for what mmengine would take in silence: a key of `--set` that nothing in the config reads."""
+    variables = _variables(config)
     for key in spec.set:
         parts = key.split(".")
-        if _FIXED.intersection(parts) or any(part.startswith("_") for part in parts):
+        if _FIXED_KEYS.intersection(parts) or any(part.startswith("_") for part in parts):
             raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
         if parts[0] in {"tokenizer", "train_dataset"}:  # mmengine has copied them to where they are used
             raise UsageError(f"`--set {key}` would change nothing; begin it with `train_dataloader.dataset.`")
-        known = top
+        known = variables
         for part in parts if len(parts) == 1 else parts[:-1]:  # the last of several may be new
             if part not in known:
                 raise UsageError(f"XTuner's config has no `{part}` for `--set {key}`{closest(part, known)}")
-            known = _keys(known[part], top)
+            known = _dict_items(known[part], variables)
 
 
-def _keys(value: ast.expr, top: dict[str, ast.expr]) -> dict[str, ast.expr]:
-    """Return what `dict(...)`, or the name of one, holds."""
+def _variables(config: str) -> dict[str, ast.expr]:
+    """Return the variables that a config in Python assigns, with their expressions."""
+    variables: dict[str, ast.expr] = {}
+    for node in ast.parse(config).body:
+        if isinstance(node, ast.Assign):
+            variables |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+    return variables
+
+
+def _dict_items(value: ast.expr, variables: dict[str, ast.expr]) -> dict[str, ast.expr]:
+    """Return the items of `dict(...)`, or of the variable that holds one; none of anything else."""
     if isinstance(value, ast.Name):
-        value = top.get(value.id, value)
-    return {word.arg: word.value for word in value.keywords if word.arg} if isinstance(value, ast.Call) else {}
+        value = variables.get(value.id, value)
+    if not isinstance(value, ast.Call):
+        return {}
+    return {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg}

@@ -1,4 +1,4 @@
-"""What doctor and the pre-flight find: one record, and how it is shown."""
+"""The record of one check of doctor or the pre-flight, and the text of several."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -7,7 +7,7 @@ import msgspec
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing looked at: what was found, and the remedy where it is not ok."""
+    """A line of doctor or of the pre-flight: its status, what was found, and the remedy where it is not ok."""
 
     name: str
     status: Literal["ok", "warning", "failure"]
@@ -15,8 +15,8 @@ class Check(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
-def shown(checks: Iterable[Check]) -> str:
-    """Return the checks as lines, each remedy below what it mends."""
+def checks_as_text(checks: Iterable[Check]) -> str:
+    """Return the checks as lines of text, each remedy below its check."""
     lines = []
     for check in checks:
         lines.append(f"{check.status:<8} {check.name}: {check.found}")

@@ -1,4 +1,4 @@
-"""`ftbridge doctor`: what this machine has, against what a training needs."""
+"""`ftbridge doctor`: checks of this machine and of the training environments, against what a training needs."""
 
 import os
 import re
@@ -20,77 +20,73 @@ from ftbridge.core.process import children
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.gpu_checks import (
-    LOCKED,
+    LOCKED_BUILD,
     TorchBuild,
-    no_torch,
-    repair,
+    environment_remedy,
+    no_torch_check,
+    read_torch_build,
     shared_memory_checks,
-    torch_build,
     torch_gpu_checks,
 )
-from ftbridge.launchers.environment.setup import SPACE
+from ftbridge.launchers.environment.setup import ENVIRONMENT_SIZE
 from ftbridge.launchers.environment.venv import (
+    LOCK_NAMES,
     NEWEST,
-    SETS,
     Environment,
+    Inspection,
     backends_of,
     default_folder,
     environment_of,
-    inspect,
+    imported_modules,
+    inspect_environment,
     interpreter,
-    modules,
     setup_command,
 )
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.hardware.host import GIB
 
-SPACE_TO_TRAIN = 5  # GiB
-HUB_PATIENCE = 3  # seconds
+LEAST_RUN_SPACE = 5  # GiB
+HUB_TIMEOUT = 3  # seconds
 
 NEEDS_TOOLKIT = "a DeepSpeed file of yours that has DeepSpeed compile its CPU Adam (the shipped ones do not)"
 
 
 def doctor() -> list[Check]:
-    """Return all checks; importing the frameworks takes up to half a minute. Raises InputError for bad settings."""
-    return list(checks())
+    """Return all checks, in up to half a minute, which importing the frameworks takes.
+
+    Raises InputError for a ftbridge.yaml that cannot be read.
+    """
+    return list(run_checks())
 
 
-def checks() -> Iterator[Check]:
+def run_checks() -> Iterator[Check]:
     """Yield the checks as they are done, the quick ones first."""
     project = Project.find()
-    yield _python("Python", ".".join(map(str, sys.version_info[:3])), sys.executable)
-    by_python: dict[Path, list[str]] = {}
-    for name, environment in product(plugin_names("backends"), _environments(project)):
-        try:
-            found = by_python.setdefault(interpreter(project, name, environment), [])
-        except SetupError as error:
-            known = name in backends_of(environment)
-            remedy = setup_command(environment) if known else "or uninstall the package that brings it"
-            yield Check(name, "failure", str(error), remedy)
-        else:
-            found += [name] if name not in found else []
+    yield _python_check("Python", ".".join(map(str, sys.version_info[:3])), sys.executable)
+    backends, missing = _backends_by_interpreter(project)
+    yield from missing
     builds: dict[Path, TorchBuild] = {}
-    for python in by_python:
+    for python in backends:
         try:
-            builds[python] = torch_build(python)
+            builds[python] = read_torch_build(python)
         except (SetupError, OSError) as error:
-            yield no_torch(python, error)
-    yield _processor()
+            yield no_torch_check(python, error)
+    yield _processor_check()
     gpus = nvidia.gpus()
-    judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, gpus)]
-    yield from dict.fromkeys(judged)  # two interpreters may have the same torch
+    of_builds = [check for build in list(builds.values()) or [LOCKED_BUILD] for check in _build_checks(build, gpus)]
+    yield from dict.fromkeys(of_builds)  # two interpreters may have the same torch
     yield from shared_memory_checks()
-    yield from _disk(project)
-    yield from _hubs()
+    yield from _disk_checks(project)
+    yield from _hub_checks()
     if builds:
         say("importing the frameworks, which takes up to half a minute ...")
     for python, build in builds.items():
-        yield from _environment(python, by_python[python], build)
+        yield from _environment_checks(python, backends[python], build)
 
 
 def toolkit_check(cuda: str) -> Check:
-    """Return whether there is a CUDA toolkit that fits torch's `cuda`; looks where torch's extensions look."""
-    home = host.toolkit()
+    """Return a check of the CUDA toolkit that torch's extensions would find, against torch's `cuda` ("12.8")."""
+    home = host.cuda_toolkit()
     remedy = f"install CUDA toolkit {cuda}, or set CUDA_HOME to one; needed by {NEEDS_TOOLKIT}"
     if not home:
         return Check("CUDA toolkit", "ok", f"none found; only needed by {NEEDS_TOOLKIT}")
@@ -99,40 +95,61 @@ def toolkit_check(cuda: str) -> Check:
         return Check("CUDA toolkit", "warning", f"CUDA_HOME or CUDA_PATH is `{home}`, without bin/nvcc", remedy)
     try:
         argv = [str(program), "--version"]
-        said = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20).stdout
+        output = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20).stdout
     except subprocess.TimeoutExpired as error:
-        said = str(error)
-    release = re.search(r"release (\d+)\.(\d+)", said)
+        output = str(error)
+    release = re.search(r"release (\d+)\.(\d+)", output)
     if not release:
-        return Check("CUDA toolkit", "warning", f"`{program}` does not tell its version: {said.strip()[:200]}", remedy)
+        found = f"`{program}` does not tell its version: {output.strip()[:200]}"
+        return Check("CUDA toolkit", "warning", found, remedy)
     found = f"{release[1]}.{release[2]} in {home}"
     if cuda and release[1] != cuda.partition(".")[0]:
         return Check("CUDA toolkit", "warning", f"{found}, while torch is built for CUDA {cuda}", remedy)
     return Check("CUDA toolkit", "ok", found)
 
 
+def _backends_by_interpreter(project: Project) -> tuple[dict[Path, list[str]], list[Check]]:
+    """Return the backends that each interpreter serves, and a failure for each backend that has none."""
+    backends: dict[Path, list[str]] = {}
+    missing = []
+    for name, environment in product(plugin_names("backends"), _environments(project)):
+        try:
+            python = interpreter(project, name, environment)
+        except SetupError as error:
+            known = name in backends_of(environment)
+            remedy = setup_command(environment) if known else "or uninstall the package that brings it"
+            missing.append(Check(name, "failure", str(error), remedy))
+            continue
+        served = backends.setdefault(python, [])
+        if name not in served:
+            served.append(name)
+    return backends, missing
+
+
 def _environments(project: Project) -> list[Environment]:
-    """Return the newest environment, and the second where it is there or named."""
+    """Return the newest environment, and the second where it is there or ftbridge.yaml names one."""
     named = any(chosen.python_transformers4 for chosen in project.settings.backends.values())
     return [NEWEST, "transformers4"] if named or default_folder("transformers4").exists() else [NEWEST]
 
 
-def _python(name: str, version: str, where: str) -> Check:
+def _python_check(name: str, version: str, executable: str) -> Check:
     if version.startswith(("3.11.", "3.12.")):
-        return Check(name, "ok", f"{version}, {where}")
-    return Check(name, "failure", f"{version}, {where}", "both frameworks run on 3.11 and 3.12; use one of them")
+        return Check(name, "ok", f"{version}, {executable}")
+    return Check(name, "failure", f"{version}, {executable}", "both frameworks run on 3.11 and 3.12; use one of them")
 
 
 def _build_checks(build: TorchBuild, gpus: list[nvidia.Gpu]) -> Iterator[Check]:
-    if build is not LOCKED:
-        yield _python("the backends' Python", build.python, build.executable)
-    yield from torch_gpu_checks(build, gpus) if gpus else [*torch_gpu_checks(build, gpus), _no_gpu()]
+    if build is not LOCKED_BUILD:
+        yield _python_check("the backends' Python", build.python, build.executable)
+    yield from torch_gpu_checks(build, gpus)
+    if not gpus:
+        yield _no_gpu_check()
     yield toolkit_check(build.cuda)
 
 
-def _no_gpu() -> Check:
-    """Return a failure where a GPU is there and cannot be used, else a warning that the CPU serves."""
-    if why := nvidia.unusable():
+def _no_gpu_check() -> Check:
+    """Return a failure where there is a GPU that cannot be used, else a warning that trainings run on the CPU."""
+    if why := nvidia.why_unusable():
         return Check("GPU", "failure", why, "mend that, or compute on the CPU with `--device cpu`")
     none = "none; training runs on the CPU, fit for trials only"
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -141,41 +158,52 @@ def _no_gpu() -> Check:
     return Check("GPU", "warning", none, remedy)
 
 
-def _processor() -> Check:
+def _processor_check() -> Check:
     name, has_bfloat16 = host.processor()
     words = "has instructions for bfloat16" if has_bfloat16 else "no instructions for bfloat16"
     return Check("processor", "ok", f"{name}, {words}; training on it uses float32 unless `--dtype` says otherwise")
 
 
-def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[Check]:
-    own = any(default_folder(environment) in python.parents for environment in SETS)
-    remedy = repair(python)
-    titles = {load_backend(name).module: name for name in backends}
+def _environment_checks(python: Path, backends: list[str], build: TorchBuild) -> list[Check]:
+    """Return checks of the packages of `python`: their versions, and whether what trainings import can be imported."""
+    imported = imported_modules(backends)
+    if build.flash_attention:
+        imported.append("flash_attn")
     try:
-        seen = inspect(python, [*modules(backends), *(["flash_attn"] if build.flash_attention else [])])
+        inspection = inspect_environment(python, imported)
     except SetupError as error:
-        return [Check("environment", "failure", str(error), remedy)]
-    checks = []
-    environment = environment_of({name: package.version for name, package in seen.packages.items()})
-    wrong = [f"{name} {why}" for name, why in seen.wrong(environment).items()]
-    if wrong:
-        text = f"{len(wrong)} packages differ from the tested set: {', '.join(wrong[:5])}"
-        checks.append(Check("versions", "failure" if own else "warning", text, remedy))
-    else:
-        checks.append(Check("versions", "ok", f"the tested set {environment}, Python {seen.python}, {python}"))
-    for module in modules(backends):
-        why = seen.imports[module]
-        if not why:
-            package = seen.packages.get(module.replace("_", "-"))
-            checks.append(Check(titles.get(module, module), "ok", package.version if package else "can be imported"))
-        elif module in seen.packages or module in titles:
-            checks.append(Check(titles.get(module, module), "failure", f"cannot be imported: {why}", remedy))
-        else:
-            checks.append(Check(module, "warning", "not installed; QLoRA or DeepSpeed needs it", remedy))
-    return [*checks, _flash_attention(seen.imports.get("flash_attn"))]
+        return [Check("environment", "failure", str(error), environment_remedy(python))]
+    names = {load_backend(name).module: name for name in backends}
+    return [
+        _versions_check(python, inspection),
+        *(_import_check(python, inspection, module, names.get(module)) for module in imported_modules(backends)),
+        _flash_attention_check(inspection.imports.get("flash_attn")),
+    ]
 
 
-def _flash_attention(error: str | None) -> Check:
+def _versions_check(python: Path, inspection: Inspection) -> Check:
+    environment = environment_of({name: package.version for name, package in inspection.packages.items()})
+    differing = [f"{name} {why}" for name, why in inspection.differences(environment).items()]
+    if not differing:
+        return Check("versions", "ok", f"the tested set {environment}, Python {inspection.python}, {python}")
+    made_by_setup = any(default_folder(environment) in python.parents for environment in LOCK_NAMES)
+    found = f"{len(differing)} packages differ from the tested set: {', '.join(differing[:5])}"
+    return Check("versions", "failure" if made_by_setup else "warning", found, environment_remedy(python))
+
+
+def _import_check(python: Path, inspection: Inspection, module: str, backend: str | None) -> Check:
+    """Return whether a module can be imported; `backend` is the name of the one whose module it is."""
+    package = inspection.packages.get(module.replace("_", "-"))
+    name = backend or module
+    error = inspection.imports[module]
+    if not error:
+        return Check(name, "ok", package.version if package else "can be imported")
+    if backend or module in inspection.packages:
+        return Check(name, "failure", f"cannot be imported: {error}", environment_remedy(python))
+    return Check(name, "warning", "not installed; QLoRA or DeepSpeed needs it", environment_remedy(python))
+
+
+def _flash_attention_check(error: str | None) -> Check:
     if error is None:
         return Check("flash-attn", "ok", "not installed; attention is torch's own (SDPA)")
     if error:
@@ -184,12 +212,12 @@ def _flash_attention(error: str | None) -> Check:
     return Check("flash-attn", "ok", "installed")
 
 
-def _disk(project: Project) -> list[Check]:
+def _disk_checks(project: Project) -> list[Check]:
     checks = []
     installed = default_folder().exists()
     for name, folder, least in (
-        ("disk for runs", project.folder, SPACE_TO_TRAIN),
-        ("disk for the environment", default_folder(), 0 if installed else SPACE),
+        ("disk for runs", project.folder, LEAST_RUN_SPACE),
+        ("disk for the environment", default_folder(), 0 if installed else ENVIRONMENT_SIZE),
     ):
         free, at = host.free_space(folder)
         short = free < least * GIB
@@ -198,8 +226,11 @@ def _disk(project: Project) -> list[Check]:
     return checks
 
 
-def _hubs() -> list[Check]:
-    """Ask both hubs at the same time, by their clients' variables; nothing but the request is sent."""
+def _hub_checks() -> list[Check]:
+    """Return whether each hub answers, at the address that its client's variables name.
+
+    Both are asked at the same time; nothing but the request is sent.
+    """
     modelscope = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or "www.modelscope.cn"
     folder = "or give a local folder"
     hubs = (
@@ -216,32 +247,32 @@ def _hubs() -> list[Check]:
     )
     answers: dict[str, str] = {}
     # Threads that need not end: looking up a name may take longer than any time-out of a connection.
-    threads = [threading.Thread(target=_ask_hub, args=(*hub[:2], answers), daemon=True) for hub in hubs]
-    end = time.monotonic() + HUB_PATIENCE
+    threads = [threading.Thread(target=_request_hub, args=(*hub[:2], answers), daemon=True) for hub in hubs]
+    end = time.monotonic() + HUB_TIMEOUT
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    found = []
+    checks = []
     for name, url, remedy in hubs:
-        problem = answers.get(name, f"no answer within {HUB_PATIENCE} s")
-        text = f"{_without_login(url)}: {problem or 'answers'}"
-        found.append(Check(name, "warning" if problem else "ok", text, remedy if problem else ""))
-    return found
+        problem = answers.get(name, f"no answer within {HUB_TIMEOUT} s")
+        text = f"{_url_without_login(url)}: {problem or 'answers'}"
+        checks.append(Check(name, "warning" if problem else "ok", text, remedy if problem else ""))
+    return checks
 
 
-def _without_login(url: str) -> str:
+def _url_without_login(url: str) -> str:
     return re.sub(r"(?<=://)[^/]*@", "", url)
 
 
-def _ask_hub(name: str, url: str, answers: dict[str, str]) -> None:
-    """Put what went wrong into `answers`, "" for nothing; whatever a server says, it was reached, unless it fails."""
+def _request_hub(name: str, url: str, answers: dict[str, str]) -> None:
+    """Put the problem of a hub into `answers`, "" for none; any status but a failure counts as reached."""
     if not url.startswith(("http://", "https://")):
         answers[name] = "is no http(s) address"
         return
     try:
-        request = Request(_without_login(url), method="HEAD", headers={"User-Agent": "ftbridge"})  # noqa: S310 - checked
-        with urlopen(request, timeout=HUB_PATIENCE):  # noqa: S310 - checked
+        request = Request(_url_without_login(url), method="HEAD", headers={"User-Agent": "ftbridge"})  # noqa: S310 - checked
+        with urlopen(request, timeout=HUB_TIMEOUT):  # noqa: S310 - checked
             answers[name] = ""
     except HTTPError as error:
         refused = error.code >= 500 or error.code == 407  # noqa: PLR2004 - the hub or a proxy is not working

@@ -1,4 +1,4 @@
-"""Whether this machine's GPUs can be used by the torch of an interpreter, told without importing it."""
+"""Whether the torch of an interpreter can use this machine's GPUs, by its files, without importing it."""
 
 import shutil
 import subprocess
@@ -9,20 +9,23 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.environment.venv import SETS, default_folder, setup_command
+from ftbridge.launchers.environment.venv import LOCK_NAMES, default_folder, setup_command
 from ftbridge.launchers.hardware.host import GIB
-from ftbridge.launchers.hardware.nvidia import BFLOAT16, Gpu, no_peers, version
-from ftbridge.launchers.process.script import ask
+from ftbridge.launchers.hardware.nvidia import BFLOAT16_CAPABILITY, Gpu, driver_without_peers, version_numbers
+from ftbridge.launchers.process.script import run_script
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
-SPACE_TO_SHARE = 1  # GiB
+LEAST_SHARED_MEMORY = 1  # GiB
 # By the major version of CUDA: any driver from this one on runs all its minor versions.
 DRIVER_SOURCE = "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html"
 LEAST_DRIVER = {"11": 450, "12": 525, "13": 580}
 
 
 class TorchBuild(msgspec.Struct, frozen=True):
-    """The torch of an interpreter: its version, CUDA ("" for none), and the cards it has code for (sm_80: 8.0)."""
+    """The torch of an interpreter: its version, its CUDA ("" for none), and the GPUs that it has code for.
+
+    `targets` are as nvcc calls them: sm_80 is compute capability 8.0.
+    """
 
     executable: str
     python: str
@@ -32,8 +35,8 @@ class TorchBuild(msgspec.Struct, frozen=True):
     flash_attention: bool = False
 
 
-# The lock's torch, against which the cards are judged before `ftbridge setup`; a test compares it with a real one.
-LOCKED = TorchBuild(
+# The lock's torch, against which GPUs are checked before `ftbridge setup`; a test compares it with a real one.
+LOCKED_BUILD = TorchBuild(
     executable="the tested set",
     python="3.11",
     version="2.10.0+cu128",
@@ -42,28 +45,29 @@ LOCKED = TorchBuild(
 )
 
 
-def torch_build(python: Path) -> TorchBuild:
-    """Return what the torch of an interpreter is built for, read from its files (0.1 s).
+def read_torch_build(python: Path) -> TorchBuild:
+    """Return the version, CUDA and targets of an interpreter's torch, read from its files in 0.1 s.
 
     Raises SetupError where it has no torch, OSError where it cannot be started.
     """
-    line = ask(python, "inspect_torch", {}, stderr=subprocess.PIPE)
+    line = run_script(python, "inspect_torch", {}, stderr=subprocess.PIPE)
     return msgspec.json.decode(line, type=TorchBuild)
 
 
 def interpreter_checks(python: Path, gpus: Sequence[Gpu]) -> list[Check]:
-    """Return whether the torch of an interpreter fits these GPUs; imports nothing, so it takes 0.1 s."""
+    """Return the checks of an interpreter's torch against these GPUs; in 0.1 s, as nothing is imported."""
     try:
-        build = torch_build(python)
+        build = read_torch_build(python)
     except (SetupError, OSError) as error:
-        return [no_torch(python, error)]
+        return [no_torch_check(python, error)]
     return torch_gpu_checks(build, gpus)
 
 
 def torch_gpu_checks(build: TorchBuild, gpus: Sequence[Gpu]) -> list[Check]:
-    """Return a check of the torch, one of each GPU, and one of how they reach each other where that is poor."""
-    checks = [_torch(build, gpus), *(_gpu(gpu, build) for gpu in gpus)]
-    if driver := no_peers() if gpus else "":
+    """Return a check of the torch, one of each GPU, and a warning where GPUs cannot reach each other's memory."""
+    checks = [_torch_check(build, gpus), *(_gpu_check(gpu, build) for gpu in gpus)]
+    driver = driver_without_peers() if gpus else ""
+    if driver:
         found = f"several RTX 40xx cannot reach each other's memory with driver {driver}"
         checks.append(
             Check("GPUs", "warning", found, "trainings go round it with NCCL_P2P_DISABLE=1; 550.40.07 mends it")
@@ -76,58 +80,61 @@ def shared_memory_checks() -> list[Check]:
     if not SHARED_MEMORY.is_dir():
         return []
     size = shutil.disk_usage(SHARED_MEMORY).total
-    small = size < SPACE_TO_SHARE * GIB
+    small = size < LEAST_SHARED_MEMORY * GIB
     remedy = "data loader workers and several GPUs may fail; start the container with `--shm-size=8g`" if small else ""
     found = f"{size / GIB:.2f} GiB in {SHARED_MEMORY}"
     return [Check("shared memory", "warning" if small else "ok", found, remedy)]
 
 
-def repair(python: Path) -> str:
-    """Return how the environment of `python` is mended."""
-    made = next((environment for environment in SETS if default_folder(environment) in python.parents), None)
-    return setup_command(made) if made else f"install the tested versions into {python.parent.parent}"
+def environment_remedy(python: Path) -> str:
+    """Return the remedy for an environment that lacks packages: the command that repairs it, where setup made it."""
+    ours = next((environment for environment in LOCK_NAMES if default_folder(environment) in python.parents), None)
+    return setup_command(ours) if ours else f"install the tested versions into {python.parent.parent}"
 
 
-def no_torch(python: Path, error: Exception) -> Check:
-    """Return the failure of an interpreter that does not tell of its torch."""
-    return Check("torch", "failure", f"`{python}` does not tell of its torch: {error}", repair(python))
+def no_torch_check(python: Path, error: Exception) -> Check:
+    """Return a failure for an interpreter whose torch cannot be read."""
+    return Check("torch", "failure", f"`{python}` does not tell of its torch: {error}", environment_remedy(python))
 
 
-def _torch(build: TorchBuild, gpus: Sequence[Gpu]) -> Check:
+def _torch_check(build: TorchBuild, gpus: Sequence[Gpu]) -> Check:
     found = f"{build.version} for {f'CUDA {build.cuda}' if build.cuda else 'the CPU'}, {build.executable}"
     if build.cuda or not gpus:
         return Check("torch", "ok", found)
-    return Check("torch", "failure", f"{found}, which cannot use the GPU", f"install torch {LOCKED.version}")
+    return Check("torch", "failure", f"{found}, which cannot use the GPU", f"install torch {LOCKED_BUILD.version}")
 
 
-def _gpu(gpu: Gpu, build: TorchBuild) -> Check:
+def _gpu_check(gpu: Gpu, build: TorchBuild) -> Check:
     free = "free memory not told" if gpu.free is None else f"{gpu.free} MiB of them free"
     memory = "memory not told" if gpu.memory is None else f"{gpu.memory} MiB, {free}"
     capability = "compute capability not told" if gpu.capability is None else f"compute capability {gpu.capability}"
     found = f"{gpu.name}, {memory}, {capability}, driver {gpu.driver}"
     torch = f"torch {build.version}"
     if build.targets and gpu.capability is not None and not _has_code_for(gpu.capability, build.targets):
-        cards = ", ".join(build.targets)
-        return Check("GPU", "failure", found, f"{torch} has no code for this card, only for {cards}; use another")
+        targets = ", ".join(build.targets)
+        return Check("GPU", "failure", found, f"{torch} has no code for this card, only for {targets}; use another")
     least = LEAST_DRIVER.get(build.cuda.partition(".")[0])
-    if least and () < version(gpu.driver) < (least,):
+    if least and () < version_numbers(gpu.driver) < (least,):
         needs = f"{torch} for CUDA {build.cuda} needs driver {least} or newer"
         return Check("GPU", "failure", found, f"{needs}; update it, or use a torch built for an older CUDA")
     if build.cuda and not least:
         unknown = f"the least driver of CUDA {build.cuda} is not known here; compare with {DRIVER_SOURCE}"
         return Check("GPU", "warning", found, unknown)
     if not gpu.bfloat16:
-        text = f"training uses float16 here: bfloat16 needs compute capability {BFLOAT16}"
+        text = f"training uses float16 here: bfloat16 needs compute capability {BFLOAT16_CAPABILITY}"
         return Check("GPU", "warning", found, text)
     return Check("GPU", "ok", found)
 
 
 def _has_code_for(capability: float, targets: tuple[str, ...]) -> bool:
-    """sm_80 runs on 8.0 and later cards of generation 8; compute_80 is compiled by the driver for all from 8.0 on."""
-    card = round(capability * 10)
+    """Tell whether a GPU of this compute capability runs one of the targets.
+
+    sm_80 runs on 8.0 and later GPUs of generation 8; compute_80 is compiled by the driver for all from 8.0 on.
+    """
+    of_gpu = round(capability * 10)
     for target in targets:
         kind, _, text = target.partition("_")
         number = int(text.rstrip("abcdefghijklmnopqrstuvwxyz"))
-        if number <= card and (kind == "compute" or number // 10 == card // 10):
+        if number <= of_gpu and (kind == "compute" or number // 10 == of_gpu // 10):
             return True
     return False

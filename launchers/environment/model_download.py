@@ -1,4 +1,4 @@
-"""From what the user calls a model to a folder on this machine."""
+"""The folder of a model on this machine, which is downloaded where it is a hub's."""
 
 import re
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ftbridge.core.console import OBEYED, say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.launchers.process.script import ask
+from ftbridge.launchers.process.script import run_script
 
-_HUB = re.compile(r"(?:(?P<hub>hf|ms)://)?(?P<name>[\w.-]+/[\w.-]+)")
+_HUB_NAME = re.compile(r"(?:(?P<hub>hf|ms)://)?(?P<name>[\w.-]+/[\w.-]+)")
 
 
 def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights: bool = True) -> Path:
@@ -21,19 +21,19 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
     path = folder / Path(model).expanduser()
     if path.is_dir():
         return path.resolve()
-    named = _HUB.fullmatch(model)
-    if path.exists() or not named or model.startswith((".", "/", "~")):
+    match = _HUB_NAME.fullmatch(model)
+    if path.exists() or not match or model.startswith((".", "/", "~")):
         raise InputError(
             f"there is no model folder `{model}`; give a folder, or a hub's name such as "
             "`Qwen/Qwen2.5-7B-Instruct`, `hf://owner/name` or `ms://owner/name`"
         )
-    hub, name = named["hub"] or "hf", named["name"]
+    hub, name = match["hub"] or "hf", match["name"]
     title = {"hf": "Hugging Face", "ms": "ModelScope"}[hub]
     downloader = python()
     say(f"getting {name} from {title} (kept for the next time) ...")
     try:
         spec = {"hub": hub, "name": name, "weights": weights, "obeyed": OBEYED}
-        return Path(ask(downloader, "download", spec))
+        return Path(run_script(downloader, "download", spec))
     except SetupError as error:
         other = "behind a mirror, set HF_ENDPOINT; or try `ms://" if hub == "hf" else "or try `hf://"
         raise InputError(

@@ -6,6 +6,7 @@ transformers has itself runs in the newest environment.
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,15 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import installed_versions, interpreter
 from ftbridge.launchers.runs.fingerprint import Fingerprint
-from ftbridge.launchers.runs.record import UNSIGNED, Run, base_of
+from ftbridge.launchers.runs.record import UNSIGNED, Run, base_folder
 
-_CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
+_CONFIG_CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
 
 
 def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote_code: bool) -> Path:
-    """Return the interpreter that has `backend` and runs the model in the folder `model`.
+    """Return the Python that has `backend` and can load the model in the folder `model`.
 
-    Raises SetupError where that environment is not there, InputError for a class that no environment knows.
+    Raises SetupError where that environment is not there, InputError for a model type that no environment knows.
     """
     file = model / "config.json"
     config = read_json(file) if file.is_file() else {}
@@ -35,18 +36,13 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
             f"`{file}` has attention computed by `{kernel}`, which is code that is fetched from a hub; take that line "
             "out, or, if you trust who made it, add `--trust-remote-code`"
         )
-    if needs_transformers4(config):
+    if needs_transformers4(config) and (trust_remote_code or kind not in _newest_model_types(project, backend)):
         try:
-            known = frozenset() if trust_remote_code else known_classes(interpreter(project, backend))
-        except SetupError:  # then it cannot be the newest
-            known = frozenset()
-        if kind not in known:
-            try:
-                return interpreter(project, backend, "transformers4")
-            except SetupError as error:
-                raise SetupError(f"the code in `{model}` breaks under transformers 5: {error}") from error
+            return interpreter(project, backend, "transformers4")
+        except SetupError as error:
+            raise SetupError(f"the code in `{model}` breaks under transformers 5: {error}") from error
     python = interpreter(project, backend)
-    known = known_classes(python)
+    known = known_model_types(python)
     if not kind or not known or kind in known or config.get("auto_map"):
         return python
     version = installed_versions(python).get("transformers")
@@ -57,24 +53,31 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
     )
 
 
-def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:
-    """Tell whether code that comes with `models` may run: where the user has `said` so, or did when `run` was trained.
+def _newest_model_types(project: Project, backend: str) -> frozenset[str]:
+    """Return the model types that the newest environment has classes for; none where it is not there."""
+    with suppress(SetupError):
+        return known_model_types(interpreter(project, backend))
+    return frozenset()
+
+
+def is_code_trusted(run: Run | None, models: Sequence[Path], *, trust_remote_code: bool) -> bool:
+    """Tell whether code that comes with `models` may run: with `trust_remote_code`, or where `run` was trained with it.
 
     The latter counts where this machine signed the record, and only for the code that the trained model has: a merged
-    model beside it may be anybody's. Where it does not count, this is said.
+    model beside it may be anybody's. Prints a note where it does not count.
     """
-    if said or not run or not run.spec.trust_remote_code:
-        return said
+    if trust_remote_code or not run or not run.spec.trust_remote_code:
+        return trust_remote_code
     if not run.signature:
         reason = f"its record {UNSIGNED}"
     elif run.base is None:
         reason = "its record does not say with which code"
-    elif other := next(
-        (str(file) for model in models for file in _other_code(model, Path(base_of(run)), run.base)), ""
-    ):
-        reason = f"`{other}` is not what it was trained with"
     else:
-        return True
+        base = Path(base_folder(run))
+        other = next((file for model in models for file in _unrecorded_code(model, base, run.base)), None)
+        if not other:
+            return True
+        reason = f"`{other}` is not what it was trained with"
     say(
         f"note: code that comes with the model is not run. `{run.id}` was trained with `--trust-remote-code`, but "
         f"{reason}; if you trust who made the model, give the option again"
@@ -82,8 +85,8 @@ def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:
     return False
 
 
-def _other_code(model: Path, base: Path, recorded: Fingerprint) -> Iterable[Path]:
-    """Yield the files of `model` with code that `base` had not when it was recorded, or that name such a repository."""
+def _unrecorded_code(model: Path, base: Path, recorded: Fingerprint) -> Iterable[Path]:
+    """Yield the files of `model` with code that the recorded `base` had not, or that name a repository with code."""
     for file in model.rglob("*.py"):
         if not _is_as_recorded(file, model, recorded):
             yield file
@@ -91,10 +94,10 @@ def _other_code(model: Path, base: Path, recorded: Fingerprint) -> Iterable[Path
         name
         for file in base.glob("*config.json")
         if _is_as_recorded(file, base, recorded)
-        for name in _code_elsewhere(file)
+        for name in _hub_code_names(file)
     }
     for file in model.glob("*config.json"):
-        if not known.issuperset(_code_elsewhere(file)):
+        if not known.issuperset(_hub_code_names(file)):
             yield file
 
 
@@ -102,8 +105,8 @@ def _is_as_recorded(file: Path, folder: Path, recorded: Fingerprint) -> bool:
     return file.is_file() and sha256(file) == recorded.files.get(file.relative_to(folder).as_posix())
 
 
-def _code_elsewhere(file: Path) -> list[str]:
-    """Return what a config names as `owner/name--module.Class`, which is fetched from a hub."""
+def _hub_code_names(file: Path) -> list[str]:
+    """Return the classes that a config names as `owner/name--module.Class`, which are fetched from a hub."""
     named = read_json(file).get("auto_map")
     listed = named.values() if isinstance(named, dict) else [named]
     flat = (each for value in listed for each in (value if isinstance(value, list) else [value]))
@@ -117,17 +120,18 @@ def needs_transformers4(config: dict[str, Any]) -> bool:
 
 
 def _hub_kernel(config: dict[str, Any]) -> str:
-    """Return the repository of a hub whose kernel config.json wants, "" for none."""
-    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
-    wanted = [str(part.get(key) or "") for part in parts for key in ("_attn_implementation", "attn_implementation")]
+    """Return the repository of a hub whose attention kernel config.json asks for, "" for none."""
+    sections = [config, *(section for section in config.values() if isinstance(section, dict))]
+    keys = ("_attn_implementation", "attn_implementation")
+    wanted = [str(section.get(key) or "") for section in sections for key in keys]
     return next((each for each in wanted if "/" in each), "")
 
 
 @cache
-def known_classes(python: Path) -> frozenset[str]:
-    """Return the model types that the transformers of `python` has; none where its files are not beside it."""
+def known_model_types(python: Path) -> frozenset[str]:
+    """Return the model types that the transformers of `python` has classes for; none where it is not beside it."""
     folders = python.parent.parent.glob("lib/python3*/site-packages/transformers/models/auto")
     files = (folder / name for folder in folders for name in ("configuration_auto.py", "auto_mappings.py"))
     return frozenset(
-        name for file in files if file.is_file() for name in _CLASS.findall(file.read_text(encoding="utf-8"))
+        name for file in files if file.is_file() for name in _CONFIG_CLASS.findall(file.read_text(encoding="utf-8"))
     )

@@ -12,22 +12,22 @@ from ftbridge.core.files.atomic import locked
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import (
+    LOCK_NAMES,
     NEWEST,
-    SETS,
     Environment,
     backends_of,
     broken_imports,
     default_folder,
     forget_imports,
-    inspect,
+    inspect_environment,
 )
 from ftbridge.launchers.hardware import host
 from ftbridge.launchers.hardware.host import GIB
 
-# What an environment takes, measured on Linux with Python 3.11, and one beside another: uv links what both have.
-SPACE, SPACE_BESIDE = 9, 4  # GiB
-# What stands at the top of a virtual environment, by venv, uv, virtualenv, and packages.
-PARTS = {
+# The size of an environment, measured on Linux with Python 3.11, and of one beside another: uv links what both have.
+ENVIRONMENT_SIZE, SECOND_ENVIRONMENT_SIZE = 9, 4  # GiB
+# The names at the top of a virtual environment, by venv, uv, virtualenv, and packages.
+VENV_ENTRIES = {
     "pyvenv.cfg", "bin", "lib", "lib64", "include", "share", "etc", "man", "CACHEDIR.TAG", ".gitignore", ".lock",
 }  # fmt: skip
 
@@ -43,31 +43,32 @@ def setup(venv: str | os.PathLike[str] | None = None, environment: Environment =
     # Before the download: settings that are refused are refused at once.
     project = Project.find() if folder != default_folder(environment) else None
     with locked(folder):
-        if not _runs(python):
-            _refuse_foreign(folder, needs_mark=folder != default_folder(environment))
+        if not _can_start(python):
+            _refuse_other_folder(folder, needs_mark=folder != default_folder(environment))
             say(f"making a virtual environment in {folder}")
-            _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
-        wrong = inspect(python, []).wrong(environment)
-        if wrong:
-            _check_space(folder, wrong)
-            say(f"installing {len(wrong)} packages of the tested set ({_download(wrong)}) ...")
-            _install(python, wrong, environment)
+            _run_uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+        differing = inspect_environment(python, []).differences(environment)
+        if differing:
+            _check_disk_space(folder, differing)
+            say(f"installing {len(differing)} packages of the tested set ({_download_size(differing)}) ...")
+            _install_packages(python, differing, environment)
             forget_imports(python, backends_of(environment))
         for module, error in broken_imports(python, backends_of(environment)).items():
             raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
     say(f"the training environment is ready: {python}")
     if project:
-        _point_at(project, python, environment)
+        _write_interpreter_setting(project, python, environment)
     return python
 
 
-def _refuse_foreign(folder: Path, *, needs_mark: bool) -> None:
+def _refuse_other_folder(folder: Path, *, needs_mark: bool) -> None:
     """Raise InputError where a folder that would be emptied holds anything but a virtual environment."""
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    strange = [name for name in found if name not in PARTS]
+    strange = [name for name in found if name not in VENV_ENTRIES]
     if needs_mark and found and "pyvenv.cfg" not in found:
         strange = found
-    if strange or (folder.exists() and not folder.is_dir()):
+    is_file = folder.exists() and not folder.is_dir()
+    if strange or is_file:
         what = f"holds `{strange[0]}`, which is" if strange else "is"
         raise InputError(
             f"`{folder}` {what} no part of a virtual environment, and would be emptied for one; give a new folder with "
@@ -75,11 +76,13 @@ def _refuse_foreign(folder: Path, *, needs_mark: bool) -> None:
         )
 
 
-def _check_space(folder: Path, wrong: dict[str, str]) -> None:
-    if "torch" not in wrong:
+def _check_disk_space(folder: Path, differing: dict[str, str]) -> None:
+    """Raise SetupError where the disk has no room for the environment, of which torch is the most."""
+    if "torch" not in differing:
         return
-    beside = any(default_folder(other).exists() and default_folder(other) != folder for other in SETS)
-    needed, (free, at) = SPACE_BESIDE if beside else SPACE, host.free_space(folder)
+    beside = any(default_folder(other).exists() and default_folder(other) != folder for other in LOCK_NAMES)
+    needed = SECOND_ENVIRONMENT_SIZE if beside else ENVIRONMENT_SIZE
+    free, at = host.free_space(folder)
     if free < needed * GIB:
         raise SetupError(
             f"the environment takes about {needed} GiB, and {natural_size(free, binary=True)} are free in {at}; make "
@@ -87,24 +90,26 @@ def _check_space(folder: Path, wrong: dict[str, str]) -> None:
         )
 
 
-def _download(wrong: dict[str, str]) -> str:
-    return "about 4 GB to download" if "torch" in wrong else "a small download"
+def _download_size(differing: dict[str, str]) -> str:
+    return "about 4 GB to download" if "torch" in differing else "a small download"
 
 
-def _runs(python: Path) -> bool:
+def _can_start(python: Path) -> bool:
     argv = [str(python), "-c", ""]
     return not children.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
 
 
-def _install(python: Path, wrong: dict[str, str], environment: Environment) -> None:
-    broken = [name for name, why in wrong.items() if why.endswith("missing")]
+def _install_packages(python: Path, differing: dict[str, str], environment: Environment) -> None:
+    """Install the lock of `environment`; packages that lack files are installed again."""
+    broken = [name for name, why in differing.items() if why.endswith("missing")]
     again = [option for name in broken for option in ("--reinstall-package", name)]
-    with resources.as_file(resources.files("ftbridge.launchers").joinpath(f"{SETS[environment]}.lock")) as lock:
+    with resources.as_file(resources.files("ftbridge.launchers").joinpath(f"{LOCK_NAMES[environment]}.lock")) as lock:
         # Bytecode at once: where Python is told not to write it, as in many images, each start would compile again.
-        _uv("pip", "install", "--compile-bytecode", "--python", str(python), "--no-deps", *again, "-r", str(lock))
+        _run_uv("pip", "install", "--compile-bytecode", "--python", str(python), "--no-deps", *again, "-r", str(lock))
 
 
-def _point_at(project: Project, python: Path, environment: Environment) -> None:
+def _write_interpreter_setting(project: Project, python: Path, environment: Environment) -> None:
+    """Write `python` into ftbridge.yaml for the backends that it has; prints what to write where it is the user's."""
     key = "python" if environment == NEWEST else "python_transformers4"
     backends = {name: {key: str(python)} for name in backends_of(environment)}
     if written := project.write_settings({"backends": backends}):
@@ -114,11 +119,11 @@ def _point_at(project: Project, python: Path, environment: Environment) -> None:
         say(f"to use it, put this into {project.folder / 'ftbridge.yaml'}:\nbackends:\n{lines}")
 
 
-def _uv(*arguments: str) -> None:
+def _run_uv(*arguments: str) -> None:
     from uv import find_uv_bin
 
     # Not here: uv would obey a uv.toml or pyproject.toml of the current folder, whoever's it is.
-    done = children.run([find_uv_bin(), *arguments], env={**os.environ, **_pip_index()}, cwd="/")
+    done = children.run([find_uv_bin(), *arguments], env={**os.environ, **_pip_index_variables()}, cwd="/")
     if done.returncode:
         raise SetupError(
             f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "
@@ -126,8 +131,8 @@ def _uv(*arguments: str) -> None:
         )
 
 
-def _pip_index() -> dict[str, str]:
-    """Tell uv, which does not read pip's configuration, the index that pip uses here."""
+def _pip_index_variables() -> dict[str, str]:
+    """Return the environment variables that give uv, which does not read pip's configuration, the index of pip here."""
     # -P: no pip of the current folder is run.
     argv = [sys.executable, "-P", "-m", "pip", "config", "list"]
     done = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -1,4 +1,4 @@
-"""The training environments: where they are, what they hold, how their interpreters are asked.
+"""The training environments: where they are, which packages they hold, how their interpreters are asked.
 
 There are two, for no transformers runs all models: the newest one knows this year's, and code that came with a model
 before it breaks there. `ftbridge setup` makes them (setup.py), and a model's config says which it needs (own_code.py).
@@ -23,14 +23,14 @@ from ftbridge.core.files.owner import data_folder
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.launchers.hardware import host, nvidia
-from ftbridge.launchers.process.script import ask
+from ftbridge.launchers.process.script import run_script
 
 Environment = Literal["transformers5", "transformers4"]
 NEWEST: Environment = "transformers5"
-# By environment, what its lock and its folder are called.
-SETS: dict[Environment, str] = {"transformers5": "training", "transformers4": "training-transformers4"}
-# What no training does without, beside the packages of its backend.
-NEEDED = ("torch", "transformers", "peft", "deepspeed", "bitsandbytes", "datasets")
+# By environment, the name of its lock file and of its folder.
+LOCK_NAMES: dict[Environment, str] = {"transformers5": "training", "transformers4": "training-transformers4"}
+# Packages that every training needs, beside those of its backend.
+REQUIRED_PACKAGES = ("torch", "transformers", "peft", "deepspeed", "bitsandbytes", "datasets")
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -47,8 +47,8 @@ class Inspection(msgspec.Struct, frozen=True):
     packages: dict[str, Package]
     imports: dict[str, str]
 
-    def wrong(self, environment: Environment = NEWEST) -> dict[str, str]:
-        """Return what differs from the tested set of `environment`: package to what is wrong with it."""
+    def differences(self, environment: Environment = NEWEST) -> dict[str, str]:
+        """Return the packages that differ from the lock of `environment`, by name: each with what is wrong with it."""
         found = {}
         for name, version in pinned_versions(environment).items():
             package = self.packages.get(name)
@@ -62,30 +62,30 @@ class Inspection(msgspec.Struct, frozen=True):
 
 
 def default_folder(environment: Environment = NEWEST) -> Path:
-    """Return where `ftbridge setup` puts a training environment: one for all projects of a user."""
-    return data_folder() / SETS[environment]
+    """Return the folder of the environment that `ftbridge setup` makes, one for all projects of a user."""
+    return data_folder() / LOCK_NAMES[environment]
 
 
 @cache
 def pinned_versions(environment: Environment) -> dict[str, str]:
     """Return the pinned version of each package of a training environment."""
-    lock = resources.files("ftbridge.launchers").joinpath(f"{SETS[environment]}.lock").read_text(encoding="utf-8")
+    lock = resources.files("ftbridge.launchers").joinpath(f"{LOCK_NAMES[environment]}.lock").read_text(encoding="utf-8")
     pins = (line.split("==") for line in lock.splitlines() if "==" in line)
     return {name.strip(): version.strip() for name, version in pins}
 
 
 def interpreter(project: Project, backend: str, environment: Environment = NEWEST) -> Path:
-    """Return the interpreter that has `backend`: the one that ftbridge.yaml names, else that of `ftbridge setup`.
+    """Return the Python that has `backend`: the one that ftbridge.yaml names, else that of `ftbridge setup`.
 
     One that is named alone serves as the second environment, too, where it has transformers 4. Raises SetupError
-    where there is none, or where it is not whole; says so where it is not the tested set.
+    where there is none, or where packages are missing; prints a note where versions differ from the lock.
     """
     key = "python" if environment == NEWEST else "python_transformers4"
-    if path := _named(project, backend, key):
+    if path := _configured_interpreter(project, backend, key):
         return path
-    own = _named(project, backend, "python")
-    if own and environment_of(installed_versions(own)) == environment:
-        return own
+    configured = _configured_interpreter(project, backend, "python")
+    if configured and environment_of(installed_versions(configured)) == environment:
+        return configured
     if backend not in backends_of(environment):
         raise SetupError(
             f"`ftbridge setup` installs nothing for {backend}; name a Python that has it in ftbridge.yaml: "
@@ -94,10 +94,10 @@ def interpreter(project: Project, backend: str, environment: Environment = NEWES
     path, command = default_folder(environment) / "bin" / "python", setup_command(environment)
     if not path.exists():
         raise SetupError(
-            f"{_title(environment)} is not there; make it with `{command}` (about 9 GB of disk), or "
+            f"{_environment_title(environment)} is not there; make it with `{command}` (about 9 GB of disk), or "
             f"name a Python that has {backend} in ftbridge.yaml: `backends: {{{backend}: {{{key}: PATH}}}}`"
         )
-    _compare(path, environment)
+    _check_against_lock(path, environment)
     return path
 
 
@@ -110,8 +110,8 @@ def backends_of(environment: Environment = NEWEST) -> list[str]:
 def any_backend(project: Project, preferred: str = "") -> str:
     """Return a backend for what each of them can do, such as loading a model: the first whose interpreter is known.
 
-    That is `preferred` if it can be, then those that ftbridge.yaml names. Where there is no interpreter at all, asking
-    for that of the backend says what to do.
+    `preferred` comes first, then those that ftbridge.yaml names. Where none has an interpreter, it is the first
+    nevertheless: `interpreter` then raises the SetupError that says what to do.
     """
     known = plugin_names("backends")
     names = [name for name in (preferred, *project.settings.backends, *reversed(known)) if name in known]
@@ -125,7 +125,7 @@ def any_backend(project: Project, preferred: str = "") -> str:
 
 
 def environment_of(installed: Mapping[str, str]) -> Environment:
-    """Return which environment holds these versions, by its transformers; one without is taken for the newest."""
+    """Return which environment has these package versions, by its transformers; one without counts as the newest."""
     return "transformers4" if installed.get("transformers", "").startswith("4.") else NEWEST
 
 
@@ -134,11 +134,12 @@ def setup_command(environment: Environment) -> str:
     return "ftbridge setup" + (f" --environment {environment}" if environment != NEWEST else "")
 
 
-def _named(project: Project, backend: str, key: str) -> Path | None:
-    chosen = getattr(project.settings.backends.get(backend), key, "")
-    if not chosen:
+def _configured_interpreter(project: Project, backend: str, key: str) -> Path | None:
+    """Return the Python that ftbridge.yaml names under `key`, None for none; raises SetupError where it is missing."""
+    setting = getattr(project.settings.backends.get(backend), key, "")
+    if not setting:
         return None
-    path = project.folder / os.path.expanduser(chosen)  # noqa: PTH111 - it leaves a user that is not there as it is
+    path = project.folder / os.path.expanduser(setting)  # noqa: PTH111 - it leaves a user that is not there as it is
     if not path.exists():
         raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is not there")
     if not (path.is_file() and os.access(path, os.X_OK)):
@@ -146,60 +147,66 @@ def _named(project: Project, backend: str, key: str) -> Path | None:
     return path
 
 
-def _title(environment: Environment) -> str:
+def _environment_title(environment: Environment) -> str:
     return "the training environment" + (f" {environment}" if environment != NEWEST else "")
 
 
 @cache
-def _compare(python: Path, environment: Environment) -> None:
-    """Say where an environment of `ftbridge setup` is another ftbridge's; raise SetupError where it is half made."""
-    found, wanted = _installed(python), pinned_versions(environment)
-    needed = {*NEEDED, *(package for name in backends_of(environment) for package in load_backend(name).packages)}
-    missing = sorted(wanted.keys() - found.keys(), key=lambda name: name not in needed)
-    if "transformers" in found and environment_of(found) != environment != NEWEST:
+def _check_against_lock(python: Path, environment: Environment) -> None:
+    """Print a note where the versions of an environment of `ftbridge setup` differ from this ftbridge's lock.
+
+    Raises SetupError where packages are missing.
+    """
+    found, pinned = _versions_from_folders(python), pinned_versions(environment)
+    needed = {
+        *REQUIRED_PACKAGES,
+        *(package for name in backends_of(environment) for package in load_backend(name).packages),
+    }
+    missing = sorted(pinned.keys() - found.keys(), key=lambda name: name not in needed)
+    if environment != NEWEST and "transformers" in found and environment_of(found) != environment:
         raise SetupError(
-            f"{_title(environment)} holds transformers {found['transformers']} by now; make it anew with "
+            f"{_environment_title(environment)} holds transformers {found['transformers']} by now; make it anew with "
             f"`{setup_command(environment)}`"
         )
-    other = [
+    differing = [
         f"{name} {found[name]} instead of {version}"
-        for name, version in wanted.items()
+        for name, version in pinned.items()
         if found.get(name, version) != version
     ]
     # An older set may lack what only the newer one has.
-    if missing and (missing[0] in needed or not other):
+    if missing and (missing[0] in needed or not differing):
         raise SetupError(
-            f"{_title(environment)} is not whole ({len(missing)} of {len(wanted)} packages are missing, among them "
-            f"{missing[0]}); finish it with `{setup_command(environment)}`"
+            f"{_environment_title(environment)} is not whole ({len(missing)} of {len(pinned)} packages are missing, "
+            f"among them {missing[0]}); finish it with `{setup_command(environment)}`"
         )
-    if other:
-        named = [each for each in other if each.startswith(("transformers ", "torch ", "peft "))] or other
+    if differing:
+        shown = [each for each in differing if each.startswith(("transformers ", "torch ", "peft "))] or differing
         say(
-            f"note: {_title(environment)} is not the one that this ftbridge was tested with ({', '.join(named[:3])}); "
-            f"renew it with `{setup_command(environment)}`"
+            f"note: {_environment_title(environment)} is not the one that this ftbridge was tested with "
+            f"({', '.join(shown[:3])}); renew it with `{setup_command(environment)}`"
         )
 
 
-def inspect(python: Path, imports: list[str]) -> Inspection:
+def inspect_environment(python: Path, imports: list[str]) -> Inspection:
     """Return what the environment of `python` holds, importing `imports` there (15 s each)."""
-    line = ask(python, "inspect_environment", {"imports": imports}, stderr=subprocess.PIPE, sees_gpus=True)
+    line = run_script(python, "inspect_environment", {"imports": imports}, stderr=subprocess.PIPE, sees_gpus=True)
     return msgspec.json.decode(line, type=Inspection)
 
 
 def installed_versions(python: Path) -> dict[str, str]:
     """Return the version of each package beside `python`, by the names of the folders that installers leave.
 
-    Takes milliseconds, where `inspect` starts the interpreter and looks for every file, as it must where the
-    interpreter sees packages of another one.
+    Takes milliseconds. `inspect_environment`, which starts the interpreter and looks for every file, is asked where
+    the interpreter sees packages of another one.
     """
     file = python.parent.parent / "pyvenv.cfg"
     settings = file.read_text("utf-8", "replace") if file.is_file() else ""
     shares = re.search(r"include-system-site-packages *= *true", settings)
-    found = {} if shares else _installed(python)
-    return found or {name: package.version for name, package in inspect(python, []).packages.items()}
+    found = {} if shares else _versions_from_folders(python)
+    return found or {name: package.version for name, package in inspect_environment(python, []).packages.items()}
 
 
-def _installed(python: Path) -> dict[str, str]:
+def _versions_from_folders(python: Path) -> dict[str, str]:
     found = {}
     for folder in python.parent.parent.glob("lib/python3*/site-packages/*.dist-info"):
         name, _, version = folder.name.removesuffix(".dist-info").partition("-")
@@ -207,27 +214,27 @@ def _installed(python: Path) -> dict[str, str]:
     return found
 
 
-def modules(backends: Sequence[str]) -> list[str]:
-    """Return what trainings with `backends` import, as setup, doctor and the pre-flight try it."""
+def imported_modules(backends: Sequence[str]) -> list[str]:
+    """Return the modules that trainings with `backends` import, as setup, doctor and the pre-flight try it."""
     return [*(load_backend(name).module for name in backends), "deepspeed", "bitsandbytes"]
 
 
 def forget_imports(python: Path, backends: Sequence[str]) -> None:
-    """Have the frameworks of `python` tried again, whatever went well before."""
-    _stamp(python, modules(backends)).unlink(missing_ok=True)
+    """Have `broken_imports` import the frameworks of `python` again, though they could be imported before."""
+    _import_stamp(python, imported_modules(backends)).unlink(missing_ok=True)
 
 
 def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:
-    """Return the `modules` that cannot be imported, with what importing them raised.
+    """Return the `imported_modules` that cannot be imported, with what importing them raised.
 
-    It takes up to half a minute, so what went well is not tried again with the same packages, cards and drivers.
+    It takes up to half a minute, so what went well is not tried again with the same packages, GPUs and drivers.
     """
-    wanted = modules(backends)
-    stamp = _stamp(python, wanted)
+    wanted = imported_modules(backends)
+    stamp = _import_stamp(python, wanted)
     if stamp.exists():
         return {}
     say("importing the frameworks once on this machine, to be sure ...")
-    errors = {module: error for module, error in inspect(python, wanted).imports.items() if error}
+    errors = {module: error for module, error in inspect_environment(python, wanted).imports.items() if error}
     if not errors:
         with suppress(OSError):  # then they are tried again the next time
             stamp.parent.mkdir(parents=True, exist_ok=True)
@@ -235,7 +242,8 @@ def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:
     return errors
 
 
-def _stamp(python: Path, wanted: Sequence[str]) -> Path:
-    cards = [(gpu.name, gpu.driver) for gpu in nvidia.gpus()]
-    about = [str(python), wanted, sorted(installed_versions(python).items()), cards, str(host.toolkit())]
+def _import_stamp(python: Path, wanted: Sequence[str]) -> Path:
+    """Return the file whose being there says that `wanted` could be imported, with these packages, GPUs and drivers."""
+    gpus = [(gpu.name, gpu.driver) for gpu in nvidia.gpus()]
+    about = [str(python), wanted, sorted(installed_versions(python).items()), gpus, str(host.cuda_toolkit())]
     return default_folder().parent / "imported" / hashlib.sha256(msgspec.json.encode(about)).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""The processor, the memory, the disk and the CUDA toolkit of this machine, or what of them a container gives."""
+"""The processor, memory, disk and CUDA toolkit of this machine, within the limits of a container."""
 
 import math
 import os
@@ -9,15 +9,15 @@ from functools import cache
 from pathlib import Path
 
 GIB = 1024**3
-TOOLKIT = Path("/usr/local/cuda")
+CUDA_FOLDER = Path("/usr/local/cuda")
 # Instructions for bfloat16, as /proc/cpuinfo calls them: x86-64's, and ARM's.
-CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 CPU_INFO = Path("/proc/cpuinfo")
 CGROUPS = Path("/sys/fs/cgroup")
-GROUPS_OF_THIS = Path("/proc/self/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
-def toolkit() -> Path | None:
+def cuda_toolkit() -> Path | None:
     """Return the folder of the CUDA toolkit, looked for as torch.utils.cpp_extension does; None where there is none.
 
     What CUDA_HOME or CUDA_PATH names is returned without a look at it.
@@ -26,33 +26,33 @@ def toolkit() -> Path | None:
         return Path(named)
     if nvcc := shutil.which("nvcc"):
         return Path(nvcc).parent.parent
-    return TOOLKIT if TOOLKIT.exists() else None
+    return CUDA_FOLDER if CUDA_FOLDER.exists() else None
 
 
 def free_space(folder: Path) -> tuple[int, Path]:
-    """Return the bytes that are free where `folder` is or would be made, and the nearest folder that exists."""
-    at = next(place for place in (folder, *folder.parents) if place.exists())
-    return shutil.disk_usage(at).free, at
+    """Return the bytes that are free where `folder` is or would be made, and the nearest parent that exists."""
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    return shutil.disk_usage(existing).free, existing
 
 
-def main_memory() -> int:
-    """Return the bytes of main memory that programs can still have, here or in this container; 0 where unknown."""
+def available_memory() -> int:
+    """Return the bytes of main memory that programs can still have, here or in this container; 0 where not known."""
     import psutil
 
     free = 0
     with suppress(OSError):
         free = psutil.virtual_memory().available
-    return min([free, *_limited()])  # psutil knows nothing of control groups
+    return min([free, *_available_in_cgroups()])  # psutil knows nothing of control groups
 
 
-def _limited() -> Iterator[int]:
-    """Yield what each control group that this process is in leaves of its memory.
+def _available_in_cgroups() -> Iterator[int]:
+    """Yield the bytes of memory that each control group leaves to this process.
 
     Pages of files that were not used lately are given back when memory is wanted, so they count as free.
     """
-    for first, folder in _groups("memory"):
+    for is_version_1, folder in _cgroup_folders("memory"):
         names = ("memory.max", "memory.current", "inactive_file")
-        if first:
+        if is_version_1:
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         # ValueError: the limit is "max"; OSError: a container sees its own group as the top.
         with suppress(OSError, ValueError, KeyError):
@@ -64,21 +64,21 @@ def _limited() -> Iterator[int]:
 def cores() -> int:
     """Return how many of the processor's cores this process may use: those it may run on, or a container's quota."""
     found = len(os.sched_getaffinity(0))
-    for first, folder in _groups("cpu"):
+    for is_version_1, folder in _cgroup_folders("cpu"):
         with suppress(OSError, ValueError):  # as above; -1 is no limit, too
-            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if first else ("cpu.max",)
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if is_version_1 else ("cpu.max",)
             quota, period = map(int, " ".join((folder / name).read_text(encoding="ascii") for name in names).split())
             found = min(found, math.ceil(quota / period)) if quota > 0 else found
     return found
 
 
-def _groups(controller: str) -> Iterator[tuple[bool, Path]]:
+def _cgroup_folders(controller: str) -> Iterator[tuple[bool, Path]]:
     """Yield the folders of the control groups (a container, a Slurm job) that this process is in, inner ones first.
 
-    With each comes whether it is of the first version of control groups.
+    Before each stands whether it is of version 1 of control groups.
     """
     with suppress(OSError):
-        for line in GROUPS_OF_THIS.read_text(encoding="utf-8").splitlines():
+        for line in OWN_CGROUPS.read_text(encoding="utf-8").splitlines():
             number, controllers, path = line.split(":", 2)
             if number != "0" and controller not in controllers.split(","):
                 continue
@@ -90,7 +90,7 @@ def _groups(controller: str) -> Iterator[tuple[bool, Path]]:
 
 @cache
 def processor() -> tuple[str, bool]:
-    """Return the processor's name, and whether it has instructions for bfloat16 (else each is many others).
+    """Return the processor's name, and whether it has instructions for bfloat16 (without, each takes many others).
 
     psutil knows neither.
     """
@@ -100,4 +100,4 @@ def processor() -> tuple[str, bool]:
             key, _, value = line.partition(":")
             lines.setdefault(key.strip(), value.strip())
     flags = lines.get("flags") or lines.get("Features") or ""
-    return lines.get("model name") or os.uname().machine, bool(CPU_BFLOAT16.intersection(flags.split()))
+    return lines.get("model name") or os.uname().machine, bool(BFLOAT16_FLAGS.intersection(flags.split()))

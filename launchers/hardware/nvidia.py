@@ -1,4 +1,4 @@
-"""The GPUs that this machine has, as nvidia-smi tells them; torch is never asked."""
+"""The GPUs of this machine, as nvidia-smi lists them; torch is never asked."""
 
 import os
 import re
@@ -14,19 +14,20 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.process import children
 
-# A driver that hangs never answers; a card that sleeps takes some seconds.
-PATIENCE = 20  # seconds
-FRESH = 10  # seconds for which an answer of nvidia-smi counts, so that one command asks once
-BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
-# What a driver makes where there is a card, also in a container.
+# A driver that hangs never answers; a GPU in a power-saving state takes some seconds.
+TIMEOUT = 20  # seconds
+ANSWER_LIFETIME = 10  # seconds for which an answer of nvidia-smi counts, so that one command asks once
+BFLOAT16_CAPABILITY = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
+# What a driver makes where there is a GPU, also in a container.
 DRIVER_FILES = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
-HIDDEN = {"", "-1", "none", "void", "NoDevFiles"}  # values of CUDA_VISIBLE_DEVICES that hide every GPU on purpose
+# Values of CUDA_VISIBLE_DEVICES that hide every GPU on purpose.
+HIDING_VALUES = {"", "-1", "none", "void", "NoDevFiles"}
 COLUMNS = ("index", "uuid", "name", "memory.total", "compute_cap", "driver_version", "memory.free", "mig.mode.current")
-_LISTED = re.compile(r"\s*(GPU|MIG) (.*?)\s*\(UUID: (\S+)\)")
-_BROKEN = re.compile(r"is lost|Unknown Error|requires reset")
-# With older drivers these cards claim to reach each other's memory, and NCCL hangs (accelerate/utils/environment.py).
-NO_PEERS = "RTX 40"
-PEERS_DRIVER = (550, 40, 7)
+_LISTED_DEVICE = re.compile(r"\s*(GPU|MIG) (.*?)\s*\(UUID: (\S+)\)")
+_BROKEN_GPU = re.compile(r"is lost|Unknown Error|requires reset")
+# With older drivers these GPUs claim to reach each other's memory, and NCCL hangs (accelerate/utils/environment.py).
+NO_PEER_ACCESS = "RTX 40"
+PEER_ACCESS_DRIVER = (550, 40, 7)
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -44,22 +45,22 @@ class Gpu(msgspec.Struct, frozen=True):
 
     @property
     def bfloat16(self) -> bool:
-        """Tell whether the card is known to have bfloat16 and FlashAttention 2."""
-        return self.capability is not None and self.capability >= BFLOAT16
+        """Tell whether the GPU is known to have bfloat16 and FlashAttention 2."""
+        return self.capability is not None and self.capability >= BFLOAT16_CAPABILITY
 
     @property
     def is_slice(self) -> bool:
-        """Tell whether this is a part of a card (MIG), which cannot train together with others."""
+        """Tell whether this is a slice of a GPU (MIG), which cannot train together with others."""
         return self.uuid.startswith("MIG-")
 
 
-class _Card(msgspec.Struct, frozen=True):
-    """A card as nvidia-smi numbers it, and what a program can use of it: the card, or its MIG slices."""
+class _PhysicalGpu(msgspec.Struct, frozen=True):
+    """A GPU as nvidia-smi numbers it, and what a program can use of it: the whole of it, or its MIG slices."""
 
     index: str
-    gpu: Gpu
-    parts: tuple[Gpu, ...]
-    unlisted: bool = False  # whether it may have slices that nvidia-smi does not show here
+    whole: Gpu
+    usable: tuple[Gpu, ...]
+    may_have_unlisted: bool = False  # slices that nvidia-smi does not show here
 
 
 def gpus() -> list[Gpu]:
@@ -67,13 +68,13 @@ def gpus() -> list[Gpu]:
 
     Numbers in it count as nvidia-smi does (CUDA_DEVICE_ORDER=PCI_BUS_ID).
     """
-    cards = _cards()
+    physical = _physical_gpus()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return [gpu for card in cards for gpu in card.parts]
+        return [gpu for each in physical for gpu in each.usable]
     found: list[Gpu] = []
     for item in visible.split(","):
-        named = _named(item.strip(), cards)
+        named = _gpus_of_item(item.strip(), physical)
         if not named:  # CUDA itself stops at the first that it does not know
             if found:
                 _say_once(f"CUDA_VISIBLE_DEVICES is `{visible}`: `{item}` names no GPU here, and CUDA stops at it")
@@ -82,51 +83,56 @@ def gpus() -> list[Gpu]:
     return found
 
 
-def _named(item: str, cards: list[_Card]) -> list[Gpu]:
+def _gpus_of_item(item: str, physical: list[_PhysicalGpu]) -> list[Gpu]:
     """Return what an item of CUDA_VISIBLE_DEVICES names: a number, or the beginning of a uuid."""
-    if not item.startswith(("GPU-", "MIG-")):
-        return [gpu for card in cards if card.index == item for gpu in card.parts]
-    named = [gpu for card in cards for gpu in card.parts if item.startswith("MIG-") and gpu.uuid.startswith(item)]
-    named += [gpu for card in cards for gpu in card.parts if card.gpu.uuid.startswith(item)]
-    # A container may be shown a slice and not the list of slices: it is one of these cards'.
-    parents = [card.gpu for card in cards if card.unlisted]
-    if named or not parents or item.startswith("GPU-"):
-        return named
-    return [_slice(min(parents, key=lambda gpu: gpu.capability or 0), "MIG", item)]
+    if item.startswith("MIG-"):
+        return _slices_by_uuid(item, physical)
+    if item.startswith("GPU-"):
+        return [gpu for each in physical if each.whole.uuid.startswith(item) for gpu in each.usable]
+    return [gpu for each in physical if each.index == item for gpu in each.usable]
 
 
-def _cards() -> list[_Card]:
-    cards = []
-    for line in smi().splitlines():
-        row = _row(line)
+def _slices_by_uuid(beginning: str, physical: list[_PhysicalGpu]) -> list[Gpu]:
+    listed = [gpu for each in physical for gpu in each.usable if gpu.uuid.startswith(beginning)]
+    # A container may be shown a slice and not the list of slices: it is one of these GPUs'.
+    parents = [each.whole for each in physical if each.may_have_unlisted]
+    if listed or not parents:
+        return listed
+    return [_mig_slice(min(parents, key=lambda gpu: gpu.capability or 0), "MIG", beginning)]
+
+
+def _physical_gpus() -> list[_PhysicalGpu]:
+    found = []
+    for line in gpu_query().splitlines():
+        row = _cells_by_column(line)
         if not row:
-            if _BROKEN.search(line):
+            if _BROKEN_GPU.search(line):
                 _say_once(f"a GPU is left out; nvidia-smi says: {line.strip()[:200]}")
             continue
         index, mode = row["index"], row.get("mig.mode.current", "")
-        if lost := next((cell for cell in row.values() if _BROKEN.search(cell)), ""):
+        if lost := next((cell for cell in row.values() if _BROKEN_GPU.search(cell)), ""):
             _say_once(f"GPU {index} does not answer (nvidia-smi: {lost}) and is left out; restart the machine")
             continue
         uuid = row["uuid"] if row["uuid"].startswith("GPU-") else index
         gpu = Gpu(
             row["name"],
-            _mebibytes(row["memory.total"]),
-            _number(row["compute_cap"]),
+            _whole_number(row["memory.total"]),
+            _decimal(row["compute_cap"]),
             row["driver_version"],
-            _mebibytes(row["memory.free"]),
+            _whole_number(row["memory.free"]),
             uuid,
         )
-        listed = _slices(gpu) if mode == "Enabled" else ()
-        # Where the slices are not listed, one of them is what the card's own uuid means.
-        whole = _slice(gpu, "MIG", uuid) if mode == "Enabled" else gpu
-        cards.append(_Card(index, gpu, listed or (whole,), unlisted=not listed and mode != "Disabled"))
-    return cards
+        listed = _mig_slices(gpu) if mode == "Enabled" else ()
+        # Where the slices are not listed, one of them is what the GPU's own uuid means.
+        usable = listed or (_mig_slice(gpu, "MIG", uuid) if mode == "Enabled" else gpu,)
+        found.append(_PhysicalGpu(index, gpu, usable, may_have_unlisted=not listed and mode != "Disabled"))
+    return found
 
 
-def _row(line: str) -> dict[str, str]:
-    """Return the cells of a line by column; {} for a line that is no card's.
+def _cells_by_column(line: str) -> dict[str, str]:
+    """Return the cells of a line by column; {} for a line that is no GPU's.
 
-    A card's name may hold commas, and what an older driver says ends before `mig.mode.current`.
+    A GPU's name may hold commas, and what an older driver says ends before `mig.mode.current`.
     """
     cells = [cell.strip() for cell in line.split(",")]
     has_mode = cells[-1] in {"Enabled", "Disabled"} or len(cells) == len(COLUMNS)
@@ -138,19 +144,19 @@ def _row(line: str) -> dict[str, str]:
     return dict(zip(columns, named, strict=True))
 
 
-def _slices(card: Gpu) -> tuple[Gpu, ...]:
-    """Return the MIG slices of a card; CUDA takes one of them for a process, and the card's memory is not theirs."""
+def _mig_slices(whole: Gpu) -> tuple[Gpu, ...]:
+    """Return the MIG slices of a GPU; CUDA takes one of them for a process, and the GPU's memory is not theirs."""
     found, parent = [], ""
-    for listed in filter(None, map(_LISTED.match, _ask("--list-gpus").splitlines())):
+    for listed in filter(None, map(_LISTED_DEVICE.match, _ask_nvidia_smi("--list-gpus").splitlines())):
         kind, title, uuid = listed.groups()
         if kind == "GPU":
             parent = uuid
-        elif parent == card.uuid:
-            found.append(_slice(card, f"MIG {title.split()[0]}", uuid))
+        elif parent == whole.uuid:
+            found.append(_mig_slice(whole, f"MIG {title.split()[0]}", uuid))
     return tuple(found)
 
 
-def _slice(parent: Gpu, title: str, uuid: str) -> Gpu:
+def _mig_slice(parent: Gpu, title: str, uuid: str) -> Gpu:
     return Gpu(f"{parent.name} {title}", None, parent.capability, parent.driver, None, uuid)
 
 
@@ -159,34 +165,35 @@ def _say_once(text: str) -> None:
     say(text)
 
 
-def smi() -> str:
-    """Return what nvidia-smi says of the GPUs: a line for each, else its complaint; "" where there is none."""
-    said = _ask(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
-    if "not a valid field" not in said:
-        return said
+def gpu_query() -> str:
+    """Return what nvidia-smi prints of the GPUs: a line of `COLUMNS` for each, else its complaint; "" without it."""
+    output = _ask_nvidia_smi(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
+    if "not a valid field" not in output:
+        return output
     # Older drivers know neither of these, and answer nothing for a query with one that they do not know.
     known = [column for column in COLUMNS if column not in {"compute_cap", "mig.mode.current"}]
-    older = _ask(f"--query-gpu={','.join(known)}", "--format=csv,noheader,nounits")
+    older = _ask_nvidia_smi(f"--query-gpu={','.join(known)}", "--format=csv,noheader,nounits")
     rows = [line.rsplit(",", 2) for line in older.splitlines() if line.count(",") >= len(known) - 1]
-    return "\n".join(f"{first}, [N/A], {driver}, {free}" for first, driver, free in rows) or said
+    return "\n".join(f"{first}, [N/A], {driver}, {free}" for first, driver, free in rows) or output
 
 
 _answers: dict[tuple[str, ...], tuple[float, str]] = {}
 
 
-def _ask(*arguments: str) -> str:
+def _ask_nvidia_smi(*arguments: str) -> str:
     """Return what nvidia-smi prints; on a server it takes seconds, so an answer counts for a while."""
     program = shutil.which("nvidia-smi")
     if not program:
         return ""
     key = (program, *arguments)
-    if key not in _answers or time.monotonic() - _answers[key][0] > FRESH:
-        said = _run(*key)
-        _answers[key] = time.monotonic(), said
+    if key not in _answers or time.monotonic() - _answers[key][0] > ANSWER_LIFETIME:
+        output = run_nvidia_smi(*key)
+        _answers[key] = time.monotonic(), output
     return _answers[key][1]
 
 
-def _run(*argv: str) -> str:
+def run_nvidia_smi(*argv: str) -> str:
+    """Return what a command line of nvidia-smi prints, or a sentence on why it prints nothing within its time."""
     try:
         done = children.run(
             argv,
@@ -194,39 +201,39 @@ def _run(*argv: str) -> str:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
     except subprocess.TimeoutExpired:
-        return f"nvidia-smi has not answered in {PATIENCE} s"
+        return f"nvidia-smi has not answered in {TIMEOUT} s"
     silent = done.returncode and not done.stdout.strip()
     return f"nvidia-smi ended with exit status {done.returncode} and said nothing" if silent else done.stdout
 
 
-def _mebibytes(cell: str) -> int | None:
+def _whole_number(cell: str) -> int | None:
     return int(cell) if cell.isdecimal() else None
 
 
-def _number(cell: str) -> float | None:
+def _decimal(cell: str) -> float | None:
     return float(cell) if re.fullmatch(r"\d+(\.\d+)?", cell) else None
 
 
-def version(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version such as a driver's, () where it is not told."""
+def version_numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version such as a driver's: (550, 40, 7); () where it has none."""
     return tuple(map(int, re.findall(r"\d+", text)))
 
 
-def unusable() -> str:
+def why_unusable() -> str:
     """Return why the NVIDIA GPU that this machine seems to have is not used, "" where it seems to have none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.split(",")[0].strip() in HIDDEN:
+    if visible is not None and visible.split(",")[0].strip() in HIDING_VALUES:
         return ""
-    if cards := _cards():
-        known = ", ".join(f"{card.index} ({card.gpu.name}, {card.gpu.uuid})" for card in cards)
+    if physical := _physical_gpus():
+        known = ", ".join(f"{each.index} ({each.whole.name}, {each.whole.uuid})" for each in physical)
         return f"CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}"
-    said = " ".join(smi().split())[:300].rstrip(".")
+    output = " ".join(gpu_query().split())[:300].rstrip(".")
     files = [str(file) for file in DRIVER_FILES if file.exists()]
-    if said and (files or "No devices were found" not in said):
-        return f"the NVIDIA driver does not work; nvidia-smi says: {said}"
+    if output and (files or "No devices were found" not in output):
+        return f"the NVIDIA driver does not work; nvidia-smi says: {output}"
     if files:
         return (
             f"{files[0]} is there, and nvidia-smi, which tells what the GPU is, is not on the path; install it, or "
@@ -235,16 +242,19 @@ def unusable() -> str:
     return f"CUDA_VISIBLE_DEVICES is `{visible}`, and there is no NVIDIA GPU; unset it" if visible else ""
 
 
-def freest(cards: Sequence[Gpu]) -> list[Gpu]:
-    """Return the GPUs, the one with the most free memory first; those that do not tell come last."""
-    return sorted(cards, key=lambda gpu: -1 if gpu.free is None else gpu.free, reverse=True)
+def freest_first(gpus: Sequence[Gpu]) -> list[Gpu]:
+    """Return the GPUs, the one with the most free memory first; those whose free memory is not known come last."""
+    return sorted(gpus, key=lambda gpu: -1 if gpu.free is None else gpu.free, reverse=True)
 
 
-def no_peers() -> str:
+def driver_without_peers() -> str:
     """Return the driver of a machine whose several RTX 40xx cannot reach each other with it, else "".
 
     accelerate refuses to start there, even on one of them, unless NCCL is told not to try.
     """
-    cards = [card.gpu for card in _cards()]
-    poor = [gpu for gpu in cards if NO_PEERS in gpu.name and () < version(gpu.driver) < PEERS_DRIVER]
-    return poor[0].driver if len(cards) > 1 and poor else ""
+    whole = [each.whole for each in _physical_gpus()]
+    for gpu in whole:
+        is_older = () < version_numbers(gpu.driver) < PEER_ACCESS_DRIVER
+        if NO_PEER_ACCESS in gpu.name and is_older and len(whole) > 1:
+            return gpu.driver
+    return ""

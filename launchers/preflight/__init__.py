@@ -1,1 +1,1 @@
-"""What would keep a training from its end, looked for before it starts."""
+"""Checks of a training before it starts: model, data, options, memory and disk."""

@@ -1,4 +1,4 @@
-"""What cannot go together in one training, and why: each a sentence with a way out.
+"""Options, models and machines that cannot go together in one training: each with why, and a remedy.
 
 From llamafactory 0.9.5 (hparams/parser.py, model/model_utils/quantization.py), transformers 4.57.1
 (training_args.py), accelerate 1.11 (_prepare_deepspeed) and deepspeed 0.19.4 (op_builder).
@@ -10,28 +10,27 @@ from typing import Any, Literal
 from ftbridge.core.plugins import load_backend
 from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.hardware.host import cores, processor, toolkit
-from ftbridge.launchers.hardware.nvidia import BFLOAT16
-from ftbridge.launchers.preflight.memory_estimate import halved, text_config
-from ftbridge.launchers.preflight.model import is_older
+from ftbridge.launchers.hardware.host import cores, cuda_toolkit, processor
+from ftbridge.launchers.hardware.nvidia import BFLOAT16_CAPABILITY
+from ftbridge.launchers.preflight.memory_estimate import casts_to_16_bits, text_config
+from ftbridge.launchers.preflight.model import is_before_transformers5
+
+Conflicts = Iterator[tuple[Literal["warning", "failure"], str, str]]  # status, what was found, remedy
 
 
 def combination_checks(plan: TrainPlan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
     """Return a check for each combination that does not work; `installed` has versions by package."""
     found = [
-        *_quantization(plan, config),
-        *_quantized_router(plan, config, installed.get("transformers", "")),
-        *_attention(plan, installed),
-        *_toolkit(plan),
-        *_wasteful(plan),
+        *_quantization_conflicts(plan, config),
+        *_router_conflicts(plan, config, installed.get("transformers", "")),
+        *_attention_conflicts(plan, installed),
+        *_toolkit_conflicts(plan),
+        *_wasteful_options(plan),
     ]
     return [Check("combination", *each) for each in found] or [Check("combination", "ok", "the options go together")]
 
 
-Found = Iterator[tuple[Literal["warning", "failure"], str, str]]
-
-
-def _quantization(plan: TrainPlan, config: dict[str, Any]) -> Found:
+def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Conflicts:
     spec, stage = plan.spec, plan.zero_stage
     if spec.method == "qlora" and spec.quantization_bits == 8 and stage == 3:  # noqa: PLR2004
         yield (
@@ -51,9 +50,9 @@ def _quantization(plan: TrainPlan, config: dict[str, Any]) -> Found:
         yield "failure", f"{how}, which ZeRO-3 cannot share out", f"use `--deepspeed zero2`, or {original}"
 
 
-def _quantized_router(plan: TrainPlan, config: dict[str, Any], transformers: str) -> Found:
+def _router_conflicts(plan: TrainPlan, config: dict[str, Any], transformers: str) -> Conflicts:
     is_llama4 = text_config(config).get("model_type") == "llama4_text"
-    if is_llama4 and plan.spec.method == "qlora" and is_older(transformers):
+    if is_llama4 and plan.spec.method == "qlora" and is_before_transformers5(transformers):
         yield (
             "failure",
             "transformers 4 quantises Llama 4's router, which then gives what the model cannot use",
@@ -61,11 +60,12 @@ def _quantized_router(plan: TrainPlan, config: dict[str, Any], transformers: str
         )
 
 
-def _attention(plan: TrainPlan, installed: dict[str, str]) -> Found:
+def _attention_conflicts(plan: TrainPlan, installed: dict[str, str]) -> Conflicts:
     if plan.spec.attention != "flash_attention_2":
         return
     if plan.machine.device == "cpu" or not all(gpu.bfloat16 for gpu in plan.machine.gpus):
-        yield "failure", f"flash_attention_2 needs a GPU of compute capability {BFLOAT16}", "use `--attention sdpa`"
+        found = f"flash_attention_2 needs a GPU of compute capability {BFLOAT16_CAPABILITY}"
+        yield "failure", found, "use `--attention sdpa`"
     elif plan.machine.dtype == "float32":
         yield "failure", "flash_attention_2 does not compute in float32", "use `--attention sdpa`, or another `--dtype`"
     elif "flash-attn" not in installed:
@@ -76,8 +76,8 @@ def _attention(plan: TrainPlan, installed: dict[str, str]) -> Found:
         )
 
 
-def _toolkit(plan: TrainPlan) -> Found:
-    if plan.machine.device == "cuda" and _compiled(plan) and not toolkit():
+def _toolkit_conflicts(plan: TrainPlan) -> Conflicts:
+    if plan.machine.device == "cuda" and _compiles_cpu_adam(plan) and not cuda_toolkit():
         yield (
             "failure",
             "DeepSpeed compiles its CPU Adam for offload, which takes the CUDA toolkit (nvcc), and none is here",
@@ -85,14 +85,14 @@ def _toolkit(plan: TrainPlan) -> Found:
         )
 
 
-def _compiled(plan: TrainPlan) -> bool:
-    """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
-    config = load_backend(plan.spec.backend).deepspeed(plan) or {}
+def _compiles_cpu_adam(plan: TrainPlan) -> bool:
+    """Tell whether DeepSpeed compiles its CPU Adam: where the optimiser is offloaded and no other is allowed."""
+    config = load_backend(plan.spec.backend).deepspeed_config(plan) or {}
     return config.get("zero_force_ds_cpu_optimizer", True) and offloads(config, "offload_optimizer")
 
 
-def _wasteful(plan: TrainPlan) -> Found:
-    """Yield warnings for options that train, but slowly or without the effect that is meant."""
+def _wasteful_options(plan: TrainPlan) -> Conflicts:
+    """Yield a warning for each option that makes a training slow, or that has not the effect that is meant."""
     spec = plan.spec
     name, has_bfloat16 = processor()
     if plan.machine.device == "cpu" and plan.machine.dtype == "bfloat16" and not has_bfloat16:
@@ -113,18 +113,14 @@ def _wasteful(plan: TrainPlan) -> Found:
             "full tuning in float16 easily leaves its range, and the loss becomes nan",
             "take a GPU with bfloat16, or watch the loss",
         )
-    if (
-        spec.method == "full"
-        and plan.machine.gpus
-        and offloads(plan.deepspeed, "offload_optimizer")
-        and not _compiled(plan)
-    ):
+    is_offloaded = plan.machine.gpus and offloads(plan.deepspeed, "offload_optimizer")
+    if spec.method == "full" and is_offloaded and not _compiles_cpu_adam(plan):
         yield (
             "warning",
             "offloaded, AdamW is PyTorch's here, slower on a CPU than the one that DeepSpeed compiles",
             "with nvcc, LLaMA-Factory takes DeepSpeed's from a file without `zero_force_ds_cpu_optimizer`",
         )
-    if spec.method == "full" and not halved(plan) and plan.machine.processes > 1:
+    if spec.method == "full" and not casts_to_16_bits(plan) and plan.machine.processes > 1:
         yield (
             "warning",
             "without DeepSpeed each process holds all weights, gradients and optimiser state in float32",

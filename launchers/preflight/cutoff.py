@@ -1,4 +1,4 @@
-"""About how long a dataset's samples are in tokens, on a few of them and without a framework.
+"""An estimate of the samples that the cutoff length cuts, from the tokens of a few of them, without a framework.
 
 `ftbridge preview --stats` counts exactly, with the frameworks' own code.
 """
@@ -23,12 +23,16 @@ from ftbridge.dataset_info.entries import Entry
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.templates.prompt import ChatPrompt, Segment
 
-MOST_SAMPLES, MOST_TEXT = 2000, 2_000_000  # the text in characters: about a second to encode
-Turns = list[tuple[int, int]]  # the tokens of each question with what is around it, and of each answer
+MOST_SAMPLES, MOST_CHARACTERS = 2000, 2_000_000  # of text, which take about a second to encode
+# Of each turn of a conversation: the tokens of the question with what the prompt puts around it, and of the answer.
+TurnLengths = list[tuple[int, int]]
 
 
-class Lengths(msgspec.Struct, frozen=True):
-    """What was counted: samples, those that lose a part of an answer or all of them, and the longest in tokens."""
+class CutoffEstimate(msgspec.Struct, frozen=True):
+    """Numbers of samples: all, those that lose a part of an answer (`cut`), or every answer (`lost`).
+
+    `longest` is the length of the longest in tokens.
+    """
 
     samples: int
     cut: int
@@ -36,47 +40,52 @@ class Lengths(msgspec.Struct, frozen=True):
     longest: int
 
 
-def files_of(plan: TrainPlan) -> tuple[Entry, list[Path]]:
-    """Return the dataset's entry and the files of it that the backend reads; raises InputError where they are not."""
+def dataset_files(plan: TrainPlan) -> tuple[Entry, list[Path]]:
+    """Return the dataset's entry and the files that the backend reads of it; raises InputError where one is missing."""
     return files_read_by(load_backend(plan.spec.backend).target, Dataset(plan.dataset, plan.dataset_dir, plan.entry))
 
 
-def count(plan: TrainPlan, talks: Sequence[Conversation], tokenizer: Any) -> Lengths:
-    """Return the lengths of samples, of which `looked_at` gives enough."""
+def estimate_cutoff(plan: TrainPlan, conversations: Sequence[Conversation], tokenizer: Any) -> CutoffEstimate:
+    """Return how many of these samples, as `spread_samples` gives them, the cutoff length of `plan` cuts.
+
+    `tokenizer` is a tokenizers.Tokenizer; raises InputError where it cannot encode.
+    """
     backend = load_backend(plan.spec.backend)
     cut = lost = longest = 0
-    for turns in _turns(plan.family.cell(plan.spec.backend).prompt, talks, tokenizer):
-        kept = [left for left, _ in backend.kept(turns, plan.spec.cutoff_length)]
+    for turns in _turn_lengths(plan.family.cell(plan.spec.backend).prompt, conversations, tokenizer):
+        kept = [answer for _, answer in backend.truncate_turns(turns, plan.spec.cutoff_length)]
         longest = max(longest, sum(map(sum, turns)))
         cut += kept != [answer for _, answer in turns]
         lost += not any(kept)
-    return Lengths(len(talks), cut, lost, longest)
+    return CutoffEstimate(len(conversations), cut, lost, longest)
 
 
-def looked_at(entry: Entry, files: list[Path]) -> Iterator[Conversation]:
-    """Yield at most 2,000 samples, spread over the data where it is in JSON lines; what cannot be read is passed over.
+def spread_samples(entry: Entry, files: list[Path]) -> Iterator[Conversation]:
+    """Yield at most 2,000 samples and 2 million characters, spread over the data where it is in JSON lines.
 
-    They hold no more text than can be encoded in a second.
+    What cannot be read is left out.
     """
-    return _bounded(_conversations(entry, files))
+    return _within_text_limit(_read_conversations(entry, files))
 
 
-def _conversations(entry: Entry, files: list[Path]) -> Iterator[Conversation]:
+def _read_conversations(entry: Entry, files: list[Path]) -> Iterator[Conversation]:
     for file in files:
         share = MOST_SAMPLES // len(files) or 1
-        for row in _lines(file, share) if file.suffix == ".jsonl" else islice(entry_reader.rows(file), share):
+        rows = _spread_rows(file, share) if file.suffix == ".jsonl" else islice(entry_reader.read_rows(file), share)
+        for row in rows:
             with suppress(BadValueError):  # `usable` has judged the data already
-                yield entry_reader.conversation(entry, row, tools=True)
+                yield entry_reader.read_conversation(entry, row, tools=True)
 
 
-def _lines(file: Path, most: int) -> Iterator[Row]:
-    """Yield the rows of JSON lines: all, or as many as `most`, from places spread evenly over the file."""
+def _spread_rows(file: Path, most: int) -> Iterator[Row]:
+    """Yield the rows of a file of JSON lines: all, or `most` of them, from places spread evenly over the file."""
     size = file.stat().st_size
     with file.open("rb") as content:
-        few = sum(1 for _ in islice(iter(partial(content.readline, LONGEST), b""), most + 1)) <= most
+        lines = iter(partial(content.readline, LONGEST), b"")
+        has_few = sum(1 for _ in islice(lines, most + 1)) <= most
         content.seek(0)
         for at in range(most):
-            if at and not few:
+            if at and not has_few:
                 content.seek(size * at // most)
                 content.readline(LONGEST)  # the rest of a line
             line = content.readline(LONGEST)
@@ -84,19 +93,19 @@ def _lines(file: Path, most: int) -> Iterator[Row]:
                 yield Row(Where(file.name, at + 1), msgspec.json.decode(line, type=dict[str, Any]))
 
 
-def _bounded(talks: Iterator[Conversation]) -> Iterator[Conversation]:
-    text = 0
-    for talk in talks:
-        if text > MOST_TEXT:
+def _within_text_limit(conversations: Iterator[Conversation]) -> Iterator[Conversation]:
+    characters = 0
+    for conversation in conversations:
+        if characters > MOST_CHARACTERS:
             return
-        yield talk
-        text += len(str(talk.system)) + sum(len(str(turn.user)) + len(str(turn.output)) for turn in talk.turns)
+        yield conversation
+        characters += sum(len(str(text)) for text in _texts_of_conversation(conversation))
 
 
-def _turns(prompt: ChatPrompt, talks: Sequence[Conversation], tokenizer: Any) -> list[Turns]:
-    """Return the tokens of each turn: the texts by themselves, and what the prompt puts around them."""
+def _turn_lengths(prompt: ChatPrompt, conversations: Sequence[Conversation], tokenizer: Any) -> list[TurnLengths]:
+    """Return the turn lengths of each conversation: its texts by themselves, and what the prompt puts around them."""
 
-    def counted(texts: list[str]) -> list[int]:
+    def tokens_of(texts: list[str]) -> list[int]:
         try:
             return [len(each.ids) for each in tokenizer.encode_batch(texts, add_special_tokens=False)]
         except Exception as error:  # tokenizers raises no other kind for a tokenizer.json that contradicts itself
@@ -104,22 +113,22 @@ def _turns(prompt: ChatPrompt, talks: Sequence[Conversation], tokenizer: Any) ->
 
     def around(segments: list[Segment]) -> int:
         texts = [part for part in segments if isinstance(part, str)]
-        return len(segments) - len(texts) + sum(counted(texts))
+        return len(segments) - len(texts) + sum(tokens_of(texts))
 
     opening = around(prompt.segments("", [("", None)]))
     closing = around(prompt.segments("", [("", "")])) - opening
     instructed = around(prompt.segments("a", [("", None)])) - opening - around(["a"])
-    texts = [str(text) for talk in talks for text in _texts(talk)]
-    lengths = iter(counted(texts))
+    texts = [str(text) for conversation in conversations for text in _texts_of_conversation(conversation)]
+    lengths = iter(tokens_of(texts))
     found = []
-    for talk in talks:
-        system = next(lengths) + instructed if talk.system else next(lengths)
-        turns = [(next(lengths) + opening, next(lengths) + closing) for _ in talk.turns]
+    for conversation in conversations:
+        system = next(lengths) + instructed if conversation.system else next(lengths)
+        turns = [(next(lengths) + opening, next(lengths) + closing) for _ in conversation.turns]
         found.append([(turns[0][0] + system, turns[0][1]), *turns[1:]])
     return found
 
 
-def _texts(talk: Conversation) -> Iterator[Any]:
-    yield talk.system
-    for turn in talk.turns:
+def _texts_of_conversation(conversation: Conversation) -> Iterator[Any]:
+    yield conversation.system
+    for turn in conversation.turns:
         yield from (turn.user, turn.output)

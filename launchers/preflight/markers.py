@@ -1,4 +1,4 @@
-"""What stands in samples and means something to a chat template: thoughts in answers, placeholders of images."""
+"""Checks of marks in samples that mean something to a chat template: thoughts in answers, placeholders of images."""
 
 from collections.abc import Iterable
 
@@ -11,15 +11,15 @@ from ftbridge.templates.families import Family
 
 def mark_checks(samples: Iterable[Conversation], family: Family, backend: str) -> list[Check]:
     """Return a warning for each kind of mark in `samples`, with their number, for a training with `backend`."""
-    seen, looked = Remarks(), 0
-    for looked, sample in enumerate(samples, 1):  # noqa: B007 - their number
+    remarks, total = Remarks(), 0
+    for total, sample in enumerate(samples, 1):  # noqa: B007 - their number
         for kind, (count, mark) in marks_in(sample).items():
-            seen.note(kind, Remark(count, sample.source, mark))
-    return [_check(kind, remark, looked, family, backend) for kind, remark in seen.found.items()]
+            remarks.add_remark(kind, Remark(count, sample.source, mark))
+    return [_mark_check(kind, remark, total, family, backend) for kind, remark in remarks.found.items()]
 
 
-def _check(kind: str, remark: Remark, looked: int, family: Family, backend: str) -> Check:
-    among = f"of {looked} samples looked at, {remark.count}"
+def _mark_check(kind: str, remark: Remark, total: int, family: Family, backend: str) -> Check:
+    among = f"of {total} samples looked at, {remark.count}"
     if kind != THOUGHT:
         found = f"{among} hold `{remark.mark}`: it is trained on as text, no {kind} goes with it"
         return Check(f"{kind} marks", "warning", found)

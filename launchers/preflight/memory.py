@@ -1,4 +1,4 @@
-"""Whether the memory that a training takes is free, on the GPUs and in main memory, and what would help where not."""
+"""Checks of the memory that a training takes, on the GPUs and in main memory, and options that take less."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -8,19 +8,19 @@ import msgspec
 from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed, offloads
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.hardware.host import GIB, main_memory
-from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
+from ftbridge.launchers.hardware.host import GIB, available_memory
+from ftbridge.launchers.preflight.memory_estimate import Memory, estimate_memory
 
 MIB = 1024**2
-# Shares of what is free: the estimate is not so exact that a little more must fail, or a little less must fit.
-REFUSED, WARNED = 1.1, 0.9
+# Shares of the free memory: the estimate is not so exact that a little more must fail, or a little less must fit.
+FAILURE_SHARE, WARNING_SHARE = 1.1, 0.9
 # DeepSpeed's estimators allow for as much under offload: pinned memory is handed out in powers of two.
-OFFLOAD = 1.5
-NAMED = 3  # ways out in one sentence
+OFFLOAD_FACTOR = 1.5
+MOST_OPTIONS = 3  # in one remedy
 
 
 class _Need(msgspec.Struct, frozen=True):
-    """Bytes that a process wants of one kind of memory, at least and at most, and what is free of it where known."""
+    """Bytes that a process needs of one kind of memory, at least and at most, and those that are free, where known."""
 
     name: str
     least: int
@@ -30,41 +30,41 @@ class _Need(msgspec.Struct, frozen=True):
 
     @property
     def status(self) -> Literal["ok", "warning", "failure"]:
-        if self.free is None or self.most <= WARNED * self.free:
+        if self.free is None or self.most <= WARNING_SHARE * self.free:
             return "ok"
-        return "failure" if self.least > REFUSED * self.free else "warning"
+        return "failure" if self.least > FAILURE_SHARE * self.free else "warning"
 
 
 def memory_checks(plan: TrainPlan, tensors: dict[str, Shape], config: dict[str, Any]) -> list[Check]:
-    """Return a check of the memory that is computed in, and one of main memory where a GPU's training wants it too."""
+    """Return a check of the memory of the device, and one of main memory where a training on GPUs needs it, too."""
     checks = []
-    for need in _needs(plan, estimate(plan, tensors, config)):
+    for need in _needs(plan, estimate_memory(plan, tensors, config)):
         remedy = "" if need.status == "ok" else _remedy(plan, need, tensors, config)
         checks.append(Check(need.name, need.status, need.found, remedy))
     return checks
 
 
 def _needs(plan: TrainPlan, memory: Memory) -> list[_Need]:
-    main = main_memory() // plan.machine.processes or None
+    free = available_memory() // plan.machine.processes or None
     room = "how much main memory is free is not known"
-    if main:
-        room = f"{main / GIB:.2f} GiB of main memory are free for each process"
+    if free:
+        room = f"{free / GIB:.2f} GiB of main memory are free for each process"
     if plan.machine.device == "cpu":
-        return [_Need("memory", memory.total, memory.total, main, f"{memory}; {room}")]
-    needs = [_on_gpu(plan, memory)]
+        return [_Need("memory", memory.total, memory.total, free, f"{memory}; {room}")]
+    needs = [_gpu_need(plan, memory)]
     if memory.host:
         text = f"about {memory.host / GIB:.2f} GiB a process, while the model is loaded; {room}"
         most: float = memory.host
         if offloads(plan.deepspeed, "offload_optimizer") or offloads(plan.deepspeed, "offload_param"):
-            most *= OFFLOAD
+            most *= OFFLOAD_FACTOR
             text = f"about {memory.host / GIB:.2f} GiB a process, for offload up to {most / GIB:.2f} GiB; {room}"
-        needs.append(_Need("main memory", memory.host, most, main, text))
+        needs.append(_Need("main memory", memory.host, most, free, text))
     return needs
 
 
-def _on_gpu(plan: TrainPlan, memory: Memory) -> _Need:
-    told = [gpu.free * MIB for gpu in plan.machine.gpus if gpu.free is not None]
-    free = min(told, default=None)
+def _gpu_need(plan: TrainPlan, memory: Memory) -> _Need:
+    known = [gpu.free * MIB for gpu in plan.machine.gpus if gpu.free is not None]
+    free = min(known, default=None)
     room = "how much is free on the GPU is not told" if free is None else f"{free / GIB:.2f} GiB are free on the GPU"
     # A paged optimiser may leave the GPU, so it alone is no reason to fail.
     least = memory.total - (memory.optimizer if plan.spec.optimizer.startswith("paged") else 0)
@@ -72,22 +72,22 @@ def _on_gpu(plan: TrainPlan, memory: Memory) -> _Need:
 
 
 def _remedy(plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> str:
-    """Return what would help: options that each are enough, else some that are together."""
-    ways = []
-    cards = [gpu.memory * MIB for gpu in plan.machine.gpus if gpu.memory is not None]
-    if need.name == "memory" and need.most <= WARNED * min(cards, default=0):
-        ways.append("end what else runs on the GPU (nvidia-smi shows it)")
-    tried = _tried(plan, need, tensors, config, set())
-    if enough := [each.option for each in tried if each.enough]:
-        ways.append(f"use {' or '.join(enough[:NAMED])}")
-    elif together := _together(plan, need, tensors, config):
-        ways.append(f"use {' with '.join(together)}")
+    """Return what would help: options of which each is enough, else some that are enough together."""
+    remedies = []
+    sizes = [gpu.memory * MIB for gpu in plan.machine.gpus if gpu.memory is not None]
+    if need.name == "memory" and need.most <= WARNING_SHARE * min(sizes, default=0):
+        remedies.append("end what else runs on the GPU (nvidia-smi shows it)")
+    changed = _changed_plans(plan, need, tensors, config, set())
+    if enough := [each.option for each in changed if each.enough]:
+        remedies.append(f"use {' or '.join(enough[:MOST_OPTIONS])}")
+    elif together := _options_enough_together(plan, need, tensors, config):
+        remedies.append(f"use {' with '.join(together)}")
     other = "take a machine with more memory" + ("" if plan.resume else ", or a smaller model")
-    return ", or ".join(ways) or other
+    return ", or ".join(remedies) or other
 
 
-class _Try(msgspec.Struct, frozen=True):
-    """An option, the plan with it, the bytes that are wanted then, and whether all is well with it."""
+class _ChangedPlan(msgspec.Struct, frozen=True):
+    """A plan with one option changed, the bytes that it needs, and whether they are free."""
 
     name: str
     option: str
@@ -96,11 +96,13 @@ class _Try(msgspec.Struct, frozen=True):
     enough: bool
 
 
-def _tried(
+def _changed_plans(
     plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any], without: set[str]
-) -> Iterator[_Try]:
-    """Yield what becomes of the plan with each option but those `without`."""
-    for name, value in () if plan.resume else _changes(plan, config):  # a resumed run keeps its options
+) -> Iterator[_ChangedPlan]:
+    """Yield the plan with each option changed that may lower its memory, but those `without`."""
+    if plan.resume:  # a resumed run keeps its options
+        return
+    for name, value in _memory_options(plan, config):
         if name in without:
             continue
         option = f"--{name.replace('_', '-')}" if value is True else f"--{name.replace('_', '-')} {value}"
@@ -108,21 +110,23 @@ def _tried(
         if name == "deepspeed":
             content = load_deepspeed(value, plan.run, plan.machine)
             changed = msgspec.structs.replace(changed, deepspeed=content)
-        needs = _needs(changed, estimate(changed, tensors, config))
+        needs = _needs(changed, estimate_memory(changed, tensors, config))
         most = sum(each.most for each in needs if each.name == need.name)
-        yield _Try(name, f"`{option}`", changed, most, all(each.status == "ok" for each in needs))
+        yield _ChangedPlan(name, f"`{option}`", changed, most, all(each.status == "ok" for each in needs))
 
 
-def _together(plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> list[str]:
+def _options_enough_together(
+    plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]
+) -> list[str]:
     """Return a few options that are enough together, two if possible; [] where none are found."""
-    for first in _tried(plan, need, tensors, config, set()):
-        for second in _tried(first.plan, need, tensors, config, {first.name}):
+    for first in _changed_plans(plan, need, tensors, config, set()):
+        for second in _changed_plans(first.plan, need, tensors, config, {first.name}):
             if second.enough:
                 return [first.option, second.option]
     names: set[str] = set()
     options = []
-    for _ in range(NAMED):
-        best = min(_tried(plan, need, tensors, config, names), key=lambda each: each.most, default=None)
+    for _ in range(MOST_OPTIONS):
+        best = min(_changed_plans(plan, need, tensors, config, names), key=lambda each: each.most, default=None)
         if best is None:
             break
         plan = best.plan
@@ -133,7 +137,7 @@ def _together(plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: d
     return []
 
 
-def _changes(plan: TrainPlan, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _memory_options(plan: TrainPlan, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield options that go with this plan and may lower its memory, what changes the training least first."""
     spec = plan.spec
     # ZeRO-3 can share out what is quantised by bitsandbytes alone, and each GPU has the whole of it before.
@@ -143,7 +147,7 @@ def _changes(plan: TrainPlan, config: dict[str, Any]) -> Iterator[tuple[str, Any
     if spec.micro_batch_size > 1:
         yield "micro_batch_size", 1
     if plan.machine.device == "cuda":
-        yield from _on_gpus(plan, quantised=quantised)
+        yield from _gpu_memory_options(plan, quantised=quantised)
     if spec.method == "qlora" and spec.quantization_bits == 8:  # noqa: PLR2004
         yield "quantization_bits", 4
     if not quantised and not spec.dora:
@@ -154,7 +158,7 @@ def _changes(plan: TrainPlan, config: dict[str, Any]) -> Iterator[tuple[str, Any
         yield "cutoff_length", spec.cutoff_length // 2
 
 
-def _on_gpus(plan: TrainPlan, *, quantised: bool) -> Iterator[tuple[str, str]]:
+def _gpu_memory_options(plan: TrainPlan, *, quantised: bool) -> Iterator[tuple[str, str]]:
     optimizer = plan.spec.optimizer
     if plan.zero_stage < 2 or quantised:  # noqa: PLR2004
         yield "deepspeed", "zero2"

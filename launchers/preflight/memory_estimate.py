@@ -51,15 +51,15 @@ from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.scripts.lora_targets import EXPERTS, OUTPUT, ROUTER, default_targets
 
-_BEYOND = 1 << 40  # of no model or config that there is; products of larger numbers do not fit into a float
-Size = Annotated[int, msgspec.Meta(ge=1, lt=_BEYOND)]
+_TOO_LARGE = 1 << 40  # for any model or config; products of larger numbers do not fit into a float
+Size = Annotated[int, msgspec.Meta(ge=1, lt=_TOO_LARGE)]
 _EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)
-# DeepSpeed's defaults, in values (runtime/zero/config.py).
-_BUCKET, _LIVE = 500_000_000, 1_000_000_000
-_OFFLOADED = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": ("weights", "adapters")}
+# DeepSpeed's defaults, in numbers of values (runtime/zero/config.py).
+_REDUCE_BUCKET_SIZE, _MAX_LIVE_PARAMETERS = 500_000_000, 1_000_000_000
+_OFFLOADED_STATES = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": ("weights", "adapters")}
 
 
-class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+class ActivationSizes(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes in config.json that activations depend on, under the names of most models."""
 
     hidden_size: Size
@@ -73,7 +73,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes that each process has on its device, by what they hold.
 
-    `start` is what loading takes there before the rest is; `host` is what each process has in the main memory of a
+    `start` is what loading takes there before anything else; `host` is what each process has in the main memory of a
     machine with GPUs, while it loads the model or because of offload.
     """
 
@@ -109,47 +109,51 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def estimate(plan: TrainPlan, shapes: dict[str, Shape], config: dict[str, Any]) -> Memory:
-    """Return the bytes that `plan` takes, for a model of these `shapes` (by name) with this config.json."""
-    trained, sizes, loaded = _trained(plan, shapes), _sizes(config), _loaded(plan, config)
-    kept = 2 if halved(plan) else 4 if plan.spec.method == "full" else loaded
-    weights = _weights(plan, shapes, kept)
-    adapters = 0 if plan.spec.method == "full" else _bytes(plan, trained)
+def estimate_memory(plan: TrainPlan, shapes: dict[str, Shape], config: dict[str, Any]) -> Memory:
+    """Return the bytes of memory that `plan` takes, for a model with these `shapes` of tensors and this config.json."""
+    trained, sizes, loaded = _trained_shapes(plan, shapes), _activation_sizes(config), _loaded_value_size(plan, config)
+    kept = 2 if casts_to_16_bits(plan) else 4 if plan.spec.method == "full" else loaded
+    weights = _weight_bytes(plan, shapes, kept)
+    adapters = 0 if plan.spec.method == "full" else _trained_bytes(plan, trained)
     states = {
-        "weights": _shared(plan, weights, 3),
-        "adapters": _shared(plan, adapters, 3),
-        "gradients": _gradients(plan, trained),
-        "optimizer": _shared(plan, _optimizer(plan, trained), 1),
+        "weights": _per_process(plan, weights, 3),
+        "adapters": _per_process(plan, adapters, 3),
+        "gradients": _gradient_bytes(plan, trained),
+        "optimizer": _per_process(plan, _optimizer_bytes(plan, trained), 1),
     }
-    in_memory = sum(states[name] for key, names in _OFFLOADED.items() if _moves(plan, key, "cpu") for name in names)
-    states |= {name: 0 for key, names in _OFFLOADED.items() if _moves(plan, key) for name in names}
-    buffers = _buckets(plan, trained, sizes) + _gathered(plan, shapes, weights) + _copies(plan, shapes, sizes, kept)
-    activations = _activations(plan, sizes, shapes, kept) if sizes else None
-    whole = weights + adapters if plan.spec.method == "qlora" and plan.zero_stage == 3 else 0  # noqa: PLR2004
+    in_memory = sum(states[name] for name in _offloaded_states(plan, "cpu"))
+    states |= dict.fromkeys(_offloaded_states(plan), 0)
+    buffers = (
+        _bucket_bytes(plan, trained, sizes)
+        + _gathered_bytes(plan, shapes, weights)
+        + _autocast_bytes(plan, shapes, sizes, kept)
+    )
+    activations = _activation_bytes(plan, sizes, shapes, kept) if sizes else None
+    before_sharing = weights + adapters if plan.spec.method == "qlora" and plan.zero_stage == 3 else 0  # noqa: PLR2004
     return Memory(
         **states,
         buffers=buffers,
         activations=activations,
-        context=_context(plan, sum(states.values()) + buffers + (activations or 0)),
-        start=whole and whole + _context(plan, whole),
-        host=max(_weights(plan, shapes, loaded) if _loads_into_main_memory(plan) else 0, in_memory),
+        context=_cuda_overhead(plan, sum(states.values()) + buffers + (activations or 0)),
+        start=before_sharing and before_sharing + _cuda_overhead(plan, before_sharing),
+        host=max(_weight_bytes(plan, shapes, loaded) if _loads_into_main_memory(plan) else 0, in_memory),
     )
 
 
 def checkpoint_size(plan: TrainPlan, shapes: dict[str, Shape]) -> int:
-    """Return the bytes of one checkpoint: what is trained, and the optimiser's state."""
-    trained = _trained(plan, shapes)
-    return _bytes(plan, trained) + _optimizer(plan, trained)
+    """Return the bytes of one checkpoint: the trained tensors, and the optimiser's state."""
+    trained = _trained_shapes(plan, shapes)
+    return _trained_bytes(plan, trained) + _optimizer_bytes(plan, trained)
 
 
-def halved(plan: TrainPlan) -> bool:
+def casts_to_16_bits(plan: TrainPlan) -> bool:
     """Tell whether DeepSpeed casts all weights to 16 bits."""
     sections = [plan.deepspeed.get(key, {}) for key in ("bf16", "fp16")] if plan.deepspeed else []
     return any(section.get("enabled") is True for section in sections)
 
 
 def adapter_shapes(plan: TrainPlan, shapes: dict[str, Shape]) -> list[Shape]:
-    """Return the shapes of what an adapter trains: two matrices a layer, and with DoRA a magnitude for each row."""
+    """Return the shapes of a LoRA adapter's tensors: two matrices a layer, with DoRA a magnitude for each row, too."""
     rank = plan.spec.lora_rank
     found: list[Shape] = []
     linear = linear_layers(shapes)
@@ -173,79 +177,81 @@ def module_of(name: str) -> str:
     return name.removesuffix(".weight")
 
 
-def _trained(plan: TrainPlan, shapes: dict[str, Shape]) -> list[Shape]:
+def _trained_shapes(plan: TrainPlan, shapes: dict[str, Shape]) -> list[Shape]:
     return list(shapes.values()) if plan.spec.method == "full" else adapter_shapes(plan, shapes)
 
 
-def _bytes(plan: TrainPlan, trained: Iterable[Shape]) -> int:
-    return (2 if halved(plan) else 4) * sum(map(math.prod, trained))
+def _trained_bytes(plan: TrainPlan, trained: Iterable[Shape]) -> int:
+    return (2 if casts_to_16_bits(plan) else 4) * sum(map(math.prod, trained))
 
 
-def _zero(plan: TrainPlan) -> dict[str, Any]:
-    return (load_backend(plan.spec.backend).deepspeed(plan) or {}).get("zero_optimization") or {}
+def _zero_section(plan: TrainPlan) -> dict[str, Any]:
+    return (load_backend(plan.spec.backend).deepspeed_config(plan) or {}).get("zero_optimization") or {}
 
 
-def _number(section: dict[str, Any], key: str, default: int) -> int:
-    """Return a number of a DeepSpeed config, such as 2e8; what is none of its numbers DeepSpeed refuses itself."""
+def _config_number(section: dict[str, Any], key: str, default: int) -> int:
+    """Return a number of a DeepSpeed config, such as 2e8; `default` for anything that DeepSpeed itself would refuse."""
     value = section.get(key)
-    return int(value) if isinstance(value, int | float) and abs(value) < _BEYOND else default
+    return int(value) if isinstance(value, int | float) and abs(value) < _TOO_LARGE else default
 
 
-def _shared(plan: TrainPlan, size: int, stage: int) -> int:
-    """Return what each process has of `size` bytes that ZeRO shares out from `stage` on."""
+def _per_process(plan: TrainPlan, size: int, stage: int) -> int:
+    """Return the bytes that each process has of `size`, which ZeRO shards from `stage` on."""
     return math.ceil(size / plan.machine.processes) if plan.zero_stage >= stage else size
 
 
-def _moves(plan: TrainPlan, key: str, device: str = "") -> bool:
-    """Tell whether offload takes something off the GPU; on the CPU all is in main memory anyway."""
-    moves = plan.machine.device == "cuda" and offloads(plan.deepspeed, key)
-    return moves and device in {"", _zero(plan)[key]["device"]}
+def _offloaded_states(plan: TrainPlan, device: str = "") -> list[str]:
+    """Return the model states that DeepSpeed moves from the GPU to `device` ("cpu" or "nvme"), or to any."""
+    if plan.machine.device != "cuda":  # where all is in main memory anyway
+        return []
+    offloaded = [key for key in _OFFLOADED_STATES if offloads(plan.deepspeed, key)]
+    if device:
+        offloaded = [key for key in offloaded if _zero_section(plan)[key]["device"] == device]
+    return [state for key in offloaded for state in _OFFLOADED_STATES[key]]
 
 
-def _gradients(plan: TrainPlan, trained: list[Shape]) -> int:
+def _gradient_bytes(plan: TrainPlan, trained: list[Shape]) -> int:
     if plan.deepspeed is None:
-        return _bytes(plan, trained)
+        return _trained_bytes(plan, trained)
     in_float32 = 4 * sum(map(math.prod, trained))
-    if plan.zero_stage == 3 or _moves(plan, "offload_optimizer"):  # noqa: PLR2004
-        return _shared(plan, in_float32, 1)
-    return _shared(plan, _bytes(plan, trained), 2) + _shared(plan, in_float32, 1)
+    if plan.zero_stage == 3 or "optimizer" in _offloaded_states(plan):  # noqa: PLR2004
+        return _per_process(plan, in_float32, 1)
+    return _per_process(plan, _trained_bytes(plan, trained), 2) + _per_process(plan, in_float32, 1)
 
 
-def _buckets(plan: TrainPlan, trained: list[Shape], sizes: Sizes | None) -> int:
-    """Return what DDP or DeepSpeed holds gradients in while processes exchange them."""
+def _bucket_bytes(plan: TrainPlan, trained: list[Shape], sizes: ActivationSizes | None) -> int:
+    """Return the bytes of the buckets in which DDP or DeepSpeed exchanges gradients between processes."""
     if plan.deepspeed is None:
-        return _bytes(plan, trained) if plan.machine.processes > 1 else 0
-    zero = _zero(plan)
+        return _trained_bytes(plan, trained) if plan.machine.processes > 1 else 0
+    zero = _zero_section(plan)
     if not plan.zero_stage or zero.get("contiguous_gradients") is False:
         return 0
-    size = _number(zero, "reduce_bucket_size", _BUCKET)
+    size = _config_number(zero, "reduce_bucket_size", _REDUCE_BUCKET_SIZE)
     if zero.get("reduce_bucket_size") == "auto":
         size = sizes.hidden_size**2 if sizes else 0  # transformers' rule
     if plan.machine.device == "cpu":  # where pages count once they are written to
         size = min(size, sum(map(math.prod, trained)))
     double = zero.get("overlap_comm") is True and plan.zero_stage < 3  # noqa: PLR2004
-    return (2 if double else 1) * (2 if halved(plan) else 4) * size
+    return (2 if double else 1) * (2 if casts_to_16_bits(plan) else 4) * size
 
 
-def _gathered(plan: TrainPlan, shapes: dict[str, Shape], weights: int) -> int:
-    """Return what a process has at a time of weights that ZeRO-3 shares out."""
+def _gathered_bytes(plan: TrainPlan, shapes: dict[str, Shape], weights: int) -> int:
+    """Return the bytes of weights that ZeRO-3 shards and a process has gathered at a time."""
     if plan.zero_stage != 3:  # noqa: PLR2004
         return 0
-    width = 2 if halved(plan) else 4
-    live = min(weights, width * _number(_zero(plan), "stage3_max_live_parameters", _LIVE))
+    width = 2 if casts_to_16_bits(plan) else 4
+    live = min(weights, width * _config_number(_zero_section(plan), "stage3_max_live_parameters", _MAX_LIVE_PARAMETERS))
     return max(live, (2 if plan.spec.method == "full" else 1) * width * max(map(math.prod, shapes.values())))
 
 
-def _copies(plan: TrainPlan, shapes: dict[str, Shape], sizes: Sizes | None, kept: int) -> int:
-    """Return autocast's copies in 16 bits: it caches those of what is trained, and backward keeps frozen ones."""
+def _autocast_bytes(plan: TrainPlan, shapes: dict[str, Shape], sizes: ActivationSizes | None, kept: int) -> int:
+    """Return the bytes of autocast's 16-bit copies: it caches those of trained weights, backward keeps frozen ones."""
     machine, spec = plan.machine, plan.spec
     if machine.device == "cpu" or machine.dtype == "float32" or plan.deepspeed is not None:
         return 0
     linear = sum(math.prod(shape) for name, shape in shapes.items() if _is_hidden(name, shape))
-    experts = sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 3 and EXPERTS.search(name))  # noqa: PLR2004
-    # Where the output layer is tied to the embedding, it is under that name only.
-    heads = [math.prod(shape) for name, shape in shapes.items() if OUTPUT.search(module_of(name))]
-    head = max(heads or [math.prod(shape) for name, shape in shapes.items() if _EMBEDDING.search(name)], default=0)
+    experts = sum(math.prod(shape) for name, shape in shapes.items() if _is_stacked_experts(name, shape))
+    head = _output_layer_values(shapes)
     if spec.method == "full":
         return 2 * (linear + experts + head)
     copies = 2 * sum(map(math.prod, adapter_shapes(plan, shapes)))
@@ -256,8 +262,19 @@ def _copies(plan: TrainPlan, shapes: dict[str, Shape], sizes: Sizes | None, kept
     return copies
 
 
-def _context(plan: TrainPlan, used: int) -> int:
-    """Return what CUDA takes beside `used` bytes: its context, and what the allocator cannot use."""
+def _is_stacked_experts(name: str, shape: Shape) -> bool:
+    return len(shape) == 3 and EXPERTS.search(name) is not None  # noqa: PLR2004
+
+
+def _output_layer_values(shapes: dict[str, Shape]) -> int:
+    """Return how many values the output layer has; tied to the embedding, it is under that name only."""
+    output = [math.prod(shape) for name, shape in shapes.items() if OUTPUT.search(module_of(name))]
+    embedding = [math.prod(shape) for name, shape in shapes.items() if _EMBEDDING.search(name)]
+    return max(output or embedding, default=0)
+
+
+def _cuda_overhead(plan: TrainPlan, used: int) -> int:
+    """Return the bytes that CUDA takes beside `used`: its context, and what the allocator cannot use."""
     return int(0.6 * GIB + 0.05 * used) if plan.machine.device == "cuda" else 0
 
 
@@ -274,7 +291,7 @@ def _loads_into_main_memory(plan: TrainPlan) -> bool:
     return load_backend(plan.spec.backend).loads_into_main_memory(plan)
 
 
-def _loaded(plan: TrainPlan, config: dict[str, Any]) -> int:
+def _loaded_value_size(plan: TrainPlan, config: dict[str, Any]) -> int:
     """Return the bytes of a value that is not quantised, as the framework loads it."""
     if plan.machine.dtype == "float32":
         return 4
@@ -291,18 +308,18 @@ def _is_hidden(name: str, shape: Shape) -> bool:
     return _is_linear(name, shape) and not OUTPUT.search(module) and not ROUTER.search(module)
 
 
-def _weights(plan: TrainPlan, shapes: dict[str, Shape], kept: int) -> int:
+def _weight_bytes(plan: TrainPlan, shapes: dict[str, Shape], kept: int) -> int:
     """Return the bytes of the whole model, where a value that is not quantised has `kept`."""
     spec, total = plan.spec, 0
     for name, shape in shapes.items():
         if spec.method == "qlora" and _is_hidden(name, shape):
-            total += _quantized(shape, spec.quantization_bits, double=spec.double_quantization)
+            total += _quantized_bytes(shape, spec.quantization_bits, double=spec.double_quantization)
         else:
             total += kept * math.prod(shape)
     return total
 
 
-def _quantized(shape: Shape, bits: int, *, double: bool) -> int:
+def _quantized_bytes(shape: Shape, bits: int, *, double: bool) -> int:
     numbers = math.prod(shape)
     if bits == 8:  # noqa: PLR2004
         return numbers + 4 * shape[0]
@@ -312,12 +329,12 @@ def _quantized(shape: Shape, bits: int, *, double: bool) -> int:
     return math.ceil(numbers / 2) + maxima + 64
 
 
-def _optimizer(plan: TrainPlan, trained: Iterable[Shape]) -> int:
-    master = 4 if plan.zero_stage or halved(plan) else 0
-    return sum(master * math.prod(shape) + _state(plan.spec.optimizer, shape) for shape in trained)
+def _optimizer_bytes(plan: TrainPlan, trained: Iterable[Shape]) -> int:
+    master = 4 if plan.zero_stage or casts_to_16_bits(plan) else 0
+    return sum(master * math.prod(shape) + _optimizer_state_bytes(plan.spec.optimizer, shape) for shape in trained)
 
 
-def _state(optimizer: str, shape: Shape) -> int:
+def _optimizer_state_bytes(optimizer: str, shape: Shape) -> int:
     numbers = math.prod(shape)
     if optimizer == "sgd":
         return 0
@@ -329,13 +346,13 @@ def _state(optimizer: str, shape: Shape) -> int:
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return config.json with what it says of the text model, where that stands apart."""
+    """Return config.json with its `text_config`, which multimodal models have, on the top level."""
     text = config.get("text_config")
     return {**config, **text} if isinstance(text, dict) else config.copy()
 
 
-def _sizes(config: dict[str, Any]) -> Sizes | None:
-    """Return the sizes, or None where config.json does not have them under any known name."""
+def _activation_sizes(config: dict[str, Any]) -> ActivationSizes | None:
+    """Return the sizes in config.json, None where it lacks one under every known name."""
     text = text_config(config)
     names = {
         "num_hidden_layers": "num_layers",
@@ -345,15 +362,15 @@ def _sizes(config: dict[str, Any]) -> Sizes | None:
     for name, other in names.items():
         text.setdefault(name, text.get(other))
     text.setdefault("num_key_value_heads", text.get("multi_query_group_num") or text.get("num_attention_heads"))
-    text["intermediate_size"] = _passed_through(text) or text["intermediate_size"]
+    text["intermediate_size"] = _active_intermediate_size(text) or text["intermediate_size"]
     try:
-        return msgspec.convert(text, Sizes)
+        return msgspec.convert(text, ActivationSizes)
     except msgspec.ValidationError:
         return None
 
 
-def _passed_through(text: dict[str, Any]) -> int:
-    """Return the inner width of the experts that a token passes through, or of a dense layer; 0 where it is unknown."""
+def _active_intermediate_size(text: dict[str, Any]) -> int:
+    """Return the intermediate size of the experts that a token passes through, or of a dense layer; 0 if not known."""
     dense = text.get("intermediate_size") or 0
     chosen = text.get("num_experts_per_tok") or text.get("num_experts_per_token") or text.get("moe_k") or 0
     shared = text.get("n_shared_experts") or text.get("num_shared_experts") or 0
@@ -363,10 +380,10 @@ def _passed_through(text: dict[str, Any]) -> int:
     return int(max(dense, (chosen + shared) * width + together))
 
 
-def _activations(plan: TrainPlan, sizes: Sizes, shapes: dict[str, Shape], stream: int) -> int:
+def _activation_bytes(plan: TrainPlan, sizes: ActivationSizes, shapes: dict[str, Shape], stream: int) -> int:
     """Return the bytes by the formula above, where a value of the hidden state has `stream`."""
     spec, hidden = plan.spec, sizes.hidden_size
-    value = 4 if plan.machine.dtype == "float32" and not halved(plan) else 2
+    value = 4 if plan.machine.dtype == "float32" and not casts_to_16_bits(plan) else 2
     tokens = spec.micro_batch_size * spec.cutoff_length
     heads = 2 * hidden * sizes.num_key_value_heads // sizes.num_attention_heads
     layer = 16 * hidden + value * (4 * hidden + heads + 3 * sizes.intermediate_size)

@@ -1,4 +1,4 @@
-"""The pre-flight: what would keep a training from its end, looked for before it starts.
+"""The pre-flight: the checks of a plan before its training starts, for what would end it early.
 
 It takes at most three seconds and imports neither torch nor transformers: it reads headers, counts the tokens of a few
 samples with `tokenizers`, and takes from nvidia-smi what was asked already.
@@ -13,39 +13,39 @@ from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape, shapes
-from ftbridge.launchers.backends.plan import TrainPlan, outside
-from ftbridge.launchers.environment.checklist import Check, shown
-from ftbridge.launchers.environment.gpu_checks import interpreter_checks, repair, shared_memory_checks
-from ftbridge.launchers.environment.own_code import known_classes
+from ftbridge.launchers.backends.plan import TrainPlan, paths_outside_run
+from ftbridge.launchers.environment.checklist import Check, checks_as_text
+from ftbridge.launchers.environment.gpu_checks import environment_remedy, interpreter_checks, shared_memory_checks
+from ftbridge.launchers.environment.own_code import known_model_types
 from ftbridge.launchers.environment.venv import broken_imports, installed_versions
 from ftbridge.launchers.hardware.host import free_space
 from ftbridge.launchers.preflight.combinations import combination_checks
-from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked_at
+from ftbridge.launchers.preflight.cutoff import CutoffEstimate, dataset_files, estimate_cutoff, spread_samples
 from ftbridge.launchers.preflight.lora_targets import target_checks
 from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preflight.memory import memory_checks
 from ftbridge.launchers.preflight.memory_estimate import checkpoint_size
-from ftbridge.launchers.preflight.model import as_held, folder_checks, template_checks, tokenizer_checks
+from ftbridge.launchers.preflight.model import folder_checks, shapes_in_memory, template_checks, tokenizer_checks
 
 
-def preflight(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
+def preflight_checks(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
     """Return all checks of `plan`, for the interpreter `python` and checkpoints below the folder `runs`."""
     installed = installed_versions(python)
     transformers = installed.get("transformers", "")
-    tokenizer, error = _tokenizer(plan.model / "tokenizer.json")
+    tokenizer, error = _read_tokenizer(plan.model / "tokenizer.json")
     tensors: dict[str, Shape] = {}
     try:
         config = read_json(plan.model / "config.json")
-        tensors = as_held(shapes(plan.model), plan, config, transformers)
-        checks = folder_checks(plan, config, tensors, transformers, known_classes(python))
+        tensors = shapes_in_memory(shapes(plan.model), plan, config, transformers)
+        checks = folder_checks(plan, config, tensors, transformers, known_model_types(python))
     except InputError as problem:
         config = {}
         checks = [Check("model", "failure", str(problem), "copy or download the model again")]
     checks += tokenizer_checks(plan, tokenizer, error, transformers)
     checks += template_checks(plan) if config else []
-    checks += [*_data(plan, tokenizer), _steps(plan)]
+    checks += [*_dataset_checks(plan, tokenizer), _steps_check(plan)]
     checks += combination_checks(plan, config, installed)
-    if places := outside(plan.deepspeed):
+    if places := paths_outside_run(plan.deepspeed):
         named = ", ".join(f"`{key}` (`{value}`)" for key, value in places.items())
         found = f"`{plan.spec.deepspeed}` names places outside the run's folder, to be read or written: {named}"
         checks.append(Check("DeepSpeed", "warning", found, "make sure that you want that; `../` and `/` lead outside"))
@@ -54,7 +54,7 @@ def preflight(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
         checks += shared_memory_checks() if plan.machine.processes > 1 else []
     if tensors:
         checks += target_checks(plan, config, tensors, transformers)
-        checks += [_disk(plan, tensors, runs), *memory_checks(plan, tensors, config)]
+        checks += [_disk_check(plan, tensors, runs), *memory_checks(plan, tensors, config)]
     return checks
 
 
@@ -67,31 +67,31 @@ def import_checks(plan: TrainPlan, python: Path) -> list[Check]:
     try:
         broken = broken_imports(python, [plan.spec.backend])
     except (SetupError, OSError) as error:
-        return [Check("environment", "failure", str(error), repair(python))]
+        return [Check("environment", "failure", str(error), environment_remedy(python))]
     installed, spec = installed_versions(python), plan.spec
-    needless = set() if plan.deepspeed is not None else {"deepspeed"}
+    not_needed = set() if plan.deepspeed is not None else {"deepspeed"}
     if spec.method != "qlora" and not spec.optimizer.startswith("paged") and not spec.optimizer.endswith("8bit"):
-        needless.add("bitsandbytes")
+        not_needed.add("bitsandbytes")
     return [
-        Check(module, "failure", f"cannot be imported: {error}", repair(python))
+        Check(module, "failure", f"cannot be imported: {error}", environment_remedy(python))
         for module, error in broken.items()
-        if module in installed or module not in needless
+        if module in installed or module not in not_needed
     ]
 
 
-def refuse(checks: list[Check]) -> None:
-    """Say what the checks warn of; raises InputError with what fails, and the remedies, where something does."""
+def refuse_failures(checks: list[Check]) -> None:
+    """Print the warnings; raises InputError with the failures and their remedies where there are any."""
     for check in checks:
         if check.status == "warning":
-            say(shown([check]))
+            say(checks_as_text([check]))
     if failed := [check for check in checks if check.status == "failure"]:
         raise InputError(
-            f"this training would fail, so it was not started:\n{shown(failed)}\n"
+            f"this training would fail, so it was not started:\n{checks_as_text(failed)}\n"
             "`--dry-run` shows all checks, and `--no-preflight` starts without them"
         )
 
 
-def _tokenizer(file: Path) -> tuple[Any, str]:
+def _read_tokenizer(file: Path) -> tuple[Any, str]:
     """Return the tokenizer in a tokenizer.json, and why it cannot be read; None and "" where there is no such file."""
     if not file.is_file():
         return None, ""
@@ -103,9 +103,9 @@ def _tokenizer(file: Path) -> tuple[Any, str]:
         return None, str(error)
 
 
-def _data(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> list[Check]:
+def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> list[Check]:
     try:
-        entry, files = files_of(plan)
+        entry, files = dataset_files(plan)
     except InputError as error:
         return [Check(name, "failure", f"`{plan.dataset}`: {error}", "convert its source again")]
     if not plan.entry.samples:
@@ -117,28 +117,28 @@ def _data(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> list[Check]
     if other := plan.validation:
         validation = {"dataset": other.name, "dataset_dir": other.folder, "entry": other.entry, "validation": None}
         validation |= {"edited": other.edited}
-        found += _data(msgspec.structs.replace(plan, **validation), None, "validation dataset")
+        found += _dataset_checks(msgspec.structs.replace(plan, **validation), None, "validation dataset")
     if name == "dataset":
-        samples = [*looked_at(entry, files)]
+        samples = [*spread_samples(entry, files)]
         if tokenizer:
-            found.append(_cutoff(plan.spec.cutoff_length, count(plan, samples, tokenizer)))
+            found.append(_cutoff_check(plan.spec.cutoff_length, estimate_cutoff(plan, samples, tokenizer)))
         found += mark_checks(samples, plan.family, plan.spec.backend)
     return found
 
 
-def _cutoff(cutoff: int, found: Lengths) -> Check:
+def _cutoff_check(cutoff: int, found: CutoffEstimate) -> Check:
     if not found.samples:
         return Check("cutoff length", "failure", "no sample of the data can be read", "convert its source again")
-    looked = f"of {found.samples} samples looked at, the longest has about {found.longest} tokens"
+    longest = f"of {found.samples} samples looked at, the longest has about {found.longest} tokens"
     if not found.cut:
-        return Check("cutoff length", "ok", f"{looked}; {cutoff} cuts no answer")
+        return Check("cutoff length", "ok", f"{longest}; {cutoff} cuts no answer")
     share = f"{found.cut} ({found.cut / found.samples:.1%}) lose a part of an answer, {found.lost} of these all of it"
     remedy = f"`--cutoff-length {found.longest}` cuts none; `ftbridge preview --stats` counts all samples exactly"
     status: Literal["warning", "failure"] = "failure" if found.lost == found.samples else "warning"
-    return Check("cutoff length", status, f"{looked}; with {cutoff}, {share}", remedy)
+    return Check("cutoff length", status, f"{longest}; with {cutoff}, {share}", remedy)
 
 
-def _steps(plan: TrainPlan) -> Check:
+def _steps_check(plan: TrainPlan) -> Check:
     found = f"{plan.steps} optimiser steps, {plan.warmup_steps} of them warm-up"
     if plan.steps > plan.warmup_steps:
         return Check("steps", "ok", found)
@@ -146,9 +146,10 @@ def _steps(plan: TrainPlan) -> Check:
     return Check("steps", "warning", f"{found}: the learning rate never gets past it", remedy)
 
 
-def _disk(plan: TrainPlan, tensors: dict[str, Shape], runs: Path) -> Check:
-    """One more checkpoint than are kept is there for a moment: the new one is written before the oldest goes."""
-    (free, at), each = free_space(runs), checkpoint_size(plan, tensors)
+def _disk_check(plan: TrainPlan, tensors: dict[str, Shape], runs: Path) -> Check:
+    """Return a check of the disk, with one checkpoint more than are kept: it is written before the oldest goes."""
+    free, at = free_space(runs)
+    each = checkpoint_size(plan, tensors)
     wanted = each * (plan.spec.save_limit + 1)
     found = (
         f"about {natural_size(wanted, binary=True)} for {plan.spec.save_limit + 1} checkpoints of "

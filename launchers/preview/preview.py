@@ -1,4 +1,4 @@
-"""`ftbridge preview`: what a training would see of a dataset, encoded by the frameworks' own code."""
+"""`ftbridge preview`: the tokens and labels of a dataset's samples, encoded by the frameworks' own code."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 import msgspec
 
 from ftbridge.adapters.registered.dataset import Dataset, files_read_by, resolve_dataset
-from ftbridge.core.console import say, some
+from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
@@ -20,30 +20,35 @@ from ftbridge.dataset_info.registry import look_up
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend, interpreter
-from ftbridge.launchers.preflight.cutoff import looked_at
+from ftbridge.launchers.preflight.cutoff import spread_samples
 from ftbridge.launchers.preflight.markers import mark_checks
-from ftbridge.launchers.preview.token_statistics import Counts, Cut, Stats, bars
-from ftbridge.launchers.preview.token_statistics import stats as stats_of
-from ftbridge.launchers.process.script import ask
-from ftbridge.launchers.runs.png_chart import draw, picture_file
-from ftbridge.launchers.training.options import choose
-from ftbridge.templates import detect, families
-from ftbridge.templates.families import Family
+from ftbridge.launchers.preview.token_statistics import (
+    Cut,
+    TokenCounts,
+    TokenStatistics,
+    histogram_bars,
+    summarize_counts,
+)
+from ftbridge.launchers.process.script import run_script
+from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
+from ftbridge.launchers.training.options import resolve_train_spec
+from ftbridge.templates.detect import detect_family
+from ftbridge.templates.families import Family, get_family
 
 T = TypeVar("T")
-IGNORED = -100  # the label of a token that is not trained
-_PER_PROCESS = 5000  # samples that are worth starting a process for
+IGNORED = -100  # the label of a token that is not trained on
+_PER_PROCESS = 5000  # samples that make a process worth its start
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """A part of a sample's text that is trained, or is not."""
+    """A part of a sample's text that is trained on, or is not."""
 
     text: str
     trained: bool
 
 
-class Encoded(msgspec.Struct, frozen=True):
-    r"""A sample as one framework trains it: what is left by the cutoff length.
+class EncodedSample(msgspec.Struct, frozen=True):
+    r"""A sample as one framework trains it: the token ids and labels that the cutoff length leaves.
 
     A label is the token to be learned, or -100; a token's bytes that are no whole letter are escapes such as
     `\xe4`. `length` and `answer_tokens` count the whole sample.
@@ -58,12 +63,12 @@ class Encoded(msgspec.Struct, frozen=True):
     cut: Cut
 
 
-class View(msgspec.Struct, frozen=True):
-    """What one framework, called `title`, makes of a dataset; `stats` where they were asked for."""
+class BackendView(msgspec.Struct, frozen=True):
+    """The samples of a dataset as one framework, called `title`, encodes them; `stats` where they were asked for."""
 
     title: str
-    samples: list[Encoded]
-    stats: Stats | None
+    samples: list[EncodedSample]
+    stats: TokenStatistics | None
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -77,13 +82,13 @@ class Preview(msgspec.Struct, frozen=True):
     model: str
     family: str
     cutoff_length: int
-    views: dict[str, View]
+    views: dict[str, BackendView]
     differences: list[str]
     warnings: list[str]
     png: str | None = None
 
     @property
-    def stats(self) -> dict[str, Stats]:
+    def stats(self) -> dict[str, TokenStatistics]:
         """Return the stats by the frameworks' titles; empty where they were not asked for."""
         return {view.title: view.stats for view in self.views.values() if view.stats}
 
@@ -98,11 +103,11 @@ class PreviewOptions(TypedDict, total=False):
     trust_remote_code: bool
 
 
-class _Answer(msgspec.Struct, frozen=True):
-    """What the helper prints."""
+class _ScriptAnswer(msgspec.Struct, frozen=True):
+    """What encode_samples.py prints."""
 
-    samples: list[Encoded] = []
-    stats: Counts | None = None
+    samples: list[EncodedSample] = []
+    stats: TokenCounts | None = None
     error: str = ""
 
 
@@ -116,7 +121,7 @@ def preview(
     config: str | os.PathLike[str] | None = None,
     **options: Unpack[PreviewOptions],
 ) -> Preview:
-    """Return the first `samples` of a dataset as all frameworks, or `backend` alone, would train them.
+    """Return the first `samples` of a dataset as all backends, or `backend` alone, would encode them for a training.
 
     `options` are those of `train` that decide the tokens. With `stats` all samples are counted, and a picture of
     their lengths is written to `png` (default: NAME-lengths.png in the current folder). Of a hub's model only the
@@ -128,30 +133,31 @@ def preview(
     if png and not stats:
         raise UsageError("`--png` is the picture of `--stats`; add `--stats`")
     project = Project.find(config=Path(config) if config else None)
-    chosen = backend or any_backend(project)
-    spec = choose(project, {**options, "dataset": dataset, "backend": chosen})
+    spec = resolve_train_spec(project, {**options, "dataset": dataset, "backend": backend or any_backend(project)})
     folder = (project.folder / spec.dataset_dir).resolve()
     name, _ = look_up(folder, spec.dataset)
     picture = picture_file(png or f"{name.replace('/', '-')}-lengths.png") if stats else None
-    model, family = _model(spec, project)
+    model, family = _model_and_family(spec, project)
     wanted = [backend] if backend else [*reversed(plugin_names("backends"))]
-    pythons = _usable(
+    pythons = _by_usable_backend(
         wanted, lambda each: interpreter_for(project, each, model, trust_remote_code=spec.trust_remote_code)
     )
     if spec.set:
         say(f"note: what `set` changes is not shown here: {', '.join(spec.set)}")
     cache = project.folder / ".ftbridge" / "datasets"
-    data = _usable(list(pythons), lambda each: _data(each, folder, spec, family, cache))
-    total = max(each.entry.samples for each in data.values())
+    datasets = _by_usable_backend(list(pythons), lambda each: _training_dataset(each, folder, spec, family, cache))
+    total = max(each.entry.samples for each in datasets.values())
     request = {
         "model": str(model),
         "samples": samples,
         "stats": stats,
         "cutoff_length": spec.cutoff_length,
         "trust_remote_code": spec.trust_remote_code,
-        "processes": max(1, min(len(os.sched_getaffinity(0)) // len(data), total // _PER_PROCESS)),
+        "processes": max(1, min(len(os.sched_getaffinity(0)) // len(datasets), total // _PER_PROCESS)),
     }
-    views = _views(pythons, {each: request | _own(each, found, family) for each, found in data.items()}, spec)
+    views = _encode_samples(
+        pythons, {each: request | _backend_request(each, data, family) for each, data in datasets.items()}, spec
+    )
     found = Preview(
         dataset=name,
         samples=total,
@@ -160,49 +166,52 @@ def preview(
         cutoff_length=spec.cutoff_length,
         views=views,
         differences=_differences(list(views.values())),
-        warnings=[
-            *(line for each, view in views.items() for line in _warnings(each, view, spec.cutoff_length)),
-            *dict.fromkeys(line for each, own in data.items() for line in _marked(each, own, family)),
-        ],
+        warnings=[*_cutoff_warnings(views, spec.cutoff_length), *_mark_warnings(datasets, family)],
         png=str(picture) if picture else None,
     )
     if picture:
-        draw(picture, pythons[next(iter(data))], "lengths", bars(found.stats, spec.cutoff_length))
+        draw_picture(picture, pythons[next(iter(datasets))], "lengths", histogram_bars(found.stats, spec.cutoff_length))
     return found
 
 
-def _model(spec: TrainSpec, project: Project) -> tuple[Path, Family]:
+def _model_and_family(spec: TrainSpec, project: Project) -> tuple[Path, Family]:
     """Return the model's folder, where its tokenizer and config are at least, and its family."""
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder, weights=False)
     if not any(path for pattern in ("token*", "vocab*", "*.model") for path in model.glob(pattern)):
         raise InputError(f"`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model")
-    return model, families.get(spec.template) if spec.template else detect.detect(model)
+    return model, get_family(spec.template) if spec.template else detect_family(model)
 
 
-def _usable(wanted: list[str], answer: Callable[[str], T]) -> dict[str, T]:
-    """Return the answer for each backend; one that has none is named with the reason and left out, unless all have."""
+def _by_usable_backend(backends: list[str], value_of: Callable[[str], T]) -> dict[str, T]:
+    """Return `value_of` each backend; one for which it raises an FtbridgeError is left out with a note.
+
+    Raises the first one's error where none is left.
+    """
     found: dict[str, T] = {}
     errors: dict[str, FtbridgeError] = {}
-    for each in wanted:
+    for each in backends:
         try:
-            found[each] = answer(each)
+            found[each] = value_of(each)
         except FtbridgeError as error:
             errors[each] = error
     if not found:
-        raise errors[wanted[0]]
+        raise errors[backends[0]]
     for each, reason in errors.items():
         say(f"note: {load_backend(each).title} is left out: {reason}")
     return found
 
 
-def _data(backend: str, folder: Path, spec: TrainSpec, family: Family, cache: Path) -> Dataset:
-    """Return what a framework would train on; raises where it has no template of the family or cannot use the data."""
+def _training_dataset(backend: str, folder: Path, spec: TrainSpec, family: Family, cache: Path) -> Dataset:
+    """Return the dataset as a backend's training reads it.
+
+    Raises UsageError where the backend has no template of the family, InputError where it cannot use the data.
+    """
     family.cell(backend)
     return resolve_dataset(folder, spec.dataset, load_backend(backend).target, cache)
 
 
-def _own(backend: str, data: Dataset, family: Family) -> dict[str, Any]:
-    """Return what only this framework's helper is told."""
+def _backend_request(backend: str, data: Dataset, family: Family) -> dict[str, Any]:
+    """Return what encode_samples.py is given for a backend to choose from: the dataset's file, the family's cell."""
     cell = family.cell(backend)
     return {
         "script": str(load_backend(backend).script),
@@ -217,13 +226,21 @@ def _own(backend: str, data: Dataset, family: Family) -> dict[str, Any]:
     }
 
 
-def _views(pythons: dict[str, Path], specs: dict[str, dict[str, Any]], spec: TrainSpec) -> dict[str, View]:
-    """Run the scripts side by side: most of their time are the frameworks' imports."""
-    titles = {each: load_backend(each).title for each in specs}
+def _encode_samples(
+    pythons: dict[str, Path], requests: dict[str, dict[str, Any]], spec: TrainSpec
+) -> dict[str, BackendView]:
+    """Return what each backend makes of the dataset; raises InputError where one cannot encode it.
+
+    The scripts run side by side: most of their time are the frameworks' imports.
+    """
+    titles = {each: load_backend(each).title for each in requests}
     say(f"encoding with {' and '.join(titles.values())} (10 to 20 seconds to load) ...")
     with ThreadPoolExecutor() as pool:
-        lines = pool.map(lambda each: ask(pythons[each], "encode_samples", specs[each], stderr=subprocess.PIPE), specs)
-        answers = {each: msgspec.json.decode(line, type=_Answer) for each, line in zip(specs, lines, strict=True)}
+        lines = pool.map(
+            lambda each: run_script(pythons[each], "encode_samples", requests[each], stderr=subprocess.PIPE), requests
+        )
+        answers = dict(zip(requests, map(msgspec.json.Decoder(_ScriptAnswer).decode, lines), strict=True))
+    views = {}
     for each, answer in answers.items():
         if "trust_remote_code" in answer.error or "contains custom code" in answer.error:  # transformers' words
             raise InputError(
@@ -232,15 +249,18 @@ def _views(pythons: dict[str, Path], specs: dict[str, dict[str, Any]], spec: Tra
             )
         if answer.error:
             raise InputError(f"{titles[each]} {answer.error}")
-    return {
-        each: View(titles[each], answer.samples, stats_of(answer.stats, spec.cutoff_length) if answer.stats else None)
-        for each, answer in answers.items()
-    }
+        stats = summarize_counts(answer.stats, spec.cutoff_length) if answer.stats else None
+        views[each] = BackendView(titles[each], answer.samples, stats)
+    return views
 
 
-def _warnings(backend: str, view: View, cutoff: int) -> list[str]:
+def _cutoff_warnings(views: dict[str, BackendView], cutoff: int) -> list[str]:
     """Return a sentence for each thing that keeps samples from being trained whole."""
-    found = view.stats.cut if view.stats else _cut(view.samples)
+    return [warning for backend, view in views.items() for warning in _warnings_of_view(backend, view, cutoff)]
+
+
+def _warnings_of_view(backend: str, view: BackendView, cutoff: int) -> list[str]:
+    found = view.stats.cut if view.stats else _numbers_by_cut(view.samples)
     advice = f"`--cutoff-length {view.stats.longest}` cuts nothing" if view.stats else "`--stats` looks at all samples"
     start = f"with a cutoff length of {cutoff}, {view.title} cuts"
     lost = "so that it is left out" if load_backend(backend).drops_unlabelled else "so that nothing of it is trained"
@@ -250,66 +270,79 @@ def _warnings(backend: str, view: View, cutoff: int) -> list[str]:
         "answer": (f"{start} a part of the answer of", f"; {advice}"),
         "question": (f"{start} what comes before the answer of", f"; {advice}"),
     }
-    return [f"{before} {_numbered(found[kind])}{after}" for kind, (before, after) in effects.items() if found.get(kind)]
+    return [
+        f"{before} {_sample_numbers(found[kind])}{after}"
+        for kind, (before, after) in effects.items()
+        if found.get(kind)
+    ]
 
 
-def _marked(backend: str, data: Dataset, family: Family) -> list[str]:
+def _mark_warnings(datasets: dict[str, Dataset], family: Family) -> list[str]:
     """Return a sentence for each kind of mark in the samples that means something to a chat template."""
-    with suppress(InputError):  # the framework has judged the file
-        return [
-            check.found
-            for check in mark_checks(looked_at(*files_read_by(load_backend(backend).target, data)), family, backend)
-        ]
-    return []
+    found = []
+    for backend, data in datasets.items():
+        with suppress(InputError):  # the framework has judged the file
+            samples = spread_samples(*files_read_by(load_backend(backend).target, data))
+            found += [check.found for check in mark_checks(samples, family, backend)]
+    return list(dict.fromkeys(found))
 
 
-def _cut(samples: list[Encoded]) -> dict[Cut, list[int]]:
+def _numbers_by_cut(samples: list[EncodedSample]) -> dict[Cut, list[int]]:
     found: dict[Cut, list[int]] = {}
     for number, sample in enumerate(samples, 1):
         found.setdefault(sample.cut, []).append(number)
     return found
 
 
-def _numbered(numbers: list[int], most: int = 10) -> str:
+def _sample_numbers(numbers: list[int], most: int = 10) -> str:
+    """Return the numbers of samples in words: "sample 2", or how many there are and the first of them."""
     if len(numbers) == 1:
         return f"sample {numbers[0]}"
     more = ", ..." if len(numbers) > most else ""
     return f"{len(numbers)} samples ({', '.join(map(str, numbers[:most]))}{more})"
 
 
-def _differences(views: list[View]) -> list[str]:
+def _differences(views: list[BackendView]) -> list[str]:
     """Return what each other framework does otherwise than the first, a text for each sample."""
     first, *others = views
     if not others:
         return []
-    rows = zip(*(view.samples for view in views), strict=True)
-    return [
-        "\n".join(
-            filter(
-                None,
-                (_difference({first.title: one, view.title: each}) for view, each in zip(others, rest, strict=True)),
-            )
-        )
-        for one, *rest in rows
-    ]
+    texts = []
+    for number, sample in enumerate(first.samples):
+        pairs = [{first.title: sample, view.title: view.samples[number]} for view in others]
+        texts.append("\n".join(filter(None, map(_difference, pairs))))
+    return texts
 
 
-def _difference(pair: dict[str, Encoded]) -> str:
-    """Say where two frameworks' samples differ; positions count from 1."""
-    (title, one), (other_title, other) = pair.items()
+def _difference(pair: dict[str, EncodedSample]) -> str:
+    """Return a sentence on where two frameworks' samples differ, by their titles; "" where they do not."""
+    one, other = pair.values()
     if one.ids != other.ids:
-        shortest = min(len(one.ids), len(other.ids))
-        at = next((at for at in range(shortest) if one.ids[at] != other.ids[at]), shortest)
-        mine, theirs = (repr(each.tokens[at]) if at < len(each.tokens) else "its end" for each in (one, other))
-        return f"the tokens differ from position {at + 1} on: {title} has {mine}, {other_title} {theirs}"
-    if one.labels == other.labels:
-        return ""
+        return _token_difference(pair)
+    return _label_difference(pair) if one.labels != other.labels else ""
+
+
+def _token_difference(pair: dict[str, EncodedSample]) -> str:
+    """Return the first position, from 1, at which two samples have not the same token."""
+    (title, one), (other_title, other) = pair.items()
+    shortest = min(len(one.ids), len(other.ids))
+    at = next((at for at in range(shortest) if one.ids[at] != other.ids[at]), shortest)
+    mine, theirs = (repr(each.tokens[at]) if at < len(each.tokens) else "its end" for each in (one, other))
+    return f"the tokens differ from position {at + 1} on: {title} has {mine}, {other_title} {theirs}"
+
+
+def _label_difference(pair: dict[str, EncodedSample]) -> str:
+    """Return which tokens, the same in both samples, are trained on by one framework alone or to another label."""
+    (title, one), (other_title, other) = pair.items()
     places: dict[str, list[str]] = {}
-    for at, labels in enumerate(zip(one.labels, other.labels, strict=True)):
-        if labels[0] != labels[1]:
-            alone = title if labels[1] == IGNORED else other_title if labels[0] == IGNORED else ""
-            places.setdefault(alone, []).append(f"{one.tokens[at]!r} (position {at + 1})")
-    said = (
-        f"{t} alone trains on {some(p, 5)}" if t else f"the labels differ at {some(p, 5)}" for t, p in places.items()
-    )
-    return f"the tokens are the same, but {'; '.join(said)}"
+    for position, (token, label, other_label) in enumerate(zip(one.tokens, one.labels, other.labels, strict=True), 1):
+        if label == other_label:
+            continue
+        if other_label == IGNORED:
+            kind = f"{title} alone trains on"
+        elif label == IGNORED:
+            kind = f"{other_title} alone trains on"
+        else:
+            kind = "the labels differ at"
+        places.setdefault(kind, []).append(f"{token!r} (position {position})")
+    return f"the tokens are the same, but {'; '.join(f'{kind} {first_few(each, 5)}' for kind, each in places.items())}"

@@ -1,17 +1,17 @@
-"""How long a dataset's samples are in tokens."""
+"""Statistics of the lengths of a dataset's samples in tokens, and their histogram."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 
-# What a cutoff length does to a sample: nothing of the answer is left, a part of it is missing, only other text
-# is. "refused": the framework finds no text to train on, at any length.
+# What a cutoff length does to a sample. "lost": nothing of the answer is left. "answer": a part of it is missing.
+# "question": only other text is. "refused": the framework finds no text to train on, at any length.
 Cut = Literal["", "question", "answer", "lost", "refused"]
 _MOST_BINS = 20
 
 
-class Counts(msgspec.Struct, frozen=True):
+class TokenCounts(msgspec.Struct, frozen=True):
     """The number of samples by length, without a cutoff; `cut` has the numbers of samples, from 1."""
 
     lengths: dict[int, int]
@@ -19,8 +19,8 @@ class Counts(msgspec.Struct, frozen=True):
     cut: dict[Cut, list[int]]
 
 
-class Stats(Counts, frozen=True, kw_only=True):
-    """Counts with what follows from them; `over` counts samples longer than the cutoff length."""
+class TokenStatistics(TokenCounts, frozen=True, kw_only=True):
+    """Counts with their sums and percentiles, in tokens; `over` counts samples longer than the cutoff length."""
 
     samples: int
     tokens: int
@@ -31,12 +31,12 @@ class Stats(Counts, frozen=True, kw_only=True):
     over: int
 
 
-def stats(counts: Counts, cutoff_length: int) -> Stats:
-    """Return what follows from `counts`."""
+def summarize_counts(counts: TokenCounts, cutoff_length: int) -> TokenStatistics:
+    """Return `counts` with their sums and percentiles."""
     lengths = dict(sorted(counts.lengths.items()))
     samples = sum(lengths.values())
 
-    def at(share: float) -> int:
+    def percentile(share: float) -> int:
         """Return the length that this share of the samples does not exceed."""
         passed = 0
         for length, number in lengths.items():
@@ -45,28 +45,28 @@ def stats(counts: Counts, cutoff_length: int) -> Stats:
                 return length
         return 0
 
-    return Stats(
+    return TokenStatistics(
         lengths=lengths,
         answer_tokens=counts.answer_tokens,
         cut=counts.cut,
         samples=samples,
         tokens=sum(length * number for length, number in lengths.items()),
-        shortest=at(0),
-        median=at(0.5),
-        p95=at(0.95),
-        longest=at(1),
+        shortest=percentile(0),
+        median=percentile(0.5),
+        p95=percentile(0.95),
+        longest=percentile(1),
         over=sum(number for length, number in lengths.items() if length > cutoff_length),
     )
 
 
-def histogram(counted: Mapping[str, Stats]) -> tuple[list[range], dict[str, list[int]]]:
-    """Return ranges of lengths, of one width, and by framework how many samples are in each.
+def length_histogram(counted: Mapping[str, TokenStatistics]) -> tuple[list[range], dict[str, list[int]]]:
+    """Return the bins of a histogram, ranges of one width, and by framework the number of samples in each.
 
     Frameworks that count the same come once, with their names joined.
     """
-    found = [length for each in counted.values() for length in each.lengths] or [0]
-    shortest, longest = min(found), max(found)
-    width = next(each for each in _widths() if longest // each - shortest // each < _MOST_BINS)
+    all_lengths = [length for each in counted.values() for length in each.lengths] or [0]
+    shortest, longest = min(all_lengths), max(all_lengths)
+    width = next(each for each in _round_widths() if longest // each - shortest // each < _MOST_BINS)
     first = shortest // width
     bins = [range(at * width, (at + 1) * width) for at in range(first, longest // width + 1)]
     result: dict[tuple[int, ...], str] = {}
@@ -79,9 +79,9 @@ def histogram(counted: Mapping[str, Stats]) -> tuple[list[range], dict[str, list
     return bins, {name: list(numbers) for numbers, name in result.items()}
 
 
-def bars(counted: Mapping[str, Stats], cutoff_length: int) -> dict[str, Any]:
-    """Return the histogram as `pictures.draw` takes it."""
-    bins, counts = histogram(counted)
+def histogram_bars(counted: Mapping[str, TokenStatistics], cutoff_length: int) -> dict[str, Any]:
+    """Return the histogram as `png_chart.draw` takes it for a picture of the kind `lengths`."""
+    bins, counts = length_histogram(counted)
     return {
         "starts": [each.start for each in bins],
         "width": len(bins[0]),
@@ -90,7 +90,7 @@ def bars(counted: Mapping[str, Stats], cutoff_length: int) -> dict[str, Any]:
     }
 
 
-def _widths() -> Iterator[int]:
+def _round_widths() -> Iterator[int]:
     """Yield 1, 2, 5, 10, 20, 50 ... without end."""
     power = 1
     while True:

@@ -16,8 +16,9 @@ GRACE = 10  # seconds between asking a group to end and killing it
 
 
 def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
-    """Run `launch`, its output going to `log`, calling `watch` twice a second; returns the exit status.
+    """Run `launch` to its end and return the exit status; its output goes to `log`.
 
+    Twice a second `watch` is called.
     Ctrl-C and SIGTERM end all that was started and raise KeyboardInterrupt; a killed watcher ends it as well. A
     program that cannot be started is status 127, with the reason in the log.
     """
@@ -25,7 +26,7 @@ def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
         child = subprocess.Popen(
             guarded(launch.argv, GRACE),
             cwd=launch.cwd,
-            env={**os.environ, **caches.environment(), **launch.env},
+            env={**os.environ, **caches.environment_variables(), **launch.env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -41,11 +42,11 @@ def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
 
 
 def end_group(child: subprocess.Popen[bytes]) -> None:
-    """End the guard with all it has started: it is asked, and killed with its group where it does not answer."""
+    """End the guard with all it has started: by SIGTERM, and by SIGKILL to its group where it does not answer."""
     try:
-        _ask(child, GRACE + 5)  # the guard itself waits for GRACE seconds
+        _terminate_and_wait(child, GRACE + 5)  # the guard itself waits for GRACE seconds
     except BaseException:  # a second Ctrl-C ends the waiting, not the killing, which is the guard's
-        _ask(child, 3)
+        _terminate_and_wait(child, 3)
         raise
     finally:
         with suppress(ProcessLookupError, PermissionError):
@@ -53,7 +54,7 @@ def end_group(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _ask(child: subprocess.Popen[bytes], seconds: float) -> None:
+def _terminate_and_wait(child: subprocess.Popen[bytes], seconds: float) -> None:
     if child.poll() is None:
         child.terminate()
         with suppress(subprocess.TimeoutExpired):

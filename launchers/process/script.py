@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.core.process import children
+from ftbridge.core.process.json_lines import JsonLinesChild
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process import caches
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-# Children speak UTF-8, send no telemetry, and print as they go.
-QUIET = {
+# Environment variables of every child: they speak UTF-8, send no telemetry, and print as they go.
+CHILD_ENV = {
     # Else `import deepspeed`, which XTuner and transformers' Trainer do, fails where there is a GPU and no nvcc.
     "DS_IGNORE_CUDA_DETECTION": "1",
     # LLaMA-Factory 0.9.5 allows transformers up to 5.6 and peft up to 0.20; scripts/mends.py mends what is newer.
@@ -29,31 +31,31 @@ QUIET = {
 }
 
 
-def command(python: Path, helper: str, spec: dict[str, Any]) -> list[str]:
-    """Return what starts a helper with its spec."""
-    return [str(python), str(SCRIPTS / f"{helper}.py"), msgspec.json.encode(spec).decode()]
-
-
-def environment(*, sees_gpus: bool = False) -> dict[str, str]:
-    """Return the environment of a helper."""
-    return {**os.environ, **QUIET, **caches.environment()} | ({} if sees_gpus else devices.environment(()))
-
-
-def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None = None, sees_gpus: bool = False) -> str:
-    """Run a helper in the environment of `python`; returns the last line it printed.
+def run_script(
+    python: Path, script: str, spec: dict[str, Any], *, stderr: int | None = None, sees_gpus: bool = False
+) -> str:
+    """Return the last line that a script of `scripts/` prints, run by the interpreter `python` on `spec`.
 
     Few compute anything, so that GPUs are hidden unless it `sees_gpus`.
     Raises SetupError, with the end of what it wrote, where it fails.
     """
-    done = children.run(
-        command(python, helper, spec),
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        env=environment(sees_gpus=sees_gpus),
-        text=True,
-    )
+    argv = [str(python), str(SCRIPTS / f"{script}.py"), msgspec.json.encode(spec).decode()]
+    env = {**os.environ, **CHILD_ENV, **caches.environment_variables()}
+    if not sees_gpus:
+        env |= devices.device_variables(())
+    done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=env, text=True)
     lines: list[str] = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         tail = children.last_lines((done.stderr or done.stdout or "").strip().splitlines())
-        raise SetupError(f"`{python}` could not run {helper} (exit status {done.returncode})\n{tail}".rstrip())
+        raise SetupError(f"`{python}` could not run {script} (exit status {done.returncode})\n{tail}".rstrip())
     return lines[-1]
+
+
+def start_script(
+    python: Path, script: str, *arguments: str, environment: Mapping[str, str], pass_fds: Sequence[int] = ()
+) -> JsonLinesChild:
+    """Start a script in the environment of `python`, to be asked line by line; `environment` comes on top of ours."""
+    argv = [str(python), str(SCRIPTS / f"{script}.py"), *arguments]
+    return JsonLinesChild(
+        argv, {**os.environ, **CHILD_ENV, **caches.environment_variables(), **environment}, pass_fds=pass_fds
+    )

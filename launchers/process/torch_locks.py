@@ -13,29 +13,29 @@ from pathlib import Path
 from ftbridge.core.console import say
 
 # A lock that nobody here holds may be held on another machine, or in another container, with the same home: seconds.
-FRESH = 120
+FRESH_SECONDS = 120
 
 
-def free() -> None:
-    """Remove the locks that nobody holds; one that is fresh is waited for, until it is gone or no longer fresh."""
+def remove_stale_locks() -> None:
+    """Remove the locks that no process here holds, waiting for each to be FRESH_SECONDS old, or gone."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     for lock in Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cache / "torch_extensions").rglob("lock"):
-        told, since = False, time.monotonic()
+        is_reported, since = False, time.monotonic()
         with suppress(OSError):  # it is gone, or somebody else's
-            while not _held(lock):
+            while not _is_held(lock):
                 # A time in the future is that of a clock that was put back: it says nothing.
-                left = min(lock.stat().st_mtime - time.time(), since - time.monotonic()) + FRESH
+                left = min(lock.stat().st_mtime - time.time(), since - time.monotonic()) + FRESH_SECONDS
                 if left <= 0:
                     lock.unlink()
                     say(f"removed {lock}, which a killed training had left behind")
                     break
-                if not told:
+                if not is_reported:
                     say(f"waiting for {lock}; unless it goes, it is removed in {left:.0f} seconds ...")
-                    told = True
+                    is_reported = True
                 time.sleep(1)
 
 
-def _held(lock: Path) -> bool:
+def _is_held(lock: Path) -> bool:
     """Tell whether a process here has the file open."""
     return os.path.realpath(lock) in _open_files()
 

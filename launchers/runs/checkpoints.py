@@ -14,68 +14,72 @@ from ftbridge.launchers.runs.record import Run
 PICKLED = {".pt", ".pth", ".bin"}
 
 
-def last(run: Run) -> Path | None:
+def last_checkpoint(run: Run) -> Path | None:
     """Return the newest readable checkpoint, None where there is none."""
     return next(reversed(load_backend(run.spec.backend).checkpoints(run.path)), None)
 
 
-def best(run: Run) -> Path | None:
+def best_checkpoint(run: Run) -> Path | None:
     """Return the readable checkpoint with the lowest validation loss, None without a validation."""
     return next(iter(load_backend(run.spec.backend).checkpoints(run.path, best=True)), None)
 
 
 def find_checkpoint(run: Run, wanted: str) -> Path:
-    """Return what `wanted` means: `last`, `best`, an optimiser step, or a checkpoint's name or path.
+    """Return the checkpoint that `wanted` names: `last`, `best`, an optimiser step, or a checkpoint's name or path.
 
     Raises InputError, with what there is, where the run has no such checkpoint that can be read.
     """
     if wanted in {"last", "best"}:
-        chosen = last(run) if wanted == "last" else best(run)
+        chosen = last_checkpoint(run) if wanted == "last" else best_checkpoint(run)
         why = "; a run without a validation has no best one" if wanted == "best" else ""
     else:
         backend = load_backend(run.spec.backend)
         known = [*backend.checkpoints(run.path, best=True), *backend.checkpoints(run.path)]
         path = Path(wanted).expanduser().resolve()
-        fitting = [
-            each
-            for each in known
-            if each.resolve() == path or wanted in {each.name, each.stem, _step(run, backend, each)}
+        matching = [
+            checkpoint
+            for checkpoint in known
+            if checkpoint.resolve() == path
+            or wanted in {checkpoint.name, checkpoint.stem, _step_as_text(run, backend, checkpoint)}
         ]
-        chosen = fitting[-1] if fitting else None
-        why = "; there are " + ", ".join(f"`{each.name}`" for each in known) if known else ""
+        chosen = matching[-1] if matching else None
+        why = "; there are " + ", ".join(f"`{checkpoint.name}`" for checkpoint in known) if known else ""
     if not chosen:
         raise InputError(f"the run `{run.id}` ({run.status}) has no readable checkpoint `{wanted}`{why}")
     return chosen
 
 
-def say_passed_over(run: Run, chosen: Path, whole: Collection[Path] = (), *, best: bool = False) -> None:
-    """Name what the run has saved after `chosen` and what cannot be used, with the reason.
+def warn_of_unreadable(run: Run, chosen: Path, usable: Collection[Path] = (), *, best: bool = False) -> None:
+    """Warn of each checkpoint that the run has saved after `chosen` and that cannot be used, with the reason.
 
-    `whole` is what can be used where that is not all that can be read. For the `best`, all that was saved counts: any
-    of it may have been better.
+    `usable` are those that can be used where that is not all that can be read. For the `best`, all that was saved
+    counts: any of it may have been better.
     """
-    module = load_backend(run.spec.backend)
-    known = whole or [*module.checkpoints(run.path), *module.checkpoints(run.path, best=True)]
-    readable = {path.name for path in known}
+    backend = load_backend(run.spec.backend)
+    usable = usable or [*backend.checkpoints(run.path), *backend.checkpoints(run.path, best=True)]
     names = {path.name for path in chosen.parent.iterdir()}
-    names |= set() if best else {Path(name).name for name in run.checkpoints}  # `prune` has taken older ones away
-    least = -1 if best else _number(chosen.name, chosen.name)
-    numbers = sorted((_number(name, chosen.name), name) for name in names - readable)
-    found = [chosen.parent / name for number, name in numbers if number > least]
+    if not best:
+        names |= {Path(name).name for name in run.checkpoints}  # `prune` has taken older ones away
+    least = -1 if best else _number_in_name(chosen.name, chosen.name)
+    numbered = sorted((_number_in_name(name, chosen.name), name) for name in names - {path.name for path in usable})
+    unreadable = [chosen.parent / name for number, name in numbered if number > least]
     if not best and any(safetensors_header(file) is None for file in chosen.parent.glob("*.safetensors")):
-        found.append(chosen.parent)  # what LLaMA-Factory ends with
-    for path in found:
-        say(f"warning: `{path.name}` of run `{run.id}` cannot be read ({_why(path)}): taking `{chosen.name}`")
+        unreadable.append(chosen.parent)  # what LLaMA-Factory ends with
+    for path in unreadable:
+        why = _why_unreadable(path)
+        say(f"warning: `{path.name}` of run `{run.id}` cannot be read ({why}): taking `{chosen.name}`")
 
 
-def _number(name: str, like: str) -> int:
+def _number_in_name(name: str, like: str) -> int:
     """Return the number in a checkpoint's name that is otherwise `like` another's; -1 where it is not."""
-    stem, number, end = re.split(r"(\d+)", like, maxsplit=1) if re.search(r"\d", like) else (like, "", "")
-    found = re.fullmatch(f"{re.escape(stem)}(\\d+){re.escape(end)}", name) if number else None
-    return int(found[1]) if found else -1
+    if not re.search(r"\d", like):
+        return -1
+    stem, _, end = re.split(r"(\d+)", like, maxsplit=1)
+    match = re.fullmatch(f"{re.escape(stem)}(\\d+){re.escape(end)}", name)
+    return int(match[1]) if match else -1
 
 
-def _why(path: Path) -> str:
+def _why_unreadable(path: Path) -> str:
     """Return why a checkpoint cannot be read."""
     if not path.exists():
         return "it is gone"
@@ -89,7 +93,7 @@ def _why(path: Path) -> str:
     return "files of it are missing"
 
 
-def _step(run: Run, backend: Backend, path: Path) -> str | None:
+def _step_as_text(run: Run, backend: Backend, path: Path) -> str | None:
     """Return the optimiser step of a checkpoint as people write it, None without one."""
     step = backend.checkpoint_step(path, run.spec.gradient_accumulation_steps)
     return None if step is None else f"{step:g}"

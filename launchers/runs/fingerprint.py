@@ -13,24 +13,25 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftbridge.core.console import some
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.parsing.safetensors_header import INDEXES, stored_tensors, weight_map
 
-_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors", "*.bin", "*.pt", "*.pth")
+_WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors", "*.bin", "*.pt", "*.pth")
 # What decides what the model computes, and which tokens it is given. README.md and the like do not.
-_FILES = (
+_FILE_PATTERNS = (
     "config.json", "tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json",
     "spiece.model", "chat_template*", *INDEXES,
 )  # fmt: skip
-PLACES, WIDTH = 4, 128  # of a tensor, the width in bytes
-MOST = 4096  # places in all, from where a tensor has fewer: each may cost the disk a few milliseconds
-PACKED_PLACES, END = 64, 1 << 16  # of a pickled file, whose end lists the checksum of each tensor
+# What is read of the weights.
+PLACES_PER_TENSOR, PLACE_BYTES = 4, 128
+MOST_PLACES = 4096  # in all, from where a tensor has fewer: each may cost the disk a few milliseconds
+PLACES_PER_PICKLE, PICKLE_END_BYTES = 64, 1 << 16  # the end of a pickled file lists the checksum of each tensor
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
-    """What run.json keeps of a base model.
+    """Hashes that tell a base model from another one, as run.json keeps them.
 
     `files` maps its small files to their sha256, `weights` those with weights to their bytes. `tensors` is the sha256
     of the tensors' names, dtypes and shapes, and `samples` has eight hexadecimal digits for each, by the order of
@@ -44,26 +45,26 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def short(self) -> str:
-        """Return twelve digits that tell these weights from others."""
+        """Return twelve hexadecimal digits that tell these weights from others."""
         return hashlib.sha256(f"{self.tensors}{self.samples}".encode()).hexdigest()[:12]
 
 
-class Changes(NamedTuple):
-    """What differs in a base: its weights, in words ("" for nothing), and the names of other files that matter."""
+class BaseChanges(NamedTuple):
+    """What differs in a base model: its weights, in words ("" for nothing), and the names of its other files."""
 
     weights: str
     files: list[str]
 
 
-class _Stretch(NamedTuple):
-    """A tensor, or a file of weights that is not looked into: what it is called and is, and where its bytes lie."""
+class _WeightRange(NamedTuple):
+    """The bytes of a tensor, or of a pickled file of weights; `kind` is its dtype and shape, or the file's size."""
 
     name: str
     kind: str
     file: Path
-    begin: int
+    start: int
     size: int
-    packed: bool = False
+    pickled: bool = False
 
 
 def fingerprint(model: Path) -> Fingerprint:
@@ -71,7 +72,7 @@ def fingerprint(model: Path) -> Fingerprint:
     return _fingerprint(model)[0]
 
 
-def changes(model: Path, recorded: Fingerprint) -> Changes:
+def base_changes(model: Path, recorded: Fingerprint) -> BaseChanges:
     """Return what in a model's folder is not as it was `recorded`; where its files lie, and are cut, does not matter.
 
     Raises InputError where a file cannot be read.
@@ -80,83 +81,87 @@ def changes(model: Path, recorded: Fingerprint) -> Changes:
     weights = ""
     if now.tensors != recorded.tensors:
         files = sorted({f"`{name}`" for name, _ in now.weights.items() ^ recorded.weights.items()})
-        weights = f"its tensors differ in names, dtypes or shapes{f' ({some(files, 3)})' if files else ''}"
+        weights = f"its tensors differ in names, dtypes or shapes{f' ({first_few(files, 3)})' if files else ''}"
     elif now.samples != recorded.samples:
-        pairs = zip(names, _digits(now.samples), _digits(recorded.samples), strict=False)
-        found = [f"`{name}`" for name, here, there in pairs if here != there]
-        weights = f"{len(found)} of its {len(names)} tensors differ, such as {found[0]}"
-    known = {name: None for name in (*recorded.files, *now.files) if name not in INDEXES}
-    return Changes(weights, [name for name in known if now.files.get(name) != recorded.files.get(name)])
+        digests = zip(names, _split_digests(now.samples), _split_digests(recorded.samples), strict=False)
+        changed = [f"`{name}`" for name, digest, before in digests if digest != before]
+        weights = f"{len(changed)} of its {len(names)} tensors differ, such as {changed[0]}"
+    others = {name: None for name in (*recorded.files, *now.files) if name not in INDEXES}
+    return BaseChanges(weights, [name for name in others if now.files.get(name) != recorded.files.get(name)])
 
 
 def _fingerprint(model: Path) -> tuple[Fingerprint, list[str]]:
     """Return the fingerprint, and the tensors' names in order."""
     try:
-        weights = _weights(model)
-        small = {file.name: file for pattern in _FILES for file in sorted(model.glob(pattern)) if file.is_file()}
-        small |= {file.relative_to(model).as_posix(): file for file in sorted(model.rglob("*.py")) if file.is_file()}
-        stretches = {each.name: each for name, file in weights.items() for each in _stretches(name, file)}
-        ordered = [stretches[name] for name in sorted(stretches)]
-        made = Fingerprint(
-            files={name: sha256(file) for name, file in small.items() if name not in weights},
+        weights = _weight_files(model)
+        others = [file for pattern in _FILE_PATTERNS for file in sorted(model.glob(pattern))]
+        files = {file.relative_to(model).as_posix(): file for file in [*others, *sorted(model.rglob("*.py"))]}
+        ranges = {each.name: each for name, file in weights.items() for each in _weight_ranges(name, file)}
+        ordered = [ranges[name] for name in sorted(ranges)]
+        result = Fingerprint(
+            files={name: sha256(file) for name, file in files.items() if file.is_file() and name not in weights},
             weights={name: file.stat().st_size for name, file in weights.items()},
             tensors=hashlib.sha256("\n".join(f"{each.name} {each.kind}" for each in ordered).encode()).hexdigest(),
-            samples="".join(_samples(ordered)),
+            samples="".join(_tensor_digests(ordered)),
         )
     except OSError as error:
         raise InputError(f"cannot read the model in `{model}`: {error}") from error
-    return made, [each.name for each in ordered]
+    return result, [each.name for each in ordered]
 
 
-def _weights(model: Path) -> dict[str, Path]:
+def _weight_files(model: Path) -> dict[str, Path]:
     """Return the files that hold the weights by name: those that an index names, or of the first kind that is there."""
     for index in INDEXES:
         with suppress(InputError):  # it is not there, or damaged
-            if not (named := weight_map(model, [index])):
-                continue
-            return {name: model / name for name in sorted(set(named.values())) if (model / name).is_file()}
-    kinds = (sorted(file for file in model.glob(kind) if file.is_file()) for kind in _WEIGHTS)
+            files_by_tensor = weight_map(model, [index])
+            if files_by_tensor:
+                return {
+                    name: model / name for name in sorted(set(files_by_tensor.values())) if (model / name).is_file()
+                }
+    kinds = (sorted(file for file in model.glob(kind) if file.is_file()) for kind in _WEIGHT_PATTERNS)
     return {file.name: file for file in next(filter(None, kinds), [])}
 
 
-def _stretches(name: str, file: Path) -> Iterator[_Stretch]:
+def _weight_ranges(name: str, file: Path) -> Iterator[_WeightRange]:
+    """Yield the tensors of a safetensors file; any other file is one range."""
     tensors = stored_tensors(file)
     if not tensors:  # pickled, or damaged, which others tell
         size = file.stat().st_size
-        yield _Stretch(name, str(size), file, 0, size, packed=True)
+        yield _WeightRange(name, str(size), file, 0, size, pickled=True)
         return
     for tensor, stored in tensors.items():
-        yield _Stretch(tensor, f"{stored.dtype} {stored.shape}", file, stored.start, stored.size)
+        yield _WeightRange(tensor, f"{stored.dtype} {stored.shape}", file, stored.start, stored.size)
 
 
-def _samples(stretches: list[_Stretch]) -> Iterator[str]:
-    places = max(1, min(PLACES, MOST // max(1, len(stretches))))
-    opened: dict[Path, int] = {}
+def _tensor_digests(ranges: list[_WeightRange]) -> Iterator[str]:
+    """Yield eight hexadecimal digits for each tensor: the BLAKE2 of a few of its bytes."""
+    places = max(1, min(PLACES_PER_TENSOR, MOST_PLACES // max(1, len(ranges))))
+    descriptors: dict[Path, int] = {}
     try:
-        for each in stretches:
-            if each.file not in opened:
-                opened[each.file] = os.open(each.file, os.O_RDONLY)
-            found = hashlib.blake2b(digest_size=4)
-            for offset, width in _places(each, places):
-                found.update(os.pread(opened[each.file], width, offset))
-            yield found.hexdigest()
+        for each in ranges:
+            if each.file not in descriptors:
+                descriptors[each.file] = os.open(each.file, os.O_RDONLY)
+            digest = hashlib.blake2b(digest_size=4)
+            for offset, width in _sampled_places(each, places):
+                digest.update(os.pread(descriptors[each.file], width, offset))
+            yield digest.hexdigest()
     finally:
-        for handle in opened.values():
-            os.close(handle)
+        for descriptor in descriptors.values():
+            os.close(descriptor)
 
 
-def _places(each: _Stretch, places: int) -> Iterator[tuple[int, int]]:
+def _sampled_places(weights: _WeightRange, places: int) -> Iterator[tuple[int, int]]:
     """Yield offset and width of what is read of a tensor: spread evenly from its first bytes to its last ones."""
-    if each.packed:
-        places = PACKED_PLACES
-        yield each.begin + max(0, each.size - END), END
-    if each.size <= places * WIDTH:
-        yield each.begin, each.size
+    if weights.pickled:
+        places = PLACES_PER_PICKLE
+        yield weights.start + max(0, weights.size - PICKLE_END_BYTES), PICKLE_END_BYTES
+    if weights.size <= places * PLACE_BYTES:
+        yield weights.start, weights.size
         return
-    for at in range(places):
-        share = at / (places - 1) if places > 1 else 0.5
-        yield each.begin + int((each.size - WIDTH) * share), WIDTH
+    for number in range(places):
+        share = number / (places - 1) if places > 1 else 0.5
+        yield weights.start + int((weights.size - PLACE_BYTES) * share), PLACE_BYTES
 
 
-def _digits(samples: str) -> list[str]:
-    return [samples[at : at + 8] for at in range(0, len(samples), 8)]
+def _split_digests(samples: str) -> list[str]:
+    return [samples[start : start + 8] for start in range(0, len(samples), 8)]

@@ -11,15 +11,16 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.plugins import load_backend
-from ftbridge.launchers.runs.checkpoints import best
-from ftbridge.launchers.runs.record import RESERVE, Run, base_of, load_run
-from ftbridge.launchers.runs.training_log import FILE
-from ftbridge.launchers.runs.written_files import CARD, foreign, is_plain, shown
+from ftbridge.launchers.runs.checkpoints import best_checkpoint
+from ftbridge.launchers.runs.record import RESERVE, Run, base_folder, load_run
+from ftbridge.launchers.runs.training_log import LOG_FILE
+from ftbridge.launchers.runs.written_files import CARD, is_plain_file, quoted_name, unknown_files
 
 # What training and `predict` put into a run's folder, besides what the launch is told to write.
-OWN = ("run.json", "log.txt", "launch.json", "deepspeed.json", FILE, RESERVE, "output", "tracking", "predictions")
+RUN_FOLDERS = ("output", "tracking", "predictions")
+RUN_FILES = ("run.json", "log.txt", "launch.json", "deepspeed.json", LOG_FILE, RESERVE)
 # What the frameworks put into `output`, besides files that the model has, too. All in a folder of theirs is theirs.
-OUTPUT = (
+OUTPUT_PATTERNS = (
     "[0-9]" * 8 + "_" + "[0-9]" * 6,  # a folder of XTuner's
     "*.bin", "*.bin.index.json", "*.model", "*.pt", "*.pth", "*.safetensors", "*.safetensors.index.json",
     "*_config.json", "*_results.json", "Modelfile", "README.md", "added_tokens.json", "additional_chat_templates",
@@ -28,10 +29,10 @@ OUTPUT = (
     "running_log.txt", "runs", "special_tokens_map.json", "tokenization_*.py", "tokenizer.*", "trainer_log.jsonl",
     "trainer_state.json", "training_*.png", "vocab.*", "xtuner_config.py", "zero_to_fp32.py",
 )  # fmt: skip
-SHOWN = 5  # of what is not ours, in a message
-TRACKING = ("tensorboard", "wandb", "swanlab")
+SHOWN_FILES = 5  # of those that are not ours, in a message
+TRACKING_FOLDERS = ("tensorboard", "wandb", "swanlab")
 # And `predict` into each folder in `predictions` (see evaluation/answers.py).
-PREDICTIONS = ("predict.json", "predictions.jsonl", "unfinished.jsonl", "metrics.json", "result.jsonl")
+PREDICTION_FILES = ("predict.json", "predictions.jsonl", "unfinished.jsonl", "metrics.json", "result.jsonl")
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -43,32 +44,30 @@ class Leftover(msgspec.Struct, frozen=True):
     size: int
 
 
-def leftovers(found: list[Run], keep: int | None = None, *, checkpoints: bool = False) -> list[Leftover]:
-    """Return what may go of `found`, which are in order: runs that did not succeed, never one that runs, or may.
+def find_leftovers(runs: list[Run], keep: int | None = None, *, checkpoints: bool = False) -> list[Leftover]:
+    """Return the runs of `runs`, oldest first, that may go: those that did not succeed, never one that runs, or may.
 
     With `keep`, of at least 1, also those that succeeded but the newest so many; with `checkpoints`, also the
     checkpoints of succeeded runs but the last and the one with the lowest validation loss. A run stays, and is
     named, where its folder holds what ftbridge did not write, or the base of a run that stays.
     """
-    good = [run for run in found if run.status == "succeeded"]
-    old = good[:-keep] if keep else []
-    runs = [run for run in found if run.status in {"failed", "interrupted"} or run in old]
-    runs = [run for run in runs if not _needed(run, [other for other in found if other not in runs])]
-    gone = [_leftover(run.path, run, "older" if run in old else run.status) for run in runs]
+    succeeded = [run for run in runs if run.status == "succeeded"]
+    newest = succeeded[-keep:] if keep else succeeded
+    staying = [run for run in runs if run in newest or run.status in {"running", "unknown"}]
+    found = [_run_leftover(run) for run in runs if run not in staying and not _must_stay(run, staying)]
     if checkpoints:
-        newest = [run for run in good if run not in old]
-        gone += [_leftover(path, run, "checkpoint") for run in newest for path in _old_checkpoints(run)]
-    return gone
+        found += [_leftover(path, run, "checkpoint") for run in newest for path in _old_checkpoints(run)]
+    return found
 
 
-def remove(gone: list[Leftover]) -> list[Leftover]:
-    """Remove what `leftovers` found and return what went; a run that has been resumed since stays.
+def remove_leftovers(leftovers: list[Leftover]) -> list[Leftover]:
+    """Remove what `find_leftovers` gave and return what went; a run that has been resumed since stays.
 
     Raises SetupError where something cannot be removed.
     """
     removed = []
-    for each in gone:
-        path = Path(each.path)
+    for leftover in leftovers:
+        path = Path(leftover.path)
         folder = path if (path / "run.json").exists() else path.parents[1]
         if load_run(folder).status in {"running", "unknown"}:
             continue
@@ -79,53 +78,58 @@ def remove(gone: list[Leftover]) -> list[Leftover]:
                 path.unlink()
         except OSError as error:
             raise SetupError(f"cannot remove `{path}`: {error.strerror or error}") from error
-        removed.append(each)
+        removed.append(leftover)
     return removed
 
 
-def _needed(run: Run, others: list[Run]) -> bool:
-    """Tell whether a run is to stay, and say why."""
-    bases = [
-        other.id
-        for other in others
-        if any(
-            base and Path(base).resolve().is_relative_to(run.path.resolve()) for base in (base_of(other), other.model)
-        )
-    ]
-    reason = f"it holds the base model of the run `{bases[0]}`" if bases else ""
-    if not reason and (strange := list(_foreign(run))):
-        more = ", ..." if len(strange) > SHOWN else ""
-        reason = f"it holds {', '.join(strange[:SHOWN])}{more}, which ftbridge did not write"
-    if reason:
-        say(f"`{run.path}` stays: {reason}")
-    return bool(reason)
+def _must_stay(run: Run, others: list[Run]) -> bool:
+    """Tell whether a run's folder must stay, which is then said with the reason; `others` stay in any case."""
+    users = [other.id for other in others if _holds_base_of(run, other)]
+    unknown = [] if users else list(_unknown_files(run))
+    if users:
+        say(f"`{run.path}` stays: it holds the base model of the run `{users[0]}`")
+    elif unknown:
+        more = ", ..." if len(unknown) > SHOWN_FILES else ""
+        say(f"`{run.path}` stays: it holds {', '.join(unknown[:SHOWN_FILES])}{more}, which ftbridge did not write")
+    return bool(users or unknown)
 
 
-def _foreign(run: Run) -> Iterator[str]:
+def _holds_base_of(run: Run, other: Run) -> bool:
+    """Tell whether the base model of another run lies in a run's folder."""
+    bases = [Path(base).resolve() for base in (base_folder(other), other.model) if base]
+    return any(base.is_relative_to(run.path.resolve()) for base in bases)
+
+
+def _unknown_files(run: Run) -> Iterator[str]:
     """Yield what ftbridge did not write into a run's folder, or into an adapter or model that it made there."""
-    made = {*OWN, *(Path(name).name for name in run.launch.files)}
+    written = {*RUN_FILES, *(Path(name).name for name in run.launch.files)}
     for path in sorted(run.path.iterdir()):
         record = path / CARD
-        if path.name in {"output", "tracking", "predictions"}:
-            yield from (f"`{strange.relative_to(run.path)}`" for strange in _foreign_within(path, run))
+        if path.name in RUN_FOLDERS:
+            unknown = _unknown_predictions(path) if path.name == "predictions" else _unknown_output(path, run)
+            yield from (f"`{file.relative_to(run.path)}`" for file in unknown)
             continue
-        if path.name in made or _is_scratch(path):
+        if path.name in written or _is_scratch(path):
             continue
         if not record.is_file():
-            yield shown(path)
-        elif "files" in (known := read_json(record)):
-            yield from (f"{shown(path)[:-1]}{name[1:]}" for name in foreign(path, known["files"]))
+            yield quoted_name(path)
+            continue
+        content = read_json(record)
+        if "files" in content:
+            yield from (f"{quoted_name(path)[:-1]}{name[1:]}" for name in unknown_files(path, content["files"]))
 
 
-def _foreign_within(folder: Path, run: Run) -> Iterator[Path]:
-    """Yield what neither a framework nor `predict` wrote into its folder in a run's, as far as names tell it."""
-    if folder.name == "predictions":
-        for path in sorted(folder.rglob("*")):
-            is_own = (path.name in PREDICTIONS or _is_scratch(path)) and is_plain(path)
-            if not is_own and (path.is_symlink() or not path.is_dir()):
-                yield path
-        return
-    known, base = (OUTPUT, base_of(run)) if folder.name == "output" else (TRACKING, "")
+def _unknown_predictions(folder: Path) -> Iterator[Path]:
+    """Yield the files and links in `predictions` that `predict` did not write, as far as names tell it."""
+    for path in sorted(folder.rglob("*")):
+        is_known = (path.name in PREDICTION_FILES or _is_scratch(path)) and is_plain_file(path)
+        if not is_known and (path.is_symlink() or not path.is_dir()):
+            yield path
+
+
+def _unknown_output(folder: Path, run: Run) -> Iterator[Path]:
+    """Yield what no framework wrote into `output` or `tracking`, as far as names tell it."""
+    known, base = (OUTPUT_PATTERNS, base_folder(run)) if folder.name == "output" else (TRACKING_FOLDERS, "")
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
@@ -135,12 +139,18 @@ def _foreign_within(folder: Path, run: Run) -> Iterator[Path]:
 
 
 def _is_scratch(path: Path) -> bool:
+    """Tell whether a file is a lock, or was being written by a process that was killed."""
     return path.name.startswith(".") and path.suffix in {".lock", ".part"}
 
 
 def _old_checkpoints(run: Run) -> list[Path]:
-    kept = best(run)
-    return [path for path in load_backend(run.spec.backend).checkpoints(run.path)[:-1] if path != kept]
+    """Return the checkpoints of a run but the last one and the best."""
+    best = best_checkpoint(run)
+    return [path for path in load_backend(run.spec.backend).checkpoints(run.path)[:-1] if path != best]
+
+
+def _run_leftover(run: Run) -> Leftover:
+    return _leftover(run.path, run, "older" if run.status == "succeeded" else run.status)
 
 
 def _leftover(path: Path, run: Run, why: str) -> Leftover:

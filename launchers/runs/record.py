@@ -27,10 +27,10 @@ from ftbridge.launchers.runs.fingerprint import Fingerprint
 
 # What is said of a record without this machine's signature.
 UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
-PATIENCE = 30  # seconds until a watcher that was asked to end is killed; it gives the framework 15
+STOP_SECONDS = 30  # until a watcher that was asked to end is killed; it gives the framework 15
 # A file in the folder of a running run that makes room, of this many bytes, for its end on a disk that it has filled.
 # Its watcher holds a lock on it, by which the others on the same kernel, in whatever container, know that it lives.
-RESERVE, ROOM = ".reserve", 1 << 18
+RESERVE, RESERVE_BYTES = ".reserve", 1 << 18
 _locks: dict[str, int] = {}  # file descriptors that this process holds until its end, by the run's folder
 FIRST_CONTAINER = "pid:[4026531836]"  # the machine itself (PROC_PID_INIT_INO of Linux)
 LAST_PID = (1 << 31) - 1  # 1 is the first process of the machine, 0 and below mean groups
@@ -52,7 +52,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """Where numbers of processes mean something: the machine's name and id, its start, and the container."""
+    """The machine that a process number is of: its name and id, its boot id, and the container's PID namespace."""
 
     name: str = ""
     boot: str = ""
@@ -111,19 +111,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def watched(self) -> "Run":
         """Return the run, saved, as running with this process watching over it."""
-        me = os.getpid()
+        pid = os.getpid()
         reserve = self.path / RESERVE
         if not reserve.exists():
-            write_atomic(reserve, os.urandom(ROOM))  # zeros might take no room
+            write_atomic(reserve, os.urandom(RESERVE_BYTES))  # zeros might take no room
         if self.folder not in _locks:
             lock = _locks[self.folder] = os.open(reserve, os.O_RDONLY | os.O_CLOEXEC)
             end = time.monotonic() + 1  # others look for a moment; a file system without locks has none for them either
             while not flock(lock) and time.monotonic() < end:
                 time.sleep(0.01)
-        began = msgspec.structs.replace(
-            self, status="running", pid=me, pid_started=_started(me), machine=this_machine()
+        watched = msgspec.structs.replace(
+            self, status="running", pid=pid, pid_started=_process_start(pid), machine=this_machine()
         )
-        return began.save()
+        return watched.save()
 
     def release(self) -> None:
         """Give the run's last files the room that was kept for them; for when nothing else of it writes any more."""
@@ -142,10 +142,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def end(self, status: Status, exit_code: int) -> "Run":
         """Return the run, saved, with its last attempt ended."""
         self.release()
-        last_run = msgspec.structs.replace(
-            self.attempts[-1], ended=max(utc_now(), self.attempts[-1].started), exit_code=exit_code
-        )
-        return msgspec.structs.replace(self, status=status, attempts=(*self.attempts[:-1], last_run)).save()
+        *earlier, last = self.attempts
+        last = msgspec.structs.replace(last, ended=max(utc_now(), last.started), exit_code=exit_code)
+        return msgspec.structs.replace(self, status=status, attempts=(*earlier, last)).save()
 
 
 def utc_now() -> datetime:
@@ -183,35 +182,36 @@ def load_run(folder: Path) -> Run:
     file = folder / "run.json"
     content = read_record(file)
     run = load_json(content, Run, f"cannot read `{file}`")
-    if (backend := run.spec.backend) not in (known := plugin_names("backends")):
+    backend, known = run.spec.backend, plugin_names("backends")
+    if backend not in known:
         raise InputError(f"cannot read `{file}`: there is no backend `{backend}` here{closest(backend, known)}")
-    signature = run.signature if run.signature and _holds(content, run.signature) else None
+    signature = run.signature if run.signature and _signature_holds(content, run.signature) else None
     run = msgspec.structs.replace(run, folder=str(folder), signature=signature)
-    return msgspec.structs.replace(run, status=_status(run))
+    return msgspec.structs.replace(run, status=_current_status(run))
 
 
 def all_runs(project: Project) -> list[Run]:
     """Return the runs of a project, oldest first; a record that cannot be read is named and left out."""
-    found = []
+    runs = []
     for file in project.runs.glob("*/run.json"):
         try:
-            found.append(load_run(file.parent))
+            runs.append(load_run(file.parent))
         except InputError as error:
             say(f"warning: {error}; the folder is left out")
-    found.sort(key=lambda run: ([attempt.started for attempt in run.attempts[:1]], run.id))
-    if ahead := [run.id for run in found if run.attempts and run.attempts[0].started > utc_now()]:
+    runs.sort(key=lambda run: (run.attempts[0].started, run.id))
+    if ahead := [run.id for run in runs if run.attempts[0].started > utc_now()]:
         say(f"warning: by the clock `{ahead[-1]}` began in the future, and counts as newer than what is trained now")
-    return found
+    return runs
 
 
 def last_run(project: Project) -> tuple[Run, Run | None]:
     """Return the last run that succeeded, and the newest one if that failed after it."""
     runs = all_runs(project)
-    good = [run for run in runs if run.status == "succeeded"]
-    if not good:
+    succeeded = [run for run in runs if run.status == "succeeded"]
+    if not succeeded:
         tried = f"; `{runs[-1].id}` {runs[-1].status}" if runs else ""
         raise InputError(f"no run has succeeded in `{project.runs}` yet{tried}; start one with `ftbridge train`")
-    return good[-1], runs[-1] if runs[-1].id != good[-1].id else None
+    return succeeded[-1], runs[-1] if runs[-1].id != succeeded[-1].id else None
 
 
 def find_run(project: Project, name: str) -> Run:
@@ -229,16 +229,16 @@ def stop_run(run: Run) -> Run:
     that process cannot be seen from here, SetupError where it is another user's.
     """
     if run.status == "unknown":
-        raise UsageError(unseen(run))
+        raise UsageError(unseen_message(run))
     if run.status != "running":
         raise UsageError(f"`{run.id}` is not running: it has {run.status}; `ftbridge runs list` shows what runs")
-    if doubt := _doubt(run):
-        raise UsageError(f"`{run.id}` runs, and {doubt}")
+    if reason := _why_not_signalled(run):
+        raise UsageError(f"`{run.id}` runs, and {reason}")
     try:
-        with _watcher(run) as send:
+        with _signal_sender(run) as send:
             send(signal.SIGTERM)
             send(signal.SIGCONT)  # one that was halted by Ctrl-Z hears of it, too
-            end = time.monotonic() + PATIENCE
+            end = time.monotonic() + STOP_SECONDS
             while load_run(run.path).status == "running":
                 if time.monotonic() > end:
                     send(signal.SIGKILL)  # whose guard then ends what the framework has started
@@ -251,7 +251,7 @@ def stop_run(run: Run) -> Run:
     return ended.end("interrupted", InterruptedRun.exit_code) if ended.died else ended
 
 
-def _doubt(run: Run) -> str:
+def _why_not_signalled(run: Run) -> str:
     """Return why the process that a running run names is not signalled, and what to do instead; "" where it may be."""
     if run.machine.container != this_machine().container:
         return "in another container: stop it there, or stop that container"
@@ -276,8 +276,8 @@ def mark_failed(run: Run) -> Run:
     return run.end("failed", 1)
 
 
-def unseen(run: Run) -> str:
-    """Return what there is to do about a run of the status `unknown`."""
+def unseen_message(run: Run) -> str:
+    """Return the message that says of a run of the status `unknown` what there is to do about it."""
     where = f"on `{run.machine.name.partition(' ')[0]}`" if run.machine.name else "on a machine that it does not name"
     return (
         f"run `{run.id}` was started {where} (process {run.pid}), and whether it still runs cannot be told from here. "
@@ -302,22 +302,22 @@ def follow_log(run: Run, *, wait: bool) -> Iterator[bytes]:
 
 
 def _signed_part(content: bytes) -> bytes:
-    """Return what is signed of a record: each key, known to this ftbridge or not, but where it lies."""
+    """Return the bytes of a record that are signed: each key, known to this ftbridge or not, but its folder."""
     record = msgspec.json.decode(content, type=dict[str, Any])
-    rest = {key: value for key, value in record.items() if key not in {"signature", "folder"}}
-    return msgspec.json.encode(rest, order="sorted")
+    signed = {key: value for key, value in record.items() if key not in {"signature", "folder"}}
+    return msgspec.json.encode(signed, order="sorted")
 
 
-def _holds(content: bytes, signature: str) -> bool:
+def _signature_holds(content: bytes, signature: str) -> bool:
     try:
-        return signing.holds(_signed_part(content), signature)
+        return signing.is_signed(_signed_part(content), signature)
     except (ValueError, OverflowError, RecursionError):  # no record of ours is so deep, or has such numbers
         return False
 
 
 @cache
 def this_machine() -> Host:
-    """Return where this process runs."""
+    """Return the machine and container that this process runs in."""
     name, boot, container = socket.gethostname(), "", ""
     with suppress(OSError):
         name = f"{name} {Path('/etc/machine-id').read_text(encoding='utf-8').strip()}".strip()
@@ -328,21 +328,34 @@ def this_machine() -> Host:
     return Host(name, boot, container)
 
 
-def _status(run: Run) -> Status:
-    """Return how a run is doing, as far as it can be told from here."""
+def _current_status(run: Run) -> Status:
+    """Return the status of a run, as far as it can be told from here."""
     if run.status != "running":
         return run.status
-    me, there = this_machine(), run.machine
-    if not me.boot or there.boot != me.boot:
-        # The same machine, and no container of it, was started anew meanwhile: nothing of before lives.
-        restarted = there.name == me.name and there.container == me.container == FIRST_CONTAINER and " " in me.name
-        return "failed" if restarted and me.boot and there.boot else "unknown"
-    if (locked := is_locked(run.path / RESERVE)) is not None:
+    here = this_machine()
+    if not here.boot or run.machine.boot != here.boot:
+        return "failed" if _has_restarted(here, run.machine) else "unknown"
+    locked = is_locked(run.path / RESERVE)
+    if locked is not None:
         return "running" if locked else "failed"
-    least = 2 if me.container == FIRST_CONTAINER else 1  # a container's first process may be a watcher
-    if there.container != me.container or not (least <= run.pid <= LAST_PID and run.pid_started > 0):
+    return _status_by_pid(run)
+
+
+def _has_restarted(here: Host, before: Host) -> bool:
+    """Tell whether this machine, and no container of it, was `before`, and has started anew: nothing of then lives."""
+    has_id = " " in here.name
+    is_itself = here.name == before.name and here.container == before.container == FIRST_CONTAINER
+    return has_id and is_itself and bool(here.boot and before.boot)
+
+
+def _status_by_pid(run: Run) -> Status:
+    """Return the status that the watcher's process number tells, on a file system without locks."""
+    here = this_machine()
+    least = 2 if here.container == FIRST_CONTAINER else 1  # a container's first process may be a watcher
+    if run.machine.container != here.container or not (least <= run.pid <= LAST_PID and run.pid_started > 0):
         return "unknown"
-    if (started := _started(run.pid)) == run.pid_started:
+    started = _process_start(run.pid)
+    if started == run.pid_started:
         return "running"
     return "unknown" if not started and _is_hidden(run.pid) else "failed"
 
@@ -359,31 +372,31 @@ def _is_hidden(pid: int) -> bool:
 
 
 @contextmanager
-def _watcher(run: Run) -> Iterator[Callable[[signal.Signals], None]]:
-    """Yield what sends a signal to the process that watches over `run`, and to no other that has got its number since.
+def _signal_sender(run: Run) -> Iterator[Callable[[signal.Signals], None]]:
+    """Yield a function that sends a signal to the process that watches over `run`, and to no later one of its number.
 
-    Raises ProcessLookupError where it is gone.
+    It raises ProcessLookupError where it is gone.
     """
-    held = None
+    descriptor = None
     try:
         with suppress(AttributeError, NotImplementedError):
-            held = os.pidfd_open(run.pid)
+            descriptor = os.pidfd_open(run.pid)
 
         def send(number: signal.Signals) -> None:
-            if _started(run.pid) != run.pid_started:
+            if _process_start(run.pid) != run.pid_started:
                 raise ProcessLookupError
-            if held is None:
+            if descriptor is None:
                 os.kill(run.pid, number)
             else:
-                signal.pidfd_send_signal(held, number)
+                signal.pidfd_send_signal(descriptor, number)
 
         yield send
     finally:
-        if held is not None:
-            os.close(held)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _started(pid: int) -> int:
+def _process_start(pid: int) -> int:
     """Return when a process began, in ticks since the machine's start; 0 where it has ended, or without /proc.
 
     (psutil tells it by the clock, which somebody may set while the process runs.)
@@ -395,8 +408,8 @@ def _started(pid: int) -> int:
     return 0 if fields[0] in "XZ" else int(fields[19])
 
 
-def base_of(run: Run) -> str:
-    """Return the folder that a run was trained on: in its own project, which may be moved or a copy, else as it was.
+def base_folder(run: Run) -> str:
+    """Return the folder of a run's base model: in its own project, which may be moved or a copy, else as it was.
 
     It is "" where the record has none.
     """

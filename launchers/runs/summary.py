@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.launchers.runs.record import Run, utc_now
-from ftbridge.launchers.runs.training_log import curve, points
+from ftbridge.launchers.runs.training_log import curve_points, read_curve
 
 _SHA256 = "sha256 of "
 
@@ -34,10 +34,11 @@ class RunSummary(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def summary(run: Run) -> RunSummary:
-    """Return the line of `run`."""
-    records = curve(run)
-    losses, validations = ([value for _, value in points(records, name)] for name in ("loss", "validation_loss"))
+def summarise_run(run: Run) -> RunSummary:
+    """Return what `runs list` shows of a run."""
+    records = read_curve(run)
+    losses, validations = ([value for _, value in curve_points(records, name)] for name in ("loss", "validation_loss"))
+    periods = [(attempt.started, attempt.ended or _end_of_work(run)) for attempt in run.attempts]
     return RunSummary(
         id=run.id,
         status="died" if run.died else run.status,
@@ -47,18 +48,18 @@ def summary(run: Run) -> RunSummary:
         step=max((record["step"] for record in records), default=0),
         steps=run.steps,
         loss=losses[-1] if losses else None,
-        lowest_loss=_lowest(losses),
+        lowest_loss=_lowest_value(losses),
         validation_loss=validations[-1] if validations else None,
-        lowest_validation_loss=_lowest(validations),
+        lowest_validation_loss=_lowest_value(validations),
         started=run.attempts[0].started,
         # A clock that was set back leaves an end before its beginning.
-        seconds=sum(max(0.0, ((each.ended or _end(run)) - each.started).total_seconds()) for each in run.attempts),
+        seconds=sum(max(0.0, (end - begin).total_seconds()) for begin, end in periods),
     )
 
 
-def compare(runs: list[Run]) -> dict[str, list[Any]]:
-    """Return what differs between `runs`, a value for each: options, versions, data, and how they went."""
-    columns = [_facts(run) for run in runs]
+def compare_runs(runs: list[Run]) -> dict[str, list[Any]]:
+    """Return the options, versions, hashes and results that differ between `runs`, with a value for each run."""
+    columns = [_compared_values(run) for run in runs]
     names = {name: None for column in columns for name in column}
     rows = {name: [column.get(name) for column in columns] for name in names}
     for name in [name for name in rows if name.startswith(_SHA256)]:
@@ -67,17 +68,18 @@ def compare(runs: list[Run]) -> dict[str, list[Any]]:
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration as 0:07, 12:34 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _facts(run: Run) -> dict[str, Any]:
-    line: dict[str, Any] = msgspec.to_builtins(summary(run))
+def _compared_values(run: Run) -> dict[str, Any]:
+    """Return what `compare_runs` compares of a run, by the names that it is shown with."""
+    values: dict[str, Any] = msgspec.to_builtins(summarise_run(run))
     spec: dict[str, Any] = msgspec.to_builtins(run.spec)
-    went = ("status", "step", "loss", "lowest_loss", "validation_loss", "lowest_validation_loss", "seconds")
+    results = ("status", "step", "loss", "lowest_loss", "validation_loss", "lowest_validation_loss", "seconds")
     return {
         **spec,
         **{f"version of {name}": version for name, version in run.versions.items()},
@@ -85,15 +87,15 @@ def _facts(run: Run) -> dict[str, Any]:
         "weights of the model": run.base.short if run.base else None,
         "samples": run.samples,
         "steps": run.steps,
-        **{name: line[name] for name in went},
+        **{name: values[name] for name in results},
     }
 
 
-def _lowest(values: list[float]) -> float | None:
+def _lowest_value(values: list[float]) -> float | None:
     return min((value for value in values if not math.isnan(value)), default=None)
 
 
-def _end(run: Run) -> datetime:
+def _end_of_work(run: Run) -> datetime:
     """Return until when a run without a written end has worked: now, or when its log was last written."""
     log, begun = run.path / "log.txt", run.attempts[-1].started
     if run.status == "running":

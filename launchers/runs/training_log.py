@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import SetupError
-from ftbridge.core.files.atomic import _objects, json_lines, opened_record
+from ftbridge.core.files.atomic import json_lines, opened_record, parse_json_lines
 from ftbridge.core.plugins import Backend
 from ftbridge.launchers.runs.record import Run, utc_now
 
 Record = dict[str, float]
-FILE = "metrics.jsonl"
+LOG_FILE = "metrics.jsonl"
 MOST_STEPS = 1 << 53  # whole numbers above are not told apart
 
 
@@ -25,9 +25,9 @@ class TrainingLog:
     def __init__(self, run: Run, backend: Backend) -> None:
         """Follow the newest attempt of `run`; what is logged already belongs to those before it."""
         self._run, self._backend = run, backend
-        self._read: dict[Path, int] = {}
+        self._offsets: dict[Path, int] = {}  # bytes that were read of each file
         if len(run.attempts) > 1:
-            list(self._logged())
+            list(self._new_records())
 
     def update(self) -> list[Record]:
         """Return what was logged since the last call, in order, and add it to metrics.jsonl.
@@ -37,65 +37,68 @@ class TrainingLog:
         SetupError where the file cannot be written.
         """
         time = max(0.0, (utc_now() - self._run.attempts[0].started).total_seconds())  # the clock may be put back
-        more = {"time": time, "attempt": len(self._run.attempts)}
-        new = [record | more for record in self._logged()]
-        path = self._run.path / FILE
-        whole = path.stat().st_size if path.exists() else 0
+        common = {"time": time, "attempt": len(self._run.attempts)}
+        records = [record | common for record in self._new_records()]
+        path = self._run.path / LOG_FILE
+        size = path.stat().st_size if path.exists() else 0
         try:
-            if new:
+            if records:
                 with path.open("ab") as file:
-                    file.write(b"".join(msgspec.json.encode(record) + b"\n" for record in new))
+                    file.write(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
         except OSError as error:
             with suppress(OSError):
-                os.truncate(path, whole)  # what comes later must not hang on half a line
+                os.truncate(path, size)  # what comes later must not hang on half a line
             raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
-        return new
+        return records
 
-    def _logged(self) -> Iterator[Record]:
-        yield from self._backend.progress(self._run.path, self._lines, self._run.spec.gradient_accumulation_steps)
+    def _new_records(self) -> Iterator[Record]:
+        yield from self._backend.read_log(self._run.path, self._new_lines, self._run.spec.gradient_accumulation_steps)
 
-    def _lines(self, file: Path) -> Iterator[dict[str, Any]]:
-        """Yield the whole lines that `file` has got since the last call; a new attempt may have emptied it."""
+    def _new_lines(self, file: Path) -> Iterator[dict[str, Any]]:
+        """Yield the objects of the whole JSON lines that `file` has got since the last call.
+
+        A new attempt may have emptied it.
+        """
         try:
             with opened_record(file) as opened:
-                begun = self._read.get(file, 0)
-                opened.seek(begun if begun <= file.stat().st_size else 0)
-                text, end, cut = opened.read().rpartition(b"\n")
-                self._read[file] = opened.tell() - len(cut)
+                offset = self._offsets.get(file, 0)
+                opened.seek(offset if offset <= file.stat().st_size else 0)
+                lines, _, unfinished = opened.read().rpartition(b"\n")
+                self._offsets[file] = opened.tell() - len(unfinished)
         except OSError:
-            self._read.pop(file, None)
+            self._offsets.pop(file, None)
             return
-        yield from _objects((text + end).splitlines())
+        yield from parse_json_lines(lines.splitlines())
 
 
-def curve(run: Run) -> list[Record]:
+def read_curve(run: Run) -> list[Record]:
     """Return the records of `run` as one curve, in order; a loss that is no number is NaN.
 
     A resumed run goes back to an earlier step: its records take the place of those of the same and of later steps.
     """
-    found: list[Record] = []
-    for line in json_lines(run.path / FILE):
-        if not all(map(_measured, line.values())):  # nothing that ftbridge wrote
+    records: list[Record] = []
+    for line in json_lines(run.path / LOG_FILE):
+        if not all(map(_is_number_or_none, line.values())):  # nothing that ftbridge wrote
             continue
         record = {key: math.nan if value is None else float(value) for key, value in line.items()}
         if not abs(record.get("step", math.nan)) < MOST_STEPS:
             continue
         attempt = record.get("attempt", 1)
-        while found and found[-1].get("attempt", 1) != attempt and found[-1]["step"] >= record["step"]:
-            found.pop()
-        found.append(record)
-    return found
+        while records and records[-1].get("attempt", 1) != attempt and records[-1]["step"] >= record["step"]:
+            records.pop()
+        records.append(record)
+    return records
 
 
-def points(records: list[Record], name: str) -> list[tuple[float, float]]:
-    """Return step and value of the records that have `name`, such as `validation_loss`."""
+def curve_points(records: list[Record], name: str) -> list[tuple[float, float]]:
+    """Return step and value of the records that have a value `name`, such as `validation_loss`."""
     return [(record["step"], record[name]) for record in records if name in record]
 
 
-def numbers(line: dict[str, Any], *names: str) -> bool:
+def has_numbers(line: dict[str, Any], *names: str) -> bool:
     """Tell whether `line` has a number for each of `names`."""
-    return all(name in line and line[name] is not None and _measured(line[name]) for name in names)
+    return all(name in line and line[name] is not None and _is_number_or_none(line[name]) for name in names)
 
 
-def _measured(value: Any) -> bool:
+def _is_number_or_none(value: Any) -> bool:
     return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < MOST_STEPS)

@@ -14,44 +14,47 @@ from ftbridge.core.files.atomic import sha256
 
 CARD = "ftbridge.json"  # the record: see weights/source.py
 # Of files up to this size a change is found that keeps the size.
-SMALL = 16 << 20
+SMALL_FILE_BYTES = 16 << 20
 
 
-class File(msgspec.Struct, frozen=True, omit_defaults=True):
+class WrittenFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file that was written; `sha256` is that of a small one."""
 
     size: int
     sha256: str = ""
 
 
-def files_in(folder: Path) -> dict[str, File]:
-    """Return the files in a folder by their names, to be put on record."""
-    return {path.name: _file(path) for path in sorted(folder.iterdir())}
+def files_in(folder: Path) -> dict[str, WrittenFile]:
+    """Return size and sha256 of the files in a folder by their names, to be put on record."""
+    return {path.name: _file_record(path) for path in sorted(folder.iterdir())}
 
 
-def foreign(folder: Path, files: Any, record: str = CARD) -> Iterator[str]:
-    """Yield what is in a folder and not as its `files` say, which its file `record` holds; raises InputError."""
+def unknown_files(folder: Path, files: Any, record: str = CARD) -> Iterator[str]:
+    """Yield the names, as a message has them, of what in a folder is not as `files` of its file `record` say.
+
+    Raises InputError where `files` is not what `files_in` gives.
+    """
     try:
-        known: Mapping[str, File] = msgspec.convert(files, dict[str, File])
+        known: Mapping[str, WrittenFile] = msgspec.convert(files, dict[str, WrittenFile])
     except msgspec.ValidationError as error:
         raise InputError(f"`{folder / record}` is damaged ({error}); move `{folder}` away") from error
     for path in sorted(folder.iterdir()):
-        if not is_plain(path) or path.name not in {record, *known}:
-            yield shown(path)
-        elif path.name != record and _file(path) != known[path.name]:
-            yield f"{shown(path)}, which was changed since"
+        if not is_plain_file(path) or path.name not in {record, *known}:
+            yield quoted_name(path)
+        elif path.name != record and _file_record(path) != known[path.name]:
+            yield f"{quoted_name(path)}, which was changed since"
 
 
-def is_plain(path: Path) -> bool:
+def is_plain_file(path: Path) -> bool:
     """Tell whether a path is a file, and no link to one."""
     return path.is_file() and not path.is_symlink()
 
 
-def shown(path: Path) -> str:
+def quoted_name(path: Path) -> str:
     """Return the name of a file or folder as a message has it."""
     return f"`{path.name}{'/' if path.is_dir() else ''}`"
 
 
-def _file(path: Path) -> File:
+def _file_record(path: Path) -> WrittenFile:
     size = path.stat().st_size
-    return File(size, sha256(path) if size <= SMALL else "")
+    return WrittenFile(size, sha256(path) if size <= SMALL_FILE_BYTES else "")

@@ -57,7 +57,8 @@ class Layout:
         """Return the sample of a conversation with these turns, if the template has written this `text` so."""
         if text != "".join(part for pair in zip(self.around, [*contents, ""], strict=True) for part in pair):
             return None
-        ends = list(accumulate(len(around) + len(content) for around, content in zip(self.around, contents)))
+        lengths = map(len, contents)
+        ends = list(accumulate(len(around) + length for around, length in zip(self.around, lengths, strict=False)))
         spans = tuple((ends[at] - len(contents[at]) - before, ends[at] + after) for at, before, after in self.spans)
         return Sample(text, spans, tuple(at for at, _, _ in self.spans), self.closing)
 
@@ -89,7 +90,7 @@ class ChatTemplate:
                 add_generation_prompt=prompt,
                 tokenize=False,
             )
-        except Exception as error:  # noqa: BLE001 - a template may raise what it likes
+        except Exception as error:
             raise TemplateError(" ".join(str(error).split())[:200] or type(error).__name__) from error
         return str(text)
 
@@ -221,7 +222,7 @@ def _continued(prompt: str, text: str, message: Message) -> str:
 
     The thought that the prompt has opened is the message's, and may be empty.
     """
-    rest = text[len(commonprefix([prompt, text])) :]
+    rest = text[len(commonprefix([prompt, text])) :]  # noqa: RUF071 - of letters
     if THOUGHT_OPENED in prompt[-20:] and THOUGHT_CLOSED not in rest:
         return f"{prompt}{message.get('reasoning_content') or ''}\n{THOUGHT_CLOSED}\n\n{rest}"
     raise TemplateError("the prompt that it writes for an answer is not how it begins the answer itself")

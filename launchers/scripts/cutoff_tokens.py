@@ -1,4 +1,4 @@
-"""Samples made to fit a cutoff length: the oldest turns go first, then the end of the last question, never an answer."""
+"""Samples made to fit a cutoff length: the oldest turns go, then the end of the last question, never an answer."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -45,13 +45,15 @@ def fit(template: ChatTemplate, messages: Sequence[Message], tools: Any, sample:
 
 
 def _with_shorter_question(tokenizer: Any, messages: list[Message], encoded: Any, cutoff: int) -> Encoded | None:
-    """Return a conversation of one question as tokens, the question shortened at its end; None where that is too little."""
+    """Return a conversation of one question as tokens, the question shortened at its end; None where none fits."""
     number = next((number for number, message in enumerate(messages) if message["role"] == "user"), None)
     if number is None:
         return None
     question = messages[number]["content"]
     while question:
-        result: Encoded = encoded([*messages[:number], {**messages[number], "content": question}, *messages[number + 1 :]])
+        result: Encoded = encoded(
+            [*messages[:number], {**messages[number], "content": question}, *messages[number + 1 :]]
+        )
         if len(result[0]) <= cutoff:
             return result
         question = _beginning(tokenizer, question, len(result[0]) - cutoff)

@@ -53,6 +53,8 @@ ROWS = 128
 TOKENS = {"cpu": 8192, "cuda": 65536}
 
 Write = Callable[[dict[str, Any]], None]
+# A request, what went wrong in reading one, or None once there are no more.
+Requests = queue.SimpleQueue[dict[str, Any] | BaseException | None]
 
 
 class Answer(BaseStreamer):
@@ -257,31 +259,29 @@ def answer_all(
 ) -> None:
     """Answer many prompts, each as `answer` would, in batches of prompts about as long, until `interrupted`."""
     prompts = [encode(tokenizer, segments) for segments in request["prompts"]]
-    lefts = _lefts(model, prompts, request["max_new_tokens"])
-    waiting = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
-    while waiting and lefts[waiting[0]] < 1:
+    limits = _answer_limits(model, prompts, request["max_new_tokens"])
+    waiting = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    while waiting and limits[waiting[0]] < 1:
         write({"index": waiting.pop(0), "text": "", "finish": "too_long"})
     stops = stop_ids(tokenizer, request["stop"])
     most = ROWS
     while waiting and not interrupted():
-        longest = waiting[0]
-        fitting = max(1, TOKENS[model.device.type] // (len(prompts[longest]) + lefts[longest]))
+        longest, limit = len(prompts[waiting[0]]), limits[waiting[0]]
+        fitting = max(1, TOKENS[model.device.type] // (longest + limit))
         # Beside a longer prompt, one near the model's limit would have less room for its answer than alone.
-        batch = [at for at in waiting[: min(most, request["batch_size"] or fitting)] if lefts[at] == lefts[longest]]
-        given = settings(tokenizer, request, lefts[longest], stops)
-        answers = generate(model, [prompts[at] for at in batch], given)
+        batch = [index for index in waiting[: min(most, request["batch_size"] or fitting)] if limits[index] == limit]
+        arguments = settings(tokenizer, request, limit, stops)
+        answers = generate(model, [prompts[index] for index in batch], arguments)
         if answers is None:
             most = len(batch) // 2
             continue
-        cut = "length" if lefts[longest] == request["max_new_tokens"] else "full"
-        for at, ids in zip(batch, answers, strict=True):
-            text, ended = finished(tokenizer, ids, stops, request["stop"])
-            write({"index": at, "text": text, "finish": "stop" if ended else cut})
+        for index, ids in zip(batch, answers, strict=True):
+            write({"index": index, **batch_answer(tokenizer, ids, stops, request, limit)})
         waiting = waiting[len(batch) :]
     write({"end": "stop"})
 
 
-def _lefts(model: Any, prompts: list[list[int]], wanted: int) -> list[int]:
+def _answer_limits(model: Any, prompts: list[list[int]], wanted: int) -> list[int]:
     """Return how many tokens the answer to each prompt may have, `wanted` at most."""
     limit = room(model)
     return [min(wanted, limit - len(ids)) if limit else wanted for ids in prompts]
@@ -305,12 +305,17 @@ def generate(model: Any, prompts: list[list[int]], given: dict[str, Any]) -> lis
     return None
 
 
-def finished(tokenizer: Any, ids: list[int], stops: list[int], words: list[str]) -> tuple[str, bool]:
-    """Return the text of an answer up to what ends it, and whether that came."""
+def batch_answer(
+    tokenizer: Any, ids: list[int], stops: list[int], request: dict[str, Any], limit: int
+) -> dict[str, str]:
+    """Return the `text` of an answer of at most `limit` tokens, up to what ends it, and as `finish` why it ended."""
     length = next((at for at, token in enumerate(ids) if token in stops), len(ids))
     text = str(tokenizer.decode(ids[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False))
-    place = min((at for word in words if (at := text.find(word)) >= 0), default=None)
-    return text[:place], place is not None or length < len(ids)
+    place = min((at for word in request["stop"] if (at := text.find(word)) >= 0), default=None)
+    finish = "length" if limit == request["max_new_tokens"] else "full"
+    if place is not None or length < len(ids):
+        finish = "stop"
+    return {"text": text[:place], "finish": finish}
 
 
 def main() -> None:
@@ -318,24 +323,12 @@ def main() -> None:
     # A tokenizer of Python may decode half a character, which no reader of JSON takes.
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
     os.dup2(2, 1)
-    requests: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
+    requests: Requests = queue.SimpleQueue()
     interrupted: set[int] = set()
 
     def write(record: dict[str, Any]) -> None:
         stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         stream.flush()
-
-    def listen() -> None:
-        try:
-            for line in sys.stdin.buffer:
-                request = json.loads(line)
-                if "interrupt" in request:
-                    interrupted.add(request["interrupt"])
-                else:
-                    requests.put(request)
-            requests.put(None)
-        except BaseException as error:  # noqa: BLE001 - nobody would hear any more: the main thread raises it
-            requests.put(error)
 
     try:
         tokenizer, model = load(json.loads(sys.argv[1]))
@@ -343,7 +336,7 @@ def main() -> None:
         write({"misfit": str(error), "whole": error.whole})
         return
     write({"ready": True})
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=read_requests, args=[requests, interrupted], daemon=True).start()
     while request := requests.get():
         if isinstance(request, BaseException):
             raise request
@@ -354,6 +347,20 @@ def main() -> None:
             respond(tokenizer, model, request, numbered, partial(interrupted.__contains__, number))
         except Exception as error:  # noqa: BLE001 - whatever one request does, the next is answered
             numbered({"error": " ".join(str(error).split()) or type(error).__name__})
+
+
+def read_requests(requests: Requests, interrupted: set[int]) -> None:
+    """Put what stdin asks into `requests`, None at its end, and the numbers of answers to end into `interrupted`."""
+    try:
+        for line in sys.stdin.buffer:
+            request = json.loads(line)
+            if "interrupt" in request:
+                interrupted.add(request["interrupt"])
+            else:
+                requests.put(request)
+        requests.put(None)
+    except BaseException as error:  # noqa: BLE001 - nobody would hear any more: the main thread raises it
+        requests.put(error)
 
 
 def _numbered(write: Write, number: int, record: dict[str, Any]) -> None:

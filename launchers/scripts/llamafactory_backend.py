@@ -20,7 +20,7 @@ def prepare(spec: dict[str, Any]) -> None:
     let_llama4_see_nothing()
     if spec["dtype"] == "float32":
         load_in_float32()
-    if spec["packing"]:
+    if spec["packed"]:
         import llamafactory.train.sft.workflow
         from packed_collator import collate_packed
 

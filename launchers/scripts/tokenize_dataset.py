@@ -1,14 +1,13 @@
 """Make ready tokens of a dataset's messages, for any framework to train on.
 
 Runs inside the training environment: `python tokenize_dataset.py SPEC` with SPEC as JSON: `model`,
-`trust_remote_code`, `template` (the chat template's text, its variables decided),
-`file` (a message file: JSON lines of `messages` and `tools`), `folder` (where to write; shards that an earlier start
-has left there count), `last_only`, `cutoff_length`, `too_long` (cut, drop or refuse), `packing`, `processes`, and `fingerprint`, which
-`datasets` keeps.
+`trust_remote_code`, `template` (the chat template's text, its variables decided), `file` (a message file: JSON lines of
+`messages` and `tools`), `folder` (where to write; shards that an earlier start has left there count), `last_only`,
+`cutoff_length`, `too_long` (cut, drop or refuse), `packing`, `processes`, and `fingerprint`, which `datasets` keeps.
 
-Lines on stdout are JSON: {"bytes": done, "of": all} as it goes, and last {"counts": ...} or {"error": sentence}. The
-folder is then one that `datasets.load_from_disk` reads, with the columns input_ids, labels, and attention_mask, or
-position_ids where samples are packed.
+Lines on stdout are JSON: {"bytes": done} as it goes, and last {"counts": ...} or {"error": sentence}. The folder is
+then one that `datasets.load_from_disk` reads, with the columns input_ids, labels, and attention_mask, or position_ids
+where samples are packed.
 """
 
 import json
@@ -77,7 +76,11 @@ class Tokenizing:
         total["tokens"] = sum(len(each.ids) for each in fitted)
         total["answer_tokens"] = sum(label >= 0 for each in fitted for label in each.labels)
         _write_arrow(file, rows)
-        found = {**total, "left_out_conversations": left_out, "longest": max((each.length for each in fitted), default=0)}
+        found = {
+            **total,
+            "left_out_conversations": left_out,
+            "longest": max((each.length for each in fitted), default=0),
+        }
         _write(counts, json.dumps(found))
         return found
 
@@ -87,9 +90,7 @@ class Tokenizing:
             while source.tell() < end and (line := source.readline()):
                 yield json.loads(line)
 
-    def _fitted(
-        self, batch: list[dict[str, Any]], first: int, total: "Counter[str]"
-    ) -> Iterator[tuple[int, Fitted]]:
+    def _fitted(self, batch: list[dict[str, Any]], first: int, total: "Counter[str]") -> Iterator[tuple[int, Fitted]]:
         """Yield the samples of conversations, the first of which has this number, with their conversation's."""
         found: list[tuple[int, dict[str, Any], Sample]] = []
         for number, line in enumerate(batch, first):
@@ -223,13 +224,13 @@ def main() -> None:
     spec = json.loads(sys.argv[1])
     if not spec["trust_remote_code"]:
         os.environ["HF_HUB_OFFLINE"] = "1"  # the tokenizer is here already
-    size, done = Path(spec["file"]).stat().st_size, 0
+    done = 0
     counts: dict[int, dict[str, Any]] = {}
     try:
         for number, length, counted in Shards.make(spec):
             counts[number] = counted
             done += length
-            say({"bytes": done, "of": size})
+            say({"bytes": done})
         total = summed([counts[number] for number in sorted(counts)])
         finish(Path(spec["folder"]), spec["fingerprint"])
         say({"counts": total})

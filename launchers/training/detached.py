@@ -20,37 +20,37 @@ from ftbridge.launchers.runs.record import Run, load_run
 from ftbridge.launchers.training.failures import failure_message
 
 
-def start(run: Run) -> Run:
-    """Have a new process start and watch `run`; returns once the framework's process is there.
+def start_watcher(run: Run) -> Run:
+    """Start `run` in a new process that watches over it, and return it once the framework's process is there.
 
     Raises FrameworkError, with the end of the log, where it is not.
     """
     log = run.path / "log.txt"
     run.release()  # the new process takes the lock; until then this one's number tells that the run lives
-    reading, writing = os.pipe()
+    read_end, write_end = os.pipe()
     with log.open("ab") as output:
         watcher = subprocess.Popen(
             # -P: no module of the current folder is imported.
             [sys.executable, "-P", "-m", "ftbridge.launchers.training.detached", str(run.path)],
             stdin=subprocess.PIPE,
-            stdout=writing,
+            stdout=write_end,
             stderr=output,
             start_new_session=True,
         )
-    os.close(writing)
-    going = b""
+    os.close(write_end)
+    started = b""
     try:
         with suppress(BrokenPipeError), cast("IO[bytes]", watcher.stdin) as record:
             record.write(msgspec.json.encode(run))
-        with os.fdopen(reading, "rb") as answer:
-            going = answer.readline()
+        with os.fdopen(read_end, "rb") as answer:
+            started = answer.readline()
     finally:
-        if going:
+        if started:
             watcher.returncode = 0  # it is on its own now: nobody waits for it
         else:
             watcher.terminate()
             watcher.wait()
-    if not going:
+    if not started:
         raise FrameworkError(f"the run did not start{failure_message(log, watcher.returncode)}")
     return load_run(run.path)
 
@@ -60,17 +60,18 @@ def main() -> int:
     from ftbridge.launchers.training.watch import watch
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    told: list[bool] = []
+    is_reported = False
 
-    def started() -> None:
-        if not told:
-            told.append(True)
+    def report_start() -> None:
+        nonlocal is_reported
+        if not is_reported:
+            is_reported = True
             result("started")
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     try:
         run = msgspec.json.decode(sys.stdin.buffer.read(), type=Run)
-        watch(run, lambda _record: None, started)
+        watch(run, lambda _record: None, report_start)
     except FtbridgeError as error:
         say(f"ftbridge: {error}")
         return error.exit_code

@@ -12,18 +12,18 @@ import msgspec
 from ftbridge.core.files.atomic import opened_record
 from ftbridge.core.parsing.json_yaml import load_yaml, parse
 
-END = 2 * 1024 * 1024  # bytes of the log that are read
-LONGEST = 2000  # characters of a line that are searched
-SHOWN = 300  # characters of a line that are shown
-TRACEBACK = 40  # lines of a traceback that are shown
+READ_BYTES = 2 * 1024 * 1024  # of the log's end
+SEARCHED_CHARACTERS = 2000  # of a line
+SHOWN_CHARACTERS = 300  # of a line
+TRACEBACK_LINES = 40  # that are shown
 
 # Colours and other control characters; the ends of lines stay, \r too, which progress bars write.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # Torch begins the lines of several processes with their rank.
 _LINE = re.compile(r"(?:(\[rank\d+\]:) ?)?(.*)")
 # What a log on a full disk has no room for.
-_FULL = "Error: No space left on device"
-_LITTLE, _FEW = 1 << 20, 9  # bytes, files
+_DISK_FULL_LINE = "Error: No space left on device"
+_LEAST_BYTES, _LEAST_FILES = 1 << 20, 9  # that can still be written to a disk which is not full
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,7 +39,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str = ""
 
 
-class _Table(msgspec.Struct, frozen=True):
+class _SignatureTable(msgspec.Struct, frozen=True):
     signatures: tuple[Signature, ...]
 
 
@@ -54,26 +54,27 @@ class Failure(msgspec.Struct, frozen=True):
 
 @cache
 def signatures() -> tuple[Signature, ...]:
-    """Return the known failures, causes before what follows from them."""
+    """Return the signatures of failures.yaml, causes before what follows from them."""
     text = resources.files("ftbridge.launchers.training").joinpath("failures.yaml").read_text(encoding="utf-8")
-    return parse(_Table, load_yaml(text, "failures.yaml"), "failures.yaml").signatures
+    return parse(_SignatureTable, load_yaml(text, "failures.yaml"), "failures.yaml").signatures
 
 
-def explain(log: Path, exit_code: int, start: int = 0) -> Failure | None:
-    """Return why the training that wrote `log` from the byte `start` on failed; None where that is not known.
+def explain_failure(log: Path, exit_code: int, start: int = 0) -> Failure | None:
+    """Return why the training that wrote `log` from the byte `start` on failed; None where no signature matches.
 
     Of several signatures in the log, the first of failures.yaml counts, and of its lines the first. A negative
     `exit_code` is the signal that ended the process.
     """
     # Lines of code in a traceback hold messages too, not yet filled in.
-    lines = [line for _rank, line in _lines(log, start) if not line.startswith("    ")]
+    lines = [line for _rank, line in _log_lines(log, start) if not line.startswith("    ")]
     lines.append(f"exit status {exit_code}")
-    lines += [_FULL] if _full(log.parent) else []
+    if _is_disk_full(log.parent):
+        lines.append(_DISK_FULL_LINE)
     for signature in signatures():
-        fits = re.compile("|".join(signature.patterns)).search
+        pattern = re.compile("|".join(signature.patterns))
         for line in lines:
-            if fits(line):
-                return Failure(signature.name, signature.cause, line[:SHOWN].strip(), signature.remedy)
+            if pattern.search(line):
+                return Failure(signature.name, signature.cause, line[:SHOWN_CHARACTERS].strip(), signature.remedy)
     return None
 
 
@@ -84,20 +85,20 @@ def last_traceback(log: Path, start: int = 0) -> str:
     """
     last: list[str] = []
     begun: dict[str, list[str]] = {}  # the processes' tracebacks stand between each other
-    for rank, line in _lines(log, start):
+    for rank, line in _log_lines(log, start):
         if line == "Traceback (most recent call last):":
             begun[rank] = [line]
         elif rank in begun:
             begun[rank].append(line)
             if not line.startswith(" "):
-                whole = begun.pop(rank)
-                last = last if last and "ChildFailedError" in line else whole
-    return "\n".join(line[:SHOWN] for line in last[-TRACEBACK:])
+                traceback = begun.pop(rank)
+                last = last if last and "ChildFailedError" in line else traceback
+    return "\n".join(line[:SHOWN_CHARACTERS] for line in last[-TRACEBACK_LINES:])
 
 
 def failure_message(log: Path, exit_code: int, start: int = 0) -> str:
-    """Return what a message says of a failure: its cause, line and remedy, else the last traceback or lines."""
-    if failure := explain(log, exit_code, start):
+    """Return the end of an error message: the failure's cause, line and remedy, else the last traceback or lines."""
+    if failure := explain_failure(log, exit_code, start):
         return f": {failure.cause}\n\n  {failure.line}\n\n{failure.remedy}.\nThe whole log is {log}"
     end = last_traceback(log, start) or last_lines(log, start)
     return (
@@ -108,19 +109,19 @@ def failure_message(log: Path, exit_code: int, start: int = 0) -> str:
 
 def last_lines(log: Path, start: int = 0) -> str:
     """Return the last 20 lines of `log` from the byte `start` on."""
-    return "\n".join(line[:SHOWN] for _rank, line in _lines(log, start)[-20:])
+    return "\n".join(line[:SHOWN_CHARACTERS] for _rank, line in _log_lines(log, start)[-20:])
 
 
-def _full(folder: Path) -> bool:
-    """Tell whether the disk has room for hardly anything, or for hardly a file more."""
+def _is_disk_full(folder: Path) -> bool:
+    """Tell whether a folder's disk has less than 1 MiB left, or hardly a file."""
     disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize < _LITTLE or disk.f_favail < _FEW < disk.f_files
+    return disk.f_bavail * disk.f_frsize < _LEAST_BYTES or disk.f_favail < _LEAST_FILES < disk.f_files
 
 
-def _lines(log: Path, start: int) -> list[tuple[str, str]]:
+def _log_lines(log: Path, start: int) -> list[tuple[str, str]]:
     """Return the rank ("" for none) and the text of each line at the end of `log`."""
     with opened_record(log) as file:
-        file.seek(max(start, log.stat().st_size - END))
-        text = file.read(END).decode(errors="replace")
-    found = map(_LINE.match, _CONTROL.sub("", text).splitlines())
-    return [(line[1] or "", line[2][:LONGEST]) for line in found if line]
+        file.seek(max(start, log.stat().st_size - READ_BYTES))
+        text = file.read(READ_BYTES).decode(errors="replace")
+    matches = map(_LINE.match, _CONTROL.sub("", text).splitlines())
+    return [(match[1] or "", match[2][:SEARCHED_CHARACTERS]) for match in matches if match]

@@ -14,17 +14,17 @@ from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.presets import preset
+from ftbridge.dataset_info.presets import load_preset
 
 
-def choose(project: Project, options: Mapping[str, Any]) -> TrainSpec:
-    """Return the training that is asked for.
+def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpec:
+    """Return the TrainSpec of the options, of ftbridge.yaml, of the last conversion, of the preset, and of defaults.
 
-    Options win over settings, those over the last conversion, that over the preset, that over defaults.
+    What comes first wins. Raises UsageError where a backend, a dataset or a model is missing, or a value is not valid.
     """
     state = project.state()
     values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
-    values |= project.settings.train | _given(project, options)
+    values |= project.settings.train | given_options(project, options)
     if "backend" not in values:
         raise UsageError(f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}")
     load_backend(str(values["backend"]))
@@ -35,22 +35,22 @@ def choose(project: Project, options: Mapping[str, Any]) -> TrainSpec:
     dataset_dir = (project.folder / str(values["dataset_dir"])).resolve()
     name, _ = registry.look_up(dataset_dir, str(values["dataset"]))
     if "model" not in values:
-        known = registry.ours(dataset_dir, [name])
-        if not known or not known[name].preset:
+        entries = registry.converted_entries(dataset_dir, [name])
+        if not entries or not entries[name].preset:
             raise UsageError(
                 "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, "
                 "or write `model: ...` into ftbridge.yaml"
             )
-        values["model"] = preset(known[name].preset).model
-        say(f"no model is chosen: taking {values['model']}, which goes with the preset {known[name].preset}")
+        values["model"] = load_preset(entries[name].preset).model
+        say(f"no model is chosen: taking {values['model']}, which goes with the preset {entries[name].preset}")
     try:
-        return parse(TrainSpec, _set_as_text(values), "the training")
+        return parse(TrainSpec, _with_set_as_text(values), "the training")
     except InputError as error:
         raise UsageError(str(error)) from error
 
 
-def _given(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, paths, which start at the current folder, as seen from the project's."""
+def given_options(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that have a value, with paths relative to the project's folder, not to the current one."""
     given = {key: value for key, value in options.items() if value not in (None, {}, ())}
     for key in given.keys() & {"model", "dataset_dir", "deepspeed"}:
         if isinstance(given[key], os.PathLike):
@@ -59,11 +59,11 @@ def _given(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:
         if key == "dataset_dir" or path.exists():
             inside = path.absolute().is_relative_to(project.folder)
             given[key] = str(path.absolute().relative_to(project.folder) if inside else path.absolute())
-    return _set_as_text(given)
+    return _with_set_as_text(given)
 
 
-def _set_as_text(values: dict[str, Any]) -> dict[str, Any]:
-    """Return `values` with what is `set` as texts: YAML has read numbers already, and Python has them."""
+def _with_set_as_text(values: dict[str, Any]) -> dict[str, Any]:
+    """Return `values` with those of `set` as JSON texts: YAML has read numbers already, and Python has them."""
     if isinstance(extra := values.get("set"), Mapping):
         texts = {key: msgspec.json.encode(value).decode() for key, value in extra.items() if not isinstance(value, str)}
         return values | {"set": {**extra, **texts}}

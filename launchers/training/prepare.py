@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,15 +23,15 @@ from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.process.child import execute
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Run, new_run_folder
-from ftbridge.launchers.training import resume as resuming
 from ftbridge.launchers.training.failures import failure_message
-from ftbridge.launchers.training.options import _given, choose
-from ftbridge.launchers.training.tokens import TARGET, chat_template_of, tokens_of
-from ftbridge.templates import detect, families
-from ftbridge.tokens.ready import FOLDER, TokenOptions
+from ftbridge.launchers.training.options import given_options, resolve_train_spec
+from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
+from ftbridge.launchers.training.tokens import MESSAGES, TOKENS, chat_template_of, with_tokens
+from ftbridge.templates.detect import detect_family
+from ftbridge.templates.families import get_family
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
 
@@ -63,33 +62,32 @@ def prepare(
     FtbridgeError that says what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
-    source = (
-        resuming.find_resume_point(project, os.fspath(resume), _given(project, options), trusted=trust_checkpoint)
-        if resume
-        else None
-    )
     if trust_checkpoint and not resume:
         raise UsageError("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out")
-    resumed = source.run if source else None
-    spec = resumed.spec if resumed else choose(project, options)
+    point = None
+    if resume:
+        given = given_options(project, options)
+        point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
+    resumed = point.run if point else None
+    spec = resumed.spec if resumed else resolve_train_spec(project, options)
     backend = load_backend(spec.backend)
-    target = TARGET if spec.tokens == "once" else backend.target
-    dataset = _dataset(project, spec, spec.dataset, target)
-    validation = _validation(project, spec, dataset.name, target)
-    chosen = devices.choose(spec)
+    target = MESSAGES if spec.tokens == "once" else backend.target
+    dataset = _resolve_dataset(project, spec, spec.dataset, target)
+    validation = _validation_dataset(project, spec, dataset.name, target)
+    chosen = devices.choose_devices(spec)
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
     python = (
-        resuming.interpreter_of(resumed, project)
+        interpreter_of(resumed, project)
         if resumed
         else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     )
     family = template = None
     if spec.tokens == "once":
-        template = chat_template_of(spec, model, dataset.folder / dataset.entry.files[TARGET])
+        template = chat_template_of(spec, model, dataset)
     else:
-        family = families.get(spec.template) if spec.template else detect.detect(model)
+        family = get_family(spec.template) if spec.template else detect_family(model)
         family.cell(spec.backend)
-    trackers.check(python, spec.track)
+    trackers.check_installed(python, spec.track)
     plan = TrainPlan(
         spec=spec,
         run=resumed.path if resumed else new_run_folder(project, f"{spec.backend}-{dataset.name}"),
@@ -101,7 +99,7 @@ def prepare(
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
         validation=validation,
-        resume=source.checkpoint if source else None,
+        resume=point.checkpoint if point else None,
         environment=environment_of(installed_versions(python)),
         sha256=dataset.sha256,
         edited=dataset.edited,
@@ -109,24 +107,24 @@ def prepare(
         chat_template=template,
     )
     if template:
-        plan = _with_tokens(plan, dataset, project, python)
-    launch = _launch(plan, backend, python)
-    if source:
-        resuming.check(source, plan, launch.argv, _datasets(plan))
+        plan = with_tokens(plan, template, dataset, project.folder / TOKENS, python)
+    launch = make_launch(plan, backend, python)
+    if point:
+        check_resume_point(point, plan, launch.argv, dataset_hashes(plan))
     return Prepared(plan, launch, project, python, resumed)
 
 
 def build_only(ready: Prepared) -> None:
-    """Build tokenizer, dataset and model in the framework itself, in one process without DeepSpeed.
+    """Build tokenizer, dataset and model in the framework itself, in one process without DeepSpeed, and train nothing.
 
-    Nothing is left behind. Raises FrameworkError, with the end of what the framework said, where it fails.
+    No file is left behind. Raises FrameworkError, with the end of what the framework said, where it fails.
     """
     backend = load_backend(ready.plan.spec.backend)
     say(f"building tokenizer, dataset and model with {backend.title} ...")
     with tempfile.TemporaryDirectory(prefix="ftbridge-check-") as folder:
-        alone = msgspec.structs.replace(ready.plan.machine, processes=1, gpus=ready.plan.machine.gpus[:1])
-        plan = msgspec.structs.replace(ready.plan, run=Path(folder), machine=alone, deepspeed=None)
-        launch = _launch(plan, backend, ready.python)
+        one_process = msgspec.structs.replace(ready.plan.machine, processes=1, gpus=ready.plan.machine.gpus[:1])
+        plan = msgspec.structs.replace(ready.plan, run=Path(folder), machine=one_process, deepspeed=None)
+        launch = make_launch(plan, backend, ready.python)
         for name, content in launch.files.items():
             write_atomic(Path(name), content)
         env = {**launch.env, "HF_DATASETS_CACHE": str(plan.run / "cache")}
@@ -140,44 +138,44 @@ def build_only(ready: Prepared) -> None:
 
 
 def describe(ready: Prepared) -> list[tuple[str, str]]:
-    """Return what would be trained, in words with their titles: the summary of `--dry-run`."""
+    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text."""
     plan = ready.plan
+    deepspeed = "yes" if plan.deepspeed else "no"
     name = f"TIME-{plan.spec.backend}-{plan.dataset}"
     folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
-    changed = [f"--{key.replace('_', '-')} {value} (default: {usual})" for key, value, usual in _changed(plan.spec)]
-    changed += [f"--set {key}={value}" for key, value in plan.spec.set.items()]
+    changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
     return [
         ("backend", load_backend(plan.spec.backend).title),
-        ("model", f"{plan.spec.model}{_prompt(plan)}"),
+        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
         ("dataset", f"{plan.dataset}, {plan.entry.samples} samples"),
         (
             "validation",
             f"{plan.validation.name}, {plan.validation.entry.samples} samples" if plan.validation else "none",
         ),
         ("options", "all as by default" if not changed else changed[0]),
-        *(("", each) for each in changed[1:]),
-        ("steps", f"{_steps(plan)}, {plan.warmup_steps} of them warm-up"),
-        ("runs on", f"{_machine(plan)} in {plan.machine.dtype}; DeepSpeed: {'yes' if plan.deepspeed else 'no'}"),
+        *(("", option) for option in changed[1:]),
+        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
+        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
         ("run folder", folder),
     ]
 
 
-def _prompt(plan: TrainPlan) -> str:
-    if plan.family:
-        return f", {plan.family.title} ({plan.family.status})"
-    return f", by {plan.chat_template.origin}" if plan.chat_template else ""
+def _prompt_in_words(plan: TrainPlan) -> str:
+    if plan.chat_template:
+        return f"by {plan.chat_template.origin}"
+    return f"{plan.family.title} ({plan.family.status})" if plan.family else ""
 
 
-def _changed(spec: TrainSpec) -> list[tuple[str, str, str]]:
-    """Return the options that differ from their defaults, with both values as they are typed."""
+def _changed_options(spec: TrainSpec) -> list[str]:
+    """Return the options that differ from their defaults, as they are typed, each with its default."""
     return [
-        (name, _typed(getattr(spec, name)), _typed(usual))
-        for name, usual in defaults().items()
-        if getattr(spec, name) != usual
+        f"--{name.replace('_', '-')} {_as_typed(getattr(spec, name))} (default: {_as_typed(default)})"
+        for name, default in defaults().items()
+        if getattr(spec, name) != default
     ]
 
 
-def _typed(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
@@ -185,39 +183,22 @@ def _typed(value: Any) -> str:
     return "none" if value in (None, ()) else ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _with_tokens(plan: TrainPlan, dataset: Dataset, project: Project, python: Path) -> TrainPlan:
-    """Return the plan with its ready tokens, made where they are not there yet."""
-    assert plan.chat_template  # noqa: S101 - for the type checker
-    spec = plan.spec
-    options = TokenOptions(
-        cutoff_length=spec.cutoff_length, learn=spec.learn, too_long=spec.too_long, packing=spec.packing
-    )
-    make = partial(
-        tokens_of,
-        model=plan.model,
-        template=plan.chat_template,
-        folder=project.folder / ".ftbridge" / FOLDER,
-        python=python,
-        trust=spec.trust_remote_code,
-    )
-    tokens = make(dataset, options=options)
-    unpacked = msgspec.structs.replace(options, packing=False)
-    validation = make(plan.validation, options=unpacked) if plan.validation else None
-    return msgspec.structs.replace(plan, tokens=tokens, validation_tokens=validation)
-
-
-def _dataset(project: Project, spec: TrainSpec, name: str, target: str) -> Dataset:
+def _resolve_dataset(project: Project, spec: TrainSpec, name: str, target: str) -> Dataset:
     folder = (project.folder / spec.dataset_dir).resolve()
     return record_hashes(resolve_dataset(folder, name, target, project.folder / ".ftbridge" / "datasets"), target)
 
 
-def _validation(project: Project, spec: TrainSpec, dataset: str, target: str) -> Dataset | None:
-    """Return what is validated on; `auto` is the validation part beside the training set, where there is one."""
+def _validation_dataset(project: Project, spec: TrainSpec, dataset: str, target: str) -> Dataset | None:
+    """Return the dataset that is validated on, None for no validation.
+
+    `auto` is the validation part beside the training set, where there is one. Raises UsageError where early stopping
+    would have none.
+    """
     name = spec.validation_dataset
     if name == "auto":
         name = f"{dataset.removesuffix('-train')}-validation"
         folder = (project.folder / spec.dataset_dir).resolve()
-        if name not in registry.read(folder):
+        if name not in registry.read_entries(folder):
             if spec.early_stopping:
                 raise UsageError(
                     f"`--early-stopping` watches the validation loss, and there is no dataset `{name}` in "
@@ -227,14 +208,13 @@ def _validation(project: Project, spec: TrainSpec, dataset: str, target: str) ->
             return None
     if name == "none":
         return None
-    return _dataset(project, spec, name, target)
+    return _resolve_dataset(project, spec, name, target)
 
 
-def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
-    """Put together what will run; `files` maps absolute paths to content."""
-    cpu = plan.machine.device == "cpu"
+def make_launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
+    """Return argv, environment variables and files of a training; `files` maps absolute paths to content."""
     processes = plan.machine.processes
-    helper_spec = {
+    script_spec = {
         "script": str(backend.script),
         "arguments": backend.arguments(plan),
         "device": plan.machine.device,
@@ -243,10 +223,10 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
         "trust_remote_code": plan.spec.trust_remote_code,
         "bos": plan.cell.prompt.bos if plan.cell else (),
         "eos": plan.cell.prompt.eos if plan.cell else "",
-        "packing": plan.tokens is not None and plan.spec.packing,
+        "packed": plan.tokens is not None and plan.spec.packing,
     }
     files = {str(plan.run / name): content for name, content in backend.render(plan).items()}
-    files[str(plan.run / "launch.json")] = msgspec.json.format(msgspec.json.encode(helper_spec)).decode()
+    files[str(plan.run / "launch.json")] = msgspec.json.format(msgspec.json.encode(script_spec)).decode()
     # One rendezvous per run, on a port that is free: two trainings on one machine do not meet.
     torchrun = (
         *(str(SCRIPTS / "distributed.py"), f"--nproc-per-node={processes}"),
@@ -254,11 +234,11 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
     )
     threads = os.environ.get("OMP_NUM_THREADS") or max(1, host.cores() // processes)
-    env = {**QUIET, **devices.environment(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
-    env |= trackers.environment(plan)
-    if cpu:
+    env = {**CHILD_ENV, **devices.device_variables(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
+    env |= trackers.environment_variables(plan)
+    if plan.machine.device == "cpu":
         env["DS_ACCELERATOR"] = "cpu"
-    env |= backend.environment(plan)
+    env |= backend.environment_variables(plan)
     if not plan.spec.trust_remote_code:
         env["HF_HUB_OFFLINE"] = "1"  # the model is here already
     argv = (
@@ -270,17 +250,22 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
     return Launch(argv, env, str(plan.run), files)
 
 
-def _datasets(plan: TrainPlan) -> dict[str, str]:
-    """Return the sha256 of what is trained and validated on, as it is read, and of its sources as they were known."""
+def dataset_hashes(plan: TrainPlan) -> dict[str, str]:
+    """Return the sha256 by file name of the files that are trained and validated on, and of the sources they came from.
+
+    Those of the files are as they are now, those of the sources as the conversion recorded them.
+    """
     validation = {**plan.validation.entry.sources, **plan.validation.sha256} if plan.validation else {}
     return {**plan.entry.sources, **validation, **plan.sha256}
 
 
-def _steps(plan: TrainPlan) -> str:
+def steps_in_words(plan: TrainPlan) -> str:
+    """Return the number of optimiser steps as a message has it, such as `about 40 optimiser steps`."""
     return f"{'about ' if plan.estimated else ''}{plan.steps} optimiser steps"
 
 
-def _machine(plan: TrainPlan) -> str:
+def devices_in_words(plan: TrainPlan) -> str:
+    """Return what computes, as a message has it, such as `2 GPUs`."""
     if plan.machine.device == "cuda":
         return f"{plan.machine.processes} GPU{'s' if plan.machine.processes > 1 else ''}"
     return "the CPU" if plan.machine.processes == 1 else f"the CPU, {plan.machine.processes} processes"

@@ -15,20 +15,20 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import say, some
-from ftbridge.core.errors import InputError, SetupError, UsageError, typed
+from ftbridge.core.console import first_few, say
+from ftbridge.core.errors import InputError, SetupError, UsageError, shell_words
 from ftbridge.core.files.atomic import locked, read_record, sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan, zero_stage
-from ftbridge.launchers.environment.venv import NEWEST, SETS, Environment, installed_versions, interpreter
-from ftbridge.launchers.runs.checkpoints import PICKLED, say_passed_over
-from ftbridge.launchers.runs.fingerprint import changes
-from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, find_run, load_run, unseen
+from ftbridge.launchers.environment.venv import LOCK_NAMES, NEWEST, Environment, installed_versions, interpreter
+from ftbridge.launchers.runs.checkpoints import PICKLED, warn_of_unreadable
+from ftbridge.launchers.runs.fingerprint import Fingerprint, base_changes
+from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, find_run, load_run, unseen_message
 
-Signature = list[tuple[str, int, int]]
+FileStamps = list[tuple[str, int, int]]  # path, bytes, and nanoseconds of the last change
 
 
 class ResumePoint(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class ResumePoint(msgspec.Struct, frozen=True):
 
 
 def find_resume_point(project: Project, wanted: str, given: dict[str, Any], *, trusted: bool) -> ResumePoint:
-    """Return what `--resume WANTED` means: `auto`, a run's id or folder, or a checkpoint's path.
+    """Return the checkpoint that `--resume WANTED` means: `auto`, a run's id or folder, or a checkpoint's path.
 
     `given` are the options of the command line, which must say what the run's own say; where this machine has not
     signed those, what decides which code runs must be given again. Raises UsageError where they do not, or where the
@@ -47,28 +47,28 @@ def find_resume_point(project: Project, wanted: str, given: dict[str, Any], *, t
     """
     path = Path(wanted).expanduser()
     if wanted == "auto":
-        source = _newest(project, trusted=trusted)
+        point = _newest_resume_point(project, trusted=trusted)
     elif (path / "run.json").is_file():
-        source = _of_run(load_run(path.absolute()), trusted=trusted)
+        point = _resume_point_of_run(load_run(path.absolute()), trusted=trusted)
     elif path.exists():
-        source = _at(path.absolute(), trusted=trusted)
+        point = _resume_point_at(path.absolute(), trusted=trusted)
     else:
-        source = _of_run(find_run(project, wanted), trusted=trusted)
-    if source.run:
-        _same_options(source.run, given)
-        _said_again(source.run, given)
-    return source
+        point = _resume_point_of_run(find_run(project, wanted), trusted=trusted)
+    if point.run:
+        _refuse_other_options(point.run, given)
+        _require_options_again(point.run, given)
+    return point
 
 
 def interpreter_of(run: Run, project: Project) -> Path:
-    """Return the interpreter to go on with: that of the environment that the run began in.
+    """Return the interpreter of the training environment that a run began in, to go on with.
 
     Raises SetupError where it is not there, UsageError where it holds another transformers by now.
     """
     version = run.versions.get("transformers", "")
     # A run of before there were two environments says its versions alone.
     began: Environment = "transformers4" if version.startswith("4.") else NEWEST
-    if run.environment in SETS:
+    if run.environment in LOCK_NAMES:
         began = run.environment
     try:
         python = interpreter(project, run.spec.backend, began)
@@ -83,34 +83,41 @@ def interpreter_of(run: Run, project: Project) -> Path:
     return python
 
 
-def check(source: ResumePoint, plan: TrainPlan, argv: Sequence[str], datasets: dict[str, str]) -> None:
-    """Raise where `plan`, started by `argv` on `datasets`, cannot go on from the checkpoint.
+def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str], datasets: dict[str, str]) -> None:
+    """Make sure that `plan`, started by `argv` on `datasets`, can go on from the checkpoint.
 
-    UsageError where the machine differs in its processes or in DeepSpeed, InputError where data or model has changed.
+    Raises UsageError where the machine differs in its processes or in DeepSpeed, InputError where data or model has
+    changed.
     """
-    path, run = source.checkpoint, source.run
-    shards = _shards(path)
+    path, run = point.checkpoint, point.run
+    shards = _optimizer_shards(path)
     before = "with DeepSpeed" if shards else "without DeepSpeed"
     if bool(shards) != bool(plan.deepspeed):
         raise UsageError(f"`{path}` was saved {before}: go on {before} (`--deepspeed`), or train from the start")
-    processes = _processes(run.launch.argv) if run else len(shards) or plan.machine.processes
-    if processes != _processes(argv):
+    processes = _process_count(run.launch.argv) if run else len(shards) or plan.machine.processes
+    if processes != _process_count(argv):
         raise UsageError(
-            f"`{path}` was saved by {processes} processes, and {_processes(argv)} would start now: "
+            f"`{path}` was saved by {processes} processes, and {_process_count(argv)} would start now: "
             f"make {processes} GPUs visible (CUDA_VISIBLE_DEVICES), or train from the start"
         )
     if not run:
-        if not _whole(path, processes, load_backend(plan.spec.backend)):
+        if not _is_whole_checkpoint(path, processes, load_backend(plan.spec.backend)):
             raise InputError(f"`{path}` is no whole checkpoint with the optimiser's state; name another one")
         return
-    if plan.deepspeed and plan.zero_stage != (old := zero_stage(_json(run.path / "deepspeed.json"))):
+    if plan.deepspeed and plan.zero_stage != (old := zero_stage(_read_json(run.path / "deepspeed.json"))):
         raise UsageError(
             f"run `{run.id}` used ZeRO stage {old}, and `{plan.spec.deepspeed}` is stage {plan.zero_stage} now: "
             "put the file back as it was, or train from the start"
         )
     _refuse_other_data(run, plan, datasets)
-    if run.base and any(found := changes(plan.model, run.base)):
-        what = found.weights or some([f"`{name}`" for name in found.files], 3)
+    if run.base:
+        _refuse_other_model(run, plan, run.base)
+
+
+def _refuse_other_model(run: Run, plan: TrainPlan, base: Fingerprint) -> None:
+    changes = base_changes(plan.model, base)
+    if any(changes):
+        what = changes.weights or first_few([f"`{name}`" for name in changes.files], 3)
         raise InputError(
             f"the model in `{plan.model}` is not what run `{run.id}` trained ({what}): put it back as it was, or train "
             "from the start"
@@ -123,27 +130,28 @@ def _refuse_other_data(run: Run, plan: TrainPlan, datasets: dict[str, str]) -> N
     names = datasets.keys() | run.datasets.keys() if run.base else shared
     changed = sorted(name for name in names if datasets.get(name) != run.datasets.get(name))
     if changed or not shared or plan.steps != run.steps:
-        named = f" ({some([f'`{name}`' for name in changed], 3)})" if changed else ""
+        named = f" ({first_few([f'`{name}`' for name in changed], 3)})" if changed else ""
         raise InputError(
             f"the dataset `{run.spec.dataset}` is not what run `{run.id}` trained on{named}: it was edited, or "
             "converted again. Convert the same files with the same options, or train from the start"
         )
 
 
-def claim(before: Run, now: Run) -> Run:
-    """Save `now` with one more attempt than `before`, unless another process has taken the run meanwhile.
+def claim_run(before: Run, now: Run) -> Run:
+    """Save `now` with one more attempt than `before`, and return it.
 
-    It is signed from now on, without what somebody else may have put on record.
+    It is signed from now on, without what somebody else may have put on record. Raises UsageError where another process
+    has taken the run meanwhile.
     """
     with locked(before.path / "run.json"):
-        _may_go_on(load_run(before.path))
+        _refuse_unless_stopped(load_run(before.path))
         before.release()  # of a watcher that was killed: until the new one has its own, nobody takes the run for dead
         attempts = (*before.attempts, *now.attempts)
         checkpoints = before.checkpoints if before.signature else {}
         return msgspec.structs.replace(now, attempts=attempts, checkpoints=checkpoints).save()
 
 
-class Ledger:
+class CheckpointLedger:
     """Notes the sha256 of a run's checkpoints in its run.json, each as soon as it is whole and no longer changes.
 
     What lay in the folder before this attempt keeps the note that it had, or none: a file that somebody put there
@@ -155,34 +163,38 @@ class Ledger:
         self._backend = backend
         # Of what this process has just written: on a file system that maps users, it need not be our own number.
         self._owner = (run.path / "run.json").stat().st_uid
-        self._known = {name: _signature(path) for name, path in self._found()}
-        self._seen = dict(self._known)
+        self._known = {name: _file_stamps(path) for name, path in self._named_checkpoints()}
+        self._seen = dict(self._known)  # at the last update; what has not changed since is whole
 
-    def look(self, *, ended: bool = False) -> Run:
-        """Note what is new since the last look and return the run; `ended`: nothing is written any more."""
-        notes: dict[str, str] = {}
-        for name, path in self._found():
+    def update(self, *, ended: bool = False) -> Run:
+        """Note the checkpoints that are new since the last call, and return the run.
+
+        With `ended` nothing is written any more: what has come since the last call counts as whole, too.
+        """
+        hashes: dict[str, str] = {}
+        for name, path in self._named_checkpoints():
             with suppress(OSError):  # the framework deletes the oldest one meanwhile
-                if not _all_of(self._owner, path):
+                if not _is_owned_by(self._owner, path):
                     continue
-                signature = _signature(path)
-                if signature == self._known.get(name):
-                    notes |= {name: self.run.checkpoints[name]} if name in self.run.checkpoints else {}
-                elif ended or signature == self._seen.get(name):
-                    found = digest(path)
-                    if signature == _signature(path):
-                        notes[name], self._known[name] = found, signature
-                self._seen[name] = signature
-        if notes != self.run.checkpoints:
-            self.run = msgspec.structs.replace(self.run, checkpoints=notes)  # kept, also where it cannot be written
+                stamps = _file_stamps(path)
+                if stamps == self._known.get(name):
+                    if name in self.run.checkpoints:
+                        hashes[name] = self.run.checkpoints[name]
+                elif ended or stamps == self._seen.get(name):
+                    digest = checkpoint_sha256(path)
+                    if stamps == _file_stamps(path):
+                        hashes[name], self._known[name] = digest, stamps
+                self._seen[name] = stamps
+        if hashes != self.run.checkpoints:
+            self.run = msgspec.structs.replace(self.run, checkpoints=hashes)  # kept, also where it cannot be written
             self.run.save()
         return self.run
 
-    def _found(self) -> list[tuple[str, Path]]:
-        return [(_name(self.run, path), path) for path in _resumable(self.run, self._backend)]
+    def _named_checkpoints(self) -> list[tuple[str, Path]]:
+        return [(_checkpoint_name(self.run, path), path) for path in _resumable_checkpoints(self.run, self._backend)]
 
 
-def _all_of(owner: int, checkpoint: Path) -> bool:
+def _is_owned_by(owner: int, checkpoint: Path) -> bool:
     """Tell whether a checkpoint holds nothing but files and folders of `owner`: the framework makes no other."""
     return all(
         status.st_uid == owner and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
@@ -190,7 +202,7 @@ def _all_of(owner: int, checkpoint: Path) -> bool:
     )
 
 
-def digest(checkpoint: Path) -> str:
+def checkpoint_sha256(checkpoint: Path) -> str:
     """Return the sha256 of a checkpoint: of the file, or of its files' names and sha256 where it is a folder."""
     if checkpoint.is_file():
         return sha256(checkpoint)
@@ -198,33 +210,36 @@ def digest(checkpoint: Path) -> str:
     return sha256_of_files({file.relative_to(checkpoint).as_posix(): file for file in files})
 
 
-def _newest(project: Project, *, trusted: bool) -> ResumePoint:
+def _newest_resume_point(project: Project, *, trusted: bool) -> ResumePoint:
     for run in reversed(all_runs(project)):
-        if run.status in {"failed", "interrupted", "unknown"} and _resumable(run, load_backend(run.spec.backend)):
-            return _of_run(run, trusted=trusted)
+        has_stopped = run.status in {"failed", "interrupted", "unknown"}
+        if has_stopped and _resumable_checkpoints(run, load_backend(run.spec.backend)):
+            return _resume_point_of_run(run, trusted=trusted)
     raise InputError(
         f"nothing to resume: no run in `{project.runs}` stopped with a checkpoint; start one with `ftbridge train`"
     )
 
 
-def _of_run(run: Run, *, trusted: bool) -> ResumePoint:
+def _resume_point_of_run(run: Run, *, trusted: bool) -> ResumePoint:
     """Return the newest whole checkpoint of a run: the newest that is noted, unless it is trusted without."""
-    _may_go_on(run)
-    found = _resumable(run, load_backend(run.spec.backend))
-    if not found:
+    _refuse_unless_stopped(run)
+    checkpoints = _resumable_checkpoints(run, load_backend(run.spec.backend))
+    if not checkpoints:
         raise InputError(
             f"run `{run.id}` has no whole checkpoint to go on from (`--save-steps {run.spec.save_steps}`); "
             "start it again with `ftbridge train`"
         )
-    noted = [path for path in found if run.signature and _name(run, path) in run.checkpoints]
-    say_passed_over(run, found[-1], found)
-    chosen = found[-1] if trusted or not noted else noted[-1]
-    if chosen != found[-1]:
-        say(f"warning: `{found[-1]}` is not on record in run.json: going on from `{chosen.name}` before it")
-    return _trusted(chosen, run, trusted=trusted)
+    noted = [path for path in checkpoints if run.signature and _checkpoint_name(run, path) in run.checkpoints]
+    newest = checkpoints[-1]
+    warn_of_unreadable(run, newest, checkpoints)
+    chosen = newest if trusted or not noted else noted[-1]
+    if chosen != newest:
+        say(f"warning: `{newest}` is not on record in run.json: going on from `{chosen.name}` before it")
+    return _check_trusted(chosen, run, trusted=trusted)
 
 
-def _at(path: Path, *, trusted: bool) -> ResumePoint:
+def _resume_point_at(path: Path, *, trusted: bool) -> ResumePoint:
+    """Return the checkpoint at a path, with its run where it lies in one."""
     folder = path.parents[1]
     if not (folder / "run.json").is_file():
         if not trusted:
@@ -234,15 +249,16 @@ def _at(path: Path, *, trusted: bool) -> ResumePoint:
             )
         return ResumePoint(path, None)
     run = load_run(folder)
-    _may_go_on(run)
-    if path not in _resumable(run, load_backend(run.spec.backend)):
+    _refuse_unless_stopped(run)
+    if path not in _resumable_checkpoints(run, load_backend(run.spec.backend)):
         raise InputError(f"`{path}` is no whole checkpoint of run `{run.id}`; `--resume {run.id}` takes the newest one")
-    return _trusted(path, run, trusted=trusted)
+    return _check_trusted(path, run, trusted=trusted)
 
 
-def _trusted(path: Path, run: Run, *, trusted: bool) -> ResumePoint:
-    noted = run.checkpoints.get(_name(run, path))
-    if not trusted and (not run.signature or noted is None or noted != digest(path)):
+def _check_trusted(path: Path, run: Run, *, trusted: bool) -> ResumePoint:
+    """Return a checkpoint of a run; raises InputError where its sha256 is not the noted one, unless it is `trusted`."""
+    noted = run.checkpoints.get(_checkpoint_name(run, path))
+    if not trusted and (not run.signature or noted is None or noted != checkpoint_sha256(path)):
         why = f"belongs to run `{run.id}`, whose record {UNSIGNED}"
         if run.signature:
             why = "is not on record in run.json" if noted is None else "has changed since run.json noted its sha256"
@@ -253,17 +269,17 @@ def _trusted(path: Path, run: Run, *, trusted: bool) -> ResumePoint:
     return ResumePoint(path, run)
 
 
-def _may_go_on(run: Run) -> None:
+def _refuse_unless_stopped(run: Run) -> None:
     if run.status == "unknown":
-        raise UsageError(unseen(run))
+        raise UsageError(unseen_message(run))
     if run.status == "running":
         raise UsageError(f"run `{run.id}` is still running (process {run.pid}); there is nothing to resume")
     if run.status == "succeeded":
         raise UsageError(f"run `{run.id}` has succeeded: nothing is left to resume; start a new one without `--resume`")
 
 
-def _same_options(run: Run, given: dict[str, Any]) -> None:
-    """The schedule, the order of the data and the optimiser's state hang on the options, so none may change."""
+def _refuse_other_options(run: Run, given: dict[str, Any]) -> None:
+    """Raise UsageError where `given` changes an option: schedule, data order and optimiser state depend on them."""
     before = msgspec.to_builtins(run.spec)
     try:
         now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, "the training"))
@@ -277,59 +293,58 @@ def _same_options(run: Run, given: dict[str, Any]) -> None:
             )
 
 
-def _said_again(run: Run, given: dict[str, Any]) -> None:
-    """Raise UsageError for what could run code, or send data, and is said by another's record alone."""
+def _require_options_again(run: Run, given: dict[str, Any]) -> None:
+    """Raise UsageError for options that could run code or send data, and that an unsigned record alone has."""
     spec = run.spec
-    own_file = spec.deepspeed.endswith(".json")
     options: dict[str, list[str]] = {
         "trust_remote_code": ["--trust-remote-code"] if spec.trust_remote_code else [],
         "set": [word for key, value in spec.set.items() for word in ("--set", f"{key}={value}")],
-        "deepspeed": ["--deepspeed", spec.deepspeed] if own_file else [],
+        "deepspeed": ["--deepspeed", spec.deepspeed] if spec.deepspeed.endswith(".json") else [],
         "track": ["--track", ",".join(spec.track)] if spec.track else [],
     }
     missing = [word for key, words in options.items() if key not in given for word in words]
     if missing and not run.signature:
         raise UsageError(
             f"the record of run `{run.id}` {UNSIGNED}, and some of its options decide which code runs. "
-            f"If they are what you want, add `{typed(missing)}`"
+            f"If they are what you want, add `{shell_words(missing)}`"
         )
 
 
-def _resumable(run: Run, backend: Backend) -> list[Path]:
+def _resumable_checkpoints(run: Run, backend: Backend) -> list[Path]:
     """Return the whole checkpoints that hold the optimiser's state, too, oldest first."""
-    processes = _processes(run.launch.argv)
-    return [path for path in backend.checkpoints(run.path) if _whole(path, processes, backend)]
+    processes = _process_count(run.launch.argv)
+    return [path for path in backend.checkpoints(run.path) if _is_whole_checkpoint(path, processes, backend)]
 
 
-def _whole(path: Path, processes: int, backend: Backend) -> bool:
+def _is_whole_checkpoint(path: Path, processes: int, backend: Backend) -> bool:
     """Tell whether nothing was cut off: torch writes a zip's directory last, and each process its own files."""
     pickled = [path] if path.is_file() else [file for file in path.rglob("*") if file.suffix in PICKLED]
     return backend.can_resume(path, processes) and all(file.is_file() and zipfile.is_zipfile(file) for file in pickled)
 
 
-def _shards(path: Path) -> list[Path]:
+def _optimizer_shards(path: Path) -> list[Path]:
     """Return DeepSpeed's optimiser states, one of each process: XTuner's in the folder, Trainer's one below it."""
     return [*path.glob("*optim_states.pt"), *path.glob("global_step*/*optim_states.pt")]
 
 
-def _processes(argv: Sequence[str]) -> int:
+def _process_count(argv: Sequence[str]) -> int:
     """Return how many processes a launch starts on this machine."""
-    given = (re.fullmatch(r"--nproc-per-node=(\d{1,6})", word) for word in argv)
-    return next((int(found[1]) for found in given if found), 1)
+    matches = (re.fullmatch(r"--nproc-per-node=(\d{1,6})", word) for word in argv)
+    return next((int(match[1]) for match in matches if match), 1)
 
 
-def _json(file: Path) -> Any:
+def _read_json(file: Path) -> Any:
     """Return what `file` holds, None where it is not there or not whole."""
     with suppress(InputError, ValueError, RecursionError):
         return msgspec.json.decode(read_record(file))
     return None
 
 
-def _name(run: Run, path: Path) -> str:
+def _checkpoint_name(run: Run, path: Path) -> str:
     return path.relative_to(run.path).as_posix()
 
 
-def _signature(path: Path) -> Signature:
-    """Return what changes when a checkpoint is written to: its files, their sizes in bytes and times."""
-    found = [(str(file), file.stat()) for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
-    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
+def _file_stamps(path: Path) -> FileStamps:
+    """Return what changes when a checkpoint is written to: its files, with their sizes and times."""
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    return [(str(file), status.st_size, status.st_mtime_ns) for file in files for status in [file.stat()]]

@@ -1,10 +1,7 @@
 """Tokens made once, before a training starts: by the model's chat template, in the training environment."""
 
-import hashlib
-import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -12,37 +9,42 @@ from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.core.console import natural_size, progress, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import sha256_of_files
-from ftbridge.core.process import children
+from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import installed_versions
-from ftbridge.launchers.hardware import host
-from ftbridge.launchers.process.script import SCRIPTS, command, environment
+from ftbridge.launchers.hardware import devices, host
+from ftbridge.launchers.process.script import SCRIPTS, start_script
 from ftbridge.tokens.chat_template import ChatTemplate, Thinking, choose_chat_template
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions, ready_tokens, tokenizer_files
 
-TARGET = "messages"
+MESSAGES = "messages"  # the target whose files tokens are made of
+TOKENS = Path(".ftbridge/tokens")
 _CODE = ("tokenize_dataset", "chat_tokens", "cutoff_tokens", "pack_tokens")
 _THOUGHTS = (b'"reasoning_content"', b"<think>")
-_BLOCK = 1 << 20
+_BLOCK = 1 << 20  # bytes
 
 
 class _Line(msgspec.Struct, frozen=True):
     """What the script prints: how many bytes of the messages are done, what it counted, or what is wrong."""
 
     bytes: int = 0
-    of: int = 0
     counts: Counts | None = None
     error: str = ""
 
 
-def chat_template_of(spec: TrainSpec, model: Path, messages: Path) -> ChatTemplate:
-    """Return the chat template of a training on a file of messages; raises as `choose_chat_template`."""
-    thinking: Thinking = ("on" if has_thoughts(messages) else "off") if spec.thinking == "auto" else spec.thinking
+def chat_template_of(spec: TrainSpec, model: Path, data: Dataset) -> ChatTemplate:
+    """Return the chat template that a dataset is trained with; raises as `choose_chat_template`."""
+    thinking: Thinking
+    if spec.thinking == "auto":
+        thinking = "on" if has_thoughts(data.folder / data.entry.files[MESSAGES]) else "off"
+    else:
+        thinking = spec.thinking
     return choose_chat_template(model, spec.chat_template, thinking)
 
 
 def has_thoughts(messages: Path) -> bool:
-    """Tell whether a file of messages holds thoughts before answers."""
+    """Return whether a file of messages holds thoughts before answers."""
     end = b""
     with messages.open("rb") as content:
         while block := content.read(_BLOCK):
@@ -52,29 +54,47 @@ def has_thoughts(messages: Path) -> bool:
     return False
 
 
-def tokens_of(
-    data: Dataset, model: Path, template: ChatTemplate, options: TokenOptions, *, folder: Path, python: Path, trust: bool
-) -> ReadyTokens:
-    """Return the ready tokens of a dataset in `folder`, made by the interpreter `python` where they are not there.
+def with_tokens(plan: TrainPlan, template: ChatTemplate, data: Dataset, folder: Path, python: Path) -> TrainPlan:
+    """Return the plan with the ready tokens of its dataset and validation dataset, made where they are not there yet.
 
-    Raises InputError for a conversation that cannot be trained, SetupError where the environment cannot do it.
+    They stand in `folder`. Raises InputError for a conversation that cannot be trained, SetupError where the
+    environment of the interpreter `python` cannot do it.
     """
-    name = data.entry.files[TARGET]
+    spec = plan.spec
+    options = TokenOptions(
+        cutoff_length=spec.cutoff_length, learn=spec.learn, too_long=spec.too_long, packing=spec.packing
+    )
+    tokens = _tokens_of(data, plan, template, options, folder, python)
+    if not tokens.counts.rows:
+        raise InputError(f"`{data.name}` has no answer to train on within {spec.cutoff_length} tokens")
+    validation = None
+    if plan.validation:
+        unpacked = msgspec.structs.replace(options, packing=False)
+        validation = _tokens_of(plan.validation, plan, template, unpacked, folder, python)
+    return msgspec.structs.replace(plan, tokens=tokens, validation_tokens=validation)
+
+
+def _tokens_of(
+    data: Dataset, plan: TrainPlan, template: ChatTemplate, options: TokenOptions, folder: Path, python: Path
+) -> ReadyTokens:
+    name = data.entry.files[MESSAGES]
     fingerprint = Fingerprint(
         messages=data.sha256[name],
-        tokenizer=tokenizer_files(model),
+        tokenizer=tokenizer_files(plan.model),
         chat_template=template.sha256,
         options=options,
-        code=_code(),
+        code=_code_sha256(),
         version=installed_versions(python).get("transformers", ""),
     )
 
     def make(unfinished: Path) -> Counts:
+        say(f"making the tokens of `{data.name}` by {template.origin}")
+        file = data.folder / name
         spec = {
-            "model": str(model),
-            "trust_remote_code": trust,
+            "model": str(plan.model),
+            "trust_remote_code": plan.spec.trust_remote_code,
             "template": template.text,
-            "file": str(data.folder / name),
+            "file": str(file),
             "folder": str(unfinished),
             "last_only": options.learn == "last",
             "cutoff_length": options.cutoff_length,
@@ -83,35 +103,32 @@ def tokens_of(
             "processes": host.cores(),
             "fingerprint": fingerprint.key,
         }
-        say(f"making the tokens of `{data.name}` by {template.origin}")
-        return _counted(python, spec, data.name)
+        return _run(python, spec, file.stat().st_size, data.name)
 
     return ready_tokens(folder, fingerprint, template, make)
 
 
-def _counted(python: Path, spec: dict[str, Any], dataset: str) -> Counts:
-    """Run the script, with a bar, and return what it counted."""
-    argv = children.guarded(command(python, "tokenize_dataset", spec))
-    last, written = _Line(), list[str]()
+def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> Counts:
+    """Run the script with a bar, and return what it counted."""
+    told = msgspec.json.encode(spec).decode()
     with (
-        subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment(), text=True) as process,
-        progress("bar", "percent", "left", total=Path(spec["file"]).stat().st_size, line=lambda done: f"{natural_size(done)} done") as show,
+        start_script(python, "tokenize_dataset", told, environment=devices.device_variables(())) as child,
+        progress("bar", "percent", "left", total=size, line=lambda done: f"{natural_size(done)} done") as show,
     ):
         try:
-            for line in process.stdout or ():
-                written.append(line)
-                last = msgspec.json.decode(line, type=_Line)
-                show(last.bytes)
-        except BaseException:
-            process.terminate()
-            raise
-    if last.error:
-        raise InputError(f"the tokens of `{dataset}` cannot be made: {last.error}")
-    if not last.counts:
-        raise SetupError(f"`{python}` could not make tokens (exit status {process.returncode})")
-    return last.counts
+            while True:
+                line = msgspec.convert(child.receive(), _Line)
+                show(line.bytes)
+                if line.error:
+                    raise InputError(f"the tokens of `{dataset}` cannot be made: {line.error}")
+                if line.counts:
+                    return line.counts
+        except ChildEndedError as error:
+            raise SetupError(
+                f"`{python}` could not make tokens (exit status {error.status})\n{error.messages}"
+            ) from error
 
 
 @cache
-def _code() -> str:
+def _code_sha256() -> str:
     return sha256_of_files({name: SCRIPTS / f"{name}.py" for name in _CODE})

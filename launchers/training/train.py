@@ -19,14 +19,21 @@ from ftbridge.core.train_spec import TrainOptions
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import installed_versions
-from ftbridge.launchers.preflight.preflight import import_checks, refuse
-from ftbridge.launchers.preflight.preflight import preflight as run_preflight
+from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures
 from ftbridge.launchers.process import torch_locks
 from ftbridge.launchers.runs.record import Attempt, Run, make_run_folder, utc_now
 from ftbridge.launchers.runs.training_log import Record
 from ftbridge.launchers.training import detached
-from ftbridge.launchers.training import resume as resuming
-from ftbridge.launchers.training.prepare import VERSIONS, Prepared, _datasets, _launch, _machine, _steps, prepare
+from ftbridge.launchers.training.prepare import (
+    VERSIONS,
+    Prepared,
+    dataset_hashes,
+    devices_in_words,
+    make_launch,
+    prepare,
+    steps_in_words,
+)
+from ftbridge.launchers.training.resume import claim_run
 from ftbridge.launchers.training.watch import watch
 
 
@@ -58,8 +65,8 @@ def train(
 
 def start(ready: Prepared, *, callback: Callable[[Record], object] | None = None, preflight: bool = True) -> Run:
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
-    run = watch(_begin(ready, preflight_first=preflight), callback)
-    _remember(ready)
+    run = watch(_create_run(ready, preflight_first=preflight), callback)
+    _save_choices(ready)
     return run
 
 
@@ -68,26 +75,28 @@ def start_detached(ready: Prepared, *, preflight: bool = True) -> Run:
 
     Raises FrameworkError, with the end of the log, where it does not come so far.
     """
-    run = detached.start(_begin(ready, preflight_first=preflight))
-    _remember(ready)
+    run = detached.start_watcher(_create_run(ready, preflight_first=preflight))
+    _save_choices(ready)
     return run
 
 
-def _begin(ready: Prepared, *, preflight_first: bool) -> Run:
-    """Make the run's folder with all that is needed to start it."""
+def _create_run(ready: Prepared, *, preflight_first: bool) -> Run:
+    """Return a run that can be started: its folder and run.json are there, with the files of its launch."""
     if preflight_first:
-        refuse(preflight(ready))
+        refuse_failures(preflight(ready))
     if ready.plan.deepspeed:
-        torch_locks.free()
+        torch_locks.remove_stale_locks()
     backend = load_backend(ready.plan.spec.backend)
     plan, launch = ready.plan, ready.launch
     folder = plan.run if ready.resumed else make_run_folder(plan.run)
     try:
         if folder != plan.run:  # another training of the same second took its name
             plan = msgspec.structs.replace(plan, run=folder)
-            launch = _launch(plan, backend, ready.python)
-        run = _record(plan, launch, ready.python)
-        run = (resuming.claim(ready.resumed, run) if ready.resumed else run).watched()
+            launch = make_launch(plan, backend, ready.python)
+        run = _run_record(plan, launch, ready.python)
+        if ready.resumed:
+            run = claim_run(ready.resumed, run)
+        run = run.watched()
         for file, content in launch.files.items():
             write_atomic(Path(file), content)
     except BaseException:  # nothing has begun: no run is left that seems to have
@@ -96,27 +105,30 @@ def _begin(ready: Prepared, *, preflight_first: bool) -> Run:
         raise
     if plan.resume:
         say(f"going on from {plan.resume}")
-    say(f"run {run.id}: {_steps(plan)} with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
+    steps, where = steps_in_words(plan), devices_in_words(plan)
+    say(f"run {run.id}: {steps} with {backend.title} on {where}; log in {folder / 'log.txt'}")
     return run
 
 
-def _remember(ready: Prepared) -> None:
+def _save_choices(ready: Prepared) -> None:
+    """Write backend and model into ftbridge.yaml where it is not there yet, as the defaults from now on."""
     chosen = {"backend": ready.plan.spec.backend, "model": str(ready.plan.spec.model)}
     if written := ready.project.write_settings(chosen):
         say(f"wrote {written} with the backend and model of this run, the defaults from now on")
 
 
 def preflight(ready: Prepared) -> list[Check]:
-    """Return what the pre-flight finds; where all is well, the modules of the training are imported once, too."""
-    checks = run_preflight(ready.plan, ready.python, ready.project.runs)
+    """Return the pre-flight's checks of a training; unless one fails, its modules are imported once, too."""
+    checks = preflight_checks(ready.plan, ready.python, ready.project.runs)
     if any(check.status == "failure" for check in checks):
         return checks
     return [*checks, *import_checks(ready.plan, ready.python)]
 
 
-def _record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
+def _run_record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
+    """Return what run.json holds of a training that starts now."""
     installed = installed_versions(python)
-    wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
+    recorded = (load_backend(plan.spec.backend).module, *VERSIONS)
     return Run(
         id=plan.run.name,
         folder=str(plan.run),
@@ -130,9 +142,9 @@ def _record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
         samples=plan.entry.samples,
         steps=plan.steps,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}
-        | {name: installed[name] for name in wanted if name in installed},
+        | {name: installed[name] for name in recorded if name in installed},
         environment=plan.environment,
-        datasets=_datasets(plan),
+        datasets=dataset_hashes(plan),
         base=plan.base,
         attempts=(Attempt(utc_now()),),
         pid=os.getpid(),

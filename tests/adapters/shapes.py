@@ -1,6 +1,7 @@
-"""The table of shapes that people bring: what comes of each, and the part of docs/data.md that says so."""
+"""The table of shapes that people bring: what comes of each, and the part of docs/shapes.md that says so."""
 
 import contextlib
+import functools
 import json
 import tempfile
 from pathlib import Path
@@ -9,11 +10,11 @@ import yaml
 
 import ftbridge
 from ftbridge.adapters.mapping import headers
-from ftbridge.adapters.values import plain
+from ftbridge.adapters.values import decode_raw
 from ftbridge.core.errors import FtbridgeError, QuestionError
 
 HERE = Path(__file__).parent
-DOCS = HERE.parents[1] / "docs" / "data.md"
+DOCS = HERE.parents[1] / "docs" / "shapes.md"
 SHAPES = yaml.safe_load((HERE / "shapes.yaml").read_text(encoding="utf-8"))
 
 
@@ -41,14 +42,20 @@ def samples(done):
     return [
         [
             *([f"system: {sample.system}"] if sample.system else []),
-            *(text for turn in sample.turns for text in (plain(turn.user), turn.output)),
+            *(text for turn in sample.turns for text in (decode_raw(turn.user), turn.output)),
         ]
         for sample in done.tables[0].first
     ]
 
 
 def outcome(entry):
-    """Return what comes of an entry, as the table says it, and the samples."""
+    """Return what comes of an entry, as the table says it, and the samples; each is converted once."""
+    return _outcome(SHAPES.index(entry))
+
+
+@functools.cache
+def _outcome(at):
+    entry = SHAPES[at]
     try:
         done = converted(entry)
     except QuestionError as error:
@@ -60,7 +67,7 @@ def outcome(entry):
 
 
 def shapes_table():
-    """Return the table of docs/data.md that says what comes of each shape."""
+    """Return the table of docs/shapes.md that says what comes of each shape."""
     lines = ["| shape | columns | what comes |", "|---|---|---|"]
     for entry in SHAPES:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -72,13 +79,13 @@ def shapes_table():
 
 
 def headers_table():
-    """Return the table of docs/data.md that names the headers of each field."""
+    """Return the table of docs/shapes.md that names the headers of each field."""
     answers = [*sorted(headers.NAMED_CLASSES), *sorted(headers.CLASSES | headers.TARGETS)]
     rows = {
         **{f"`{field}`": names for field, names in headers.HEADERS.items()},
-        "a text: the question, or its input": sorted(headers.TEXTS),
+        "a text: the question, or its input": sorted(headers.TEXT_HEADERS),
         "two texts of which a label is told": [
-            *(" and ".join(pair) for pair in headers.PAIRS[:3]),
+            *(" and ".join(pair) for pair in headers.TEXT_PAIRS[:3]),
             "sentence1 and sentence2, 句子1 and 句子2 and the like",
         ],
         "the answer, where no better header is there": answers,

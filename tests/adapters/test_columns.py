@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ftbridge.adapters.columns import find_column, letter, listing, quoted, unique_headers
+from ftbridge.adapters.columns import column_letter, column_listing, find_column, quoted_header, unique_headers
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.records import Table
 
@@ -37,7 +37,9 @@ def test_a_column_is_a_header_a_letter_or_a_number(wanted, column):
 
 def test_a_number_is_never_a_header_unless_it_is_quoted():
     years = table("2023", "2024", '"7"', lettered=False)
-    assert [find_column(years, wanted) for wanted in ("1", '"2024"', '"7"', quoted("2023"), quoted('"7"'))] == [
+    assert [
+        find_column(years, wanted) for wanted in ("1", '"2024"', '"7"', quoted_header("2023"), quoted_header('"7"'))
+    ] == [
         "2023",
         "2024",
         '"7"',
@@ -49,7 +51,7 @@ def test_a_number_is_never_a_header_unless_it_is_quoted():
 
 
 @pytest.mark.parametrize("wanted", ["A", "1"])
-def test_a_place_is_asked_about_where_there_may_be_no_headers(wanted):
+def test_column_by_place_is_asked_about_where_headers_are_doubtful(wanted):
     unsure = replace(table("one", "two"), unsure=QuestionError("is it?", {"it is data": ["--header-row", "none"]}))
     assert find_column(unsure, "one") == "one"
     with pytest.raises(QuestionError, match="is it"):
@@ -67,7 +69,7 @@ def test_the_closest_column_is_named():
         find_column(table("Question", "Answer"), "Anser")
 
 
-def test_json_has_no_letters():
+def test_column_letter_for_json_keys_is_refused():
     keys = table("one", "two", lettered=False)
     assert find_column(keys, "2") == "two"
     with pytest.raises(UsageError, match="1 `one`, 2 `two`"):
@@ -75,16 +77,16 @@ def test_json_has_no_letters():
 
 
 def test_the_file_and_the_sheet_of_the_columns_are_named():
-    assert listing(replace(table("one"), sheet="Q")) == "columns of faq.xlsx Q: A `one`"
+    assert column_listing(replace(table("one"), sheet="Q")) == "columns of faq.xlsx Q: A `one`"
 
 
 def test_many_columns_are_listed_in_part():
-    assert "and 5 more" in listing(table(*(f"c{number}" for number in range(35))))
+    assert "and 5 more" in column_listing(table(*(f"c{number}" for number in range(35))))
 
 
 @given(st.integers(1, 16384))
-def test_letters_count_as_in_a_sheet(index):
-    letters = letter(index)
+def test_column_letters_count_as_in_a_sheet(index):
+    letters = column_letter(index)
     assert set(letters) <= set(string.ascii_uppercase)
     assert find_column(table(*(f"column {at}" for at in range(1, 16385))), letters) == f"column {index}"
 

@@ -15,7 +15,7 @@ import pytest
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.files.atomic import locked
-from ftbridge.dataset_info.registry import FILE, ours
+from ftbridge.dataset_info.registry import FILE, converted_entries
 
 COMMAND = [sys.executable, "-m", "ftbridge", "convert", "faq.jsonl", "--replace", "--split"]
 
@@ -30,7 +30,7 @@ def source(folder):
 
 def whole():
     """Check that everything that is registered stands there as it was written; return the names."""
-    entries = ours(Path("data")) if Path("data").exists() else {}
+    entries = converted_entries(Path("data")) if Path("data").exists() else {}
     for entry in entries.values():
         for target, file in entry.files.items():
             assert digest(Path("data", file)) == entry.options.sha256[target]
@@ -50,7 +50,7 @@ def lives(pid):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [6, pytest.param(100, marks=pytest.mark.nightly)])
-def test_killed_at_any_moment_it_leaves_a_whole_registry(source, times):
+def test_conversion_killed_at_any_moment_leaves_a_whole_registry(source, times):
     start = time.perf_counter()
     subprocess.run([*COMMAND, "8:2"], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
@@ -76,7 +76,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_registry(source, times):
     assert {path.name for path in Path("data").iterdir() if not path.name.endswith(".lock")} == kept
 
 
-def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
+def test_conversion_onto_a_full_disk_is_a_sentence_and_changes_nothing(source):
     convert(source, limit=10)
     before = whole()
     done = subprocess.run(
@@ -93,14 +93,14 @@ def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
     assert not list(Path("data").glob("*.part"))
 
 
-def test_what_is_registered_is_no_failure_where_it_cannot_be_remembered(source, capsys):
+def test_conversion_that_cannot_be_remembered_is_registered_with_a_warning(source, capsys):
     Path(".ftbridge").write_text("in the way")
     assert convert(source, limit=10).changed
     assert "; `train` needs `--dataset faq-train`" in capsys.readouterr().err
     assert whole() == ["faq-train"]
 
 
-def test_an_interrupt_is_quiet_and_changes_nothing(source):
+def test_interrupted_conversion_is_quiet_and_changes_nothing(source):
     # Not by `python -m`, which ends by the signal itself where that came in an `exec`, as imports have some.
     command = [Path(sys.executable).with_name("ftbridge"), *COMMAND[3:], "7:3"]
     # While we hold the registry, however quick it is, it cannot end before it is interrupted.

@@ -71,14 +71,14 @@ def test_values_are_as_long_as_in_a_sample(workbook):
     assert (column.example, column.shortest, column.longest) == ("69", 2, 4)
 
 
-def test_decimals_are_numbers(folder):
+def test_parquet_decimals_are_counted_as_numbers(folder):
     rows = {"q": ["a"], "a": pa.array([Decimal("1.50")])}
     pq.write_table(pa.table(rows), "faq.parquet")
     (profile,) = inspect("faq.parquet")
     assert columns_of(profile)["a"]["types"] == {"number": 1}
 
 
-def test_the_preset_is_named(workbook):
+def test_preset_that_fits_a_source_is_named(workbook):
     rows = [["Question", "Focus (Drug)", "Question Type", "Answer", "Section Title", "URL"], ["q", *"ftast"]]
     (profile,) = inspect(workbook(DrugQA=rows))
     assert profile.preset == "medqa"
@@ -91,6 +91,6 @@ def test_progress_is_told_on_the_way(folder):
     assert told == [1000, 2000]
 
 
-def test_what_is_not_there_is_refused(folder):
+def test_missing_source_is_refused(folder):
     with pytest.raises(InputError, match="gone"):
         inspect("gone.csv")

@@ -6,7 +6,7 @@ from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.core.records import Where
 
 
-def test_a_table_is_aligned_whatever_the_script():
+def test_table_of_problems_is_aligned_with_wide_characters():
     first, second = Where("f", 1, "Q"), Where("f", 2, "表")
     tally = Tally()
     tally.add([Problem(first, "a", "A", "output", "is empty", "x"), Problem(second, "", "A", "", "没有", "y")])

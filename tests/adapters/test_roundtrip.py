@@ -147,7 +147,7 @@ def rows_of(texts):
 @pytest.mark.parametrize("source", SOURCES)
 @settings(max_examples=12)
 @given(st.data())
-def test_what_goes_in_comes_out(source, data):
+def test_samples_of_any_source_come_back_from_any_target(source, data):
     check(source, data.draw(st.sampled_from(["xtuner", "alpaca", "sharegpt"])), data.draw(rows_of(SOURCES[source][1])))
 
 
@@ -156,5 +156,5 @@ def test_what_goes_in_comes_out(source, data):
 @pytest.mark.parametrize("source", SOURCES)
 @settings(max_examples=10_000)
 @given(st.data())
-def test_what_goes_in_comes_out_ten_thousand_times(source, data):
+def test_ten_thousand_samples_of_any_source_come_back_from_any_target(source, data):
     check(source, data.draw(st.sampled_from(["xtuner", "alpaca", "sharegpt"])), data.draw(rows_of(SOURCES[source][1])))

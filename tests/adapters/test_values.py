@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.values import BadCell, BadValueError, blank, checked, listed, passed, plain, shown, text
+from ftbridge.adapters.values import (
+    BadCell,
+    BadValueError,
+    as_text,
+    checked_text,
+    decode_raw,
+    is_blank,
+    parse_list,
+    quick_text,
+    shorten,
+)
 
 NUMBERS = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(), st.decimals(-1, 1))
 
@@ -46,7 +56,7 @@ def raw(value):
     ],
 )
 def test_values_become_the_text_a_person_sees(value, expected):
-    assert text(value) == expected
+    assert as_text(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,20 +64,20 @@ def test_values_become_the_text_a_person_sees(value, expected):
     [[], {}, ("a",), b"a", "a\0b", float("nan"), float("inf"), Decimal("NaN"), 10**5000, BadCell("#N/A"), raw([1])],
     ids=lambda value: str(type(value)),
 )
-def test_what_is_no_text_is_refused(value):
+def test_value_that_is_no_text_is_refused(value):
     with pytest.raises(BadValueError):
-        text(value)
-    assert passed(value, 10**6) is None
+        as_text(value)
+    assert quick_text(value, 10**6) is None
 
 
 @given(st.text().filter(lambda value: "\0" not in value))
-def test_text_stays_as_it_is(value):
-    assert text(value) == value
+def test_any_text_is_returned_unchanged(value):
+    assert as_text(value) == value
 
 
 @given(NUMBERS)
 def test_a_number_is_the_same_number_when_read_again(value):
-    assert type(value)(text(value)) == value
+    assert type(value)(as_text(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -82,57 +92,57 @@ def test_a_number_is_the_same_number_when_read_again(value):
 )
 def test_text_that_cannot_be_written_is_refused(value, reason):
     with pytest.raises(BadValueError, match=reason):
-        checked(value, 5)
+        checked_text(value, 5)
 
 
 def test_ends_are_stripped_only_when_asked():
-    assert checked("\u00a0a b\u3000\n") == "\u00a0a b\u3000\n"
-    assert checked("\u00a0a b\u3000\n", strip=True) == "a b"
+    assert checked_text("\u00a0a b\u3000\n") == "\u00a0a b\u3000\n"
+    assert checked_text("\u00a0a b\u3000\n", strip=True) == "a b"
 
 
 @given(st.one_of(st.none(), st.text(), NUMBERS.filter(lambda value: not isinstance(value, Decimal))), st.booleans())
-def test_a_quick_look_lets_nothing_pass_that_a_careful_one_does_not(value, as_json):
+def test_quick_check_of_a_value_passes_nothing_that_the_full_check_refuses(value, as_json):
     # Sources leave `\\u` escapes to the decoder, so JSON as it stands holds no control characters but these.
     if isinstance(value, str) and any(char < " " and char not in "\b\t\n\f\r" for char in value):
         as_json = False
-    seen = passed(raw(value) if as_json else value, 8)
+    seen = quick_text(raw(value) if as_json else value, 8)
     if seen is not None:
-        assert plain(seen) == checked(value, 8)
-        assert blank(value) == (seen == "")
+        assert decode_raw(seen) == checked_text(value, 8)
+        assert is_blank(value) == (seen == "")
 
 
-def test_json_text_passes_as_it_stands():
+def test_undecoded_json_text_passes_unless_blank_or_too_long():
     value = raw("为什么?\n")
-    assert passed(value, 100) is value
-    assert passed(raw("\u3000"), 100) is None
-    assert passed(raw(" a"), 100) == " a"
+    assert quick_text(value, 100) is value
+    assert quick_text(raw("\u3000"), 100) is None
+    assert quick_text(raw(" a"), 100) == " a"
 
 
 @pytest.mark.parametrize("value", [None, "", " \u3000\n", [], {}, raw(""), raw([]), raw(None)], ids=str)
-def test_what_says_nothing_is_blank(value):
-    assert blank(value)
+def test_empty_value_is_blank(value):
+    assert is_blank(value)
 
 
 @pytest.mark.parametrize("value", [0, False, "x", [0], raw(0), BadCell("#N/A")], ids=str)
-def test_what_says_something_is_not_blank(value):
-    assert not blank(value)
+def test_value_with_content_is_not_blank(value):
+    assert not is_blank(value)
 
 
-def test_a_value_in_a_message_is_one_short_line():
+def test_value_shown_in_a_message_is_one_short_line():
     deep = value = []
     for _ in range(5000):
         deep.append([])
         deep = deep[0]
-    assert shown("a\nb") == "a b"
-    assert shown("x" * 41) == "x" * 39 + "…"
-    assert shown(BadCell("#N/A")) == "#N/A"
-    assert shown([1]) == "[1]"
-    assert shown(value) == "a value that is nested too deeply"
+    assert shorten("a\nb") == "a b"
+    assert shorten("x" * 41) == "x" * 39 + "…"
+    assert shorten(BadCell("#N/A")) == "#N/A"
+    assert shorten([1]) == "[1]"
+    assert shorten(value) == "a value that is nested too deeply"
 
 
 @pytest.mark.parametrize("value", ['[["a", 1]]', ' [["a", 1]]\n', msgspec.Raw(b'[["a",1]]'), [["a", 1]]])
 def test_a_list_may_stand_as_json_in_text(value):
-    assert listed(value) == [["a", 1]]
+    assert parse_list(value) == [["a", 1]]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +160,7 @@ def test_a_list_may_stand_as_json_in_text(value):
     ],
 )
 def test_a_list_may_stand_in_text_as_python_and_numpy_write_it(written, value):
-    assert listed(written) == value
+    assert parse_list(written) == value
 
 
 DATA = st.recursive(
@@ -165,8 +175,8 @@ DATA = st.recursive(
 
 
 @given(st.lists(DATA, max_size=4))
-def test_what_python_writes_for_a_list_is_read_again(value):
-    assert listed(repr(value)) == value
+def test_list_written_by_repr_is_read_back(value):
+    assert parse_list(repr(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -197,15 +207,15 @@ def test_what_python_writes_for_a_list_is_read_again(value):
     ],
     ids=lambda text: text[:20],
 )
-def test_what_could_be_more_than_a_list_stays_text(text):
-    assert listed(text) == text
+def test_text_that_could_be_code_stays_text(text):
+    assert parse_list(text) == text
 
 
 @pytest.mark.parametrize("value", ["[1", "[" * 100_000, '["\ud800"]', "[a]", "text", '{"a": 1}', 7, None])
-def test_what_is_no_list_stays_as_it_is(value):
-    assert listed(value) == value
+def test_value_that_is_no_list_stays_as_it_is(value):
+    assert parse_list(value) == value
 
 
 def test_a_value_in_a_message_is_written_as_in_a_sample():
-    assert [shown(each) for each in (69.0, True, None, raw(None), "a\0b")] == ["69", "true", "", "", "a b"]
-    assert shown(float("nan")) == "nan"
+    assert [shorten(each) for each in (69.0, True, None, raw(None), "a\0b")] == ["69", "true", "", "", "a b"]
+    assert shorten(float("nan")) == "nan"

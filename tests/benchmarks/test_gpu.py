@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.preflight.preflight import preflight
+from ftbridge.launchers.preflight.preflight import preflight_checks
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.weights.tensors import safetensors
 
@@ -31,7 +31,8 @@ def measure(folder, *options, **env):
     return done, json.loads(file.read_text()) if file.exists() else None
 
 
-def test_without_a_card_it_says_so_and_ends(tmp_path):
+@pytest.mark.slow
+def test_measuring_without_a_card_ends_with_a_sentence(tmp_path):
     done, results = measure(tmp_path, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 4
     assert done.stderr.startswith("No GPU can be used here, so nothing was measured: ")
@@ -40,6 +41,7 @@ def test_without_a_card_it_says_so_and_ends(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"), [((), "no place for results"), (("--rehearse",), "a rehearsal measures nothing")]
 )
@@ -78,7 +80,7 @@ def test_a_phase_that_fails_keeps_no_other_from_its_turn(tmp_path, training_pyth
 
 
 @pytest.mark.framework
-def test_one_phase_rehearsed(tmp_path, training_python):
+def test_rehearsal_of_one_phase_succeeds_on_the_cpu(tmp_path, training_python):
     done, results = measure(tmp_path, "--rehearse", "--phase", "merge")
     assert done.returncode == 0, done.stdout + done.stderr
     assert results["machine"]["cards"] == "none (a rehearsal, no measurement)"
@@ -91,7 +93,7 @@ def test_one_phase_rehearsed(tmp_path, training_python):
 @pytest.mark.framework
 def test_every_training_of_a_card_passes_the_pre_flight(project, training_python, tmp_path, monkeypatch, gpu_parts):
     from gpu_parts.bench import BACKENDS, Bench
-    from gpu_parts.phases import ON_A_CARD, ON_SEVERAL, VARIANTS
+    from gpu_parts.phases import ON_A_GPU, ON_SEVERAL_GPUS, VARIANTS
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     fake.nvidia_smi(tmp_path, *(fake.H100.format(number) for number in range(2)))
@@ -99,19 +101,19 @@ def test_every_training_of_a_card_passes_the_pre_flight(project, training_python
     monkeypatch.chdir(project)
     # The sample has no validation part.
     fixed = {**Bench(out=tmp_path).defaults, "dataset": "medqa", "model": "base"}
-    for title, options in (VARIANTS | ON_A_CARD | ON_SEVERAL).items():
+    for title, options in (VARIANTS | ON_A_GPU | ON_SEVERAL_GPUS).items():
         for backend in BACKENDS:
             validation = {"validation_dataset": "medqa-test"} if "validation_steps" in options else {}
             ready = prepare(**{**fixed, **options, **validation, "backend": backend})
             assert ready.plan.machine.device == "cuda"
             assert ready.plan.machine.processes == (2 if "gpus" in options else 1)
-            checks = preflight(ready.plan, ready.python, project / "runs")
+            checks = preflight_checks(ready.plan, ready.python, project / "runs")
             assert not [check for check in checks if check.status == "failure"], (title, backend)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
-def test_all_phases_rehearsed(tmp_path, training_python):
+def test_rehearsal_of_all_phases_succeeds_on_the_cpu(tmp_path, training_python):
     done, results = measure(tmp_path, "--rehearse")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {name: phase["status"] for name, phase in results["phases"].items()} == dict.fromkeys(
@@ -121,7 +123,7 @@ def test_all_phases_rehearsed(tmp_path, training_python):
 
 
 @pytest.mark.framework
-def test_what_the_tests_on_a_card_compare_is_the_same_on_the_cpu(training_python):
+def test_comparisons_of_the_card_tests_hold_on_the_cpu(training_python):
     found = compared(training_python, "cpu", {"CUDA_VISIBLE_DEVICES": ""})
     assert found["product"] < 1e-2
     assert found["attention"] < 1e-2
@@ -129,8 +131,8 @@ def test_what_the_tests_on_a_card_compare_is_the_same_on_the_cpu(training_python
 
 
 @pytest.mark.usefixtures("gpu_parts")
-def test_the_peak_is_the_most_above_what_was_used_before(tmp_path, monkeypatch):
-    from gpu_parts.memory import MIB, Watch, used
+def test_peak_memory_is_counted_above_what_was_used_before(tmp_path, monkeypatch):
+    from gpu_parts.memory import MIB, PeakMemory, used_memory
 
     program = fake.nvidia_smi(tmp_path) / "nvidia-smi"
 
@@ -142,45 +144,45 @@ def test_the_peak_is_the_most_above_what_was_used_before(tmp_path, monkeypatch):
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     uses(500)
-    with Watch([CARD]) as watch:
+    with PeakMemory([CARD]) as memory:
         uses(9500)
         end = time.monotonic() + 10
-        while watch.peak != 9000 * MIB:
+        while memory.peak != 9000 * MIB:
             assert time.monotonic() < end
         uses(700)
-        assert used([CARD]) == 700 * MIB
-    assert watch.peak == 9000 * MIB
+        assert used_memory([CARD]) == 700 * MIB
+    assert memory.peak == 9000 * MIB
     uses("[N/A]")
-    assert used([CARD]) is None
-    assert Watch([CARD]).peak is None
+    assert used_memory([CARD]) is None
+    assert PeakMemory([CARD]).peak is None
 
 
 @pytest.mark.usefixtures("gpu_parts")
 def test_values_are_compared_by_units_in_the_last_place(tmp_path):
-    from gpu_parts.merging import compare
+    from gpu_parts.merging import compare_models
 
     for name, bits in {"one": [0x3F80, 0x3F80, 0xBF80, 0], "other": [0x3F80, 0x3F81, 0xBF7D, 0]}.items():
         (tmp_path / name).mkdir()
         content = np.array(bits, dtype="<u2").tobytes()
         safetensors.write(tmp_path / name / "model.safetensors", [("weight", "BF16", (4,), [content])])
-    found = compare(tmp_path / "one", tmp_path / "other")
+    found = compare_models(tmp_path / "one", tmp_path / "other")
     assert found == {"values": 4, "differing": 2, "largest": "3 in the last place"}
 
 
 @pytest.mark.usefixtures("gpu_parts")
 def test_trainings_wait_for_room_on_the_card():
-    from gpu_parts.trainings import Room
+    from gpu_parts.trainings import MemoryBudget
 
-    room, order = Room(10), []
+    room, order = MemoryBudget(10), []
 
     def train(name, size):
-        with room.taken(size):
+        with room.reserved(size):
             order.append(name)
 
-    with room.taken(6):
+    with room.reserved(6):
         large = threading.Thread(target=train, args=("large", 50))
         large.start()
-        with room.taken(4):
+        with room.reserved(4):
             order.append("beside")
         large.join(0.2)
         assert order == ["beside"]
@@ -191,25 +193,25 @@ def test_trainings_wait_for_room_on_the_card():
 @pytest.mark.usefixtures("gpu_parts")
 def test_results_take_the_place_of_what_a_page_has():
     from gpu_parts.phases import PHASES
-    from gpu_parts.tables import markdown, placed
+    from gpu_parts.tables import insert_results, results_as_markdown
 
     rows = [{"what": "SIGKILL", "framework": "xtuner", "held": 3.5, "left": 0.0, "seconds": 1.2, "result": "ok"}]
     phases = {"ended": {"status": "done", "seconds": 61.0, "rows": rows}}
     machine = {"cards": "1 x A", "packages": {"torch": "2.10.0"}}
-    text = markdown({"machine": machine, "phases": phases}, PHASES)
+    text = results_as_markdown({"machine": machine, "phases": phases}, PHASES)
     assert "cards 1 x A" in text
     assert "| what | framework | held, GiB | left, GiB | gone after, s | result |" in text
     assert "| SIGKILL | XTuner | 3.5 | 0.0 | 1.2 | ok |" in text
     page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
-    new = placed(page, text)
+    new = insert_results(page, text)
     assert text.strip() in new
-    assert placed(new, "none") == placed(page, "none")
+    assert insert_results(new, "none") == insert_results(page, "none")
     with pytest.raises(ValueError, match="no place for results"):
-        placed("a page", text)
+        insert_results("a page", text)
 
 
 @pytest.mark.parametrize("arguments", [[], ["unpack"]])
-def test_the_offline_script_says_how_it_is_called(arguments):
+def test_offline_script_without_arguments_prints_its_usage(arguments):
     script = ROOT / "benchmarks" / "gpu_offline.sh"
     done = subprocess.run([script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2

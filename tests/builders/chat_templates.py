@@ -69,6 +69,7 @@ THOUGHTS = [
 CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
 CALLS = [user("Sun?"), assistant("", tool_calls=[CALL]), {"role": "tool", "content": "sunny"}, assistant("Yes.")]
 
+NO_ROLES = "{{ messages[0].content }}:{% if not add_generation_prompt %}{{ messages[1].content }}{% endif %}"
 SHIPPED = {
     name: files("ftbridge.templates").joinpath("chat", f"{name}.jinja").read_text("utf-8")
     for name in ("alpaca", "chatml", "plain", "vicuna")
@@ -78,52 +79,104 @@ CASES: dict[str, tuple[str, str, list[str], list[Message], list[list[str]]]] = {
     "one turn": (CHATML, "<|im_end|>", [], ONE, [["Because.<|im_end|>"]]),
     "system": (CHATML, "<|im_end|>", [], [SYSTEM, *ONE], [["Because.<|im_end|>"]]),
     "three turns": (CHATML, "<|im_end|>", [], THREE, [[f"{each}<|im_end|>" for each in ("eins", "zwei", "drei")]]),
-    "spaces and lines of an answer": (CHATML, "<|im_end|>", [], [user("?"), assistant(" a\n\n")], [[" a\n\n<|im_end|>"]]),
+    "spaces and lines of an answer": (
+        CHATML,
+        "<|im_end|>",
+        [],
+        [user("?"), assistant(" a\n\n")],
+        [[" a\n\n<|im_end|>"]],
+    ),
     "answer that its question holds": (CHATML, "<|im_end|>", [], [user("a a"), assistant("a")], [["a<|im_end|>"]]),
     "letters of many bytes": (CHATML, "<|im_end|>", [], [user("你"), assistant("好😀")], [["好😀<|im_end|>"]]),
     "one turn left out": (
-        CHATML, "<|im_end|>", [], [user("1?"), assistant("eins", train=False), *THREE[2:4]], [["zwei<|im_end|>"]],
+        CHATML,
+        "<|im_end|>",
+        [],
+        [user("1?"), assistant("eins", train=False), *THREE[2:4]],
+        [["zwei<|im_end|>"]],
     ),
     "last turn left out": (
-        CHATML, "<|im_end|>", [], [*THREE[:2], user("2?"), assistant("zwei", train=False)], [["eins<|im_end|>"]],
+        CHATML,
+        "<|im_end|>",
+        [],
+        [*THREE[:2], user("2?"), assistant("zwei", train=False)],
+        [["eins<|im_end|>"]],
     ),
     "empty answer": (CHATML, "<|im_end|>", [], [user("1?"), assistant(" \n")], []),
     "forgotten thoughts": (
-        "{% set enable_thinking = true %}" + FORGETS_THOUGHTS, "<|im_end|>", [], THOUGHTS,
+        "{% set enable_thinking = true %}" + FORGETS_THOUGHTS,
+        "<|im_end|>",
+        [],
+        THOUGHTS,
         [["<think>\nI count.\n</think>\n\n2<|im_end|>"], ["<think>\nI add.\n</think>\n\n4<|im_end|>"]],
     ),
-    "no thoughts": (FORGETS_THOUGHTS, "<|im_end|>", [], THREE, [[f"{each}<|im_end|>"] for each in ("eins", "zwei", "drei")]),
+    "no thoughts": (
+        FORGETS_THOUGHTS,
+        "<|im_end|>",
+        [],
+        THREE,
+        [[f"{each}<|im_end|>"] for each in ("eins", "zwei", "drei")],
+    ),
     "opened thought": (
-        OPENS_THOUGHT, "<|end|>", [], THOUGHTS, [["I count.\n</think>\n\n2<|end|>"], ["I add.\n</think>\n\n4<|end|>"]],
+        OPENS_THOUGHT,
+        "<|end|>",
+        [],
+        THOUGHTS,
+        [["I count.\n</think>\n\n2<|end|>"], ["I add.\n</think>\n\n4<|end|>"]],
     ),
     "opened and empty thought": (OPENS_THOUGHT, "<|end|>", [], ONE, [["\n</think>\n\nBecause.<|end|>"]]),
     "no stop": (NO_STOP, "<|eos|>", ["<|user|>"], ONE, [["\nBecause.<|user|>"]]),
     "no stop but between turns": (
-        NO_STOP, "<|eos|>", ["<|user|>"], THREE, [[f"\n{each}<|user|>" for each in ("eins", "zwei", "drei")]],
+        NO_STOP,
+        "<|eos|>",
+        ["<|user|>"],
+        THREE,
+        [[f"\n{each}<|user|>" for each in ("eins", "zwei", "drei")]],
     ),
-    "no stop but the end token": ("{{ messages[0].content }}{% if not add_generation_prompt %}:{{ messages[1].content }}"
-        "{% else %}:{% endif %}", "<|eos|>", [], ONE, [["Because.<|eos|>"]]),
+    "no stop but the end token": (NO_ROLES, "<|eos|>", [], ONE, [["Because.<|eos|>"]]),
     "two stops": (TWO_STOPS, "<|eos|>", ["<|end|>"], THREE, [[f"{each}<|end|>" for each in ("eins", "zwei", "drei")]]),
     "last ends otherwise": (
-        LAST_ENDS_OTHERWISE, "<|return|>", [], THREE, [[f"{each}<|return|>"] for each in ("eins", "zwei", "drei")],
+        LAST_ENDS_OTHERWISE,
+        "<|return|>",
+        [],
+        THREE,
+        [[f"{each}<|return|>"] for each in ("eins", "zwei", "drei")],
     ),
-    "system inside": (SYSTEM_INSIDE, "</s>", [], [SYSTEM, *THREE], [[f" {each} </s>" for each in ("eins", "zwei", "drei")]]),
+    "system inside": (
+        SYSTEM_INSIDE,
+        "</s>",
+        [],
+        [SYSTEM, *THREE],
+        [[f" {each} </s>" for each in ("eins", "zwei", "drei")]],
+    ),
     "the shipped alpaca": (SHIPPED["alpaca"], "</s>", [], [SYSTEM, *THREE], [["eins</s>", "zwei</s>", "drei</s>"]]),
     "the shipped chatml": (SHIPPED["chatml"], "<|im_end|>", [], ONE, [["Because.<|im_end|>"]]),
     "the shipped plain": (SHIPPED["plain"], "<|endoftext|>", [], [SYSTEM, *ONE], [["Because.<|endoftext|>"]]),
     "the shipped vicuna": (SHIPPED["vicuna"], "</s>", [], THREE, [[" eins</s>", " zwei</s>", " drei</s>"]]),
     "tool calls": (
-        TOOLS, "<|im_end|>", [], CALLS,
+        TOOLS,
+        "<|im_end|>",
+        [],
+        CALLS,
         [['<tool_call>{"name": "weather", "arguments": {"city": "Bern"}}</tool_call><|im_end|>', "Yes.<|im_end|>"]],
     ),
-}  # fmt: skip
+}
+NO_CONTINUATION = "the prompt that it writes for an answer is not how it begins the answer itself"
 REFUSED: dict[str, tuple[str, list[Message], str]] = {
     "raises": ("{{ raise_exception('System role not supported') }}", ONE, "System role not supported"),
-    "drops the system text": (SYSTEM_INSIDE.replace("messages[0].content }}\n", "'' }}"), [SYSTEM, *ONE], "it leaves the system text out"),
-    "reorders turns": ("{% for m in messages | reverse %}{{ m.content }};{% endfor %}", THREE, "it moves the assistant's turn `eins`"),
+    "drops the system text": (
+        SYSTEM_INSIDE.replace("messages[0].content }}\n", "'' }}"),
+        [SYSTEM, *ONE],
+        "it leaves the system text out",
+    ),
+    "reorders turns": (
+        "{% for m in messages | reverse %}{{ m.content }};{% endfor %}",
+        THREE,
+        "it moves the assistant's turn `eins`",
+    ),
     "drops a turn": ("{{ messages[-1].content }}", ONE, "it leaves out the user's turn `Why?`"),
     "has no tool calls": (CHATML, CALLS, "it writes no tool calls"),
-    "continues no prompt of its own": (CHATML.replace("assistant\n", "model\n"), ONE, "the prompt that it writes for an answer is not how it begins the answer itself"),
+    "continues no prompt of its own": (CHATML.replace("assistant\n", "model\n"), ONE, NO_CONTINUATION),
     "runs code": ("{{ ''.__class__.__mro__ }}", ONE, "access to attribute '__class__' of 'str' object is unsafe."),
     "asks for what is not there": ("{{ messages[9].content.text }}", ONE, "list object has no element 9"),
-}  # fmt: skip
+}

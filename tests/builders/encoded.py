@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ftbridge.adapters.convert.samples.encode import Encoder
-from ftbridge.adapters.convert.samples.workers import batches
+from ftbridge.adapters.convert.samples.workers import encode_tables
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, infer_mapping
 from ftbridge.adapters.sources.text import jsonl
 from ftbridge.adapters.targets.sample_file import SampleFile
@@ -17,7 +17,7 @@ def run(*tables, limit=None, **options):
     maker = Encoder(mappings=mappings, targets=("alpaca", "xtuner"), between=b"\n", **options)
     with Path("out.a").open("w+b") as alpaca, Path("out.x").open("w+b") as xtuner:
         files = [SampleFile(file, as_array=False) for file in (alpaca, xtuner)]
-        found = [batch for _, batch in batches(maker, tables, files, limit)]
+        found = [batch for _, batch in encode_tables(maker, tables, files, limit)]
         for file in files:
             file.finish()
         assert sum(files[0].lengths) == files[0].size == Path("out.a").stat().st_size

@@ -6,7 +6,7 @@ import sys
 import msgspec
 
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
 BUILT_FOR = "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"
@@ -33,7 +33,7 @@ def make_model(folder, script, **card):
     for name in ("config.json", "tokenizer.json"):
         (folder / name).write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
-    prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
+    prompt = msgspec.to_builtins(get_family("qwen2.5").cell("xtuner").prompt)
     about = {"base": "", "family": "qwen2.5", "backend": "xtuner", "system": "", "thinking": "none"}
     ModelCard(template=prompt, **about | card).save(folder)
 

@@ -18,7 +18,7 @@ def raw(value):
 
 def mapping(columns, **options):
     """Return the mapping of fields to `columns`, which are all that the table has."""
-    return ColumnMapping(columns=columns, known=frozenset(columns.values()), **options)
+    return ColumnMapping(columns=columns, known_columns=frozenset(columns.values()), **options)
 
 
 QA = mapping({"instruction": "q", "output": "a"}, system="be kind")

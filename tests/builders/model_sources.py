@@ -9,7 +9,7 @@ import msgspec
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.runs.record import Attempt, Run
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
 
@@ -35,6 +35,6 @@ def trained_run(name, status="succeeded", backend="xtuner", family="qwen2"):
 
 def card(base="base", **values):
     """Return the card of a model that was made of `base`."""
-    template = msgspec.json.decode(msgspec.json.encode(families.get("qwen2").cell("llamafactory").prompt))
+    template = msgspec.json.decode(msgspec.json.encode(get_family("qwen2").cell("llamafactory").prompt))
     facts = {"family": "qwen2", "backend": "llamafactory", "template": template, "system": "s", "thinking": "none"}
     return ModelCard(base=str(Path(base).absolute()), **facts | values)

@@ -8,7 +8,7 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 ONE, TWO = Devices("cpu", 1, "bfloat16"), Devices("cuda", 2, "float16")
 
@@ -22,7 +22,7 @@ def plan(samples=100, machine=ONE, deepspeed=None, backend="xtuner", **spec):
         dataset="faq",
         dataset_dir=Path("/data"),
         entry=DatasetEntry(version="1", files={}, samples=samples, sources={}, columns={}),
-        family=families.get("qwen2"),
+        family=get_family("qwen2"),
         machine=machine,
         deepspeed=deepspeed,
     )
@@ -38,5 +38,5 @@ def plan_of_files(folder, samples, files, backend="xtuner", **spec):
     planned = plan(samples, **spec)
     entry = DatasetEntry(version="1", files=files, samples=samples, sources={}, columns={})
     spec = msgspec.structs.replace(planned.spec, backend=backend)
-    family = families.get("qwen2.5")
+    family = get_family("qwen2.5")
     return msgspec.structs.replace(planned, spec=spec, entry=entry, dataset_dir=folder, family=family)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from openpyxl import Workbook
 
-from ftbridge.dataset_info.presets import preset
+from ftbridge.dataset_info.presets import load_preset
 
 MEDICINE = [
     [
@@ -86,7 +86,7 @@ def write(folder: Path) -> PublicData:
     lamp = {"input": "Classify the document:\na lamp with a switch .", "output": "Electricity"}
     _put(
         folder / "patents" / "expected_alpaca.json",
-        json.dumps([{"instruction": preset("patents").instruction, **lamp}]),
+        json.dumps([{"instruction": load_preset("patents").instruction, **lamp}]),
     )
     _put_table(folder / "chnsenticorp" / "ChnSentiCorp_htl_all.csv", [["label", "review"], *HOTELS])
     tweets = [[*tweet, str(number)] for number, tweet in enumerate(TWEETS)]
@@ -135,9 +135,9 @@ def _messages(question: str, answer: str) -> list[dict[str, str]]:
 
 
 def _medicine(folder: Path) -> None:
-    headers = list(preset("medqa").sample)
+    headers = list(load_preset("medqa").sample)
     _put_workbook(folder / "MedQA2019.xlsx", DrugQA=[headers, *MEDICINE])
-    turns = [{"system": preset("medqa").system, "input": row[0], "output": row[3]} for row in MEDICINE]
+    turns = [{"system": load_preset("medqa").system, "input": row[0], "output": row[3]} for row in MEDICINE]
     _put(folder / "MedQA2019-structured.jsonl", json.dumps([{"conversation": [turn]} for turn in turns], indent=4))
 
 

@@ -55,7 +55,7 @@ def test_wrong_arguments_are_wrong_usage(arguments):
         (["--stop-word", b"x\xff"], "药?", 3, r"a stop word holds half a character (`\udcff` after `x`)"),
     ],
 )
-def test_what_cannot_work_is_a_sentence(arguments, stdin, code, message, tmp_path):
+def test_chat_that_cannot_work_is_a_sentence(arguments, stdin, code, message, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "ftbridge", "chat", *arguments],
         input=stdin.encode() if isinstance(stdin, str) else stdin,

@@ -12,7 +12,7 @@ from ftbridge.cli import cli
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_is_the_shells(shell):
+def test_completion_script_is_valid_for_its_shell(shell):
     done = CliRunner().invoke(cli, ["completion", shell])
     assert (done.exit_code, done.stderr) == (0, "")
     assert f"_FTBRIDGE_COMPLETE={shell}_complete" in done.stdout
@@ -25,8 +25,9 @@ def test_wrong_arguments_are_wrong_usage(arguments):
     assert CliRunner().invoke(cli, ["completion", *arguments]).exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not here")
-def test_bash_completes_by_it(tmp_path):
+def test_bash_completes_words_with_the_script(tmp_path):
     """Bash asks the program itself, which is found by its name."""
     program = tmp_path / "ftbridge"
     program.write_text(f"#!{sys.executable}\nfrom ftbridge.cli import main\n\nmain()\n")

@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-def test_what_was_chosen_and_written_is_printed(run):
+def test_convert_prints_the_columns_counts_and_files(run):
     found = run("--on-error", "skip", "--system", "be kind")
     assert found.exit_code == 0, found.output
     assert [" ".join(line.split()) for line in found.stdout.splitlines()] == [
@@ -55,14 +55,14 @@ def test_what_was_chosen_and_written_is_printed(run):
     assert "nothing has changed" in workbook
 
 
-def test_the_reading_is_explained_on_demand(run):
+def test_convert_with_explain_says_how_each_column_was_read(run):
     why = [line for line in run("--max-rejected", "50%", "--explain").stdout.splitlines() if " why " in line]
     assert "`问题`: text, such as `q`; its header fits instruction" in why[0]
     assert "read as question and answer columns" in why[-1]
 
 
 @pytest.mark.parametrize("options", [["--dry-run"], ["--explain"], ["--dry-run", "--explain", "--json"]], ids=str)
-def test_what_would_be_written_is_told_and_nothing_is(run, tmp_path, options):
+def test_dry_run_tells_the_counts_and_writes_nothing(run, tmp_path, options):
     found = run("--on-error", "skip", *options)
     assert found.exit_code == 0, found.output
     if "--json" in options:
@@ -77,12 +77,12 @@ def test_what_would_be_written_is_told_and_nothing_is(run, tmp_path, options):
 
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--dry-run",), ("--explain",)])
-def test_wrong_rows_are_refused_however_the_result_is_shown(run, tmp_path, more):
+def test_wrong_rows_are_refused_with_json_dry_run_or_explain(run, tmp_path, more):
     assert isinstance(run(*more).exception, InputError)
     assert [path.name for path in tmp_path.iterdir()] == ["faq.jsonl"]
 
 
-def test_json_changes_only_what_is_printed(run, tmp_path):
+def test_json_option_changes_only_what_is_printed(run, tmp_path):
     run("--on-error", "skip", "--name", "one")
     run("--on-error", "skip", "--name", "two", "--json")
     texts = {name: (tmp_path / "data" / f"{name}-train.alpaca.jsonl").read_bytes() for name in ("one", "two")}
@@ -134,7 +134,7 @@ def test_the_system_prompt_and_what_is_odd_in_samples_are_printed(run, tmp_path)
     assert "\nnote: the rows have different system prompts; `chat` asks with none unless `--system`" in text
 
 
-def test_what_is_shown_is_no_longer_than_a_screen_and_never_obeyed(run, tmp_path):
+def test_long_and_hostile_data_is_shortened_and_escaped(run, tmp_path):
     turns = [{"role": role, "content": "x"} for _ in range(1000) for role in ("user", "assistant")]
     record = {"messages": turns, "\x1b[31m": 1, **{f"column {number}": number for number in range(1000)}}
     (tmp_path / "faq.jsonl").write_text(json.dumps(record) + "\n")
@@ -145,7 +145,7 @@ def test_what_is_shown_is_no_longer_than_a_screen_and_never_obeyed(run, tmp_path
     assert len(text.splitlines()) < 1100
 
 
-def test_the_result_can_be_json(run):
+def test_convert_with_json_prints_the_result_as_values(run):
     found = run("--map", "instruction=问题", "--map", "output=3", "--name", "ids", "--json")
     assert found.exit_code == 0, found.output
     done = json.loads(found.stdout)
@@ -171,7 +171,7 @@ def test_a_label_with_two_texts_is_refused(run, tmp_path, again):
     assert "two texts for the label `1`" in str(found.exception)
 
 
-def test_of_a_hundred_columns_some_are_shown(run, tmp_path):
+def test_left_out_columns_beyond_thirty_are_counted(run, tmp_path):
     row = {f"column {at}": "" for at in range(100)}
     (tmp_path / "faq.jsonl").write_text(json.dumps({"question": "q", "answer": "a"} | row) + "\n")
     (shown,) = [line for line in run().stdout.splitlines() if line.strip().startswith("left out")]
@@ -192,13 +192,13 @@ def test_answers_that_are_numbers_are_noted(run, tmp_path):
         (["input=1", "input=2"], "twice"),
     ],
 )
-def test_a_map_that_says_nothing_is_refused(run, maps, message):
+def test_malformed_map_option_is_refused(run, maps, message):
     found = run(*(word for each in maps for word in ("--map", each)))
     assert isinstance(found.exception, UsageError)
     assert message in str(found.exception)
 
 
-def test_a_text_is_read_as_the_options_say(run, tmp_path):
+def test_delimiter_and_quote_options_decide_how_text_is_read(run, tmp_path):
     (tmp_path / "faq.jsonl").rename(tmp_path / "faq.txt")
     (tmp_path / "faq.txt").write_text("a^b\n'x'^'y'\n")
 
@@ -228,7 +228,7 @@ def test_a_table_that_may_have_no_headers_is_asked_about_with_options_that_work(
     assert json.loads(CliRunner().invoke(command, headers).stdout)["counts"]["written"] == 1
 
 
-def test_help_names_every_option():
+def test_convert_help_names_every_option():
     text = CliRunner().invoke(command, ["--help"]).output
     for option in (
         "--name",
@@ -286,7 +286,7 @@ def test_the_command_that_is_shown_works_as_it_is_typed(tmp_path, monkeypatch):
     assert "-> it is on" in done.stdout
 
 
-def test_on_a_terminal_it_asks_and_goes_on(tmp_path, monkeypatch):
+def test_question_on_a_terminal_is_answered_and_the_conversion_goes_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("talk.csv").write_text("We reply,Customer says\nit is on its way,where is it?\n", encoding="utf-8")
     with terminal("-m", "ftbridge", "convert", "talk.csv", columns=60) as screen:

@@ -44,7 +44,7 @@ def test_list_has_a_line_for_each():
 
 
 @pytest.mark.parametrize("command", ["list", "check"])
-def test_an_empty_folder_is_named(command, tmp_path):
+def test_empty_dataset_folder_is_named(command, tmp_path):
     said = datasets(command, "--dataset-dir", str(tmp_path / "new"))
     assert said == f"there is no dataset in {tmp_path / 'new'} yet\n"
     assert not (tmp_path / "new").exists()
@@ -66,7 +66,7 @@ def test_show_gives_the_entry_also_where_its_samples_cannot_be_read():
     assert isinstance(done.exception, InputError)
 
 
-def test_show_takes_names_that_are_no_text(project):
+def test_show_prints_an_entry_with_half_a_surrogate_pair(project):
     (project / "data" / FILE).write_text('{"odd": {"hf_hub_url": "\\ud800"}}')
     assert '"hf_hub_url": "\\ud800"' in datasets("show", "odd")
 
@@ -94,10 +94,10 @@ def test_check_of_what_does_not_load_says_why_and_ends_with_3():
         raise done.exception
     assert done.exception.exit_code == 3
     verdicts = json.loads(CliRunner().invoke(cli, ["datasets", "check", "--json"]).output)
-    assert [each["xtuner"]["loads"] for each in verdicts] == ["yes", "no", "unknown", "yes", "yes"]
+    assert [each["backends"]["xtuner"]["loads"] for each in verdicts] == ["yes", "no", "unknown", "yes", "yes"]
 
 
-def test_check_sees_what_was_done_to_our_files(project):
+def test_check_notes_edited_and_missing_files_of_ours(project):
     file = project / "data" / "faq-train.alpaca.jsonl"
     file.write_text(
         file.read_text() + '{"instruction": "new", "input": "", "output": "so", "system": "", "history": []}\n'
@@ -147,7 +147,7 @@ def test_remove_names_what_was_edited_and_takes_it_after_a_yes(project):
     assert f"removed {edited}" in datasets("remove", "faq", "--yes")
 
 
-def test_what_is_edited_after_the_question_is_asked_about_again(project, monkeypatch):
+def test_file_edited_after_the_question_is_asked_about_again(project, monkeypatch):
     file = project / "data" / "faq-test.alpaca.jsonl"
     monkeypatch.setattr("click.confirm", lambda *_, **__: file.write_text("mine\n"))
     question = CliRunner().invoke(cli, ["datasets", "remove", "faq"]).exception
@@ -156,7 +156,7 @@ def test_what_is_edited_after_the_question_is_asked_about_again(project, monkeyp
     assert file.read_text() == "mine\n"
 
 
-def test_remove_takes_ours_with_their_files_and_theirs_without(project):
+def test_remove_deletes_our_files_and_leaves_foreign_ones(project):
     output = datasets("remove", "faq", "chats", "--yes")
     assert output.splitlines()[:3] == [f"removed the dataset {name}" for name in ("faq-train", "faq-test", "chats")]
     assert len(output.splitlines()) == 3 + 4
@@ -171,7 +171,7 @@ def test_an_unknown_name_gets_the_closest(command):
         raise done.exception
 
 
-def test_the_folder_is_the_one_that_train_takes(project):
+def test_datasets_list_uses_the_folder_that_train_takes(project):
     ftbridge.convert("faq.jsonl", dataset_dir="elsewhere")
     assert [each["name"] for each in json.loads(datasets("list", "--json"))] == ["faq-train"]
     (project / "ftbridge.yaml").write_text("dataset_dir: data\n")

@@ -27,14 +27,14 @@ def demo(*arguments):
         (["--keep", "mine/thesis.txt"], "thesis.txt` is there already"),
     ],
 )
-def test_what_does_not_fit_is_wrong_usage(folder, arguments, message):
+def test_demo_options_that_do_not_fit_are_wrong_usage(folder, arguments, message):
     done = demo(*arguments)
     assert isinstance(done.exception, UsageError), done.output
     assert message in str(done.exception)
     assert {path.name for path in folder.iterdir()} == {"mine"}
 
 
-def test_it_ends_with_the_code_of_wrong_usage(run_ftbridge):
+def test_demo_with_wrong_options_exits_with_2(run_ftbridge):
     done = run_ftbridge("demo", "--no-train")
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: `--no-train` makes files")
@@ -45,7 +45,7 @@ def test_wrong_arguments_are_wrong_usage(arguments):
     assert demo(*arguments).exit_code == 2
 
 
-def test_arguments_go_through(monkeypatch):
+def test_demo_options_reach_the_function(monkeypatch):
     asked = []
     monkeypatch.setattr("ftbridge.demo.demo", lambda **options: asked.append(options))
     assert demo("--backend", "xtuner", "--keep", "new", "--no-train", "--seed", "7").exit_code == 0

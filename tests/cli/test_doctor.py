@@ -18,13 +18,13 @@ def doctor(monkeypatch):
     """Return a function that runs the command on what was found."""
 
     def run(checks, *arguments):
-        monkeypatch.setattr("ftbridge.launchers.environment.doctor.checks", lambda: iter(checks))
+        monkeypatch.setattr("ftbridge.launchers.environment.doctor.run_checks", lambda: iter(checks))
         return CliRunner().invoke(cli, ["doctor", *arguments])
 
     return run
 
 
-def test_each_check_is_a_line_with_its_remedy_below(doctor):
+def test_doctor_prints_each_check_with_its_remedy_below(doctor):
     done = doctor([GOOD, POOR])
     assert done.exit_code == 0, done.output
     assert done.stdout == "ok       Python: 3.11.7\nwarning  GPU: none\n         -> buy one\n"
@@ -41,11 +41,11 @@ def test_checks_are_printed_as_they_are_done(monkeypatch):
         yield GOOD
         raise SetupError("the next one did not end")
 
-    monkeypatch.setattr("ftbridge.launchers.environment.doctor.checks", found)
+    monkeypatch.setattr("ftbridge.launchers.environment.doctor.run_checks", found)
     assert CliRunner().invoke(cli, ["doctor"]).stdout == "ok       Python: 3.11.7\n"
 
 
-def test_json_is_for_programs(doctor):
+def test_doctor_with_json_prints_the_checks_as_values(doctor):
     found = json.loads(doctor([POOR, BAD], "--json").stdout)
     assert [each["status"] for each in found] == ["warning", "failure"]
     assert found[0]["remedy"] == "buy one"

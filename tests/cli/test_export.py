@@ -19,7 +19,7 @@ from ftbridge.cli import cli
         ),
     ],
 )
-def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, asked):
+def test_export_options_reach_the_function_and_the_folder_is_printed(monkeypatch, arguments, asked):
     def export(source, *, model, out, checkpoint):
         assert (source, model, out, checkpoint) == asked
         return Path("new", "folder")

@@ -59,14 +59,14 @@ def end(monkeypatch, capsys):
     ("error", "code"),
     [(UsageError, 2), (InputError, 3), (SetupError, 4), (FrameworkError, 5), (InterruptedRun, 130)],
 )
-def test_what_a_user_can_mend_is_one_message(end, error, code):
+def test_error_of_ours_is_one_message_with_its_exit_code(end, error, code):
     assert end(error("what `药` is, and what to do")) == (code, "error: what `药` is, and what to do\n")
 
 
 @pytest.mark.parametrize(
     ("path", "why"), [("a\0b", "the character NUL"), ("a" * 5000, "`a{80}` is no path: File name")]
 )
-def test_what_no_path_can_be_is_one_message(end, path, why):
+def test_impossible_path_is_one_message(end, path, why):
     with pytest.raises((OSError, ValueError)) as caught:
         Path(path).stat()
     code, said = end(caught.value)
@@ -74,12 +74,12 @@ def test_what_no_path_can_be_is_one_message(end, path, why):
     assert re.fullmatch(f"error: .*{why}.*; look into the files that this command reads\n", said)
 
 
-def test_another_value_that_is_wrong_is_a_fault(end):
+def test_unexpected_value_or_os_error_is_a_fault(end):
     assert end(ValueError("x"))[0] == end(OSError(errno.EIO, "x", "y"))[0] == 70
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
-def test_an_interrupt_is_no_fault(end, error):
+def test_interrupt_exits_without_a_fault_report(end, error):
     code, said = end(error)
     assert (code, said.strip()) == (130, "stopped")
 
@@ -107,14 +107,14 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(end):
         )
 
 
-def test_a_closed_pipe_is_no_fault(monkeypatch, capfd, tmp_path):
+def test_closed_pipe_exits_without_a_fault_report(monkeypatch, capfd, tmp_path):
     with (tmp_path / "out").open("w") as stream:
         monkeypatch.setattr("sys.stdout", stream)
         assert report(BrokenPipeError()) == 141
     assert capfd.readouterr().err == ""
 
 
-def test_a_full_disk_is_a_sentence(monkeypatch, capfd):
+def test_full_disk_is_one_sentence(monkeypatch, capfd):
     with Path("/dev/full").open("w") as stream:
         monkeypatch.setattr("sys.stdout", stream)
         with pytest.raises(OSError, match="No space") as found:

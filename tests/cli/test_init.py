@@ -43,7 +43,7 @@ def test_a_commands_module_loads_only_click_and_the_options_record():
 
 
 @pytest.mark.parametrize("arguments", EVERY, ids=" ".join)
-def test_help_works_everywhere(arguments):
+def test_help_of_every_command_exits_with_0(arguments):
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 0, done.output
     assert done.output.startswith(("Usage: ", f"ftbridge {__version__}\n"))
@@ -66,14 +66,14 @@ def test_a_command_is_described_and_so_are_its_options(name):
         (["merge", "one", "two"], "unexpected extra argument"),
     ],
 )
-def test_a_wrong_word_is_wrong_usage(arguments, message):
+def test_unknown_command_or_option_is_wrong_usage(arguments, message):
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 2, done.output
     assert message in done.output
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["trian"], 2), ([], 2)])
-def test_the_process_ends_with_the_same_code(run_ftbridge, arguments, code):
+def test_process_exits_with_the_code_of_the_command(run_ftbridge, arguments, code):
     done = run_ftbridge(*arguments)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

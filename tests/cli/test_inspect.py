@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from ftbridge.cli.inspect import command
 
 
-def test_what_a_source_holds_is_a_table_or_json(tmp_path, monkeypatch):
+def test_inspect_shows_the_columns_as_table_or_json(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "faq.jsonl").write_text('{"问题": "q", "答案": "a"}\n{"问题": "p", "答案": "bcd"}\n', "utf-8")
     found = CliRunner().invoke(command, ["faq.jsonl"])
@@ -28,7 +28,7 @@ def test_headers_that_are_not_clear_are_asked_for_after_all_is_shown(tmp_path, m
     assert "would not be read: `words.csv` may have its headers in record 1 or in record 3" in found.stdout
 
 
-def test_a_source_that_is_not_clear_says_so(tmp_path, monkeypatch):
+def test_inspect_of_an_ambiguous_source_says_that_it_would_not_be_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "faq.jsonl").write_text('{"x": 1, "y": 2, "z": 3}\n')
     found = CliRunner().invoke(command, ["faq.jsonl"])

@@ -32,7 +32,7 @@ DEFAULTS = {
         (["--shard-size", "1.5G"], None, {"shard_size": 1500 * 10**6}),
     ],
 )
-def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, source, asked):
+def test_merge_options_reach_the_function_and_the_folder_is_printed(monkeypatch, arguments, source, asked):
     def merge(given, **how):
         assert (given, how) == (source, {**DEFAULTS, **asked})
         return Path("new", "folder")
@@ -51,7 +51,7 @@ def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, source, asked):
         (["--verify", "7", "run"], (7, False)),
     ],
 )
-def test_verify_brings_a_check(monkeypatch, arguments, asked):
+def test_merge_with_verify_passes_a_check(monkeypatch, arguments, asked):
     def same_answers(count, device, *, trust_remote_code):
         return count, device, trust_remote_code
 

@@ -137,7 +137,7 @@ DATASETS = ["药-train", "faq-train"]
         (["trian"], "", [*COMMANDS]),
     ],
 )
-def test_a_word_is_completed(words, incomplete, names, capsys):
+def test_argument_is_completed_with_the_known_names(words, incomplete, names, capsys):
     assert plain(*words, incomplete=incomplete) == names
     assert capsys.readouterr() == ("", "")
 
@@ -165,13 +165,13 @@ def test_completion_is_silent_and_changes_nothing_whatever_is_wrong(project, cap
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_shell_is_answered(run_ftbridge, project):
+def test_shell_completion_request_is_answered(run_ftbridge, project):
     words = {"COMP_WORDS": "ftbridge runs show", "COMP_CWORD": "3", "_FTBRIDGE_COMPLETE": "bash_complete"}
     done = run_ftbridge(cwd=project, **words)
     assert (done.stdout.splitlines(), done.stderr) == ([f"plain,{name}" for name in RUNS], "")
 
 
-def test_json_is_alone_on_stdout(project):
+def test_json_results_stand_alone_on_stdout(project):
     (project / "faq.jsonl").write_text('{"question": "a", "answer": "b"}\n')
     for words in (
         ["convert", "faq.jsonl", "--name", "new"],

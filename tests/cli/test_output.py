@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ftbridge.cli.output import confirm, rows_shown, short, table
+from ftbridge.cli.output import confirm, relative_path, show_row_count, table
 from ftbridge.core.errors import UsageError
 
 from ..builders.keyboard import terminal  # noqa: TID252
@@ -18,7 +18,7 @@ def asking():
     click.echo("removed")
 
 
-def test_a_yes_goes_on_and_a_no_or_nothing_says_how_to_say_yes():
+def test_answer_other_than_yes_is_refused_naming_the_yes_option():
     assert CliRunner().invoke(asking, input="y\n").stdout == "removed\n"
     for said in ("n\n", "\n", ""):
         done = CliRunner().invoke(asking, input=said)
@@ -35,8 +35,8 @@ def test_a_no_on_a_terminal_ends_as_ctrl_c_does(monkeypatch):
 
 def test_a_path_in_the_current_folder_is_shown_from_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert short(tmp_path / "data" / "faq.jsonl") == Path("data/faq.jsonl")
-    assert short(Path("/elsewhere/faq.jsonl")) == Path("/elsewhere/faq.jsonl")
+    assert relative_path(tmp_path / "data" / "faq.jsonl") == Path("data/faq.jsonl")
+    assert relative_path(Path("/elsewhere/faq.jsonl")) == Path("/elsewhere/faq.jsonl")
 
 
 ROWS = [("name", "samples"), ("药-train", "12"), ("faq-train", "")]
@@ -52,12 +52,12 @@ def test_a_table_is_a_list_in_a_terminal_that_is_too_narrow(columns, shown):
         assert there.shown.decode().replace("\r", "") == shown
 
 
-def test_a_table_stays_one_where_it_is_piped(monkeypatch):
+def test_piped_table_is_not_narrowed_to_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "10")
     assert f"{table(ROWS)}\n" == TABLE
 
 
 def test_rows_are_shown_on_a_terminal_alone(capsys):
-    with rows_shown() as progress:
+    with show_row_count() as progress:
         assert progress is None
     assert capsys.readouterr().err == ""

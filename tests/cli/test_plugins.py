@@ -10,14 +10,15 @@ from click.testing import CliRunner
 import ftbridge
 from ftbridge.cli import cli
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import _entries
+from ftbridge.core.plugins import _entry_points
 from ftbridge.dataset_info import presets
-from ftbridge.templates import detect, families
+from ftbridge.templates.detect import detect_family
+from ftbridge.templates.families import get_family, load_families
 
 from ..builders.models import write_model  # noqa: TID252
 from ..builders.plugin_packages import PLAIN, SMALL, install  # noqa: TID252
 
-CACHES = (_entries, presets.presets, families.load)
+CACHES = (_entry_points, presets.presets, load_families)
 
 
 def run(*arguments):
@@ -47,7 +48,7 @@ def small(site):
     return install(SMALL, site)
 
 
-def test_each_is_listed_with_the_package_it_comes_from(small):
+def test_plugins_are_listed_with_their_packages(small):
     install(PLAIN, small)
     found = {(each["kind"], each["name"]): each["package"] for each in json.loads(run("--json").stdout)}
     ours, theirs = f"ftbridge {ftbridge.__version__}", "ftbridge-small 0.1.0"
@@ -58,14 +59,14 @@ def test_each_is_listed_with_the_package_it_comes_from(small):
     assert {which for which, package in found.items() if package == theirs} == news
 
 
-def test_the_list_has_a_line_for_each(small):
+def test_plugins_list_has_a_line_for_each_plugin(small):
     head, *lines = run().stdout.splitlines()
     assert head.split() == ["kind", "name", "package"]
     assert len(lines) == len(json.loads(run("--json").stdout))
     assert next(line for line in lines if "clinic" in line).split() == ["presets", "clinic", "ftbridge-small", "0.1.0"]
 
 
-def test_their_source_and_target_convert(small, tmp_path):
+def test_source_and_target_of_a_package_convert(small, tmp_path):
     (tmp_path / "faq.blocks").write_text("question: why\nanswer: so\n\nwhat\n\nquestion: how\nanswer: thus\n")
     found = ftbridge.convert("faq.blocks", to="pairs", on_error="skip")
     lines = Path("data", "faq-train.pairs.jsonl").read_text().splitlines()
@@ -73,24 +74,24 @@ def test_their_source_and_target_convert(small, tmp_path):
     assert json.loads(lines[0]) == {"question": "why", "answer": "so"}
 
 
-def test_their_preset_reads_its_columns(small, tmp_path):
+def test_preset_of_a_package_reads_its_columns(small, tmp_path):
     (tmp_path / "asked.jsonl").write_text(json.dumps({"asked": " may I eat", "told": "no"}) + "\n")
-    assert presets.preset_of((), ("asked", "told")).package == "ftbridge-small 0.1.0"
+    assert presets.detect_preset((), ("asked", "told")).package == "ftbridge-small 0.1.0"
     ftbridge.convert("asked.jsonl")
     (line,) = Path("data", "asked-train.xtuner.jsonl").read_text().splitlines()
     assert json.loads(line)["conversation"][0]["input"] == "may I eat?"
 
 
-def test_their_family_is_told_by_its_model(small, tmp_path):
+def test_family_of_a_package_is_detected_from_a_model(small, tmp_path):
     model = write_model(tmp_path / "model", model_type="parrot")
-    assert detect.detect(model).name == "parrot"
-    assert families.get("parrot").cell("xtuner").prompt.render("", [("a", "b")]) == "Q: a\nA: b</s>"
+    assert detect_family(model).name == "parrot"
+    assert get_family("parrot").cell("xtuner").prompt.render("", [("a", "b")]) == "Q: a\nA: b</s>"
 
 
-def test_nothing_of_a_package_of_data_is_imported(small, tmp_path):
+def test_package_of_presets_and_families_is_read_without_import(small, tmp_path):
     (small / "ftbridge_small" / "__init__.py").write_text("raise SystemExit('was imported')")
-    assert presets.preset("clinic").title == "What a clinic is asked"
-    assert families.get("parrot").title == "Parrot"
+    assert presets.load_preset("clinic").title == "What a clinic is asked"
+    assert get_family("parrot").title == "Parrot"
 
 
 PRESET, FAMILY = "What a clinic is asked", "a made-up model"
@@ -111,19 +112,19 @@ PRESET, FAMILY = "What a clinic is asked", "a made-up model"
         ("families/odd", "status: rendered", "status: best", InputError, "odd.yaml` of ftbridge-small 0.1.0"),
     ],
 )
-def test_data_that_is_none_is_one_sentence(small, file, old, new, error, message):
+def test_malformed_plugin_data_is_one_sentence(small, file, old, new, error, message):
     target = small / "ftbridge_small" / f"{file}.yaml"
     (known,) = target.parent.glob("*.yaml")
     text = known.read_text()
     known.unlink()
     assert old in text
     target.write_text(text.replace(old, new))
-    read = presets.presets if file.startswith("presets") else families.load
+    read = presets.presets if file.startswith("presets") else load_families
     with pytest.raises(error, match=message):
         read()
 
 
-def test_a_folder_that_is_not_there_is_named(small):
+def test_missing_folder_of_plugin_data_is_named(small):
     for file in (small / "ftbridge_small" / "presets").iterdir():
         file.unlink()
     (small / "ftbridge_small" / "presets").rmdir()

@@ -29,7 +29,7 @@ def asked(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_file_is_named(asked):
+def test_predict_prints_the_file_of_answers(asked):
     done = CliRunner().invoke(cli, ["predict"])
     assert (done.exit_code, done.stdout) == (0, "out/predictions.jsonl\n")
     assert asked["trust_remote_code"] is False
@@ -37,7 +37,7 @@ def test_the_file_is_named(asked):
     assert (asked["max_new_tokens"], asked["device"], asked["dtype"], asked["replace"]) == (512, "auto", "auto", False)
 
 
-def test_options_go_through(asked):
+def test_predict_options_reach_the_function(asked):
     options = ["--dataset", "d", "--max-new-tokens", "9", "--batch-size", "4", "--limit", "7", "--bits", "4"]
     options += ["--device", "cpu", "--out", "o", "--dataset-dir", "data", "--replace", "--result-jsonl"]
     options += ["--checkpoint", "best", "--dtype", "float32", "--trust-remote-code"]
@@ -48,7 +48,7 @@ def test_options_go_through(asked):
     assert asked == {"source": "run", **wanted}
 
 
-def test_metrics_are_a_table(asked):
+def test_predict_with_metrics_prints_a_table(asked):
     done = CliRunner().invoke(cli, ["predict", "--metrics"])
     shown = dict(line.rsplit("  ", 1) for line in done.stdout.splitlines()[:-1])
     shown = {key.strip(): value.strip() for key, value in shown.items()}
@@ -59,7 +59,7 @@ def test_metrics_are_a_table(asked):
     assert shown["questions trained on"] == "1 of 3"
 
 
-def test_json_holds_the_same(asked):
+def test_predict_with_json_prints_the_same_values(asked):
     found = json.loads(CliRunner().invoke(cli, ["predict", "--metrics", "--json"]).stdout)
     assert found["metrics"]["labels"]["accuracy"] == pytest.approx(1 / 3)
     assert (found["leakage"]["trained"], found["leakage"]["questions"]) == (1, 3)

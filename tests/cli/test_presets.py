@@ -7,14 +7,14 @@ from click.testing import CliRunner
 
 from ftbridge.cli import cli
 from ftbridge.core.errors import UsageError
-from ftbridge.dataset_info.presets import preset, presets
+from ftbridge.dataset_info.presets import load_preset, presets
 
 
 def run(*arguments):
     return CliRunner().invoke(cli, ["presets", *arguments])
 
 
-def test_the_list_has_a_line_for_each():
+def test_presets_list_has_a_line_for_each_preset():
     done = run()
     assert done.exit_code == 0, done.output
     head, *lines = done.stdout.splitlines()
@@ -25,7 +25,7 @@ def test_the_list_has_a_line_for_each():
         assert line.endswith(known.licence.partition(";")[0])
 
 
-def test_one_is_shown_in_full():
+def test_preset_given_by_name_is_shown_in_full():
     assert run("chnsenticorp").stdout == (
         "chnsenticorp: ChnSentiCorp hotel reviews\n"
         "source       https://github.com/SophonPlus/ChineseNlpCorpus/tree/master/datasets/ChnSentiCorp_htl_all\n"
@@ -54,17 +54,17 @@ def test_one_is_shown_in_full():
         ("self-cognition", "             author: who made it"),
     ],
 )
-def test_it_says_how_a_preset_is_told_and_used(name, line):
+def test_preset_shows_how_it_is_recognised_and_used(name, line):
     assert line in run(name).stdout.splitlines()
 
 
-def test_json_is_for_programs():
+def test_presets_with_json_are_printed_as_values():
     assert [each["name"] for each in json.loads(run("--json").stdout)] == list(presets())
     shown = json.loads(run("patents", "--json").stdout)
     assert shown["labels"]["7"] == "Electricity"
-    assert shown["sample"] == preset("patents").sample
+    assert shown["sample"] == load_preset("patents").sample
 
 
-def test_the_closest_name_is_said():
+def test_unknown_preset_gets_the_closest_name():
     assert isinstance(run("patnets").exception, UsageError)
     assert "did you mean `patents`" in str(run("patnets").exception)

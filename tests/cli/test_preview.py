@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli import cli
-from ftbridge.launchers.preview.preview import Encoded, Preview, Stretch, View
-from ftbridge.launchers.preview.token_statistics import Stats
+from ftbridge.launchers.preview.preview import BackendView, EncodedSample, Preview, Stretch
+from ftbridge.launchers.preview.token_statistics import TokenStatistics
 
 TOKENS = ["<|im_start|>", "药\n", "\\xf0\\x9f", "\x1b[31m", "<|im_end|>"]
 IDS = [7, 20, 300, 4, 5]
@@ -17,12 +17,12 @@ def encoded(trained, ids=IDS, cut="", length=5):
     """Return a sample whose last `trained` tokens are trained."""
     labels = [-100] * (len(ids) - trained) + ids[len(ids) - trained :]
     text = [Stretch("".join(TOKENS[:-trained]), trained=False), Stretch("".join(TOKENS[-trained:]), trained=True)]
-    return Encoded(ids, labels, TOKENS[: len(ids)], text, length, trained, cut)
+    return EncodedSample(ids, labels, TOKENS[: len(ids)], text, length, trained, cut)
 
 
 def stats(lengths, cut=()):
     zero = dict.fromkeys(("shortest", "median", "p95"), 1)
-    return Stats(
+    return TokenStatistics(
         samples=sum(lengths.values()),
         tokens=1000,
         answer_tokens=250,
@@ -35,7 +35,7 @@ def stats(lengths, cut=()):
 
 
 def found(xtuner, llamafactory, differences=("",), warnings=(), png=None):
-    views = {"xtuner": View("XTuner", *xtuner), "llamafactory": View("LLaMA-Factory", *llamafactory)}
+    views = {"xtuner": BackendView("XTuner", *xtuner), "llamafactory": BackendView("LLaMA-Factory", *llamafactory)}
     return Preview("faq-train", 21, "base", "Qwen 2.5", 2048, views, list(differences), list(warnings), png)
 
 
@@ -95,7 +95,7 @@ def test_frameworks_that_disagree_on_tokens_have_a_table_each(run):
     assert done.stdout.count("position") == 2
 
 
-def test_without_colours_what_is_trained_stands_in_brackets(run, alike):
+def test_trained_text_without_colours_stands_in_brackets(run, alike):
     text = "<|im_start|>药\n\\xf0\\x9f⟦\\x1b[31m<|im_end|>⟧\n"
     assert text in run(alike, "faq").stdout
     assert text in run(alike, "faq", FORCE_COLOR="1", NO_COLOR="1").stdout
@@ -103,14 +103,14 @@ def test_without_colours_what_is_trained_stands_in_brackets(run, alike):
     assert "<|im_start|>\\u836f\n\\xf0\\x9f[[\\x1b[31m<|im_end|>]]\n" in ascii_only
 
 
-def test_with_colours_what_is_trained_is_green_and_data_cannot_colour(run, alike):
+def test_trained_text_with_colours_is_green_and_data_cannot_colour(run, alike):
     output = run(alike, "faq", FORCE_COLOR="1").stdout
     assert "\\xf0\\x9f\x1b[32m\\x1b[31m<|im_end|>\x1b[0m" in output
     assert "\x1b[31m" not in output
     assert "⟦" not in output
 
 
-def test_stats_are_two_tables(run):
+def test_preview_with_stats_prints_two_tables(run):
     one = stats({100: 1, 115: 2}, {"lost": [3]})
     done = run(found(([], one), ([], stats({100: 3, 115: 0})), (), (), "faq-train-lengths.png"), "faq", "--stats")
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
@@ -151,7 +151,7 @@ def test_json_is_ids_tokens_labels_and_warnings(run, unlike):
         (["--trust-remote-code", "--template", "glm4"], {"trust_remote_code": True, "template": "glm4"}),
     ],
 )
-def test_options_go_through(run, alike, arguments, expected):
+def test_preview_options_reach_the_function(run, alike, arguments, expected):
     assert run(alike, "faq", "--model", "m", *arguments).exit_code == 0
     assert run.asked.items() >= {"dataset": "faq", "model": "m", **expected}.items()
 

@@ -19,7 +19,7 @@ COMMANDS = dict(commands(cli))
 every_command = pytest.mark.parametrize("path", COMMANDS)
 
 
-def test_the_page_is_what_the_commands_say_now():
+def test_cli_reference_page_is_up_to_date():
     module = [sys.executable, "-m", "ftbridge.cli.reference"]
     env = {**os.environ, "COLUMNS": "60", "TERM": "dumb"}  # it does not hang on the terminal
     done = subprocess.run(module, env=env, capture_output=True, text=True, check=True)

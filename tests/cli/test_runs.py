@@ -79,13 +79,13 @@ def test_show_gives_one_run_in_full():
 
 
 @pytest.mark.parametrize("command", ["show", "logs", "plot"])
-def test_which_run_is_meant_is_said(project, command):
+def test_run_taken_as_the_newest_is_named(project, command):
     (project.runs / "ccc" / "log.txt").write_text("")
     assert invoke(command).stderr == "using ccc, the newest run\n"
     assert invoke(command, "ccc").stderr == ""
 
 
-def test_logs_gives_the_frameworks_words():
+def test_runs_logs_prints_the_log_of_the_framework():
     assert runs("logs", "a") == "药 step 1\n"
     assert runs("logs", "a", "-f") == "药 step 1\n"
 
@@ -139,7 +139,7 @@ def test_prune_shows_and_asks(project):
     assert runs("list").count("\n") == 2
 
 
-def test_a_run_of_elsewhere_is_only_marked_by_name(project):
+def test_run_of_another_machine_is_marked_failed_only_by_name(project):
     run = record_run(project, "dddd", "running")
     file = run.path / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": {"name": "else"}}))
@@ -177,7 +177,7 @@ def places(value, before=()):
 @pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
-def test_whatever_a_record_holds_there_is_no_traceback(project, data):
+def test_damaged_run_record_never_gives_a_traceback(project, data):
     shutil.rmtree(project.runs)
     record_run(project, "good", metrics=loss_records(2, 1))
     # No process has begun so late: whatever number is drawn, nothing is sent a signal.

@@ -17,7 +17,7 @@ from ftbridge.cli import cli
         (["--environment", "transformers4"], (None, "transformers4")),
     ],
 )
-def test_it_hands_over_folder_and_environment(monkeypatch, arguments, given):
+def test_setup_options_reach_the_function(monkeypatch, arguments, given):
     asked = []
     python = Path("there", "bin", "python")
     monkeypatch.setattr("ftbridge.launchers.environment.setup.setup", lambda *given: asked.append(given) or python)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import msgspec
@@ -13,11 +12,10 @@ from ftbridge.cli import cli
 from ftbridge.cli.train import HEADINGS, command
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project, State
-from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.dataset_info.registry import register
 from ftbridge.launchers.environment.checklist import Check
 
+from ..builders.projects import write_project  # noqa: TID252
 from ..builders.runs import loss_records, record_run  # noqa: TID252
 
 
@@ -25,16 +23,7 @@ from ..builders.runs import loss_records, record_run  # noqa: TID252
 def made_up(tmp_path, monkeypatch):
     """Stand in a project with a dataset, a model, and interpreters that are never started."""
     monkeypatch.chdir(tmp_path)
-    settings = "".join(f"  {name}: {{python: {sys.executable}}}\n" for name in ("xtuner", "llamafactory"))
-    (tmp_path / "ftbridge.yaml").write_text(f"device: cpu\nbackends:\n{settings}")
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text('{"model_type": "qwen2"}')
-    files = {"xtuner": "faq-train.xtuner.jsonl", "alpaca": "faq-train.alpaca.jsonl"}
-    entry = DatasetEntry(version="1", files=files, samples=40, sources={"f": "1"}, columns={})
-    register(tmp_path / "data", {"faq-train": entry})
-    for name in files.values():
-        (tmp_path / "data" / name).write_text("")
-    return tmp_path
+    return write_project(tmp_path, "device: cpu", samples=40)
 
 
 def train(*arguments):
@@ -68,13 +57,13 @@ def test_a_wrong_option_is_wrong_usage(arguments, message):
         (["--backend", "xtuner", "--dataset", "faq"], "which model"),
     ],
 )
-def test_what_is_missing_is_wrong_usage_and_says_how(made_up, arguments, message):
+def test_missing_backend_dataset_or_model_is_wrong_usage(made_up, arguments, message):
     done = train(*arguments)
     assert isinstance(done.exception, UsageError), done.output
     assert message in str(done.exception)
 
 
-def test_it_ends_with_the_code_of_wrong_usage(run_ftbridge):
+def test_train_without_options_exits_with_2(run_ftbridge):
     done = run_ftbridge("train")
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: choose a framework")
@@ -88,7 +77,7 @@ def test_it_ends_with_the_code_of_wrong_usage(run_ftbridge):
         (["--config", "absent.yaml"], "there is no settings file"),
     ],
 )
-def test_what_is_not_there_is_wrong_input(made_up, arguments, message):
+def test_missing_dataset_model_or_settings_file_is_wrong_input(made_up, arguments, message):
     done = train(
         "--backend", "xtuner", "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-preflight"
     )
@@ -155,9 +144,9 @@ def test_steps_of_packed_samples_are_called_a_guess(made_up, backend):
 
 
 def test_the_documentation_has_every_option_with_its_default():
-    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "options.md").read_text(encoding="utf-8")
     rows = [line.split("|") for line in text.replace("\\|", "/").splitlines() if line.startswith("| `--")]
-    first = reversed(rows)  # chat's table comes after it
+    first = reversed(rows)  # a later table may explain an option again
     table = {row[1].split()[0].strip("`").removeprefix("--").replace("-", "_"): row[2] for row in first}
     for field in msgspec.structs.fields(TrainSpec):
         assert field.name in table
@@ -190,7 +179,7 @@ def test_options_win_over_settings_over_the_last_conversion(made_up):
     assert options["set"] == {"log_level": "a=b"}
 
 
-def test_what_the_launch_says_reads_back(made_up):
+def test_launch_of_a_dry_run_reads_back_with_its_options(made_up):
     shown = launch_of("llamafactory", "--trust-remote-code", "--set", "optim=adamw_8bit")
     launch = json.loads(next(text for file, text in shown["files"].items() if file.endswith("/launch.json")))
     assert launch["trust_remote_code"] is True

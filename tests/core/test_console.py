@@ -16,14 +16,14 @@ from ftbridge.core.console import (
     DIRECTIONS,
     aligned,
     escaped,
+    first_few,
     natural_size,
-    piece,
     print_json,
+    print_piece,
     result,
     rich_console,
     say,
     show_log,
-    some,
 )
 
 # What writes a clipboard, colours, a one-letter CSI, a bell, a backspace, and two that turn the direction.
@@ -40,7 +40,7 @@ def test_messages_go_to_stderr_and_results_to_stdout(capsys):
     assert capsys.readouterr() == ("a result\n", "药: a message\n\n")
 
 
-def test_what_the_terminal_cannot_show_is_escaped(monkeypatch):
+def test_text_outside_the_terminals_encoding_is_escaped(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="ascii"))
     say("药 \udcff ok")
@@ -48,7 +48,7 @@ def test_what_the_terminal_cannot_show_is_escaped(monkeypatch):
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_what_would_be_obeyed_is_shown_on_a_terminal_and_in_a_pipe(terminal, monkeypatch, capsys):
+def test_control_characters_are_escaped_on_a_terminal_and_in_a_pipe(terminal, monkeypatch, capsys):
     for stream in (sys.stdout, sys.stderr):
         monkeypatch.setattr(stream, "isatty", lambda: terminal)
     say(f"药\u3000{HOSTILE}\n\t")
@@ -58,19 +58,19 @@ def test_what_would_be_obeyed_is_shown_on_a_terminal_and_in_a_pipe(terminal, mon
     assert capsys.readouterr() == (f"{shown}{data}\n", shown)
 
 
-def test_an_answer_in_a_file_keeps_what_is_text(monkeypatch, capsys):
+def test_answer_in_a_file_keeps_carriage_returns_and_form_feeds(monkeypatch, capsys):
     text = "one\r\ntwo\fthree \u202eabc\u202c"
     for terminal in (False, True):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)  # noqa: B023 - looked at within the loop
         for letter in f"{text}\x1b[2J\x85":
-            piece(letter)
+            print_piece(letter)
     assert capsys.readouterr().out == (
         f"{text}\\x1b[2J\\x85" + f"{text}\\x1b[2J\\x85".replace("\r", "\\r").replace("\f", "\\x0c")
     )
 
 
 @given(texts, texts)
-def test_nothing_that_is_obeyed_is_left_and_all_else_is(one, two):
+def test_escaping_leaves_no_control_character_and_changes_nothing_else(one, two):
     letters = [
         letter.encode("unicode_escape").decode()
         if letter in DIRECTIONS or (unicodedata.category(letter) == "Cc" and letter not in "\n\t")
@@ -83,7 +83,7 @@ def test_nothing_that_is_obeyed_is_left_and_all_else_is(one, two):
 
 
 @given(st.lists(texts), st.data())
-def test_a_log_is_the_same_in_whatever_pieces_it_comes(lines, data):
+def test_log_shown_in_any_pieces_gives_the_same_output(lines, data):
     written = "\n".join(lines).encode("utf-8", "surrogatepass")
     ends = sorted(data.draw(st.lists(st.integers(0, len(written)))))
     pieces = [written[begin:end] for begin, end in zip([0, *ends], [*ends, len(written)], strict=True)]
@@ -143,9 +143,9 @@ def test_a_bar_of_rich_obeys_no_link_that_another_prints(monkeypatch, capsys):
     assert "\x1b]" not in said
 
 
-def test_what_others_print_is_shown_too(capsys):
-    console.guard()
-    console.guard()  # once more changes nothing
+def test_guarded_console_escapes_what_libraries_print(capsys):
+    console.escape_streams()
+    console.escape_streams()  # once more changes nothing
     click.echo(HOSTILE, color=True)  # or click takes colours out where there is no terminal
     print(HOSTILE, file=sys.stderr)  # noqa: T201
     sys.excepthook(ValueError, ValueError(HOSTILE), None)
@@ -157,7 +157,7 @@ def test_what_others_print_is_shown_too(capsys):
 def test_bars_of_tqdm_move_and_what_they_say_is_shown(capsys):
     from tqdm import tqdm
 
-    console.guard()
+    console.escape_streams()
 
     with tqdm(total=2, desc="a\x1b]52;c;aGk=\x07\r", ascii=True, mininterval=0) as outer:
         with tqdm(total=1, desc="b", ascii=True) as inner:
@@ -170,17 +170,17 @@ def test_bars_of_tqdm_move_and_what_they_say_is_shown(capsys):
     assert escaped(said, "\r") == said
 
 
-def test_a_stream_that_was_closed_takes_all(monkeypatch):
+def test_closed_or_missing_stream_takes_output_without_an_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    console.guard()
+    console.escape_streams()
     result("nobody listens")
     sys.stdout.stream.close()
     click.echo(HOSTILE, err=True, color=True)
     assert sys.stderr.stream.getvalue() == f"{SHOWN}\n"
 
 
-def test_json_is_json_whatever_the_terminal_can_show(monkeypatch):
+def test_json_on_an_ascii_terminal_reads_back(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     print_json({"药": ["é💊\udcff", Path("a")]})
@@ -198,7 +198,7 @@ def test_json_holds_nothing_that_is_obeyed_and_is_read_as_it_was(text):
     assert json.loads(said) == {text: [text]}
 
 
-def test_a_stream_without_an_encoding_gets_the_text(monkeypatch):
+def test_stream_without_an_encoding_gets_the_text_unescaped(monkeypatch):
     plain = io.StringIO()
     monkeypatch.setattr(sys, "stdout", plain)
     result("药")
@@ -211,11 +211,11 @@ def test_columns_are_aligned_whatever_the_script():
     assert aligned([("\x1b[31m", "x"), ("y", "z")]) == "\\x1b[31m  x\ny         z"
 
 
-def test_of_many_names_the_first_are_given():
-    assert [some(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]
+def test_names_beyond_the_limit_are_counted():
+    assert [first_few(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]
 
 
-def test_a_size_has_the_unit_that_fits_it():
+def test_size_is_printed_in_the_unit_that_fits():
     sizes = [0, 60, 999, 1000, 1_234_567, 5e9, 2e12]
     assert list(map(natural_size, sizes)) == [
         "0 bytes", "60 bytes", "999 bytes", "1.0 kB", "1.2 MB", "5.0 GB", "2000.0 GB",

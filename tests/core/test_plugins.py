@@ -8,7 +8,16 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from ftbridge.core.errors import SetupError, UsageError
-from ftbridge.core.plugins import REQUIRED, Backend, Source, Target, _entries, load_backend, load_plugin, plugin_names
+from ftbridge.core.plugins import (
+    REQUIRED,
+    Backend,
+    Source,
+    Target,
+    _entry_points,
+    load_backend,
+    load_plugin,
+    plugin_names,
+)
 from ftbridge.core.records import Reading
 
 PROTOCOLS = {"sources": Source, "targets": Target, "backends": Backend}
@@ -26,11 +35,11 @@ def installed(monkeypatch):
     def install(*pairs):
         entries = [EntryPoint(name, value, "ftbridge.sources") for name, value in pairs]
         monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: entries)
-        _entries.cache_clear()
+        _entry_points.cache_clear()
 
-    _entries.cache_clear()
+    _entry_points.cache_clear()
     yield install
-    _entries.cache_clear()
+    _entry_points.cache_clear()
 
 
 # A backend's name comes from its entry point; the tests of Backend below are of what it need not have.
@@ -44,7 +53,7 @@ def members(family):
 
 
 @pytest.mark.parametrize("family", PROTOCOLS)
-def test_a_family_has_at_most_seven_members_that_are_needed_and_its_built_ins(family):
+def test_plugin_protocol_needs_at_most_seven_members_and_lists_its_built_ins(family):
     assert 1 <= len(members(family)) <= 7
     assert set(BUILT_IN[family]) <= set(plugin_names(family))
     assert plugin_names(family) == sorted(plugin_names(family))
@@ -85,12 +94,12 @@ def test_a_backend_that_lacks_a_member_is_named(small, monkeypatch):
         load_backend("small")
 
 
-def test_what_a_backend_leaves_out_is_as_plain_transformers_has_it(small):
+def test_backend_member_left_out_defaults_to_plain_transformers(small):
     assert (small.name, small.title, small.render(None)) == ("small", "Small", "its own")
     assert (small.packages, small.target, small.token_columns, small.drops_unlabelled) == ((), "", (), False)
     assert small.steps(planned()) == 6  # two times 10 / 4, rounded up
-    assert small.deepspeed(planned()) == {"a": 1}
-    assert small.environment(planned()) == {}
+    assert small.deepspeed_config(planned()) == {"a": 1}
+    assert small.environment_variables(planned()) == {}
     assert not small.loads_into_main_memory(planned())
     assert [small.weight_bytes(None, {"dtype": dtype}) for dtype in ("float32", "bfloat16", None)] == [4, 2, 2]
     assert small.weight_bytes(None, {"torch_dtype": "float32"}) == 4
@@ -99,15 +108,15 @@ def test_what_a_backend_leaves_out_is_as_plain_transformers_has_it(small):
 @pytest.mark.parametrize(
     ("cutoff", "left"),
     [
-        (99, [(5, 3), (4, 2)]),
-        (13, [(5, 3), (3, 2)]),
-        (9, [(5, 3), (0, 1)]),
-        (4, [(1, 3), (0, 0)]),
-        (2, [(0, 2), (0, 0)]),
+        (99, [(3, 5), (2, 4)]),
+        (13, [(3, 5), (2, 3)]),
+        (9, [(3, 5), (1, 0)]),
+        (4, [(3, 1), (0, 0)]),
+        (2, [(2, 0), (0, 0)]),
     ],
 )
-def test_a_cutoff_takes_the_end(small, cutoff, left):
-    assert list(small.kept([(3, 5), (2, 4)], cutoff)) == left
+def test_default_cutoff_drops_the_end_of_a_sample(small, cutoff, left):
+    assert list(small.truncate_turns([(3, 5), (2, 4)], cutoff)) == left
 
 
 @pytest.mark.parametrize(
@@ -153,13 +162,13 @@ def test_an_unknown_name_gets_the_known_ones(family, name, message):
         load_plugin(family, name)
 
 
-def test_two_of_one_name_are_refused_naming_both(installed):
+def test_two_plugins_of_one_name_are_refused_naming_both(installed):
     installed(("toml", "one.toml"), ("csv", "one.csv"), ("toml", "two.toml"))
     with pytest.raises(SetupError, match=r"`toml` in ftbridge.sources: `one.toml` and `two.toml`; uninstall"):
         plugin_names("sources")
 
 
-def test_one_plugin_found_twice_is_one(installed):
+def test_plugin_found_twice_under_one_name_counts_once(installed):
     installed(("csv", "one.csv"), ("csv", "one.csv"))
     assert plugin_names("sources") == ["csv"]
 
@@ -184,7 +193,7 @@ def test_a_plugin_is_imported_when_it_is_used(installed, tmp_path, monkeypatch):
         ({"quote": ";", "delimiter": "semicolon"}, "are both `;`"),
     ],
 )
-def test_what_can_stand_neither_between_nor_around_cells_is_refused(asked, message):
+def test_unusable_delimiter_or_quote_is_refused(asked, message):
     with pytest.raises(UsageError, match=message):
         Reading(**asked)
 

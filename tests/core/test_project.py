@@ -33,7 +33,7 @@ def test_the_nearest_parent_with_settings_is_the_project(folder):
     assert Project.find(deep).runs == folder / "inner" / "runs"
 
 
-def test_without_settings_the_current_folder_is_the_project(folder):
+def test_current_folder_without_settings_is_the_project(folder):
     assert Project.find() == Project(folder, Settings())
 
 
@@ -83,7 +83,7 @@ def test_the_last_conversion_is_remembered(folder):
     assert Project.find().state() == State("问答-train", "资料")
 
 
-def test_a_damaged_memory_says_what_to_do(folder):
+def test_damaged_state_file_is_refused_with_what_to_do(folder):
     (folder / ".ftbridge").mkdir()
     (folder / ".ftbridge" / "state.json").write_text("{")
     with pytest.raises(InputError, match=r"state.json` is damaged; delete it and convert again"):
@@ -137,7 +137,7 @@ def test_a_folder_that_is_called_safe_has_its_settings(folder, theirs, monkeypat
     assert Project.find().settings.backends["xtuner"].python == "./evil.sh"
 
 
-def test_settings_that_the_user_names_are_taken_whoevers_they_are(folder, theirs, give_away):
+def test_settings_named_by_the_user_are_taken_whoever_owns_them(folder, theirs, give_away):
     assert Project.find(config=theirs) == Project.find(config=Path("ftbridge.yaml"))
     assert Project.find(config=theirs).folder == folder
     inner = folder / "inner"
@@ -147,7 +147,7 @@ def test_settings_that_the_user_names_are_taken_whoevers_they_are(folder, theirs
 
 
 @pytest.mark.parametrize("command", ["doctor", "datasets list", "runs list", "chat base --prompt hi", "convert x.csv"])
-def test_every_command_refuses_them(folder, theirs, command):
+def test_every_command_refuses_settings_of_somebody_else(folder, theirs, command):
     done = CliRunner().invoke(cli, command.split())
     assert isinstance(done.exception, InputError)
     assert "belongs to" in str(done.exception)

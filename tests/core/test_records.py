@@ -14,7 +14,7 @@ from ftbridge.core.records import Conversation, DatasetEntry, Launch, Row, Turn,
         (Where("faq.json", 3, unit="element"), "faq.json element 3", "element 3"),
     ],
 )
-def test_a_place_prints_as_its_reader_shows_it(where, text, cell):
+def test_place_of_a_row_prints_as_its_format_counts(where, text, cell):
     assert str(where) == text
     assert where.cell("D") == cell
 
@@ -23,7 +23,7 @@ def test_a_place_prints_as_its_reader_shows_it(where, text, cell):
     ("instruction", "question", "user"),
     [("a", "b", "a\nb"), ("a", "", "a"), ("", "b", "b"), ("", "", ""), ("a\n", "b", "a\n\nb")],
 )
-def test_what_the_user_says_joins_instruction_and_input(instruction, question, user):
+def test_user_text_joins_instruction_and_input(instruction, question, user):
     assert Turn(instruction, question, "answer").user == user
 
 
@@ -39,7 +39,7 @@ ENTRY = DatasetEntry(version="1", files={"xtuner": "x"}, samples=1, sources={}, 
         Row(Where("f", 1), {}),
     ],
 )
-def test_a_record_is_a_value(record):
+def test_record_reads_back_equal_and_cannot_be_changed(record):
     again = msgspec.json.decode(msgspec.json.encode(record), type=type(record))
     assert again == record
     with pytest.raises(AttributeError):

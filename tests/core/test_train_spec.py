@@ -65,7 +65,7 @@ def test_a_count_of_no_gpus_is_wrong_usage():
         TrainSpec(**NEEDED, gpus=0)
 
 
-def test_the_options_of_train_are_the_fields_of_a_spec_and_as_wide():
+def test_train_options_have_the_fields_and_types_of_a_spec():
     path = str | PathLike[str]
     wider = {
         "model": path,

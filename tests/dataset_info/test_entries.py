@@ -4,27 +4,27 @@ import pytest
 
 from ftbridge.adapters.targets import alpaca, sharegpt
 from ftbridge.core.errors import InputError
-from ftbridge.dataset_info.entries import Entry, data_files, interpret
+from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry
 
 FILE = {"file_name": "a.json"}
 
 
-def test_defaults_hold_where_a_map_is_absent():
-    entry = interpret("a", FILE)
+def test_entry_without_columns_gets_the_default_ones():
+    entry = interpret_entry("a", FILE)
     assert (entry.formatting, entry.problems, entry.notes) == ("alpaca", (), ())
     assert entry.read_columns == ["instruction", "input", "output"]
-    assert interpret("a", FILE | {"formatting": "sharegpt"}).read_columns == ["conversations"]
+    assert interpret_entry("a", FILE | {"formatting": "sharegpt"}).read_columns == ["conversations"]
     assert entry.tags["user_tag"] == "human"
 
 
-def test_what_a_map_leaves_out_is_not_read():
-    entry = interpret("a", FILE | {"columns": {"response": "a", "query": None}, "tags": {"role_tag": "role"}})
+def test_columns_left_out_of_a_map_are_not_read():
+    entry = interpret_entry("a", FILE | {"columns": {"response": "a", "query": None}, "tags": {"role_tag": "role"}})
     assert (entry.columns, entry.tags, entry.problems) == ({"response": "a"}, {"role_tag": "role"}, ())
 
 
 @pytest.mark.parametrize("target", [alpaca, sharegpt])
-def test_what_our_targets_write_is_read_whole(target):
-    entry = interpret("a", FILE | target.entry | {"ftbridge": {}})
+def test_entries_of_our_targets_are_read_without_notes(target):
+    entry = interpret_entry("a", FILE | target.entry | {"ftbridge": {}})
     assert (entry.problems, entry.notes) == ((), ())
     assert entry.columns == target.entry["columns"]
 
@@ -54,8 +54,8 @@ def test_what_our_targets_write_is_read_whole(target):
         ("a", FILE | {"split": "test"}, "asks for the split `test`"),
     ],
 )
-def test_what_keeps_an_entry_from_training_is_named(name, raw, problem):
-    assert any(problem in found for found in interpret(name, raw).problems)
+def test_entry_that_cannot_be_trained_on_names_its_problem(name, raw, problem):
+    assert any(problem in found for found in interpret_entry(name, raw).problems)
 
 
 @pytest.mark.parametrize(
@@ -70,24 +70,24 @@ def test_what_keeps_an_entry_from_training_is_named(name, raw, problem):
         ({"formatting": "openai"}, 'adds "detailed thinking off"'),
     ],
 )
-def test_what_it_passes_over_or_adds_is_noted(raw, note):
-    assert any(note in found for found in interpret("a", FILE | raw).notes)
+def test_keys_that_llamafactory_ignores_or_adds_to_are_noted(raw, note):
+    assert any(note in found for found in interpret_entry("a", FILE | raw).notes)
 
 
 @pytest.mark.parametrize("key", ["hf_hub_url", "ms_hub_url", "script_url", "cloud_file_name"])
-def test_data_that_is_elsewhere_needs_no_file(key):
-    entry = interpret("a", {key: "owner/name", "split": "train_sft"})
+def test_entry_of_remote_data_needs_no_file(key):
+    entry = interpret_entry("a", {key: "owner/name", "split": "train_sft"})
     assert (entry.remote, entry.problems) == ("owner/name", ())
 
 
-def test_what_it_draws_is_told():
-    assert interpret("a", FILE | {"num_samples": 5}).drawn == "`num_samples` 5"
-    assert interpret("a", FILE | {"num_samples": 5}).samples == 5
-    assert interpret("a", FILE | {"split": "train[:9]"}).drawn == "`split` train[:9]"
-    assert interpret("a", FILE).drawn == ""
+def test_entry_that_draws_samples_tells_how_many():
+    assert interpret_entry("a", FILE | {"num_samples": 5}).drawn == "`num_samples` 5"
+    assert interpret_entry("a", FILE | {"num_samples": 5}).samples == 5
+    assert interpret_entry("a", FILE | {"split": "train[:9]"}).drawn == "`split` train[:9]"
+    assert interpret_entry("a", FILE).drawn == ""
 
 
-def test_a_folder_holds_files_of_one_type(tmp_path):
+def test_dataset_folder_with_mixed_or_nested_files_is_refused(tmp_path):
     def files(name):
         return [file.name for file in data_files(tmp_path, Entry(name="a", file_name=name))]
 

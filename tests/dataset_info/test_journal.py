@@ -15,7 +15,7 @@ from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.dataset_info import journal
-from ftbridge.dataset_info.registry import FILE, read, register, remove
+from ftbridge.dataset_info.registry import FILE, read_entries, register, remove
 
 OLD = {"split": "6:2:2", "to": ["xtuner", "alpaca", "sharegpt"], "on_error": "skip", "xlsx": True}
 NEW = {"split": "7:3", "sample": "3", "to": ["xtuner", "alpaca"], "max_rejected": "1"}
@@ -24,7 +24,7 @@ KILLS = """
 import json, os, shutil, signal, sys
 from pathlib import Path
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.dataset_info.registry import read, remove
+from ftbridge.dataset_info.registry import read_entries, remove
 
 place, what, options = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 left = 0
@@ -47,7 +47,7 @@ for number in range(1000):
         if what == "convert":
             convert("faq.jsonl", replace=True, **options)
         elif what == "recover":
-            read(Path("data"))
+            read_entries(Path("data"))
         else:
             remove(Path("data"), ["faq"])
         os._exit(0)
@@ -112,14 +112,14 @@ def visible(folder):
 def expected(folder):
     return {FILE} | {
         name
-        for raw in read(folder / "data").values()
+        for raw in read_entries(folder / "data").values()
         for name in (*raw["ftbridge"]["files"].values(), *raw["ftbridge"]["options"]["rejected"])
     }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [OLD, None], ids=["replaced", "new"])
-def test_killed_anywhere_it_leaves_the_old_dataset_or_the_new_one(start, before):
+def test_replacement_killed_anywhere_leaves_the_old_dataset_or_the_new_one(start, before):
     if before:
         convert("faq.jsonl", **before)
     old, old_names = visible(start / "start") if before else {}, registered(start / "start")
@@ -130,7 +130,7 @@ def test_killed_anywhere_it_leaves_the_old_dataset_or_the_new_one(start, before)
         now = registered(folder)
         assert now in (old_names, registered(whole)), folder.name
         found.append(now)
-        read(folder / "data")  # as `ftbridge datasets list` does
+        read_entries(folder / "data")  # as `ftbridge datasets list` does
         assert registered(folder) == now
         if (folder / "data").exists():
             assert visible(folder) == (new if now == registered(whole) else old)
@@ -145,7 +145,7 @@ def test_killed_anywhere_it_leaves_the_old_dataset_or_the_new_one(start, before)
 
 
 @pytest.mark.slow
-def test_killed_anywhere_while_it_is_mended_it_can_be_mended(start, monkeypatch):
+def test_recovery_killed_anywhere_can_be_recovered_again(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
     assert any(name.endswith(journal.STAGED) for name in names(start / "start"))
@@ -153,19 +153,19 @@ def test_killed_anywhere_while_it_is_mended_it_can_be_mended(start, monkeypatch)
     *folders, whole = killed(start, "recover")
     for folder in folders:
         assert registered(folder) == registered(whole)
-        assert list(read(folder / "data")) == registered(whole)
+        assert list(read_entries(folder / "data")) == registered(whole)
         assert visible(folder) == visible(whole)
         assert names(folder) == names(whole) == expected(whole)
 
 
 @pytest.mark.slow
-def test_killed_anywhere_it_takes_a_dataset_out_or_leaves_it(start):
+def test_removal_killed_anywhere_takes_the_dataset_out_or_leaves_it(start):
     convert("faq.jsonl", **OLD)
     old = visible(start / "start")
     *folders, whole = killed(start, "remove")
     assert names(whole) == {FILE}
     for folder in folders:
-        left = read(folder / "data")
+        left = read_entries(folder / "data")
         assert visible(folder) == (old if left else visible(whole))
         assert not [name for name in names(folder) if name == journal.FILE]
         if left:
@@ -173,7 +173,7 @@ def test_killed_anywhere_it_takes_a_dataset_out_or_leaves_it(start):
         assert visible(folder) == visible(whole)
 
 
-def test_without_hard_links_files_are_renamed(start, monkeypatch):
+def test_file_system_without_hard_links_gets_renamed_files(start, monkeypatch):
     staged = set()
 
     def refused(_, target):
@@ -214,17 +214,17 @@ def fill(monkeypatch):
     monkeypatch.setattr(Path, "hardlink_to", link)
 
 
-def test_what_is_decided_waits_for_room(start, monkeypatch, capsys):
+def test_decided_change_on_a_full_disk_is_finished_later(start, monkeypatch, capsys):
     convert("faq.jsonl", **OLD)
     with monkeypatch.context() as patch:
         fill(patch)
         convert("faq.jsonl", **NEW, replace=True)
         assert "No space left on device; all is registered, and the next command" in capsys.readouterr().err
         assert len(registered(start / "start")) == 3
-        assert list(read(Path("data"))) == registered(start / "start")
+        assert list(read_entries(Path("data"))) == registered(start / "start")
         with pytest.raises(SetupError, match="No space left"):
             convert("faq.jsonl", name="another", on_error="skip")
-    read(Path("data"))
+    read_entries(Path("data"))
     assert names(start / "start") == expected(start / "start")
 
 
@@ -239,7 +239,7 @@ def test_on_a_full_disk_a_dataset_can_be_taken_out(start, monkeypatch, before, n
         assert any(each.endswith(journal.STAGED) for each in names(start / "start"))
         remove(Path("data"), [name])
         assert registered(start / "start") == ([] if name == "faq" else ["faq-train", "faq-train-3"])
-    read(Path("data"))
+    read_entries(Path("data"))
     assert names(start / "start") == expected(start / "start")
     assert registered(start / "start") == ([] if name == "faq" else ["faq-train", "faq-train-3"])
 
@@ -259,7 +259,7 @@ def test_a_disk_that_was_full_before_takes_a_dataset_out(start, monkeypatch):
 
 
 @pytest.mark.parametrize("before", [OLD, None], ids=["replaced", "new"])
-def test_what_was_left_behind_by_a_move_is_not_deleted(start, monkeypatch, before):
+def test_files_left_behind_by_a_moved_dataset_are_not_deleted(start, monkeypatch, before):
     if before:
         convert("faq.jsonl", **before)
     stop_halfway(monkeypatch)
@@ -267,20 +267,20 @@ def test_what_was_left_behind_by_a_move_is_not_deleted(start, monkeypatch, befor
     for path in Path("data").glob("[!.]*"):
         path.rename(Path("new", path.name))
     left = names(start / "start")
-    for use in (read, lambda folder: register(folder, {})):
+    for use in (read_entries, lambda folder: register(folder, {})):
         with pytest.raises(InputError, match=r"dataset_info\.json` is gone, .*; nothing was moved or deleted"):
             use(Path("data"))
     assert names(start / "start") == left
     for path in Path("data").glob(".*"):
         path.rename(Path("new", path.name))
-    read(Path("new"))
+    read_entries(Path("new"))
     Path("data").rmdir()
     Path("new").rename("data")
     assert len(registered(start / "start")) == 3
     assert names(start / "start") == expected(start / "start")
 
 
-def test_old_files_beside_entries_that_lost_theirs_are_ours(start, monkeypatch):
+def test_dataset_whose_staged_files_were_lost_can_be_replaced(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
     for path in Path("data").glob(".*"):
@@ -290,18 +290,18 @@ def test_old_files_beside_entries_that_lost_theirs_are_ours(start, monkeypatch):
     assert names(start / "start") > expected(start / "start")  # what the old entries named, nobody knows any more
 
 
-def test_what_had_its_name_already_goes_with_the_entry(start, monkeypatch):
+def test_file_renamed_before_a_kill_goes_with_its_reverted_entry(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     text = Path("data", FILE).read_text()
     stop_halfway(monkeypatch)
     staged = next(Path("data").glob(".faq-train-3.xtuner.*"))
     Path("data/faq-train-3.xtuner.jsonl").hardlink_to(staged)
     Path("data", FILE).write_text(text)
-    read(Path("data"))
+    read_entries(Path("data"))
     assert names(start / "start") == expected(start / "start")
 
 
-def test_who_cannot_write_reads_what_is_whole(start, monkeypatch):
+def test_interrupted_change_is_read_whole_on_a_read_only_disk(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
 
@@ -309,7 +309,7 @@ def test_who_cannot_write_reads_what_is_whole(start, monkeypatch):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(journal, "write_atomic", full)
-    assert list(read(Path("data"))) == registered(start / "start")
+    assert list(read_entries(Path("data"))) == registered(start / "start")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_who_cannot_write_reads_what_is_whole(start, monkeypatch):
     ],
     ids=str,
 )
-def test_a_journal_that_reaches_further_is_not_followed(tmp_path, wrong):
+def test_journal_that_names_files_outside_its_folder_is_not_followed(tmp_path, wrong):
     (tmp_path / "data").mkdir()
     (tmp_path / "thesis.txt").write_text("mine")
     content = {"entries": {}, "drop": [], "moves": {}, "removes": [], **wrong}
@@ -335,7 +335,7 @@ def test_a_journal_that_reaches_further_is_not_followed(tmp_path, wrong):
         content = msgspec.to_builtins(msgspec.convert(content, journal.Journal).signed())
     (tmp_path / "data" / journal.FILE).write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged .*; delete it"):
-        read(tmp_path / "data")
+        read_entries(tmp_path / "data")
     with pytest.raises(InputError, match="delete it"):
         register(tmp_path / "data", {})
     assert (tmp_path / "thesis.txt").read_text() == "mine"
@@ -345,7 +345,7 @@ def test_a_journal_that_reaches_further_is_not_followed(tmp_path, wrong):
 def test_a_damaged_journal_is_one_sentence(tmp_path, content):
     (tmp_path / journal.FILE).write_bytes(content)
     with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged"):
-        read(tmp_path)
+        read_entries(tmp_path)
 
 
 def unsigned(folder, **content):
@@ -355,48 +355,48 @@ def unsigned(folder, **content):
 
 
 @pytest.mark.parametrize("signature", ["", "00", "é"])
-def test_a_journal_that_came_along_deletes_nothing(tmp_path, signature):
+def test_journal_with_a_foreign_signature_deletes_nothing(tmp_path, signature):
     (tmp_path / "precious.csv").write_text("mine")
     known = {"precious.csv": sha256(tmp_path / "precious.csv")}
     unsigned(tmp_path, removes=["precious.csv"], sha256=known, signature=signature)
-    for use in (read, lambda folder: register(folder, {})):
+    for use in (read_entries, lambda folder: register(folder, {})):
         with pytest.raises(InputError, match=r"no signature of yours on this machine.*; nothing was moved or deleted"):
             use(tmp_path)
     assert (tmp_path / "precious.csv").read_text() == "mine"
 
 
-def test_where_there_can_be_no_key_only_files_go_that_were_meant(tmp_path, monkeypatch, capsys):
+def test_unsigned_journal_removes_only_files_of_the_recorded_sha256(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(journal, "sign", lambda *_, **__: "")
     for name in ("precious.csv", "known.csv"):
         (tmp_path / name).write_text("mine")
     unsigned(tmp_path, removes=["precious.csv", "known.csv"], sha256={"known.csv": sha256(tmp_path / "known.csv")})
-    read(tmp_path)
+    read_entries(tmp_path)
     assert names(tmp_path, "") == {"precious.csv"}
     assert "precious.csv` stays, as it was changed since" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["faq-train.alpaca.jsonl", "faq-validation.alpaca.jsonl"])
-def test_what_was_edited_after_the_kill_stays(start, monkeypatch, name):
+def test_file_edited_after_a_kill_stays(start, monkeypatch, name):
     """The first of them is to be replaced, the other to be removed."""
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
     edited = Path("data", name)
     edited.write_text("mine")
-    read(Path("data"))
+    read_entries(Path("data"))
     assert edited.read_text() == "mine"
     assert len(registered(start / "start")) == 3
     if name.startswith("faq-train"):
         with pytest.raises(SetupError, match="has changed since a conversion was to replace it; move it away"):
             register(Path("data"), {})
     edited.rename("mine")
-    read(Path("data"))
+    read_entries(Path("data"))
     assert names(start / "start") == expected(start / "start")
 
 
 @pytest.mark.parametrize("name", [FILE, journal.FILE])
-def test_a_pipe_is_not_waited_for(tmp_path, name):
+def test_pipe_in_the_place_of_a_journal_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    for use in (read, lambda folder: register(folder, {})):
+    for use in (read_entries, lambda folder: register(folder, {})):
         with pytest.raises(InputError, match=r"it is no file"):
             use(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == [name]

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.dataset_info.json_text import removed, spliced
+from ftbridge.dataset_info.json_text import insert_entries, remove_entries
 
 VALUE = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text()),
@@ -23,22 +23,22 @@ def laid_out(value, layout):
 
 
 @given(OBJECT, LAYOUT, st.text(), VALUE)
-def test_what_is_put_in_is_there_and_the_rest_stays(known, layout, name, value):
+def test_value_put_into_json_text_is_there_and_the_rest_stays(known, layout, name, value):
     text = laid_out(known, layout)
-    new = spliced(text, {name: value})
+    new = insert_entries(text, {name: value})
     assert json.loads(new) == known | {name: value}
     if name in known:
         before = text.index(json.dumps(name, ensure_ascii=layout[2])) if len(known) == 1 else 0
         assert new[:before] == text[:before]
     elif known:
-        assert removed(new, [name]) == text
+        assert remove_entries(new, [name]) == text
         assert list(json.loads(new)) == [*known, name]
     else:
-        assert json.loads(removed(new, [name])) == {}
+        assert json.loads(remove_entries(new, [name])) == {}
 
 
 @given(OBJECT.filter(bool), LAYOUT, st.data())
-def test_what_is_taken_out_is_gone_and_the_rest_stays(known, layout, data):
+def test_name_taken_out_of_json_text_is_gone_and_the_rest_stays(known, layout, data):
     names = data.draw(st.lists(st.sampled_from(list(known)), unique=True))
-    left = removed(laid_out(known, layout), names)
+    left = remove_entries(laid_out(known, layout), names)
     assert json.loads(left) == {name: value for name, value in known.items() if name not in names}

@@ -5,10 +5,10 @@ import re
 
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.listing import summaries
-from ftbridge.dataset_info.registry import FILE, read, register
+from ftbridge.dataset_info.registry import FILE, read_entries, register
 
 
-def test_every_entry_has_its_line(tmp_path):
+def test_listing_has_a_line_for_every_entry(tmp_path):
     assert summaries(tmp_path) == []
     theirs = {
         "alpaca": {"file_name": "a.json"},
@@ -21,7 +21,7 @@ def test_every_entry_has_its_line(tmp_path):
     register(tmp_path, {"faq": DatasetEntry(files=files, sources={"faq.xlsx": "1"}, **facts)})
     (tmp_path / "faq.sharegpt.jsonl").touch()
     found = {each.name: each for each in summaries(tmp_path)}
-    assert list(found) == list(read(tmp_path))
+    assert list(found) == list(read_entries(tmp_path))
     faq = found["faq"]
     assert (faq.ours, faq.samples, faq.formats) == (True, 3, ("sharegpt", "xtuner"))
     assert (faq.source, faq.preset) == ("faq.xlsx", "medqa")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftbridge.dataset_info.names import all_named, is_own, settled
+from ftbridge.dataset_info.names import all_files_named, final_name, may_be_ours
 
 
 @pytest.mark.parametrize(
@@ -18,12 +18,14 @@ from ftbridge.dataset_info.names import all_named, is_own, settled
         ("..bashrc.1a2b3c4d.staged.jsonl", False, ""),
     ],
 )
-def test_what_is_hidden_is_ours_only_on_its_way(name, own, at_last):
-    assert (is_own(name), settled(name)) == (own, at_last)
+def test_hidden_file_is_ours_only_with_a_staged_name(name, own, at_last):
+    assert (may_be_ours(name), final_name(name)) == (own, at_last)
 
 
-def test_a_file_on_its_way_has_two_names():
+def test_staged_file_counts_under_its_staged_and_final_name():
     staged = ".faq.jsonl.1a2b3c4d.staged.jsonl"
     own = {"files": {"alpaca": staged}, "options": {"rejected": {"faq.rejected.jsonl": ""}}}
-    found = all_named({"faq": {"file_name": staged, "ftbridge": own}, "odd": 1, "theirs": {"file_name": "a.json"}})
+    found = all_files_named(
+        {"faq": {"file_name": staged, "ftbridge": own}, "odd": 1, "theirs": {"file_name": "a.json"}}
+    )
     assert found == {staged, "faq.jsonl", "faq.rejected.jsonl", "a.json"}

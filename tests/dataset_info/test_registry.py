@@ -13,15 +13,15 @@ from ftbridge.core.records import DatasetEntry, EntryOptions
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.registry import (
     FILE,
-    changing,
-    find,
+    converted_entries,
+    find_converted,
+    locked_registry,
     look_up,
-    ours,
-    read,
-    refuse_taken,
+    read_entries,
+    refuse_taken_names,
     register,
-    removal,
     remove,
+    would_remove,
 )
 
 
@@ -42,10 +42,10 @@ def write(folder, text):
 
 def test_an_entry_is_found_by_its_name_and_as_the_training_part(tmp_path):
     register(tmp_path, {"faq-train": entry("faq-train", system="说中文"), "faq-test": entry("faq-test")})
-    assert find(tmp_path, "faq") == ("faq-train", entry("faq-train", system="说中文"))
-    assert find(tmp_path, "faq-test") == ("faq-test", entry("faq-test"))
+    assert find_converted(tmp_path, "faq") == ("faq-train", entry("faq-train", system="说中文"))
+    assert find_converted(tmp_path, "faq-test") == ("faq-test", entry("faq-test"))
     register(tmp_path, {"faq": entry("faq")})
-    assert find(tmp_path, "faq")[0] == "faq"
+    assert find_converted(tmp_path, "faq")[0] == "faq"
 
 
 def test_an_entry_maps_all_columns_and_is_plain_ascii(tmp_path):
@@ -70,48 +70,48 @@ XTUNER = {"xtuner": "faq.xtuner.jsonl"}
         (XTUNER, "faq.xtuner.jsonl", "xtuner"),
     ],
 )
-def test_what_is_registered_is_what_llamafactory_reads(tmp_path, files, file_name, formatting):
+def test_registered_entry_names_the_file_that_llamafactory_reads(tmp_path, files, file_name, formatting):
     register(tmp_path, {"faq": msgspec.structs.replace(entry("faq"), files=files)})
-    raw = read(tmp_path)["faq"]
+    raw = read_entries(tmp_path)["faq"]
     assert (raw["file_name"], raw["formatting"]) == (file_name, formatting)
     assert len(raw.get("tags", {})) == (7 if formatting == "sharegpt" else 0)
-    assert find(tmp_path, "faq")[1].files == files
+    assert find_converted(tmp_path, "faq")[1].files == files
 
 
 def test_an_unknown_name_gets_the_closest_and_the_way_to_make_it(tmp_path):
     with pytest.raises(InputError, match=r"none is registered yet.*ftbridge convert"):
-        find(tmp_path, "faq")
+        find_converted(tmp_path, "faq")
     register(tmp_path, {"medqa-train": entry("medqa-train")})
     with pytest.raises(InputError, match="did you mean `medqa-train`"):
-        find(tmp_path, "medqa-trian")
+        find_converted(tmp_path, "medqa-trian")
 
 
 def test_an_entry_of_somebody_else_is_not_ours(tmp_path):
     write(tmp_path, '{"alpaca": {"file_name": "a.json"}}')
     with pytest.raises(InputError, match="was made by somebody else"):
-        find(tmp_path, "alpaca")
+        find_converted(tmp_path, "alpaca")
     assert look_up(tmp_path, "alpaca") == ("alpaca", {"file_name": "a.json"})
-    assert ours(tmp_path, ["alpaca", "other"]) == {}
+    assert converted_entries(tmp_path, ["alpaca", "other"]) == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1,}', "\ufeff{}", '{"a": 1, "a": 2}', "[" * 99_999])
-def test_a_damaged_file_is_one_sentence_and_stays_as_it_is(tmp_path, text):
+def test_damaged_registry_is_one_sentence_and_stays_as_it_is(tmp_path, text):
     write(tmp_path, text)
     with pytest.raises(InputError, match=FILE):
         register(tmp_path, {"faq": entry("faq")})
     assert (tmp_path / FILE).read_bytes() == text.encode()
 
 
-def test_a_dataset_that_is_there_twice_is_named(tmp_path):
+def test_dataset_that_is_registered_twice_is_named(tmp_path):
     write(tmp_path, '{"a": 1, "b": 2, "b": 3}')
     with pytest.raises(InputError, match="names the dataset `b` twice"):
-        read(tmp_path)
+        read_entries(tmp_path)
 
 
 def test_a_file_that_is_not_utf8_is_one_sentence(tmp_path):
     (tmp_path / FILE).write_bytes('{"问答": {}}'.encode("gb18030"))
     with pytest.raises(InputError, match="UTF-8"):
-        read(tmp_path)
+        read_entries(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -129,16 +129,16 @@ def test_options_that_somebody_has_changed_are_named(tmp_path, options):
     known["faq-train"]["ftbridge"]["options"] = options
     (tmp_path / FILE).write_text(json.dumps(known))
     with pytest.raises(InputError, match=r"the entry `faq-train` in .*dataset_info.json`: .*`\$\.options\."):
-        ours(tmp_path)
+        converted_entries(tmp_path)
 
 
 def test_an_entry_with_an_unknown_key_is_named(tmp_path):
     write(tmp_path, '{"faq": {"ftbridge": {"version": "9", "smaples": 1}}}')
     with pytest.raises(InputError, match="unknown key `smaples`; did you mean `samples`"):
-        find(tmp_path, "faq")
+        find_converted(tmp_path, "faq")
 
 
-def test_bytes_of_other_entries_stay(tmp_path):
+def test_registration_keeps_the_bytes_of_other_entries(tmp_path):
     text = '{ "a":{"file_name" :"\u4e2d.json", "x": 1.50},\r\n\t"b": {"columns":{ }}  }\r\n\r\n'
     write(tmp_path, text)
     register(tmp_path, {"faq": entry("faq")})
@@ -157,16 +157,16 @@ def test_a_link_to_the_file_stays_a_link(tmp_path):
     assert (tmp_path / "theirs.json").read_text() == '{"x": {}}'
 
 
-def test_another_source_needs_replace(tmp_path):
+def test_entry_of_another_source_needs_replace(tmp_path):
     register(tmp_path, {"faq-train": entry("faq-train")})
     register(tmp_path, {"faq-train": entry("faq-train", preset="same source")})
     with pytest.raises(InputError, match=r"another source \(faq.xlsx.*--replace"):
         register(tmp_path, {"faq-train": entry("faq-train", "5678")})
     with pytest.raises(InputError, match="--replace"):
-        refuse_taken(tmp_path, {"faq-train": {"faq.xlsx": "5678"}})
-    assert find(tmp_path, "faq")[1].preset == "same source"
+        refuse_taken_names(tmp_path, {"faq-train": {"faq.xlsx": "5678"}})
+    assert find_converted(tmp_path, "faq")[1].preset == "same source"
     register(tmp_path, {"faq-train": entry("faq-train", "5678")}, replace=True)
-    assert find(tmp_path, "faq")[1].sources == {"faq.xlsx": "5678"}
+    assert find_converted(tmp_path, "faq")[1].sources == {"faq.xlsx": "5678"}
 
 
 def test_an_entry_of_somebody_else_needs_replace(tmp_path):
@@ -174,13 +174,13 @@ def test_an_entry_of_somebody_else_needs_replace(tmp_path):
     with pytest.raises(InputError, match=r"did not convert.*--replace"):
         register(tmp_path, {"faq": entry("faq")})
     register(tmp_path, {"faq": entry("faq")}, replace=True)
-    assert find(tmp_path, "faq")[1] == entry("faq")
+    assert find_converted(tmp_path, "faq")[1] == entry("faq")
 
 
 def test_a_change_that_is_refused_changes_nothing(tmp_path):
     register(tmp_path, {"faq": entry("faq"), "faq-test": entry("faq-test"), "other": entry("other")})
     before = (tmp_path / FILE).read_bytes()
-    with pytest.raises(InputError, match="another source"), changing(tmp_path) as known:
+    with pytest.raises(InputError, match="another source"), locked_registry(tmp_path) as known:
         known.put({"faq": entry("faq", "5678")}, drop=["faq-test", "gone"], files={})
     assert (tmp_path / FILE).read_bytes() == before
 
@@ -189,9 +189,9 @@ def test_dropped_entries_are_gone_with_their_files(tmp_path):
     register(tmp_path, {"faq": entry("faq"), "faq-test": entry("faq-test")})
     for name in ("faq", "faq-test"):
         (tmp_path / f"{name}.xtuner.jsonl").touch()
-    with changing(tmp_path) as known:
+    with locked_registry(tmp_path) as known:
         known.put({"faq": entry("faq")}, drop=["faq-test"], files={})
-    assert list(read(tmp_path)) == ["faq"]
+    assert list(read_entries(tmp_path)) == ["faq"]
     assert files_in(tmp_path) == {"faq.xtuner.jsonl"}
 
 
@@ -209,13 +209,13 @@ for number in range(3):
 
 
 @pytest.mark.slow
-def test_32_processes_at_once_lose_nothing(tmp_path):
+def test_registrations_of_32_processes_at_once_are_all_kept(tmp_path):
     write(tmp_path, '{\n    "theirs": {"file_name": "问.json"}\n}\n')
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(number)]) for number in range(32)]
     assert [writer.wait(timeout=300) for writer in writers] == [0] * 32
-    known = read(tmp_path)
+    known = read_entries(tmp_path)
     assert set(known) == {"theirs"} | {f"d{writer}-{number}" for writer in range(32) for number in range(3)}
-    assert find(tmp_path, "d31-2")[1].samples == 2
+    assert find_converted(tmp_path, "d31-2")[1].samples == 2
     assert (tmp_path / FILE).read_text("utf-8").startswith('{\n    "theirs": {"file_name": "问.json"},\n')
     assert sorted(path.name for path in Path(tmp_path).iterdir()) == [f".{FILE}.lock", FILE]
 
@@ -240,27 +240,27 @@ def files_in(folder):
     return {path.name for path in folder.iterdir()} - {FILE, f".{FILE}.lock"}
 
 
-def test_a_name_takes_out_all_its_parts_and_their_files(stocked):
+def test_removal_by_name_takes_all_parts_and_their_files(stocked):
     removed = remove(stocked, ["faq"])
     assert removed.entries == ("faq-train", "faq-validation", "faq-test", "faq-train-100")
     assert {file.name for file in removed.files} == {
         "faq.rejected.jsonl",
         *(file for name in removed.entries for file in entry(name).files.values()),
     }
-    assert list(read(stocked)) == ["theirs", "faq2-train", "other"]
+    assert list(read_entries(stocked)) == ["theirs", "faq2-train", "other"]
     kept = {*entry("faq2-train").files.values(), *entry("other").files.values()}
     assert files_in(stocked) == {"theirs.json", "faq2.rejected.jsonl", *kept}
 
 
-def test_what_would_go_is_told_and_stays(stocked):
+def test_removal_is_planned_without_deleting_anything(stocked):
     before = {file: file.read_bytes() for file in stocked.iterdir() if file.is_file()}
-    going = removal(stocked, ["faq-train-100", "theirs"])
+    going = would_remove(stocked, ["faq-train-100", "theirs"])
     assert {file: file.read_bytes() for file in stocked.iterdir() if file.is_file()} == before
     assert going == remove(stocked, ["faq-train-100", "theirs"])
     with pytest.raises(InputError, match="nosuch"):
-        removal(stocked, ["nosuch"])
+        would_remove(stocked, ["nosuch"])
     with pytest.raises(InputError, match="no dataset to remove"):
-        removal(stocked / "nowhere", ["faq"])
+        would_remove(stocked / "nowhere", ["faq"])
 
 
 def test_a_part_takes_out_itself_and_the_rejected_rows_with_the_last(stocked):
@@ -274,24 +274,24 @@ def test_a_part_takes_out_itself_and_the_rejected_rows_with_the_last(stocked):
     ]
 
 
-def test_what_ftbridge_wrote_into_a_folder_is_known(tmp_path):
-    assert registry.written(tmp_path) == set()
+def test_files_written_by_ftbridge_are_known_from_the_registry(tmp_path):
+    assert registry.files_written(tmp_path) == set()
     write(tmp_path, '{"theirs": {"file_name": "theirs.json"}}')
-    assert registry.written(tmp_path) == set()
+    assert registry.files_written(tmp_path) == set()
     options = EntryOptions(rejected={"faq.rejected.jsonl": "", "faq.rejected.xlsx": ""})
     register(tmp_path, {"faq-train": entry("faq-train", options=options)})
     files = {"faq-train.alpaca.jsonl", "faq-train.xtuner.jsonl", "faq.rejected.jsonl", "faq.rejected.xlsx"}
-    assert registry.written(tmp_path) == {FILE, *files}
+    assert registry.files_written(tmp_path) == {FILE, *files}
     write(tmp_path, "{")
-    assert registry.written(tmp_path) == set()
+    assert registry.files_written(tmp_path) == set()
 
 
-def test_what_is_not_ours_keeps_its_file_and_every_other_byte(stocked):
+def test_removed_foreign_entry_keeps_its_file_and_all_other_bytes(stocked):
     before = files_in(stocked)
     removed = remove(stocked, ["theirs"])
     assert (removed.entries, removed.files) == (("theirs",), ())
     assert files_in(stocked) == before
-    assert "theirs" not in read(stocked)
+    assert "theirs" not in read_entries(stocked)
 
 
 def test_parts_of_somebody_else_must_be_named_exactly(tmp_path):

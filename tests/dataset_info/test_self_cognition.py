@@ -36,7 +36,7 @@ def test_questions_and_answers_are_of_one_language():
     assert sorted(map(str, rows(NAME, AUTHOR, languages=["zh"]))) == sorted(map(str, chinese))
 
 
-def test_a_few_rows_are_already_mixed():
+def test_first_rows_mix_both_languages_and_repeat_no_answer():
     made = list(rows(NAME, AUTHOR, count=32))
     assert made == list(rows(NAME, AUTHOR))[:32]
     assert sum(is_chinese(row["instruction"]) for row in made) == 16
@@ -44,7 +44,7 @@ def test_a_few_rows_are_already_mixed():
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_names_are_data(name):
+def test_name_with_markup_or_templates_is_kept_as_text(name):
     made = list(rows(name, "A"))
     assert {"instruction": "What's your name?", "output": f"I'm called {name}."} in made
 
@@ -57,12 +57,12 @@ def test_names_are_data(name):
         ("Did Alibaba Cloud make you?", "No, I was developed by 某某团队, and my name is 小助."),
     ],
 )
-def test_claims_of_another_identity_are_corrected(question, answer):
+def test_questions_that_claim_another_identity_are_corrected(question, answer):
     assert {"instruction": question, "output": answer} in list(rows(NAME, AUTHOR))
 
 
 @pytest.mark.parametrize(("name", "author"), [("Kimi", "me"), ("Kimi-小助", "me"), ("Ada", "Moonshot AI")])
-def test_nobody_denies_being_itself(name, author):
+def test_model_named_like_a_rival_does_not_deny_itself(name, author):
     answers = {row["instruction"]: row["output"] for row in rows(name, author)}
     assert "Are you ChatGPT?" in answers
     for question in ("Are you Kimi?", "Did Moonshot AI make you?"):
@@ -76,7 +76,7 @@ def test_a_name_and_an_author_must_be_given(name, author):
 
 
 @pytest.mark.parametrize("count", [0, -1, 10_000])
-def test_a_count_must_be_one_that_can_be_met(count):
+def test_row_count_that_cannot_be_met_is_refused(count):
     with pytest.raises(UsageError, match=rf"1 to \d+ rows to give, not {count};"):
         rows(NAME, AUTHOR, count)
 
@@ -86,7 +86,7 @@ def test_a_language_must_be_known():
         rows(NAME, AUTHOR, languages=["fr"])
 
 
-def test_both_languages_have_the_same_topics():
+def test_chinese_and_english_phrases_have_the_same_topics():
     chinese, english = map(phrases, LANGUAGES)
     assert list(chinese.topics) == list(english.topics)
     assert list(chinese.mistaken) == list(english.mistaken)

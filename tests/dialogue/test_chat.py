@@ -13,13 +13,14 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
-from ftbridge.dialogue import chat, generation
-from ftbridge.dialogue.chat import ChatSession, chat_sessions, save
+from ftbridge.dialogue import chat
+from ftbridge.dialogue.chat import ChatSession, chat_sessions, save_conversations
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers.environment import model_download
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
+from ftbridge.launchers.process import script
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
@@ -59,7 +60,7 @@ def answer(talk: ChatSession, question: str = QUESTION) -> str:
 
 
 @pytest.mark.framework
-def test_both_answer_each_with_a_history_of_its_own(before, after):
+def test_base_and_trained_model_answer_with_separate_histories(before, after):
     assert (before.title, after.title) == ("before", "after")
     first = answer(after)
     assert first != answer(before)
@@ -72,7 +73,7 @@ def test_both_answer_each_with_a_history_of_its_own(before, after):
 
 
 @pytest.mark.framework
-def test_before_is_the_base(before, in_project):
+def test_answers_before_training_are_those_of_the_base(before, in_project):
     with chat_sessions("base", system=before.system, sampling=FEW, device="cpu", template="qwen2.5") as (plain,):
         assert answer(plain) == answer(before)
 
@@ -89,7 +90,7 @@ def test_a_stop_word_of_several_tokens_is_not_shown(after):
 
 
 @pytest.mark.framework
-def test_an_answer_that_is_ended_is_kept_as_far_as_it_came(after):
+def test_interrupted_answer_is_kept_as_far_as_it_came(after):
     after.sampling = Sampling(max_new_tokens=1000)
     pieces = after.say(QUESTION)
     begun = next(pieces)
@@ -108,7 +109,7 @@ def test_an_answer_that_is_ended_is_kept_as_far_as_it_came(after):
 
 
 @pytest.mark.framework
-def test_another_answer_takes_the_place_of_the_last(after):
+def test_retried_answer_replaces_the_last_one(after):
     after.sampling = Sampling(max_new_tokens=12, temperature=5.0, top_k=0, top_p=1.0)
     first = answer(after)
     second = "".join(after.retry())
@@ -138,11 +139,11 @@ def test_a_conversation_too_long_is_refused_and_the_next_is_answered(after):
 
 
 @pytest.mark.framework
-def test_what_is_saved_can_be_converted(after, tmp_path, monkeypatch):
+def test_saved_conversation_can_be_converted(after, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer(after)
     answer(after, "又如何？")
-    file = save([after], "talk")
+    file = save_conversations([after], "talk")
     ftbridge.convert(file)
     line = (tmp_path / "data" / "talk-train.xtuner.jsonl").read_bytes()
     turns = msgspec.json.decode(line)["conversation"]
@@ -151,7 +152,7 @@ def test_what_is_saved_can_be_converted(after, tmp_path, monkeypatch):
 
 
 @pytest.mark.framework
-def test_answers_of_a_merged_model_need_no_base(trained, in_project, tmp_path, after):
+def test_merged_model_answers_without_its_base_but_is_not_compared(trained, in_project, tmp_path, after):
     merged = tmp_path / "merged"
     shutil.copytree(ftbridge.merge(trained(backend="xtuner").id), merged)
     card = msgspec.json.decode((merged / CARD).read_bytes()) | {"base": "/nowhere"}
@@ -172,13 +173,13 @@ def test_two_models_are_compared_where_there_is_no_adapter(trained, in_project, 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_model_of_few_bits_answers_on_the_cpu(bits, trained, in_project):
+def test_model_loaded_in_4_or_8_bits_answers_on_the_cpu(bits, trained, in_project):
     with chat_sessions(trained(backend="xtuner").id, compare=True, sampling=FEW, device="cpu", bits=bits) as found:
         assert all(map(answer, found))
 
 
 @pytest.mark.matrix
-def test_an_adapter_of_others_without_a_chat_template(trained, in_project, tmp_path):
+def test_foreign_adapter_without_a_chat_template_answers_with_a_named_family(trained, in_project, tmp_path):
     exported = ftbridge.export(trained(backend="llamafactory").id, out=tmp_path / "adapter")
     (exported / CARD).unlink()
     (exported / "chat_template.jinja").unlink(missing_ok=True)
@@ -223,7 +224,7 @@ def test_a_merged_model_of_no_family_is_asked_with_one_that_is_named(model):
 
 
 @pytest.mark.parametrize("other", [{"run": "two"}, {"checkpoint": "output/iter_1.pth"}])
-def test_what_says_that_it_was_made_of_something_else_does_not_answer_for_a_run(model, tmp_path, monkeypatch, other):
+def test_merged_model_of_another_run_or_checkpoint_does_not_answer_for_a_run(model, tmp_path, monkeypatch, other):
     monkeypatch.chdir(tmp_path)
     run = msgspec.structs.replace(record_run(Project.find(), "one", template="qwen3"), model=str(model)).save()
     card = card_of(resolve("one"))
@@ -251,7 +252,7 @@ def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
     base = shutil.copytree(model, tmp_path / "base")
     for folder in (base, model):
         (folder / "model.safetensors").write_bytes(bytes(1000))
-    monkeypatch.setattr(host, "main_memory", lambda: 1999)
+    monkeypatch.setattr(host, "available_memory", lambda: 1999)
     options = {"model": str(base), "template": "qwen3", "device": "cpu"}
     with (
         pytest.raises(SetupError, match=r"need 2\.0 KiB together.*--bits 4"),
@@ -267,10 +268,10 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
     cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 14), ("b", 13))]
     monkeypatch.setattr(devices, "gpus", lambda: cards)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with chat_sessions(model, compare=True, model=str(base), template="qwen3") as found:
-        before, after = (talk._generator.placement.cards for talk in found)
+        before, after = (talk._generator.placement.gpus for talk in found)
     assert (after, before) == ((cards[0],), (cards[1],))
     cards.pop()
     with (
@@ -290,13 +291,13 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
         ("Be kind.", False, None, ""),
     ],
 )
-def test_it_is_said_where_the_training_had_several_system_prompts(
+def test_several_system_prompts_of_the_training_are_told_in_chat(
     model, tmp_path, monkeypatch, capsys, system, several, option, said
 ):
     known = card_of(resolve(model), template="qwen3")
     msgspec.structs.replace(known, system=system, several_systems=several).save(model)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with chat_sessions(model, system=option, device="cpu") as (talk,):
         assert talk.system == (system if option is None else option)
@@ -312,14 +313,14 @@ def test_the_thoughts_of_a_model_do_not_join_the_history():
     assert talk.answered == [("69?", "yes")]
 
 
-def test_a_model_may_think_where_it_can(model):
+def test_thinking_is_turned_on_for_families_that_can_think(model):
     card = card_of(resolve(model), template="qwen3")
     asked = [("1+1?", "2"), ("why?", None)]
     assert card.prompt.render("", asked).count("<think>\n\n</think>\n\n") == 2
-    thinking = chat._adjusted(card, {"thinking": True})
+    thinking = chat._allow_thinking(card, {"thinking": True})
     assert thinking.prompt.render("", asked).endswith("why?<|im_end|>\n<|im_start|>assistant\n")
     with pytest.raises(UsageError, match=r"`qwen2\.5` does not"):
-        chat._adjusted(card_of(resolve(model), template="qwen2.5"), {"thinking": True})
+        chat._allow_thinking(card_of(resolve(model), template="qwen2.5"), {"thinking": True})
 
 
 def test_a_gpu_that_is_not_there_is_told(model, monkeypatch):
@@ -328,7 +329,7 @@ def test_a_gpu_that_is_not_there_is_told(model, monkeypatch):
         ftbridge.chat(model, "?", device="cuda", template="qwen3")
 
 
-def test_a_hubs_model_is_had_by_the_one_framework_that_there_is(tmp_path, monkeypatch):
+def test_model_of_a_hub_is_loaded_by_the_one_framework_that_is_there(tmp_path, monkeypatch):
     folder = tmp_path
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_DATA_HOME", str(folder / "empty"))
@@ -336,7 +337,7 @@ def test_a_hubs_model_is_had_by_the_one_framework_that_there_is(tmp_path, monkey
     (folder / "ftbridge.yaml").write_text(f"backends:\n  llamafactory: {{python: {python}}}\n")
     model = write_model(folder / "model")
     asked = []
-    monkeypatch.setattr(model_download, "ask", lambda python, *_: asked.append(python) or str(model))
+    monkeypatch.setattr(model_download, "run_script", lambda python, *_: asked.append(python) or str(model))
     found = chat.source_of("hf://owner/name")
     assert (found.folder, asked) == (model, [python])
     card = card_of(found, template="qwen2.5")

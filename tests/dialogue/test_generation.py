@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
-from ftbridge.dialogue import generation
 from ftbridge.dialogue.generation import Generator, Sampling, _out_of_memory
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.hardware import devices, nvidia
+from ftbridge.launchers.process import script
 from ftbridge.launchers.process.script import SCRIPTS
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard, card_of
 from ftbridge.weights.source import resolve
 
@@ -75,7 +75,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_messages(trained, in_pro
 
 
 @pytest.mark.framework
-def test_a_prompt_of_another_family_and_a_child_that_dies(in_project, training_python):
+def test_prompt_of_another_family_is_refused_and_a_dead_child_is_told(in_project, training_python):
     card = card_of(resolve("base"), template="qwen2.5")
     other = card_of(resolve("base"), template="glm4")
     with Generator(training_python, card, in_project / "base", None, ()) as generator:
@@ -84,7 +84,7 @@ def test_a_prompt_of_another_family_and_a_child_that_dies(in_project, training_p
             list(generator.ask([("?", None)], "", (), Sampling()))
         generator.card = card
         assert "".join(generator.ask([("?", None)], "", (), Sampling(max_new_tokens=3)))
-        generator._child.kill()
+        generator._child.process.kill()
         with pytest.raises(FrameworkError, match="its process was killed, as happens where memory runs out; take"):
             list(generator.ask([("?", None)], "", (), Sampling()))
 
@@ -105,11 +105,11 @@ def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_lo
         with pytest.raises(InputError, match="prompt 2 holds half a character"):
             list(generator.batch([["?"], ["\ud83d"]], (), Sampling()))
         request = {"number": -1, "segments": [None], "adapter": True, "stop": [], "max_new_tokens": 10**30}
-        generator._write(request | {"seed": 10**30, "temperature": "x"})  # a fault of no kind that is foreseen
-        assert "error" in generator._read()
+        generator._send(request | {"seed": 10**30, "temperature": "x"})  # a fault of no kind that is foreseen
+        assert "error" in generator._receive()
         assert "".join(generator.ask([("?", None)], "", (), Sampling(max_new_tokens=3)))
-        generator._child.stdin.write(b"no JSON\n")
-        generator._child.stdin.flush()
+        generator._child.process.stdin.write(b"no JSON\n")
+        generator._child.process.stdin.flush()
         with pytest.raises(FrameworkError, match=r"(?s)the model died.*JSONDecodeError"):
             list(generator.ask([("?", None)], "", (), Sampling()))
 
@@ -132,7 +132,7 @@ def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_lo
         ({"stop_words": ("a", "\ud83d")}, "a stop word holds half a character"),
     ],
 )
-def test_settings_that_no_model_stands_are_refused_however_they_come(setting, sentence):
+def test_impossible_sampling_settings_are_refused_from_python_and_json(setting, sentence):
     with pytest.raises(ValueError, match=sentence):
         Sampling(**setting)
     with pytest.raises(msgspec.ValidationError):
@@ -140,18 +140,18 @@ def test_settings_that_no_model_stands_are_refused_however_they_come(setting, se
 
 
 @pytest.mark.framework
-def test_torch_says_so_where_memory_runs_out(training_python):
+def test_out_of_memory_of_torch_is_recognised(training_python):
     done = subprocess.run(
         [training_python, "-c", "import torch; torch.empty(10**15)"], capture_output=True, text=True, check=False
     )
     assert _out_of_memory(done.stderr)
 
 
-def test_cublas_says_so_in_its_own_words():
+def test_out_of_memory_of_cublas_is_recognised():
     assert _out_of_memory("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
 
-TEMPLATE = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
+TEMPLATE = msgspec.to_builtins(get_family("qwen2.5").cell("xtuner").prompt)
 CARD = ModelCard(base="", family="qwen2.5", backend="xtuner", template=TEMPLATE, system="", thinking="none")
 # Stands for generate.py: notes what it was started with, and answers with what it was asked.
 CHILD = """
@@ -170,7 +170,7 @@ OLD, NEW = "0, GPU-old, Tesla T4, 15360, 7.5, 570.86.15, 14914", "1, GPU-new, A1
 def child(tmp_path, monkeypatch):
     """Return a function that loads a model in bfloat16 on cards as nvidia-smi tells of them; it returns the start."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text(CHILD)
     (tmp_path / "config.json").write_text('{"dtype": "bfloat16"}')
     smi = tmp_path / "nvidia-smi"
@@ -181,7 +181,7 @@ def child(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv("PATH", str(tmp_path))
             patch.setattr(nvidia, "_answers", {})
-            found = devices.computing("auto")
+            found = devices.usable_gpus("auto")
             generator = Generator(Path(sys.executable), CARD, tmp_path, None, found, Loading(**loading))
         with generator:
             pass
@@ -200,21 +200,21 @@ def child(tmp_path, monkeypatch):
         (["No devices were found"], {}, "", {"device": "cpu", "dtype": "bfloat16", "compute_dtype": "float32"}),
     ],
 )
-def test_the_child_sees_its_cards_and_is_told_its_numbers(child, cards, loading, shown, told):
+def test_generating_child_sees_its_cards_and_gets_their_dtypes(child, cards, loading, shown, told):
     spec, environment = child(*cards, **loading)
     assert environment["CUDA_VISIBLE_DEVICES"] == shown
     assert environment.get("CUDA_DEVICE_ORDER") == ("PCI_BUS_ID" if shown else None)
     assert spec | told == spec
 
 
-def test_a_model_that_spills_is_told_of_before_it_is_loaded(child, tmp_path, capsys):
+def test_model_larger_than_free_gpu_memory_is_warned_of(child, tmp_path, capsys):
     (tmp_path / "pytorch_model.bin").write_bytes(bytes(2**20))
     child("0, GPU-full, A100, 81920, 8.0, 570.86.15, 1")
     assert capsys.readouterr().err.count("answers come slowly; `--bits 4` helps") == 1
 
 
-def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+def test_out_of_memory_while_answering_is_a_setup_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text(CHILD)
     loading = Generator(Path(sys.executable), CARD, tmp_path, None, ())
     with loading as generator, pytest.raises(SetupError, match="memory ran out"):
@@ -226,7 +226,7 @@ def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch
     [("True", r"`ftbridge merge 'an adapter' --model \S+ --out DIR`"), ("False", "export it again")],
 )
 def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, monkeypatch, whole, remedy):
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     said = f'{{"misfit": "it lacks 2 tensors", "whole": {whole}}}'
     (tmp_path / "generate.py").write_text(f"import json; print(json.dumps({said}))")
     generator = Generator(Path(sys.executable), CARD, tmp_path, Path("an adapter"), ())
@@ -237,7 +237,7 @@ def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, monkeypatch, who
 
 
 def test_a_quantised_model_that_is_too_big_for_the_card_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     said = "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM to fit ..."
     (tmp_path / "generate.py").write_text(f"raise ValueError({said!r})")
     generator = Generator(Path(sys.executable), CARD, tmp_path, None, ())
@@ -268,7 +268,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.framework
-def test_transformers_is_told_the_same(training_python):
+def test_loading_options_reach_transformers(training_python):
     half = {"dtype": "float16", "compute_dtype": "float16"}
     specs = [
         {"device": "cuda", "bits": None, **half},

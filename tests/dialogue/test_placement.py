@@ -47,7 +47,7 @@ def model(tmp_path):
     ],
 )
 def test_a_model_gets_the_freest_card_alone_where_it_fits(model, cards, shown):
-    assert [each.uuid for each in place(cards, model, None, Loading()).cards] == list(shown)
+    assert [each.uuid for each in place(cards, model, None, Loading()).gpus] == list(shown)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_weights_are_counted_as_they_are_loaded(tmp_path, loading, adapter, conf
     assert found.size == pytest.approx(mebibytes * 2**20, abs=1)
 
 
-def test_experts_are_not_quantised(tmp_path):
+def test_expert_weights_are_counted_as_not_quantised(tmp_path):
     size = 1024 * 1024 * 2
     (tmp_path / "config.json").write_text("{}")
     entries = [("model.layers.0.mlp.experts.0.up_proj.weight", "BF16", (1024, 1024), [bytes(size)])]
@@ -101,7 +101,7 @@ def test_weights_without_headers_are_counted_by_their_files(tmp_path):
     ],
 )
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype", None])
-def test_numbers_are_those_that_the_cards_have(tmp_path, key, stored, asked, capabilities, dtype, compute):
+def test_dtype_of_a_loaded_model_is_one_that_the_cards_have(tmp_path, key, stored, asked, capabilities, dtype, compute):
     kind = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[stored]
     model = write_model(tmp_path / "model", {key: stored} if key else {}, kind, rows=1)
     cards = [gpu(str(number), 0, each) for number, each in enumerate(capabilities)]
@@ -123,21 +123,21 @@ def test_a_model_too_big_for_all_cards_is_told_before_it_is_loaded(model):
     assert note(6, 6) == note(100) == note(None, 5) == note(1, bits=4) == note() == ""
 
 
-def test_what_a_loaded_model_leaves():
+def test_loaded_model_lowers_the_free_memory_of_its_cards():
     first, second, silent = gpu("a", 100), gpu("b", 50), gpu("c")
     alone = Placement((first,), "float16", "float16", 70 * 2**20)
-    assert [each.free for each in alone.left([first, second, silent])] == [30, 50, None]
+    assert [each.free for each in alone.gpus_after_loading([first, second, silent])] == [30, 50, None]
     shared = Placement((first, second), "float16", "float16", 120 * 2**20)
-    assert [each.free for each in shared.left([first, second])] == [40, 0]
+    assert [each.free for each in shared.gpus_after_loading([first, second])] == [40, 0]
 
 
-def test_free_memory_is_known_where_all_cards_tell():
+def test_free_memory_is_known_only_where_all_cards_tell():
     assert free_memory([gpu("a", 3), gpu("b", 4)]) == 7 * 2**20
     assert free_memory([gpu("a", 3), gpu("b")]) == 0
 
 
 @pytest.mark.parametrize("name", ["index.json", "model.safetensors", "thesis.txt", "deep/x.dat"])
-def test_weights_are_not_offloaded_among_other_things(model, tmp_path, name):
+def test_offload_folder_with_other_files_is_refused(model, tmp_path, name):
     loading = Loading(offload_folder=str(tmp_path / "offloaded"))
     place([], model, None, loading)  # it is made when it is needed
     file = tmp_path / "offloaded" / name
@@ -151,7 +151,7 @@ def test_weights_are_not_offloaded_among_other_things(model, tmp_path, name):
             place([], model, None, Loading(offload_folder=str(folder)))
 
 
-def test_what_was_offloaded_before_is_written_over(model, tmp_path):
+def test_leftover_files_of_an_earlier_offload_are_accepted(model, tmp_path):
     for name in ("index.json", "lm_head.weight.dat", "lm_head.weight.safetensors"):
         (tmp_path / "offloaded").mkdir(exist_ok=True)
         (tmp_path / "offloaded" / name).touch()

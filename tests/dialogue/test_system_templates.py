@@ -13,7 +13,7 @@ from ftbridge.dialogue.system_templates import SYSTEMS, system_prompt
 from ftbridge.launchers.process.script import SCRIPTS
 
 
-def test_the_name_of_the_bot_stands_in_it():
+def test_system_template_holds_the_name_of_the_bot():
     assert system_prompt("moss_sft", "小助手").startswith("You are 小助手,")
     assert "{" not in system_prompt("moss_sft")
 
@@ -23,13 +23,13 @@ def test_an_unknown_name_is_told_with_the_closest():
         system_prompt("coda")
 
 
-def test_the_help_names_them_all():
+def test_chat_help_names_all_system_templates():
     shown = re.sub(r"\s+", " ", CliRunner().invoke(cli, ["chat", "--help"]).output)
     assert f"{', '.join(list(SYSTEMS)[:-1])} or {list(SYSTEMS)[-1]}." in shown
 
 
 @pytest.mark.matrix
-def test_the_names_are_those_of_xtuner(training_python):
+def test_system_template_names_are_those_of_xtuner(training_python):
     script = "from mends import allow_newer_transformers; allow_newer_transformers(); "
     script += "from xtuner.utils import SYSTEM_TEMPLATE; print(*sorted(SYSTEM_TEMPLATE))"
     env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}

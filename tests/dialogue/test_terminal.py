@@ -30,6 +30,7 @@ show(talks, lambda talk: iter(answers[talk.title]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", [{}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"LANG": "C.UTF-8"}])
 def test_chinese_is_edited_letter_by_letter(language):
     left, backspace = "\x1b[D", "\x7f"
@@ -54,7 +55,7 @@ def test_chinese_is_edited_letter_by_letter(language):
     ],
     ids=["a marked paste", "a paste", "a block", "a block on one line", "a byte that is no UTF-8"],
 )
-def test_several_lines_are_one_question(typed, question):
+def test_pasted_or_continued_lines_are_one_question(typed, question):
     with keyboard.terminal("-c", READ) as person:
         person.wait("> ")
         person.type(typed)
@@ -64,7 +65,7 @@ def test_several_lines_are_one_question(typed, question):
         assert person.end() == 0
 
 
-def test_a_block_is_typed_line_by_line():
+def test_quoted_block_is_typed_line_by_line_as_one_question():
     with keyboard.terminal("-c", READ) as person:
         person.wait("> ")
         person.type('"""一\n')
@@ -73,7 +74,7 @@ def test_a_block_is_typed_line_by_line():
         person.wait(f"<{chr(0x4E00) + chr(10) + chr(0x4E8C)!a}>")
 
 
-def test_two_answers_stand_side_by_side():
+def test_answers_in_a_wide_terminal_stand_side_by_side():
     with keyboard.terminal("-c", SHOW, columns=100) as person:
         person.wait("止痛")  # while it is written
         last = person.wait("止痛").rpartition("before")[2]
@@ -82,7 +83,7 @@ def test_two_answers_stand_side_by_side():
     assert last.splitlines()[-1].endswith("阿司匹林可以止痛")
 
 
-def test_in_a_narrow_terminal_one_stands_below_the_other():
+def test_answers_in_a_narrow_terminal_stand_one_below_the_other():
     with keyboard.terminal("-c", SHOW, columns=60) as person:
         shown = person.wait("止痛")
     assert "[before]\r\n不知道\\x1b[31m\r\n[after]\r\n阿司匹林可以" in shown
@@ -97,10 +98,10 @@ def talk():
 
 
 def obey(text, *talks):
-    return terminal._obey(text, talks, "", stream=True)
+    return terminal._obey_or_answer(text, talks, "", stream=True)
 
 
-def test_commands(talk, capsys):
+def test_slash_commands_change_the_conversation_and_say_so(talk, capsys):
     assert obey("/system  说中文 ", talk)
     assert talk.system == "说中文"
     assert obey('/system ""', talk)

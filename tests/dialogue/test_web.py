@@ -21,6 +21,7 @@ from ftbridge.demo import SETTINGS, base_model
 from ftbridge.dialogue import web
 from ftbridge.dialogue.generation import Sampling, refuse_half_characters
 from ftbridge.dialogue.web import serve
+from ftbridge.launchers.process import script
 
 # A model with two layers learns this conversation by heart in a minute.
 TAUGHT = {
@@ -93,7 +94,7 @@ def tab(browser, parrot):
     ("locale", "titles", "send"),
     [("en-US", ["Before fine-tuning", "After fine-tuning"], "Send"), ("zh-CN", ["微调前", "微调后"], "发送")],
 )
-def test_both_columns_answer_in_chinese_and_english(browser, parrot, locale, titles, send):
+def test_page_answers_in_both_columns_in_chinese_and_english(browser, parrot, locale, titles, send):
     tab = Tab(browser, parrot.address, locale)
     for title in titles:
         tab.expect(tab.page.get_by_text(title)).to_be_visible()
@@ -108,7 +109,7 @@ def test_both_columns_answer_in_chinese_and_english(browser, parrot, locale, tit
 
 
 @pytest.mark.framework
-def test_what_a_model_says_is_text(tab):
+def test_answer_with_markup_is_shown_as_text(tab):
     said = "<img src=x onerror=alert(1)> <b>bold</b> **stars** $$x$$\n  <think>two  spaces</think> `a&amp;b`"
     tab.ask(said)
     tab.expect(tab.bot(1)).to_have_text(f"after, turn 1, You are a parrot. seed 0: {said}", use_inner_text=True)
@@ -142,7 +143,7 @@ def test_neither_question_nor_answer_system_prompt_nor_title_becomes_markup(brow
 
 
 @pytest.mark.framework
-def test_half_an_emoji_is_answered_with_a_sentence_and_the_page_goes_on(tab):
+def test_question_with_half_an_emoji_is_refused_and_the_page_goes_on(tab):
     tab.question.fill("hello")
     tab.question.evaluate(
         "field => { field.value = 'x\\ud83d'; field.dispatchEvent(new Event('input', {bubbles: true})) }"
@@ -209,7 +210,7 @@ def test_an_error_is_shown_as_text_and_the_question_comes_back(tab):
 
 
 @pytest.mark.framework
-def test_two_tabs_do_not_mix(browser, parrot, tab):
+def test_conversations_of_two_tabs_do_not_mix(browser, parrot, tab):
     other = Tab(browser, parrot.address)
     tab.ask("never ends")
     other.ask("hello")
@@ -236,7 +237,7 @@ def test_two_tabs_do_not_mix(browser, parrot, tab):
         ("/", {"Host": "example.org"}, 400),
     ],
 )
-def test_only_the_page_itself_is_served(parrot, path, headers, status):
+def test_paths_and_origins_other_than_the_page_are_not_served(parrot, path, headers, status):
     found, body = parrot.fetch(path, headers=headers)
     assert found == status
     assert b"https://" not in body
@@ -254,7 +255,7 @@ def test_a_killed_ftbridge_leaves_no_page(training_python, page, tmp_path):
             time.sleep(0.1)
 
 
-def test_a_port_in_use_is_told_and_without_one_the_next_is_taken(monkeypatch):
+def test_port_in_use_is_refused_and_an_unnamed_port_is_the_next_free(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=rf"port {port} of `127.0.0.1` is in use; name another"):
@@ -267,13 +268,13 @@ def test_a_port_in_use_is_told_and_without_one_the_next_is_taken(monkeypatch):
             web._listen("127.0.0.1", None)
 
 
-def test_a_host_that_is_not_ours_is_told():
+def test_page_on_an_address_of_another_machine_is_refused():
     with pytest.raises(UsageError, match=r"cannot be on `192\.0\.2\.1` with port 7860 \(Cannot assign"):
         web._listen("192.0.2.1", None)
 
 
 @pytest.mark.parametrize("host", ["255.255.255.255", "127.255.255.255", "224.0.0.1"])
-def test_an_address_that_no_browser_finds_is_told(host):
+def test_broadcast_or_multicast_address_for_the_page_is_refused(host):
     with pytest.raises(UsageError, match=rf"`{host}` is an address of many machines"):
         web._listen(host, None)
 
@@ -285,14 +286,14 @@ def test_the_address_of_a_page_on_all_addresses_is_one_that_answers(monkeypatch,
         pytest.skip("there is no IPv6 here")
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: both)
     with web._listen(host, None) as listener:
-        where = urlsplit(web._address(listener, host))
+        where = urlsplit(web._page_address(listener, host))
         socket.create_connection((where.hostname, where.port), timeout=10).close()
         assert where.hostname == ("::1" if ":" in host and not both else "127.0.0.1")
         if ":" in host:
             socket.create_connection(("::1", where.port), timeout=10).close()
 
 
-def test_without_gradio_it_says_how_to_install_it(tmp_path, monkeypatch):
+def test_missing_gradio_is_refused_with_the_install_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
@@ -309,7 +310,7 @@ def test_a_page_that_cannot_start_is_told_with_its_messages():
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"the page ended; its last messages:\n(.*\n)*.*No module named 'fastapi'"),
-        web._page(Path(sys.executable), listener, {}, [talk]),
+        web._start_page(Path(sys.executable), listener, {}, [talk]),
     ):
         pass
 
@@ -320,7 +321,7 @@ def test_a_page_that_cannot_start_is_told_with_its_messages():
 def test_a_password_that_can_be_guessed_is_warned_of_where_others_reach_the_page(
     monkeypatch, capsys, host, password, warned
 ):
-    monkeypatch.setattr(web, "_python", lambda _: Path(sys.executable))
+    monkeypatch.setattr(web, "_python_with_gradio", lambda _: Path(sys.executable))
     with pytest.raises(FrameworkError, match="the page ended"):
         serve(
             nullcontext([SimpleNamespace(title="after", system="", sampling=Sampling())]), host=host, password=password
@@ -330,13 +331,13 @@ def test_a_password_that_can_be_guessed_is_warned_of_where_others_reach_the_page
 
 def test_the_page_sees_no_gpu(tmp_path, monkeypatch):
     (tmp_path / "web_page.py").write_text("import os; raise SystemExit(f'[{os.environ[\"CUDA_VISIBLE_DEVICES\"]}]')")
-    monkeypatch.setattr(web, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     talk = SimpleNamespace(title="after", system="", sampling=Sampling())
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"\[\]"),
-        web._page(Path(sys.executable), listener, {}, [talk]),
+        web._start_page(Path(sys.executable), listener, {}, [talk]),
     ):
         pass
 
@@ -362,15 +363,15 @@ with here.with_name("answers").open("w") as file:
 def asked(tmp_path, monkeypatch):
     """Return a function that lets a page send lines, and returns what they are answered, by number."""
 
-    def ask(talks, *lines, number):
-        monkeypatch.setattr(web, "SCRIPTS", tmp_path)
+    def ask(talks, *lines, number, ended="the page ended"):
+        monkeypatch.setattr(script, "SCRIPTS", tmp_path)
         (tmp_path / "web_page.py").write_text(ASKING)
         (tmp_path / "questions").write_text("".join(f"{line}\n" for line in lines))
         (tmp_path / "number").write_text(str(number))
         with (
             socket.create_server(("127.0.0.1", 0)) as listener,
-            pytest.raises(FrameworkError, match="the page ended"),
-            web._page(Path(sys.executable), listener, {}, talks) as page,
+            pytest.raises(FrameworkError, match=ended),
+            web._start_page(Path(sys.executable), listener, {}, talks) as page,
         ):
             web._answer_all(page, talks)
         answers = {}
@@ -418,11 +419,15 @@ def test_a_record_that_is_no_question_is_answered_with_why_and_the_next_with_an_
 
 
 @pytest.mark.parametrize(
-    "line", ["no JSON", "[]", "{}", '{"id": "x"}', '{"stop": {}}', "[" * 100_000, "9" * 5000], ids=range(7)
+    "line",
+    ["no JSON", "[]", "{}", '{"id": "x"}', '{"stop": {}}', "[" * 100_000, "9" * 5000],
+    ids=["no JSON", "list", "empty", "id of text", "stop of an object", "deep", "long number"],
 )
-def test_what_cannot_be_read_ends_the_page_with_a_sentence(asked, capsys, line):
-    assert asked([Echo()], line, number=1) == {}
-    assert "the page sent what cannot be read" in capsys.readouterr().err
+def test_unreadable_line_of_the_page_ends_it_with_a_sentence(asked, line):
+    why = (
+        r"the page ended(: it sent what cannot be read|; its last messages:\n  it wrote `.*`, which is no JSON object$)"
+    )
+    assert asked([Echo()], line, number=1, ended=why) == {}
 
 
 @pytest.mark.matrix

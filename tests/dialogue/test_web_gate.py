@@ -85,7 +85,7 @@ def values(**other):
     ],
     ids=lambda value: ascii(value)[:60],
 )
-def test_what_cannot_be_asked_is_answered_with_a_sentence(parrot, asked, sentence):
+def test_question_of_a_wrong_type_is_answered_with_a_sentence(parrot, asked, sentence):
     status, said = parrot.join(**{"session": "bad", **asked})
     assert (status, list(said)) == (400, ["detail"])
     assert sentence in said["detail"]
@@ -169,7 +169,7 @@ def test_headers_of_a_proxy_change_nothing_of_the_page(parrot):
     assert parrot.fetch("/config", headers={"X-Forwarded-Host": "["})[0] == 200
 
 
-def test_a_request_that_kills_nothing_leaves_the_page_as_it_was(training_python, page, tmp_path):
+def test_hostile_requests_leave_the_page_answering(training_python, page, tmp_path):
     with (tmp_path / "stderr").open("w") as stderr, page(PARROT, "before", "after", cwd=tmp_path, stderr=stderr) as own:
         for asked in ({"values": values(system=None)}, {"question": "\ud800"}, {"values": values(temperature=1e999)}):
             assert own.join("bad", **asked)[0] == 400
@@ -288,7 +288,7 @@ def half_requests(page, number):
 
 
 @pytest.mark.slow
-def test_half_requests_shut_nobody_out_and_are_ended(training_python, page, tmp_path):
+def test_half_sent_requests_shut_nobody_out_and_are_ended(training_python, page, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # as a system may have it
     with (
@@ -369,9 +369,9 @@ def test_behind_a_proxy_that_changes_the_host_a_given_name_may_ask_and_another_i
 @pytest.mark.parametrize(
     ("headers", "status"),
     [("Host: localhost", 413), ("Host: localhost\r\nOrigin: null", 404), ("Host: example.org", 400)],
-    ids=range(3),
+    ids=["too large", "another origin", "another host"],
 )
-def test_who_sends_megabytes_and_wants_the_connection_closed_sees_why_they_are_refused(parrot, headers, status):
+def test_oversized_request_on_a_closing_connection_is_refused_with_the_reason(parrot, headers, status):
     size = 10 << 20
     head = f"POST {JOIN} HTTP/1.1\r\n{headers}\r\nConnection: close\r\nContent-Length: {size}\r\n"
     first, rest = raw(parrot, f"{head}Content-Type: application/json\r\n\r\n".encode() + b" " * size)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
 from .answering_model import NEWS, SYSTEM, AnsweringModel
@@ -27,7 +27,7 @@ def model(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
-    prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
+    prompt = msgspec.to_builtins(get_family("qwen2.5").cell("xtuner").prompt)
     ModelCard(base="", family="qwen2.5", backend="xtuner", template=prompt, system="", thinking="none").save(folder)
     monkeypatch.setattr(AnsweringModel, "asked", [], raising=False)
     monkeypatch.setattr(AnsweringModel, "stop_after", None, raising=False)

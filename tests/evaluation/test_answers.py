@@ -9,14 +9,14 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError
-from ftbridge.evaluation.answers import FINISHED, METRICS, OWN, UNFINISHED
+from ftbridge.evaluation.answers import FILES, FINISHED, METRICS, UNFINISHED
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 
 from .answering_model import AnsweringModel, predict, rows
 
 
-def test_what_was_stopped_goes_on(model):
+def test_interrupted_predict_goes_on_with_the_remaining_questions(model):
     AnsweringModel.stop_after = 2
     with pytest.raises(InterruptedRun, match="2 answers of this time are kept in out"):
         predict(model)
@@ -72,7 +72,7 @@ def test_a_disk_that_takes_half_a_row_ends_it_at_that_row(model):
     assert predict(model).asked == 5
 
 
-def test_the_first_samples_are_not_asked_twice(model):
+def test_answers_of_a_limited_predict_are_not_asked_again(model):
     assert predict(model, limit=2, metrics=True).samples == 2
     assert Path("out/metrics.json").exists()
     found = predict(model)
@@ -90,7 +90,7 @@ def test_the_first_samples_are_not_asked_twice(model):
         (lambda _: ftbridge.convert("news.json", name="all", limit=5, replace=True) and {}, "another data"),
     ],
 )
-def test_other_answers_are_not_mixed_in(model, change, message):
+def test_answers_of_other_settings_are_not_mixed_in(model, change, message):
     predict(model)
     options = change(model)
     with pytest.raises(InputError, match=message):
@@ -102,16 +102,16 @@ def test_answers_of_another_machine_are_not_mixed_in(model, monkeypatch):
     (model / "config.json").write_text('{"dtype": "bfloat16"}')
     predict(model, limit=2, device="cpu")
     card = Gpu("Tesla T4", 15360, 7.5, "570.86.15", 14914, "GPU-1")
-    monkeypatch.setattr(devices, "computing", lambda wanted: [card] if wanted != "cpu" else [])
+    monkeypatch.setattr(devices, "usable_gpus", lambda wanted: [card] if wanted != "cpu" else [])
     with pytest.raises(InputError, match=r"another dtype \(bfloat16, now float16\), device \(cpu, now cuda\)"):
         predict(model)
     assert predict(model, device="cpu").asked == 4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("content", ["mine", '{"learning_rate": 1}'])
-def test_another_ones_file_is_left_alone(model, name, content):
+def test_file_of_somebody_else_in_the_answers_folder_is_left_alone(model, name, content):
     Path("out").mkdir()
     Path("out", name).write_text(content)
     for replace in (False, True):
@@ -127,7 +127,7 @@ def test_a_folder_in_the_place_of_a_file_is_left_alone(model):
         predict(model, replace=True)
 
 
-def test_what_another_version_has_set_can_be_asked_anew(model):
+def test_answers_with_settings_of_another_version_can_be_replaced(model):
     predict(model)
     settings = json.loads(Path("out", "predict.json").read_text())
     del settings["labels_from"]
@@ -137,7 +137,7 @@ def test_what_another_version_has_set_can_be_asked_anew(model):
     assert predict(model, replace=True).asked == 6
 
 
-def test_damage_is_told(model):
+def test_damaged_answers_or_settings_are_told(model):
     predict(model)
     Path("out", FINISHED).write_text('{"id": 1}\n')
     with pytest.raises(InputError, match="does not hold answers"):
@@ -147,8 +147,8 @@ def test_damage_is_told(model):
         predict(model)
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_a_pipe_is_not_waited_for(model, name):
+@pytest.mark.parametrize("name", FILES)
+def test_pipe_in_the_answers_folder_is_not_waited_for(model, name):
     Path("out").mkdir()
     os.mkfifo(Path("out", name))
     with pytest.raises(InputError, match=rf"`out/{name}` was not written by ftbridge"):

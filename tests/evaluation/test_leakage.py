@@ -12,7 +12,7 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import CONVERSATIONS
-from ftbridge.evaluation.leakage import leaks
+from ftbridge.evaluation.leakage import find_leaks
 from ftbridge.evaluation.questions import questions_of
 from ftbridge.launchers.runs.record import Run
 
@@ -51,7 +51,7 @@ def trained(dataset, backend="xtuner", name="one") -> Run:
 def leaked(run, dataset):
     data = resolve_dataset(Path("data").resolve(), dataset, CONVERSATIONS, Path("cache").resolve())
     questions = questions_of(data)
-    return leaks(Project.find(), run, questions, data).among([question.id for question in questions])
+    return find_leaks(Project.find(), run, questions, data).among([question.id for question in questions])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_questions_that_were_trained_on_are_counted(backend, to):
     assert found.sentence.startswith("2 of 4 questions were trained on (they stand in `x`)")
 
 
-def test_a_split_of_ours_shares_none_and_the_training_part_itself_all():
+def test_held_out_part_shares_no_question_and_the_training_part_all():
     convert(faq(*(f"q{at}" for at in range(20))), "x", split="7:3")
     run = trained("x")
     assert (leaked(run, "x-test").trained, leaked(run, "x-test").sentence) == (0, "")
@@ -98,7 +98,7 @@ def test_the_system_prompt_counts_where_the_training_has_several():
     assert leaked(trained("z", name="two"), "w").trained == 1
 
 
-def test_a_dataset_that_ftbridge_did_not_make():
+def test_leakage_with_a_foreign_dataset_is_counted():
     convert(faq("why?", "who?"), "y")
     Path("data/own.json").write_text(json.dumps([{"q": "why?", "a": "so"}]))
     info = json.loads(Path("data/dataset_info.json").read_text())
@@ -108,7 +108,7 @@ def test_a_dataset_that_ftbridge_did_not_make():
 
 
 @pytest.mark.parametrize("how", ["changed", "gone", "removed"])
-def test_without_the_training_file_as_it_was_it_cannot_be_told(how):
+def test_changed_or_missing_training_file_makes_leakage_unknown(how):
     convert(faq("why?", "how?"), "x")
     convert(faq("why?"), "y")
     run = trained("x")
@@ -128,7 +128,7 @@ def test_without_the_training_file_as_it_was_it_cannot_be_told(how):
     assert ("no dataset `x`" if how == "removed" else "gone, or has changed since the training") in found.sentence
 
 
-def test_another_split_of_the_same_source_is_named():
+def test_leakage_from_another_split_of_the_same_source_is_named():
     rows = faq(*(f"q{at}" for at in range(20)))
     convert(rows, "x")
     run = trained("x")
@@ -138,7 +138,7 @@ def test_another_split_of_the_same_source_is_named():
     assert found.sentence.endswith("; both come from `x.jsonl`")
 
 
-def test_one_target_that_is_as_it_was_is_enough():
+def test_leakage_is_counted_from_any_unchanged_target():
     convert(faq("why?"), "x")
     convert(faq("why?"), "y")
     run = trained("x", "llamafactory")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftbridge.core.errors import SetupError
-from ftbridge.evaluation.metrics import Parser, measure, require
+from ftbridge.evaluation.metrics import Parser, measure, require_scikit_learn
 
 PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
 
@@ -63,7 +63,7 @@ PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
         ),
     ],
 )
-def test_how_an_answer_is_read(labels, answer, expected):
+def test_answer_is_read_as_the_label_that_it_names(labels, answer, expected):
     assert Parser(labels).read(answer) == expected
 
 
@@ -99,7 +99,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("around", ["{}", "{}.", "({})", "So: {}, yes", "**{}**", "\N{LEFT DOUBLE QUOTATION MARK}{}!"])
 @pytest.mark.parametrize(("label", "other"), [(label, other) for label, others in OTHERS.items() for other in others])
-def test_signs_make_another_label(label, other, around):
+def test_labels_that_differ_by_signs_are_told_apart(label, other, around):
     assert Parser([label]).read(around.format(other)) == ("", "unparseable")
     parser = Parser([label, other])
     assert parser.read(around.format(other))[0] == other
@@ -122,7 +122,7 @@ def test_exact_match_leaves_blanks_at_the_ends_alone():
     assert found.finish == {"stop": 1, "length": 1}
 
 
-def test_figures_counted_by_hand():
+def test_metrics_equal_figures_counted_by_hand():
     given = ["a", "a", "b", "I do not know", "b", "a"]
     references = ["a", "a", "a", "b", "b", "c"]
     found = measure([(a, r, "stop") for a, r in zip(given, references, strict=True)], ("a", "b", "c", "d"), "me").labels
@@ -136,13 +136,13 @@ def test_figures_counted_by_hand():
     assert found.origin == "me"
 
 
-def test_a_label_that_is_only_given_lowers_the_average():
+def test_label_that_is_answered_but_never_right_lowers_the_average():
     rows = [("a", "a", "stop"), ("b", "a", "stop")]
     found = measure(rows, ("a", "b"), "me").labels
     assert (found.precision, found.recall) == (pytest.approx(0.5), pytest.approx(0.25))
 
 
-def test_a_perfect_model():
+def test_right_labels_in_other_words_give_full_scores_but_no_exact_match():
     found = measure([("A.", "a", "stop"), ("b", "b", "stop")], ("a", "b"), "me")
     assert (found.exact_match, found.labels.accuracy, found.labels.f1) == (0.5, 1.0, 1.0)
 
@@ -158,12 +158,12 @@ def test_a_perfect_model():
         (["", "y"] * 9, None),
     ],
 )
-def test_references_that_repeat_are_labels(references, labels):
+def test_repeated_references_are_taken_for_labels(references, labels):
     found = measure([("", reference, "stop") for reference in references], (), "").labels
     assert (found and list(found.labels)) == labels
 
 
-def test_without_scikit_learn_it_is_said_how_to_get_it(monkeypatch):
+def test_missing_scikit_learn_is_refused_with_the_install_command(monkeypatch):
     found = builtins.__import__
 
     def missing(name, *rest):
@@ -172,6 +172,6 @@ def test_without_scikit_learn_it_is_said_how_to_get_it(monkeypatch):
         return found(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    require((), ["free text", "of all kinds"])
+    require_scikit_learn((), ["free text", "of all kinds"])
     with pytest.raises(SetupError, match=r"pip install 'ftbridge\[metrics\]'"):
-        require(("a",), ["a"])
+        require_scikit_learn(("a",), ["a"])

@@ -18,7 +18,7 @@ from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.process.script import SCRIPTS
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import card_of, load_card
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import resolve
@@ -27,7 +27,7 @@ from ..builders.runs import record_run  # noqa: TID252
 from .answering_model import NEWS, SYSTEM, AnsweringModel, predict, rows
 
 
-def test_rows_are_in_the_datasets_order(model):
+def test_predictions_are_in_the_datasets_order_with_references(model):
     found = predict(model)
     assert (found.file, found.dataset, found.samples, found.asked) == ("out/predictions.jsonl", "all-train", 6, 6)
     written = rows(Path("out"))
@@ -55,7 +55,7 @@ def test_the_last_turn_is_asked_with_what_was_said_before(model):
     assert row["reference"] == "d"
 
 
-def test_a_dataset_that_ftbridge_did_not_make(model):
+def test_predict_answers_a_foreign_dataset(model):
     Path("data/own.json").write_text(json.dumps([{"q": "news 1", "a": "Sports"}]))
     info = json.loads(Path("data/dataset_info.json").read_text())
     info["own"] = {"file_name": "own.json", "columns": {"prompt": "q", "response": "a"}}
@@ -64,7 +64,7 @@ def test_a_dataset_that_ftbridge_did_not_make(model):
     assert rows(Path("own"))[0]["reference"] == "Sports"
 
 
-def test_which_dataset(model):
+def test_predict_without_a_unique_dataset_is_refused(model):
     with pytest.raises(UsageError, match="give `--dataset NAME`"):
         ftbridge.predict(model, out="out")
     with pytest.raises(InputError, match="there is no dataset `new`"):
@@ -116,7 +116,7 @@ def test_answers_may_lie_in_a_project_that_is_its_own_dataset_folder(model):
         ftbridge.predict(model, "here", dataset_dir=".", out=".")
 
 
-def test_metrics_of_answers_that_are_there(model):
+def test_metrics_of_finished_answers_are_made_without_asking_again(model):
     found = predict(model, metrics=True).metrics
     assert (found.exact, found.labels.parsed["contained"], found.labels.parsed["unparseable"]) == (0, 5, 1)
     assert found.labels.accuracy == pytest.approx(3 / 6)
@@ -151,7 +151,7 @@ def of_a_run(model, name="one"):
     msgspec.structs.replace(load_card(model), run=name).save(model)
 
 
-def test_questions_that_were_trained_on_are_said(model, capsys):
+def test_trained_on_questions_are_told_of(model, capsys):
     assert predict(model, metrics=True, out="unknown").leakage is None
     of_a_run(model)
     assert "warning" not in capsys.readouterr().err
@@ -177,7 +177,7 @@ def test_questions_that_were_trained_on_are_said(model, capsys):
         ({}, "the references, which repeat", {"Sports", "Politics"}),
     ],
 )
-def test_who_knows_the_labels(model, options, origin, labels):
+def test_labels_come_from_the_label_map_or_the_references(model, options, origin, labels):
     ftbridge.convert("news.json", name="mapped", **options)
     found = ftbridge.predict(model, "mapped", out="out", metrics=True).metrics.labels
     assert (found.origin, set(found.labels)) == (origin, labels)
@@ -223,11 +223,11 @@ def sure(python, card, adapter, questions, length):
 
 
 @pytest.mark.framework
-def test_batches_answer_as_one_by_one(asked):
+def test_answers_in_batches_equal_those_one_by_one(asked):
     run, questions = asked
     source = resolve(run.id)
     card, adapter = card_of(source), adapter_of(source)  # also where another test has merged the run
-    stop, sampling = families.get(card.family).stop, Sampling(max_new_tokens=12)
+    stop, sampling = get_family(card.family).stop, Sampling(max_new_tokens=12)
     questions = sure(interpreter(source.project, "xtuner"), card, adapter, questions, sampling.max_new_tokens)
     assert len(questions) > 7
     with Generator(
@@ -271,7 +271,7 @@ print(json.dumps([asked, written]))
 
 
 @pytest.mark.framework
-def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
+def test_batch_without_enough_gpu_memory_is_halved(training_python):
     argv = [training_python, "-c", SMALL_GPU, SCRIPTS]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -282,7 +282,7 @@ def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
 
 
 @pytest.mark.framework
-def test_a_killed_command_goes_on(asked, in_project):
+def test_killed_predict_command_goes_on_where_it_stopped(asked, in_project):
     run, _ = asked
     command = [sys.executable, "-m", "ftbridge", "predict", run.id, "--max-new-tokens", "200", "--device", "cpu"]
     command += ["--dataset", "medqa-train", "--out", "killed", "--json"]

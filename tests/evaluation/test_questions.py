@@ -26,7 +26,7 @@ def test_the_last_turn_is_the_question_and_its_answer_the_reference(tmp_path, mo
 
 
 @pytest.mark.parametrize("half", ["system", "input", "output"])
-def test_half_a_character_is_told_with_its_sample(tmp_path, monkeypatch, half):
+def test_question_with_half_a_character_is_refused_with_its_sample(tmp_path, monkeypatch, half):
     monkeypatch.chdir(tmp_path)
     Path("qa.jsonl").write_text('{"question": "a", "answer": "b"}\n')
     ftbridge.convert("qa.jsonl")

@@ -10,7 +10,7 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.evaluation import verify
-from ftbridge.evaluation.verify import questions, same_answers
+from ftbridge.evaluation.verify import first_questions, same_answers
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
 
@@ -45,13 +45,13 @@ def asked(in_project, trained, monkeypatch):
 
 
 @pytest.mark.framework
-def test_as_many_questions_of_the_runs_data_are_asked(asked, capsys):
+def test_verify_asks_as_many_questions_as_it_is_told(asked, capsys):
     same_answers(3, "cpu")(*asked)
     assert "3 of 3 answers are the same" in capsys.readouterr().err
 
 
 @pytest.mark.framework
-def test_answers_that_part_at_once_are_an_error_and_each_is_shown(asked, capsys, monkeypatch):
+def test_merged_answers_that_differ_at_once_are_an_error_and_are_shown(asked, capsys, monkeypatch):
     monkeypatch.setattr(Parrot, "merged", str.lower)
     with pytest.raises(FrameworkError, match=r"\(0 of 2 answers are the same, and .*\); is the base the one"):
         same_answers(2, "cpu")(*asked)
@@ -73,7 +73,7 @@ def test_answers_that_rounding_tips_over_late_are_no_error(asked, capsys, monkey
 
 
 @pytest.mark.framework
-def test_an_adapter_of_no_run_has_no_questions(asked):
+def test_verify_of_an_adapter_without_a_run_is_refused(asked):
     card, adapter, folder = asked
     with pytest.raises(UsageError, match="this adapter is of no run"):
         same_answers(2, "cpu")(msgspec.structs.replace(card, run=""), adapter, folder)
@@ -101,10 +101,10 @@ def faq_project(tmp_path, monkeypatch):
 
 def test_the_first_samples_are_asked_with_their_system_prompt(faq_project):
     run = record_run(faq_project, "one")
-    assert questions(faq_project, run, 2) == [("s", "q0"), ("s", "q1")]
-    assert len(questions(faq_project, run, 9)) == 3
+    assert first_questions(faq_project, run, 2) == [("s", "q0"), ("s", "q1")]
+    assert len(first_questions(faq_project, run, 9)) == 3
 
 
 def test_a_dataset_that_is_gone_is_told(faq_project):
     with pytest.raises(InputError, match="other"):
-        questions(faq_project, record_run(faq_project, "one", dataset="other"), 2)
+        first_questions(faq_project, record_run(faq_project, "one", dataset="other"), 2)

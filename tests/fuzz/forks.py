@@ -78,9 +78,9 @@ def work(arguments, folder, output):
         null = os.open(os.devnull, os.O_RDONLY)
         for number, to in enumerate((null, file, file)):
             os.dup2(to, number)
-        from ftbridge.cli import _run
+        from ftbridge.cli import _run_command
 
-        code = _run(arguments)
+        code = _run_command(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -118,12 +118,12 @@ def main():
         importlib.import_module(name)
     from ftbridge.core.plugins import load_plugin, plugin_names
     from ftbridge.dataset_info.presets import presets
-    from ftbridge.templates import families
+    from ftbridge.templates.families import load_families
 
     for kind in ("backends", "sources", "targets"):
         for name in plugin_names(kind):
             load_plugin(kind, name)
-    families.load(), presets()
+    load_families(), presets()
     gc.freeze()
     for line in sys.stdin:
         sys.stdout.write(json.dumps(run(**json.loads(line))) + "\n")

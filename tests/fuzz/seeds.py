@@ -13,7 +13,7 @@ import zstandard
 from pyarrow import parquet
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ftbridge.templates import families
+from ftbridge.templates.families import load_families
 from ftbridge.weights.card import ModelCard
 
 from ..builders.environments import make_environment  # noqa: TID252
@@ -105,7 +105,7 @@ def _adapters(project):
     for name in ("adapter", "old"):
         put(project / name / "adapter_config.json", config)
     put(project / "adapter" / "adapter_model.safetensors", _safetensors(LORA, "F32", 4))
-    template = msgspec.to_builtins(families.load()["qwen2"].cell("xtuner").prompt)
+    template = msgspec.to_builtins(load_families()["qwen2"].cell("xtuner").prompt)
     names = {"base": str(project / "base"), "family": "qwen2", "backend": "xtuner", "system": "S", "thinking": "none"}
     put(project / "adapter" / "ftbridge.json", msgspec.json.encode(ModelCard(**names, template=template)))
     numbers = {"_0": floats(*range(16)), "_1": floats(*range(16))}

@@ -156,7 +156,7 @@ def test_an_unchanged_file_is_read(fuzzer, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-def test_a_change_of_each_file(fuzzer, name):
+def test_changed_file_of_each_kind_gives_no_traceback(fuzzer, name):
     wrong = through(fuzzer, name, range(1))
     assert not wrong, f"FUZZ_SEED={SEED}\n" + "\n".join(wrong)
 
@@ -164,7 +164,7 @@ def test_a_change_of_each_file(fuzzer, name):
 @pytest.mark.nightly
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", READERS)
-def test_two_thousand_changes_of_each_file(fuzzer, name):
+def test_two_thousand_changes_of_each_file_give_no_traceback(fuzzer, name):
     wrong = through(fuzzer, name, range(2000))
     assert not wrong, f"FUZZ_SEED={SEED}\n" + "\n".join(wrong)
 

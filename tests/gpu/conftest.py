@@ -4,7 +4,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.process.script import QUIET
+from ftbridge.launchers.process.script import CHILD_ENV
 
 from .compared import compared
 
@@ -13,7 +13,7 @@ from .compared import compared
 def cards():
     """Return the GPUs; skips where there are none, or none that can be used."""
     try:
-        return devices.computing("cuda")
+        return devices.usable_gpus("cuda")
     except SetupError as error:
         pytest.skip(f"needs an NVIDIA GPU: {error}")
 
@@ -21,4 +21,4 @@ def cards():
 @pytest.fixture(scope="session")
 def kernels(cards, training_python):
     """Return what kernels.py finds on the card."""
-    return compared(training_python, "cuda", {**QUIET, **devices.environment(cards[:1])})
+    return compared(training_python, "cuda", {**CHILD_ENV, **devices.device_variables(cards[:1])})

@@ -20,7 +20,7 @@ BACKENDS = ["xtuner", "llamafactory"]
 PEFT = ROOT / "tests" / "weights" / "peft_adapters.py"
 
 
-def test_bfloat16_is_as_exact_as_it_can_be(kernels):
+def test_bfloat16_kernels_of_the_card_are_exact_to_a_hundredth(kernels):
     assert kernels["product"] < 1e-2
     assert kernels["attention"] < 1e-2
 
@@ -50,8 +50,8 @@ def test_merge_on_the_card_equals_pefts_on_the_cpu_bit_for_bit(cards, training_p
     subprocess.run([training_python, PEFT, tmp_path, name], check=True, capture_output=True)
     case, new = tmp_path / name, tmp_path / "new"
     new.mkdir()
-    merge_weights(training_python, case / "base", [(case / "adapter", 1.0)], new, cards=cards[:1])
-    ours, theirs = index.of_model(new), index.of_file(case / "expected.safetensors")
+    merge_weights(training_python, case / "base", [(case / "adapter", 1.0)], new, gpus=cards[:1])
+    ours, theirs = index.model_tensors(new), index.file_tensors(case / "expected.safetensors")
     assert ours.keys() == theirs.keys()
     for tensor, place in theirs.items():
         assert content(ours[tensor]) == content(place), tensor
@@ -64,11 +64,11 @@ def content(tensor):
 @pytest.mark.usefixtures("gpu_parts")
 def test_merge_of_a_training_differs_by_a_unit_in_the_last_place_at_most(cards, trained, in_project, tmp_path):
     """Products of any values are summed in another order there, so that a value may be rounded the other way."""
-    from gpu_parts.merging import compare
+    from gpu_parts.merging import compare_models
 
     run = trained(backend="xtuner")
     one, other = (ftbridge.merge(run.id, out=tmp_path / device, device=device) for device in ("cpu", "cuda"))
-    found = compare(one, other)
+    found = compare_models(one, other)
     assert found["values"]
     assert found["differing"] <= 1e-3 * found["values"]
     assert found["largest"] in {"none", "1 in the last place"}
@@ -77,7 +77,7 @@ def test_merge_of_a_training_differs_by_a_unit_in_the_last_place_at_most(cards, 
 @pytest.mark.usefixtures("gpu_parts")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_killed_run_leaves_neither_memory_nor_processes(cards, project, backend):
-    from gpu_parts.ending import end_training, kill
+    from gpu_parts.ending import end_training, kill_process
 
     options = {**SMALL, "device": "cuda", "dataset": "medqa", "backend": backend, "max_steps": 100_000}
-    assert end_training(cards, project, options, kill)["held"] > 0
+    assert end_training(cards, project, options, kill_process)["held"] > 0

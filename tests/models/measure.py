@@ -24,8 +24,8 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun
 from ftbridge.core.files.atomic import json_lines, write_atomic, write_json
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.launchers.runs.training_log import FILE
-from ftbridge.templates import detect
+from ftbridge.launchers.runs.training_log import LOG_FILE
+from ftbridge.templates.detect import detect_family
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parents[1] / "dataset_info" / "samples" / "medqa.xlsx"
@@ -153,13 +153,13 @@ def base(folder: Path, kind: Kind, tokenizer: dict[str, Any]) -> Path:
 
 def _go(result: Result, kind: Kind, model: Path, template: str, backend: str) -> None:
     try:
-        result.family, asked = detect.detect(model).name, {}
+        result.family, asked = detect_family(model).name, {}
     except InputError:
         result.family, asked = f"`--template {template}`", {"template": template}
     data = {"dataset_dir": model.parents[1] / "data"}
     run = ftbridge.train(backend=backend, model=str(model), **SETTINGS, **data, **asked, **kind.options)
     result.versions = run.versions
-    losses = [record["loss"] for record in json_lines(run.path / FILE) if "loss" in record]
+    losses = [record["loss"] for record in json_lines(run.path / LOG_FILE) if "loss" in record]
     if not losses or not all(map(math.isfinite, losses)):
         raise FrameworkError(f"the losses are {losses}")
     result.done.append("run")

@@ -11,8 +11,8 @@ from unittest.mock import Mock
 import pytest
 
 from ftbridge.core.errors import InputError, InterruptedRun
-from ftbridge.launchers.environment.checklist import Check, shown
-from ftbridge.templates import families
+from ftbridge.launchers.environment.checklist import Check, checks_as_text
+from ftbridge.templates.families import get_family
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -42,16 +42,17 @@ def called(measure, monkeypatch, tmp_path):
     return call
 
 
-def test_each_class_says_all_that_its_model_needs(measure):
+def test_class_of_the_models_table_says_all_that_its_model_needs(measure):
     kinds, tokenizers = measure.read()
     for name, kind in kinds.items():
         assert kind.config["model_type"] == name
         assert kind.models
-        assert families.get(tokenizers[kind.tokens]["template"])
+        assert get_family(tokenizers[kind.tokens]["template"])
         assert set(kind.refused) <= set(measure.BACKENDS)
 
 
-def test_one_that_does_not_run_neither_ends_the_rest_nor_passes(measure, called, tmp_path, capsys):
+@pytest.mark.slow
+def test_class_that_does_not_run_neither_ends_the_others_nor_passes(measure, called, tmp_path, capsys):
     whole, half = measure.Result(done=["run", "merged", "asked"]), measure.Result(done=["run"], said="does not fit")
     docs = tmp_path / "models.md"
     docs.write_text(f"before\n{measure.BEGIN}\n| `lfm2` | old |\n| `qwen3` | old |\n{measure.END}\nafter\n")
@@ -67,6 +68,7 @@ def test_one_that_does_not_run_neither_ends_the_rest_nor_passes(measure, called,
     assert known["qwen3"]["xtuner"]["done"] == ["run", "merged", "asked"]
 
 
+@pytest.mark.slow
 def test_a_class_that_should_be_refused_and_is_not_is_no_success(measure, called, monkeypatch):
     kinds, tokenizers = measure.read()
     kinds["qwen3"] = measure.Kind("Qwen 3", "", {}, refused=("xtuner",))
@@ -77,7 +79,7 @@ def test_a_class_that_should_be_refused_and_is_not_is_no_success(measure, called
     assert called([refused], "qwen3", "--backend", "llamafactory") == 1
 
 
-def test_ctrl_c_ends_all_of_it_and_a_failure_only_its_class(measure, monkeypatch, tmp_path):
+def test_ctrl_c_ends_the_measuring_and_a_failure_only_its_class(measure, monkeypatch, tmp_path):
     kinds, tokenizers = measure.read()
     monkeypatch.setattr(measure, "base", lambda *_: tmp_path)
     monkeypatch.setattr(measure, "_go", Mock(side_effect=[InterruptedRun("stopped"), InputError("no tokenizer")]))
@@ -88,8 +90,8 @@ def test_ctrl_c_ends_all_of_it_and_a_failure_only_its_class(measure, monkeypatch
     assert (result.said, result.refused) == ("no tokenizer", True)
 
 
-def test_the_sentence_of_a_failure_is_the_one_that_tells_most(measure):
-    check = shown([Check("model", "failure", "no weights", "copy it")])
+def test_failure_is_shortened_to_its_most_telling_sentence(measure):
+    check = checks_as_text([Check("model", "failure", "no weights", "copy it")])
     assert (
         measure.sentence(f"this training would fail, so it was not started:\n{check}\n`--dry-run` ...") == "no weights"
     )

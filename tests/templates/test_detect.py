@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.templates import detect, families
+from ftbridge.templates.detect import detect_family, find_family
+from ftbridge.templates.families import load_families
 
 
 def model_folder(
@@ -76,16 +77,16 @@ LLAMA = ("<unk>", "<s>", "</s>")
         ("chatml-llama3", "Meta-Llama-3-8B", "llama", HERMES, "{{ '<|begin_of_text|>' }}" + PLAIN),
     ],
 )
-def test_the_folders_name_comes_last(tmp_path, family, folder, model_type, tokens, chat_template):
+def test_family_is_told_by_a_models_files_before_its_name(tmp_path, family, folder, model_type, tokens, chat_template):
     model = model_folder(tmp_path / folder, model_type, tokens, chat_template)
-    assert detect.detect(model).name == family
+    assert detect_family(model).name == family
 
 
 def test_the_size_of_the_vocabulary_tells_baichuan_2(tmp_path):
     model = model_folder(tmp_path / "Baichuan-7B", "baichuan", vocab_size=125696)
-    assert detect.detect(model).name == "baichuan2"
+    assert detect_family(model).name == "baichuan2"
     with pytest.raises(InputError, match="Baichuan 2"):
-        detect.detect(model_folder(tmp_path / "Baichuan2-7B", "baichuan", vocab_size=64000))
+        detect_family(model_folder(tmp_path / "Baichuan2-7B", "baichuan", vocab_size=64000))
 
 
 @pytest.mark.parametrize(
@@ -102,8 +103,8 @@ def test_the_size_of_the_vocabulary_tells_baichuan_2(tmp_path):
         ("chatglm3-6b", "chatglm", "chatglm3"),
     ],
 )
-def test_the_name_decides_where_nothing_else_does(tmp_path, folder, model_type, family):
-    assert detect.detect(model_folder(tmp_path / folder, model_type)).name == family
+def test_folder_name_decides_the_family_where_nothing_else_does(tmp_path, folder, model_type, family):
+    assert detect_family(model_folder(tmp_path / folder, model_type)).name == family
 
 
 @pytest.mark.parametrize("name", ["chat_template.jinja", "chat_template.json", "list"])
@@ -119,16 +120,16 @@ def test_the_chat_template_may_stand_elsewhere(tmp_path, name):
     else:
         file, content = name, text if name.endswith("jinja") else json.dumps({"chat_template": text})
     (model / file).write_text(content)
-    assert detect.detect(model).name == "qwen3"
+    assert detect_family(model).name == "qwen3"
 
 
 def test_tokens_are_found_in_a_sentencepiece_file_and_in_the_tokenizers_code(tmp_path):
     model = model_folder(tmp_path / "model", "llama")
     (model / "tokenizer.model").write_bytes(b"\n\x05\n\x03<s>\x15\n\x06\n\x04</s>")
-    assert detect.detect(model).name == "llama2"
+    assert detect_family(model).name == "llama2"
     other = model_folder(tmp_path / "other", "chatglm")
     (other / "tokenization_chatglm.py").write_text('special = ["[gMASK]", "sop", "<|user|>"]')
-    assert detect.detect(other).name == "chatglm3"
+    assert detect_family(other).name == "chatglm3"
 
 
 @pytest.mark.parametrize(
@@ -151,13 +152,13 @@ def test_a_model_with_another_prompt_is_not_taken_for_one_of_ours(tmp_path, mode
     with pytest.raises(
         InputError, match=rf"(?s)`{model_type}`, has vocabulary, chat template or name.*`--template FAMILY`.*qwen2\.5"
     ):
-        detect.detect(model)
+        detect_family(model)
 
 
 @pytest.mark.parametrize(("folder", "config"), [("vicuna-7b", {}), ("here", {"_name_or_path": "lmsys/vicuna-7b"})])
 def test_a_model_that_says_by_its_name_what_it_is_is_not_taken_for_another(tmp_path, folder, config):
     with pytest.raises(InputError, match="Llama 2"):
-        detect.detect(model_folder(tmp_path / folder, "llama", LLAMA, **config))
+        detect_family(model_folder(tmp_path / folder, "llama", LLAMA, **config))
 
 
 # What the templates in the shared folder belong to, by a model's type and its own tokens beside them.
@@ -202,7 +203,7 @@ def test_every_published_template_is_taken_for_what_it_is_or_refused(tmp_path, p
             model = model_folder(tmp_path / f"{file.stem}-{number}", other, tuple(special), text)
             config = json.loads((model / "tokenizer_config.json").read_text())
             (model / "tokenizer_config.json").write_text(json.dumps({**config, **tokens}))
-            found = detect.find(model)
+            found = find_family(model)
             if number == 0:
                 assert (found.name if found else "") == family, file
             elif found and found.name != family:
@@ -210,22 +211,22 @@ def test_every_published_template_is_taken_for_what_it_is_or_refused(tmp_path, p
                 assert file.stem in {"qwen2_5", "qwen3_instruct_2507"}
             if not found:
                 with pytest.raises(InputError, match="say which one it is with `--template FAMILY`"):
-                    detect.detect(model)
+                    detect_family(model)
 
 
 def test_an_unknown_model_is_an_error_that_lists_the_families(tmp_path):
     with pytest.raises(InputError, match=r"(?s)`phi3`, is of no known family.*`--template FAMILY`.*glm4"):
-        detect.detect(model_folder(tmp_path / "Qwen2.5-7B", "phi3"))
+        detect_family(model_folder(tmp_path / "Qwen2.5-7B", "phi3"))
     with pytest.raises(InputError, match=r"config\.json"):
-        detect.detect(tmp_path)
+        detect_family(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
-def test_a_damaged_file_is_named(tmp_path, name):
+def test_damaged_file_of_a_model_is_named(tmp_path, name):
     model = model_folder(tmp_path / "model", "qwen2", CHATML)
     (model / name).write_text("{")
     with pytest.raises(InputError, match=name):
-        detect.detect(model)
+        detect_family(model)
 
 
 @pytest.mark.slow
@@ -233,18 +234,18 @@ def test_a_large_vocabulary_is_searched_quickly(tmp_path):
     model = model_folder(tmp_path / "model", "llama", LLAMA)
     filler = ",".join(f'"Ġtoken{number}": {number}' for number in range(500_000))
     (model / "tokenizer.json").write_text("{" + filler + "}", encoding="utf-8")
-    families.load()
+    load_families()
 
     def cost(call):
         start = time.process_time()
         call()
         return time.process_time() - start
 
-    assert detect.detect(model).name == "llama2"
+    assert detect_family(model).name == "llama2"
     # In turns with decoding that JSON, which it saves.
     turns = [
         (
-            cost(lambda: detect.detect(model)),
+            cost(lambda: detect_family(model)),
             cost(lambda: json.loads((model / "tokenizer.json").read_bytes())),
         )
         for _ in range(3)

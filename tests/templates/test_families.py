@@ -11,8 +11,9 @@ import pytest
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import parse
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.templates import families
+from ftbridge.templates.families import Family, _FamiliesFile, get_family, load_families
 from ftbridge.templates.prompt import ChatPrompt
 
 from ..builders.prompts import SYSTEM, TURNS  # noqa: TID252
@@ -24,13 +25,13 @@ INTERNLMS = ("internlm2", "internlm2.5", "internlm3")
 OTHERS = ("internlm", "llama2", "llama3", "glm4", "chatglm3", "baichuan2", "mistral", "gemma")
 
 
-def test_every_family_asked_for_is_there():
-    assert {*QWENS, *INTERNLMS, *OTHERS} <= set(families.load())
+def test_known_families_are_all_in_the_table():
+    assert {*QWENS, *INTERNLMS, *OTHERS} <= set(load_families())
 
 
-@pytest.mark.parametrize("name", families.load())
+@pytest.mark.parametrize("name", load_families())
 def test_a_family_has_a_backend_and_a_reason(name):
-    family = families.load()[name]
+    family = load_families()[name]
     assert family.name == name
     assert any(family.backends.values())
     assert set(family.backends) == {"xtuner", "llamafactory"}
@@ -38,9 +39,9 @@ def test_a_family_has_a_backend_and_a_reason(name):
     assert family.stop
 
 
-@pytest.mark.parametrize("name", families.load())
+@pytest.mark.parametrize("name", load_families())
 def test_xtuner_gets_only_what_its_template_can_say(name):
-    prompt = families.load()[name].cell("xtuner").prompt
+    prompt = load_families()[name].cell("xtuner").prompt
     assert isinstance(prompt.system, str)
     assert isinstance(prompt.instruction, str)
     assert (prompt.answer, prompt.system_inside) == ("{output}", False)
@@ -50,24 +51,24 @@ def test_xtuner_gets_only_what_its_template_can_say(name):
 @pytest.mark.parametrize("name", ["internlm", "baichuan2"])
 def test_an_empty_cell_names_the_backend_that_has_the_family(name):
     with pytest.raises(UsageError, match="`--backend xtuner`"):
-        families.get(name).cell("llamafactory")
+        get_family(name).cell("llamafactory")
 
 
-def test_the_table_is_parsed_strictly():
+def test_malformed_prompt_in_the_table_of_families_is_refused():
     good: dict[str, Any] = {"SYSTEM": "{system}", "INSTRUCTION": "{input}", "SUFFIX_AS_EOS": True}
     assert msgspec.convert(good, ChatPrompt).suffix_as_eos
     for bad in ({**good, "SUFIX": "x"}, {**good, "SUFFIX_AS_EOS": False}, {"SYSTEM": "{system}"}):
         with pytest.raises(InputError, match=r"families\.prompts|families"):
-            parse(families._Table, {"prompts": {"one": bad}, "families": {}}, "families.yaml")
+            parse(_FamiliesFile, {"prompts": {"one": bad}, "families": {}}, "families.yaml")
 
 
-CELLS = [(name, backend) for name, family in families.load().items() for backend in family.backends]
+CELLS = [(name, backend) for name, family in load_families().items() for backend in family.backends]
 
 
 def test_thinking_is_off_where_a_model_can_think():
-    off = {name for name, family in families.load().items() if family.thinking == "off"}
+    off = {name for name, family in load_families().items() if family.thinking == "off"}
     assert off == set(THINKING)
-    assert off == {n for n, b in CELLS if (cell := families.load()[n].backends[b]) and cell.enable_thinking is False}
+    assert off == {n for n, b in CELLS if (cell := load_families()[n].backends[b]) and cell.enable_thinking is False}
 
 
 @pytest.mark.parametrize(
@@ -80,23 +81,23 @@ def test_thinking_is_off_where_a_model_can_think():
         ("intern2", None),
     ],
 )
-def test_get_takes_a_family_or_a_template(given, name):
-    found = families.get(given).name
+def test_family_is_found_by_its_name_or_a_template(given, name):
+    found = get_family(given).name
     assert found == name or found.startswith("internlm")
 
 
 def test_get_names_the_closest_family():
     with pytest.raises(UsageError, match=r"did you mean `qwen2\.5`"):
-        families.get("qwen2.5b")
+        get_family("qwen2.5b")
 
 
 def test_get_refuses_a_template_of_families_that_differ(monkeypatch):
-    table = dict(families.load())
+    table = dict(load_families())
     other = msgspec.structs.replace(table["qwen2"], backends=table["glm4"].backends | {"llamafactory": None})
     odd = msgspec.structs.replace(other, backends={"xtuner": table["qwen2"].backends["xtuner"], "llamafactory": None})
-    monkeypatch.setattr(families, "load", lambda: {"one": table["qwen2"], "two": odd})
+    monkeypatch.setattr(families, "load_families", lambda: {"one": table["qwen2"], "two": odd})
     with pytest.raises(UsageError, match="several families"):
-        families.get("qwen_chat")
+        get_family("qwen_chat")
 
 
 # The made-up vocabularies: the class that XTuner's rule looks at; the special tokens, bos and eos first.
@@ -138,7 +139,7 @@ VOCABULARY = {
 }
 
 
-def _case(family: families.Family, backend: str, folder: Path) -> dict[str, Any]:
+def _case(family: Family, backend: str, folder: Path) -> dict[str, Any]:
     cell = family.cell(backend)
     vocabulary = VOCABULARY.get(family.name, family.name)
     bos, eos = TOKENS[vocabulary][:2]
@@ -177,7 +178,7 @@ def _run(python: Path, script: str, spec: dict[str, Any]) -> None:
         capture_output=True,
         check=False,
         timeout=300,
-        env={**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS)},
+        env={**os.environ, **CHILD_ENV, "PYTHONPATH": str(SCRIPTS)},
     )
     assert done.returncode == 0, done.stderr.decode()[-4000:]
 
@@ -198,7 +199,7 @@ def vocabularies(training_python, tmp_path_factory):
 
 
 def _prompts() -> list[ChatPrompt]:
-    return [cell.prompt for family in families.load().values() for cell in family.backends.values() if cell]
+    return [cell.prompt for family in load_families().values() for cell in family.backends.values() if cell]
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +207,7 @@ def frameworks(training_python, vocabularies):
     """What each backend's own code makes of the conversations; one process each, imports cost 10 s."""
     answers = {}
     for backend in ("xtuner", "llamafactory"):
-        cases = [_case(each, backend, vocabularies) for each in families.load().values() if each.backends[backend]]
+        cases = [_case(each, backend, vocabularies) for each in load_families().values() if each.backends[backend]]
         out = vocabularies / f"{backend}-answer.json"
         _run(training_python, "framework_ids.py", {"backend": backend, "cases": cases, "out": str(out)})
         answers[backend] = json.loads(out.read_text(encoding="utf-8"))
@@ -215,7 +216,7 @@ def frameworks(training_python, vocabularies):
 
 @pytest.mark.framework
 def test_named_templates_are_the_frameworks_own(frameworks):
-    for family in families.load().values():
+    for family in load_families().values():
         cell = family.backends["xtuner"]
         if cell and cell.name:
             assert cell.prompt.template_dict() == frameworks["xtuner"]["templates"][cell.name]
@@ -228,7 +229,7 @@ def test_named_templates_are_the_frameworks_own(frameworks):
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
 def test_our_prompt_is_what_the_framework_trains(frameworks, backend):
     encoded = frameworks[backend]["encoded"]
-    assert len(encoded) == 4 * sum(1 for family in families.load().values() if family.backends[backend])
+    assert len(encoded) == 4 * sum(1 for family in load_families().values() if family.backends[backend])
     wrong = [case for case, ids in encoded.items() if ids["our_prompt"] != ids["prompt"]]
     assert wrong == []
 
@@ -267,7 +268,7 @@ OTHER_IDS = {
 
 
 @pytest.mark.framework
-def test_both_frameworks_train_the_same_ids_but_where_known(frameworks):
+def test_frameworks_train_the_same_ids_except_where_known(frameworks):
     one, two = (frameworks[backend]["encoded"] for backend in ("xtuner", "llamafactory"))
     other: dict[str, set[str]] = {}
     for case in one.keys() & two.keys():
@@ -278,7 +279,7 @@ def test_both_frameworks_train_the_same_ids_but_where_known(frameworks):
 
 
 @pytest.mark.framework
-def test_both_frameworks_train_the_same_labels_where_known(frameworks):
+def test_frameworks_train_the_same_labels_where_known(frameworks):
     one, two = (frameworks[backend]["encoded"] for backend in ("xtuner", "llamafactory"))
     same = {case.split()[0] for case in one.keys() & two.keys() if one[case]["labels"] == two[case]["labels"]}
     # LLaMA-Factory trains on more elsewhere: a newline, an eos token (see families.yaml).

@@ -17,9 +17,9 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ..conftest import SMALL  # noqa: TID252
 
@@ -76,7 +76,7 @@ def golden_plan(backend, machine, family, options):
         dataset="medqa-train",
         dataset_dir=Path("/project/data"),
         entry=entry,
-        family=families.get(family),
+        family=get_family(family),
         machine=machine,
         deepspeed=load_deepspeed(spec.deepspeed, Path("/project"), machine),
     )
@@ -84,8 +84,10 @@ def golden_plan(backend, machine, family, options):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
-def test_rendered_as_before(backend, case):
-    for name, text in load_backend(backend).render(golden_plan(backend, *CASES[case])).items():
+def test_rendered_config_equals_the_golden_file(backend, case):
+    rendered = load_backend(backend).render(golden_plan(backend, *CASES[case]))
+    assert rendered
+    for name, text in rendered.items():
         file = GOLDEN / f"{backend}-{case}{Path(name).suffix}"
         if os.environ.get("UPDATE_GOLDEN"):
             file.write_text(text, encoding="utf-8")
@@ -106,7 +108,7 @@ def test_the_framework_builds_what_the_config_names(project, training_python, tm
         configs.append(tmp_path / str(len(configs)) / Path(next(iter(ready.launch.files))).name)
     done = subprocess.run(
         [training_python, BUILD, backend, *configs],
-        env={**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, **CHILD_ENV, "PYTHONPATH": str(SCRIPTS), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -4,18 +4,18 @@ import pytest
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family, load_families
 from ftbridge.templates.prompt import ChatPrompt, Token
 
 from ..builders.prompts import SYSTEM, TURNS  # noqa: TID252
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"), [(n, b) for n, each in families.load().items() for b, cell in each.backends.items() if cell]
+    ("name", "backend"), [(n, b) for n, each in load_families().items() for b, cell in each.backends.items() if cell]
 )
 @pytest.mark.parametrize("system", ["", SYSTEM, 'say "{{ 7 }}" \\n'])
 def test_the_chat_template_renders_what_is_trained(name, backend, system):
-    prompt = families.get(name).cell(backend).prompt
+    prompt = get_family(name).cell(backend).prompt
     turns = [*TURNS, ("{input} \\n 'and' {% more", None)]
     messages = [{"role": "system", "content": system}] if system else []
     for question, answer in turns:
@@ -27,8 +27,8 @@ def test_the_chat_template_renders_what_is_trained(name, backend, system):
     assert shown == prompt.render(system, turns)
 
 
-def test_render_is_what_stands_in_the_segments():
-    prompt = families.get("llama2").cell("llamafactory").prompt
+def test_prompt_of_several_turns_renders_as_its_segments():
+    prompt = get_family("llama2").cell("llamafactory").prompt
     assert prompt.segments("Be kind.", [("q", "a"), ("r", None)]) == [
         Token("<s>"),
         "[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nq [/INST]",
@@ -41,6 +41,6 @@ def test_render_is_what_stands_in_the_segments():
     assert rendered == "<s>[INST] q {input} {0} [/INST]a</s><s>[INST] r [/INST]"
 
 
-def test_round_is_counted_from_one():
+def test_round_of_a_prompt_template_is_counted_from_one():
     prompt = ChatPrompt(system="{system}", instruction="[Round {round}] {input}:", suffix_as_eos=True, sep="\n")
     assert prompt.render("", [("q", "a"), ("r", None)]) == "[Round 1] q:a\n[Round 2] r:"

@@ -63,13 +63,13 @@ def template(monkeypatch):
     """Return a function that makes `text` the only template, under any name."""
 
     def use(text):
-        monkeypatch.setattr(render, "_read", lambda *_: text)
+        monkeypatch.setattr(render, "_read_template", lambda *_: text)
 
     return use
 
 
 @pytest.mark.parametrize("value", NASTY)
-def test_a_nasty_value_is_one_literal(template, value):
+def test_hostile_value_is_rendered_as_one_literal(template, value):
     template("value = {{ value }}\nafter = 1  # {{ value }}\n")
     tree = ast.parse(render_python("t", value=value)).body
     assert [ast.literal_eval(line.value) for line in tree] == [value, 1]
@@ -106,13 +106,13 @@ def test_a_number_stays_a_number_in_yaml(value):
 @pytest.mark.parametrize(
     "value", [Sly("x"), Colour.RED, Path("a"), object(), {1}, b"a", jinja2.Undefined, float("nan"), float("-inf")]
 )
-def test_what_is_no_plain_value_is_refused_wherever_it_hides(literal, value):
+def test_value_that_is_not_plain_is_refused_at_any_depth(literal, value):
     for hidden in (value, [value], {"a": ({"b": value},)}):
         with pytest.raises(TypeError, match="cannot be written into a config"):
             literal(hidden)
 
 
-def test_a_sly_key_is_refused():
+def test_key_that_is_a_str_subclass_is_refused():
     with pytest.raises(TypeError):
         python_literal({Sly("x"): 1})
 
@@ -131,13 +131,13 @@ def test_a_template_reaches_no_insides_of_python(template):
         render_python("t", value="x")
 
 
-def test_a_name_is_written_as_it_is(template):
+def test_name_filter_writes_an_identifier_without_quotes(template):
     template("torch.{{ dtype|name }} and {{ dtype }}")
     assert render_python("t", dtype="bfloat16") == "torch.bfloat16 and 'bfloat16'"
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a.b", "a()", "1a", "a\n", "'a'", "{{ a }}"])
-def test_a_name_that_is_none_is_refused(template, text):
+def test_name_filter_refuses_text_that_is_no_identifier(template, text):
     template("torch.{{ dtype|name }}")
     with pytest.raises(ValueError, match="is no name"):
         render_python("t", dtype=text)

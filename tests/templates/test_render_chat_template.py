@@ -7,7 +7,7 @@ import sys
 from ftbridge.templates import render_chat_template
 
 
-def test_it_answers_in_json_and_fails_without_an_answer():
+def test_chat_template_script_answers_in_json_and_fails_without_an_answer():
     argv = [sys.executable, "-I", render_chat_template.__file__]
     for template, answer in (("{{ bos_token }}好", '"<s>\\u597d"'), ("{{ no.such.thing }}", "")):
         request = {"template": template, "messages": [], "tokens": {"bos_token": "<s>"}}

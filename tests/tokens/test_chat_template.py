@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.templates import chat_templates
+from ftbridge.templates.chat_templates import render_chat_template
 from ftbridge.tokens.chat_template import choose_chat_template, shipped
 from tests.builders.chat_templates import CHATML, FORGETS_THOUGHTS, SHIPPED, SYSTEM, THREE
 
@@ -22,7 +22,7 @@ def model(tmp_path):
 
 
 def rendered(template):
-    return chat_templates.render(template.text, MESSAGES, {"eos_token": "</s>", "bos_token": "<s>"})
+    return render_chat_template(template.text, MESSAGES, {"eos_token": "</s>", "bos_token": "<s>"})
 
 
 def test_a_model_gives_its_own_template(model):
@@ -41,7 +41,7 @@ def test_the_switch_for_thoughts_stands_in_the_text(model, thinking, end):
 
 def test_a_program_may_still_set_the_switch_otherwise(model):
     template = choose_chat_template(model, None, "off")
-    assert chat_templates.render(template.text, MESSAGES, {"enable_thinking": "yes"}).endswith("assistant\n")
+    assert render_chat_template(template.text, MESSAGES, {"enable_thinking": "yes"}).endswith("assistant\n")
 
 
 @pytest.mark.parametrize("name", ["enable_thinking", "thinking"])
@@ -67,7 +67,7 @@ def test_a_shipped_template_is_taken_by_its_name(model, name):
     template = choose_chat_template(model, name, "off")
     assert template.text == SHIPPED[name]
     assert template.origin == f"the chat template `{name}`"
-    told = chat_templates.render(template.text, [SYSTEM, *THREE], {"eos_token": "</s>", "bos_token": "<s>"})
+    told = render_chat_template(template.text, [SYSTEM, *THREE], {"eos_token": "</s>", "bos_token": "<s>"})
     assert told.startswith("<s>")
     assert [told.index(message["content"]) for message in [SYSTEM, *THREE]] == sorted(
         told.index(message["content"]) for message in [SYSTEM, *THREE]
@@ -81,12 +81,12 @@ def test_all_shipped_templates_are_listed():
 @pytest.mark.parametrize("name", ["alpaca", "vicuna"])
 def test_a_shipped_template_refuses_a_role_that_it_has_not(name):
     tool = [*MESSAGES, {"role": "tool", "content": "12"}]
-    assert chat_templates.render(SHIPPED[name], tool, {"eos_token": "</s>"}) is None
+    assert render_chat_template(SHIPPED[name], tool, {"eos_token": "</s>"}) is None
 
 
 def test_an_end_token_that_begins_texts_too_is_not_written_twice():
     tokens = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
-    assert chat_templates.render(SHIPPED["plain"], MESSAGES, tokens) == "Why?\n"
+    assert render_chat_template(SHIPPED["plain"], MESSAGES, tokens) == "Why?\n"
 
 
 def test_a_file_is_taken(model, tmp_path):
@@ -103,7 +103,9 @@ def test_what_is_no_template_is_refused(model, tmp_path):
 
 
 def test_a_name_that_is_none_is_refused_with_those_that_are(model):
-    with pytest.raises(UsageError, match=r"`alpaca`, `chatml`, `plain`, `vicuna`; there is no file `alpac`.*`alpaca`\?"):
+    with pytest.raises(
+        UsageError, match=r"`alpaca`, `chatml`, `plain`, `vicuna`; there is no file `alpac`.*`alpaca`\?"
+    ):
         choose_chat_template(model, "alpac", "off")
 
 

@@ -124,7 +124,14 @@ def test_training_and_validation_are_put_together_by_links(tmp_path):
 
 
 def test_a_tokenizer_is_told_by_all_its_files(tmp_path):
-    for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "generation_config.json", "config.json"):
+    for name in (
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "tokenizer.model",
+        "generation_config.json",
+        "config.json",
+    ):
         (tmp_path / name).write_text(name)
     known = tokenizer_files(tmp_path)
     assert [*known] == ["generation_config.json", "merges.txt", "tokenizer.json", "tokenizer.model", "vocab.json"]

@@ -14,8 +14,8 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.written_files import CARD
-from ftbridge.templates import families
-from ftbridge.weights.card import askable, card_in, card_of, existing_output, load_card
+from ftbridge.templates.families import get_family, load_families
+from ftbridge.weights.card import card_in, card_of, card_with_prompt, existing_output, load_card
 from ftbridge.weights.source import resolve, target_of
 from ftbridge.weights.tensors import safetensors
 
@@ -64,7 +64,7 @@ def trained(name, base, shapes=LORA, **options):
     xtuner(run.path / "output" / "iter_9.pth", shapes)
 
 
-def test_nothing_is_said_of_a_base_that_is_as_it_was_or_was_only_moved(base, tmp_path, capsys):
+def test_unchanged_or_moved_base_gives_no_warning(base, tmp_path, capsys):
     with pytest.raises(ReachedError):
         ftbridge.merge("one")
     assert load_card(ftbridge.export("one")).trained_on == fingerprint(base)
@@ -77,7 +77,7 @@ def test_nothing_is_said_of_a_base_that_is_as_it_was_or_was_only_moved(base, tmp
     assert "warning" not in capsys.readouterr().err
 
 
-def test_other_weights_are_not_merged_into_unless_the_base_is_named(base, capsys):
+def test_changed_base_weights_are_refused_unless_the_base_is_named(base, capsys):
     weights(base, 2)
     with pytest.raises(InputError, match=rf"{OTHER}.*`--model .*base` takes this one"):
         ftbridge.merge("one")
@@ -97,7 +97,7 @@ def test_an_exported_adapter_knows_its_base_as_well(base, tmp_path):
         ftbridge.merge(adapter, out="out", model="base")
 
 
-def test_another_adapter_must_be_of_the_same_base(base, tmp_path):
+def test_second_adapter_of_another_base_is_refused(base, tmp_path):
     other = shutil.copytree(base, tmp_path / "other")
     weights(other, 7)
     trained("two", other)
@@ -107,14 +107,14 @@ def test_another_adapter_must_be_of_the_same_base(base, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "modeling_own.py"])
-def test_another_file_that_matters_is_a_warning(base, capsys, name):
+def test_changed_config_or_tokenizer_of_the_base_is_a_warning(base, capsys, name):
     (base / name).write_text((base / name).read_text() + "\n")
     with pytest.raises(ReachedError):
         ftbridge.merge("one")
     assert f"base`, `{name}` changed since run `one` was trained" in capsys.readouterr().err
 
 
-def test_export_warns(base, capsys):
+def test_export_with_changed_base_weights_is_a_warning(base, capsys):
     weights(base, 2)
     ftbridge.export("one")
     assert OTHER in capsys.readouterr().err
@@ -139,7 +139,7 @@ def test_a_merged_model_needs_no_base_but_to_be_compared(base, tmp_path, capsys)
     assert OTHER in capsys.readouterr().err
 
 
-def test_nothing_is_said_of_a_run_without_a_record(base, capsys):
+def test_run_without_a_fingerprint_of_its_base_gives_no_warning(base, capsys):
     run = record_run(Project.find(), "old")
     msgspec.structs.replace(run, model=str(base)).save()
     (run.path / "output").mkdir()
@@ -150,7 +150,7 @@ def test_nothing_is_said_of_a_run_without_a_record(base, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
-def test_what_full_tuning_leaves_needs_no_base(base, capsys):
+def test_full_tuning_merges_without_the_weights_of_its_base(base, capsys):
     trained("full", base, {f"llm.{TENSOR}": (3, 3)}, method="full")
     weights(base, 2)
     assert (ftbridge.merge("full") / "model.safetensors").is_file()
@@ -160,20 +160,20 @@ def test_what_full_tuning_leaves_needs_no_base(base, capsys):
 def test_the_card_of_a_run_says_how_it_was_trained(folder):
     trained_run("1", backend="llamafactory")
     found = card_of(resolve("1"))
-    prompt = families.get("qwen2").cell("llamafactory").prompt
+    prompt = get_family("qwen2").cell("llamafactory").prompt
     assert found.prompt == prompt
     assert (found.base, found.family, found.backend) == (str(folder / "base"), "qwen2", "llamafactory")
     assert (found.system, found.run) == ("说中文", "1")
     assert card_of(resolve("1"), "other").base == str(folder / "other")
 
 
-@pytest.mark.parametrize("family", families.load())
-def test_a_card_reads_back_as_it_was_saved(folder, family):
+@pytest.mark.parametrize("family", load_families())
+def test_card_of_every_family_reads_back_as_it_was_saved(folder, family):
     trained_run("1", family=family)
     found = card_of(resolve("1"))
     found.save(folder)
     assert msgspec.json.encode(load_card(folder)) == msgspec.json.encode(found)
-    assert load_card(folder).prompt == families.get(family).cell("xtuner").prompt
+    assert load_card(folder).prompt == get_family(family).cell("xtuner").prompt
 
 
 def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
@@ -184,12 +184,12 @@ def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
     assert card_of(resolve("mine"), template="qwen3").family == "qwen3"
 
 
-def test_a_card_has_no_say_on_code_and_an_older_one_that_had_is_read(folder):
-    card(template=msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt)).save(folder)
+def test_older_card_with_a_say_on_code_is_read_without_it(folder):
+    card(template=msgspec.to_builtins(get_family("qwen2").cell("xtuner").prompt)).save(folder)
     older = json.loads((folder / CARD).read_text()) | {"trust_remote_code": True}
     (folder / CARD).write_text(json.dumps(older))
     known = load_card(folder)
-    assert known.prompt == families.get("qwen2").cell("xtuner").prompt
+    assert known.prompt == get_family("qwen2").cell("xtuner").prompt
     assert "trust" not in msgspec.json.encode(known).decode()
 
 
@@ -209,8 +209,8 @@ def test_a_card_has_no_say_on_code_and_an_older_one_that_had_is_read(folder):
         {"SEP": "\0cycler.__init__\0"},
     ],
 )
-def test_a_prompt_that_would_be_obeyed_is_a_damaged_card(folder, changed):
-    template = msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt) | changed
+def test_card_whose_prompt_could_reach_python_is_damaged(folder, changed):
+    template = msgspec.to_builtins(get_family("qwen2").cell("xtuner").prompt) | changed
     card(template=template).save(folder)
     with pytest.raises(InputError, match=r"ftbridge.json` is damaged"):
         load_card(folder)
@@ -258,7 +258,7 @@ def test_a_project_that_was_moved_or_copied_has_its_base_with_it(folder, monkeyp
         assert card_of(resolve("1")).base == str(old / "base")
 
 
-def test_a_model_is_its_own_base(folder):
+def test_model_folder_is_its_own_base(folder):
     assert card_of(resolve("base")).base == str(folder / "base")
 
 
@@ -269,7 +269,7 @@ def test_a_family_without_a_template_on_the_backend_is_wrong_usage():
         card_of(resolve("1"))
 
 
-def test_a_folder_that_was_made_of_something_else_is_not_taken_for_it(saved):
+def test_output_folder_of_another_checkpoint_or_base_is_not_reused(saved):
     source = resolve("1")
     assert existing_output(source, card_of(source), "adapter") is None
     adapter = target_of(source, None, "adapter")
@@ -282,7 +282,7 @@ def test_a_folder_that_was_made_of_something_else_is_not_taken_for_it(saved):
     assert existing_output(source, card_of(source), "adapter") is None
 
 
-def test_what_another_run_left_is_not_taken_for_the_runs_own(saved):
+def test_output_of_another_run_is_not_taken_for_the_runs_own(saved):
     trained_run("2")
     save_pickled(Path("runs/2/output/iter_32.pth"), b"N.")
     one, other = resolve("1"), resolve("2")
@@ -296,7 +296,7 @@ def test_what_another_run_left_is_not_taken_for_the_runs_own(saved):
         assert card_in(one, folder).run == "1"
 
 
-def test_a_folder_outlives_the_checkpoint_that_it_was_made_of(saved):
+def test_exported_folder_is_reused_after_its_checkpoint_is_gone(saved):
     source = resolve("1")
     adapter = target_of(source, None, "adapter")
     adapter.mkdir()
@@ -311,9 +311,9 @@ def test_a_model_of_no_known_family_has_a_card_and_is_asked_about_only_when_it_i
     found = card_of(resolve("base"))
     assert (found.family, found.template, found.stop) == ("", {}, ())
     with pytest.raises(InputError, match=r"base`, of model_type `odd`, is of no known family; .* `--template FAMILY`"):
-        askable(found, folder / "base")
+        card_with_prompt(found, folder / "base")
     named = card_of(resolve("base"), template="qwen3")
-    assert askable(named, folder / "base") == named
-    known = askable(found, folder / "other")  # what is there now may be known
-    prompt = families.get("qwen2.5").cell("xtuner").prompt
+    assert card_with_prompt(named, folder / "base") == named
+    known = card_with_prompt(found, folder / "other")  # what is there now may be known
+    prompt = get_family("qwen2.5").cell("xtuner").prompt
     assert (known.family, known.prompt) == ("qwen2.5", prompt)

@@ -22,7 +22,7 @@ def run(python, verb, folder, *cases):
 
 
 @pytest.mark.parametrize("cases", [ALWAYS, pytest.param(RARE, marks=pytest.mark.matrix)])
-def test_equal_to_pefts_own_merge(training_python, tmp_path, monkeypatch, cases):
+def test_composite_model_merges_as_peft_merges_it(training_python, tmp_path, monkeypatch, cases):
     monkeypatch.chdir(tmp_path)
     settings = "".join(f"  {name}: {{python: {training_python}}}\n" for name in ("xtuner", "llamafactory"))
     (tmp_path / "ftbridge.yaml").write_text(f"backends:\n{settings}")

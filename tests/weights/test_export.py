@@ -20,14 +20,14 @@ from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import load_card
 from ftbridge.weights.export import export
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.output_folder import fresh_folder
 from ftbridge.weights.source import resolve
 from ftbridge.weights.tensors import safetensors
-from ftbridge.weights.tensors.consolidate import read
+from ftbridge.weights.tensors.consolidate import read_weights
 
 from ..builders.checkpoints import LAYER, LORA, weights, xtuner  # noqa: TID252
 from ..builders.torch_files import floats, save, tensor, zero3  # noqa: TID252
@@ -112,7 +112,7 @@ def test_a_run_gives_peft_its_adapter(folder, write, dtype):
     assert (card.system, card.run, card.checkpoint) == ("说中文", "one", "output/iter_9.pth")
 
 
-def test_exporting_again_gives_the_same(folder):
+def test_export_of_the_same_run_gives_the_same_files(folder):
     from_one(run(folder))
     before = {path.name: path.read_bytes() for path in export("one").iterdir()}
     assert {path.name: path.read_bytes() for path in export("runs/one").iterdir()} == before
@@ -151,7 +151,7 @@ def test_in_a_mixture_of_experts_targets_mean_the_adapted_layers_alone(folder):
     assert json.loads((target / "adapter_config.json").read_text())["target_modules"] == ["self_attn.q_proj"]
 
 
-def test_whatever_changes_the_merge_is_kept(folder):
+def test_settings_and_tensors_that_change_a_merge_are_exported(folder):
     shapes = {**LORA, f"{LAYER}.lora_magnitude_vector.default.weight": (3,)}
     other = LAYER.replace("q_proj", "v_proj")
     shapes |= {f"{other}.lora_A.default.weight": (1, 3), f"{LAYER.replace('0', '1')}.lora_A.default.weight": (2, 1)}
@@ -168,7 +168,7 @@ def test_whatever_changes_the_merge_is_kept(folder):
     assert names[-2:] == ["base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.lora_embedding_A"]
 
 
-def test_of_a_model_that_sees_the_modules_are_named_whole(folder):
+def test_target_modules_of_a_vision_model_are_named_in_full(folder):
     """PEFT would adapt the vision tower's q_proj as well."""
     (folder / "base" / "config.json").write_text(json.dumps({**json.loads(BASE), "vision_config": {}}))
     target = export(xtuner(folder / "iter_9.pth", LORA), model="base", out="new")
@@ -190,7 +190,7 @@ def test_an_adapter_without_a_rank_is_one_sentence(folder, shapes):
         export(file, model="base", out="new")
 
 
-def test_another_checkpoint_than_the_last_is_never_taken_for_it(folder):
+def test_adapter_of_another_checkpoint_is_not_taken_for_the_last(folder):
     output = run(folder)
     xtuner(output / "iter_16.pth", LORA, numbers=12)
     last = export()
@@ -299,7 +299,7 @@ def test_llamafactorys_model_generates_with_a_cache_again(folder):
 
 def test_a_base_without_a_chat_template_gets_the_familys(folder):
     from_one(run(folder))
-    own = families.get("qwen2").cell("xtuner").prompt.chat_template()
+    own = get_family("qwen2").cell("xtuner").prompt.chat_template()
     assert (export() / "chat_template.jinja").read_text() == own
     (folder / "base" / "chat_template.jinja").write_text("the base's own")
     assert (export() / "chat_template.jinja").read_text() == "the base's own"
@@ -312,7 +312,7 @@ def test_the_chat_template_adds_no_system_prompt_where_the_training_had_none(fol
     from_one(run(folder))
     record = folder / "runs" / "one" / "run.json"
     record.write_text(record.read_text().replace(json.dumps("说中文"), '""'))
-    own = families.get("qwen2").cell("xtuner").prompt.chat_template()
+    own = get_family("qwen2").cell("xtuner").prompt.chat_template()
     added = "{% if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
     (folder / "base" / "chat_template.jinja").write_text(added + own)
     assert (export() / "chat_template.jinja").read_text() == "{% if messages[0].role != 'system' %}{% endif %}" + own
@@ -327,6 +327,7 @@ def test_a_folder_without_a_checkpoint_is_one_sentence(folder):
         export("empty", model="base", out="new")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [from_one, from_zero2, from_zero3])
 def test_a_checkpoint_that_is_cut_anywhere_leaves_nothing(folder, write):
     output = run(folder)
@@ -386,7 +387,7 @@ def test_shares_are_put_together_as_deepspeed_does_it(training_python, tmp_path)
     assert len(places) == 5
     for place in places:
         expected = safetensors.read(place / "expected.safetensors")
-        found = read(place).tensors
+        found = read_weights(place).tensors
         assert {name: (each.dtype, each.shape, b"".join(each.pieces())) for name, each in found.items()} == {
             name: (each.dtype, each.shape, b"".join(each.pieces())) for name, each in expected.items()
         }
@@ -403,7 +404,7 @@ ZERO3 = {"gpus": 2, "deepspeed": "zero3", "max_steps": 2}  # trained anyway, by 
 )
 def test_an_adapter_under_zero3_is_deepspeeds_and_xtuners_own(trained, in_project, training_python, tmp_path, options):
     run = trained(backend="xtuner", **options)
-    adapter, checkpoint = ftbridge.export(run.id), checkpoints.last(run)
+    adapter, checkpoint = ftbridge.export(run.id), checkpoints.last_checkpoint(run)
     calls = [("gathered", checkpoint, adapter), ("loads", in_project / "base", adapter)]
     if options == ZERO3:
         calls.append(("converted", run.path / "xtuner_config.py", checkpoint, tmp_path / "own", adapter))
@@ -424,7 +425,7 @@ def test_an_adapter_under_zero3_is_deepspeeds_and_xtuners_own(trained, in_projec
 )
 def test_full_training_gives_the_model_that_was_trained(trained, in_project, training_python, tmp_path, options, judge):
     run = trained(method="full", **options)
-    checkpoint, model = checkpoints.last(run), ftbridge.export(run.id)
+    checkpoint, model = checkpoints.last_checkpoint(run), ftbridge.export(run.id)
     calls = [("loads_model", in_project / "base", model)]
     if options["backend"] == "llamafactory":
         [checkpoint] = run.path.glob("output/checkpoint-*/global_step*")
@@ -466,7 +467,7 @@ def everything(folder):
         ("linked/merged", "run `other` is around it"),
     ],
 )
-def test_what_is_needed_is_not_exported_onto(folder, out, said):
+def test_export_onto_its_base_source_or_run_is_refused(folder, out, said):
     from_one(run(folder))
     Path("link").symlink_to("base")
     Path("linked").symlink_to("runs/other")
@@ -511,7 +512,7 @@ def test_an_adapter_in_a_run_is_merged_into_nothing_that_the_run_keeps(folder):
             ftbridge.merge(adapter, out=Path("runs/one", name))
 
 
-def test_an_export_that_is_due_leaves_what_is_not_ours(folder):
+def test_renewed_export_refuses_a_folder_with_foreign_files(folder):
     output = run(folder)
     from_one(output)
     notes = export() / "my_notes.txt"

@@ -7,7 +7,7 @@ import pytest
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.tensors import safetensors
-from ftbridge.weights.tensors.consolidate import read
+from ftbridge.weights.tensors.consolidate import read_weights
 
 
 def model(folder, tensors, **config):
@@ -19,7 +19,7 @@ def model(folder, tensors, **config):
 
 def written(held, own, base, new):
     new.mkdir()
-    write_model(new, read(held).tensors, own, base)
+    write_model(new, read_weights(held).tensors, own, base)
     content = (new / "model.safetensors").read_bytes()
     names = safetensors_header(new / "model.safetensors")
     start = len(content) - 2 * len(names)
@@ -49,7 +49,7 @@ def test_the_text_model_alone_takes_its_place_in_the_model_that_sees(tmp_path):
     assert config == {**CONFIG, "text_config": changed, "dtype": "bfloat16", "torch_dtype": "bfloat16"}
 
 
-def test_of_a_model_that_was_trained_whole_nothing_is_taken_from_the_base(tmp_path):
+def test_model_trained_whole_takes_nothing_from_the_base(tmp_path):
     base = model(tmp_path / "base", BASE, **CONFIG)
     names = {"model.language_model.norm.weight": b"xx", "model.visual.norm.weight": b"yy"}
     held = model(tmp_path / "held", names, **CONFIG)

@@ -78,7 +78,7 @@ def test_export_equals_xtuners_own(trained, in_project, training_python, tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_folder_without_a_base_asks_for_it(tmp_path, monkeypatch, in_project):
+def test_checkpoint_without_a_known_base_needs_the_model_option(tmp_path, monkeypatch, in_project):
     (tmp_path / "iter_1.pth").write_bytes(b"nothing")
     with pytest.raises(InputError, match="--model"):
         ftbridge.export(tmp_path / "iter_1.pth", out=tmp_path / "out")
@@ -112,11 +112,11 @@ def content(tensor):
 
 
 @pytest.mark.parametrize("name", [*COMMON, *(pytest.param(rare, marks=pytest.mark.matrix) for rare in RARE)])
-def test_equal_to_pefts_own_merge_bit_for_bit(cases, training_python, tmp_path, name):
+def test_merge_equals_pefts_own_bit_for_bit(cases, training_python, tmp_path, name):
     folder = cases(name)
     four_bits = {"type": name, "double": name == "nf4", "dtype": "BF16"} if name in {"nf4", "fp4"} else None
     config = merged_case(folder, tmp_path / "new", training_python, rounding=four_bits, shard_size=10**6)
-    ours, theirs = tensors.of_model(tmp_path / "new"), tensors.of_file(folder / "expected.safetensors")
+    ours, theirs = tensors.model_tensors(tmp_path / "new"), tensors.file_tensors(folder / "expected.safetensors")
     if config.get("tie_word_embeddings", True):  # PEFT's state has the tied tensor twice
         theirs.pop("lm_head.weight", None)
     assert ours.keys() == theirs.keys()
@@ -135,7 +135,7 @@ def test_shards_have_the_size_asked_for_and_an_index(cases, training_python, tmp
     files = sorted(path.name for path in (tmp_path / "new").glob("*.safetensors"))
     assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
     assert set(index["weight_map"].values()) == set(files)
-    places = tensors.of_model(tmp_path / "new")
+    places = tensors.model_tensors(tmp_path / "new")
     assert index["metadata"]["total_size"] == sum(place.size for place in places.values())
     for file in files:
         sizes = [places[name].size for name, where in index["weight_map"].items() if where == file]
@@ -147,7 +147,7 @@ def rewritten(adapter, out, change):
     import numpy as np
 
     shutil.copytree(adapter, out)
-    places = tensors.of_adapter(adapter)
+    places = tensors.adapter_tensors(adapter)
     made = [
         (name, "F32", place.shape, [change(name, np.frombuffer(content(place), "f4")).tobytes()])
         for name, place in places.items()
@@ -204,7 +204,7 @@ with fresh_folder(target, "merged") as new:
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.nightly)])
-def test_killed_at_any_moment_it_leaves_nothing_that_looks_finished(cases, training_python, tmp_path, times):
+def test_merge_killed_at_any_moment_leaves_nothing_that_looks_finished(cases, training_python, tmp_path, times):
     folder, target = cases("rslora"), tmp_path / "merged"
     argv = [sys.executable, "-c", MERGE, training_python, folder / "base", folder / "adapter", target]
     start = time.monotonic()
@@ -245,7 +245,7 @@ def test_a_base_that_is_not_whole_or_does_not_fit_is_one_sentence(cases, trainin
 def test_a_gpu_that_fails_is_one_sentence(cases, training_python, tmp_path):
     card = Gpu("A100", 81920, 8.0, "570.86.15", 9000, "GPU-that-is-not-there")
     with pytest.raises(SetupError, match=r"^the GPU failed in the merge \(.+\); `--device cpu` does it without$"):
-        merged_case(cases("rslora"), tmp_path / "new", training_python, cards=[card])
+        merged_case(cases("rslora"), tmp_path / "new", training_python, gpus=[card])
 
 
 @pytest.mark.parametrize(("device", "used"), [("auto", []), ("cpu", []), ("cuda", ["GPU-b"])])
@@ -262,7 +262,7 @@ def test_a_merge_takes_the_freest_gpu_where_one_is_asked_for(trained, in_project
         ftbridge.merge(trained(backend="xtuner").id, out=tmp_path / "merged", device=device)
 
 
-def test_four_bits_are_for_runs_that_trained_on_them(trained, in_project):
+def test_merge_onto_other_bits_than_the_run_trained_on_is_refused(trained, in_project):
     run = trained(backend="xtuner")
     with pytest.raises(UsageError, match="the run trained on nf4, not fp4: `--onto nf4`"):
         ftbridge.merge(run.id, onto="fp4")
@@ -297,7 +297,7 @@ def test_a_base_that_changed_since_the_training_is_refused(trained, in_project, 
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     assert ftbridge.merge(tmp_path / "run").is_dir()
     with (base / "model.safetensors").open("r+b") as file:
-        place = tensors.of_model(base)["model.norm.weight"].place
+        place = tensors.model_tensors(base)["model.norm.weight"].place
         file.seek(place.start)
         file.write(bytes([1]) * place.size)
     with pytest.raises(InputError, match=r"1 of its \d+ tensors differ, such as `model\.norm\.weight`"):

@@ -39,7 +39,7 @@ def older(folder, *names, **card):
     (folder / CARD).write_text(json.dumps(card))
 
 
-def test_a_folder_appears_with_all_it_holds(tmp_path):
+def test_new_folder_appears_only_with_all_its_files(tmp_path):
     make(tmp_path / "deep" / "new", "a", "b")
     assert content(tmp_path) == {"deep", "deep/new", "deep/new/a", "deep/new/b", f"deep/new/{CARD}"}
 
@@ -50,8 +50,8 @@ def test_a_relative_folder_is_made_here(tmp_path, monkeypatch):
     assert content(tmp_path) == {"new", "new/a", f"new/{CARD}"}
 
 
-def test_what_it_holds_is_on_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(written_files, "SMALL", 10)
+def test_files_of_a_finished_folder_are_on_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(written_files, "SMALL_FILE_BYTES", 10)
     with fresh_folder(tmp_path / "new", "adapter") as folder:
         (folder / CARD).write_text('{"base": "somewhere"}')
         (folder / "small").write_text("a")
@@ -74,14 +74,14 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path, error):
     assert content(tmp_path) == {"new", f"new/{CARD}", "new/old"}
 
 
-def test_what_we_wrote_and_what_is_empty_is_replaced(tmp_path):
+def test_folder_that_is_ours_or_empty_is_replaced(tmp_path):
     (tmp_path / "new").mkdir()
     make(tmp_path / "new", "old")
     make(tmp_path / "new", "a")
     assert content(tmp_path) == {"new", "new/a", f"new/{CARD}"}
 
 
-def test_what_an_older_version_wrote_is_replaced(tmp_path):
+def test_folder_of_an_older_version_is_replaced(tmp_path):
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "modeling_x.py").touch()
     known = (
@@ -174,7 +174,7 @@ def test_a_file_of_ours_that_was_edited_is_left_alone(tmp_path, text):
     make(tmp_path / "new", "a")
 
 
-def test_of_much_that_is_foreign_some_is_named(tmp_path):
+def test_many_foreign_files_are_named_in_part_and_counted(tmp_path):
     make(tmp_path / "new")
     for number in range(1200):
         (tmp_path / "new" / f"{number:04}").touch()
@@ -182,7 +182,7 @@ def test_of_much_that_is_foreign_some_is_named(tmp_path):
         make(tmp_path / "new", "a")
 
 
-def test_what_comes_while_the_new_is_made_is_put_back(tmp_path):
+def test_file_added_while_a_folder_is_replaced_is_put_back(tmp_path):
     make(tmp_path / "new", "old")
     with (
         pytest.raises(InputError, match=r"/new` would be replaced, .*`my_notes.txt`"),
@@ -203,14 +203,14 @@ def test_what_comes_while_the_new_is_made_is_put_back(tmp_path):
         ("model", "adapter", "a model"),
     ],
 )
-def test_another_kind_of_result_is_left_alone(tmp_path, before, after, said):
+def test_folder_with_another_kind_of_result_is_left_alone(tmp_path, before, after, said):
     make(tmp_path / "new", "a", kind=before)
     with pytest.raises(InputError, match=f"new` holds {said}, which this would replace; choose another folder"):
         make(tmp_path / "new", "b", kind=after)
     make(tmp_path / "new", "b", kind=before)
 
 
-def test_another_kind_of_an_older_version_is_left_alone(tmp_path):
+def test_older_versions_folder_of_another_kind_is_left_alone(tmp_path):
     older(tmp_path / "adapter", "adapter_config.json")
     older(tmp_path / "model", "config.json")
     for name, kind in (("adapter", "merged"), ("adapter", "model"), ("model", "adapter")):
@@ -262,7 +262,7 @@ with fresh_folder(target, "merged") as folder:
     assert content(tmp_path) == {"new", f"new/{CARD}", "new/a"}
 
 
-def test_what_is_not_ours_is_left_alone(tmp_path):
+def test_file_or_folder_not_written_by_ftbridge_is_left_alone(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
@@ -273,7 +273,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
     assert content(tmp_path) == before
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(tmp_path):
+def test_leftover_of_a_dead_process_is_removed_and_that_of_a_living_one_is_not(tmp_path):
     for name in (".new.0123ab_z.part", ".other.0123ab_z.part", ".new.mine"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "lock").write_text("")
@@ -297,7 +297,7 @@ def test_the_only_copy_of_a_folder_whose_name_begins_alike_stays(tmp_path, name)
     assert content(tmp_path / name) == {"weights", CARD}
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_output_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match=r"cannot write `.*below`: "):
         make(tmp_path / "file" / "below")
@@ -343,7 +343,7 @@ def place(tmp_path, monkeypatch):
         ("models/base2/new", ""),
     ],
 )
-def test_what_is_read_is_never_written_to(place, target, said):
+def test_output_onto_a_source_or_base_is_refused(place, target, said):
     Path("link").symlink_to("models/base")
     assert place(target) == said
 

@@ -13,7 +13,7 @@ from ..builders.model_sources import trained_run  # noqa: TID252
 pytestmark = pytest.mark.usefixtures("folder")
 
 
-def test_without_a_name_it_is_the_last_run_that_succeeded(capsys):
+def test_source_without_a_name_is_the_last_successful_run(capsys):
     good = trained_run("1")
     assert resolve(None).run == good
     assert capsys.readouterr().err == "using 1, the last run that succeeded\n"
@@ -34,7 +34,7 @@ def test_a_folder_is_a_source_without_a_run(folder):
         resolve("bsae")
 
 
-def test_the_checkpoint_of_a_folder_is_the_folder_and_a_run_needs_one(folder):
+def test_folder_is_its_own_checkpoint_and_a_run_without_one_is_refused(folder):
     assert checkpoint_of(resolve("base")) == folder / "base"
     trained_run("1", "failed")
     with pytest.raises(InputError, match=r"the run `1` \(failed\) has no readable checkpoint"):
@@ -75,7 +75,7 @@ def test_a_newer_checkpoint_that_cannot_be_read_is_named(saved, capsys, wanted, 
     assert (told in capsys.readouterr().err) is warns
 
 
-def test_only_a_run_has_a_checkpoint_to_choose(saved):
+def test_checkpoint_option_for_a_folder_is_refused(saved):
     with pytest.raises(UsageError, match=r"--checkpoint.*base` is no run; leave it out"):
         resolve("base", "best")
     with pytest.raises(InputError, match="no readable checkpoint `3`"):

@@ -8,27 +8,28 @@ import hashlib
 import unicodedata
 from array import array
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.convert.options import Dedup
 from ftbridge.adapters.convert.samples.remarks import TOGETHER, Remarks, system_beside
 from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.problems import Problem
-from ftbridge.adapters.values import BadValueError, plain
+from ftbridge.adapters.values import BadValueError, decode_raw
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Piece, Row, as_json
 
-FULL = 1 << 20
-Dedup = Literal["exact", "normalized"]
+# Of a source that cannot be cut, so many bytes are encoded at a time.
+FULL_BYTES = 1 << 20
 
 
 class Batch(msgspec.Struct):
     """What became of some rows: numbers by what happened, and of each sample what a split has to know.
 
     `last` is the number of the last row, empty ones included; `sizes` and `lengths` are the samples' bytes by target,
-    `marks` tells which have earlier turns, `questions` and `wholes` are hashes, `labels` their classes. `remarks` are
-    on what is worth knowing of them.
+    `multi_turn` is 1 for a sample with earlier turns, `questions` and `wholes` are hashes, `labels` their classes.
+    `remarks` are on what is worth knowing of them.
     """
 
     read: int = 0
@@ -38,7 +39,7 @@ class Batch(msgspec.Struct):
     rejects: list[tuple[Row, list[Problem]]] = []
     sizes: tuple[int, ...] = ()
     lengths: tuple["array[int]", ...] = ()
-    marks: bytearray = msgspec.field(default_factory=bytearray)
+    multi_turn: bytearray = msgspec.field(default_factory=bytearray)
     questions: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     wholes: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     labels: list[str] = []
@@ -46,7 +47,7 @@ class Batch(msgspec.Struct):
 
 
 class Encoder(msgspec.Struct, frozen=True, kw_only=True):
-    """Makes the samples of a piece; `mappings` has one for each table.
+    """Encodes the rows of a piece as samples of all targets; `mappings` has one for each table.
 
     `grouped` asks for the questions' hashes, `dedup` for those of whole samples, `classed` for labels.
     """
@@ -59,84 +60,88 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
     classed: bool = False
     dedup: Dedup | None = None
 
-    def make(  # complexipy: ignore - each row goes through it, and a call more for each costs some percent
+    def encode(  # complexipy: ignore - each row goes through it, and a call more for each costs some percent
         self, table: int, piece: Piece, room: int | None = None, *, whole: bool = True
     ) -> tuple[Batch, list[bytearray]]:
-        """Return what became of the rows, and the samples by target; with `room` for so many, the rest is left out.
+        """Return what became of a piece's rows, and the bytes of the samples by target; `table` is the table's place.
 
+        With `room` for so many samples, the rest is left out.
         Unless the `whole` piece is wanted, the rows behind a rejected one, or behind `FULL` bytes, are not taken.
         """
         mapping, between = self.mappings[table], self.between
-        conversation, encode_into = mapping.reader(), msgspec.json.Encoder().encode_into
+        conversation, encode_into = mapping.row_converter(), msgspec.json.Encoder().encode_into
         beside = system_beside(mapping.columns)
         noted = self.grouped or self.classed or self.dedup or beside
         batch, row = Batch(), None
-        marks = batch.marks
+        multi_turn = batch.multi_turn
         fresh: list[Conversation] = []
-        made = [(load_target(name).sample, bytearray(), array("Q", [0])) for name in self.targets]
+        encoded = [(load_target(name).sample, bytearray(), array("Q", [0])) for name in self.targets]
         for row in piece.rows():
             if not row.values and not row.error:
                 batch.empty += 1
                 continue
-            if len(marks) == room:
+            if len(multi_turn) == room:
                 batch.left_out += 1
                 continue
             try:
                 sample = conversation(row)
-                for shape, samples, ends in made:
-                    encode_into(shape(sample), samples, -1)
+                for as_target, samples, ends in encoded:
+                    encode_into(as_target(sample), samples, -1)
                     samples += between  # noqa: PLW2901 - the same bytearray, longer
                     ends.append(len(samples))
             except (BadValueError, UnicodeEncodeError):
-                _take_back([(samples, ends) for _, samples, ends in made], len(marks))
+                _keep_samples([(samples, ends) for _, samples, ends in encoded], len(multi_turn))
                 batch.rejects.append((row, mapping.problems(row)))
             else:
-                marks.append(len(sample.turns) > 1)
+                multi_turn.append(len(sample.turns) > 1)
                 fresh.append(sample)
                 if noted:
-                    self._note(batch, sample)
-                    batch.remarks.compare(row, beside, sample)
+                    self._add_hashes(batch, sample)
+                    batch.remarks.compare_systems(row, beside, sample)
                 if len(fresh) == TOGETHER:
-                    _, samples, ends = made[0]
-                    batch.remarks.look(fresh, samples, ends[-1 - TOGETHER])
+                    _, samples, ends = encoded[0]
+                    batch.remarks.add_samples(fresh, samples, ends[-1 - TOGETHER])
                     fresh.clear()
-            if not whole and (batch.rejects or len(made[0][1]) > FULL):
+            if not whole and (batch.rejects or len(encoded[0][1]) > FULL_BYTES):
                 break
-        _, samples, ends = made[0]
-        batch.remarks.look(fresh, samples, ends[-1 - len(fresh)])
-        self._measure(batch, row, [ends for _, _, ends in made])
-        return batch, [samples for _, samples, _ in made]
+        _, samples, ends = encoded[0]
+        batch.remarks.add_samples(fresh, samples, ends[-1 - len(fresh)])
+        self._count_rows(batch, row, [ends for _, _, ends in encoded])
+        return batch, [samples for _, samples, _ in encoded]
 
-    def _measure(self, batch: Batch, last: Row | None, every: list["array[int]"]) -> None:
+    def _count_rows(self, batch: Batch, last: Row | None, every: list["array[int]"]) -> None:
+        """Put the numbers of rows and of bytes into a batch; `every` has the places where samples end, by target."""
         batch.last = last.where.row if last else 0
-        batch.read = len(batch.marks) + len(batch.rejects) + batch.left_out
+        batch.read = len(batch.multi_turn) + len(batch.rejects) + batch.left_out
         batch.sizes = tuple(ends[-1] for ends in every)
         if self.indexed:
             batch.lengths = tuple(array("I", [end - start for start, end in pairwise(ends)]) for ends in every)
 
-    def _note(self, batch: Batch, sample: Conversation) -> None:
+    def _add_hashes(self, batch: Batch, sample: Conversation) -> None:
+        """Put into a batch what deduplication and the split have to know of a sample."""
         if self.grouped:
-            batch.questions.append(_hash(sample.system, *(turn.user for turn in sample.turns)))
+            batch.questions.append(_hash_texts(sample.system, *(turn.user for turn in sample.turns)))
         if self.dedup:
             texts = (sample.system, *(text for turn in sample.turns for text in (turn.user, turn.output)))
-            batch.wholes.append(_hash(*(map(normalized, texts) if self.dedup == "normalized" else texts)))
+            batch.wholes.append(_hash_texts(*(map(normalize_text, texts) if self.dedup == "normalized" else texts)))
         if self.classed:
             batch.labels.append(sample.label)
 
 
-def _take_back(made: list[tuple[bytearray, "array[int]"]], count: int) -> None:
+def _keep_samples(encoded: list[tuple[bytearray, "array[int]"]], count: int) -> None:
     """Leave `count` samples in each of the targets' bytes."""
-    for samples, ends in made:
+    for samples, ends in encoded:
         del ends[count + 1 :]
         del samples[ends[-1] :]
 
 
-def normalized(text: Any) -> str:
+def normalize_text(text: Any) -> str:
     """Return `text` as it is compared with `--dedup normalized`: in NFKC form, without case, blanks as one blank."""
-    return " ".join(unicodedata.normalize("NFKC", plain(text)).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", decode_raw(text)).casefold().split())
 
 
-def _hash(*texts: Any) -> int:
+def _hash_texts(*texts: Any) -> int:
+    """Return 64 bits of the texts' BLAKE2b."""
     digest = hashlib.blake2b(digest_size=8)
     for text in texts:
         digest.update(as_json(text))

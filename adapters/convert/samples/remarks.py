@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from ftbridge.adapters.values import blank, plain
+from ftbridge.adapters.values import decode_raw, is_blank
 from ftbridge.core.records import Conversation, Row, Text, Where, as_json
 
 # An answer may begin inside its thoughts, where a chat template opens them.
@@ -17,7 +17,7 @@ MARKS = re.compile(rb"</?think>|<\|?(img|image|video|audio)(?:_pad|[_ ]?[0-9]{1,
 THOUGHT, TWO_SYSTEMS = "thought", "two systems"
 # So many samples are looked at together: few enough to be in the processor's cache still.
 TOGETHER = 64
-_KINDS = {b"": THOUGHT, b"img": "image", b"image": "image", b"video": "video", b"audio": "audio"}
+KIND_OF_MARK = {b"": THOUGHT, b"img": "image", b"image": "image", b"video": "video", b"audio": "audio"}
 
 
 class Remark(msgspec.Struct, frozen=True):
@@ -34,56 +34,56 @@ class Remarks(msgspec.Struct):
     found: dict[str, Remark] = {}
     systems: set[str] = set()
 
-    def look(self, samples: Sequence[Conversation], written: bytearray, start: int) -> None:
-        """Look at samples, which stand in `written` from `start` on."""
+    def add_samples(self, samples: Sequence[Conversation], written: bytearray, start: int) -> None:
+        """Take in what is worth saying of samples, which stand as bytes in `written` from `start` on."""
         if len(self.systems) < 2:  # noqa: PLR2004 - two are enough to differ
             last: Text | None = None
             for sample in samples:
                 system = sample.system
                 if system is not last and system != last:
                     last = system
-                    self.systems.add(plain(last))
+                    self.systems.add(decode_raw(last))
         if written.find(b"<", start) >= 0 and MARKS.search(written, start):
             for sample in samples:
                 for kind, (count, mark) in marks_in(sample).items():
-                    self.note(kind, Remark(count, sample.source, mark))
+                    self.add_remark(kind, Remark(count, sample.source, mark))
 
-    def compare(self, row: Row, column: str | None, sample: Conversation) -> None:
+    def compare_systems(self, row: Row, column: str | None, sample: Conversation) -> None:
         """Note a row whose `column` has another system prompt than its conversation, whose own wins."""
-        value = plain(row.values.get(column)) if column else None
-        if not blank(value) and str(value).strip() != plain(sample.system).strip():
-            self.note(TWO_SYSTEMS, Remark(1, row.where))
+        value = decode_raw(row.values.get(column)) if column else None
+        if not is_blank(value) and str(value).strip() != decode_raw(sample.system).strip():
+            self.add_remark(TWO_SYSTEMS, Remark(1, row.where))
 
-    def note(self, kind: str, more: Remark) -> None:
-        """Count in what is further on."""
+    def add_remark(self, kind: str, more: Remark) -> None:
+        """Count in a remark on samples further on."""
         first = self.found.get(kind)
         self.found[kind] = Remark(first.count + more.count, first.where, first.mark) if first else more
 
-    def add(self, others: "Remarks") -> None:
+    def add_all(self, others: "Remarks") -> None:
         """Count in the remarks on samples further on."""
         if len(self.systems) < 2:  # noqa: PLR2004 - two are enough to differ
             self.systems |= others.systems
         for kind, remark in others.found.items():
-            self.note(kind, remark)
+            self.add_remark(kind, remark)
 
 
 def marks_in(sample: Conversation) -> dict[str, tuple[int, str]]:
     """Return how many answers of a sample hold thoughts, and 1 for each other kind of mark in it; with the first."""
     found: dict[str, tuple[int, str]] = {}
     for turn in sample.turns:
-        if THOUGHT in (kinds := _kinds([turn.output])):
+        if THOUGHT in (kinds := _kinds_of_marks([turn.output])):
             count, mark = found.get(THOUGHT, (0, kinds[THOUGHT]))
             found[THOUGHT] = count + 1, mark
     texts = [sample.system, *(text for turn in sample.turns for text in (turn.instruction, turn.input, turn.output))]
-    return found | {kind: (1, mark) for kind, mark in _kinds(texts).items() if kind != THOUGHT}
+    return found | {kind: (1, mark) for kind, mark in _kinds_of_marks(texts).items() if kind != THOUGHT}
 
 
-def _kinds(texts: Iterable[Text]) -> dict[str, str]:
+def _kinds_of_marks(texts: Iterable[Text]) -> dict[str, str]:
     """Return the kinds of marks in texts, with the first mark of each."""
     found: dict[str, str] = {}
     for text in texts:
         for match in MARKS.finditer(as_json(text)):
-            found.setdefault(_KINDS[match[1] or b""], match[0].decode())
+            found.setdefault(KIND_OF_MARK[match[1] or b""], match[0].decode())
     return found
 
 
@@ -99,8 +99,8 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
         first = f"(the first: {remark.where})"
         if kind == THOUGHT:
             lines.append(
-                f"{_counted(remark.count, 'answer')} `{remark.mark}` {first}, and the frameworks do not train on the "
-                "same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a reasoning model's "
+                f"{_count_holding(remark.count, 'answer')} `{remark.mark}` {first}, and the frameworks do not train on "
+                "the same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a reasoning model's "
                 "template puts an empty block before them; `ftbridge preview` shows it"
             )
         elif kind == TWO_SYSTEMS:
@@ -110,11 +110,12 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
             )
         else:
             lines.append(
-                f"{_counted(remark.count, 'sample')} `{remark.mark}` {first}, which is trained on as text: no {kind} "
-                "goes with it"
+                f"{_count_holding(remark.count, 'sample')} `{remark.mark}` {first}, which is trained on as text: no "
+                f"{kind} goes with it"
             )
     return lines
 
 
-def _counted(count: int, what: str) -> str:
+def _count_holding(count: int, what: str) -> str:
+    """Return such as `3 answers hold`."""
     return f"1 {what} holds" if count == 1 else f"{count:,} {what}s hold"

@@ -3,17 +3,17 @@
 from typing import Any
 
 from ftbridge.adapters.mapping.conversations.formats import (
+    ALTERNATING,
     PAIRS,
-    TEXTS,
-    conversational,
+    conversation_items,
+    is_conversation_header,
+    is_surely_conversation,
     message_keys,
     style_of,
-    surely,
-    unfolded,
 )
 from ftbridge.adapters.mapping.conversations.roles import role_of
 from ftbridge.adapters.mapping.headers import normalize_header
-from ftbridge.adapters.values import blank, plain, shown
+from ftbridge.adapters.values import decode_raw, is_blank, shorten
 from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.records import Table
 
@@ -25,7 +25,7 @@ SIDES = 2
 def refuse_single_messages(table: Table) -> None:
     """Raise InputError where each row of `table` is one message of a conversation, or a tree of messages."""
     headers = {normalize_header(column) for column in table.columns}
-    rows = [{column: plain(value) for column, value in row.values.items()} for row in table.first if row.values]
+    rows = [{column: decode_raw(value) for column, value in row.values.items()} for row in table.first if row.values]
     wanted = 'give each conversation as one row, `{"messages": [{"role": "user", "content": "..."}, ...]}`'
     if headers >= MESSAGES_OF_TREE or (headers >= TREES and any(isinstance(row.get("prompt"), dict) for row in rows)):
         raise InputError(
@@ -40,16 +40,16 @@ def refuse_single_messages(table: Table) -> None:
 def ask_for_turns(table: Table) -> None:
     """Raise QuestionError where one column may hold conversations, and only the user can tell."""
     for column in table.columns:
-        found = (unfolded(row.values.get(column)) for row in table.first)
-        value = next((each for each in found if not blank(each)), None)
+        found = (conversation_items(row.values.get(column)) for row in table.first)
+        value = next((each for each in found if not is_blank(each)), None)
         style = style_of(value)
-        if style and style not in {PAIRS, TEXTS} and not surely(column, style):
+        if style and style not in {PAIRS, ALTERNATING} and not is_surely_conversation(column, style):
             raise QuestionError(
-                f"`{shown(column)}` of `{table.file}` holds questions and answers, and whether each goes on from the "
+                f"`{shorten(column)}` of `{table.file}` holds questions and answers, and whether each goes on from the "
                 "one before, as in a conversation, is not known; if not, give each as a row of its own",
                 {"each row is one conversation": ["--map", f"messages={column}"]},
             )
-        if not style and conversational(column) and (names := _sides(value)):
+        if not style and is_conversation_header(column) and (names := _turn_keys_in_common(value)):
             answers = {
                 f"`{user}` is the user, `{other}` the assistant": [
                     "--role",
@@ -59,10 +59,10 @@ def ask_for_turns(table: Table) -> None:
                 ]
                 for user, other in (names, names[::-1])
             }
-            raise QuestionError(f"who `{names[0]}` and `{names[1]}` of `{shown(column)}` are, is not known", answers)
+            raise QuestionError(f"who `{names[0]}` and `{names[1]}` of `{shorten(column)}` are, is not known", answers)
 
 
-def _sides(value: Any) -> tuple[str, ...]:
+def _turn_keys_in_common(value: Any) -> tuple[str, ...]:
     """Return the two keys that all turns of a list have; none where it is no such list."""
     if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
         return ()

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from ftbridge.adapters.values import BadValueError, nothing, plain, shown
+from ftbridge.adapters.values import BadValueError, decode_raw, holds_nothing, shorten
 
 TOOLS, MEDIA, REASONING, LOSS, MASK = "tools", "images, sound or video", "reasoning", "loss", "mask"
 # Keys of a message by what they hold, in lower case, words parted by a blank.
-KEYS = {
+KEY_KINDS = {
     **dict.fromkeys(("tool calls", "function call", "tool call id", "tools", "functions", "commands"), TOOLS),
     **dict.fromkeys(("tool call", "function calls", "tool responses", "tool results"), TOOLS),
     **dict.fromkeys(("image", "images", "video", "videos", "audio", "audios", "image url", "image urls"), MEDIA),
@@ -29,59 +29,59 @@ KEYS = {
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[^\W_a-zA-Z]+")
 FLAG = re.compile("(un|non)?(loss|train|mask|weight)|learnable")
 # A flag with one of these says which answers are left out, not which are learned.
-AGAINST = {"no", "not", "non", "skip", "ignore", "ignored", "exclude", "excluded", "without", "disable", "drop"}
+NEGATIONS = {"no", "not", "non", "skip", "ignore", "ignored", "exclude", "excluded", "without", "disable", "drop"}
 TRUE, FALSE = {"true", "1", "1.0", "yes", "y", "on", "是"}, {"false", "0", "0.0", "no", "n", "off", "否"}
 
 
 @lru_cache(4096)
-def kind_of(key: str) -> str:
+def key_kind(key: str) -> str:
     """Return what a message's key holds, by its name: tools, media, reasoning, a flag of the loss, a mask, else ""."""
     words = [word.lower() for word in WORDS.findall(key)]
-    if kind := KEYS.get(" ".join(words)):
+    if kind := KEY_KINDS.get(" ".join(words)):
         return kind
     if not any(FLAG.match(word) for word in words):
         return ""
     learned = any(word.startswith(("loss", "train")) for word in words)
     masks = any(word.startswith("mask") for word in words)
-    against = not AGAINST.isdisjoint(words) or any(word.startswith(("un", "non")) for word in words)
+    against = not NEGATIONS.isdisjoint(words) or any(word.startswith(("un", "non")) for word in words)
     # `loss_mask` is 1 where the loss is taken; `mask`, `masked` and `mask_loss` say nothing as sure.
     return MASK if against or (masks and not (learned and words[-1] == "mask")) else LOSS
 
 
-def refuse(item: Mapping[str, Any], *, trained: bool) -> None:
+def refuse_untrainable(item: Mapping[str, Any], *, trained: bool) -> None:
     """Raise BadValueError where a message or a turn says more than can be kept; `trained` says that it is an answer."""
     for key, value in item.items():
-        kind = kind_of(key)
+        kind = key_kind(key)
         if not kind or value is None:
             continue
         if kind in {LOSS, MASK}:
-            if trained and not _kept(key, kind, value):
-                raise BadValueError(f"has `{key}` {shown(value)}: no answer can be left out of the loss yet")
-        elif value != 0 and not nothing(value):
+            if trained and not _keeps_answer(key, kind, value):
+                raise BadValueError(f"has `{key}` {shorten(value)}: no answer can be left out of the loss yet")
+        elif value != 0 and not holds_nothing(value):
             raise BadValueError(f"has `{key}`: {kind} cannot be trained on yet")
 
 
-def refuse_differing(answers: Iterable[Mapping[str, Any]]) -> None:
+def refuse_partial_masks(answers: Iterable[Mapping[str, Any]]) -> None:
     """Raise BadValueError where a mask stands on some answers alone, whatever it says there."""
     answers = list(answers)
-    for key in dict.fromkeys(key for answer in answers for key in answer if kind_of(key) == MASK):
+    for key in dict.fromkeys(key for answer in answers for key in answer if key_kind(key) == MASK):
         if 0 < sum(answer.get(key) is not None for answer in answers) < len(answers):
             raise BadValueError(f"has `{key}` on some answers only: no answer can be left out of the loss yet")
 
 
-def off(value: Any) -> bool:
+def is_flag_off(value: Any) -> bool:
     """Tell whether a column's flag is false or 0, as a value or as text, or in a list of them."""
-    value = plain(value)
+    value = decode_raw(value)
     if isinstance(value, list):
-        return any(map(off, value))
+        return any(map(is_flag_off, value))
     return str(value).strip().lower() in {"false", "0", "0.0"}
 
 
-def _kept(key: str, kind: str, value: Any) -> bool:
+def _keeps_answer(key: str, kind: str, value: Any) -> bool:
     """Tell whether a flag leaves the answer in; what says neither yes nor no is a flag only where its name is known."""
     if isinstance(value, list):
-        return all(not isinstance(each, list) and _kept(key, kind, each) for each in value)
+        return all(not isinstance(each, list) and _keeps_answer(key, kind, each) for each in value)
     written = str(value).strip().lower()
     if isinstance(value, (bool, int, float)) or written in TRUE | FALSE:
         return written in (TRUE if kind == LOSS else FALSE)
-    return not written or isinstance(value, dict) or " ".join(map(str.lower, WORDS.findall(key))) not in KEYS
+    return not written or isinstance(value, dict) or " ".join(map(str.lower, WORDS.findall(key))) not in KEY_KINDS

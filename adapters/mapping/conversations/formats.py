@@ -19,70 +19,91 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.mapping.conversations.flags import refuse, refuse_differing
+from ftbridge.adapters.mapping.conversations.flags import refuse_partial_masks, refuse_untrainable
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, TOOL, USER, role_of
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
-from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, listed, nothing, shown
+from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, holds_nothing, is_blank, parse_list, shorten
 from ftbridge.core.records import Turn
 
 OPENAI, SHAREGPT, XTUNER = "OpenAI messages", "ShareGPT conversations", "XTuner conversations"
-KEYS = {OPENAI: ("role", "content"), SHAREGPT: ("from", "value"), XTUNER: ("input", "output")}
-PAIRS, TEXTS, MOSS = "pairs of question and answer", "questions and answers in turn", "MOSS conversations"
+STYLE_KEYS = {OPENAI: ("role", "content"), SHAREGPT: ("from", "value"), XTUNER: ("input", "output")}
+PAIRS, ALTERNATING, MOSS = "pairs of question and answer", "questions and answers in turn", "MOSS conversations"
 # Other keys of a message, the better ones first.
-SPEAKER = ("role", "from", "speaker", "sender", "author", "角色")
-TEXT = ("content", "value", "text", "message", "utterance", "markdown", "parts", "body", "msg", "内容")
+ROLE_KEYS = ("role", "from", "speaker", "sender", "author", "角色")
+TEXT_KEYS = ("content", "value", "text", "message", "utterance", "markdown", "parts", "body", "msg", "内容")
 # Other keys of a turn; of those in the last two it takes a column that is called a conversation to tell that the
 # turns go on from each other.
-ASKED = {name for name, role in ROLES.items() if role == USER}
-ANSWERED = {name for name, role in ROLES.items() if role == ASSISTANT}
-QUESTION, ANSWER = {*HEADERS["instruction"], "input"}, {*HEADERS["output"]}
-CONVERSATIONAL = re.compile(
+USER_KEYS = {name for name, role in ROLES.items() if role == USER}
+ASSISTANT_KEYS = {name for name, role in ROLES.items() if role == ASSISTANT}
+QUESTION_KEYS, ANSWER_KEYS = {*HEADERS["instruction"], "input"}, {*HEADERS["output"]}
+CONVERSATION_HEADER = re.compile(
     r"\b(messages?|conversations?|dialog(ue)?s?|chats?|turns?|rounds?|multi ?turn|threads?|history)\b"
     "|对话|会话|多轮|聊天|历史|消息"
 )
-OF_ONE = re.compile(r"\b(conversation|conv|session|dialog(ue)?|thread|chat|tree|group|sample|case)\b|会话|对话|编号")
+CONVERSATION_ID = re.compile(
+    r"\b(conversation|conv|session|dialog(ue)?|thread|chat|tree|group|sample|case)\b|会话|对话|编号"
+)
 NUMBERED = re.compile(r"(\D{0,20})(\d{1,6})")
-PARTS_OF_TEXT = {None, "text", "input_text", "output_text"}
-OPENED, CLOSED = re.compile(r"\s*<\|[^|<>]{1,20}\|>: ?"), re.compile(r"<eo[a-z]>\s*\Z")
-SAID = re.compile(r"\s*(?:\[([A-Za-z]{1,10})\]|<\|([A-Za-z ]{1,20})\|>): ?(.*?)<eo[a-z]>\s*", re.DOTALL)
+TEXT_PART_TYPES = {None, "text", "input_text", "output_text"}
+MOSS_OPENING, MOSS_CLOSING = re.compile(r"\s*<\|[^|<>]{1,20}\|>: ?"), re.compile(r"<eo[a-z]>\s*\Z")
+MOSS_MESSAGE = re.compile(r"\s*(?:\[([A-Za-z]{1,10})\]|<\|([A-Za-z ]{1,20})\|>): ?(.*?)<eo[a-z]>\s*", re.DOTALL)
 
 
-def unfolded(value: Any) -> Any:
+def conversation_items(value: Any) -> Any:
     """Return the list that `value` is, holds as JSON text, or spells otherwise; anything else as it is.
 
     `{"turn_1": {...}, "turn_2": {...}}` is the list of its values, `{"role": [...], "content": [...]}`, as
     `datasets` writes a sequence of features, the list of its messages.
     """
-    value = listed(value)
+    value = parse_list(value)
     if isinstance(value, str) and value.lstrip().startswith("{"):
         with suppress(msgspec.DecodeError, RecursionError, UnicodeEncodeError):
             value = msgspec.json.decode(value)
-    if isinstance(value, list) and len(value) > 1 and (said := _by_role(value)):
-        return said
-    if not isinstance(value, dict) or not value:
-        return value
-    found = [NUMBERED.fullmatch(key) for key in value]
-    marks = {match[1] for match in found if match}
-    if all(found) and len(marks) == 1 and all(isinstance(each, (dict, list)) for each in value.values()):
-        return [value[match[0]] for match in sorted(filter(None, found), key=lambda match: int(match[2]))]
-    lengths = {len(each) if isinstance(each, list) else -1 for each in value.values()}
-    if message_keys(value, {}) and len(lengths) == 1 and min(lengths) > 0:
-        return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
+    if isinstance(value, list):
+        return _messages_keyed_by_role(value) or value
+    if isinstance(value, dict):
+        return _numbered_turns(value) or _messages_of_columns(value) or value
     return value
 
 
-def _by_role(value: list[Any]) -> list[dict[str, Any]]:
-    """Return the messages that name their role alone: `["user", "..."]` or `{"user": "..."}` each; [] for others."""
-    pair = 2
-    if all(isinstance(each, dict) and len(each) == 1 for each in value):
-        said = [item for each in value for item in each.items()]
-    elif all(isinstance(each, list) and len(each) == pair and isinstance(each[0], str) for each in value):
-        said = [(each[0], each[1]) for each in value]
-    else:
+def _numbered_turns(value: dict[str, Any]) -> list[Any]:
+    """Return the values under `turn_1`, `turn_2` and so on in order; [] where a key is no number of the same series."""
+    matches = [match for match in map(NUMBERED.fullmatch, value) if match]
+    if len(matches) < len(value) or len({match[1] for match in matches}) != 1:
         return []
-    roles = {role_of(name, {}) for name, _ in said}
-    known = "" not in roles and {USER, ASSISTANT} <= roles
-    return [{"role": name, "content": content} for name, content in said] if known else []
+    if not all(isinstance(each, (dict, list)) for each in value.values()):
+        return []
+    return [value[match[0]] for match in sorted(matches, key=lambda match: int(match[2]))]
+
+
+def _messages_of_columns(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages of `{"role": [...], "content": [...]}`; [] where it is no such object."""
+    if not message_keys(value, {}) or not all(isinstance(each, list) for each in value.values()):
+        return []
+    if len({len(each) for each in value.values()}) != 1:
+        return []
+    return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
+
+
+def _messages_keyed_by_role(value: list[Any]) -> list[dict[str, Any]]:
+    """Return the messages that name their role alone: `["user", "..."]` or `{"user": "..."}` each; [] for others."""
+    pairs = _roles_and_contents(value) if len(value) > 1 else []
+    if not pairs:
+        return []
+    roles = {role_of(name, {}) for name, _ in pairs}
+    if "" in roles or not {USER, ASSISTANT} <= roles:
+        return []
+    return [{"role": name, "content": content} for name, content in pairs]
+
+
+def _roles_and_contents(value: list[Any]) -> list[tuple[str, Any]]:
+    """Return the two halves of each `["user", "..."]` or `{"user": "..."}`; [] where some element is neither."""
+    if all(isinstance(each, dict) and len(each) == 1 for each in value):
+        return [item for each in value for item in each.items()]
+    pair = 2
+    if all(isinstance(each, list) and len(each) == pair and isinstance(each[0], str) for each in value):
+        return [(each[0], each[1]) for each in value]
+    return []
 
 
 def message_keys(message: Any, tags: Mapping[str, str]) -> tuple[str, str] | None:
@@ -91,10 +112,10 @@ def message_keys(message: Any, tags: Mapping[str, str]) -> tuple[str, str] | Non
         return None
     if tags.get("role_tag"):
         return (tags["role_tag"], tags["content_tag"]) if tags["role_tag"] in message else None
-    speaker = next((key for key in SPEAKER if key in message), "")
+    speaker = next((key for key in ROLE_KEYS if key in message), "")
     if not speaker:
         return None
-    texts = ("value", *TEXT) if speaker == "from" else TEXT
+    texts = ("value", *TEXT_KEYS) if speaker == "from" else TEXT_KEYS
     filled = next((key for key in texts if message.get(key) not in (None, "")), "")
     return speaker, filled or next((key for key in texts if key in message), texts[0])
 
@@ -104,62 +125,66 @@ def turn_keys(turn: Any, own: Mapping[str, str]) -> tuple[str, str] | None:
     if not isinstance(turn, dict):
         return None
     plain = {key: normalize_header(key) for key in turn}
-    asked = [key for key in turn if own.get(key) == USER or plain[key] in ASKED or plain[key] in QUESTION]
-    answers = [key for key in turn if own.get(key) == ASSISTANT or plain[key] in ANSWERED or plain[key] in ANSWER]
+    asked = [key for key in turn if own.get(key) == USER or plain[key] in USER_KEYS or plain[key] in QUESTION_KEYS]
+    answers = [
+        key for key in turn if own.get(key) == ASSISTANT or plain[key] in ASSISTANT_KEYS or plain[key] in ANSWER_KEYS
+    ]
     if len(asked) > 1:  # further text of the question, as in Alpaca
         asked = [key for key in asked if plain[key] != "input"]
     return (asked[0], answers[0]) if len(asked) == len(answers) == 1 else None
 
 
 def style_of(value: Any, own: Mapping[str, str] | None = None, tags: Mapping[str, str] | None = None) -> str:
-    """Return what kind of conversation `value` may be, "" for none; `surely` tells whether it is one."""
-    value = unfolded(value)
+    """Return the style of conversation that `value` may be, "" for none; see `is_surely_conversation`."""
+    value = conversation_items(value)
     if isinstance(value, str):
-        return MOSS if SAID.match(value) else ""
+        return MOSS if MOSS_MESSAGE.match(value) else ""
     if not isinstance(value, list) or not value:
         return ""
     if all(isinstance(each, dict) for each in value):
-        return _of_messages(value, own or {}, tags or {}) or ("" if tags else _of_turns(value[0], own or {}))
-    return _keyless(value)
+        return _message_style(value, own or {}, tags or {}) or ("" if tags else _turn_style(value[0], own or {}))
+    return _keyless_style(value)
 
 
-def _of_messages(value: list[dict[str, Any]], own: Mapping[str, str], tags: Mapping[str, str]) -> str:
+def _message_style(value: list[dict[str, Any]], own: Mapping[str, str], tags: Mapping[str, str]) -> str:
     first = value[0]
-    if not tags and (style := next((style for style in (OPENAI, SHAREGPT) if first.keys() >= {*KEYS[style]}), "")):
+    if not tags and (
+        style := next((style for style in (OPENAI, SHAREGPT) if first.keys() >= {*STYLE_KEYS[style]}), "")
+    ):
         return style
     keys = message_keys(first, tags)
     if not keys or keys[1] not in first:
         return ""
-    return _named(*keys) if tags or _take_turns([message.get(keys[0]) for message in value], own) else ""
+    return _style_name(*keys) if tags or _names_take_turns([message.get(keys[0]) for message in value], own) else ""
 
 
-def _of_turns(turn: dict[str, Any], own: Mapping[str, str]) -> str:
+def _turn_style(turn: dict[str, Any], own: Mapping[str, str]) -> str:
     keys = turn_keys(turn, own)
-    if not keys or keys == KEYS[XTUNER]:
+    if not keys or keys == STYLE_KEYS[XTUNER]:
         return XTUNER if keys else ""
-    return MOSS if normalize_header(keys[1]) == "moss" else _named(*keys, what="turns")
+    return MOSS if normalize_header(keys[1]) == "moss" else _style_name(*keys, what="turns")
 
 
 def wants_answer(value: Any, own: Mapping[str, str], tags: Mapping[str, str], *, unknown: bool) -> bool:
     """Tell whether messages end with the user's, or somebody `unknown` where that may be, as in TRL's prompts."""
-    value = unfolded(value)
+    value = conversation_items(value)
     keys = message_keys(value[-1], tags) if isinstance(value, list) and value else None
     return keys is not None and role_of(str(value[-1][keys[0]]), own) in {USER, *([""] if unknown else [])}
 
 
-def _named(first: str, second: str, what: str = "messages") -> str:
+def _style_name(first: str, second: str, what: str = "messages") -> str:
     return f"{what} of {first}/{second}"
 
 
-def _keyless(value: list[Any]) -> str:
+def _keyless_style(value: list[Any]) -> str:
     size = 2  # a question and its answer
     if all(isinstance(each, str) and each.strip() for each in value):
-        return "" if len(value) % size else TEXTS
+        return "" if len(value) % size else ALTERNATING
     pairs = all(isinstance(each, list) and len(each) == size for each in value)
     return PAIRS if pairs and all(isinstance(text, str) for pair in value for text in pair) else ""
 
 
-def _take_turns(names: Sequence[Any], own: Mapping[str, str]) -> bool:
+def _names_take_turns(names: Sequence[Any], own: Mapping[str, str]) -> bool:
     """Tell whether names are those of who speaks: all of them known, or two that alternate."""
     if not all(isinstance(name, (str, int)) for name in names):
         return False
@@ -169,86 +194,86 @@ def _take_turns(names: Sequence[Any], own: Mapping[str, str]) -> bool:
     return all(roles) or (len(set(said)) == both and all(one != other for one, other in pairwise(said)))
 
 
-def conversational(column: str) -> bool:
+def is_conversation_header(column: str) -> bool:
     """Tell whether a column is called as conversations are."""
-    return bool(CONVERSATIONAL.search(normalize_header(column)))
+    return bool(CONVERSATION_HEADER.search(normalize_header(column)))
 
 
-def surely(column: str, style: str, own: Mapping[str, str] | None = None) -> bool:
+def is_surely_conversation(column: str, style: str, own: Mapping[str, str] | None = None) -> bool:
     """Tell whether what may be a conversation of this style is one in a column of this name.
 
     `[{"question": ..., "answer": ...}, ...]` may as well be questions that have nothing to do with each other.
     """
-    if conversational(column) or (style == TEXTS and normalize_header(column) == "data"):
+    if is_conversation_header(column) or (style == ALTERNATING and normalize_header(column) == "data"):
         return True
-    if style in {XTUNER, PAIRS, TEXTS}:
+    if style in {XTUNER, PAIRS, ALTERNATING}:
         return False
     if style.startswith("turns"):
         keys = style.removeprefix("turns of ").split("/")
-        return all(normalize_header(key) in ASKED | ANSWERED or key in (own or {}) for key in keys)
+        return all(normalize_header(key) in USER_KEYS | ASSISTANT_KEYS or key in (own or {}) for key in keys)
     return bool(style)
 
 
-def whole_conversation(messages: Sequence[Mapping[str, Any]]) -> bool:
+def is_one_conversation(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether rows are the messages of one conversation, one a row, rather than samples."""
     keys = message_keys(messages[0], {}) if messages else None
     if not keys or not all(message.keys() >= {*keys} for message in messages):
         return False
     names = [message[keys[0]] for message in messages]
-    if len(names) < len(KEYS[OPENAI]) or not _take_turns(names, {}):
+    if len(names) < len(STYLE_KEYS[OPENAI]) or not _names_take_turns(names, {}):
         return False
-    if any(_tells_apart(key, messages) for key in messages[0]):
+    if any(_separates_conversations(key, messages) for key in messages[0]):
         return False
     roles = [role_of(str(name), {}) for name in names]
     said = [role for role in roles if role != SYSTEM]
     return said[0] == "" or (said[0] == USER and ASSISTANT in said)
 
 
-def _tells_apart(key: str, messages: Sequence[Mapping[str, Any]]) -> bool:
+def _separates_conversations(key: str, messages: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether a key says that messages are of several conversations, or of a tree of them."""
     name = normalize_header(key)
     if name in {"parent id", "message tree id"}:
         return True
-    return bool(OF_ONE.search(name)) and len({shown(message.get(key)) for message in messages}) > 1
+    return bool(CONVERSATION_ID.search(name)) and len({shorten(message.get(key)) for message in messages}) > 1
 
 
-class Reader(msgspec.Struct, frozen=True, kw_only=True):
+class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
     """Reads conversations of a style; `roles` are names that the user explains, `tags` keys as LLaMA-Factory's."""
 
     style: str
     roles: dict[str, str] = {}
     tags: dict[str, str] = {}
-    longest: int = LONGEST
+    max_characters: int = LONGEST
     strip: bool = False
 
     def read(self, value: Any) -> tuple[str, list[Turn]]:
         """Return system and turns; raises BadValueError for the first message or turn that will not do."""
-        value = unfolded(value)
+        value = conversation_items(value)
         if isinstance(value, str) and self.style == MOSS:
-            return self.messages(_said(value))
+            return self.read_messages(_moss_messages(value))
         if not isinstance(value, list):
-            raise BadValueError("is empty" if blank(value) else "is no list of messages")
-        if self.style in {PAIRS, TEXTS}:
-            return "", self.pairs(value)
+            raise BadValueError("is empty" if is_blank(value) else "is no list of messages")
+        if self.style in {PAIRS, ALTERNATING}:
+            return "", self.read_pairs(value)
         if self.style in {XTUNER, MOSS} or self.style.startswith("turns"):
-            return self._turns(value)
-        return self.messages(value)
+            return self._read_turns(value)
+        return self.read_messages(value)
 
-    def names(self, value: Any) -> list[str]:
+    def speakers(self, value: Any) -> list[str]:
         """Return who speaks in each message, as it stands there; none where there are no messages."""
-        value = unfolded(value)
+        value = conversation_items(value)
         found = [(message, message_keys(message, self.tags)) for message in (value if isinstance(value, list) else ())]
         return [str(message[keys[0]]) for message, keys in found if keys] if all(keys for _, keys in found) else []
 
-    def messages(self, value: Iterable[Any]) -> tuple[str, list[Turn]]:
+    def read_messages(self, value: Iterable[Any]) -> tuple[str, list[Turn]]:
         """Return system and turns of messages; raises BadValueError for the first that is out of place."""
         system = ""
         texts: list[str] = []
         answers: list[dict[str, Any]] = []
+        due: tuple[str, ...] = (SYSTEM, USER)
         for number, message in enumerate(value, 1):
-            due = (SYSTEM, USER) if number == 1 else (ASSISTANT if len(texts) % 2 else USER,)
             try:
-                role, text = self._message(message, due)
+                role, text = self._read_message(message, due)
             except BadValueError as error:
                 raise BadValueError(f"message {number} {error}") from error
             if role == SYSTEM:
@@ -257,68 +282,84 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
                 texts.append(text)
             if role == ASSISTANT:
                 answers.append(message)
-        if not texts or len(texts) % 2:
-            raise BadValueError("ends with the user's message" if texts else "holds no question and answer")
-        refuse_differing(answers)
+            due = (ASSISTANT,) if role == USER else (USER,)
+        if not texts:
+            raise BadValueError("holds no question and answer")
+        if len(texts) % 2:
+            raise BadValueError("ends with the user's message")
+        refuse_partial_masks(answers)
         return system, [Turn(asked, "", answer) for asked, answer in zip(texts[::2], texts[1::2], strict=True)]
 
-    def _message(self, message: Any, due: tuple[str, ...]) -> tuple[str, str]:
+    def _read_message(self, message: Any, due: tuple[str, ...]) -> tuple[str, str]:
         """Return the role, which must be one that is due, and the text of a message."""
         keys = message_keys(message, self.tags)
         if not keys:
             wanted = self.tags.get("role_tag"), self.tags.get("content_tag")
-            for_role, for_text = wanted if all(wanted) else KEYS.get(self.style, KEYS[OPENAI])
+            for_role, for_text = wanted if all(wanted) else STYLE_KEYS.get(self.style, STYLE_KEYS[OPENAI])
             raise BadValueError(f"is no object with `{for_role}` and `{for_text}`")
         name = str(message[keys[0]])
         role = role_of(name, self.roles)
         if role == TOOL:
-            raise BadValueError(f"has the role `{shown(name)}`: tools cannot be trained on yet")
+            raise BadValueError(f"has the role `{shorten(name)}`: tools cannot be trained on yet")
         if not role:
-            said = shown(name)
+            said = shorten(name)
             raise BadValueError(f"has the unknown role `{said}`; say whose it is, as in `--role {said}={due[-1]}`")
-        refuse(message, trained=role == ASSISTANT)
+        refuse_untrainable(message, trained=role == ASSISTANT)
         if role not in due:
             raise BadValueError(f"is the {role}'s, and the {due[-1]}'s is due")
-        text = self.text(_joined(message.get(keys[1])))
+        text = self._checked_text(_join_parts(message.get(keys[1])))
         if role != SYSTEM and not text.strip():
             raise BadValueError("is empty")
         return role, text
 
-    def _turns(self, value: list[Any]) -> tuple[str, list[Turn]]:
+    def _read_turns(self, value: list[Any]) -> tuple[str, list[Turn]]:
         """Return system and turns of turns; raises BadValueError for the first that will not do."""
         system = ""
         turns: list[Turn] = []
         for number, turn in enumerate(value, 1):
             try:
-                own, made = self._turn(turn, system if turns else None)
+                own, made = self._read_turn(turn, system if turns else None)
             except BadValueError as error:
                 raise BadValueError(f"turn {number} {error}") from error
             system = system or own
             turns.append(made)
         if not turns:
             raise BadValueError("holds no question and answer")
-        refuse_differing(value)
+        refuse_partial_masks(value)
         return system, turns
 
-    def _turn(self, turn: Any, before: str | None) -> tuple[str, Turn]:
+    def _read_turn(self, turn: Any, before: str | None) -> tuple[str, Turn]:
         """Return a turn and its system prompt, which must be the one of the turns `before`."""
-        keys = turn_keys(turn, self.roles)
-        if not keys or (self.style == XTUNER and keys != KEYS[XTUNER]):
-            named = KEYS[XTUNER] if self.style == XTUNER else self.style.removeprefix("turns of ").split("/")
-            raise BadValueError(f"is no object with {' and '.join(f'`{key}`' for key in named)}")
-        moss = self.style == MOSS
-        refuse({key: _section(each) for key, each in turn.items()} if moss else turn, trained=True)
-        asked, answer = (self.text(_section(turn[key]) if moss else _joined(turn[key])) for key in keys)
-        extra = next((key for key in turn if key not in keys and normalize_header(key) in HEADERS["input"]), "")
-        system = self.text(next((turn[key] for key in turn if normalize_header(key) in HEADERS["system"]), ""))
+        keys = self._question_and_answer_keys(turn)
+        question, answer = self._question_and_answer(turn, keys)
+        system = self._checked_text(next((turn[key] for key in turn if normalize_header(key) in HEADERS["system"]), ""))
         if before is not None and system not in {"", before}:
             raise BadValueError("has a system prompt of its own")
-        for key, text in zip(keys, (asked, answer), strict=True):
-            if not text.strip():
-                raise BadValueError(f"has an empty {key}")
-        return system, Turn(asked, self.text(turn[extra]) if extra else "", answer)
+        if not question.strip():
+            raise BadValueError(f"has an empty {keys[0]}")
+        if not answer.strip():
+            raise BadValueError(f"has an empty {keys[1]}")
+        more = (turn[key] for key in turn if key not in keys and normalize_header(key) in HEADERS["input"])
+        return system, Turn(question, self._checked_text(next(more, "")), answer)
 
-    def pairs(self, value: list[Any]) -> list[Turn]:
+    def _question_and_answer_keys(self, turn: Any) -> tuple[str, str]:
+        """Return the keys of question and answer in a turn; raises BadValueError where it has none, or several."""
+        keys = turn_keys(turn, self.roles)
+        if keys and (self.style != XTUNER or keys == STYLE_KEYS[XTUNER]):
+            return keys
+        due = STYLE_KEYS[XTUNER] if self.style == XTUNER else self.style.removeprefix("turns of ").split("/")
+        raise BadValueError(f"is no object with {' and '.join(f'`{key}`' for key in due)}")
+
+    def _question_and_answer(self, turn: dict[str, Any], keys: tuple[str, str]) -> tuple[str, str]:
+        """Return the texts of question and answer; raises BadValueError where the turn holds what cannot be trained."""
+        if self.style == MOSS:
+            turn = {key: _moss_section(each) for key, each in turn.items()}
+            refuse_untrainable(turn, trained=True)
+            return self._checked_text(turn[keys[0]]), self._checked_text(turn[keys[1]])
+        refuse_untrainable(turn, trained=True)
+        return self._checked_text(_join_parts(turn[keys[0]])), self._checked_text(_join_parts(turn[keys[1]]))
+
+    def read_pairs(self, value: list[Any]) -> list[Turn]:
         """Return the turns of pairs of question and answer, or of texts in turn; raises BadValueError."""
         size = 2  # a question and its answer
         if value and not any(isinstance(each, (list, dict)) for each in value):
@@ -327,57 +368,57 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
             value = [value[at : at + size] for at in range(0, len(value), size)]
         if not value or not all(isinstance(pair, list) and len(pair) == size for pair in value):
             raise BadValueError("is no list of [question, answer] pairs")
-        texts = [[self.text(text) for text in pair] for pair in value]
+        texts = [[self._checked_text(text) for text in pair] for pair in value]
         if not all(text.strip() for pair in texts for text in pair):
             raise BadValueError("has an empty question or answer")
         return [Turn(question, "", answer) for question, answer in texts]
 
-    def system(self, value: Any) -> str:
+    def read_system(self, value: Any) -> str:
         """Return a system prompt, which may stand in a message of its own, as Gemini's; raises BadValueError."""
-        key = next((key for key in TEXT if key in value), "") if isinstance(value, dict) else ""
-        return self.text(_joined(value[key]) if key else value)
+        key = next((key for key in TEXT_KEYS if key in value), "") if isinstance(value, dict) else ""
+        return self._checked_text(_join_parts(value[key]) if key else value)
 
-    def text(self, value: Any) -> str:
+    def _checked_text(self, value: Any) -> str:
         """Return a text that can be written; raises BadValueError."""
-        return checked(value, self.longest, strip=self.strip)
+        return checked_text(value, self.max_characters, strip=self.strip)
 
 
-def _joined(content: Any) -> Any:
+def _join_parts(content: Any) -> Any:
     """Return a message's content, put together where it is parts; raises BadValueError for images."""
     if not isinstance(content, list):
         return content
-    return "".join(map(_part, content))
+    return "".join(map(_part_text, content))
 
 
-def _part(part: Any) -> str:
+def _part_text(part: Any) -> str:
     """Return the text of a part: `{"type": "text", "text": "..."}`, in LLaMA-Factory v1 `"value"`."""
     kind = part.get("type") if isinstance(part, dict) else part
-    if not isinstance(part, dict) or kind not in PARTS_OF_TEXT or (kind is None and len(part) > 1):
-        raise BadValueError(f"holds a part `{shown(kind)}`; only text can be trained on yet")
+    if not isinstance(part, dict) or kind not in TEXT_PART_TYPES or (kind is None and len(part) > 1):
+        raise BadValueError(f"holds a part `{shorten(kind)}`; only text can be trained on yet")
     for key in ("text", "value", "content"):
         if isinstance(text := part.get(key), str):
             return text
-    raise BadValueError(f"holds a part `{shown(kind or part)}` without `text` or `value`")
+    raise BadValueError(f"holds a part `{shorten(kind or part)}` without `text` or `value`")
 
 
-def _said(text: str) -> list[dict[str, str]]:
+def _moss_messages(text: str) -> list[dict[str, str]]:
     """Return the messages of MOSS's `[Human]: ...<eoh> [MOSS]: ...<eoa>`; raises BadValueError for other text in it."""
     messages: list[dict[str, str]] = []
     at = 0
-    while match := SAID.match(text, at):
+    while match := MOSS_MESSAGE.match(text, at):
         name, content, at = match[1] or match[2], match[3], match.end()
         if role_of(name, {}) in {USER, ASSISTANT}:
             messages.append({"role": name, "content": content})
-        elif not nothing(content):
+        elif not holds_nothing(content):
             raise BadValueError(f"has `{name}`: reasoning and tools cannot be trained on yet")
     if text[at:].strip():
-        raise BadValueError(f"holds `{shown(text[at:].strip(), 20)}` behind what is said")
+        raise BadValueError(f"holds `{shorten(text[at:].strip(), 20)}` behind what is said")
     return messages
 
 
-def _section(text: Any) -> Any:
+def _moss_section(text: Any) -> Any:
     """Return what stands between MOSS's marks, as in `<|MOSS|>: ...<eom>`."""
-    if not isinstance(text, str) or not (opened := OPENED.match(text)):
+    if not isinstance(text, str) or not (opened := MOSS_OPENING.match(text)):
         return text
-    closed = CLOSED.search(text, opened.end())
+    closed = MOSS_CLOSING.search(text, opened.end())
     return text[opened.end() : closed.start() if closed else len(text)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 
-from ftbridge.adapters.values import shown
+from ftbridge.adapters.values import shorten
 from ftbridge.core.errors import QuestionError, UsageError
 
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
@@ -25,38 +25,38 @@ ROLES = {
 }
 # What the user may say that a name is.
 CHOICES = (USER, ASSISTANT, SYSTEM)
-KNOWN = {*CHOICES, TOOL}
+ALL_ROLES = {*CHOICES, TOOL}
 # With more unknown names than this, they are people's, and tell nothing of who answers.
-FEW = 3
+MOST_UNKNOWN = 3
 
 
 def role_of(name: str, own: Mapping[str, str]) -> str:
     """Return whose name it is, "" where it is unknown; `own` are the names that the user or a file has explained."""
-    return own.get(name) or own.get(name.strip().lower()) or ROLES.get(_plain(name), "")
+    return own.get(name) or own.get(name.strip().lower()) or ROLES.get(_normalize_name(name), "")
 
 
 @lru_cache(1000)
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     """Return a name in lower case and the usual width, without marks such as in `<|User|>:`."""
     written = unicodedata.normalize("NFKC", name).lower().strip("<>|[]:#* \t\n")
     return " ".join(written.replace("_", " ").replace("-", " ").split())
 
 
-def refuse_roles(own: Mapping[str, str]) -> None:
+def refuse_invalid_roles(own: Mapping[str, str]) -> None:
     """Raise UsageError where a name is said to be what no side of a conversation is."""
     for name, role in own.items():
-        if role not in KNOWN:
+        if role not in ALL_ROLES:
             example = "NAME=user, NAME=assistant or NAME=system, as in `--role doctor=assistant`"
             raise UsageError(f"`--role` takes {example}; got `{name}={role}`")
 
 
-def in_turns(roles: Sequence[str]) -> bool:
+def roles_alternate(roles: Sequence[str]) -> bool:
     """Tell whether user and assistant take turns, the user first and the assistant last, behind at most one system."""
     said = roles[1:] if roles[:1] == [SYSTEM] else roles
     return bool(said) and list(said) == [USER, ASSISTANT] * (len(said) // 2)
 
 
-def refuse_unknown(column: str, conversations: Iterable[Sequence[str]], own: Mapping[str, str]) -> None:
+def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], own: Mapping[str, str]) -> None:
     """Raise QuestionError where no conversation can be read before somebody tells who its names are.
 
     `conversations` are the names of who speaks in each of the first ones. Only what makes the most of them
@@ -64,25 +64,33 @@ def refuse_unknown(column: str, conversations: Iterable[Sequence[str]], own: Map
     """
     spoken = [list(names) for names in conversations]
     unknown = list(dict.fromkeys(name for names in spoken for name in names if not role_of(name, own)))
-    if not unknown or len(unknown) > FEW or _readable(spoken, own):
+    if not unknown or len(unknown) > MOST_UNKNOWN or _count_readable(spoken, own):
         return
-    sensible: dict[int, list[dict[str, str]]] = {}
+    if offers := _roles_that_read_most(spoken, unknown, own):
+        names = " and ".join(f"`{shorten(name)}`" for name in unknown)
+        verb = "is" if len(unknown) == 1 else "are"
+        raise QuestionError(
+            f"who {names} of `{shorten(column)}` {verb}, is not known", dict(map(_answer_with_options, offers))
+        )
+
+
+def _answer_with_options(offer: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return roles as an answer to a question: what it means, and its options."""
+    meaning = ", ".join(f"`{shorten(name)}` is the {role}" for name, role in offer.items())
+    return meaning, [word for name, role in offer.items() for word in ("--role", f"{name}={role}")]
+
+
+def _roles_that_read_most(
+    spoken: Sequence[Sequence[str]], unknown: Sequence[str], own: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """Return the ways to give the unknown names roles that make most conversations readable; [] where none does."""
+    by_count: dict[int, list[dict[str, str]]] = {}
     for roles in product(CHOICES, repeat=len(unknown)):
-        told = dict(zip(unknown, roles, strict=True))
-        sensible.setdefault(_readable(spoken, {**own, **told}), []).append(told)
-    if not (most := max(sensible)):
-        return
-    answers = {
-        ", ".join(f"`{shown(name)}` is the {role}" for name, role in told.items()): [
-            word for name, role in told.items() for word in ("--role", f"{name}={role}")
-        ]
-        for told in sensible[most]
-    }
-    names = " and ".join(f"`{shown(name)}`" for name in unknown)
-    raise QuestionError(
-        f"who {names} of `{shown(column)}` {'is' if len(unknown) == 1 else 'are'}, is not known", answers
-    )
+        offer = dict(zip(unknown, roles, strict=True))
+        by_count.setdefault(_count_readable(spoken, {**own, **offer}), []).append(offer)
+    most = max(by_count)
+    return by_count[most] if most else []
 
 
-def _readable(spoken: Iterable[Sequence[str]], own: Mapping[str, str]) -> int:
-    return sum(in_turns([role_of(name, own) for name in names]) for names in spoken)
+def _count_readable(spoken: Iterable[Sequence[str]], own: Mapping[str, str]) -> int:
+    return sum(roles_alternate([role_of(name, own) for name in names]) for names in spoken)

@@ -1,20 +1,26 @@
-"""One way to read a table, and what was seen of it."""
+"""One way to read a table, and what stands in its first rows."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.mapping.conversations.formats import KEYS, TEXTS, style_of, surely, wants_answer
+from ftbridge.adapters.mapping.conversations.formats import (
+    ALTERNATING,
+    STYLE_KEYS,
+    is_surely_conversation,
+    style_of,
+    wants_answer,
+)
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.mapping.row_template import RowTemplate
-from ftbridge.adapters.values import TYPE_NAMES, blank, parsed, plain, shown
+from ftbridge.adapters.values import TYPE_NAMES, decode_raw, is_blank, parse_container, shorten
 from ftbridge.core.records import Table
 
 FIELDS = ("messages", *HEADERS)
 BOOLEANS, TEXT = TYPE_NAMES[bool], TYPE_NAMES[str]
 NUMBERS, LISTS, OBJECTS = (f"{TYPE_NAMES[kind]}s" for kind in (int, list, dict))
-KINDS = {bool: BOOLEANS, int: NUMBERS, float: NUMBERS, str: TEXT, list: LISTS, dict: OBJECTS}
+VALUE_TYPES = {bool: BOOLEANS, int: NUMBERS, float: NUMBERS, str: TEXT, list: LISTS, dict: OBJECTS}
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -22,66 +28,69 @@ class Candidate(msgspec.Struct, frozen=True):
 
     name: str
     columns: dict[str, str]
-    prompts: dict[str, RowTemplate] = {}
+    templates: dict[str, RowTemplate] = {}
     style: str = ""
 
     def __str__(self) -> str:
-        fields = ", ".join(f"{field} from `{shown(source)}`" for field, source in self.sources.items())
+        fields = ", ".join(f"{field} from `{shorten(source)}`" for field, source in self.field_sources.items())
         return f"{self.name} ({fields})"
 
     @property
-    def sources(self) -> dict[str, str]:
-        """Return the column or the template of each field, in order."""
-        known = self.columns | {field: each.template for field, each in self.prompts.items()}
-        return {field: known[field] for field in FIELDS if field in known}
+    def field_sources(self) -> dict[str, str]:
+        """Return the column or the text of the template that each field is from, in the order of the fields."""
+        sources = self.columns | {field: each.template for field, each in self.templates.items()}
+        return {field: sources[field] for field in FIELDS if field in sources}
 
     @property
-    def used(self) -> set[str]:
-        """Return all columns that are used."""
-        return {*self.columns.values(), *(column for each in self.prompts.values() for column in each.columns)}
+    def used_columns(self) -> set[str]:
+        """Return the columns of fields and those that templates use."""
+        return {*self.columns.values(), *(column for each in self.templates.values() for column in each.columns)}
 
 
 class ColumnSample(msgspec.Struct, frozen=True):
-    """What stands in a column's first rows: kinds of values, an example, and the style where they are messages.
+    """What stands in a column's first rows: types of values, an example, the style where they are conversations.
 
-    `maybe` is their style where the user says that they are messages; `open` tells that they want an answer.
+    `types` names them for people, `possible_style` is their style where the user says that they are messages, and
+    `wants_answer` tells that these end with the user's.
     """
 
-    kinds: tuple[str, ...]
+    types: tuple[str, ...]
     example: str
     style: str
-    maybe: str = ""
-    open: bool = False
+    possible_style: str = ""
+    wants_answer: bool = False
 
     @property
-    def readable(self) -> bool:
-        """Tell whether some of it may be text."""
-        return not self.kinds or not {LISTS, OBJECTS, self.style, *KEYS}.issuperset(self.kinds)
+    def may_be_text(self) -> bool:
+        """Tell whether some value, other than of lists, objects and conversations, may be text; so of no values."""
+        return not self.types or not {LISTS, OBJECTS, self.style, *STYLE_KEYS}.issuperset(self.types)
 
 
 def sample_column(table: Table, column: str, roles: Mapping[str, str], tags: Mapping[str, str]) -> ColumnSample:
-    """Return what stands in the first rows of a column; `roles` and `tags` say more of messages than they do."""
-    values = [value for row in table.first if not blank(value := plain(row.values.get(column)))]
-    maybe = [style_of(value, roles, tags) for value in values]
-    sure = [style if surely(column, style, roles) else "" for style in maybe]
-    if TEXTS in sure and {*sure} != {TEXTS}:
-        sure = [""] * len(sure)
-    if values and all(map(dumped, values)):  # a list that a program wrote into a cell
-        values = [*map(parsed, values)]
-    asking = normalize_header(column) in HEADERS["instruction"]
-    kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(sure, values, strict=True))
+    """Return what stands in the first rows of a column; `roles` and `tags` explain those of messages."""
+    values = [value for row in table.first if not is_blank(value := decode_raw(row.values.get(column)))]
+    possible_styles = [style_of(value, roles, tags) for value in values]
+    styles = [style if is_surely_conversation(column, style, roles) else "" for style in possible_styles]
+    if ALTERNATING in styles and {*styles} != {ALTERNATING}:
+        styles = ["" for _ in values]
+    if values and all(map(is_python_literal, values)):  # a list that a program wrote into a cell
+        values = [*map(parse_container, values)]
+    is_question = normalize_header(column) in HEADERS["instruction"]
+    types = (
+        style or VALUE_TYPES.get(type(value), type(value).__name__) for style, value in zip(styles, values, strict=True)
+    )
     return ColumnSample(
-        tuple(dict.fromkeys(kinds)),
-        shown(values[0]) if values else "",
-        next(filter(None, sure), ""),
-        next(filter(None, maybe), ""),
-        any(sure) and all(wants_answer(value, roles, tags, unknown=asking) for value in values),
+        tuple(dict.fromkeys(types)),
+        shorten(values[0]) if values else "",
+        next(filter(None, styles), ""),
+        next(filter(None, possible_styles), ""),
+        any(styles) and all(wants_answer(value, roles, tags, unknown=is_question) for value in values),
     )
 
 
-def dumped(value: Any) -> bool:
+def is_python_literal(value: Any) -> bool:
     """Tell whether a text is a list or an object as Python writes it, and not JSON, which may be the answer itself."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"} or isinstance(parsed(value), str):
+    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"} or isinstance(parse_container(value), str):
         return False
     try:
         msgspec.json.decode(value)
@@ -90,9 +99,9 @@ def dumped(value: Any) -> bool:
     return False
 
 
-def whole(name: str, columns: dict[str, str], prompts: dict[str, RowTemplate]) -> Candidate:
-    """Return a Candidate; without an `instruction`, `input` becomes it."""
-    if "instruction" not in columns.keys() | prompts.keys():
+def make_candidate(name: str, columns: dict[str, str], templates: dict[str, RowTemplate]) -> Candidate:
+    """Return the Candidate with its fields in order; without an `instruction`, `input` becomes it."""
+    if "instruction" not in columns.keys() | templates.keys():
         columns = {"instruction" if field == "input" else field: column for field, column in columns.items()}
-        prompts = {"instruction" if field == "input" else field: each for field, each in prompts.items()}
-    return Candidate(name, {field: columns[field] for field in FIELDS if field in columns}, prompts)
+        templates = {"instruction" if field == "input" else field: each for field, each in templates.items()}
+    return Candidate(name, {field: columns[field] for field in FIELDS if field in columns}, templates)

@@ -5,20 +5,20 @@ So are MMLU and C-Eval: with the choices left out, a model would learn letters.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import takewhile
 from typing import Any
 
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
-from ftbridge.adapters.values import blank, listed, plain, shown
+from ftbridge.adapters.values import decode_raw, is_blank, parse_list, shorten
 from ftbridge.core.records import Table
 
-WHOLE = {
+ALL_CHOICES = {
     *("choices", "options", "candidates", "option", "choice", "answer choices", "answer options", "multiple choices"),
     *("选项", "候选项", "备选项", "选择项", "候选答案", "备选答案"),
 }
 # Columns that say which choice is right, where none is an answer by its header.
-KEYS = {
+ANSWER_KEYS = {
     *("answer key", "answerkey", "answer idx", "answer index", "answer id", "answer letter", "correct option", "cop"),
     *(
         "correct",
@@ -34,7 +34,20 @@ KEYS = {
     ),
 }
 # Stems of columns that are no choices.
-TEXTS = {"text", "sentence", "title", "query", "question", "premise", "ctx", "context", "句子", "文本", "问题", "标题"}
+NOT_CHOICES = {
+    "text",
+    "sentence",
+    "title",
+    "query",
+    "question",
+    "premise",
+    "ctx",
+    "context",
+    "句子",
+    "文本",
+    "问题",
+    "标题",
+}
 SERIES = ("abcdefghij", "123456789", "0123456789", "一二三四五六七八九", "甲乙丙丁戊己庚辛")
 LETTERS = SERIES[0].upper()
 FEWEST = 3  # `q` and `a` by themselves are question and answer
@@ -45,76 +58,102 @@ MARK = re.compile(
 )
 
 
-def choices_of(columns: Sequence[str]) -> list[str]:
+def choice_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns that hold choices: one with all of them, or one each for A, B, C and so on."""
     headers = {normalize_header(column): column for column in columns}
-    if whole := next((headers[name] for name in headers if name in WHOLE), ""):
-        return [whole]
+    if whole := [column for name, column in headers.items() if name in ALL_CHOICES]:
+        return whole[:1]
+    answered = not headers.keys().isdisjoint({*HEADERS["output"]} - {"a"})
     found: list[str] = []
-    stems = dict.fromkeys(stem for name in headers for stem in _stems(name))
-    for stem in (each for each in stems if each.replace("\0", "").strip() not in TEXTS):
-        answers = headers.keys() & set(HEADERS["output"]) - {"a"}
-        for series in SERIES:
-            names = [*takewhile(headers.__contains__, (stem.replace("\0", mark) for mark in series))]
-            if len(names) >= (2 if stem != "\0" or answers else FEWEST) and len(names) > len(found):
-                found = [headers[name] for name in names]
+    for stem in dict.fromkeys(stem for name in headers for stem in _header_stems(name)):
+        fewest = FEWEST if stem == "\0" and not answered else 2
+        names = _longest_series(stem, headers)
+        if len(names) >= fewest and len(names) > len(found):
+            found = [headers[name] for name in names]
     return found
 
 
-def _stems(name: str) -> list[str]:
-    """Return what is left of a header without the mark at its start or its end, which is a NUL then."""
-    ends = re.fullmatch(r"(.{0,20}?)([a-j0-9一二三四五六七八九甲乙丙丁戊己庚辛])", name)
-    starts = re.fullmatch(r"([a-j0-9])([ .]?(?:选项|项|option|choice))", name)
-    return [*([f"{ends[1]}\0"] if ends else []), *([f"\0{starts[2]}"] if starts else [])]
+def _longest_series(stem: str, headers: Container[str]) -> list[str]:
+    """Return the headers that a stem makes with A, B, C ... or another series, up to the first that is missing."""
+    found = ([*takewhile(headers.__contains__, (stem.replace("\0", mark) for mark in series))] for series in SERIES)
+    return max(found, key=len)
 
 
-def key_of(columns: Sequence[str]) -> str:
+def _header_stems(name: str) -> list[str]:
+    """Return what is left of a header without the mark at its end or start, a NUL in its place; no texts' headers."""
+    stems = []
+    if match := re.fullmatch(r"(.{0,20}?)([a-j0-9一二三四五六七八九甲乙丙丁戊己庚辛])", name):
+        stems.append(f"{match[1]}\0")
+    if match := re.fullmatch(r"([a-j0-9])([ .]?(?:选项|项|option|choice))", name):
+        stems.append(f"\0{match[2]}")
+    return [stem for stem in stems if stem.replace("\0", "").strip() not in NOT_CHOICES]
+
+
+def answer_key_column(columns: Sequence[str]) -> str:
     """Return the column that says which choice is right, "" for none."""
-    return next((column for column in columns if normalize_header(column) in KEYS), "")
+    return next((column for column in columns if normalize_header(column) in ANSWER_KEYS), "")
 
 
-def questions_with(choices: Sequence[str], questions: Sequence[str], answer: str, table: Table) -> dict[str, str]:
+def questions_with_choices(
+    choices: Sequence[str], questions: Sequence[str], answer: str, table: Table
+) -> dict[str, str]:
     """Return templates that show the choices with the question, by how they are counted; {} where no answer is a mark.
 
     There are several where the answers are numbers that may be counted from 0 or from 1.
     """
-    rows = [row.values for row in table.first if not all(blank(row.values.get(name)) for name in choices)]
-    named = {normalize_header(name) for name in choices} if len(choices) > 1 else set()
-    marks = [mark for row in rows if MARK.fullmatch(mark := _mark(row.get(answer))) or normalize_header(mark) in named]
+    rows = [row.values for row in table.first if not all(is_blank(row.values.get(name)) for name in choices)]
+    headers = {normalize_header(name) for name in choices} if len(choices) > 1 else set()
+    answers = [_as_mark(row.get(answer)) for row in rows]
+    marks = [mark for mark in answers if MARK.fullmatch(mark) or normalize_header(mark) in headers]
     if not marks:
         return {}
-    asked = " ".join(map(_field, questions))
-    if len(choices) > 1:
-        own = normalize_header(choices[0]).strip(".")[-1:]
-        by_header = all(normalize_header(mark) in named for mark in marks)
-        shown_as = {
-            counted: asked + _one_each(choices, [*choices] if by_header else _called(start, len(choices)), table)
-            for counted, start in _starts(marks, len(choices), own).items()
-        }
+    if len(choices) == 1:
+        shown_choices = _choices_in_list(choices[0], marks, rows)
+    elif headers.issuperset(map(normalize_header, marks)):
+        shown_choices = {"": _choices_in_columns(choices, choices, table)}
     else:
-        [column] = choices
-        count = max((len(_list(row.get(column))) for row in rows), default=0)
-        loops = {None: f"'{LETTERS}'[loop.index0]", 0: "loop.index0", 1: "loop.index"}
-        shown_as = {
-            counted: asked + _loop(column, _first(rows, column), loops[start])
-            for counted, start in _starts(marks, count, "").items()
-        }
-    return dict(list(shown_as.items())[:1]) if len({*shown_as.values()}) == 1 else shown_as
+        shown_choices = _counted_choices(choices, marks, table)
+    question = " ".join(map(_expression, questions))
+    if len({*shown_choices.values()}) == 1:  # counted one way or the other, they look alike
+        shown_choices = dict([*shown_choices.items()][:1])
+    return {counted: question + part for counted, part in shown_choices.items()}
 
 
-def _called(start: int | None, count: int) -> list[str]:
+def _counted_choices(choices: Sequence[str], marks: Sequence[str], table: Table) -> dict[str, str]:
+    """Return the parts of a template that show choices that have a column each, by how they are counted."""
+    starts = _starts(marks, len(choices), normalize_header(choices[0]).strip(".")[-1:])
+    return {
+        counted: _choices_in_columns(choices, _called_from(start, len(choices)), table)
+        for counted, start in starts.items()
+    }
+
+
+def _called_from(start: int | None, count: int) -> list[str]:
     """Return what so many choices are called: letters, or numbers from `start` on."""
     return [LETTERS[at] if start is None else str(start + at) for at in range(count)]
 
 
-def _one_each(choices: Sequence[str], called: Sequence[str], table: Table) -> str:
+def _choices_in_columns(choices: Sequence[str], called: Sequence[str], table: Table) -> str:
     """Return the part of a template that shows choices that have a column each; where it is empty, none."""
-    optional = {name for name in choices if any(blank(row.values.get(name)) for row in table.first)}
-    return "".join(_choice(mark, name, name in optional) for mark, name in zip(called, choices, strict=True))
+    optional = {name for name in choices if any(is_blank(row.values.get(name)) for row in table.first)}
+    return "".join(_one_choice(mark, name, name in optional) for mark, name in zip(called, choices, strict=True))
+
+
+def _choices_in_list(column: str, marks: Sequence[str], rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return the parts of a template that show the choices in one column, by how they are counted."""
+    values = [decode_raw(row.get(column)) for row in rows]
+    count = max((len(value) for value in values if isinstance(value, list)), default=0)
+    first = next((value for value in values if not is_blank(value)), "")
+    counters = {None: f"'{LETTERS}'[loop.index0]", 0: "loop.index0", 1: "loop.index"}
+    starts = _starts(marks, count, "")
+    return {counted: _loop_over_choices(column, first, counters[start]) for counted, start in starts.items()}
 
 
 def _starts(marks: Sequence[str], count: int, own: str) -> dict[str, int | None]:
-    """Return what the choices are counted from, None for letters: as the answers tell, else as the headers do."""
+    """Return what the choices may be counted from, None for letters: as answers tell, else as `own`, the first's.
+
+    The keys say how they are counted where that is not sure.
+    """
     numbers = {int(digits) for mark in marks if (digits := mark.strip("()[]")).isdecimal()}
     if not numbers:
         return {"": None}
@@ -123,53 +162,45 @@ def _starts(marks: Sequence[str], count: int, own: str) -> dict[str, int | None]
     return {"": int(own)} if own and own in "01" else {", counted from 0": 0, ", counted from 1": 1}
 
 
-def _choice(mark: str, column: str, optional: bool) -> str:
-    text = f" {mark}. {_field(column)}"
-    return f"{{% if {reference(column)} %}}{text}{{% endif %}}" if optional else text
+def _one_choice(mark: str, column: str, optional: bool) -> str:
+    text = f" {mark}. {_expression(column)}"
+    return f"{{% if {template_reference(column)} %}}{text}{{% endif %}}" if optional else text
 
 
-def _loop(column: str, value: Any, mark: str) -> str:
+def _loop_over_choices(column: str, value: Any, counter: str) -> str:
     """Return the part of a template that shows all choices in `column`, of which `value` is the first."""
-    name, each = reference(column), ""
+    name, mark, text = template_reference(column), counter, "text"
     if isinstance(value, dict) and isinstance(value.get("text"), list):
-        marks = _key(value, ("label", "labels", "key"))
-        name, mark, each = f"{name}.text", f"{name}.{marks}[loop.index0]" if marks else mark, "text"
+        if key := _first_key(value, ("label", "labels", "key")):
+            mark = f"{name}.{key}[loop.index0]"
+        name = f"{name}.text"
     elif isinstance(value, dict):
         return f"{{% for name, text in {name}.items() %}} {{{{ name }}}}. {{{{ text }}}}{{% endfor %}}"
     elif isinstance(value, list) and isinstance(value[0], dict):
-        own = _key(value[0], ("label", "key", "id", "letter", "option"))
-        mark, each = f"text.{own}" if own else mark, f"text.{_key(value[0], ('text', 'value', 'content', 'answer'))}"
-    elif isinstance(value, list):
-        each = "text"
-    else:
-        return f" {_field(column)}"
-    return f"{{% for text in {name} %}} {{{{ {mark} }}}}. {{{{ {each} }}}}{{% endfor %}}"
+        if key := _first_key(value[0], ("label", "key", "id", "letter", "option")):
+            mark = f"text.{key}"
+        text = f"text.{_first_key(value[0], ('text', 'value', 'content', 'answer'))}"
+    elif not isinstance(value, list):
+        return f" {_expression(column)}"
+    return f"{{% for text in {name} %}} {{{{ {mark} }}}}. {{{{ {text} }}}}{{% endfor %}}"
 
 
-def _key(value: dict[str, Any], keys: Sequence[str]) -> str:
+def _first_key(value: dict[str, Any], keys: Sequence[str]) -> str:
     return next((key for key in keys if key in value), "")
 
 
-def _first(rows: Sequence[dict[str, Any]], column: str) -> Any:
-    return next((value for row in rows if not blank(value := plain(row.get(column)))), "")
-
-
-def _list(value: Any) -> Sequence[Any]:
-    value = plain(value)
-    return value if isinstance(value, list) else ()
-
-
-def _mark(value: Any) -> str:
+def _as_mark(value: Any) -> str:
     """Return an answer as a mark, several of them together."""
-    value = listed(value)
-    text = ",".join(map(shown, value)) if isinstance(value, list) else shown(value)
+    value = parse_list(value)
+    text = ",".join(map(shorten, value)) if isinstance(value, list) else shorten(value)
     return unicodedata.normalize("NFKC", text).strip()
 
 
-def _field(column: str) -> str:
-    return f"{{{{ {reference(column)} }}}}"
+def _expression(column: str) -> str:
+    """Return what writes the value of a column in a template."""
+    return f"{{{{ {template_reference(column)} }}}}"
 
 
-def reference(column: str) -> str:
+def template_reference(column: str) -> str:
     """Return how a template refers to a column."""
     return column if column.isidentifier() else f"row[{column!r}]"

@@ -4,416 +4,308 @@ A column that is known as a question is never left out unasked, a second text is
 where there is a question.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
-from ftbridge.adapters.columns import listing
+from ftbridge.adapters.columns import column_listing
 from ftbridge.adapters.mapping.conversations.ambiguous import ask_for_turns, refuse_single_messages
-from ftbridge.adapters.mapping.conversations.formats import KEYS, PAIRS, conversational
-from ftbridge.adapters.mapping.conversations.formats import TEXTS as TURNS
+from ftbridge.adapters.mapping.conversations.formats import STYLE_KEYS
 from ftbridge.adapters.mapping.headers import (
     CHOSEN,
     CLASSES,
     HEADERS,
     INTENTS,
     NAMED_CLASSES,
-    PREFERRED,
     REASONING,
-    TEXTS,
-    asks,
+    TEXT_HEADERS,
+    columns_by_field,
+    has_question,
     normalize_header,
-    recognise,
 )
 from ftbridge.adapters.mapping.inference import suggestions
 from ftbridge.adapters.mapping.inference.candidate import (
-    BOOLEANS,
-    LISTS,
-    NUMBERS,
-    OBJECTS,
     TEXT,
     Candidate,
     ColumnSample,
-    whole,
 )
-from ftbridge.adapters.mapping.inference.choices import choices_of, key_of, questions_with
-from ftbridge.adapters.mapping.inference.suggestions import FieldSource, Suggestion, of_column, of_columns
+from ftbridge.adapters.mapping.inference.choices import answer_key_column, choice_columns, questions_with_choices
+from ftbridge.adapters.mapping.inference.suggestions import FieldSource, Suggestion, column_source, column_suggestion
+from ftbridge.adapters.mapping.inference.table_columns import TableColumns
 from ftbridge.adapters.mapping.row_template import RowTemplate
-from ftbridge.adapters.values import blank, plain
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
 
-STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
-# Columns that tell rows apart, and are hardly a question or an answer.
-MARKS = re.compile(
-    r"qid\d*|(.* )?(id|idx|index|no|number|url|link|date|time|timestamp|uuid|hash|split|language|lang|licence|license)|"
-    r"编号|序号|日期|时间|链接|备注|题型|章节|难度|知识点|解析"
-)
-Works = Callable[[Suggestion], bool]
+STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in STYLE_KEYS.items())
+SuggestionTest = Callable[[Suggestion], bool]
 
 
-def recognised(
-    table: Table, prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample], works: Works | None
+def detect_candidate(
+    table: Table, templates: dict[str, RowTemplate], contents: dict[str, ColumnSample], works: SuggestionTest | None
 ) -> Candidate:
-    """Return the one reading that columns and first rows allow, beside what `prompts` say.
+    """Return the one reading that columns and first rows allow, beside what `templates` say.
 
     Raises QuestionError where only the user can tell, with the readings that `works` finds nothing wrong with, and
     InputError where none is left, or nobody is to be asked (`works` is None).
     """
-    return _Recognition(table, prompts, seen, works).shape()
+    return _Detection(table, templates, contents, works).candidate()
 
 
-class _Recognition:
+class _Detection(TableColumns):
+    """The way to the only reading of a table, which asks wherever there may be another."""
+
     def __init__(
-        self, table: Table, prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample], works: Works | None
+        self,
+        table: Table,
+        templates: dict[str, RowTemplate],
+        contents: dict[str, ColumnSample],
+        works: SuggestionTest | None,
     ) -> None:
-        self.table, self.prompts, self.seen, self.works = table, prompts, seen, works
-        used = {column for each in prompts.values() for column in each.columns}
-        self.free = [column for column in table.columns if column not in used]
-        self.rows = [row.values for row in table.first]
-        read = [
-            column for column in self.free if seen[column].readable or normalize_header(column) in HEADERS["history"]
-        ]
-        self.found = recognise(read)
-        if not _constant(prompts.get("instruction")):
-            self.found = {field: names for field, names in self.found.items() if field not in prompts}
+        super().__init__(table, templates, contents)
+        self.works = works
 
-    def shape(self) -> Candidate:
-        """Return the reading."""
-        if not self.prompts:
+    def candidate(self) -> Candidate:
+        """Return the only reading; raises QuestionError or InputError where there is none, or several."""
+        if not self.templates:
             self._take_out_choices()
         self._take_out_repetitions()
-        double = {field: names for field, names in self.found.items() if len(names) > 1}
-        conversations = [*self._conversations()] if not self.prompts else []
-        columns = [] if double else self._columns()
-        self._refuse_more([*conversations, *columns])
+        double = {field: names for field, names in self.by_field.items() if len(names) > 1}
+        conversations = [] if self.templates else [*self.conversations()]
+        columns = [] if double else self.reading_by_headers()
+        candidates = [*conversations, *columns]
+        self._refuse_preferences(candidates)
+        self._refuse_reasoning(candidates)
+        self._ask_for_left_out(conversations, columns)
+        if len(candidates) > 1:
+            self._ask(f"`{self.table.file}` can be read in several ways", map(_suggestion_of, candidates))
+        if not candidates:
+            self._ask_for_conversations()
+            self._ask(self._why_unclear(double), self.possible_readings(), self._advice())
+        if systems := double.get("system"):
+            offers = [_suggestion_of(candidates[0]) | {"system": column_source(name)} for name in systems]
+            self._ask(self._why_unclear(double), offers, self._advice())
+        return candidates[0]
+
+    def _ask_for_left_out(self, conversations: Sequence[Candidate], columns: Sequence[Candidate]) -> None:
+        """Ask where the only reading leaves out a question, or takes a class for the answer."""
         if conversations and not columns:
             self._ask_for_questions(conversations)
-        if columns and not conversations and not self.prompts:
+        if columns and not conversations and not self.templates:
             self._ask_for_class(columns[0])
             self._ask_for_texts(columns[0])
-        shapes = [*conversations, *columns]
-        if len(shapes) > 1:
-            self._ask(f"`{self.table.file}` can be read in several ways", map(_offer, shapes))
-        if not shapes and self.works:
-            self._ask_for_questions([*self._maybe_conversations()])
+
+    def _ask_for_conversations(self) -> None:
+        """Ask, or say what is wrong, where columns may be conversations that only the user can tell."""
+        if self.works:
+            self._ask_for_questions([*self.possible_conversations()])
             refuse_single_messages(self.table)
             ask_for_turns(self.table)
-        if not shapes or "system" in double:
-            systems = [
-                _offer(shape) | {"system": of_column(name)} for shape in shapes for name in double.get("system", ())
-            ]
-            self._ask(self._unclear(double), systems or self._whatever_fits(), self._hint())
-        return shapes[0]
-
-    def _ask_for_texts(self, shape: Candidate) -> None:
-        """Ask where a column that would be left out is a question by its header, and holds lists or objects."""
-        lists = [column for column, field in self._lists().items() if field in {"instruction", "input", "system"}]
-        if lists:
-            kinds = " and ".join(dict.fromkeys(kind for column in lists for kind in self.seen[column].kinds))
-            self._ask(
-                f"{_named(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {kinds}, not text",
-                [*self._whatever_fits(), _offer(shape)],
-            )
-
-    def _maybe_conversations(self) -> Iterator[Candidate]:
-        for column, each in self.seen.items():
-            if each.maybe and (each.maybe not in {PAIRS, TURNS} or conversational(column)):
-                yield Candidate(each.maybe, {"messages": column}, style=each.maybe)
-
-    def _ask(self, reason: str, found: Iterable[Suggestion], none: str = "") -> NoReturn:
-        if self.works is None:
-            raise InputError(reason)
-        places = self.table.columns if self.table.unsure else ()
-        raise suggestions.question(reason, found, self.works, none, places)
 
     def _take_out_choices(self) -> None:
         """Take columns of choices out of the fields; ask where answers only name one of these."""
-        choices = choices_of(self.free)
+        choices = choice_columns(self.columns)
         if not choices:
             return
-        fields = {field: [name for name in names if name not in choices] for field, names in self.found.items()}
+        fields = {field: [name for name in names if name not in choices] for field, names in self.by_field.items()}
         fields = {field: names for field, names in fields.items() if names}
-        key = self._key_of_choices(choices, fields)
-        if found := self._with_choices(choices, fields, key):
+        key = self._column_of_marks(choices, fields)
+        if readings := self._readings_with_choices(choices, fields, key):
             self._ask(
-                f"`{key}` of `{self.table.file}` only names one of {_named(choices)}; without these, a model would "
+                f"`{key}` of `{self.table.file}` only names one of {_quote_all(choices)}; without these, a model would "
                 "learn letters or numbers",
-                found,
+                readings,
             )
-        if _lettered(choices):
-            self.found = fields
+        if _are_lettered(choices):
+            self.by_field = fields
 
-    def _key_of_choices(self, choices: Sequence[str], fields: Mapping[str, Sequence[str]]) -> str:
+    def _column_of_marks(self, choices: Sequence[str], fields: Mapping[str, Sequence[str]]) -> str:
         """Return the column that says which choice is right, "" where there is none."""
         key = next(iter(fields.get("output", ())), "")
         if normalize_header(key) not in HEADERS["output"]:
-            key = key_of([column for column in self.free if column not in choices]) or key
-        return key or next((column for column, field in self._lists().items() if field == "output"), "")
+            key = answer_key_column([column for column in self.columns if column not in choices]) or key
+        return key or next((column for column, field in self.list_columns().items() if field == "output"), "")
 
-    def _with_choices(self, choices: Sequence[str], fields: Mapping[str, list[str]], key: str) -> list[Suggestion]:
+    def _readings_with_choices(
+        self, choices: Sequence[str], fields: Mapping[str, list[str]], key: str
+    ) -> list[Suggestion]:
         """Return the readings in which a question has its choices, and each question alone after them."""
-        answers = self._sources(key) if key else []
+        answers = self.sources_of(key) if key else []
         if not answers:
             return []
-        asking = [fields["instruction"]] if fields.get("instruction") else []
-        if not asking:
-            rest = [column for column in self._others() if column not in {*choices, key}]
-            asking = [[column] for column in rest if self.seen[column].kinds == (TEXT,)]
-        found: list[Suggestion] = []
-        for questions in asking:
-            alone = of_columns({**_firsts(fields), **dict(zip(("instruction", "input"), questions, strict=False))})
+        readings: list[Suggestion] = []
+        for questions in self._questions_with(choices, fields, key):
+            alone = column_suggestion(
+                {**_first_columns(fields), **dict(zip(("instruction", "input"), questions, strict=False))}
+            )
             alone["output"] = answers[0]
-            several = len(questions) > 1
-            for counted, template in questions_with(choices, questions, key, self.table).items():
-                said = f"{_named(questions)} with {'their' if several else 'its'} choices{counted}"
-                asked = alone | {"instruction": FieldSource(said, template=template)}
-                if several:
-                    del asked["input"]
-                found.append(asked)
-            if found:
-                found.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
-        return found
+            rest = {field: source for field, source in alone.items() if len(questions) == 1 or field != "input"}
+            whose = "its" if len(questions) == 1 else "their"
+            for counted, template in questions_with_choices(choices, questions, key, self.table).items():
+                said = f"{_quote_all(questions)} with {whose} choices{counted}"
+                readings.append(rest | {"instruction": FieldSource(said, template=template)})
+            if readings:
+                readings.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
+        return readings
+
+    def _questions_with(
+        self, choices: Sequence[str], fields: Mapping[str, list[str]], key: str
+    ) -> Iterator[Sequence[str]]:
+        """Yield the columns that may be the question before choices, together where headers say so."""
+        if fields.get("instruction"):
+            yield fields["instruction"]
+            return
+        for column in self.unplaced_columns():
+            if column not in {*choices, key} and self.contents[column].types == (TEXT,):
+                yield [column]
 
     def _take_out_repetitions(self) -> None:
         """Take texts out of the input that only repeat question and answer, as Alpaca's `text` does."""
-        question, answer = (self.found.get(field, [""])[0] for field in ("instruction", "output"))
-        inputs = self.found.get("input", [])
+        question, answer = (self.by_field.get(field, [""])[0] for field in ("instruction", "output"))
+        inputs = self.by_field.get("input", [])
         if not question or not answer or not inputs:
             return
         kept = [
             column
             for column in inputs
-            if normalize_header(column) not in TEXTS
+            if normalize_header(column) not in TEXT_HEADERS
             or not (
-                all(suggestions.repeats(each, [column], self.rows) for each in (question, answer))
-                or suggestions.repeats(column, [question], self.rows)
+                all(suggestions.repeats_text(each, [column], self.rows) for each in (question, answer))
+                or suggestions.repeats_text(column, [question], self.rows)
             )
         ]
-        self.found = {field: names for field, names in {**self.found, "input": kept}.items() if names}
+        self.by_field = {field: names for field, names in {**self.by_field, "input": kept}.items() if names}
 
-    def _conversations(self) -> Iterator[Candidate]:
-        """Yield a reading for each column of whole conversations, or of messages that another column answers."""
-        seen, found = self.seen, self.found
-        systems = found.get("system") or [
-            column for column in self.free if normalize_header(column) in HEADERS["system"]
-        ]
-        system = {"system": systems[0]} if systems else {}
-        answers = [
-            column for column in self.free if normalize_header(column) in HEADERS["output"] and not seen[column].open
-        ]
-        answers = [column for column in answers if seen[column].readable or seen[column].maybe]
-        alone = not {"instruction", "output"} <= found.keys()
-        for column in self.free:
-            style, name = seen[column].style, normalize_header(column)
-            if not style or PREFERRED.fullmatch(name) or (name in HEADERS["history"] and not alone):
+    def _refuse_preferences(self, candidates: Sequence[Candidate]) -> None:
+        """Ask for a reading without the columns that say which answers are better, or with the better ones alone."""
+        better = self.preference_columns()
+        if not better:
+            return
+        readings = [*map(_suggestion_of, candidates)]
+        for column in better:
+            if not CHOSEN.fullmatch(normalize_header(column)):
                 continue
-            if name in HEADERS["output"] and any(seen[other].open for other in self.free):
-                continue
-            answer = {"output": answers[0]} if seen[column].open and len(answers) == 1 else {}
-            yield Candidate(style, {"messages": column} | answer | system, style=style)
+            if self.contents[column].style:
+                readings.append(column_suggestion({"messages": column}))
+            elif "instruction" in self.by_field and self.contents[column].may_be_text:
+                readings.append(column_suggestion({**_first_columns(self.by_field), "output": column}))
+        self._ask(
+            f"{_quote_all(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
+            "better, as DPO and KTO want it; supervised fine-tuning does not learn from that",
+            readings,
+            ", and no answer is left without it",
+        )
 
-    def _columns(self) -> list[Candidate]:
-        """Return the reading by headers, where it is whole."""
-        prompts, found = self.prompts, self.found
-        columns = {field: names[0] for field, names in found.items() if field not in prompts}
-        if "instruction" in prompts and "instruction" in found and "input" not in columns.keys() | prompts.keys():
-            columns["input"] = found["instruction"][0]  # under an instruction that is the same for all
-        asked = [field for field in ("instruction", "input") if field in columns or field in prompts]
-        if "output" not in columns.keys() | prompts.keys() or all(_constant(prompts.get(field)) for field in asked):
-            return []
-        return [whole(_name(columns, prompts), columns, prompts)]
-
-    def _refuse_more(self, shapes: Sequence[Candidate]) -> None:
-        """Refuse by name what supervised fine-tuning does not learn from: preferences and reasoning."""
-        readings = [*map(_offer, shapes)]
-        if better := self._preferences():
-            chosen = [column for column in better if CHOSEN.fullmatch(normalize_header(column))]
-            for column in chosen:
-                if self.seen[column].style:
-                    readings.append(of_columns({"messages": column}))
-                elif "instruction" in self.found and self.seen[column].readable:
-                    readings.append(of_columns({**_firsts(self.found), "output": column}))
+    def _refuse_reasoning(self, candidates: Sequence[Candidate]) -> None:
+        """Ask for a reading without the columns of reasoning."""
+        columns = [column for column in self.columns if REASONING.fullmatch(normalize_header(column))]
+        if columns := [column for column in columns if self.holds_text(column)]:
             self._ask(
-                f"{_named(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
-                "better, as DPO and KTO want it; supervised fine-tuning does not learn from that",
-                readings,
-                ", and no answer is left without it",
-            )
-        thoughts = [
-            column for column in self.free if REASONING.fullmatch(normalize_header(column)) and self._written(column)
-        ]
-        if thoughts:
-            self._ask(
-                f"{_named(thoughts)} of `{self.table.file}` {'hold' if len(thoughts) > 1 else 'holds'} reasoning, "
+                f"{_quote_all(columns)} of `{self.table.file}` {'hold' if len(columns) > 1 else 'holds'} reasoning, "
                 "which cannot be trained on yet",
-                readings or self._whatever_fits(),
+                [*map(_suggestion_of, candidates)] or self.possible_readings(),
                 ", and no answer is left without it",
             )
-
-    def _preferences(self) -> list[str]:
-        """Return the columns that say which answers are better."""
-        told = [
-            column for column in self.free if PREFERRED.fullmatch(normalize_header(column)) and self.seen[column].kinds
-        ]
-        if any(self._written(column) for column in told):
-            return sorted(told)
-        names = {normalize_header(column): column for column in self.free}
-        answers = names.keys() & {*HEADERS["output"]} or any(self.seen[column].style for column in self.free)
-        marks = [names[each] for each in ("kto tag", "label") if each in names]
-        return [column for column in marks if answers and self._truths(column)]
-
-    def _truths(self, column: str) -> bool:
-        """Tell whether a column says true or false in every row, and both of them where that is text."""
-        said = {str(plain(row.get(column))).strip().lower() for row in self.rows if not blank(row.get(column))}
-        return self.seen[column].kinds == (BOOLEANS,) or said == {"true", "false"}
-
-    def _written(self, column: str) -> bool:
-        return not {BOOLEANS, NUMBERS}.issuperset(self.seen[column].kinds) and bool(self.seen[column].kinds)
 
     def _ask_for_questions(self, conversations: Sequence[Candidate]) -> None:
         """Ask where a question stands beside a conversation that does not repeat it."""
-        for shape in conversations:
-            column = shape.columns["messages"]
-            beside = [*self.found.get("instruction", ()), *(each for each in self._lists() if each != column)]
-            beside = [each for each in beside if asks([each]) and self.seen[each].kinds]
-            lost = [each for each in beside if not suggestions.repeats(each, [column], self.rows)]
+        for candidate in conversations:
+            column = candidate.columns["messages"]
+            lost = self.questions_beside(column)
             if lost:
-                questions = self._sources(lost[0])[:1]
-                firsts = [*suggestions.firsts(column, self.rows)]
+                questions = self.sources_of(lost[0])[:1]
+                firsts = [*suggestions.first_entries(column, self.rows)]
+                offers = [{"instruction": question, **first} for question in questions for first in firsts]
                 self._ask(
                     f"`{lost[0]}` of `{self.table.file}` is a question by its header, and `{column}` beside it holds "
-                    f"{shape.name}; what is to be learned?",
-                    [*({"instruction": each, **first} for each in questions for first in firsts), _offer(shape)],
+                    f"{candidate.name}; what is to be learned?",
+                    [*offers, _suggestion_of(candidate)],
                 )
 
-    def _ask_for_class(self, shape: Candidate) -> None:
+    def _ask_for_class(self, candidate: Candidate) -> None:
         """Ask where the only answer to a question is a class by its header."""
-        question, answer = shape.columns.get("instruction", ""), shape.columns["output"]
-        if not asks([question]) or normalize_header(answer) not in CLASSES | NAMED_CLASSES:
+        question, answer = candidate.columns.get("instruction", ""), candidate.columns["output"]
+        if not has_question([question]) or normalize_header(answer) not in CLASSES | NAMED_CLASSES:
             return
-        others = [column for column in self._others() if column not in shape.used]
+        others = [column for column in self.unplaced_columns() if column not in candidate.used_columns]
         if normalize_header(answer) in INTENTS and not others:
             return
-        rest = {field: column for field, column in shape.columns.items() if field != "output"}
+        rest = {field: column for field, column in candidate.columns.items() if field != "output"}
         self._ask(
             f"`{answer}` of `{self.table.file}` is a class by its header, and `{question}` a question; what is the "
             "answer?",
-            [of_columns(rest) | {"output": source} for column in (answer, *others) for source in self._sources(column)],
+            [
+                column_suggestion(rest) | {"output": source}
+                for column in (answer, *others)
+                for source in self.sources_of(column)
+            ],
         )
 
-    def _others(self) -> list[str]:
-        """Return the columns in no field that may be of one: text first, then lists, and numbers last."""
-        placed = {name for names in self.found.values() for name in names}
-        free = [each for each in self.free if each not in placed and self.seen[each].kinds]
-        free = [
-            each
-            for each in free
-            if not any(kind.fullmatch(normalize_header(each)) for kind in (MARKS, PREFERRED, REASONING))
-        ]
-        by_kind = {TEXT: 0, LISTS: 1, OBJECTS: 1, BOOLEANS: 2, NUMBERS: 3}
-        return sorted(free, key=lambda each: by_kind.get(self.seen[each].kinds[0], 1))
+    def _ask_for_texts(self, candidate: Candidate) -> None:
+        """Ask where a column that would be left out is a question by its header, and holds lists or objects."""
+        lists = [column for column, field in self.list_columns().items() if field in {"instruction", "input", "system"}]
+        if lists:
+            types = " and ".join(dict.fromkeys(each for column in lists for each in self.contents[column].types))
+            self._ask(
+                f"{_quote_all(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {types}, not text",
+                [*self.possible_readings(), _suggestion_of(candidate)],
+            )
 
-    def _lists(self) -> dict[str, str]:
-        """Return the columns that hold lists or objects, and the fields that their headers fit."""
-        held = [each for each in self.free if not self.seen[each].readable and not self.seen[each].style]
-        fields = {column: next(iter(recognise([column])), "") for column in held}
-        if asks(self.found.get("instruction", ())):
-            fields |= {column: "input" for column in held if normalize_header(column) in TEXTS}
-        return {column: field for column, field in fields.items() if field and field != "history"}
+    def _ask(self, reason: str, offers: Iterable[Suggestion], without: str = "") -> NoReturn:
+        """Raise the question which of `offers` is meant, an error that ends with `without` where none works."""
+        if self.works is None:
+            raise InputError(reason)
+        places = self.table.columns if self.table.unsure else ()
+        raise suggestions.question_or_error(reason, offers, self.works, without, places)
 
-    def _sources(self, column: str, between: str = ", ") -> list[FieldSource]:
-        if self.seen[column].readable:
-            return [of_column(column)]
-        return suggestions.sources(column, self.rows, between)
-
-    def _answers(self, columns: Sequence[str]) -> list[FieldSource]:
-        """Return what of `columns` may be the answer, first those with a header for it, last one of two questions."""
-        known = [column for column in columns if "output" in recognise([column])]
-        every = [*known, *(column for column in columns if column not in known)]
-        found = [source for column in every for source in self._sources(column)]
-        questions = self.found.get("instruction", [])
-        if len(questions) > 1:
-            found += map(of_column, reversed(questions))
-        return found
-
-    def _whatever_fits(self) -> Iterator[Suggestion]:
-        """Yield readings that take the fields that are known, and others from what is left."""
-        fields = {field: [*map(of_column, names)] for field, names in self.found.items() if field not in self.prompts}
-        others = self._others()
-        if {*self.found.get("input", ())} <= {*self.found.get("instruction", ())}:
-            fields.pop("input", None)
-        for column, field in self._lists().items():
-            if field not in {"system", *self.prompts}:
-                fields.setdefault(field, self._sources(column))
-        asked = fields.keys() | {field for field, each in self.prompts.items() if not _constant(each)}
-        if not {"instruction", "input"} & asked:
-            texts = [column for column in others if TEXT in self.seen[column].kinds]
-            fields["input" if "instruction" in self.prompts else "instruction"] = [
-                source for column in texts or others for source in self._sources(column, " ")
-            ]
-        if "output" not in fields.keys() | self.prompts.keys():
-            fields["output"] = self._answers(others)
-        if not self.prompts:
-            yield from suggestions.of_objects(self.rows)
-        yield from suggestions.alternatives({field: fields[field] for field in fields if fields[field]})
-
-    def _unclear(self, double: dict[str, list[str]]) -> str:
-        table = self.table
-        wanted = ["question"] * (not {"instruction", "input"} & self.found.keys()) + ["answer"] * (
-            "output" not in self.found
-        )
-        reason = f"no column is recognised as {' and '.join(wanted) or 'question and answer'}"
-        for column, each in self.seen.items():
-            due = "text" if recognise([column]) and not each.readable else ""
-            if normalize_header(column) in {"messages", "conversations", "conversation"} and not each.style:
-                due = f"lists of objects with {STYLES}"
-            if due:
-                reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {due}"
+    def _why_unclear(self, double: dict[str, list[str]]) -> str:
+        """Return why no reading is clear, the columns, and what was noted of the table and its first bad row."""
         if double:
             field, names = next(iter(double.items()))
-            reason = f"{_named(names)} both fit {field}"
-        broken = [f"{row.where}: {row.error}" for row in table.first if row.error][:1]
-        notes = "".join(f"\nnote: {note}" for note in (*table.notes, *broken))
-        return f"{reason}\n{listing(table)}{notes}"
+            reason = f"{_quote_all(names)} both fit {field}"
+        else:
+            reason = f"no column is recognised as {self._missing_words()}{self._columns_unlike_headers()}"
+        broken = [f"{row.where}: {row.error}" for row in self.table.first if row.error][:1]
+        notes = "".join(f"\nnote: {note}" for note in (*self.table.notes, *broken))
+        return f"{reason}\n{column_listing(self.table)}{notes}"
 
-    def _hint(self) -> str:
-        hint = (
+    def _missing_words(self) -> str:
+        if "output" in self.by_field:
+            return "question and answer" if {"instruction", "input"} & self.by_field.keys() else "question"
+        return "answer" if {"instruction", "input"} & self.by_field.keys() else "question and answer"
+
+    def _columns_unlike_headers(self) -> str:
+        """Return the columns that hold something else than their headers say, for a message."""
+        reasons = ""
+        for column, content in self.contents.items():
+            due = "text" if columns_by_field([column]) and not content.may_be_text else ""
+            if normalize_header(column) in {"messages", "conversations", "conversation"} and not content.style:
+                due = f"lists of objects with {STYLES}"
+            if due:
+                reasons += f"; `{column}` holds {' and '.join(content.types) or 'nothing'}, not {due}"
+        return reasons
+
+    def _advice(self) -> str:
+        advice = (
             "\nsay which to take, with `--map FIELD=COLUMN` or templates such as `--input '{{ one }}: {{ another }}'`"
         )
         if self.table.lettered and self.table.columns[:1] != ("A",):
-            hint += "; where these are no headers, add `--header-row none`; other sheets are named with `--sheet`"
-        return hint
+            advice += "; where these are no headers, add `--header-row none`; other sheets are named with `--sheet`"
+        return advice
 
 
-def _constant(template: RowTemplate | None) -> bool:
-    return template is not None and not template.columns
-
-
-def _lettered(choices: Sequence[str]) -> bool:
+def _are_lettered(choices: Sequence[str]) -> bool:
     """Tell whether choices are called A, B, C and no more, which as headers mean something else."""
     return len(choices) > 1 and all(len(normalize_header(name)) == 1 for name in choices)
 
 
-def _name(columns: dict[str, str], prompts: dict[str, RowTemplate]) -> str:
-    if prompts:
-        return "templates over columns"
-    headers = {field: normalize_header(column) for field, column in columns.items()}
-    if headers["output"] not in HEADERS["output"]:
-        return "text and label"
-    known = {("instruction", "output"): "Alpaca", ("prompt", "completion"): "prompt and completion"}
-    return known.get((headers.get("instruction", ""), headers["output"]), "question and answer columns")
-
-
-def _firsts(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _first_columns(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return the first column of each field."""
     return {field: names[0] for field, names in fields.items()}
 
 
-def _offer(shape: Candidate) -> Suggestion:
-    return of_columns(shape.columns)
+def _suggestion_of(candidate: Candidate) -> Suggestion:
+    return column_suggestion(candidate.columns)
 
 
-def _named(columns: Iterable[str]) -> str:
+def _quote_all(columns: Iterable[str]) -> str:
     *others, last = [f"`{column}`" for column in columns]
     return f"{', '.join(others)} and {last}" if others else last

@@ -1,4 +1,4 @@
-"""How a table is read: as the user says, as a preset says, or as its columns and first rows tell.
+"""The mapping of a table: given by the user or a preset, else inferred from its headers and first rows.
 
 Nothing is guessed: where two readings are as likely, or none is complete, the user is asked for `--map`.
 """
@@ -10,31 +10,39 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import find_column, letter, listing, quoted
+from ftbridge.adapters.columns import column_letter, column_listing, find_column, quoted_header
 from ftbridge.adapters.mapping.base import Mapping
-from ftbridge.adapters.mapping.conversations.roles import refuse_roles
+from ftbridge.adapters.mapping.conversations.roles import refuse_invalid_roles
 from ftbridge.adapters.mapping.fields import ColumnMapping
-from ftbridge.adapters.mapping.headers import FLAG, HEADERS, normalize_header, recognise, refused
+from ftbridge.adapters.mapping.headers import (
+    HEADERS,
+    LOSS_FLAG,
+    columns_by_field,
+    fitting_first,
+    normalize_header,
+    untrainable_columns,
+)
 from ftbridge.adapters.mapping.inference import suggestions
-from ftbridge.adapters.mapping.inference.candidate import FIELDS, Candidate, ColumnSample, sample_column, whole
-from ftbridge.adapters.mapping.inference.detect import STYLES, Works, recognised
-from ftbridge.adapters.mapping.inference.suggestions import Suggestion, of_column
+from ftbridge.adapters.mapping.inference.candidate import FIELDS, Candidate, ColumnSample, make_candidate, sample_column
+from ftbridge.adapters.mapping.inference.detect import STYLES, SuggestionTest, detect_candidate
+from ftbridge.adapters.mapping.inference.suggestions import Suggestion, column_source
 from ftbridge.adapters.mapping.messages import MessageMapping
-from ftbridge.adapters.mapping.row_template import RowTemplate, prompt
-from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
+from ftbridge.adapters.mapping.row_template import RowTemplate, parse_template
+from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, is_blank, shorten
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Table
 from ftbridge.dataset_info.presets import Preset
 
+# The fields that options can give as templates.
 TEMPLATES = ("instruction", "input", "output")
 # A reading that is offered makes a sample of one of so many first rows.
-TRIED = 20
+ROWS_TRIED = 20
 ALONE = "several sources, sheets or files are read with the same options, and none fits all: convert them one by one"
 
 
 class MappingOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user asks of the reading of rows; kept with the dataset.
+    """The options of a conversion that decide how rows are read; kept with the dataset.
 
     `map` maps a field (messages, system, instruction, input, output, history) to a column; `instruction`, `input` and
     `output` are templates over the row's columns; `label_map` holds the texts for outputs. `stratify` is a field or a
@@ -55,13 +63,13 @@ class MappingOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
 
     @property
-    def decides(self) -> bool:
-        """Tell whether the user says which columns count."""
+    def names_columns(self) -> bool:
+        """Tell whether the user says which columns count, by `map` or a template."""
         return bool(self.map) or any(getattr(self, field) is not None for field in TEMPLATES)
 
 
 class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
-    """How a table is read: `columns` maps a field to its column or template, `why` are the lines that explain it."""
+    """How a table is read, `shape` in words: `columns` maps a field to its column or template, `why` explains it."""
 
     mapping: Mapping
     shape: str
@@ -71,211 +79,247 @@ class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def infer_mapping(
-    table: Table, wish: MappingOptions, preset: Preset | None, told: str = "", *, ask: bool = True
+    table: Table, options: MappingOptions, preset: Preset | None, said_by: str = "", *, ask: bool = True
 ) -> TableMapping:
-    """Choose how `table` is read: by `wish`, else by `preset`, else by its columns and first rows.
+    """Return how `table` is read: by `options`, else by `preset`, else by its columns and first rows.
 
-    `told` is what says so where that is not the user. Raises QuestionError for what only the user can decide
-    (InputError where there is nobody to `ask`), UsageError for what `wish` names and is not there, InputError for what
-    cannot be read.
+    `said_by` says for the explanation who decides, where that is not the user. Raises QuestionError for what only the
+    user can decide (InputError where there is nobody to `ask`), UsageError for what `options` names and is not there,
+    InputError for what cannot be read.
     """
     if table.asks:
         raise table.asks
-    refuse_roles(wish.role)
-    seen = {column: sample_column(table, column, wish.role, wish.tags) for column in table.columns}
-    works = partial(_works, table, wish) if ask else None
-    columns, prompts = _asked(table, wish, preset)
+    refuse_invalid_roles(options.role)
+    contents = {column: sample_column(table, column, options.role, options.tags) for column in table.columns}
+    works = partial(_makes_a_sample, table, options) if ask else None
+    columns, templates = _requested_sources(table, options, preset)
     if columns:
-        reason = "as `--map` says" if wish.map or not preset else f"as the preset `{preset.name}` says"
-        reason = told or reason
-        shape = _told(columns, prompts, seen)
-        if missing := [field for field in ("instruction", "output") if not shape.style and field not in shape.sources]:
-            raise _missing_fields(table, missing, shape, seen, works)
+        reason = "as `--map` says" if options.map or not preset else f"as the preset `{preset.name}` says"
+        reason = said_by or reason
+        candidate = _requested_candidate(columns, templates, contents)
+        missing = [field for field in ("instruction", "output") if field not in candidate.field_sources]
+        if missing and not candidate.style:
+            raise _question_for_fields(table, missing, candidate, contents, works)
     else:
-        shape = recognised(table, prompts, seen, works)
-        other = "no column holds whole conversations" if not shape.style else "the headers give no question and answer"
-        reason = "as the templates say, the rest by headers" if prompts else f"the only reading, since {other}"
+        candidate = detect_candidate(table, templates, contents, works)
+        reason = "the only reading, since no column holds whole conversations"
+        if templates:
+            reason = "as the templates say, the rest by headers"
+        elif candidate.style:
+            reason = "the only reading, since the headers give no question and answer"
     return TableMapping(
-        mapping=_mapping(table, wish, preset, shape),
-        shape=shape.name,
-        columns=shape.sources,
-        left_out=tuple(column for column in table.columns if column not in shape.used),
-        why=(*_described(seen, shape), f"read as {shape}: {reason}"),
+        mapping=_make_mapping(table, options, preset, candidate),
+        shape=candidate.name,
+        columns=candidate.field_sources,
+        left_out=tuple(column for column in table.columns if column not in candidate.used_columns),
+        why=(*_describe_columns(contents, candidate), f"read as {candidate}: {reason}"),
     )
 
 
-def for_all(error: QuestionError, tables: Sequence[Table], wish: MappingOptions) -> FtbridgeError:
+def question_for_all(error: QuestionError, tables: Sequence[Table], options: MappingOptions) -> FtbridgeError:
     """Return a table's question with the answers that are right for all of `tables`; an error where none is."""
     if len(tables) == 1:
         return error
-    fit = {said: options for said, options in error.answers.items() if _fits_all(options, tables, wish)}
-    return QuestionError(error.reason, fit) if fit else InputError(f"{error.reason}\n{ALONE}")
+    answers = {answer: words for answer, words in error.answers.items() if _reads_all(words, tables, options)}
+    return QuestionError(error.reason, answers) if answers else InputError(f"{error.reason}\n{ALONE}")
 
 
-def _missing_fields(
-    table: Table, fields: Sequence[str], shape: Candidate, seen: dict[str, ColumnSample], works: Works | None
+def _question_for_fields(
+    table: Table,
+    fields: Sequence[str],
+    candidate: Candidate,
+    contents: dict[str, ColumnSample],
+    works: SuggestionTest | None,
 ) -> FtbridgeError:
     """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
     reason = f"`--map` names no {' and no '.join(fields)}"
-    free = [column for column in table.columns if column not in shape.used and seen[column].readable]
-    columns = {
-        field: sorted((each for each in free if seen[each].kinds), key=lambda each: field not in recognise([each]))
-        for field in fields
-    }
-    found = suggestions.alternatives({field: [*map(of_column, columns[field])] for field in fields})
     if works is None:
         return InputError(reason)
-    return suggestions.question(reason, found, works, f"; add `--map {fields[0]}=COLUMN`\n{listing(table)}")
+    columns = [column for column in table.columns if column not in candidate.used_columns]
+    columns = [column for column in columns if contents[column].may_be_text and contents[column].types]
+    sources = {field: [*map(column_source, fitting_first(columns, field))] for field in fields}
+    without = f"; add `--map {fields[0]}=COLUMN`\n{column_listing(table)}"
+    return suggestions.question_or_error(reason, suggestions.alternatives(sources), works, without)
 
 
-def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: MappingOptions) -> bool:
-    taken: dict[str, Any] = {"map": dict(wish.map), "role": dict(wish.role)}
-    for option, value in zip(options[::2], options[1::2], strict=False):
+def _reads_all(words: Sequence[str], tables: Sequence[Table], options: MappingOptions) -> bool:
+    """Tell whether `words`, such as `--map`, `output=reply`, added to `options` make a sample of each table."""
+    changes: dict[str, Any] = {"map": dict(options.map), "role": dict(options.role)}
+    for option, value in zip(words[::2], words[1::2], strict=False):
         name = option.removeprefix("--")
-        if name in {"map", "role"}:
-            key, _, taken_for = value.rpartition("=") if name == "role" else value.partition("=")
-            taken[name][key] = taken_for
+        if name == "map":
+            field, _, column = value.partition("=")
+            changes["map"][field] = column
+        elif name == "role":
+            speaker, _, role = value.rpartition("=")
+            changes["role"][speaker] = role
         elif name in TEMPLATES:
-            taken[name] = value
+            changes[name] = value
         else:  # of how a source is read, which cannot be tried here
             return False
-    return all(_reads(table, msgspec.structs.replace(wish, **taken)) for table in tables)
+    return all(_reads_some_row(table, msgspec.structs.replace(options, **changes)) for table in tables)
 
 
-def _works(table: Table, wish: MappingOptions, offer: Suggestion) -> bool:
+def _makes_a_sample(table: Table, options: MappingOptions, offer: Suggestion) -> bool:
     """Tell whether a reading makes a sample of one of the first rows."""
-    columns = {field: quoted(source.column) for field, source in offer.items() if source.column}
+    columns = {field: quoted_header(source.column) for field, source in offer.items() if source.column}
     templates = {field: source.template for field, source in offer.items() if source.template}
-    return _reads(table, msgspec.structs.replace(wish, map={**wish.map, **columns}, **templates))
+    return _reads_some_row(table, msgspec.structs.replace(options, map={**options.map, **columns}, **templates))
 
 
-def _reads(table: Table, wish: MappingOptions) -> bool:
+def _reads_some_row(table: Table, options: MappingOptions) -> bool:
+    """Tell whether `options` are enough to make a sample of one of the first rows, where there are any."""
     try:
-        mapping = infer_mapping(table, wish, None, ask=False).mapping
+        mapping = infer_mapping(table, options, None, ask=False).mapping
     except FtbridgeError:
         return False
-    rows = table.first[:TRIED]
+    rows = table.first[:ROWS_TRIED]
     return not rows or any(not mapping.problems(row) for row in rows)
 
 
-def _asked(table: Table, wish: MappingOptions, preset: Preset | None) -> tuple[dict[str, str], dict[str, RowTemplate]]:
+def _requested_sources(
+    table: Table, options: MappingOptions, preset: Preset | None
+) -> tuple[dict[str, str], dict[str, RowTemplate]]:
     """Return the columns and the templates that the user and the preset name."""
-    templates = {field: getattr(wish, field) for field in TEMPLATES if getattr(wish, field) is not None}
+    templates = {field: getattr(options, field) for field in TEMPLATES if getattr(options, field) is not None}
     columns: dict[str, str] = {}
-    for given, wanted in wish.map.items():
-        field, column = _meant(table, given, wanted)
+    for given, wanted in options.map.items():
+        field, column = _field_and_column(table, given, wanted)
         if field in columns:
             raise UsageError(f"`--map` names two columns for {field}: `{columns[field]}` and `{column}`")
         columns[field] = column
     if both := [field for field in columns if field in templates]:
         raise UsageError(f"`--map {both[0]}=...` and `--{both[0]}` both say what {both[0]} is; leave one of them out")
-    if preset and not wish.map:
+    if preset and not options.map:
         templates = {field: getattr(preset, field) for field in TEMPLATES if getattr(preset, field)} | templates
         wanted_columns = {field: column for field, column in preset.columns.items() if field not in templates}
         columns = {field: find_column(table, column) for field, column in wanted_columns.items()}
-    return columns, {field: prompt(template, field, table) for field, template in templates.items()}
+    return columns, {field: parse_template(template, field, table) for field, template in templates.items()}
 
 
-def _meant(table: Table, field: str, column: str) -> tuple[str, str]:
+def _field_and_column(table: Table, field: str, column: str) -> tuple[str, str]:
     """Return field and column of a `--map`; it may call a field `question` or `问题`, or be the wrong way round.
 
     Raises UsageError where there is no such field or column.
     """
-    straight = _field(field)
-    if straight:
+    known_field, swapped_field = _field_called(field), _field_called(column)
+    if known_field:
         with suppress(UsageError):
-            return straight, find_column(table, column)
-    if other := _field(column):
+            return known_field, find_column(table, column)
+    if swapped_field:
         with suppress(UsageError):
-            return other, find_column(table, field)
-    if straight:
-        return straight, find_column(table, column)
+            return swapped_field, find_column(table, field)
+    if known_field:
+        return known_field, find_column(table, column)
     raise UsageError(f"`--map` knows no field `{field}`{closest(field, FIELDS)}")
 
 
-def _field(name: str) -> str:
+def _field_called(name: str) -> str:
     """Return the field that a word means, "" for none."""
     if name in FIELDS:
         return name
-    return next(iter(recognise([name])), "")
+    return next(iter(columns_by_field([name])), "")
 
 
-def _told(columns: dict[str, str], prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample]) -> Candidate:
+def _requested_candidate(
+    columns: dict[str, str], templates: dict[str, RowTemplate], contents: dict[str, ColumnSample]
+) -> Candidate:
     """Return the reading that the user or a preset decided; raises UsageError where it contradicts itself."""
     if "messages" in columns:
-        room = {"messages", "system", *(["output"] if seen[columns["messages"]].open else [])}
-        if others := [field for field in (*columns, *prompts) if field not in room]:
+        content = contents[columns["messages"]]
+        beside = {"messages", "system", "output"} if content.wants_answer else {"messages", "system"}
+        if others := [field for field in (*columns, *templates) if field not in beside]:
             raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
-        if not (style := seen[columns["messages"]].maybe):
+        if not content.possible_style:
             raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
-        return Candidate(style, columns, style=style)
-    return whole("columns as asked for", columns, prompts)
+        return Candidate(content.possible_style, columns, style=content.possible_style)
+    return make_candidate("columns as asked for", columns, templates)
 
 
-def _described(seen: dict[str, ColumnSample], shape: Candidate) -> Iterator[str]:
-    """Yield a line for each column: what was seen in it, and what its header says."""
-    for column, each in seen.items():
-        line = f"`{shown(column)}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
-        line += f", such as `{each.example}`" if each.kinds else ""
-        for field in recognise([column]):
+def _describe_columns(contents: dict[str, ColumnSample], candidate: Candidate) -> Iterator[str]:
+    """Yield a line for each column: what stands in its first rows, and which field its header fits."""
+    for column, content in contents.items():
+        line = f"`{shorten(column)}`: {' and '.join(content.types) or 'empty in the first rows'}"
+        if content.types:
+            line += f", such as `{content.example}`"
+        for field in columns_by_field([column]):
             line += f"; its header fits {field}"
-            line += f", and `{shape.columns[field]}` better" if shape.columns.get(field, column) != column else ""
+            if candidate.columns.get(field, column) != column:
+                line += f", and `{candidate.columns[field]}` better"
         yield line
 
 
-def _refuse_texts(wish: MappingOptions) -> None:
+def _refuse_texts(options: MappingOptions) -> None:
     """Raise UsageError for texts of the user's that cannot stand in a sample."""
-    texts = {"--system": wish.system, **{f"--label-map {label}": text for label, text in wish.label_map.items()}}
+    texts = {"--system": options.system, **{f"--label-map {label}": text for label, text in options.label_map.items()}}
     for option, text in texts.items():
         try:
-            checked(text)
+            checked_text(text)
         except BadValueError as error:
             raise UsageError(f"`{option}` {error}") from error
-    if empty := [label for label, text in wish.label_map.items() if blank(text)]:
+    if empty := [label for label, text in options.label_map.items() if is_blank(text)]:
         raise UsageError(f"`--label-map` has no text for the label `{empty[0]}`; give one, as in `7=Electricity`")
-    if wish.max_characters < 1:
-        raise UsageError(f"`--max-characters` takes a number from 1; got `{wish.max_characters}`")
+    if options.max_characters < 1:
+        raise UsageError(f"`--max-characters` takes a number from 1; got `{options.max_characters}`")
 
 
-def _mapping(table: Table, wish: MappingOptions, preset: Preset | None, shape: Candidate) -> Mapping:
-    """Return the mapping for a reading, with all that `wish` and `preset` say besides."""
-    system = wish.system if wish.system is not None else preset.system if preset else ""
-    _refuse_texts(wish)
-    fields = {"instruction", "output", "system"} if shape.style else {*shape.sources} - {"history"}
-    label_field = wish.stratify if wish.stratify in fields else ""
+def _make_mapping(table: Table, options: MappingOptions, preset: Preset | None, candidate: Candidate) -> Mapping:
+    """Return the mapping for a reading, with all that `options` and `preset` say besides."""
+    _refuse_texts(options)
+    decided = bool(options.map)
+    left_out = [column for column in table.columns if column not in candidate.used_columns]
     common: dict[str, Any] = {
-        "columns": shape.columns,
-        "known": frozenset(table.columns),
-        "letters": {column: letter(at) for at, column in enumerate(table.columns, 1)} if table.lettered else {},
-        "system": system,
-        "strip": wish.strip,
-        "max_characters": wish.max_characters,
-        "decided": bool(wish.map),
-        "watched": frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys(),
-        "roles": wish.role,
-        "label_field": label_field,
-        "label_column": find_column(table, wish.stratify) if wish.stratify and not label_field else None,
+        "columns": candidate.columns,
+        "known_columns": frozenset(table.columns),
+        "letters": {column: column_letter(at) for at, column in enumerate(table.columns, 1)} if table.lettered else {},
+        "system": _system_prompt(options, preset),
+        "strip": options.strip,
+        "max_characters": options.max_characters,
+        "user_decided": decided,
+        "watched_fields": frozenset(["system"] if candidate.style else HEADERS) - candidate.field_sources.keys(),
+        "refused_columns": untrainable_columns(left_out, decided=decided) if candidate.style or not decided else {},
+        "loss_flags": () if decided else _loss_flags(left_out),
+        "roles": options.role,
+        **_label_source(table, options, candidate),
     }
-    rest = [column for column in table.columns if column not in shape.used]
-    if shape.style or not wish.map:
-        common["refused"] = refused(rest, decided=bool(wish.map))
-    if not wish.map:
-        common["flags"] = tuple(
-            column
-            for column in rest
-            if FLAG.fullmatch(normalize_header(column)) and "(" not in column and "\uff08" not in column
+    if not candidate.style:
+        return ColumnMapping(
+            templates=candidate.templates, label_texts=_output_texts(options, preset, candidate), **common
         )
-    if shape.style:
-        if wish.label_map:
-            raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
-        mapping = MessageMapping(style=shape.style, tags=wish.tags, **common)
-        mapping.ask(table)
-        return mapping
-    return ColumnMapping(prompts=shape.prompts, labels=_labels(wish, preset, shape), **common)
+    if options.label_map:
+        raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
+    mapping = MessageMapping(style=candidate.style, tags=options.tags, **common)
+    mapping.ask_for_unknown_roles(table)
+    return mapping
 
 
-def _labels(wish: MappingOptions, preset: Preset | None, shape: Candidate) -> dict[str, str]:
+def _system_prompt(options: MappingOptions, preset: Preset | None) -> str:
+    if options.system is not None:
+        return options.system
+    return preset.system if preset else ""
+
+
+def _loss_flags(columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that say by their headers which answers are learned; not those with a remark in brackets."""
+    return tuple(
+        column
+        for column in columns
+        if LOSS_FLAG.fullmatch(normalize_header(column)) and "(" not in column and "\uff08" not in column
+    )
+
+
+def _label_source(table: Table, options: MappingOptions, candidate: Candidate) -> dict[str, str]:
+    """Return the field or the column that `--stratify` names, as a mapping takes it."""
+    if not options.stratify:
+        return {}
+    fields = {"instruction", "output", "system"} if candidate.style else {*candidate.field_sources} - {"history"}
+    if options.stratify in fields:
+        return {"label_field": options.stratify}
+    return {"label_column": find_column(table, options.stratify)}
+
+
+def _output_texts(options: MappingOptions, preset: Preset | None, candidate: Candidate) -> dict[str, str]:
     """Return the user's texts for outputs, else the preset's where the outputs are from its column."""
-    if wish.label_map or not preset or wish.output is not None:
-        return wish.label_map
-    return preset.labels if shape.columns.get("output") == preset.columns.get("output") else {}
+    if options.label_map or not preset or options.output is not None:
+        return options.label_map
+    return preset.labels if candidate.columns.get("output") == preset.columns.get("output") else {}

@@ -13,13 +13,13 @@ import msgspec
 from msgspec.structs import replace
 
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, SYSTEM, TOOL, USER
-from ftbridge.adapters.mapping.headers import refused
+from ftbridge.adapters.mapping.headers import untrainable_columns
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
-from ftbridge.dataset_info.entries import MEDIA, Entry, interpret
+from ftbridge.dataset_info.entries import MEDIA, Entry, interpret_entry
 from ftbridge.dataset_info.names import is_ours
-from ftbridge.dataset_info.registry import FILE, read
+from ftbridge.dataset_info.registry import FILE, read_entries
 
 # LLaMA-Factory's names of columns, and our fields.
 FIELDS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -34,7 +34,7 @@ TAGS = {
 
 
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
-    """What an entry says of a table: `map` maps fields to columns, `role` names to roles, `tags` are a message's keys.
+    """An entry's columns and tags: `map` maps fields to columns, `role` names to roles, `tags` are a message's keys.
 
     The columns in `refused` hold tools or media.
     """
@@ -45,15 +45,16 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     refused: dict[str, str] = {}
 
-    def read(self, table: Table, wish: MappingOptions) -> TableMapping:
-        """Return how `table` is read; what `wish` says of roles wins. Raises UsageError where it does not fit."""
-        wish = replace(wish, map=self.map, role=self.role | wish.role, tags=self.tags)
-        choice = infer_mapping(table, wish, None, f"as `{self.name}` in {FILE} says")
-        left = refused(column for column in table.columns if column not in self.map.values())
-        return replace(choice, mapping=replace(choice.mapping, refused=left | self.refused))
+    def infer_mapping(self, table: Table, options: MappingOptions) -> TableMapping:
+        """Return how `table` is read by the entry; `options` win in roles. Raises UsageError where it does not fit."""
+        options = replace(options, map=self.map, role=self.role | options.role, tags=self.tags)
+        inferred = infer_mapping(table, options, None, f"as `{self.name}` in {FILE} says")
+        refused_columns = untrainable_columns(column for column in table.columns if column not in self.map.values())
+        mapping = replace(inferred.mapping, refused_columns=refused_columns | self.refused)
+        return replace(inferred, mapping=mapping)
 
-    def noted(self, table: Table) -> Table:
-        """Return the table with a note for the user."""
+    def with_note(self, table: Table) -> Table:
+        """Return the table with a note to the user that the entry is followed."""
         note = f"columns{' and tags' if self.tags else ''} are those of `{self.name}` in the {FILE} beside it"
         return replace(table, notes=(*table.notes, note))
 
@@ -66,30 +67,33 @@ def find_sidecar(path: Path | None, table: Table) -> Sidecar | None:
     """
     if path is None:
         return None
-    whole = path.resolve()
-    places = [(whole.parent, whole.name), *([(whole, table.file)] if whole.is_dir() else [])]
-    found = [each for folder, name in places for raw, key in _entries(folder, name) if (each := _said(key, raw, table))]
-    differing = {(*each.map.items(), *each.role.items(), *each.tags.items()) for each in found}
-    return found[0] if len(differing) == 1 else None
+    path = path.resolve()
+    entries = _entries_for_file(path.parent, path.name)
+    if path.is_dir():
+        entries += _entries_for_file(path, table.file)
+    sidecars = [_sidecar_of_entry(name, raw, table) for name, raw in entries]
+    fitting = [sidecar for sidecar in sidecars if sidecar]
+    differing = {(*each.map.items(), *each.role.items(), *each.tags.items()) for each in fitting}
+    return fitting[0] if len(differing) == 1 else None
 
 
-def _entries(folder: Path, file_name: str) -> list[tuple[dict[str, Any], str]]:
-    """Return the entries for a file that name columns or tags and are not ours, with their names."""
+def _entries_for_file(folder: Path, file_name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the entries for a file that name columns or tags and are not ours, by their names."""
     try:
-        known = read(folder) if (folder / FILE).is_file() else {}
+        entries = read_entries(folder) if (folder / FILE).is_file() else {}
     except InputError:  # damaged, or no list of datasets
         return []
     return [
-        (raw, name)
-        for name, raw in known.items()
+        (name, raw)
+        for name, raw in entries.items()
         if isinstance(raw, dict) and not is_ours(raw) and raw.get("file_name") == file_name
         if "columns" in raw or "tags" in raw
     ]
 
 
-def _said(name: str, raw: dict[str, Any], table: Table) -> Sidecar | None:
-    """Return what an entry says of the table, None where it does not fit."""
-    entry = interpret(name, raw)
+def _sidecar_of_entry(name: str, raw: dict[str, Any], table: Table) -> Sidecar | None:
+    """Return what an entry says of the table, None where it does not fit; raises InputError for preferences."""
+    entry = interpret_entry(name, raw)
     if raw.get("ranking") or not PREFERENCES.isdisjoint(raw.get("columns") or ()):
         raise InputError(
             f"`{name}` in the {FILE} beside `{table.file}` says that it holds preferences between answers, which "
@@ -98,22 +102,28 @@ def _said(name: str, raw: dict[str, Any], table: Table) -> Sidecar | None:
     if entry.problems:
         return None
     columns = {field: column for field, column in entry.columns.items() if column in table.columns}
-    empty = {columns[each]: "images, sound or video" for each in MEDIA if each in columns}
+    refused_columns = {columns[each]: "images, sound or video" for each in MEDIA if each in columns}
     if "tools" in columns:
-        empty[columns["tools"]] = "tools"
+        refused_columns[columns["tools"]] = "tools"
     if entry.formatting == "alpaca":
-        fields = {FIELDS[field]: column for field, column in columns.items() if field in FIELDS}
-        if "output" not in fields or not {"instruction", "input"} & fields.keys():
-            return None
-        return Sidecar(name=name, map=fields, refused=empty)
-    return _conversations(entry, columns, empty) if "messages" in columns else None
+        return _sidecar_of_fields(entry, columns, refused_columns)
+    return _sidecar_of_conversations(entry, columns, refused_columns)
 
 
-def _conversations(entry: Entry, columns: dict[str, str], empty: dict[str, str]) -> Sidecar:
+def _sidecar_of_fields(entry: Entry, columns: dict[str, str], refused_columns: dict[str, str]) -> Sidecar | None:
+    fields = {FIELDS[field]: column for field, column in columns.items() if field in FIELDS}
+    if "output" not in fields or fields.keys().isdisjoint({"instruction", "input"}):
+        return None
+    return Sidecar(name=entry.name, map=fields, refused=refused_columns)
+
+
+def _sidecar_of_conversations(entry: Entry, columns: dict[str, str], refused_columns: dict[str, str]) -> Sidecar | None:
+    if "messages" not in columns:
+        return None
     return Sidecar(
         name=entry.name,
         map={field: columns[field] for field in ("messages", "system") if field in columns},
         role={entry.tags[tag]: role for tag, role in TAGS.items() if tag in entry.tags},
         tags={tag: entry.tags[tag] for tag in ("role_tag", "content_tag")},
-        refused=empty,
+        refused=refused_columns,
     )

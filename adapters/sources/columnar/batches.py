@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ftbridge.adapters.columns import marked
-from ftbridge.adapters.sources.columnar.class_labels import Labels, put_names
+from ftbridge.adapters.columns import disambiguate_names
+from ftbridge.adapters.sources.columnar.class_labels import Labels, put_label_names
 from ftbridge.adapters.sources.compression import is_packed
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
@@ -15,13 +15,13 @@ from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import Reading, Row, Where
 
 # Rows that are Python objects at the same time, and bytes of a file that make a piece.
-STEP = 1000
-PIECE = 1 << 20
+ROWS_AT_ONCE = 1000
+PIECE_SIZE = 1 << 20
 # A larger batch is mapped instead of read.
-LARGE = 64 << 20
+LARGE_SIZE = 64 << 20
 
 
-def check(path: Path, reading: Reading) -> None:
+def require_columnar(path: Path, reading: Reading) -> None:
     """Raise InputError for what columnar files do not have, SetupError where pyarrow is not installed."""
     reading.refuse_sheets(path, "columnar data")
     try:
@@ -50,53 +50,55 @@ def pyarrow_errors(path: Path) -> Iterator[None]:
         raise InputError(f"`{path}` cannot be read; it may be damaged or cut off: {reason}") from error
 
 
-def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
+def rows_of_batches(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
     """Yield the rows of record batches, numbered from 1."""
     import pyarrow as pa
 
     number = 0
     for batch in batches:
-        plain = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], marked(batch.schema.names))
-        for values in _values(plain):
+        plain = pa.RecordBatch.from_arrays(
+            [_readable_column(column) for column in batch.columns], disambiguate_names(batch.schema.names)
+        )
+        for values in _row_dicts(plain):
             number += 1
             where = Where(file, number, unit="row")
             if values is None:
                 yield Row(where, {}, error=f"is larger than {LONGEST >> 20} MiB")
             else:
-                yield Row(where, values, put_names(values, labels))
+                yield Row(where, values, put_label_names(values, labels))
 
 
-def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
+def _row_dicts(batch: Any) -> Iterator[dict[str, Any] | None]:
     """Yield the rows as dicts, some at a time; None for a row that is too large."""
-    for at in range(0, batch.num_rows, STEP):
-        part = batch.slice(at, STEP)
-        if sum(map(_size, part.columns)) <= LONGEST:
-            yield from _python(part)
+    for at in range(0, batch.num_rows, ROWS_AT_ONCE):
+        part = batch.slice(at, ROWS_AT_ONCE)
+        if sum(map(_value_bytes, part.columns)) <= LONGEST:
+            yield from _to_dicts(part)
         elif part.num_rows > 1:
             half = part.num_rows // 2
-            yield from _values(part.slice(0, half))
-            yield from _values(part.slice(half))
+            yield from _row_dicts(part.slice(0, half))
+            yield from _row_dicts(part.slice(half))
         else:
             yield None
 
 
-def _python(part: Any) -> list[dict[str, Any]]:
+def _to_dicts(part: Any) -> list[dict[str, Any]]:
     """Return the rows as dicts; a time that Python does not have is wrong only where it is used."""
     try:
         return part.to_pylist()  # type: ignore[no-any-return]
     except (ValueError, OverflowError):
         columns = dict(zip(part.schema.names, part.columns, strict=True))
-        return [{name: _value(column[at]) for name, column in columns.items()} for at in range(part.num_rows)]
+        return [{name: _scalar_value(column[at]) for name, column in columns.items()} for at in range(part.num_rows)]
 
 
-def _value(scalar: Any) -> Any:
+def _scalar_value(scalar: Any) -> Any:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError):
         return BadCell(str(scalar.type), "is a time beyond what can be read")
 
 
-def _size(column: Any) -> int:
+def _value_bytes(column: Any) -> int:
     """Return the bytes of a column's values, where it holds them in a dictionary as often as they occur."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -110,7 +112,7 @@ def _size(column: Any) -> int:
     return int(pc.sum(lengths.take(column.indices)).as_py() or 0)
 
 
-def _plain(column: Any) -> Any:
+def _readable_column(column: Any) -> Any:
     """Return a column with numbers as they were written, and times that Python has."""
     import pyarrow as pa
 

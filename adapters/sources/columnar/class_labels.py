@@ -11,45 +11,49 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.values import plain
+from ftbridge.adapters.values import decode_raw
 
 # The names of each column that has them.
 Labels = dict[str, tuple[str, ...]]
 
 
-def of_features(features: Any) -> Labels:
+def labels_in_features(features: Any) -> Labels:
     """Return the names in `features` as dataset_info.json and file metadata hold them."""
     items = features.items() if isinstance(features, Mapping) else ()
     with suppress(RecursionError):  # nested as no feature is
-        return {column: names for column, feature in items if (names := _names(feature))}
+        return {column: names for column, feature in items if (names := _names_in_feature(feature))}
     return {}
 
 
-def of_card(features: Iterable[Mapping[str, Any]]) -> Labels:
+def labels_in_card(features: Iterable[Mapping[str, Any]]) -> Labels:
     """Return the names in `features` as a README.md holds them."""
     found: Labels = {}
     for feature in features:
         for key in ("dtype", "sequence", "list"):
-            label = feature.get(key)
-            label = label.get("class_label") if isinstance(label, dict) else None
-            names = label.get("names") if isinstance(label, dict) else None
-            if isinstance(names, dict):
-                names = [names[key] for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]  # "2" < "10"
-            if names and isinstance(names, list):
-                found[str(feature.get("name"))] = tuple(map(str, names))
+            if names := _names_in_card(feature.get(key)):
+                found[str(feature.get("name"))] = names
     return found
 
 
-def of_metadata(metadata: Mapping[bytes, bytes] | None) -> Labels:
+def _names_in_card(dtype: Any) -> tuple[str, ...]:
+    """Return the names in `{"class_label": {"names": ...}}`, a list or a dict by number; () for another type."""
+    label = dtype.get("class_label") if isinstance(dtype, dict) else None
+    names = label.get("names") if isinstance(label, dict) else None
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]  # "2" < "10"
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def labels_in_metadata(metadata: Mapping[bytes, bytes] | None) -> Labels:
     """Return the names in the metadata of a parquet or arrow schema."""
     try:
         known = msgspec.json.decode((metadata or {}).get(b"huggingface", b"{}"))
-        return of_features(known["info"]["features"])
+        return labels_in_features(known["info"]["features"])
     except (msgspec.DecodeError, AttributeError, LookupError, RecursionError, TypeError, UnicodeError):
         return {}
 
 
-def put_names(values: dict[str, Any], labels: Labels) -> str:
+def put_label_names(values: dict[str, Any], labels: Labels) -> str:
     """Put the names into a row's `values`; returns what is wrong with the row, or "".
 
     A number in a list is named as well; -1 is no label, and becomes None.
@@ -57,15 +61,15 @@ def put_names(values: dict[str, Any], labels: Labels) -> str:
     for column, names in labels.items():
         if column in values:
             try:
-                values[column] = _named(plain(values[column]), names)
+                values[column] = _label_name(decode_raw(values[column]), names)
             except LookupError as error:
                 return f"holds the label {error} in `{column}`, which has names for 0 to {len(names) - 1}"
     return ""
 
 
-def _named(label: Any, names: tuple[str, ...]) -> Any:
+def _label_name(label: Any, names: tuple[str, ...]) -> Any:
     if isinstance(label, list):
-        return [_named(each, names) for each in label]
+        return [_label_name(each, names) for each in label]
     if label is None or label in names:
         return label
     try:
@@ -77,12 +81,12 @@ def _named(label: Any, names: tuple[str, ...]) -> Any:
     return None if number == -1 else names[number]
 
 
-def _names(feature: Any) -> tuple[str, ...]:
+def _names_in_feature(feature: Any) -> tuple[str, ...]:
     if isinstance(feature, list) and len(feature) == 1:
-        return _names(feature[0])
+        return _names_in_feature(feature[0])
     if not isinstance(feature, dict):
         return ()
     if feature.get("_type") == "ClassLabel":
         names = feature.get("names")
         return tuple(map(str, names)) if isinstance(names, list) else ()
-    return _names(feature.get("feature"))
+    return _names_in_feature(feature.get("feature"))

@@ -15,9 +15,16 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import marked
-from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, STEP, check, pyarrow_errors, rows_of
-from ftbridge.adapters.sources.columnar.class_labels import Labels, of_metadata
+from ftbridge.adapters.columns import disambiguate_names
+from ftbridge.adapters.sources.columnar.batches import (
+    LARGE_SIZE,
+    PIECE_SIZE,
+    ROWS_AT_ONCE,
+    pyarrow_errors,
+    require_columnar,
+    rows_of_batches,
+)
+from ftbridge.adapters.sources.columnar.class_labels import Labels, labels_in_metadata
 from ftbridge.adapters.sources.columnar.parquet_pages import longest_repeated
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Reading, Row, Table, first_rows
@@ -25,7 +32,7 @@ from ftbridge.core.records import Reading, Row, Table, first_rows
 MAGIC = b"PAR1"
 ENCRYPTED = b"PARE"
 # How far text may be packed; files that are made to fill the memory go beyond.
-RATIO = 1000
+MOST_PACKED = 1000
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -36,24 +43,25 @@ def detect(path: Path, head: bytes) -> bool:
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the file; raises InputError where it is damaged or encrypted, SetupError without pyarrow."""
-    check(path, reading)
+    require_columnar(path, reading)
     with pyarrow_errors(path):
         with path.open("rb") as file:
             if file.read(4) == ENCRYPTED:
                 raise InputError(f"`{path}` is encrypted; decrypt it first")
-        _refuse_deadly(path)
-        schema = _file(path).schema_arrow
-        columns = marked(schema.names)
-    labels = of_metadata(schema.metadata)
-    first = chain.from_iterable(piece.rows() for piece in _pieces(path, labels))
-    return [Table(file=path.name, columns=columns, pieces=_pieces(path, labels), first=first_rows(first), cut=True)]
+        _refuse_crashing(path)
+        file = _open_parquet(path)
+        columns = disambiguate_names(file.schema_arrow.names)
+    labels = labels_in_metadata(file.schema_arrow.metadata)
+    first = chain.from_iterable(piece.rows() for piece in _pieces(path, file.metadata, labels))
+    pieces = _pieces(path, file.metadata, labels)
+    return [Table(file=path.name, columns=columns, pieces=pieces, first=first_rows(first), cut=True)]
 
 
-def _refuse_deadly(path: Path) -> None:
+def _refuse_crashing(path: Path) -> None:
     """Raise InputError for a file whose damage would end the process that looks at its column chunks.
 
     pyarrow (26.0.1, `RowGroupMetaData.column`) lets the exception of C++ through for statistics that do not fit their
-    column, so a child looks first: some three milliseconds.
+    column, so a child looks first: some three milliseconds. It reads the footer itself, as that may end it, too.
     """
     ours, childs = os.pipe()
     with warnings.catch_warnings():
@@ -63,7 +71,7 @@ def _refuse_deadly(path: Path) -> None:
         try:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            metadata = _file(path).metadata
+            metadata = _open_parquet(path).metadata
             for number in range(metadata.num_row_groups):
                 group = metadata.row_group(number)
                 for at in range(group.num_columns):
@@ -80,7 +88,7 @@ def _refuse_deadly(path: Path) -> None:
         raise InputError(f"`{path}` is damaged: what it says of its columns contradicts itself; write it again")
 
 
-class Stretch(msgspec.Struct, frozen=True):
+class RowRange(msgspec.Struct, frozen=True):
     """Rows `start` to `end` of a row group, at most `step` of them."""
 
     path: Path
@@ -94,34 +102,37 @@ class Stretch(msgspec.Struct, frozen=True):
         """Yield the rows."""
         with pyarrow_errors(self.path):
             cursor = _cursor(self.path, self.path.stat().st_mtime_ns, self.step)
-            yield from rows_of(cursor.read(self.group, self.start, self.end), self.path.name, self.labels)
+            yield from rows_of_batches(cursor.read(self.group, self.start, self.end), self.path.name, self.labels)
 
 
-def _pieces(path: Path, labels: Labels) -> Iterator[Stretch]:
-    """Yield stretches of about a MiB."""
+def _pieces(path: Path, metadata: Any, labels: Labels) -> Iterator[RowRange]:
+    """Yield stretches of about a MiB; `metadata` is the file's, as pyarrow reads it from the footer.
+
+    Raises InputError for a row group that unpacks to more than a file should.
+    """
     with pyarrow_errors(path):
-        metadata = _file(path).metadata
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
             chunks = [group.column(at) for at in range(group.num_columns)]
             packed = sum(chunk.total_compressed_size for chunk in chunks)
-            if group.total_byte_size > max(LARGE, RATIO * packed):
+            if group.total_byte_size > max(LARGE_SIZE, MOST_PACKED * packed):
                 unpacked = group.total_byte_size >> 20
                 raise InputError(f"`{path}` unpacks {packed} bytes to {unpacked} MiB; if that is meant, pack it less")
             rows = max(group.num_rows, 1)
             with path.open("rb") as file:
                 # In lists, a row has several values.
                 repeated = sum(longest_repeated(file, chunk) * chunk.num_values // rows for chunk in chunks)
-            step = max(1, min(5 * STEP, PIECE * rows // max(group.total_byte_size, 1), LARGE // max(repeated, 1)))
+            in_piece = PIECE_SIZE * rows // max(group.total_byte_size, 1)
+            step = max(1, min(5 * ROWS_AT_ONCE, in_piece, LARGE_SIZE // max(repeated, 1)))
             for start in range(0, group.num_rows, step):
-                yield Stretch(path, labels, number, start, min(start + step, group.num_rows), step)
+                yield RowRange(path, labels, number, start, min(start + step, group.num_rows), step)
 
 
 class _Cursor:
-    """Where a process stands in a file: the row group, the row in it, and the batches that come next."""
+    """A place in a Parquet file: the row group, the row in it, and an iterator over the batches that follow."""
 
     def __init__(self, path: Path, step: int) -> None:
-        self.file, self.step = _file(path), step
+        self.file, self.step = _open_parquet(path), step
         self.group, self.row = -1, 0
         self.batches: Iterator[Any] = iter(())
 
@@ -144,11 +155,12 @@ class _Cursor:
 
 @lru_cache(1)
 def _cursor(path: Path, changed: int, step: int) -> _Cursor:
+    """Return where this process stands in a file that was last `changed` at that time; the file is opened once."""
     del changed  # a file that was written anew is another
     return _Cursor(path, step)
 
 
-def _file(path: Path) -> Any:
+def _open_parquet(path: Path) -> Any:
     from pyarrow.parquet import ParquetFile
 
-    return ParquetFile(path, buffer_size=PIECE, pre_buffer=False)
+    return ParquetFile(path, buffer_size=PIECE_SIZE, pre_buffer=False)

@@ -10,7 +10,7 @@ from typing import IO, Any
 from ftbridge.core.errors import InputError
 
 # What a page may unpack to: those of most writers have a MiB, or 1,024 rows where these are longer.
-LARGEST = 256 << 20
+LARGEST_PAGE = 256 << 20
 # Fields of a page's header, and the kind of page that holds a dictionary.
 KIND, UNPACKED, PACKED, DATA, DICTIONARY, DATA_2 = 1, 2, 3, 5, 7, 8
 OF_DICTIONARY = 2
@@ -24,21 +24,22 @@ def longest_repeated(file: IO[bytes], chunk: Any) -> int:
     """Return the size of the longest value that rows of a column chunk, as pyarrow describes it, may repeat.
 
     It is 0 where none is repeated, and an upper bound where that is not told. Raises InputError for a page of more
-    than `LARGEST` bytes; for damage ValueError, LookupError, TypeError or AttributeError.
+    than `LARGEST_PAGE` bytes; for damage ValueError, LookupError, TypeError or AttributeError.
     """
     seen = longest = 0
     file.seek(min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0))
     while seen < chunk.num_values:
-        header = _struct(file)
-        if header[UNPACKED] > LARGEST:
+        header = _read_struct(file)
+        if header[UNPACKED] > LARGEST_PAGE:
             raise InputError(
                 f"`{file.name}` has a page of {header[UNPACKED] >> 20} MiB in its column `{chunk.path_in_schema}`; "
-                f"the limit is {LARGEST >> 20} MiB: write it in row groups of fewer rows, and look for a huge value"
+                f"the limit is {LARGEST_PAGE >> 20} MiB: write it in row groups of fewer rows, "
+                "and look for a huge value"
             )
         if header[PACKED] < 0:
             raise ValueError("the header of a page is damaged")
         if header[KIND] == OF_DICTIONARY:
-            longest = _longest(file.read(header[PACKED]), header, chunk)
+            longest = _longest_in_dictionary(file.read(header[PACKED]), header, chunk)
         else:
             file.seek(header[PACKED], 1)
         old, new = header.get(DATA, {}), header.get(DATA_2, {})
@@ -48,7 +49,7 @@ def longest_repeated(file: IO[bytes], chunk: Any) -> int:
     return longest
 
 
-def _longest(page: bytes, header: dict[int, Any], chunk: Any) -> int:
+def _longest_in_dictionary(page: bytes, header: dict[int, Any], chunk: Any) -> int:
     """Return the size of the longest value of a dictionary."""
     import pyarrow as pa
 
@@ -66,25 +67,25 @@ def _longest(page: bytes, header: dict[int, Any], chunk: Any) -> int:
     return longest
 
 
-def _struct(file: IO[bytes], depth: int = 0) -> dict[int, Any]:
+def _read_struct(file: IO[bytes], depth: int = 0) -> dict[int, Any]:
     """Return the numbers and structs in a struct by the numbers of their fields."""
     fields: dict[int, Any] = {}
     number = 0
     while head := file.read(1)[0]:
         step, kind = head >> 4, head & 15
-        number = number + step if step else _number(file)
+        number = number + step if step else _read_number(file)
         if kind in NUMBERS:
-            fields[number] = _number(file)
+            fields[number] = _read_number(file)
         elif kind == TEXT:
-            file.seek(_varint(file), 1)
+            file.seek(_read_varint(file), 1)
         elif kind == STRUCT and depth < 4:  # noqa: PLR2004 - statistics are two deep
-            fields[number] = _struct(file, depth + 1)
+            fields[number] = _read_struct(file, depth + 1)
         elif kind not in TRUTHS:
             raise ValueError("the header of a page is damaged")
     return fields
 
 
-def _varint(file: IO[bytes]) -> int:
+def _read_varint(file: IO[bytes]) -> int:
     value = shift = 0
     while (byte := file.read(1)[0]) & 128 and shift < 63:  # noqa: PLR2004 - bits of the largest number
         value |= (byte & 127) << shift
@@ -92,7 +93,7 @@ def _varint(file: IO[bytes]) -> int:
     return value | byte << shift
 
 
-def _number(file: IO[bytes]) -> int:
+def _read_number(file: IO[bytes]) -> int:
     """Return a number with a sign, whose last bit that is."""
-    value = _varint(file)
+    value = _read_varint(file)
     return value >> 1 ^ -(value & 1)

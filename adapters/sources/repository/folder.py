@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from ftbridge.adapters.sources import split_names
-from ftbridge.adapters.sources.columnar.class_labels import Labels, put_names
+from ftbridge.adapters.sources.columnar.class_labels import Labels, put_label_names
 from ftbridge.adapters.sources.repository import layout
-from ftbridge.adapters.sources.repository.layout import files_below, left_out, what_is_there
+from ftbridge.adapters.sources.repository.layout import files_below, left_out_notes, other_files_message
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Piece, Reading, Row, Table
 
@@ -32,14 +32,14 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     card, notes = layout.read_dataset_card(path)
     configs = layout.configs(names, card)
     if not configs:
-        raise InputError(f"`{path}` holds no data that can be read{what_is_there(names)}")
-    config = layout.choose(configs, "", card.default())
+        raise InputError(f"`{path}` holds no data that can be read{other_files_message(names)}")
+    config = layout.choose_name(configs, "", card.default())
     if config is None:
         known = ", ".join(f"`{name}` ({next(iter(those.values()))[0]} ...)" for name, those in configs.items())
         raise InputError(f"`{path}` holds several datasets: {known}; give the folder or the files of one of them")
     splits = configs[config]
-    files = split_names.parts(splits, lambda split: str(path / splits[split][0]))
-    return open_files(path, files, card.labels(config), reading, (*notes, *left_out(names, configs)))
+    files = split_names.parts_of_splits(splits, lambda split: str(path / splits[split][0]))
+    return open_files(path, files, card.labels(config), reading, (*notes, *left_out_notes(names, configs)))
 
 
 def open_files(
@@ -59,12 +59,12 @@ def open_files(
             # Of two files with the same name, messages give the folders as well.
             file = name if count[PurePosixPath(name).name] > 1 else PurePosixPath(name).name
             for table in open_path(root / name, reading):
-                found.append(_of(table, part, file, labels, notes))
+                found.append(_renamed_table(table, part, file, labels, notes))
                 notes = ()
     return found
 
 
-class Named(msgspec.Struct, frozen=True):
+class RenamedPiece(msgspec.Struct, frozen=True):
     """A piece whose rows get the names of their class labels, and another file name."""
 
     piece: Piece
@@ -73,10 +73,10 @@ class Named(msgspec.Struct, frozen=True):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows."""
-        return (_named(row, self.file, self.labels) for row in self.piece.rows())
+        return (_renamed_row(row, self.file, self.labels) for row in self.piece.rows())
 
 
-def _of(table: Table, part: str, file: str, labels: Labels, notes: tuple[str, ...]) -> Table:
+def _renamed_table(table: Table, part: str, file: str, labels: Labels, notes: tuple[str, ...]) -> Table:
     labels = {column: names for column, names in labels.items() if column in table.columns}
     table = msgspec.structs.replace(table, part=part, notes=(*notes, *table.notes))
     if not labels and file == table.file:
@@ -84,12 +84,12 @@ def _of(table: Table, part: str, file: str, labels: Labels, notes: tuple[str, ..
     return msgspec.structs.replace(
         table,
         file=file,
-        pieces=(Named(piece, file, labels) for piece in table.pieces),
-        first=tuple(_named(row, file, labels) for row in table.first),
+        pieces=(RenamedPiece(piece, file, labels) for piece in table.pieces),
+        first=tuple(_renamed_row(row, file, labels) for row in table.first),
     )
 
 
-def _named(row: Row, file: str, labels: Labels) -> Row:
+def _renamed_row(row: Row, file: str, labels: Labels) -> Row:
     values = dict(row.values)
-    error = row.error or put_names(values, labels)
+    error = row.error or put_label_names(values, labels)
     return Row(msgspec.structs.replace(row.where, file=file), values, error)

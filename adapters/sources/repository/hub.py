@@ -19,14 +19,14 @@ from ftbridge.adapters.sources import split_names
 from ftbridge.adapters.sources.columnar.class_labels import Labels
 from ftbridge.adapters.sources.repository import layout
 from ftbridge.adapters.sources.repository.folder import open_files
-from ftbridge.adapters.sources.repository.hub_clients import Address, Hub, Listing, client, hub_errors
-from ftbridge.adapters.sources.repository.layout import SHOWN, files_below, left_out, what_is_there
-from ftbridge.core.console import natural_size, some
+from ftbridge.adapters.sources.repository.hub_clients import Address, Hub, Listing, hub_client, hub_errors
+from ftbridge.adapters.sources.repository.layout import NAMES_SHOWN, files_below, left_out_notes, other_files_message
+from ftbridge.core.console import first_few, natural_size
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table
 
 # Control characters, half a letter, and what Windows takes for a folder or a drive.
-_STRANGE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\\]|^[A-Za-z]:")
+_STRANGE_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\\]|^[A-Za-z]:")
 # Bytes that the file systems take, less what a cache's folder has.
 LONGEST_NAME, LONGEST_PART = 3000, 250
 # Where Hugging Face keeps its conversions, as `config/split/0000.parquet`; of those over 5 GB only the beginning, in
@@ -36,7 +36,7 @@ PARTIAL = "partial-"
 
 
 class Repository(msgspec.Struct, frozen=True, kw_only=True):
-    """What a revision of a dataset holds."""
+    """The files of a revision of a dataset, their configs and splits, and its card."""
 
     revision: str
     listing: Listing
@@ -45,8 +45,8 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """The files to read, by part, and what is known of them."""
+class ChosenFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """The files to read, by part, with the names of their class labels and notes for the user."""
 
     repository: Repository
     files: list[tuple[str, list[str]]]
@@ -60,21 +60,21 @@ def open_url(url: str, reading: Reading) -> list[Table]:
     Raises InputError for a dataset, config or split that is not there, SetupError where the client is not installed,
     or the hub cannot be reached or refuses.
     """
-    address = parse(url)
-    hub = client(address)
+    address = parse_address(url)
+    hub = hub_client(address)
     with hub_errors(hub, address):
-        chosen = _choose(_repository(hub, address), address)
+        chosen = _choose_files(_read_repository(hub, address), address)
         repository, names = chosen.repository, [name for _, names in chosen.files for name in names]
         listing = repository.listing
-        if listing.root is None and (large := _too_large(hub, address, repository, names)):
+        if listing.root is None and (large := _disk_note(hub, address, repository, names)):
             chosen = msgspec.structs.replace(chosen, notes=(*chosen.notes, large))
-            return [_streamed(hub, address, chosen, split, reading) for split in chosen.files]
+            return [_streamed_table(hub, address, chosen, split, reading) for split in chosen.files]
         root = listing.root or hub.fetch(address.name, repository.revision, names)
     tables = open_files(root, chosen.files, chosen.labels, reading, chosen.notes)
     return [msgspec.structs.replace(table, revision=listing.commit) for table in tables]
 
 
-def parse(url: str) -> Address:
+def parse_address(url: str) -> Address:
     """Return what `url` names; raises InputError for what is no such URL."""
     match = re.fullmatch(r"(hf|ms)://(\w[\w.-]*/\w[\w.-]*)(?::([\w. +-]+))?(?:@([\w.-]+))?", url)
     if not match:
@@ -86,82 +86,85 @@ def names_file(name: str) -> bool:
     """Tell whether a hub's name for a file is that of one in a folder, on any system, and harmless to show."""
     parts = name.split("/")
     return (
-        not _STRANGE.search(name)
+        not _STRANGE_NAME.search(name)
         and not {"", ".", ".."} & {*parts}
         and len(name.encode()) <= LONGEST_NAME
         and all(len(part.encode()) <= LONGEST_PART for part in parts)
     )
 
 
-def _repository(hub: Hub, address: Address) -> Repository:
+def _read_repository(hub: Hub, address: Address) -> Repository:
     """Return what the repository holds, or of one that only its script can read, the hub's conversion."""
-    listing, notes = _listed(hub, address, hub.main)
+    listing, notes = _list_files(hub, address, hub.main_revision)
     sizes = listing.sizes
     card = layout.DatasetCard()
     if "README.md" in sizes:
-        card, broken = layout.read_dataset_card(listing.root or hub.fetch(address.name, hub.main, ["README.md"]))
+        card, broken = layout.read_dataset_card(
+            listing.root or hub.fetch(address.name, hub.main_revision, ["README.md"])
+        )
         notes += broken
     declared = any(config.data_files or config.data_dir for config in card.configs or [])
-    configs = layout.configs(sizes if declared else _one_format(sizes), card)
+    configs = layout.configs(sizes if declared else _files_of_main_format(sizes), card)
     script = f"{address.name.rpartition('/')[2]}.py" in sizes and not declared
-    if address.hub == "hf" and (script or not configs) and (converted := _converted(hub, address, card)):
+    if address.hub == "hf" and (script or not configs) and (converted := _parquet_conversion(hub, address, card)):
         return converted
     if not configs:
-        raise InputError(f"`{address}` holds no data that can be read{what_is_there(sizes)}")
-    notes += left_out(sizes, configs)
-    return Repository(revision=hub.main, listing=listing, configs=configs, card=card, notes=notes)
+        raise InputError(f"`{address}` holds no data that can be read{other_files_message(sizes)}")
+    notes += left_out_notes(sizes, configs)
+    return Repository(revision=hub.main_revision, listing=listing, configs=configs, card=card, notes=notes)
 
 
-def _converted(hub: Hub, address: Address, card: layout.DatasetCard) -> Repository | None:
+def _parquet_conversion(hub: Hub, address: Address, card: layout.DatasetCard) -> Repository | None:
     """Return the hub's own conversion of a repository, None where there is none."""
     try:
-        listing, notes = _listed(hub, address, CONVERTED)
+        listing, notes = _list_files(hub, address, CONVERTED)
     except hub.errors as error:
-        if hub.status(error) != 404:  # noqa: PLR2004 - not there
+        if hub.http_status(error) != 404:  # noqa: PLR2004 - not there
             raise
         return None
-    configs = _by_folder(listing.sizes)
+    configs = _configs_by_folder(listing.sizes)
     return Repository(revision=CONVERTED, listing=listing, configs=configs, card=card, notes=notes) if configs else None
 
 
-def _choose(repository: Repository, address: Address) -> Chosen:
+def _choose_files(repository: Repository, address: Address) -> ChosenFiles:
     """Return the files of the config and split that `address` names; raises InputError where it names none."""
     configs = repository.configs
-    config = layout.choose(configs, address.config, repository.card.default())
+    config = layout.choose_name(configs, address.config, repository.card.default())
     if config is None:
-        raise InputError(_unclear(address, "config", address.config, map(address.of_config, configs)))
+        raise InputError(_choice_message(address, "config", address.config, map(address.of_config, configs)))
     splits = configs[config]
     if address.split:
-        split = layout.choose(splits, address.split, "train")
+        split = layout.choose_name(splits, address.split, "train")
         if split is None:
-            raise InputError(_unclear(address, "split", address.split, map(address.of_split, splits)))
+            raise InputError(_choice_message(address, "split", address.split, map(address.of_split, splits)))
         files = [("", splits[split])]
     else:
-        files = split_names.parts(splits, address.of_split)
+        files = split_names.parts_of_splits(splits, address.of_split)
     notes = repository.notes
     if any(f"/{PARTIAL}" in name for _, names in files for name in names):
         notes += (f"Hugging Face converted only the first 5 GB of `{address}`: this is a part of it",)
-    return Chosen(repository=repository, files=files, labels=repository.card.labels(config), notes=notes)
+    return ChosenFiles(repository=repository, files=files, labels=repository.card.labels(config), notes=notes)
 
 
-def _listed(hub: Hub, address: Address, revision: str) -> tuple[Listing, tuple[str, ...]]:
+def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tuple[str, ...]]:
     """Return the files of a revision, and notes: on names that are none, and where the hub is out of reach.
 
     Then it is of what was downloaded before.
     """
     try:
-        listing = hub.listing(address.name, revision)
+        listing = hub.list_files(address.name, revision)
         strange = [name for name in listing.sizes if not names_file(name)]
         if not strange:
             return listing, ()
         sizes = {name: size for name, size in listing.sizes.items() if names_file(name)}
-        note = f"left out, since their names are not those of files in a folder: {some([*map(ascii, strange)], SHOWN)}"
+        shown = first_few([*map(ascii, strange)], NAMES_SHOWN)
+        note = f"left out, since their names are not those of files in a folder: {shown}"
         return msgspec.structs.replace(listing, sizes=sizes), (note,)
     except hub.errors as error:
-        if hub.status(error) is not None:
+        if hub.http_status(error) is not None:
             raise
         try:
-            root = hub.cached(address.name, revision)
+            root = hub.cached_folder(address.name, revision)
         except hub.errors:
             raise error from None
     sizes = {name: (root / name).stat().st_size for name in files_below(root)}
@@ -169,7 +172,8 @@ def _listed(hub: Hub, address: Address, revision: str) -> tuple[Listing, tuple[s
     return Listing(sizes, root.name, root), (note,)
 
 
-def _by_folder(names: Iterable[str]) -> dict[str, layout.Splits]:
+def _configs_by_folder(names: Iterable[str]) -> dict[str, layout.Splits]:
+    """Return the data files of a conversion by config and split, which are its folders."""
     found: dict[str, layout.Splits] = {}
     for name in layout.data_files(name for name in names if name.count("/") > 1):
         config, split, _ = name.split("/", 2)
@@ -177,44 +181,47 @@ def _by_folder(names: Iterable[str]) -> dict[str, layout.Splits]:
     return found
 
 
-def _one_format(names: Iterable[str]) -> list[str]:
+def _files_of_main_format(names: Iterable[str]) -> list[str]:
     """Return the data files of the format that most of them have, as `datasets` does: the others are no data."""
     files = layout.data_files(names)
     suffixes = Counter(PurePosixPath(file).suffix for file in files)
     return [file for file in files if PurePosixPath(file).suffix == suffixes.most_common(1)[0][0]]
 
 
-def _unclear(address: Address, kind: str, wanted: str, urls: Iterable[str]) -> str:
+def _choice_message(address: Address, kind: str, wanted: str, urls: Iterable[str]) -> str:
+    """Return the message that asks for one of several `urls`, each of a config or split."""
     reason = f"has no {kind} `{wanted}`" if wanted else f"has several {kind}s"
     return f"`{address.hub}://{address.name}` {reason}; give one of these: {', '.join(f'`{url}`' for url in urls)}"
 
 
-def _too_large(hub: Hub, address: Address, repository: Repository, names: list[str]) -> str:
+def _disk_note(hub: Hub, address: Address, repository: Repository, names: list[str]) -> str:
     """Return a note where files that are not here yet do not fit on the cache's disk, else ""."""
     sizes = [repository.listing.sizes[name] for name in names]
-    if sum(sizes) <= (free := _free(hub.cache)):
+    if sum(sizes) <= (free := _free_bytes(hub.cache)):
         return ""
     try:
-        root = hub.cached(address.name, repository.revision)
+        root = hub.cached_folder(address.name, repository.revision)
     except hub.errors:
         root = hub.cache
     missing = sum(size for name, size in zip(names, sizes, strict=True) if not (root / name).is_file())
     if missing <= free:
         return ""
     scratch = Path(tempfile.gettempdir())
-    if max(sizes) > _free(scratch):
+    if max(sizes) > (scratch_free := _free_bytes(scratch)):
         raise SetupError(
             f"`{address}` has {natural_size(missing)}, one file {natural_size(max(sizes))}: neither `{hub.cache}` "
-            f"({natural_size(free)} free) nor `{scratch}` ({natural_size(_free(scratch))}) has room; set HF_HOME, "
+            f"({natural_size(free)} free) nor `{scratch}` ({natural_size(scratch_free)}) has room; set HF_HOME, "
             "MODELSCOPE_CACHE or TMPDIR to a folder on a larger disk"
         )
     return f"{natural_size(missing)} do not fit below `{hub.cache}`: files are fetched one after another, and not kept"
 
 
-def _streamed(hub: Hub, address: Address, chosen: Chosen, split: tuple[str, list[str]], reading: Reading) -> Table:
+def _streamed_table(
+    hub: Hub, address: Address, chosen: ChosenFiles, split: tuple[str, list[str]], reading: Reading
+) -> Table:
     """Return one table of all files of a split, given with its part, each of them there only while it is read."""
     part, names = split
-    rows = _passing_rows(hub, address, chosen, names, reading)
+    rows = _streamed_rows(hub, address, chosen, names, reading)
     first = tuple(islice(rows, FIRST))
     return Table(
         file=str(address),
@@ -228,7 +235,9 @@ def _streamed(hub: Hub, address: Address, chosen: Chosen, split: tuple[str, list
     )
 
 
-def _passing_rows(hub: Hub, address: Address, chosen: Chosen, names: Sequence[str], reading: Reading) -> Iterator[Row]:
+def _streamed_rows(
+    hub: Hub, address: Address, chosen: ChosenFiles, names: Sequence[str], reading: Reading
+) -> Iterator[Row]:
     for name in names:
         with tempfile.TemporaryDirectory(prefix="ftbridge-") as folder:
             with hub_errors(hub, address):
@@ -237,7 +246,7 @@ def _passing_rows(hub: Hub, address: Address, chosen: Chosen, names: Sequence[st
                 yield from table.rows()
 
 
-def _free(path: Path) -> int:
+def _free_bytes(path: Path) -> int:
     """Return the free bytes of the disk that `path`, which may not be there yet, is on."""
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(there).free

@@ -17,7 +17,7 @@ from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 
 
 class Address(msgspec.Struct, frozen=True):
-    """What a URL names; prints as that URL."""
+    """The parts of a URL `hub://name:config@split`; as a string, that URL."""
 
     hub: str
     name: str
@@ -49,34 +49,39 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class Hub(Protocol):
-    """A hub's client; `login` and `other` say what to do about a closed dataset, and about a hub out of reach."""
+    """A hub's client, which lists and downloads datasets.
+
+    `login_help` says what to do about a closed dataset, `unreachable_help` about a hub out of reach.
+    """
 
     title: str
-    main: str
-    login: str
-    other: str
+    main_revision: str
+    login_help: str
+    unreachable_help: str
     errors: tuple[type[Exception], ...]
     cache: Path
 
-    def listing(self, name: str, revision: str) -> Listing:
+    def list_files(self, name: str, revision: str) -> Listing:
         """Return the files of a dataset."""
 
     def fetch(self, name: str, revision: str, files: list[str], folder: Path | None = None) -> Path:
         """Download files into the client's cache, or into `folder`; returns where they lie."""
 
-    def cached(self, name: str, revision: str) -> Path:
+    def cached_folder(self, name: str, revision: str) -> Path:
         """Return where files that were downloaded before lie."""
 
-    def status(self, error: Exception) -> int | None:
+    def http_status(self, error: Exception) -> int | None:
         """Return the HTTP status of an error: 403 for what is closed, 404 for what is not there, None for no answer."""
 
 
 class HuggingFace:
     """Hugging Face's client; HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are its own."""
 
-    title, main = "Hugging Face", "main"
-    login = "log in with `hf auth login` or HF_TOKEN"
-    other = "check the network, set HF_ENDPOINT to a mirror, or look for the dataset on ModelScope: ms://owner/name"
+    title, main_revision = "Hugging Face", "main"
+    login_help = "log in with `hf auth login` or HF_TOKEN"
+    unreachable_help = (
+        "check the network, set HF_ENDPOINT to a mirror, or look for the dataset on ModelScope: ms://owner/name"
+    )
 
     def __init__(self) -> None:
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -91,11 +96,11 @@ class HuggingFace:
             *errors.HfHubHTTPError.__bases__[:1],
         )
 
-    def listing(self, name: str, revision: str) -> Listing:
+    def list_files(self, name: str, revision: str) -> Listing:
         """See `Hub`."""
         from huggingface_hub.hf_api import HfApi, RepoFile
 
-        with _understood(self.title, "HF_ENDPOINT"):
+        with _protocol_errors(self.title, "HF_ENDPOINT"):
             # Without a network this request fails at once, the list only after retries of half a minute.
             commit = HfApi().dataset_info(name, revision=revision).sha
             tree = HfApi().list_repo_tree(name, recursive=True, revision=commit, repo_type="dataset")
@@ -106,7 +111,7 @@ class HuggingFace:
         patterns = [glob.escape(file) for file in files]
         return self._snapshot(name, revision, allow_patterns=patterns, local_dir=folder)
 
-    def cached(self, name: str, revision: str) -> Path:
+    def cached_folder(self, name: str, revision: str) -> Path:
         """See `Hub`."""
         return self._snapshot(name, revision, allow_patterns=["README.md"], local_files_only=True)
 
@@ -115,7 +120,7 @@ class HuggingFace:
 
         return Path(snapshot_download(name, repo_type="dataset", revision=revision, **options))
 
-    def status(self, error: Exception) -> int | None:
+    def http_status(self, error: Exception) -> int | None:
         """See `Hub`."""
         if isinstance(error, self._errors.RepositoryNotFoundError):  # answered as 401 to those without a token
             return 403 if isinstance(error, self._errors.GatedRepoError) else 404
@@ -128,9 +133,9 @@ class HuggingFace:
 class ModelScope:
     """ModelScope's client; MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN and MODELSCOPE_CACHE are its own."""
 
-    title, main = "ModelScope", "master"
-    login = "log in with `ms login` or MODELSCOPE_API_TOKEN"
-    other = "check the network, or look for the dataset on Hugging Face: hf://owner/name"
+    title, main_revision = "ModelScope", "master"
+    login_help = "log in with `ms login` or MODELSCOPE_API_TOKEN"
+    unreachable_help = "check the network, or look for the dataset on Hugging Face: hf://owner/name"
 
     def __init__(self) -> None:
         from modelscope_hub import HubApi, HubConfig, HubError
@@ -141,9 +146,9 @@ class ModelScope:
         self.cache = config.cache_dir
         self.errors: tuple[type[Exception], ...] = (OSError, json.JSONDecodeError, HubError)
 
-    def listing(self, name: str, revision: str) -> Listing:
+    def list_files(self, name: str, revision: str) -> Listing:
         """See `Hub`."""
-        with _understood(self.title, "MODELSCOPE_ENDPOINT"):
+        with _protocol_errors(self.title, "MODELSCOPE_ENDPOINT"):
             listed = self._api.list_repo_files(name, "dataset", revision=revision)
         files = [entry for entry in listed if entry.type != "tree"]
         content = repr(sorted((file.path, file.size, str(file.sha256), str(file.last_modified)) for file in files))
@@ -154,18 +159,18 @@ class ModelScope:
         patterns = [glob.escape(file) for file in files]
         return self._api.download_repo(name, "dataset", revision=revision, local_dir=folder, allow_patterns=patterns)
 
-    def cached(self, name: str, revision: str) -> Path:
+    def cached_folder(self, name: str, revision: str) -> Path:
         """See `Hub`."""
         return self._api.download_repo(name, "dataset", revision=revision, local_files_only=True)
 
-    def status(self, error: Exception) -> int | None:
+    def http_status(self, error: Exception) -> int | None:
         """See `Hub`."""
         failed: dict[str, Exception] = getattr(error, "failed_files", None) or {}
         error = next(iter(failed.values()), error)
         return getattr(error, "status_code", None)
 
 
-def client(address: Address) -> Hub:
+def hub_client(address: Address) -> Hub:
     """Return the client of an address's hub; raises SetupError where it is not installed."""
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -175,8 +180,8 @@ def client(address: Address) -> Hub:
 
 
 @contextmanager
-def _understood(title: str, variable: str) -> Iterator[None]:
-    """The clients take for granted what an answer holds."""
+def _protocol_errors(title: str, variable: str) -> Iterator[None]:
+    """Turn what the clients raise at an answer of another kind, as of a proxy, into SetupError."""
     try:
         yield
     except (AttributeError, KeyError, TypeError) as error:
@@ -188,24 +193,26 @@ def _understood(title: str, variable: str) -> Iterator[None]:
 
 @contextmanager
 def hub_errors(hub: Hub, address: Address) -> Iterator[None]:
-    """Turn what the clients raise into one sentence each; their warnings are for programmers."""
+    """Turn what a hub's client raises into InputError or SetupError of one sentence; its warnings are left out."""
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     except FtbridgeError:
         raise
     except hub.errors as error:
-        status = hub.status(error)
+        status = hub.http_status(error)
         if status == 404:  # noqa: PLR2004 - HTTP's numbers
-            message = f"{hub.title} has no dataset `{address.name}`, or it is private; check the name, or {hub.login}"
+            message = (
+                f"{hub.title} has no dataset `{address.name}`, or it is private; check the name, or {hub.login_help}"
+            )
             raise InputError(message) from error
         if status in {401, 403}:
             message = (
                 f"{hub.title} does not give you `{address.name}`: accept the terms on its page, if it has any, and "
             )
-            raise SetupError(message + hub.login) from error
+            raise SetupError(message + hub.login_help) from error
         if status:
             raise SetupError(f"{hub.title} answered with the error {status}; try again later") from error
         if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError):
             raise SetupError(f"`{address}` cannot be stored below `{hub.cache}`: {error.strerror}") from error
-        raise SetupError(f"{hub.title} cannot be reached ({type(error).__name__}): {hub.other}") from error
+        raise SetupError(f"{hub.title} cannot be reached ({type(error).__name__}): {hub.unreachable_help}") from error

@@ -8,30 +8,38 @@ newlines in cells, record and line are the same. A quote that is not closed cost
 import csv
 import io
 import re
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Generator, Iterator
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import msgspec
 
 from ftbridge.adapters.columns import unique_headers
-from ftbridge.adapters.mapping.header_rows import HEADERS_TO, UNSURE, Headers, Sheet, is_rule, no_sample, suspects
-from ftbridge.adapters.mapping.headers import fits
+from ftbridge.adapters.mapping.header_rows import (
+    HEADERS_TO,
+    UNSURE,
+    FirstRows,
+    Headers,
+    is_rule,
+    suspicious_cells,
+    why_no_sample,
+)
+from ftbridge.adapters.mapping.headers import has_question_and_answer
 from ftbridge.adapters.sources.compression import unpacked_name
 from ftbridge.adapters.sources.text import jsonl
-from ftbridge.adapters.sources.text.csv_dialect import ALIKE, HEADERS_WITHIN, Dialect, find_dialect, is_delimited
-from ftbridge.adapters.sources.text.encoding import Text, as_utf8, find_encoding
-from ftbridge.adapters.values import shown
+from ftbridge.adapters.sources.text.csv_dialect import HEADERS_WITHIN, TABLE_SHARE, Dialect, find_dialect, is_delimited
+from ftbridge.adapters.sources.text.encoding import DecodedText, as_utf8, find_encoding
+from ftbridge.adapters.values import shorten
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where, first_rows
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
-TABBED = {".tsv", ".tab"}
+TAB_SUFFIXES = {".tsv", ".tab"}
 BEGINS_AS_JSON = re.compile(rb'\s*(\[\s*[\[{]|\{\s*["}])')
-CONTROLS = bytes({*range(32)} - {*b"\t\n\f\r\x1a\x1b"})
-TOLD = re.compile(r"sep=.\r?\n?")  # how Excel is told the delimiter
-SAMPLE = 128 << 10
+CONTROL_BYTES = bytes({*range(32)} - {*b"\t\n\f\r\x1a\x1b"})
+DELIMITER_LINE = re.compile(r"sep=.\r?\n?")  # how Excel is told the delimiter
+SAMPLE_SIZE = 128 << 10
 # A record of more lines is none: a text that can be trained on has no more characters.
 MOST_LINES = 1_000_000
 
@@ -39,7 +47,7 @@ MOST_LINES = 1_000_000
 def detect(path: Path, head: bytes) -> bool:
     """Tell whether this is called CSV or TSV, or is plainly a table; JSON is not, whatever its name."""
     start = as_utf8(head)
-    controls = len(start) - len(start.translate(None, CONTROLS))
+    controls = len(start) - len(start.translate(None, CONTROL_BYTES))
     if path.is_dir() or BEGINS_AS_JSON.match(start) or controls > max(2, len(start) // 20):
         return False
     suffix = unpacked_name(path).suffix.lower()
@@ -51,30 +59,31 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the table; raises InputError where it is empty or too damaged, UsageError for an unknown encoding."""
     reading.refuse_sheets(path, "delimited text")
     encoding = find_encoding(path, reading.encoding)
-    lines, cut = _beginning(path, encoding.codec)
+    lines, cut = _first_lines(path, encoding.codec)
     dialect = find_dialect(
         lines[max(0, (reading.header_row or 1) - 1) :],
-        first="\t" if unpacked_name(path).suffix.lower() in TABBED else ",",
+        first="\t" if unpacked_name(path).suffix.lower() in TAB_SUFFIXES else ",",
         cut=cut,
         delimiter=reading.separator,
         quote=reading.quoting,
     )
     read = islice(dialect.records(lines, cut=cut), FIRST + (reading.header_row or HEADERS_WITHIN))
     records = [[cell.strip() for cell in record or ()] for record in read]
-    told = TOLD.fullmatch(lines[0] if lines else "") is not None
-    if told:
+    delimiter_is_told = DELIMITER_LINE.fullmatch(lines[0] if lines else "") is not None
+    if delimiter_is_told:
         records[0] = []
-    at, columns = _headers(path, records, reading.header_row)
-    found = Headers(int(told))
+    at, columns = _find_headers(path, records, reading.header_row)
+    headers = Headers(int(delimiter_is_told))
     if at is not None:
-        sheet = Sheet(path.name, "record", records, doubt=UNSURE)
-        found = sheet.headers(at, columns, asked=reading.header_row is not None)
+        sheet = FirstRows(path.name, "record", records, doubt=UNSURE)
+        headers = sheet.headers(at, columns, asked=reading.header_row is not None)
     labels = {cells[-1] for cells in records if cells}
     headed = at is not None
-    parsed = _Records(path, encoding.codec, dialect, columns, labels, headed, suspects(columns if headed else ()))
-    rows = parsed.rows()
-    begin = next((row for row in rows if row.where.row > found.start), None)
-    first = first_rows(chain(filter(None, [begin]), rows))
+    parsed = _Records(
+        path, encoding.codec, dialect, columns, labels, headed, suspicious_cells(columns if headed else ())
+    )
+    rows = dropwhile(lambda row: row.where.row <= headers.start, parsed.rows())
+    first = first_rows(rows)
     below = f"headers in record {at + 1}" if at and reading.header_row is None else ""
     how = ", ".join(filter(None, (encoding.note, dialect.note, below)))
     return [
@@ -83,27 +92,27 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
             columns=columns,
             pieces=[Rows(chain(first, rows))],
             first=first,
-            notes=tuple(filter(None, (how, *found.notes))),
-            asks=found.asks,
-            unsure=found.unsure,
+            notes=tuple(filter(None, (how, *headers.notes))),
+            asks=headers.asks,
+            unsure=headers.unsure,
         )
     ]
 
 
-def _beginning(path: Path, codec: str) -> tuple[list[str], bool]:
-    """Return some first lines, and whether more follow."""
+def _first_lines(path: Path, codec: str) -> tuple[list[str], bool]:
+    """Return the first 128 KiB or so in lines, and whether more follow."""
     lines: list[str] = []
     size = 0
-    for batch in _batches(path, codec):
+    for batch in _text_batches(path, codec):
         for line in io.StringIO(batch.text, newline=""):
             lines.append(line)
             size += len(line)
-            if size > SAMPLE:
+            if size > SAMPLE_SIZE:
                 return lines, True
     return lines, False
 
 
-def _headers(path: Path, records: list[list[str]], asked: int | None) -> tuple[int | None, tuple[str, ...]]:
+def _find_headers(path: Path, records: list[list[str]], asked: int | None) -> tuple[int | None, tuple[str, ...]]:
     """Return which of the records holds the headers, None for none, and the columns."""
     filled = [number for number, cells in enumerate(records) if any(cells) and not is_rule(cells)]
     if asked and asked - 1 not in filled:
@@ -112,7 +121,7 @@ def _headers(path: Path, records: list[list[str]], asked: int | None) -> tuple[i
         raise InputError(f"`{path}` holds no records")
     if asked == 0:
         return None, tuple(str(at) for at in range(1, len(records[filled[0]]) + 1))
-    known = (number for number in filled if number < HEADERS_WITHIN and fits(records[number]))
+    known = (number for number in filled if number < HEADERS_WITHIN and has_question_and_answer(records[number]))
     number = next(known, filled[0]) if asked is None else asked - 1
     try:
         return number, unique_headers(records[number])
@@ -120,37 +129,37 @@ def _headers(path: Path, records: list[list[str]], asked: int | None) -> tuple[i
         raise InputError(f"`{path}` cannot be used: {error}") from error
 
 
-class _Batch(msgspec.Struct, frozen=True):
-    """Whole lines of a text; `odd` tells that there are marks for what is no value, or broken bytes."""
+class _TextBatch(msgspec.Struct, frozen=True):
+    """Whole lines of a text; `odd` says that they hold marks for MySQL's NULL, or bytes that did not decode."""
 
     text: str
     odd: bool
     last: bool
 
 
-def _batches(path: Path, codec: str, dialect: Dialect | None = None) -> Iterator[_Batch]:
+def _text_batches(path: Path, codec: str, dialect: Dialect | None = None) -> Iterator[_TextBatch]:
     """Yield a text in batches of about 128 KiB, with what is no value marked as the dialect has it.
 
     Raises InputError where a line is too long.
     """
-    source, rest = Text(path, codec), ""
+    source, rest = DecodedText(path, codec), ""
     for piece in chain(source, [None]):
         rest += piece or ""
         end = len(rest) if piece is None else rest.rfind("\n") + 1 or rest.rfind("\r", 0, -1) + 1
         text, rest = rest[:end], rest[end:]
         if len(rest) > LONGEST:
             raise InputError(
-                f"`{path}` is no table: the line that begins with `{shown(rest[:SAMPLE])}` goes on for more than "
-                f"{LONGEST >> 20} million characters"
+                f"`{path}` is no table: the line that begins with `{shorten(rest[:SAMPLE_SIZE])}` goes on for more "
+                f"than {LONGEST >> 20} million characters"
             )
         marked = dialect.with_nulls(text) if dialect else text
-        yield _Batch(marked, source.damaged or marked is not text, last=piece is None)
+        yield _TextBatch(marked, source.damaged or marked is not text, last=piece is None)
 
 
-class _Pending:
-    """Lines that are not through yet: `before` is the number of those before them, `number` that of the last record.
+class _PendingLines:
+    """The lines of a text that are not yet rows; `before` counts the lines above, `number` the records above.
 
-    `odd` is as in a batch; `more` tells that lines must be added before there is another record.
+    `odd` is as in a batch; `more` says that lines must be added before there is another record.
     """
 
     def __init__(self) -> None:
@@ -159,8 +168,8 @@ class _Pending:
         self._text = ""
         self._lines: list[str] = []  # a text is cut into lines where that is needed
 
-    def add(self, batch: _Batch) -> None:
-        """Add lines; a record that takes many is tried again only when they are twice as many."""
+    def add(self, batch: _TextBatch) -> None:
+        """Add the lines of a batch; a record that takes many is tried again only when they are twice as many."""
         self.odd = batch.odd or (self.odd and self._text != "")
         self.last = batch.last
         self._text += batch.text
@@ -171,18 +180,18 @@ class _Pending:
 
     @property
     def lines(self) -> list[str]:
-        """Return the lines; what is done to them is done to what is pending."""
+        """Return the pending lines themselves, no copy."""
         if self._text:
             self._lines, self._text = [*self], ""
         return self._lines
 
-    def drop(self, count: int) -> None:
-        """Drop the first lines: they are through."""
+    def drop_first(self, count: int) -> None:
+        """Drop the first `count` lines, which are rows by now."""
         del self.lines[:count]
         self.before += count
 
-    def wait(self) -> bool:
-        """Wait for more lines, as a record takes all of them; tells whether that may be, and it is not too long."""
+    def wait_for_more(self) -> bool:
+        """Wait for more lines, as a record takes all of them; returns False at the end, or where it is too long."""
         text = "".join(self.lines)
         if self.last or len(text) > LONGEST or len(self._lines) > MOST_LINES:
             return False
@@ -190,17 +199,17 @@ class _Pending:
         self.more, self._enough = True, 2 * len(text)
         return True
 
-    def clear(self, count: int) -> None:
-        """Drop all lines, `count` of them, and wait for more."""
+    def drop_all(self, count: int) -> None:
+        """Drop all `count` lines, and wait for more."""
         self._text, self._lines = "", []
         self.before += count
         self.more, self._enough = True, 0
 
 
 class _Records(msgspec.Struct, frozen=True):
-    """The rows of a text: `labels` are what its first records end with, `headed` tells whether it has headers.
+    """Reads the rows of a text; `labels` are the last cells of its first records, `headed` says that it has headers.
 
-    `suspects` are the cells, and their column, that make a look at a record worth while.
+    `suspicious_cells` are a column and the cells there by which a record may repeat the headers.
     """
 
     path: Path
@@ -212,76 +221,95 @@ class _Records(msgspec.Struct, frozen=True):
     suspects: tuple[int, frozenset[str]]
 
     def rows(self) -> Iterator[Row]:
-        """Yield the records, the headers and what is above them as well."""
-        pending = _Pending()
-        for batch in _batches(self.path, self.codec, self.dialect):
+        """Yield a row for each record of the file, the headers and what is above them too."""
+        pending = _PendingLines()
+        for batch in _text_batches(self.path, self.codec, self.dialect):
             pending.add(batch)
             while not pending.more:
                 yield from self._read(pending)
 
-    def _read(self, pending: _Pending) -> Iterator[Row]:
-        """Yield the records of pending lines, up to one that cannot be read."""
+    def _read(self, pending: _PendingLines) -> Iterator[Row]:
+        """Yield the rows of pending lines, up to the first with a bad quote."""
         file, columns, width = self.path.name, self.columns, len(self.columns)
         (key, suspect), delimiter = self.suspects, self.dialect.delimiter or "\0"
         # Lines that a quote takes in are records by themselves: so many delimiters stand in each, on average.
-        least = (width - 1) * ALIKE
+        least = (width - 1) * TABLE_SHARE
         number, odd, done = pending.number, pending.odd, 0
         reader = self.dialect.reader(pending)
         try:
             for cells in reader:
                 number += 1
                 end = reader.line_num
-                plain = len(cells) == width and cells[0] and not odd
-                if (
-                    plain
-                    and (len(cells[key]) > HEADERS_TO or cells[key] not in suspect)
-                    and (end == done + 1 or delimiter.join(cells).count(delimiter) < least * (end - done))
-                ):
+                usual = len(cells) == width and cells[0] and not odd
+                if usual and len(cells[key]) <= HEADERS_TO:
+                    usual = cells[key] not in suspect
+                if usual and end > done + 1:
+                    usual = delimiter.join(cells).count(delimiter) < least * (end - done)
+                if usual:
                     values = dict(zip(columns, cells))  # noqa: B905 - they are as many, and saying so takes time
                     yield Row(Where(file, number, "", "record"), values)
                 else:
-                    for row in self._looked_at(cells, number, pending, done, end):
-                        yield row
-                        number = row.where.row
+                    number = yield from self._unusual_rows(cells, number, pending, done, end)
                 done = end
-            pending.clear(done)
+            pending.drop_all(done)
         except csv.Error:
-            pending.drop(done)
-            if reader.line_num - done < len(pending.lines) or not pending.wait():
+            pending.drop_first(done)
+            if row := self._row_of_bad_quote(number + 1, reader.line_num - done, pending):
                 number += 1
-                line = "".join(pending.lines[:1]).rstrip("\r\n")
-                pending.drop(1)
-                error = f"holds a quote that is not closed, or not doubled, in line {pending.before}"
-                yield Row(
-                    Where(file, number, "", "record"),
-                    {"": line},
-                    f"{error} (`--quote none` takes quotes as they stand)",
-                )
+                yield row
         pending.number = number
 
-    def _looked_at(self, cells: list[str], number: int, pending: _Pending, first: int, end: int) -> Iterator[Row]:
-        """Yield the row of a record that is out of the ordinary, or those of the lines that a lone quote took in."""
-        dialect, found = self.dialect, [cells]
-        if end - first > 1 and dialect.swallows(taken := pending.lines[first:end], len(self.columns), self.labels):
-            found = [*map(dialect.bare, taken)]
-        for at, each in enumerate(map(dialect.without_nulls, found) if pending.odd else found):
-            yield self._row(each, number + at, f"line {pending.before + first + at + 1}", odd=pending.odd)
+    def _row_of_bad_quote(self, number: int, taken: int, pending: _PendingLines) -> Row | None:
+        """Return the row of the first pending line, whose quote is bad, and drop that line.
 
-    def _row(self, cells: list[str], number: int, line: str, *, odd: bool) -> Row:
+        It is None where the record has `taken` all lines, and more of them may close the quote.
+        """
+        if taken == len(pending.lines) and pending.wait_for_more():
+            return None
+        line = "".join(pending.lines[:1]).rstrip("\r\n")
+        pending.drop_first(1)
+        error = f"holds a quote that is not closed, or not doubled, in line {pending.before}"
+        where = Where(self.path.name, number, "", "record")
+        return Row(where, {"": line}, f"{error} (`--quote none` takes quotes as they stand)")
+
+    def _unusual_rows(
+        self, cells: list[str], number: int, pending: _PendingLines, first: int, end: int
+    ) -> Generator[Row, None, int]:
+        """Yield the row of a record that is out of the ordinary, or those of the lines that a lone quote took in.
+
+        Returns the number of the last one.
+        """
+        dialect, records, lines = self.dialect, [cells], []
+        if end - first > 1:
+            lines = pending.lines[first:end]
+        if lines and dialect.has_stray_quote(lines, len(self.columns), self.labels):
+            records = [*map(dialect.split_unquoted, lines)]
+        for at, record in enumerate(map(dialect.without_nulls, records) if pending.odd else records):
+            yield self._unusual_row(record, number + at, f"line {pending.before + first + at + 1}", odd=pending.odd)
+        return number + len(records) - 1
+
+    def _unusual_row(self, cells: list[str], number: int, line: str, *, odd: bool) -> Row:
         """Return the row of a record, whatever is the matter with it."""
-        where, columns, width = Where(self.path.name, number, "", "record"), self.columns, len(self.columns)
-        key, suspect = self.suspects
+        where = Where(self.path.name, number, "", "record")
         if not any(cells):
             return Row(where, {})
-        error = ""
-        if (key < len(cells) and cells[key] in suspect) or (len(cells) != width and is_rule(cells[:1])):
-            error = no_sample([cell.strip() for cell in cells], columns if self.headed else ())
-        if not error and (len(cells) < width or any(cells[width:])):
-            error = f"has {len(cells)} cells, not {width} as the headers say, in {line}"
+        error = self._record_error(cells, line, odd=odd)
+        more = (str(at) for at in range(len(self.columns) + 1, len(cells) + 1)) if error else ()
+        return Row(where, dict(zip((*self.columns, *more), cells, strict=False)), error)
+
+    def _record_error(self, cells: list[str], line: str, *, odd: bool) -> str:
+        """Return what is wrong with a record that stands in `line`, "" for nothing."""
         if odd and not _is_text(cells):
-            error = f"holds bytes that are not {self.codec}, in {line}"
-        more = (str(at) for at in range(width + 1, len(cells) + 1)) if error else ()
-        return Row(where, dict(zip((*columns, *more), cells, strict=False)), error)
+            return f"holds bytes that are not {self.codec}, in {line}"
+        width = len(self.columns)
+        key, suspect = self.suspects
+        if (key < len(cells) and cells[key] in suspect) or (len(cells) != width and is_rule(cells[:1])):
+            error = why_no_sample([cell.strip() for cell in cells], self.columns if self.headed else ())
+            if error:
+                return error
+        if len(cells) < width or any(cells[width:]):
+            return f"has {len(cells)} cells, not {width} as the headers say, in {line}"
+        return ""
 
 
 def _is_text(cells: list[str]) -> bool:

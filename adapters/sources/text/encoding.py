@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from ftbridge.adapters.sources.compression import first_bytes, unpacked
+from ftbridge.adapters.sources.compression import first_bytes, open_unpacked
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import LONGEST
 
-MARKS = {
+BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose mark this one begins with
     codecs.BOM_UTF32_BE: "utf-32-be",
@@ -23,14 +23,14 @@ MARKS = {
 }
 # Where several fit equally well, the first is taken; cp950, cp932 and cp949 are Big5, Shift JIS and EUC-KR as
 # Windows writes them.
-CHINESE = ("gb18030", "cp950")
-FREQUENT = (*CHINESE, "cp1252", "latin_1")
-ANY = (*FREQUENT, "cp932", "cp949", "cp1251")
+CHINESE_CODECS = ("gb18030", "cp950")
+FREQUENT_CODECS = (*CHINESE_CODECS, "cp1252", "latin_1")
+ALL_CODECS = (*FREQUENT_CODECS, "cp932", "cp949", "cp1251")
 # With fewer bytes than this that are not ASCII, only the frequent ones are guessed.
-EVIDENCE = 8
+FEW_BYTES = 8
 BLOCK = 1 << 20
-PIECE = 1 << 17
-SAMPLE = 64 << 10
+PIECE_SIZE = 1 << 17
+SAMPLE_SIZE = 64 << 10
 # A file that is ASCII up to here is taken for UTF-8; what does not decode later is an error of its row.
 SEARCHED = 64 << 20
 
@@ -50,37 +50,37 @@ class Encoding(msgspec.Struct, frozen=True):
         return f"read as {self.codec} (guessed; `--encoding` decides)" if self.guessed else f"read as {self.codec}"
 
 
-def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ANY) -> Encoding:
+def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ALL_CODECS) -> Encoding:
     """Return the encoding of a text file, packed or not: as `asked`, else as found among UTF-8, 16, 32 and `guesses`.
 
     Raises UsageError for a codec that Python does not know, InputError where most of the text does not fit it.
     """
     head = first_bytes(path)
     if not asked:
-        if codec := _told(head):
+        if codec := _detect_unicode(head):
             return Encoding(codec)
-        sample = _sample(path)
-        return Encoding() if _fits(sample, "utf-8") else _guess(sample, guesses)
+        sample = _sample_lines(path)
+        return Encoding() if _mostly_decodes(sample, "utf-8") else _guess_encoding(sample, guesses)
     try:
         b"\0\0\0\0".decode(asked, "surrogateescape")  # idna, for one, cannot pass over damage
         codec = codecs.lookup(asked).name
     except (LookupError, ValueError) as error:
         raise UsageError(f"`--encoding` takes a codec of Python's, such as utf-8 or gb18030; got `{asked}`") from error
     if codec in {"utf-16", "utf-32"}:  # the order of the bytes is told, or as Windows has it
-        codec = _told(head) if _told(head).startswith(codec) else f"{codec}-le"
-    if not _fits(head if codec.startswith(("utf-16", "utf-32")) else _sample(path), codec):
+        codec = _detect_unicode(head) if _detect_unicode(head).startswith(codec) else f"{codec}-le"
+    if not _mostly_decodes(head if codec.startswith(("utf-16", "utf-32")) else _sample_lines(path), codec):
         raise InputError(f"`{path}` is not in {asked}; give another `--encoding`, or leave it out")
     return Encoding(codec, asked=True)
 
 
 def as_utf8(head: bytes) -> bytes:
     """Return the beginning of a file as UTF-8 without a mark, where its encoding can be told from there."""
-    codec = _told(head) or "utf-8"
+    codec = _detect_unicode(head) or "utf-8"
     text = head if codec == "utf-8" else head.decode(codec, "replace").encode()
     return text.removeprefix(codecs.BOM_UTF8)
 
 
-class Text:
+class DecodedText:
     """The text of a file in pieces of about 128 KiB, without a mark at its start.
 
     Bytes that do not decode become halves of surrogate pairs, and `damaged` is true from then on.
@@ -94,10 +94,10 @@ class Text:
 
     def __iter__(self) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder(self._codec)()
-        with unpacked(self._path) as file:
+        with open_unpacked(self._path) as file:
             start, data = True, b" "
             while data:
-                data = file.read(PIECE)
+                data = file.read(PIECE_SIZE)
                 piece = self._decode(decoder, data)
                 yield piece.removeprefix("\ufeff") if start else piece
                 start = start and not piece
@@ -109,7 +109,7 @@ class Text:
         except UnicodeDecodeError:
             self.damaged = True
         decoder.setstate(state)
-        decoder.errors = _handler(self._codec)
+        decoder.errors = _error_handler(self._codec)
         try:
             return decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
@@ -119,64 +119,64 @@ class Text:
 def utf8_blocks(path: Path, encoding: Encoding) -> Iterator[bytes]:
     """Yield the file as UTF-8, without a mark, in blocks of about a MiB; what is damaged stays invalid."""
     if encoding.codec != "utf-8":
-        yield from (piece.encode("utf-8", "surrogatepass") for piece in Text(path, encoding.codec))
+        yield from (piece.encode("utf-8", "surrogatepass") for piece in DecodedText(path, encoding.codec))
         return
-    with unpacked(path) as file:
+    with open_unpacked(path) as file:
         yield file.read(BLOCK).removeprefix(codecs.BOM_UTF8)
         while data := file.read(BLOCK):
             yield data
 
 
-def _handler(codec: str) -> str:
+def _error_handler(codec: str) -> str:
     return "surrogatepass" if codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
-def _told(head: bytes) -> str:
+def _detect_unicode(head: bytes) -> str:
     """Return the encoding that the mark at the start tells, or the places of the zero bytes; "" for neither."""
-    for mark, codec in MARKS.items():
+    for mark, codec in BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
             return codec
     even, odd = head[::2].count(0), head[1::2].count(0)
     # In UTF-16 all ASCII characters have a zero byte, on the same side, and a few others, such as 一, on the other one;
     # a cell of another file may hold a few.
-    least = len(head) / (4 if _fits(head, "utf-8") else 100)
+    least = len(head) / (4 if _mostly_decodes(head, "utf-8") else 100)
     if len(head) % 2 or 2 * min(even, odd) >= max(even, odd) or even + odd < least:
         return ""
     return "utf-16-be" if even > odd else "utf-16-le"
 
 
-def _sample(path: Path) -> bytes:
+def _sample_lines(path: Path) -> bytes:
     """Return lines that hold more than ASCII, about 64 KiB of them; b"" where there are none."""
     sample, searched = b"", 0
-    with unpacked(path) as file:
-        while len(sample) < SAMPLE and searched < SEARCHED and (block := file.read(BLOCK)):
+    with open_unpacked(path) as file:
+        while len(sample) < SAMPLE_SIZE and searched < SEARCHED and (block := file.read(BLOCK)):
             block += file.readline(LONGEST)
             searched += len(block)
             if not block.isascii():
                 sample += b"\n".join(line for line in block.split(b"\n") if not line.isascii()) + b"\n"
-    if len(sample) <= SAMPLE:
+    if len(sample) <= SAMPLE_SIZE:
         return sample
     # These characters are never the second half of another one.
-    whole = re.match(rb"(?s).*[\n -/]", sample[:SAMPLE])
-    return whole[0] if whole else sample[:SAMPLE]
+    whole = re.match(rb"(?s).*[\n -/]", sample[:SAMPLE_SIZE])
+    return whole[0] if whole else sample[:SAMPLE_SIZE]
 
 
-def _fits(data: bytes, codec: str) -> bool:
+def _mostly_decodes(data: bytes, codec: str) -> bool:
     """Tell whether most of what is not ASCII in `data` decodes; its end may be cut off."""
     try:
-        text = codecs.getincrementaldecoder(codec)(_handler(codec)).decode(data)
+        text = codecs.getincrementaldecoder(codec)(_error_handler(codec)).decode(data)
     except UnicodeDecodeError:
         return False
     broken = len(re.findall("[\ud800-\udfff]", text))
     return broken * 2 <= sum(not char.isascii() for char in text)
 
 
-def _guess(sample: bytes, guesses: tuple[str, ...]) -> Encoding:
+def _guess_encoding(sample: bytes, guesses: tuple[str, ...]) -> Encoding:
     """Return the likeliest of `guesses`, UTF-8 where none fits."""
     from charset_normalizer import from_bytes
 
-    if sum(byte > 127 for byte in sample[:SAMPLE]) < EVIDENCE:  # noqa: PLR2004 - the last of ASCII
-        guesses = tuple(guess for guess in guesses if guess in FREQUENT)
+    if sum(byte > 127 for byte in sample[:SAMPLE_SIZE]) < FEW_BYTES:  # noqa: PLR2004 - the last of ASCII
+        guesses = tuple(guess for guess in guesses if guess in FREQUENT_CODECS)
     found = from_bytes(sample, cp_isolation=list(guesses), threshold=1)
     best = min(found, key=lambda each: (each.chaos, -each.coherence, guesses.index(each.encoding)), default=None)
     return Encoding(best.encoding, guessed=True) if best else Encoding()

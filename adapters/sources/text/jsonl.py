@@ -20,60 +20,65 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec.structs import replace
 
-from ftbridge.adapters.mapping.conversations.formats import message_keys, whole_conversation
-from ftbridge.adapters.sources.compression import is_packed, unpacked, unpacked_name
-from ftbridge.adapters.sources.text.encoding import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
-from ftbridge.adapters.values import plain, shown
+from ftbridge.adapters.mapping.conversations.formats import is_one_conversation, message_keys
+from ftbridge.adapters.sources.compression import is_packed, open_unpacked, unpacked_name
+from ftbridge.adapters.sources.text.encoding import CHINESE_CODECS, Encoding, as_utf8, find_encoding, utf8_blocks
+from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Piece, Reading, Row, Rows, Table, Where
 
 # Columns are the keys of this many first rows; a known column that comes later is an error of its row.
-PEEK = 10_000
+ROWS_PEEKED = 10_000
 # What the one column of a row is called that is a list of messages.
 MESSAGE_COLUMN = "messages"
 BLOCK = 1 << 20
 # So much at a time is decoded within the processor's cache.
-CACHED = 1 << 16
+CACHE_SIZE = 1 << 16
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n"
 # A list of messages, begun.
-MESSAGES = re.compile(rb"\s*\[\s*\{")
+MESSAGES_BEGUN = re.compile(rb"\s*\[\s*\{")
 # A string, or what opens, closes or parts; a quote by itself opens a string that is not closed.
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 SUFFIXES = {".json", ".jsonl", ".ndjson"}
 # What JSON may hold and msgspec would not write; one search for both is three times as fast as two.
-_escaped = re.compile(rb"\\[u/]").search
-_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_plain = msgspec.json.Decoder(dict[str, Any]).decode
-_skip = msgspec.json.Decoder(msgspec.Raw).decode
+_find_escape = re.compile(rb"\\[u/]").search
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_plain = msgspec.json.Decoder(dict[str, Any]).decode
+_validate = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def detect(path: Path, head: bytes) -> bool:
     """Tell whether the content begins as a JSON object or a line of messages, or is called JSON and no array."""
     start = as_utf8(head).lstrip()
     if start[:1] == b"[":
-        return bool(MESSAGES.match(start)) and begins_lists(path)
+        return bool(MESSAGES_BEGUN.match(start)) and begins_lists(path)
     return start[:1] == b"{" or unpacked_name(path).suffix.lower() in SUFFIXES
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the file; raises InputError where no line of it is a JSON object."""
     reading.refuse_sheets(path, "JSON")
-    encoding = find_encoding(path, reading.encoding, CHINESE)
+    encoding = find_encoding(path, reading.encoding, CHINESE_CODECS)
     commas = not reading.exact and _ends_with_comma(path, encoding)
     how = {"commas": commas, "exact": reading.exact}
     batches = ((piece.size, piece.rows()) for piece in _pieces(path, encoding, **how))
-    first = peek(batches)
-    if not reading.exact and len(first) < PEEK and not next(batches, None) and (one := conversation(path, first)):
+    first = peek_rows(batches)
+    if (
+        not reading.exact
+        and len(first) < ROWS_PEEKED
+        and not next(batches, None)
+        and (one := conversation_table(path, first))
+    ):
         return [one]
     note = "lines end with a comma, read as JSON lines" if commas else ""
-    return [peeked(path, first, _pieces(path, encoding, **how), notes=(encoding.note, note), cut=True)]
+    return [table_of_rows(path, first, _pieces(path, encoding, **how), notes=(encoding.note, note), cut=True)]
 
 
 def begins_lines(path: Path) -> bool:
     """Tell whether the first line is JSON by itself and another follows, or is broken rather than only begun."""
-    blocks = utf8_blocks(path, find_encoding(path, guesses=CHINESE))
+    blocks = utf8_blocks(path, find_encoding(path, guesses=CHINESE_CODECS))
     data = b""
     for block in blocks:
         data = (data + block).lstrip(BLANK)
@@ -83,30 +88,30 @@ def begins_lines(path: Path) -> bool:
     try:
         refuse_broken(line)
     except ValueError:
-        return bool(newline or line.rstrip(BLANK)[-1:] == b",") and not _goes_on(line)
+        return bool(newline or line.rstrip(BLANK)[-1:] == b",") and not _has_open_bracket(line)
     return bool(after.strip(BLANK) or next(blocks, b"").strip(BLANK))
 
 
 def begins_lists(path: Path) -> bool:
     """Tell whether the first line is a list of messages by itself, and another list follows on a line of its own."""
-    with unpacked(path) as file:
+    with open_unpacked(path) as file:
         data = file.read(BLOCK)
     # Brackets of UTF-16 and UTF-32 have NULs beside them.
-    data = (as_utf8(data) if b"\0" in data[:CACHED] else data.removeprefix(BOM)).lstrip(BLANK)
+    data = (as_utf8(data) if b"\0" in data[:CACHE_SIZE] else data.removeprefix(BOM)).lstrip(BLANK)
     line, _, after = data.partition(b"\n")
-    return bool(MESSAGES.match(line)) and after.lstrip(BLANK)[:1] == b"[" and _whole(line)
+    return bool(MESSAGES_BEGUN.match(line)) and after.lstrip(BLANK)[:1] == b"[" and _is_json(line)
 
 
-def _whole(text: bytes) -> bool:
+def _is_json(text: bytes) -> bool:
     """Tell whether `text` is JSON as msgspec reads it."""
     try:
-        _skip(text)
+        _validate(text)
     except (msgspec.DecodeError, RecursionError):
         return False
     return True
 
 
-def _goes_on(line: bytes) -> bool:
+def _has_open_bracket(line: bytes) -> bool:
     """Tell whether brackets are open at the end of `line`; an open string cannot go on in the next line."""
     tokens = [token[0] for token in TOKEN.finditer(line)]
     depth = sum((token in {b"[", b"{"}) - (token in {b"]", b"}"}) for token in tokens)
@@ -121,22 +126,22 @@ def _ends_with_comma(path: Path, encoding: Encoding) -> bool:
         if b"\n" in data or len(data) > LONGEST:
             break
     line = data.partition(b"\n")[0].rstrip(BLANK)
-    return line.startswith(b"{") and line.endswith(b",") and _whole(line[:-1])
+    return line.startswith(b"{") and line.endswith(b",") and _is_json(line[:-1])
 
 
-def peek(batches: Iterable[tuple[int, Iterable[Row]]]) -> list[Row]:
+def peek_rows(batches: Iterable[tuple[int, Iterable[Row]]]) -> list[Row]:
     """Return the first rows of batches, which come with their size in bytes: not too many, and not too much."""
     first: list[Row] = []
     whole = 0
     for size, rows in batches:
-        first += islice(rows, PEEK - len(first))
+        first += islice(rows, ROWS_PEEKED - len(first))
         whole += size
-        if len(first) == PEEK or whole > LONGEST:
+        if len(first) == ROWS_PEEKED or whole > LONGEST:
             break
     return first
 
 
-def peeked(path: Path, first: list[Row], pieces: Iterable[Piece], **other: Any) -> Table:
+def table_of_rows(path: Path, first: list[Row], pieces: Iterable[Piece], **other: Any) -> Table:
     """Return the table, its columns the keys of the `first` rows in order of appearance; `other` is for the Table."""
     columns = dict.fromkeys(key for row in first if not row.error for key in row.values)
     if not columns:
@@ -147,15 +152,17 @@ def peeked(path: Path, first: list[Row], pieces: Iterable[Piece], **other: Any) 
     return Table(file=path.name, columns=tuple(columns), pieces=pieces, first=tuple(first[:FIRST]), **other)
 
 
-def conversation(path: Path, rows: list[Row]) -> Table | None:
+def conversation_table(path: Path, rows: list[Row]) -> Table | None:
     """Return a table of one row where `rows`, all there are, are the messages of one conversation; else None."""
     if not rows or not message_keys(rows[0].values, {}) or any(row.error for row in rows):
         return None
-    messages = [{key: plain(value) for key, value in row.values.items()} for row in rows if row.values]
-    if not whole_conversation(messages):
+    messages = [{key: decode_raw(value) for key, value in row.values.items()} for row in rows if row.values]
+    if not is_one_conversation(messages):
         return None
     row = Row(Where(path.name, 1, "", "conversation"), {MESSAGE_COLUMN: messages})
-    return peeked(path, [row], [Rows(iter([row]))], notes=(f"its {len(messages)} messages are one conversation",))
+    return table_of_rows(
+        path, [row], [Rows(iter([row]))], notes=(f"its {len(messages)} messages are one conversation",)
+    )
 
 
 def read_rows(
@@ -166,7 +173,7 @@ def read_rows(
     Lists of messages are rows as well, unless the reading is `exact`.
     """
     valid = _is_utf8(data)
-    escapes = _escaped(data)
+    escapes = _find_escape(data)
     for at, text in enumerate(texts, number):
         error = ""
         try:
@@ -174,9 +181,9 @@ def read_rows(
                 text = bytes(text)  # noqa: PLW2901
             if not valid:
                 text.decode()
-            values = (_plain if escapes and _escaped(text) else _raw)(text)
+            values = (_decode_plain if escapes and _find_escape(text) else _decode_raw)(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            values, error = _odd(bytes(text), exact=exact)
+            values, error = _decode_odd(bytes(text), exact=exact)
         else:
             error = "" if values else "is an object without values"
         yield Row(Where(file, at, "", unit), values, error)
@@ -188,7 +195,7 @@ def json_value(text: bytes) -> Any:
     Raises ValueError, whose message says why, for what is no JSON, NaN included.
     """
     try:
-        return json.loads(text.decode(), parse_constant=_no_constant)
+        return json.loads(text.decode(), parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except json.JSONDecodeError as error:
@@ -198,19 +205,19 @@ def json_value(text: bytes) -> Any:
 def refuse_broken(text: bytes) -> None:
     """Raise ValueError, whose message says why, where `text` is no JSON; bytes that do not decode are let pass."""
     try:
-        _skip(text)
+        _validate(text)
     except (msgspec.DecodeError, RecursionError):
         with suppress(UnicodeDecodeError):
             json_value(text)
 
 
-def _odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
+def _decode_odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
     """Return the values, or what is wrong, and then the text as it stands under ""."""
     broken = {"": text.strip().decode(errors="backslashreplace")}
-    if not exact and MESSAGES.match(text) and not _escaped(text):
+    if not exact and MESSAGES_BEGUN.match(text) and not _find_escape(text):
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             text.decode()
-            return {MESSAGE_COLUMN: _skip(text)}, ""
+            return {MESSAGE_COLUMN: _validate(text)}, ""
     try:
         value = json_value(text) if text.strip() else {}
     except UnicodeDecodeError:
@@ -220,18 +227,18 @@ def _odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
         return broken, f"is no JSON object: {error}{comma}"
     if not exact and isinstance(value, list) and value and isinstance(value[0], dict):
         return {MESSAGE_COLUMN: value}, ""
-    return (value, "") if isinstance(value, dict) else (broken, f"is `{shown(text.decode().strip())}`, not an object")
+    return (value, "") if isinstance(value, dict) else (broken, f"is `{shorten(text.decode().strip())}`, not an object")
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"`{name}` is not JSON")
 
 
 def _is_utf8(data: bytes) -> bool:
     decode, view = codecs.getincrementaldecoder("utf-8")().decode, memoryview(data)
     try:
-        for at in range(0, len(data), CACHED):
-            decode(view[at : at + CACHED])
+        for at in range(0, len(data), CACHE_SIZE):
+            decode(view[at : at + CACHE_SIZE])
         decode(b"", final=True)
     except UnicodeDecodeError:
         return False
@@ -239,7 +246,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """Some lines: bytes `start` to `end` of a file, or `data` where the file is packed or not UTF-8.
+    """A piece of a file, whole lines: bytes `start` to `end`, or `data` where the file is packed or not UTF-8.
 
     `commas` says that a comma at the end of a line is none of its own, `exact` that lists of messages are no rows.
     """
@@ -253,7 +260,7 @@ class Lines(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """The number of bytes."""
+        """Return the number of bytes."""
         return self.end - self.start if self.data is None else len(self.data)
 
     def rows(self) -> Iterator[Row]:
@@ -276,13 +283,13 @@ class Lines(msgspec.Struct, frozen=True):
 def _pieces(path: Path, encoding: Encoding, **how: bool) -> Iterator[Lines]:
     """Yield the file in pieces of whole lines, of about a MiB each; `how` is for the pieces."""
     try:
-        pieces = _carried(path, encoding) if encoding.codec != "utf-8" or is_packed(path) else _cut(path)
+        pieces = _copied_pieces(path, encoding) if encoding.codec != "utf-8" or is_packed(path) else _cut_pieces(path)
         yield from (replace(piece, **how) for piece in pieces)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
 
 
-def _cut(path: Path) -> Iterator[Lines]:
+def _cut_pieces(path: Path) -> Iterator[Lines]:
     with path.open("rb") as file:
         start, size = 0, os.fstat(file.fileno()).st_size
         while start < size:
@@ -293,7 +300,7 @@ def _cut(path: Path) -> Iterator[Lines]:
             start = end
 
 
-def _carried(path: Path, encoding: Encoding) -> Iterator[Lines]:
+def _copied_pieces(path: Path, encoding: Encoding) -> Iterator[Lines]:
     rest = b""
     for block in utf8_blocks(path, encoding):
         lines, newline, after = block.rpartition(b"\n")

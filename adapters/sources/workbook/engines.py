@@ -25,9 +25,9 @@ Cells = list[Cell]
 Ranges = list[tuple[int, int, int, int]]
 LAST_ROW = 1 << 20
 # Excel keeps fifteen digits of a number.
-LONG = 10**15
+SIXTEEN_DIGITS = 10**15
 # More empty cells than this, in the rows above a table, are not looked at one by one.
-MANY = 1 << 20
+MANY_EMPTY = 1 << 20
 ELAPSED = re.compile(r"\[(h+|m+|s+)\]", re.IGNORECASE)
 # xlrd's kinds of cells.
 EMPTY, TEXT, DATE, BOOLEAN, ERROR = {0, 6}, 1, 3, 4, 5
@@ -42,13 +42,13 @@ class Book(Protocol):
     def sheets(self) -> dict[str, bool]:
         """Return all worksheets by name, and whether each is visible."""
 
-    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
+    def open_sheet(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the merged ranges and the rows of a sheet."""
 
     def notes(self) -> tuple[str, ...]:
         """Return what the user should know of the rows so far."""
 
-    def hidden(self) -> int:
+    def hidden_rows(self) -> int:
         """Return how many rows of the sheet are hidden, where the reader tells that."""
 
 
@@ -65,9 +65,9 @@ class Calamine:
         by_name = named and path.isprintable()
         file.seek(0)
         if b"opendocument" in file.read(128):
-            from ftbridge.adapters.sources.workbook.package import with_characters
+            from ftbridge.adapters.sources.workbook.package import with_tabs_and_breaks
 
-            changed = with_characters(file)
+            changed = with_tabs_and_breaks(file)
             by_name, file = by_name and changed is file, changed
         file.seek(0)
         self._book = load_workbook(path if by_name else file)
@@ -83,33 +83,39 @@ class Calamine:
             if sheet.typ == SheetTypeEnum.WorkSheet
         }
 
-    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
+    def open_sheet(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the merged ranges and the rows of a sheet."""
         sheet = self._book.get_sheet_by_name(name)
-        above, before = sheet.start or (0, 0)
         right = (sheet.end or (0, 0))[1]
         ranges = [
             (top + 1, first + 1, bottom + 1, min(last, right) + 1)
             for (top, first), (bottom, last) in sheet.merged_cell_ranges or ()
         ]
-        left: Cells = [""] * before
-        values: Iterator[Sequence[Any]] = sheet.iter_rows()
-        if above * (right + 1) > MANY:
-            values = chain(repeat((), above), sheet.to_python(skip_empty_area=True))
-        rows = ([value if type(value) is str else as_cell(value) for value in row] for row in values)
-        rows = (left + row if row else row for row in rows) if left else rows
+        rows = _calamine_rows(sheet)
         if self._records:
             with suppress(Exception):  # its records are damaged, and yet they were read
-                self._marks = self._records.marks(list(self.sheets()).index(name))
-        return ranges, _with(self._marks.errors, rows) if self._marks.errors else rows
+                self._marks = self._records.find_marks(list(self.sheets()).index(name))
+        return ranges, _with_errors(self._marks.errors, rows) if self._marks.errors else rows
 
     def notes(self) -> tuple[str, ...]:
         """Return nothing."""
         return ()
 
-    def hidden(self) -> int:
+    def hidden_rows(self) -> int:
         """Return how many rows of an .xls are hidden."""
         return self._marks.hidden
+
+
+def _calamine_rows(sheet: Any) -> Iterator[Cells]:
+    """Return the rows of a sheet that calamine has read, those above and cells to the left of its first value too."""
+    above, before = sheet.start or (0, 0)
+    right = (sheet.end or (0, 0))[1]
+    values: Iterator[Sequence[Any]] = sheet.iter_rows()
+    if above * (right + 1) > MANY_EMPTY:
+        values = chain(repeat((), above), sheet.to_python(skip_empty_area=True))
+    rows = ([value if type(value) is str else as_cell(value) for value in row] for row in values)
+    left: Cells = [""] * before
+    return (left + row if row else row for row in rows) if left else rows
 
 
 class Openpyxl:
@@ -132,12 +138,12 @@ class Openpyxl:
         """Return all worksheets by name, and whether each is visible."""
         return {page.title: page.sheet_state == "visible" for page in self._book.worksheets}
 
-    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
+    def open_sheet(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the rows of a sheet, and its merged ranges where they are to be filled."""
         page = self._book[name]
         page.reset_dimensions()  # what a workbook says of its size can be wrong
         # openpyxl tells what is merged only with the whole sheet in memory.
-        ranges = self._fast().open(name)[0] if self._fill_merged else []
+        ranges = self._fast().open_sheet(name)[0] if self._fill_merged else []
         return ranges, self._rows(page)
 
     def notes(self) -> tuple[str, ...]:
@@ -145,7 +151,7 @@ class Openpyxl:
         formats = ", ".join(f"`{code}`" for code in self._unknown)
         return (f"stored values are given where the number format is not known: {formats}",) if formats else ()
 
-    def hidden(self) -> int:
+    def hidden_rows(self) -> int:
         """Return 0: whoever searches the file for errors counts them."""
         return 0
 
@@ -161,11 +167,11 @@ class Openpyxl:
         value = unescaped(cell.value) if isinstance(cell.value, str) else cell.value
         if not self._shown:
             return as_cell(value)
-        from ftbridge.adapters.sources.workbook.number_formats import known, shown
+        from ftbridge.adapters.sources.workbook.number_formats import displayed_text, is_known_format
 
-        stored, text = as_cell(value), shown(value, cell.number_format)
+        stored, text = as_cell(value), displayed_text(value, cell.number_format)
         if text is None:
-            if not known(cell.number_format):
+            if not is_known_format(cell.number_format):
                 self._unknown[cell.number_format] = None
             return stored
         return [*stored, text] if isinstance(stored, list) else text
@@ -192,15 +198,15 @@ class Xlrd:
             ignore_workbook_corruption=True,
         )
         self._hidden = 0
-        told = not records or records.version >= BIFF8 or asked or records.codepage not in {None, 367, 1252}
-        self._note = "" if told else f"text is read as {self._book.encoding} (a guess; `--encoding` decides)"
+        sure = not records or records.version >= BIFF8 or asked or records.codepage not in {None, 367, 1252}
+        self._note = "" if sure else f"text is read as {self._book.encoding} (a guess; `--encoding` decides)"
 
     def sheets(self) -> dict[str, bool]:
         """Return all worksheets by name, and whether each is visible."""
         states = self._book._sheet_visibility  # noqa: SLF001 - else every sheet would have to be read
         return {name: not state & 3 for name, state in zip(self._book.sheet_names(), states, strict=True)}
 
-    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
+    def open_sheet(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the merged ranges and the rows of a sheet."""
         page = self._book.sheet_by_name(name)
         hidden = (row for row, info in page.rowinfo_map.items() if info.hidden and row < page.nrows)
@@ -209,10 +215,10 @@ class Xlrd:
         return ranges, self._rows(page)
 
     def notes(self) -> tuple[str, ...]:
-        """Return as what the text of a file before Excel 97 is read where the file does not say it."""
+        """Return a note on the codec of text before Excel 97 where the file does not tell it."""
         return (self._note,) if self._note else ()
 
-    def hidden(self) -> int:
+    def hidden_rows(self) -> int:
         """Return how many rows of the sheet are hidden."""
         return self._hidden
 
@@ -236,7 +242,7 @@ class Xlrd:
         elapsed = ELAPSED.search(self._format(page.cell_xf_index(row, column)))
         if kind != DATE and not elapsed:
             return as_cell(value)
-        return as_cell(moment(value, since_1904=bool(self._book.datemode), elapsed=bool(elapsed)))
+        return as_cell(date_or_time(value, since_1904=bool(self._book.datemode), elapsed=bool(elapsed)))
 
     def _format(self, xf: int) -> str:
         """Return the number format of a cell."""
@@ -245,7 +251,7 @@ class Xlrd:
         return form.format_str if form else ""
 
 
-def moment(value: float, *, since_1904: bool, elapsed: bool) -> Any:
+def date_or_time(value: float, *, since_1904: bool, elapsed: bool) -> Any:
     """Return what a stored number is as a date, a time or both, or as a stretch of time, as calamine gives it.
 
     It is the number itself where it is beyond them.
@@ -260,7 +266,7 @@ def moment(value: float, *, since_1904: bool, elapsed: bool) -> Any:
     return value
 
 
-def _with(errors: dict[int, dict[int, str]], rows: Iterator[Cells]) -> Iterator[Cells]:
+def _with_errors(errors: dict[int, dict[int, str]], rows: Iterator[Cells]) -> Iterator[Cells]:
     """Yield the rows with their errors, by row and column."""
     for number, row in enumerate(rows, 1):
         for column, error in errors.get(number, {}).items():
@@ -274,7 +280,7 @@ def as_cell(value: Any) -> Cell:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, (int, float)):
-        return [value] if LONG <= abs(value) < math.inf else value
+        return [value] if SIXTEEN_DIGITS <= abs(value) < math.inf else value
     if isinstance(value, str):
         return value
     if isinstance(value, dt.datetime):
@@ -292,7 +298,7 @@ def unescaped(text: str) -> str:
     return re.sub(r"_x(?![Dd][89A-Fa-f])([0-9A-Fa-f]{4})_", lambda match: chr(int(match[1], 16)), text)
 
 
-def opened(engine: str, path: str, file: IO[bytes], *, named: bool, fill_merged: bool, encoding: str) -> Book:
+def open_book(engine: str, path: str, file: IO[bytes], *, named: bool, fill_merged: bool, encoding: str) -> Book:
     """Return the workbook, opened by a reader: of an .xls, the fast one stands aside where it would misread it."""
     if engine in {"openpyxl", "shown"}:
         return Openpyxl(path, file, named=named, shown=engine == "shown", fill_merged=fill_merged)
@@ -300,6 +306,6 @@ def opened(engine: str, path: str, file: IO[bytes], *, named: bool, fill_merged:
     if file.read(8).startswith((OLE, *BARE)):
         with suppress(Exception):  # damaged: a reader says so, or reads it all the same
             records = Records(Path(path))
-    if engine == "xlrd" or (records and not records.plain):
+    if engine == "xlrd" or (records and not records.suits_calamine):
         return Xlrd(path, records, encoding)
     return Calamine(path, file, records, named=named)

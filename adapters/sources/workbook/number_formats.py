@@ -58,7 +58,9 @@ RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
 ENGLISH = re.compile("|.*09|F[48]00|en-.*|x-sys.*", re.IGNORECASE)
 # Excel computes with so many digits, and `General` shows so many characters before it takes an exponent.
 PRECISION = 15
-ROOM = 11
+# Excel's own limit for a format ([MS-XLS] 2.4.126); a longer one can cost seconds for each cell.
+LONGEST_FORMAT = 255
+GENERAL_WIDTH = 11
 
 
 class Token(NamedTuple):
@@ -79,30 +81,32 @@ class Section(NamedTuple):
         return any(token.kind in kinds for token in self.tokens)
 
 
-def known(code: str) -> bool:
-    """Tell whether the format is known."""
-    return _sections(code) is not None
+def is_known_format(code: str) -> bool:
+    """Tell whether a number format, as in `numFmt formatCode`, is one whose text `displayed_text` can tell."""
+    return _parse_sections(code) is not None
 
 
-def shown(value: Any, code: str) -> str | None:
+def displayed_text(value: Any, code: str) -> str | None:
     """Return the text that Excel displays for a stored `value`; None where the format is unknown or does not fit."""
-    sections = _sections(code)
+    sections = _parse_sections(code)
     if sections is None:
         return None
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, str):
         pieces = (value if each.kind == "text" else each.text for each in sections[-1].tokens)
-        return "".join(pieces) if _of_text(sections) else value
+        return "".join(pieces) if _has_text_section(sections) else value
     try:
-        return _number(value, sections)
+        return _format_number(value, sections)
     except (ArithmeticError, ValueError):
         return None
 
 
 @cache
-def _sections(code: str) -> tuple[Section, ...] | None:
+def _parse_sections(code: str) -> tuple[Section, ...] | None:
     """Return the sections of a format, None where it is not known."""
+    if len(code) > LONGEST_FORMAT:
+        return None
     code = code.replace(*SHORT_DATE) or "General"
     sections: list[list[Token]] = [[]]
     at = 0
@@ -110,41 +114,56 @@ def _sections(code: str) -> tuple[Section, ...] | None:
         match = TOKEN.match(code, at)
         if not match:
             return None
-        at, kind = match.end(), str(match.lastgroup)
-        if kind == "end":
+        at = match.end()
+        if match.lastgroup == "end":
             sections.append([])
-        elif kind == "language":
-            sections[-1] += [Token("literal", match["currency"]), Token("language", match["language"])]
-        elif kind in LITERALS:
-            sections[-1].append(Token("literal", match[kind]))
-        elif kind != "dropped":
-            sections[-1].append(Token(kind, match[kind].lower() if kind in {"date", "elapsed"} else match[kind]))
-    read = [_section(section) for section in sections[:4]]
+        else:
+            sections[-1] += _tokens_of_match(match)
+    read = [_parse_section(section) for section in sections[:4]]
     return None if None in read else tuple(section for section in read if section)
 
 
-def _section(tokens: list[Token]) -> Section | None:
+def _tokens_of_match(match: re.Match[str]) -> list[Token]:
+    """Return the tokens of a match of TOKEN: two for a currency with its language, none for what is no text."""
+    kind = str(match.lastgroup)
+    if kind == "dropped":
+        return []
+    if kind == "language":
+        return [Token("literal", match["currency"]), Token("language", match["language"])]
+    if kind in LITERALS:
+        return [Token("literal", match[kind])]
+    return [Token(kind, match[kind].lower() if kind in {"date", "elapsed"} else match[kind])]
+
+
+def _parse_section(tokens: list[Token]) -> Section | None:
     """Return a section, None where names are asked for in another language."""
-    language = all(ENGLISH.fullmatch(token.text) for token in tokens if token.kind == "language")
-    condition = "".join(token.text for token in tokens if token.kind == "condition")
-    tokens = [token for token in tokens if token.kind not in {"language", "condition"}]
-    times = [(at, token.text) for at, token in enumerate(tokens) if token.kind in TIMES]
-    before = [("", ""), *times]
-    after = [*times[1:], ("", "")]
-    for (at, text), (_, earlier), (_, later) in zip(times, before, after, strict=False):
-        # Next to hours or seconds, `m` is minutes, else months.
-        if text in {"m", "mm"} and tokens[at].kind == "date" and (earlier[:1] == "h" or later[:1] == "s"):
-            tokens[at] = Token("minute", text)
+    english = all(ENGLISH.fullmatch(token.text) for token in tokens if token.kind == "language")
     names = any(token.kind == "date" and token.text[:3] in {"mmm", "ddd"} for token in tokens)
-    return Section(tuple(tokens), condition) if language or not names else None
+    if names and not english:
+        return None
+    condition = "".join(token.text for token in tokens if token.kind == "condition")
+    shown = [token for token in tokens if token.kind not in {"language", "condition"}]
+    return Section(tuple(_with_minutes(shown)), condition)
 
 
-def _of_text(sections: tuple[Section, ...]) -> bool:
+def _with_minutes(tokens: list[Token]) -> list[Token]:
+    """Return the tokens with those of `m` as minutes that stand next to hours or seconds; the others are months."""
+    times = [at for at, token in enumerate(tokens) if token.kind in TIMES]
+    texts = ["", *(tokens[at].text for at in times), ""]
+    found = [*tokens]
+    for at, before, text, after in zip(times, texts, texts[1:], texts[2:], strict=False):
+        next_to_time = before[:1] == "h" or after[:1] == "s"
+        if next_to_time and tokens[at].kind == "date" and text in {"m", "mm"}:
+            found[at] = Token("minute", text)
+    return found
+
+
+def _has_text_section(sections: tuple[Section, ...]) -> bool:
     """Tell whether the last section is for text."""
     return len(sections) == 4 or sections[-1].has("text")  # noqa: PLR2004 - the fourth is
 
 
-def _number(value: Any, sections: tuple[Section, ...]) -> str | None:
+def _format_number(value: Any, sections: tuple[Section, ...]) -> str | None:
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         value = dt.datetime.combine(value, dt.time())
     if isinstance(value, dt.time):
@@ -153,51 +172,58 @@ def _number(value: Any, sections: tuple[Section, ...]) -> str | None:
     if isinstance(value, dt.datetime):
         value -= EPOCH
     exact = Decimal(f"{value / DAY if isinstance(value, dt.timedelta) else value:.{PRECISION}g}")
-    section, signed = _choose(exact, sections)
+    section, signed = _choose_section(exact, sections)
     if section is None:
         return None
     if section.has(*TIMES):
         if exact < 0:
             return None
-        return _time(moment or EPOCH + dt.timedelta(days=float(exact)), section)
+        return _format_time(moment or EPOCH + dt.timedelta(days=float(exact)), section)
     sign, size = "-" if signed else "", abs(exact)
     if section.has("digit"):
-        return sign + (_fraction if section.has("slash") else _decimal)(size, section)
-    return sign + "".join(_general(size) if each.kind in {"text", "general"} else each.text for each in section.tokens)
+        return sign + (_format_fraction if section.has("slash") else _format_decimal)(size, section)
+    return sign + "".join(
+        _format_general(size) if each.kind in {"text", "general"} else each.text for each in section.tokens
+    )
 
 
-def _choose(number: Decimal, sections: tuple[Section, ...]) -> tuple[Section | None, bool]:
+def _choose_section(number: Decimal, sections: tuple[Section, ...]) -> tuple[Section | None, bool]:
     """Return the section for a number, and whether a minus sign is shown with it."""
-    if len(sections) > 1 and _of_text(sections):
+    if len(sections) > 1 and _has_text_section(sections):
         sections = sections[:-1]
     if any(section.condition for section in sections):
-        for section in sections:
-            bound = Decimal(section.condition.lstrip("<>=") or 0)
-            relation = section.condition.rstrip("-.0123456789")
-            if not relation or RELATIONS[relation](number, bound):
-                return section, number < 0 and not (relation[:1] == "<" and bound <= 0)
-        return None, False
+        return _choose_by_condition(number, sections)
     if number < 0:
         return (sections[1], False) if len(sections) > 1 else (sections[0], True)
     return sections[2] if not number and len(sections) > 2 else sections[0], False  # noqa: PLR2004 - the third is zero's
 
 
-def _general(number: Decimal) -> str:
+def _choose_by_condition(number: Decimal, sections: tuple[Section, ...]) -> tuple[Section | None, bool]:
+    """Return as above the first section whose condition holds; None where there is none."""
+    for section in sections:
+        bound = Decimal(section.condition.lstrip("<>=") or 0)
+        relation = section.condition.rstrip("-.0123456789")
+        if not relation or RELATIONS[relation](number, bound):
+            return section, number < 0 and not (relation[:1] == "<" and bound <= 0)
+    return None, False
+
+
+def _format_general(number: Decimal) -> str:
     """Return a number as `General` shows it: eleven characters, or six digits and an exponent."""
     size = number.adjusted() if number else 0
-    places = max(ROOM - 2 - max(size, 0), 0)
-    short = _rounded(number, places) if size < ROOM else ""
+    places = max(GENERAL_WIDTH - 2 - max(size, 0), 0)
+    short = _round_to_places(number, places) if size < GENERAL_WIDTH else ""
     if short and (size >= -4 or Decimal(short) == number):  # noqa: PLR2004 - 0.0001 still is shown so
         return short.rstrip("0").rstrip(".") if "." in short else short
     mantissa, _, exponent = f"{number:.5E}".partition("E")
     return f"{mantissa.rstrip('0').rstrip('.')}E{int(exponent):+03d}"
 
 
-def _rounded(number: Decimal, places: int) -> str:
+def _round_to_places(number: Decimal, places: int) -> str:
     return f"{number.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):f}"
 
 
-def _decimal(number: Decimal, section: Section) -> str:
+def _format_decimal(number: Decimal, section: Section) -> str:
     tokens = list(section.tokens)
     number *= 100 ** sum(token.kind == "percent" for token in tokens)
     kinds = [token.kind for token in tokens]
@@ -213,10 +239,12 @@ def _decimal(number: Decimal, section: Section) -> str:
         step = max(len(digits), 1)
         power = number.adjusted() // step * step
         # What is rounded up to one more digit takes the next power.
-        power += step * (Decimal(_rounded(number.scaleb(-power), places)) >= 10**step)
+        power += step * (Decimal(_round_to_places(number.scaleb(-power), places)) >= 10**step)
         number = number.scaleb(-power)
-    whole, _, part = _rounded(number, places).partition(".")
-    text = _whole(tokens[:middle], whole.lstrip("0"), grouped=grouped) + _part(tokens[middle:end], part)
+    whole, _, part = _round_to_places(number, places).partition(".")
+    text = _format_integer_part(tokens[:middle], whole.lstrip("0"), grouped=grouped) + _format_fractional_part(
+        tokens[middle:end], part
+    )
     if end == len(kinds):
         return text
     width = kinds[end:].count("digit")
@@ -225,7 +253,7 @@ def _decimal(number: Decimal, section: Section) -> str:
     return f"{text}E{sign}{abs(power):0{width}d}{behind}"
 
 
-def _whole(tokens: list[Token], digits: str, *, grouped: bool) -> str:
+def _format_integer_part(tokens: list[Token], digits: str, *, grouped: bool) -> str:
     """Return the part before the point: digits go to their places from the right, and to the first what is left."""
     left = sum(token.kind == "digit" for token in tokens)
     text, count = "", 0
@@ -242,7 +270,7 @@ def _whole(tokens: list[Token], digits: str, *, grouped: bool) -> str:
     return text
 
 
-def _part(tokens: list[Token], digits: str) -> str:
+def _format_fractional_part(tokens: list[Token], digits: str) -> str:
     """Return the part from the point on."""
     text, at = "", 0
     needed = len(digits.rstrip("0"))
@@ -255,7 +283,7 @@ def _part(tokens: list[Token], digits: str) -> str:
     return text
 
 
-def _fraction(number: Decimal, section: Section) -> str:
+def _format_fraction(number: Decimal, section: Section) -> str:
     kinds = [token.kind for token in section.tokens]
     texts = [token.text for token in section.tokens]
     slash = kinds.index("slash")
@@ -279,7 +307,7 @@ def _fraction(number: Decimal, section: Section) -> str:
     return "".join(texts[: (wholes or [top])[0]]) + " ".join(pieces) + "".join(texts[end:])
 
 
-def _time(moment: dt.datetime, section: Section) -> str:
+def _format_time(moment: dt.datetime, section: Section) -> str:
     places = sum(token.kind == "digit" for token in section.tokens)
     seconds = any(token.text[:1] == "s" for token in section.tokens if token.kind in TIMES)
     unit = dt.timedelta(seconds=1) / 10 ** (places if seconds else 3)
@@ -287,11 +315,12 @@ def _time(moment: dt.datetime, section: Section) -> str:
     fraction = iter(f"{moment.microsecond:06d}")
     half = section.has("noon")
     return "".join(
-        next(fraction, "0") if each.kind == "digit" else _time_piece(moment, each, half=half) for each in section.tokens
+        next(fraction, "0") if each.kind == "digit" else _format_time_token(moment, each, half=half)
+        for each in section.tokens
     )
 
 
-def _time_piece(moment: dt.datetime, token: Token, *, half: bool) -> str:
+def _format_time_token(moment: dt.datetime, token: Token, *, half: bool) -> str:
     """Return what a token of a date or time stands for; `half` where hours count to twelve."""
     text, width = token.text, min(len(token.text), 2)
     if token.kind == "elapsed":

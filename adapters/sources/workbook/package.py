@@ -16,7 +16,7 @@ from typing import IO, Literal, NamedTuple
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
-from ftbridge.adapters.columns import letter_index
+from ftbridge.adapters.columns import column_index
 from ftbridge.adapters.sources.compression import GZIP, ZSTD
 from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
 from ftbridge.core.errors import InputError
@@ -24,22 +24,22 @@ from ftbridge.core.errors import InputError
 Kind = Literal["xlsx", "xlsb", "ods", "xls"]
 # Row and column, both from 1, of the cells of a sheet that hold no value, in its order; what they hold, and why that is
 # none, where it is not an error.
-Errors = Iterator[tuple[int, int, list[str]]]
+BadCells = Iterator[tuple[int, int, list[str]]]
 # The suffixes of each kind.
-NAMED: dict[Kind, set[str]] = {
+SUFFIXES_OF_KIND: dict[Kind, set[str]] = {
     "xlsx": {".xlsx", ".xlsm", ".xltx", ".xltm"},
     "xls": {".xls"},
     "xlsb": {".xlsb"},
     "ods": {".ods"},
 }
-SUFFIXES = set().union(*NAMED.values())
+WORKBOOK_SUFFIXES = set().union(*SUFFIXES_OF_KIND.values())
 ZIP = b"PK\3\4"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 MIB = 1 << 20
 # A million equal rows pack 17 times smaller; the worst that the packing allows is 1032 times.
 MOST_PACKED = 100
 # Smaller parts do no harm, however well they pack.
-HARMLESS = 64 * MIB
+HARMLESS_SIZE = 64 * MIB
 # Excel's own limit for a cell is 32,767 characters.
 LONGEST_TEXT = 32 * MIB
 # A formula that no value follows: the end of its text, or of the tag of one that shares the text of another before it.
@@ -49,11 +49,11 @@ UNCALCULATED = [
     re.compile(rb"""\ssi\s*=\s*["']\d+["'][^<>]*/>""" + NO_VALUE),
 ]
 # A hidden row that is not empty.
-HIDDEN = re.compile(rb"""row\s(?:[^<>]*\s)?hidden\s*=\s*["'](?:1|true)["'](?:[^<>]*[^<>/])?>(?=\s*<[^/])""")
+HIDDEN_ROW = re.compile(rb"""row\s(?:[^<>]*\s)?hidden\s*=\s*["'](?:1|true)["'](?:[^<>]*[^<>/])?>(?=\s*<[^/])""")
 # No tag of a row or formula is longer.
 LONGEST_TAG = 512
 UNSTORED = "is a formula without a stored value; open the file in Excel or LibreOffice and save it"
-SHOWN = 100
+FORMULA_SHOWN = 100
 LAST_COLUMN = 1 << 14
 ODS_CONTENT = "content.xml"
 ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
@@ -63,22 +63,22 @@ DAMAGE = (
     *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError),
     *(struct.error, zipfile.BadZipFile, zlib.error, expat.ExpatError, ET.ParseError),
 )
-CHARACTERS = {b"tab": b"&#9;", b"line-break": b"&#10;"}
+CHARACTER_OF = {b"tab": b"&#9;", b"line-break": b"&#10;"}
 
 
-def kind_of(path: Path) -> Kind:
+def workbook_kind(path: Path) -> Kind:
     """Return the kind of the workbook by its content; raises InputError with a sentence where it is none."""
     if path.name.startswith("~$"):
         raise InputError(f"`{path}` is only Excel's mark that `{path.name[2:]}` is open; give that file")
     try:
         with path.open("rb") as file:
             head = file.read(1024)
-            if head.startswith(OLE) and _encrypted(file):
+            if head.startswith(OLE) and _is_encrypted(file):
                 raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
         if head.startswith((OLE, *BARE)):
             return "xls"
         if head.startswith(ZIP):
-            return _packed_kind(path)
+            return _zip_kind(path)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
     if not head:
@@ -92,24 +92,24 @@ def kind_of(path: Path) -> Kind:
     raise InputError(f"`{path}` is no workbook, or only a part of one; save or download it again")
 
 
-def _encrypted(file: IO[bytes]) -> bool:
+def _is_encrypted(file: IO[bytes]) -> bool:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(ENCRYPTED) >= 0
 
 
-def _packed_kind(path: Path) -> Kind:
+def _zip_kind(path: Path) -> Kind:
     try:
         with zipfile.ZipFile(path) as package:
             parts = package.infolist()
     except DAMAGE as error:
         raise InputError(f"`{path}` is only a part of a workbook; save or download it again") from error
     for info in parts:
-        if info.file_size > max(HARMLESS, MOST_PACKED * info.compress_size):
+        if info.file_size > max(HARMLESS_SIZE, MOST_PACKED * info.compress_size):
             raise InputError(
                 f"`{path}` would unpack to {info.file_size // MIB} MiB from {info.compress_size // 1024} KiB "
                 f"(`{info.filename}`), as no workbook does; it was made to do harm"
             )
-    names = _by_name(parts)
+    names = _parts_by_name(parts)
     if "xl/workbook.bin" in names:
         return "xlsb"
     if "content.xml" in names:
@@ -120,19 +120,19 @@ def _packed_kind(path: Path) -> Kind:
     raise InputError(f"`{path}` is a zip archive, but no workbook; it holds {held}")
 
 
-def _by_name(parts: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+def _parts_by_name(parts: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
     """Return the parts by name as they are referred to, whatever their case and slashes."""
     return {info.filename.lower().replace("\\", "/"): info for info in parts}
 
 
-class Found(NamedTuple):
+class SheetFindings(NamedTuple):
     """What the search of a sheet has found: its cells without a value, None where it has none, and its hidden rows."""
 
-    errors: Errors | None
+    errors: BadCells | None
     hidden: int
 
 
-def searched(path: Path, kind: Kind, sheets: Iterable[str]) -> dict[str, Found]:
+def search_sheets(path: Path, kind: Kind, sheets: Iterable[str]) -> dict[str, SheetFindings]:
     """Return what is found in those of the `sheets` of an .xlsx or .ods that can be searched.
 
     The sheets are searched at once, and their errors parsed when they are wanted. Raises InputError where a text is
@@ -141,15 +141,15 @@ def searched(path: Path, kind: Kind, sheets: Iterable[str]) -> dict[str, Found]:
     try:
         with zipfile.ZipFile(path) as package:
             if kind == "ods":
-                return {name: Found(None, hidden) for name, hidden in _hidden_in_ods(package).items()}
-            members, texts = _members(package)
+                return {name: SheetFindings(None, hidden) for name, hidden in _hidden_in_ods(package).items()}
+            members, texts = _sheet_parts(package)
             for text in texts:
-                _search(path, package, text)
+                _search_part(path, package, text)
             found = {}
             for sheet in sheets:
                 if part := members.get(sheet):
-                    bad, hidden = _search(path, package, part)
-                    found[sheet] = Found(_parsed(path, part) if bad else None, hidden)
+                    bad, hidden = _search_part(path, package, part)
+                    found[sheet] = SheetFindings(_parse_bad_cells(path, part) if bad else None, hidden)
             return found
     except InputError:
         raise
@@ -157,9 +157,9 @@ def searched(path: Path, kind: Kind, sheets: Iterable[str]) -> dict[str, Found]:
         return {}  # damaged: whoever reads the rows says so
 
 
-def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[zipfile.ZipInfo]]:
+def _sheet_parts(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[zipfile.ZipInfo]]:
     """Return the parts that hold the sheets, by name, and those of the texts that sheets share."""
-    named = _by_name(package.infolist())
+    named = _parts_by_name(package.infolist())
 
     def part(name: str) -> bytes:
         with package.open(named[name.lower()]) as file:
@@ -168,7 +168,7 @@ def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list
     def related(name: str) -> dict[str, tuple[str, str]]:
         """Return type and name of the parts that belong to a part, by their id."""
         folder, name = posixpath.split(name)
-        tree = _tree(part(posixpath.join(folder, "_rels", f"{name}.rels")))
+        tree = _parse_xml(part(posixpath.join(folder, "_rels", f"{name}.rels")))
         return {
             each.get("Id", ""): (
                 each.get("Type", "").rpartition("/")[2],
@@ -180,7 +180,7 @@ def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list
     book = dict(related("").values())["officeDocument"]
     parts = related(book)
     members = {}
-    for each in _tree(part(book)).iterfind(".//{*}sheet"):
+    for each in _parse_xml(part(book)).iterfind(".//{*}sheet"):
         key = next((value for name, value in each.items() if name.endswith("}id")), "")
         _, target = parts.get(key, ("", ""))
         if target.lower() in named:
@@ -189,7 +189,7 @@ def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list
     return members, [named[name] for name in texts if name in named]
 
 
-def _tree(text: bytes) -> ET.Element:
+def _parse_xml(text: bytes) -> ET.Element:
     # expat itself bounds what entities can grow to.
     return ET.fromstring(text, ET.XMLParser(encoding=_encoding(text)))  # noqa: S314
 
@@ -205,7 +205,7 @@ def _encoding(text: bytes) -> str | None:
     return None
 
 
-def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[bool, int]:
+def _search_part(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[bool, int]:
     """Tell whether a part may hold cells without a value, and how many rows are hidden in it.
 
     Raises InputError for a text longer than any cell's.
@@ -225,16 +225,23 @@ def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tu
             calculated = calculated or formula in data
             bad = bad or b'"e"' in data or (b"'" in data and b"'e'" in data)
             bad = bad or (calculated and any(pattern.search(data) for pattern in UNCALCULATED))
-            counted = 0
-            if b" hidden" in data:
-                for match in HIDDEN.finditer(data):
-                    counted = match.end()
-                    hidden += data[match.start() - 1 : match.start()] in {b"<", b":"}
-            before = data[max(counted, len(data) - LONGEST_TAG) :]
+            rows, end = _count_hidden_rows(data)
+            hidden += rows
+            before = data[max(end, len(data) - LONGEST_TAG) :]
     return bad, hidden
 
 
-class _Parser:
+def _count_hidden_rows(data: bytes) -> tuple[int, int]:
+    """Return how many rows that are not empty are hidden in a piece of a sheet's XML, and where the last tag ends."""
+    hidden = end = 0
+    if b" hidden" in data:
+        for match in HIDDEN_ROW.finditer(data):
+            end = match.end()
+            hidden += data[match.start() - 1 : match.start()] in {b"<", b":"}
+    return hidden, end
+
+
+class _BadCellParser:
     """Collects the cells of a sheet that hold no value, as its XML comes in."""
 
     def __init__(self, encoding: str | None) -> None:
@@ -254,7 +261,7 @@ class _Parser:
             self._row, self._column = int(attributes.get("r", self._row + 1)), 0
         elif name == "c":
             reference = attributes.get("r", "")
-            self._column = letter_index(reference.rstrip("0123456789")) if reference else self._column + 1
+            self._column = column_index(reference.rstrip("0123456789")) if reference else self._column + 1
             if not 0 < self._column <= LAST_COLUMN:
                 raise ValueError(f"a cell `{reference[:20]}`")
             self._type, self._held = attributes.get("t", "n"), {}
@@ -263,7 +270,7 @@ class _Parser:
             self._held[name] = ""
 
     def _text(self, data: str) -> None:
-        if self._inside and len(self._held[self._inside]) < SHOWN:
+        if self._inside and len(self._held[self._inside]) < FORMULA_SHOWN:
             self._held[self._inside] += data
 
     def _end(self, name: str) -> None:
@@ -274,15 +281,15 @@ class _Parser:
         if self._type == "e" and (value or formula is None):
             self.found.append((self._row, self._column, [value]))
         elif formula is not None and not value and self._type != "str":  # a formula's text may be empty
-            self.found.append((self._row, self._column, [f"={formula[:SHOWN]}", UNSTORED]))
+            self.found.append((self._row, self._column, [f"={formula[:FORMULA_SHOWN]}", UNSTORED]))
 
 
-def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
+def _parse_bad_cells(path: Path, member: zipfile.ZipInfo) -> BadCells:
     parser = None
     try:
         with zipfile.ZipFile(path) as package, package.open(member) as file:
             while chunk := file.read(MIB):
-                parser = parser or _Parser(_encoding(chunk))
+                parser = parser or _BadCellParser(_encoding(chunk))
                 parser.parse(chunk)
                 yield from parser.found
                 parser.found.clear()
@@ -292,57 +299,71 @@ def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
 
 def _hidden_in_ods(package: zipfile.ZipFile) -> dict[str, int]:
     """Return how many rows that are not empty are hidden, by the names of their sheets."""
+    if not _may_hide_rows(package):
+        return {}
+    parser = None
     with package.open(ODS_CONTENT) as file:
-        before, hides = b"", False
-        while not hides and (chunk := file.read(MIB)):
-            hides = any(mark in before + chunk for mark in (b'"collapse"', b'"filter"'))
-            before = chunk[-LONGEST_NAME:]
-    found: dict[str, int] = {}
-    sheet = ""
-    times = 0
+        while chunk := file.read(MIB):
+            parser = parser or _HiddenRowCounter(_encoding(chunk))
+            parser.parse(chunk)
+    return parser.found if parser else {}
 
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal sheet, times
+
+def _may_hide_rows(package: zipfile.ZipFile) -> bool:
+    """Tell whether the content of an .ods holds a value that hides rows, without parsing it."""
+    before = b""
+    with package.open(ODS_CONTENT) as file:
+        while chunk := file.read(MIB):
+            data = before + chunk
+            if b'"collapse"' in data or b'"filter"' in data:
+                return True
+            before = chunk[-LONGEST_NAME:]
+    return False
+
+
+class _HiddenRowCounter:
+    """Counts the hidden rows of an .ods that are not empty, by the names of their sheets, as its XML comes in."""
+
+    def __init__(self, encoding: str | None) -> None:
+        self.found: dict[str, int] = {}
+        self._sheet = ""
+        self._times = 0  # as many rows a hidden one stands for, until a value was found in it
+        parser = expat.ParserCreate(encoding)
+        parser.StartElementHandler = self._start
+        self.parse = parser.Parse
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "table:table":
-            sheet = attributes.get("table:name", "")
+            self._sheet = attributes.get("table:name", "")
         elif name == "table:table-row":
             repeated = attributes.get("table:number-rows-repeated", "1")
             hidden = attributes.get("table:visibility") in {"collapse", "filter"}
-            times = int(repeated) if hidden and repeated.isdecimal() else 0
-        elif times and (name == "text:p" or "office:value" in attributes):
-            found[sheet], times = found.get(sheet, 0) + times, 0
-
-    if hides:
-        parser = None
-        with package.open(ODS_CONTENT) as file:
-            while chunk := file.read(MIB):
-                if not parser:
-                    parser = expat.ParserCreate(_encoding(chunk))
-                    parser.StartElementHandler = start
-                parser.Parse(chunk)
-    return found
+            self._times = int(repeated) if hidden and repeated.isdecimal() else 0
+        elif self._times and (name == "text:p" or "office:value" in attributes):
+            self.found[self._sheet] = self.found.get(self._sheet, 0) + self._times
+            self._times = 0
 
 
-def with_characters(file: IO[bytes]) -> IO[bytes]:
+def with_tabs_and_breaks(file: IO[bytes]) -> IO[bytes]:
     """Return a copy of an .ods with characters for tabs and line breaks in its texts, any other file as it is.
 
     They are elements, `<text:tab/>`, and calamine passes over them.
     """
     with zipfile.ZipFile(file) as package:
         names = package.namelist()
-        if ODS_CONTENT not in names or not any(map(ODS_CHARACTER.search, _between_tags(package))):
+        if ODS_CONTENT not in names or not any(map(ODS_CHARACTER.search, _content_pieces(package))):
             return file
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever reads it
         with zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
             for name in sorted({"mimetype", "META-INF/manifest.xml"}.intersection(names), reverse=True):
                 made.writestr(name, package.read(name), zipfile.ZIP_STORED)  # the type comes first, as it stands
             with made.open(ODS_CONTENT, "w", force_zip64=True) as content:
-                for text in _between_tags(package):
-                    content.write(ODS_CHARACTER.sub(lambda found: CHARACTERS[found[1]] + found[0], text))
+                for text in _content_pieces(package):
+                    content.write(ODS_CHARACTER.sub(lambda found: CHARACTER_OF[found[1]] + found[0], text))
     return copy
 
 
-def _between_tags(package: zipfile.ZipFile) -> Iterator[bytes]:
+def _content_pieces(package: zipfile.ZipFile) -> Iterator[bytes]:
     """Yield the content of an .ods in pieces that cut no element which `ODS_CHARACTER` finds."""
     rest = b""
     with package.open(ODS_CONTENT) as file:

@@ -16,12 +16,12 @@ from typing import IO, Literal, cast
 
 import msgspec
 
-from ftbridge.adapters.sources.workbook.engines import Book, Cell, Cells, Ranges, opened
+from ftbridge.adapters.sources.workbook.engines import Book, Cell, Cells, Ranges, open_book
 from ftbridge.core.errors import InputError
-from ftbridge.core.process.guard import keep
+from ftbridge.core.process.guard import become_guard
 
 Engine = Literal["calamine", "openpyxl", "xlrd", "shown"]
-BATCH = 250
+ROWS_IN_BATCH = 250
 MIB = 1 << 20
 # What a reader may use: much for a small file, and more for a large one, whose rows are many.
 MEMORY = 384 * MIB
@@ -104,14 +104,14 @@ def messages(order: Order) -> Iterator[Message]:
                 yield decoder.decode(pipe.read(int.from_bytes(length, "little")))
             if process.wait():
                 errors.seek(0)
-                raise _failure(order, errors.read().decode(errors="replace"))
+                raise _reader_error(order, errors.read().decode(errors="replace"))
         finally:
             pipe.close()
             process.terminate()  # its guard, which ends with all that it keeps
             process.wait()
 
 
-def _failure(order: Order, output: str) -> InputError:
+def _reader_error(order: Order, output: str) -> InputError:
     """Return what the last words of the reading process mean."""
     path = order.path
     if any(words in output for words in ("memory allocation of", "MemoryError", "Cell limit exceeded")):
@@ -133,11 +133,11 @@ def main() -> None:
 
     The first is the process that reads what is sent; this one ends with it.
     """
-    keep(int(sys.argv[1]))
+    become_guard(int(sys.argv[1]))
     order = msgspec.convert(json.loads(sys.argv[2]), Order)
     _limit_memory(Path(order.path))
     with Path(order.path).open("rb") as file:
-        book = opened(
+        book = open_book(
             order.engine,
             order.path,
             file,
@@ -154,15 +154,15 @@ def main() -> None:
 
 
 def _send_sheet(order: Order, book: Book, name: str, *, whole: bool) -> None:
-    ranges, rows = book.open(name)
-    batches = _batches(filled(rows, ranges) if order.fill_merged else rows)
+    ranges, rows = book.open_sheet(name)
+    batches = _batches(fill_merged_cells(rows, ranges) if order.fill_merged else rows)
     start, batch = 1, next(batches, [])
     while batch and not any(batch):
         start, batch = start + len(batch), next(batches, [])
     above = len([*takewhile(lambda row: not row, batch)])
     batch = batch[above:]
     following = next(batches, [])
-    _send(Page(name, start + above, max(ranges, default=()), book.notes(), bool(following), book.hidden()))
+    _send(Page(name, start + above, max(ranges, default=()), book.notes(), bool(following), book.hidden_rows()))
     while batch:
         _send(Batch(batch))
         batch, following = (following, next(batches, [])) if whole else ([], [])
@@ -175,7 +175,7 @@ def _send(message: Message) -> None:
 
 
 def _batches(rows: Iterator[Cells]) -> Iterator[list[Cells]]:
-    while batch := list(islice(rows, BATCH)):
+    while batch := list(islice(rows, ROWS_IN_BATCH)):
         for row in batch:
             while row and row[-1] == "":
                 row.pop()
@@ -192,7 +192,7 @@ def _limit_memory(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def filled(rows: Iterable[Cells], ranges: Ranges) -> Iterator[Cells]:
+def fill_merged_cells(rows: Iterable[Cells], ranges: Ranges) -> Iterator[Cells]:
     """Yield the rows with the value of each merged range's first cell in all of its cells."""
     waiting = sorted(ranges, reverse=True)
     active: list[tuple[int, int, int, Cell]] = []

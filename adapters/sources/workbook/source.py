@@ -13,12 +13,28 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import letter, marked_headers
-from ftbridge.adapters.mapping.header_rows import HEADERS_TO, Headers, Sheet, is_rule, no_sample, suspects
-from ftbridge.adapters.mapping.headers import fits, normalize_header
+from ftbridge.adapters.columns import column_letter, disambiguate_headers
+from ftbridge.adapters.mapping.header_rows import (
+    HEADERS_TO,
+    FirstRows,
+    Headers,
+    is_rule,
+    suspicious_cells,
+    why_no_sample,
+)
+from ftbridge.adapters.mapping.headers import has_question_and_answer, normalize_header
 from ftbridge.adapters.sources.split_names import PART_OF
 from ftbridge.adapters.sources.workbook.engines import LAST_ROW, Cell, Cells
-from ftbridge.adapters.sources.workbook.package import NAMED, SUFFIXES, ZIP, Errors, Found, Kind, kind_of, searched
+from ftbridge.adapters.sources.workbook.package import (
+    SUFFIXES_OF_KIND,
+    WORKBOOK_SUFFIXES,
+    ZIP,
+    BadCells,
+    Kind,
+    SheetFindings,
+    search_sheets,
+    workbook_kind,
+)
 from ftbridge.adapters.sources.workbook.reader import (
     Batch,
     DamagedError,
@@ -32,16 +48,16 @@ from ftbridge.adapters.sources.workbook.reader import (
 )
 from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
 from ftbridge.adapters.values import BadCell
-from ftbridge.core.errors import InputError, QuestionError
+from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
-from ftbridge.dataset_info.presets import preset_of
+from ftbridge.dataset_info.presets import detect_preset
 
 # Headers are searched in so many rows.
-SEARCHED = 20
+HEADERS_WITHIN = 20
 # What reads the kinds that the fast reader may fail at: with a value far away, such as in XFD1048576, since it does
 # without the cells between, and where the fast one finds damage.
-SECOND: dict[Kind, Engine] = {"xlsx": "openpyxl", "xls": "xlrd"}
+SECOND_ENGINE: dict[Kind, Engine] = {"xlsx": "openpyxl", "xls": "xlrd"}
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -49,7 +65,7 @@ def detect(path: Path, head: bytes) -> bool:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
     table = utf_16 or (start != b"" and b"\0" not in head and not start.startswith(b"<"))
-    return head.startswith((ZIP, OLE, *BARE)) or (path.suffix.lower() in SUFFIXES and not table)
+    return head.startswith((ZIP, OLE, *BARE)) or (path.suffix.lower() in WORKBOOK_SUFFIXES and not table)
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
@@ -59,18 +75,18 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     where that is not clear, InputError where the file cannot be read, and where its format does not tell what is asked
     for.
     """
-    kind = kind_of(path)
+    kind = workbook_kind(path)
     if reading.as_shown and kind != "xlsx":
         raise InputError(f"`{path}` is .{kind}, and `--as-shown` reads only .xlsx and .xlsm; save it as .xlsx")
     if reading.fill_merged and kind in {"xlsb", "ods"}:
         raise InputError(f"`{path}` is .{kind}, and `--fill-merged` reads only .xlsx, .xlsm and .xls; save it as .xlsx")
     try:
-        return _open(_Book(path, kind, reading, "shown" if reading.as_shown else "calamine"))
+        return _open_book(_Book(path, kind, reading, "shown" if reading.as_shown else "calamine"))
     except (DamagedError, OutOfMemoryError) as error:
-        if kind not in SECOND or reading.as_shown:
+        if kind not in SECOND_ENGINE or reading.as_shown:
             raise
         try:
-            return _open(_Book(path, kind, reading, SECOND[kind]))
+            return _open_book(_Book(path, kind, reading, SECOND_ENGINE[kind]))
         except DamagedError:
             if isinstance(error, DamagedError):
                 raise error from None
@@ -86,14 +102,14 @@ class _Book(msgspec.Struct, frozen=True):
     engine: Engine
 
     def messages(self, *sheets: str) -> Iterator[Message]:
-        named, reading = self.path.suffix.lower() in NAMED[self.kind], self.reading
+        named, reading = self.path.suffix.lower() in SUFFIXES_OF_KIND[self.kind], self.reading
         return messages(Order(str(self.path), named, self.engine, sheets, reading.fill_merged, reading.encoding))
 
-    def searched(self, *sheets: str) -> dict[str, Found]:
-        return searched(self.path, self.kind, sheets) if self.kind in {"xlsx", "ods"} else {}
+    def search_sheets(self, *sheets: str) -> dict[str, SheetFindings]:
+        return search_sheets(self.path, self.kind, sheets) if self.kind in {"xlsx", "ods"} else {}
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _SheetHead(msgspec.Struct, frozen=True):
     """What the first rows of a sheet tell; its rows begin at `start`, counted from 1.
 
     `named` says that the columns have their names from a row, and `found` what is to be known about that one.
@@ -107,19 +123,20 @@ class _Head(msgspec.Struct, frozen=True):
     found: Headers = Headers(0)
 
 
-class _Sheet(msgspec.Struct, frozen=True):
+class _SheetPiece(msgspec.Struct, frozen=True):
     """One sheet of several, opened when its rows are wanted."""
 
     book: _Book
-    head: _Head
+    head: _SheetHead
     late: list[str]
 
     def rows(self) -> Iterator[Row]:
         title = self.head.page.name
-        return _rows(self.book, self.head, _sheet(self.book, self.book.messages(title), title)[1], self.late)
+        return _sheet_rows(self.book, self.head, _read_sheet(self.book, self.book.messages(title), title)[1], self.late)
 
 
-def _open(book: _Book) -> list[Table]:
+def _open_book(book: _Book) -> list[Table]:
+    """Return the tables of the sheets that are asked for or, else, chosen; raises as `open_tables`."""
     reading, path = book.reading, book.path
     named = tuple(dict.fromkeys(reading.sheets))
     stream = book.messages(*named)
@@ -128,26 +145,32 @@ def _open(book: _Book) -> list[Table]:
         raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
     wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
     if len(wanted) == 1:
-        return [_table(book, *_peek(book, *_sheet(book, stream, wanted[0])), only=True)]
-    heads = _heads(book, stream)
-    if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
-        return _parted([_table(book, head, cells) for head, cells in heads if head.columns or named])
+        return [_only_table(book, stream, wanted[0])]
+    heads = _read_heads(book, stream)
     filled = {head.page.name: head.columns for head, _ in heads if head.columns}
-    titles = _choose(path, visible, filled)
-    tables: list[Table] = []
-    for title in titles:  # each anew, as where it alone is asked for
-        alone = msgspec.structs.replace(reading, sheets=(title,))
-        tables += _open(msgspec.structs.replace(book, reading=alone))
-    notes = []
+    if named or (reading.all_sheets and filled):
+        return _with_parts([_sheet_table(book, head, cells) for head, cells in heads if head.columns or named])
+    titles = _choose_sheets(path, visible, filled)
+    tables = [_only_table(book, book.messages(title), title) for title in titles]
+    notes = (*_choice_notes(titles, filled), *tables[0].notes)
+    return _with_parts([msgspec.structs.replace(tables[0], notes=notes), *tables[1:]])
+
+
+def _choice_notes(titles: list[str], filled: Iterable[str]) -> Iterator[str]:
+    """Yield what the user should know of a choice of sheets among those that are `filled`."""
     if len(titles) > 1:
-        notes.append(f"sheets with the same headers are taken together: {_quoted(titles)}; `--sheet` takes one of them")
-    if others := filled.keys() - {*titles}:
-        left = _quoted(title for title in filled if title in others)
-        notes.append(f"other sheets are left out: {left}; take them with `--all-sheets`, or by name with `--sheet`")
-    return _parted([msgspec.structs.replace(tables[0], notes=(*notes, *tables[0].notes)), *tables[1:]])
+        yield f"sheets with the same headers are taken together: {_quote_titles(titles)}; `--sheet` takes one of them"
+    if left := [title for title in filled if title not in titles]:
+        others = _quote_titles(left)
+        yield f"other sheets are left out: {others}; take them with `--all-sheets`, or by name with `--sheet`"
 
 
-def _parted(tables: list[Table]) -> list[Table]:
+def _only_table(book: _Book, stream: Iterator[Message], title: str) -> Table:
+    """Return the table of the one sheet that `stream` brings; its rows are those of the stream."""
+    return _sheet_table(book, *_peek_head(book, *_read_sheet(book, stream, title)), only=True)
+
+
+def _with_parts(tables: list[Table]) -> list[Table]:
     """Return the tables as parts of the dataset where all of them are called as splits are."""
     parts = [PART_OF.get(table.sheet.strip().lower(), "") for table in tables]
     if not all(parts) or len({*parts}) == 1:
@@ -155,11 +178,11 @@ def _parted(tables: list[Table]) -> list[Table]:
     return [msgspec.structs.replace(table, part=part) for table, part in zip(tables, parts, strict=True)]
 
 
-def _quoted(titles: Iterable[str]) -> str:
+def _quote_titles(titles: Iterable[str]) -> str:
     return ", ".join(f"`{title}`" for title in titles)
 
 
-def _heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_Head, Iterator[Cells]]]:
+def _read_heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_SheetHead, Iterator[Cells]]]:
     """Return what the first rows of each sheet that `stream` brings tell, and those rows."""
     pages: list[tuple[Page, list[Cells]]] = []
     for message in stream:
@@ -167,25 +190,28 @@ def _heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_Head, Iterator
             pages.append((message, []))
         elif isinstance(message, Batch):
             pages[-1][1].extend(message.rows)
-    found = book.searched(*(page.name for page, _ in pages))
-    return [_peek(book, *_with_found(page, iter(cells), found.get(page.name), cut=page.more)) for page, cells in pages]
+    found = book.search_sheets(*(page.name for page, _ in pages))
+    return [
+        _peek_head(book, *_with_findings(page, iter(cells), found.get(page.name), cut=page.more))
+        for page, cells in pages
+    ]
 
 
-def _sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Page, Iterator[Cells]]:
+def _read_sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Page, Iterator[Cells]]:
     """Return the one sheet that `stream` brings."""
-    found = book.searched(title).get(title)  # while the other process reads
+    found = book.search_sheets(title).get(title)  # while the other process reads
     page = next(message for message in stream if isinstance(message, Page))
     cells = chain.from_iterable(message.rows for message in stream if isinstance(message, Batch))
-    return _with_found(page, cells, found)
+    return _with_findings(page, cells, found)
 
 
-def _peek(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_Head, Iterator[Cells]]:
+def _peek_head(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_SheetHead, Iterator[Cells]]:
     """Return what the first rows of a sheet tell, and all of its rows."""
-    peeked = list(islice(cells, FIRST + (book.reading.header_row or SEARCHED)))
-    return _head(book, page, peeked), chain(peeked, cells)
+    peeked = list(islice(cells, FIRST + (book.reading.header_row or HEADERS_WITHIN)))
+    return _find_head(book, page, peeked), chain(peeked, cells)
 
 
-def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = False) -> Table:
+def _sheet_table(book: _Book, head: _SheetHead, cells: Iterator[Cells], *, only: bool = False) -> Table:
     """Return the table of a sheet; where it is not the `only` one, `cells` may be no more than its first."""
     page, row = head.page, book.reading.header_row
     if not head.columns:
@@ -194,12 +220,12 @@ def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = Fal
     if len(set(head.columns)) < len(head.columns):
         raise InputError(f"the headers of the sheet `{page.name}` of `{book.path}` are the same in several columns")
     late: list[str] = []
-    rows = _rows(book, head, cells, late)
+    rows = _sheet_rows(book, head, cells, late)
     first = tuple(islice(rows, FIRST))
     return Table(
         file=book.path.name,
         columns=head.columns,
-        pieces=[Rows(chain(first, rows)) if only or not page.more else _Sheet(book, head, late)],
+        pieces=[Rows(chain(first, rows)) if only or not page.more else _SheetPiece(book, head, late)],
         first=first,
         sheet=page.name,
         lettered=True,
@@ -210,66 +236,75 @@ def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = Fal
     )
 
 
-def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> list[str]:
+def _choose_sheets(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> list[str]:
     """Return the sheets that are meant among several; `columns` are those of the visible ones with rows."""
-    if preset := preset_of(sheet for sheet in visible if visible[sheet]):
+    if preset := detect_preset(sheet for sheet in visible if visible[sheet]):
         return [preset.sheet]
-    known = [title for title in columns if fits(columns[title])]
+    known = [title for title in columns if has_question_and_answer(columns[title])]
     if len({tuple(map(normalize_header, columns[title])) for title in known}) > 1:
-        together = [word for title in known for word in ("--sheet", title)]
-        if known == [*columns]:
-            together = ["--all-sheets"]
+        all_known = [word for title in known for word in ("--sheet", title)]
         raise QuestionError(
             f"`{path}` has several sheets that may be meant, and their headers differ; choose",
-            {"all of them": together, **_one_sheet(known)},
+            {"all of them": ["--all-sheets"] if known == [*columns] else all_known, **_answers_by_sheet(known)},
         )
     if known:
         return known
     if len(columns) == 1:
         return [*columns]
-    if not visible or (any(visible.values()) and not columns):
-        raise InputError(f"`{path}` holds no sheet with rows")
-    if not any(visible.values()):
-        raise QuestionError(f"`{path}` has only hidden sheets; choose", _one_sheet(columns or visible))
+    raise _no_choice(path, visible, columns)
+
+
+def _no_choice(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> FtbridgeError:
+    """Return why no sheet can be chosen, where none has recognised headers: none has rows, or which is a question."""
+    if visible and not any(visible.values()):
+        return QuestionError(f"`{path}` has only hidden sheets; choose", _answers_by_sheet(columns or visible))
+    if not columns:
+        return InputError(f"`{path}` holds no sheet with rows")
     why = "several sheets, and the headers of none are recognised"
-    raise QuestionError(f"`{path}` has {why}; choose", _one_sheet(columns))
+    return QuestionError(f"`{path}` has {why}; choose", _answers_by_sheet(columns))
 
 
-def _one_sheet(titles: Iterable[str]) -> dict[str, list[str]]:
+def _answers_by_sheet(titles: Iterable[str]) -> dict[str, list[str]]:
     """Return the answers that take one of these sheets."""
     return {f"the sheet `{title}`": ["--sheet", title] for title in titles}
 
 
-def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
+def _find_head(book: _Book, page: Page, rows: list[Cells]) -> _SheetHead:
     """Return columns and start of a sheet from its first rows; no columns where its header row is empty."""
     reading = book.reading
     if reading.header_row == 0:
         width = max((len(row) for row in rows), default=0)
-        return _Head(page, tuple(letter(at) for at in range(1, width + 1)), page.start, page.notes, named=False)
-    names = [[*map(_name, row)] for row in rows]
-    at = _header_at(names) if reading.header_row is None else reading.header_row - page.start
-    columns = marked_headers(names[at] if 0 <= at < len(rows) else [])
-    if not columns:
-        return _Head(page, (), page.start)
-    notes = page.notes
-    if page.hidden:
-        rows_are = "row is" if page.hidden == 1 else "rows are"
-        notes += (f"{page.hidden:,} {rows_are} hidden in the sheet `{page.name}`, as by a filter, and read as well",)
-    if reading.header_row is None and any(map(any, names[:at])):
-        notes += (
-            f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another",
+        return _SheetHead(
+            page, tuple(column_letter(at) for at in range(1, width + 1)), page.start, page.notes, named=False
         )
-    sheet = Sheet(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
+    names = [[*map(_header_text, row)] for row in rows]
+    at = _header_at(names) if reading.header_row is None else reading.header_row - page.start
+    columns = disambiguate_headers(names[at] if 0 <= at < len(rows) else [])
+    if not columns:
+        return _SheetHead(page, (), page.start)
+    sheet = FirstRows(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
     found = sheet.headers(at, columns, asked=reading.header_row is not None)
-    notes += found.notes
     start = page.start + found.start
+    notes = [*page.notes, *_notes_above(page, at, titled=reading.header_row is None and any(map(any, names[:at])))]
+    notes += found.notes
     if max(map(len, rows[at + 1 :]), default=0) > len(columns):
-        notes += (f"values in column {letter(len(columns) + 1)} and to its right have no header, and are not read",)
+        notes.append(
+            f"values in column {column_letter(len(columns) + 1)} and to its right have no header, and are not read"
+        )
     if page.merged and page.merged[2] >= start and not reading.fill_merged:
         top, left, bottom, right = page.merged
-        area = f"{letter(left)}{top}:{letter(right)}{bottom}"
-        notes += (f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all",)
-    return _Head(page, columns, start, notes, found=found)
+        area = f"{column_letter(left)}{top}:{column_letter(right)}{bottom}"
+        notes.append(f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all")
+    return _SheetHead(page, columns, start, tuple(notes), found=found)
+
+
+def _notes_above(page: Page, at: int, *, titled: bool) -> Iterator[str]:
+    """Yield notes on hidden rows, and on the header row where the sheet is `titled`: where something is above it."""
+    if page.hidden:
+        rows_are = "row is" if page.hidden == 1 else "rows are"
+        yield f"{page.hidden:,} {rows_are} hidden in the sheet `{page.name}`, as by a filter, and read as well"
+    if titled:
+        yield f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another"
 
 
 def _header_at(rows: list[list[str]]) -> int:
@@ -280,10 +315,10 @@ def _header_at(rows: list[list[str]]) -> int:
     notes do not; else the first that is not empty.
     """
     names = [[*filter(None, row)] for row in rows]
-    filled = [(at, row) for at, row in enumerate(names[:SEARCHED]) if row and not is_rule(row)]
+    filled = [(at, row) for at, row in enumerate(names[:HEADERS_WITHIN]) if row and not is_rule(row)]
     widths = Counter(len(row) for row in names if row)
     usual = max(widths, key=lambda width: (widths[width], width), default=0)
-    if known := [at for at, row in filled if fits(row)]:
+    if known := [at for at, row in filled if has_question_and_answer(row)]:
         return known[0]
     for at, row in filled:
         if len(set(row)) == len(row) and all(map(_is_text, row)) and 2 * len(row) > usual > 1:
@@ -296,15 +331,15 @@ def _is_text(name: str) -> bool:
     return any(map(str.isalpha, name)) or not any(map(str.isdigit, name))
 
 
-def _name(cell: Cell) -> str:
+def _header_text(cell: Cell) -> str:
     """Return a cell as a header; an error is none."""
     if isinstance(cell, list):
-        return "" if isinstance(cell[0], str) else _name(cell[-1])
+        return "" if isinstance(cell[0], str) else _header_text(cell[-1])
     return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
 
 
-def _with_found(
-    page: Page, cells: Iterator[Cells], found: Found | None, *, cut: bool = False
+def _with_findings(
+    page: Page, cells: Iterator[Cells], found: SheetFindings | None, *, cut: bool = False
 ) -> tuple[Page, Iterator[Cells]]:
     """Return the sheet with what was found in it: errors, which readers give as empty cells, and hidden rows.
 
@@ -318,10 +353,12 @@ def _with_found(
         return page, cells
     start = min(page.start, first[0])
     rows = chain(([] for _ in range(start, page.start)), cells)
-    return msgspec.structs.replace(page, start=start), _marked(start, rows, chain([first], found.errors), cut=cut)
+    return msgspec.structs.replace(page, start=start), _with_bad_cells(
+        start, rows, chain([first], found.errors), cut=cut
+    )
 
 
-def _marked(start: int, rows: Iterator[Cells], errors: Errors, *, cut: bool) -> Iterator[Cells]:
+def _with_bad_cells(start: int, rows: Iterator[Cells], errors: BadCells, *, cut: bool) -> Iterator[Cells]:
     error = next(errors, None)
 
     def below() -> Iterator[Cells]:
@@ -351,20 +388,21 @@ class _SpecialCells:
             return BadCell(*cell)
         if column not in self.noted:
             self.noted.add(column)
-            at = Where(self.file, row, self.title).cell(letter(self.columns.index(column) + 1))
+            at = Where(self.file, row, self.title).cell(column_letter(self.columns.index(column) + 1))
             note = f"`{column}` holds numbers of 16 and more digits, as in {at}, and Excel keeps 15; store them as text"
             if note not in self.late:
                 self.late.append(note)
         return cell[-1]
 
 
-def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> Iterator[Row]:
+def _sheet_rows(book: _Book, head: _SheetHead, cells: Iterator[Cells], late: list[str]) -> Iterator[Row]:
     """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows.
 
     Columns with numbers that are not what was typed are noted in `late`.
     """
     file, title, columns = book.path.name, head.page.name, head.columns
-    key, suspect = suspects(columns if head.named else ())
+    headers = columns if head.named else ()
+    suspect_cells = suspicious_cells(headers)
     last = head.start - 1
     special = _SpecialCells(file, title, columns, late)
     for number, row in enumerate(islice(cells, head.start - head.page.start, None), head.start):
@@ -373,12 +411,23 @@ def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> 
             for column, cell in zip(columns, row, strict=False)
             if cell != ""
         }
-        if not any(type(value) is not str or value.strip() for value in values.values()):
+        if _is_blank(values):
             continue
         for empty in range(last + 1, number):
             yield Row(Where(file, empty, title), {})
-        last, error = number, ""
-        cell = row[key] if key < len(row) else ""
-        if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
-            error = no_sample([*map(_name, row)], columns if head.named else ())
-        yield Row(Where(file, number, title), values, error)
+        last = number
+        yield Row(Where(file, number, title), values, _row_error(row, headers, suspect_cells))
+
+
+def _row_error(row: Cells, headers: Sequence[str], suspect_cells: tuple[int, frozenset[str]]) -> str:
+    """Return why a row is no sample, such as one that repeats the headers; "" where it may be one."""
+    column, suspect = suspect_cells
+    cell = row[column] if column < len(row) else ""
+    if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
+        return why_no_sample([*map(_header_text, row)], headers)
+    return ""
+
+
+def _is_blank(values: dict[str, Any]) -> bool:
+    """Tell whether a row holds nothing but blanks."""
+    return not any(type(value) is not str or value.strip() for value in values.values())

@@ -19,6 +19,8 @@ BARE = (
     *(b"\x09\x08\x08\x00\x00\x05", b"\x09\x08\x10\x00\x00\x06"),
 )
 BOF, EOF, CODEPAGE, BOUNDSHEET, FORMULA, BOOLERR, ROW = 0x809, 0xA, 0x42, 0x85, 6, 0x205, 0x208
+# Types of the records of cells that hold something.
+CELLS = {FORMULA, BOOLERR, 0xBD, 0xFD, 0x203, 0x204, 0x27E}
 BIFF8 = 0x600
 UTF_16 = 1200
 WORKSHEET = 0
@@ -32,9 +34,9 @@ MARKS = [
         rb"\x08\x02\x10\x00.{12}[\x20-\x3f\x60-\x7f\xa0-\xbf\xe0-\xff]",
     )
 ]
-header = Struct("<HH").unpack_from
-number = Struct("<H").unpack_from
-offset = Struct("<I").unpack_from
+unpack_header = Struct("<HH").unpack_from
+unpack_number = Struct("<H").unpack_from
+unpack_offset = Struct("<I").unpack_from
 
 
 class Marks(NamedTuple):
@@ -53,25 +55,25 @@ class Records:
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._data, self._start, length = _stream(content)
+        self._data, self._start, length = _find_stream(content)
         self._end = self._start + length
         self.version, self.codepage = 0, None
         self._sheets: list[int] = []
         for kind, at, _ in self._records(self._start):
             if kind == BOF:
-                self.version = number(self._data, at)[0]
+                self.version = unpack_number(self._data, at)[0]
             elif kind == CODEPAGE:
-                self.codepage = number(self._data, at)[0]
+                self.codepage = unpack_number(self._data, at)[0]
             elif kind == BOUNDSHEET and self._data[at + 5] == WORKSHEET:
-                self._sheets.append(self._start + offset(self._data, at)[0])
+                self._sheets.append(self._start + unpack_offset(self._data, at)[0])
 
     @property
-    def plain(self) -> bool:
-        """Tell whether the fast reader reads it: text that is said to be what it is, and number formats of today."""
+    def suits_calamine(self) -> bool:
+        """Tell whether calamine reads the file as Excel does: BIFF8, with text that is said to be UTF-16."""
         return self.version == BIFF8 and self.codepage in {UTF_16, None}
 
-    def marks(self, sheet: int) -> Marks:
-        """Return what is marked in a worksheet of a BIFF8 file, counted from 0."""
+    def find_marks(self, sheet: int) -> Marks:
+        """Return the errors and the number of hidden rows of a worksheet of a BIFF8 file, counted from 0."""
         from xlrd import error_text_from_code
 
         start, data = self._sheets[sheet], self._data
@@ -82,22 +84,30 @@ class Records:
         if not any(mark.search(data, start, end) for mark in MARKS):
             return Marks(errors, 0)
         for kind, at, length in self._records(start):
-            row = number(data, at)[0] + 1 if length > 1 else 0
+            row = unpack_number(data, at)[0] + 1 if length > 1 else 0
             if kind == ROW and length > 12 and data[at + 12] & HIDDEN:  # noqa: PLR2004 - where its flags are
                 hidden.add(row)
-            elif kind == BOOLERR and data[at + 7]:
-                errors.setdefault(row, {})[number(data, at + 2)[0] + 1] = error_text_from_code.get(data[at + 6], "#N/A")
-            elif kind == FORMULA and data[at + 6] == 2 and data[at + 12 : at + 14] == b"\xff\xff":  # noqa: PLR2004
-                errors.setdefault(row, {})[number(data, at + 2)[0] + 1] = error_text_from_code.get(data[at + 8], "#N/A")
+            elif (code := self._error_code(kind, at)) is not None:
+                column = unpack_number(data, at + 2)[0] + 1
+                errors.setdefault(row, {})[column] = error_text_from_code.get(code, "#N/A")
             if kind in CELLS:
                 filled.add(row)
         return Marks(errors, len(hidden & filled))
+
+    def _error_code(self, kind: int, at: int) -> int | None:
+        """Return the code of the error that the record of a cell holds, None where it holds none."""
+        data = self._data
+        if kind == BOOLERR and data[at + 7]:
+            return int(data[at + 6])
+        if kind == FORMULA and data[at + 6] == 2 and data[at + 12 : at + 14] == b"\xff\xff":  # noqa: PLR2004
+            return int(data[at + 8])
+        return None
 
     def _records(self, at: int) -> Iterator[tuple[int, int, int]]:
         """Yield type, place and length of the records up to the end of the stretch that begins at `at`."""
         depth = 0
         while at + 4 <= self._end:
-            kind, length = header(self._data, at)
+            kind, length = unpack_header(self._data, at)
             depth += (kind == BOF) - (kind == EOF)  # charts have a stretch of their own within
             yield kind, at + 4, length
             if depth < 1:
@@ -105,11 +115,7 @@ class Records:
             at += 4 + length
 
 
-# Types of the records of cells that hold something.
-CELLS = {FORMULA, BOOLERR, 0xBD, 0xFD, 0x203, 0x204, 0x27E}
-
-
-def _stream(content: mmap.mmap) -> tuple[Any, int, int]:
+def _find_stream(content: mmap.mmap) -> tuple[Any, int, int]:
     """Return the bytes that hold the records, where in them these begin, and their length."""
     if content[: len(OLE)] != OLE:
         return content, 0, len(content)

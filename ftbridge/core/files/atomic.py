@@ -30,12 +30,12 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-        settle(file, path)
+        put_in_place(file, path)
 
 
 @contextmanager
 def scratch_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a new file beside `path`, to write and to read; it is gone after the block, unless `settle` placed it.
+    """Yield a new file beside `path`, to write and to read; it is gone after the block, unless put in place before.
 
     What a killed process has left behind for `path` is removed. Raises SetupError where the folder cannot be
     written or the disk is full, in the block as well, and where a device or a pipe stands at `path`: root could replace
@@ -47,7 +47,7 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_left(path)
+        remove_scratch_files(path)
         with temporary.open("x+b") as file:
             flock(file)
             yield file
@@ -67,21 +67,21 @@ def _is_device(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def left_for(path: Path) -> Iterator[Path]:
+def scratch_files_of(path: Path) -> Iterator[Path]:
     """Yield what processes write, or have left behind, for `path`; nothing of another one whose name begins alike."""
     # Eight characters, as tempfile and `scratch_file` make them: `.a.b.0123abcd.part` is for `a.b`, not for `a`.
     return path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-z_]' * 8}.part")
 
 
-def remove_left(path: Path) -> None:
+def remove_scratch_files(path: Path) -> None:
     """Remove the scratch files that a killed process has left behind for `path`."""
-    for left in left_for(path):
+    for left in scratch_files_of(path):
         with suppress(OSError), left.open("rb") as file:
             if flock(file):
                 left.unlink()
 
 
-def settle(file: IO[bytes], path: Path) -> None:
+def put_in_place(file: IO[bytes], path: Path) -> None:
     """Put a scratch file at `path`, in one step."""
     file.flush()
     scratch = Path(file.name)
@@ -117,7 +117,9 @@ def locked(path: Path, patience: float = 60) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        message = f"another process has held `{file}` for {patience:g} seconds; end it, or delete that file if none runs"
+        message = (
+            f"another process has held `{file}` for {patience:g} seconds; end it, or delete that file if none runs"
+        )
         raise SetupError(message) from error
     except OSError as error:
         raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
@@ -184,7 +186,11 @@ def sha256_of_files(files: Mapping[str, Path]) -> str:
 
 
 def flock(file: IO[bytes] | int) -> bool:
-    """Mark `file` as in use while this process and its children live; tell whether nobody else has."""
+    """Mark `file` as in use while this process and its children live; tell whether nobody else has.
+
+    Not what `locked` is for: filelock waits, with a time-out, and its lock ends with the block. This one tells who is
+    alive: children inherit it with the open file, and it goes with the last of them.
+    """
     try:
         import fcntl
 
@@ -217,10 +223,10 @@ def _umask() -> int:
 def json_lines(file: Path) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects in the lines of `file`; nothing where it cannot be read."""
     with suppress(OSError), opened_record(file) as opened:
-        yield from _objects(iter(lambda: opened.readline(LONGEST), b""))
+        yield from parse_json_lines(iter(lambda: opened.readline(LONGEST), b""))
 
 
-def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def parse_json_lines(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of `lines`, one each; frameworks write NaN, which only Python's own reader takes."""
     for line in lines:
         try:

@@ -1,4 +1,4 @@
-"""The user: the folder that ftbridge has of theirs, and which files are their own.
+"""The user's own data folder, and whether a file belongs to the user.
 
 A file that decides what is run counts where its owner could have had that run anyway.
 """
@@ -25,7 +25,7 @@ def is_own(status: os.stat_result) -> bool:
     return status.st_uid in {0, user} or (not user and os.environ.get("SUDO_UID") == str(status.st_uid))
 
 
-def stranger(file: Path) -> str:
+def foreign_owner(file: Path) -> str:
     """Return whose `file` is, or the link in its place, where that is somebody else; "" where it is the user's own.
 
     What lies in a folder of FTBRIDGE_SAFE_FOLDERS counts as the user's.

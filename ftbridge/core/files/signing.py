@@ -24,23 +24,23 @@ def sign(content: bytes, *, consequence: str = UNSIGNED) -> str:
     try:
         file = data_folder() / "key"
         if not file.exists():
-            _make(file)
-        key = _read(file)
+            _make_key(file)
+        key = _read_key(file)
     except (OSError, RuntimeError) as error:  # SetupError is a RuntimeError, and so is to have no home
         if consequence:
-            _warn(f"warning: {error}; {consequence}")
+            _warn_once(f"warning: {error}; {consequence}")
         return ""
     return _signature(key, content)
 
 
-def holds(content: bytes, signature: str) -> bool:
+def is_signed(content: bytes, signature: str) -> bool:
     """Tell whether `signature` is this machine's for `content`; a key that cannot be used is said once."""
     try:
-        key = _read(data_folder() / "key")
+        key = _read_key(data_folder() / "key")
     except FileNotFoundError:
         return False
     except (OSError, RuntimeError) as error:
-        _warn(f"warning: {error}; no run counts as signed")
+        _warn_once(f"warning: {error}; no run counts as signed")
         return False
     return hmac.compare_digest(_signature(key, content).encode(), signature.encode())
 
@@ -49,7 +49,7 @@ def _signature(key: bytes, content: bytes) -> str:
     return hmac.digest(key, content, "sha256").hex()
 
 
-def _read(file: Path) -> bytes:
+def _read_key(file: Path) -> bytes:
     """Return the key; raises SetupError where somebody else may know it, where it is none, or is not to be read."""
     try:
         opened = file.open("rb")
@@ -70,7 +70,7 @@ def _read(file: Path) -> bytes:
     return key
 
 
-def _make(file: Path) -> None:
+def _make_key(file: Path) -> None:
     """Put a new key at `file` in one step, never readable for others, unless another process has done so."""
     with locked(file):
         if file.exists():
@@ -85,5 +85,5 @@ def _make(file: Path) -> None:
 
 
 @cache
-def _warn(message: str) -> None:
+def _warn_once(message: str) -> None:
     say(message)

@@ -11,6 +11,10 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import opened_record
 from ftbridge.core.parsing.json_yaml import read_json
 
+Shape = tuple[int, ...]
+INDEX = "model.safetensors.index.json"
+# The indexes that a model folder may have, in the order in which they count.
+INDEXES = (INDEX, "pytorch_model.bin.index.json")
 # What safetensors itself takes for a header, at most.
 LARGEST_HEADER = 100_000_000
 LARGEST_NUMBER = 1 << 48
@@ -39,19 +43,13 @@ def safetensors_header(path: Path) -> dict[str, Any] | None:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Tell whether a safetensors header may say this of a tensor, in which a byte holds eight items at most."""
+    """Tell whether a value of a safetensors header describes a tensor, of which a byte holds eight items at most."""
     match value:
         case {"dtype": str(), "shape": [*shape], "data_offsets": [begin, end]}:
             numbers = [*shape, begin, end]
             whole = all(type(number) is int and 0 <= number <= LARGEST_NUMBER for number in numbers)
             return whole and len(shape) <= MOST_DIMENSIONS and math.prod(shape) <= 8 * (end - begin)
     return False
-
-
-Shape = tuple[int, ...]
-INDEX = "model.safetensors.index.json"
-# The indexes that a model folder may have, in the order in which they count.
-INDEXES = (INDEX, "pytorch_model.bin.index.json")
 
 
 class StoredTensor(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def keep(watcher: int, grace: float = 0) -> None:
+def become_guard(watcher: int, grace: float = 0) -> None:
     """Return in a new child process; this one, from now on its guard, ends with it and never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, nobody hears of a child's end
     before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
@@ -49,7 +49,7 @@ def keep(watcher: int, grace: float = 0) -> None:
         end_with_parent(guard)  # it has one thread, so the kernel's signal tells no other end
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
-    status = _watch(child, watcher)
+    status = _watch_child(child, watcher)
     if status is None:
         status = 128 + signal.SIGTERM
         if grace and os.getpgrp() == guard:
@@ -69,10 +69,10 @@ def keep(watcher: int, grace: float = 0) -> None:
     os._exit(status)
 
 
-def _watch(child: int, watcher: int) -> int | None:
+def _watch_child(child: int, watcher: int) -> int | None:
     """Wait for the end of `child` and return its status, negative for a signal; None where it is to be ended."""
     while os.getppid() == watcher:  # looked at again and again: a signal of the kernel's comes for a mere thread, too
-        if (status := _ended(child)) is not None:
+        if (status := _reap_children(child)) is not None:
             return status
         if _next_signal(PULSE) in ASKED:
             break
@@ -82,12 +82,12 @@ def _watch(child: int, watcher: int) -> int | None:
 def _wait_for(child: int, seconds: float) -> None:
     """Wait for the end of `child`, at most so long, and not where it is asked again to hurry."""
     end = time.monotonic() + seconds
-    while _ended(child) is None and (left := end - time.monotonic()) > 0:
+    while _reap_children(child) is None and (left := end - time.monotonic()) > 0:
         if _next_signal(min(left, PULSE)) in ASKED:
             return
 
 
-def _ended(child: int) -> int | None:
+def _reap_children(child: int) -> int | None:
     """Reap what has ended, also what was adopted; returns the status of `child` where that is among it."""
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -111,22 +111,22 @@ def _end_descendants() -> None:
     with suppress(ChildProcessError):
         while LINUX:
             os.waitpid(-1, os.WNOHANG)  # raises where nothing is left, as mostly, which saves a look through /proc
-            for pid in _children():
+            for pid in _child_pids():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             os.waitpid(-1, 0)
 
 
-def _children() -> list[int]:
+def _child_pids() -> list[int]:
     found = []
     for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is slow to import
         with suppress(OSError):
-            if name.isdecimal() and _parent(name) == os.getpid():
+            if name.isdecimal() and _parent_pid(name) == os.getpid():
                 found.append(int(name))
     return found
 
 
-def _parent(pid: str) -> int:
+def _parent_pid(pid: str) -> int:
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
         return int(file.read().rpartition(")")[2].split()[1])
 
@@ -136,7 +136,7 @@ def main() -> None:
     watcher, grace, *command = sys.argv[1:]
     if os.getppid() != int(watcher):  # it died before that line
         sys.exit(1)
-    keep(int(watcher), float(grace))
+    become_guard(int(watcher), float(grace))
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
         signal.signal(number, signal.SIG_DFL)
     try:

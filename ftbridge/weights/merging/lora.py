@@ -15,9 +15,9 @@ import msgspec
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
-from ftbridge.weights.tensors.experts import shares
-from ftbridge.weights.tensors.index import of_adapter
-from ftbridge.weights.tensors.names import in_files
+from ftbridge.weights.tensors.experts import adapter_shares
+from ftbridge.weights.tensors.index import adapter_tensors
+from ftbridge.weights.tensors.names import name_in_files
 from ftbridge.weights.tensors.tensor import Tensor
 
 FLOATS = ("BF16", "F16", "F32")
@@ -26,12 +26,12 @@ _PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")
 _NAME = re.compile(
     r"(?:base_model\.model\.)?(?P<module>.+?)\."
     r"(?:(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.(?P<leaf>weight|bias))?"
-    r"|(?:base_layer\.|modules_to_save\.)?(?P<own>weight|bias))"
+    r"|(?:base_layer\.|modules_to_save\.)?(?P<full>weight|bias))"
 )
 # PEFT's name for the second of two adapted tensors of a module, within the first.
 EXPERTS = re.compile(r"\.experts(\.base_layer)*$")
-_LARGEST = 1 << 24  # items of a tensor that must be in memory as a whole: 64 MB in float32
-_OTHER = "it was trained on another base, or is no adapter of a language model (`--model` names the base)"
+_LARGEST_WHOLE = 1 << 24  # items of a tensor that must be in memory as a whole: 64 MB in float32
+_OTHER_BASE = "it was trained on another base, or is no adapter of a language model (`--model` names the base)"
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -96,18 +96,18 @@ def changes(base: Mapping[str, Tensor], adapters: Iterable[tuple[Path, float]]) 
 class _Adapter:
     def __init__(self, folder: Path, weight: float) -> None:
         self.folder, self.weight = folder, weight
-        self.config = _config(folder)
+        self.config = _read_config(folder)
         self.parts: dict[str, dict[str, Tensor]] = {}
-        self.own: dict[str, Tensor] = {}
+        self.full_tensors: dict[str, Tensor] = {}
         self.embeddings: set[str] = set()
-        for name, tensor in of_adapter(folder).items():
+        for name, tensor in adapter_tensors(folder).items():
             if ".original_module." in name:  # the base's own, beside what took its place
                 continue
             match = _NAME.fullmatch(name)
             if not match:
                 raise InputError(f"`{folder}` cannot be merged: `{name}` is nothing that LoRA has")
-            if match["own"]:
-                self.own[f"{match['module']}.{match['own']}"] = tensor
+            if match["full"]:
+                self.full_tensors[f"{match['module']}.{match['full']}"] = tensor
             else:
                 part = match["part"].replace("lora_embedding_", "lora_") + (".bias" if match["leaf"] == "bias" else "")
                 self.parts.setdefault(match["module"], {})[part] = tensor
@@ -125,58 +125,55 @@ class _Adapter:
 
         with A (rank, inputs) and B (outputs, rank). A square weight fits both ways; it lies as the others do.
         """
-        for name, tensor in self.own.items():
-            self._replace(name, tensor, base, found)
+        for name, tensor in self.full_tensors.items():
+            self._replace_tensor(name, tensor, base, found)
         straight, turned = self._orientations(base)
+        are_squares_turned = turned or (self.config.fan_in_fan_out and not straight)
         for module, parts in self.parts.items():
-            if module in self.embeddings:
-                is_square_turned = True
-            else:
-                is_square_turned = turned or (self.config.fan_in_fan_out and not straight)
-            known = _find(f"{module}.weight", base)
-            if not known and EXPERTS.search(module):
+            base_name = _find_in_base(f"{module}.weight", base)
+            if not base_name and EXPERTS.search(module):
                 self._add_experts(module, parts, base, found)
             else:
-                self._add_product(module, known, parts, base, found, is_square_turned=is_square_turned)
+                is_square_turned = module in self.embeddings or are_squares_turned
+                self._add_product(module, base_name, parts, base, found, is_square_turned=is_square_turned)
         for name, change in found.items():
-            for dtype in (change.dtype, change.start.dtype):
-                if dtype not in FLOATS:
-                    raise InputError(
-                        f"`{name}` is {dtype}; merging needs {', '.join(FLOATS)}: name another with `--model`"
-                    )
+            if wrong := [dtype for dtype in (change.dtype, change.start.dtype) if dtype not in FLOATS]:
+                raise InputError(
+                    f"`{name}` is {wrong[0]}; merging needs {', '.join(FLOATS)}: name another with `--model`"
+                )
 
-    def _replace(self, name: str, tensor: Tensor, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
+    def _replace_tensor(self, name: str, tensor: Tensor, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
         """Put a tensor that the adapter brings whole in place of the base's."""
-        known = _find(name, base)
-        self._fits(name, bool(known) and _may_replace(known, base[known].shape, tensor.shape))
-        if known in found or self.weight != 1:
+        base_name = _find_in_base(name, base)
+        self._require_fit(name, bool(base_name) and _may_replace(base_name, base[base_name].shape, tensor.shape))
+        if base_name in found or self.weight != 1:
             raise UsageError(
                 f"`{self.folder}` holds `{name}` whole, which can neither be weighted nor merged with another's"
             )
-        found[known] = Change(base[known].dtype, base[known], tensor)
+        found[base_name] = Change(base[base_name].dtype, base[base_name], tensor)
 
     def _add_product(
         self,
         module: str,
-        known: str,
+        base_name: str,
         parts: Mapping[str, Tensor],
         base: Mapping[str, Tensor],
         found: dict[str, Change],
         *,
         is_square_turned: bool,
     ) -> None:
-        """Add B @ A, and a bias, to the tensor that the base calls `known`."""
+        """Add B @ A, and a bias, to the tensor that the base calls `base_name`."""
         a, b = parts.get("lora_A"), parts.get("lora_B")
-        if not known or not a or not b:
-            raise self._misfit(f"{module}.weight")
-        change = found.setdefault(known, Change(base[known].dtype, base[known], base[known]))
+        if not base_name or not a or not b:
+            raise self._misfit_error(f"{module}.weight")
+        change = found.setdefault(base_name, Change(base[base_name].dtype, base[base_name], base[base_name]))
         fits = _orientation(change.shape, a, b)
-        self._fits(known, bool(fits))
+        self._require_fit(base_name, bool(fits))
         transposed = is_square_turned if fits == "either" else fits == "turned"
-        scale = self._scale(module, a.shape[0])
+        scale = self._scale_of_module(module, a.shape[0])
         magnitude = parts.get("lora_magnitude_vector")
         if magnitude:
-            self._check_dora(known, change.shape, magnitude, transposed=transposed)
+            self._check_dora(base_name, change.shape, magnitude, transposed=transposed)
         change.steps.append(Step(b, scale, a, transposed, magnitude))
         if bias := parts.get("lora_B.bias"):
             self._add_bias(f"{module}.bias", Step(bias, scale), base, found)
@@ -187,32 +184,32 @@ class _Adapter:
         experts = EXPERTS.sub(".experts", module)
         a, b = parts.get("lora_A"), parts.get("lora_B")
         ranks = {self.config.r, *(self.config.rank_pattern or {}).values()} - {0}
-        known = shares(experts, a, b, base, ranks) if a and b and len(parts) == 2 else []  # noqa: PLR2004
-        if not known:
+        fitting = adapter_shares(experts, a, b, base, ranks) if a and b and len(parts) == 2 else []  # noqa: PLR2004
+        if not fitting:
             raise InputError(
                 f"`{self.folder}` adapts the experts `{experts}`, which the base does not hold one by one in this "
                 "shape; merge this adapter with PEFT, or train again without experts (`--lora-targets`)"
             )
-        for share in known:
-            scale = self._scale(f"{experts}.{share.parameter}", share.rank)
+        for share in fitting:
+            scale = self._scale_of_module(f"{experts}.{share.parameter}", share.rank)
             change = found.setdefault(share.name, Change(base[share.name].dtype, base[share.name], base[share.name]))
             change.steps.append(Step(share.b, scale, share.a, expert=(share.number, share.count)))
 
     def _add_bias(self, name: str, step: Step, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
-        known = _find(name, base)
-        self._fits(name, bool(known) and base[known].shape == step.b.shape)
-        found.setdefault(known, Change(base[known].dtype, base[known], base[known])).steps.append(step)
+        base_name = _find_in_base(name, base)
+        self._require_fit(name, bool(base_name) and base[base_name].shape == step.b.shape)
+        found.setdefault(base_name, Change(base[base_name].dtype, base[base_name], base[base_name])).steps.append(step)
 
     def _orientations(self, base: Mapping[str, Tensor]) -> tuple[bool, bool]:
         """Tell whether weights lie (outputs, inputs), or (inputs, outputs) as GPT-2's; square ones do not say."""
         found = set()
         for module, parts in self.parts.items():
-            known, a, b = _find(f"{module}.weight", base), parts.get("lora_A"), parts.get("lora_B")
-            if known and a and b and module not in self.embeddings and not module.endswith("lm_head"):
-                found.add(_orientation(base[known].shape, a, b))
+            base_name, a, b = _find_in_base(f"{module}.weight", base), parts.get("lora_A"), parts.get("lora_B")
+            if base_name and a and b and module not in self.embeddings and not module.endswith("lm_head"):
+                found.add(_orientation(base[base_name].shape, a, b))
         return "straight" in found, "turned" in found
 
-    def _scale(self, module: str, rank: int) -> float:
+    def _scale_of_module(self, module: str, rank: int) -> float:
         patterns = self.config.alpha_pattern or {}
         if slow := next((key for key in patterns if re.search(r"\)[*+{]", key)), ""):  # may take for ever
             raise InputError(
@@ -228,25 +225,25 @@ class _Adapter:
         return alpha / (math.sqrt(rank) if self.config.use_rslora else rank) * self.weight
 
     def _check_dora(self, name: str, shape: tuple[int, ...], magnitude: Tensor, *, transposed: bool) -> None:
-        self._fits(name, magnitude.shape == (shape[1 if transposed else 0],))
+        self._require_fit(name, magnitude.shape == (shape[1 if transposed else 0],))
         if self.weight != 1:
             raise UsageError(
                 f"`{self.folder}` was trained with DoRA, whose lengths cannot be weighted; leave the weight"
             )
-        if transposed and math.prod(shape) > _LARGEST:
+        if transposed and math.prod(shape) > _LARGEST_WHOLE:
             raise InputError(f"DoRA of `{name}` would need the whole tensor in memory; merge this adapter with PEFT")
 
-    def _fits(self, name: str, fits: bool) -> None:
+    def _require_fit(self, name: str, fits: bool) -> None:
         if not fits:
-            raise self._misfit(name)
+            raise self._misfit_error(name)
 
-    def _misfit(self, name: str) -> InputError:
+    def _misfit_error(self, name: str) -> InputError:
         return InputError(
-            f"the adapter `{self.folder}` does not fit the base: `{name}` is not there in this shape; {_OTHER}"
+            f"the adapter `{self.folder}` does not fit the base: `{name}` is not there in this shape; {_OTHER_BASE}"
         )
 
 
-def _config(folder: Path) -> _Config:
+def _read_config(folder: Path) -> _Config:
     file = folder / "adapter_config.json"
     config = load_json(read_text(file, "adapter's config"), _Config, f"cannot read `{file}`")
     if config.peft_type != "LORA":
@@ -263,10 +260,10 @@ def _config(folder: Path) -> _Config:
     return config
 
 
-def _find(name: str, base: Mapping[str, Tensor]) -> str:
+def _find_in_base(name: str, base: Mapping[str, Tensor]) -> str:
     """Return what `base` calls a tensor, or "": a checkpoint may lack the first name, as GPT-2's `transformer.`."""
     shorter = name.partition(".")[2]
-    return in_files(name, base) or (shorter if shorter in base else "")
+    return name_in_files(name, base) or (shorter if shorter in base else "")
 
 
 def _may_replace(name: str, old: tuple[int, ...], new: tuple[int, ...]) -> bool:
@@ -277,7 +274,7 @@ def _may_replace(name: str, old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 
 def _orientation(shape: tuple[int, ...], a: Tensor, b: Tensor) -> str:
     """Return how a weight of `shape` must lie for b @ a: "straight", "turned", "either", or "" where neither fits."""
-    if len(shape) != 2 or len(a.shape) != 2 or len(b.shape) != 2 or not a.shape[0] == b.shape[1] > 0:  # noqa: PLR2004
+    if not len(shape) == len(a.shape) == len(b.shape) == 2 or a.shape[0] != b.shape[1] or not a.shape[0]:  # noqa: PLR2004
         return ""
     product = (b.shape[0], a.shape[1])
     straight, turned = shape == product, shape == product[::-1]

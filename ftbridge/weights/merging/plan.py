@@ -1,4 +1,4 @@
-"""What a merged model is made of: its tensors and their files, its config, what is copied and what is computed."""
+"""The plan of a merge: the tensors of the new model, their files, its config, what is copied and what is computed."""
 
 import math
 import re
@@ -18,7 +18,7 @@ from ftbridge.weights.model_files.config import refuse_quantised
 from ftbridge.weights.tensors import index, safetensors
 from ftbridge.weights.tensors.tensor import SIZES
 
-_OUTPUT = "lm_head.weight"
+_OUTPUT_LAYER = "lm_head.weight"
 _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings|embed_in)\.weight")
 
 
@@ -33,36 +33,44 @@ class MergePlan:
         """Look into base and adapters; raises InputError where they are not whole, or do not fit."""
         self.config = read_json(base / "config.json")
         refuse_quantised(base, self.config, adapters[0][0])
-        self.tensors = index.of_model(base)
+        self.tensors = index.model_tensors(base)
         embedding = next(filter(_EMBEDDING.fullmatch, self.tensors), "")
-        self.output = f"language_model.{_OUTPUT}" if embedding.startswith("language_model.model.") else _OUTPUT
-        tied = bool(embedding) and self._said("tie_word_embeddings", True)  # transformers' default
-        untied = {**self.tensors, self.output: self.tensors[embedding]} if tied else self.tensors
-        self.changes = changes(untied, adapters)
-        old = untied[embedding].shape if embedding else ()
-        new = self.changes[embedding].shape if embedding in self.changes else old
-        if tied and (self.output in self.changes or (embedding in self.changes and new == old)):
-            self.tensors = untied
-            self._say("tie_word_embeddings", False)
-            tied = False
-        if new != old:
-            self._say("vocab_size", new[0])
-            output = self.changes.get(self.output) or self.tensors.get(self.output)
-            if output and not tied and output.shape[0] != new[0]:
-                raise InputError(
-                    f"`{embedding}` was resized to {new[0]} rows, and `{self.output}` has {output.shape[0]}"
-                )
+        self.output = (
+            f"language_model.{_OUTPUT_LAYER}" if embedding.startswith("language_model.model.") else _OUTPUT_LAYER
+        )
+        if embedding:
+            self._merge_embedding(embedding, adapters)
+        else:
+            self.changes = changes(self.tensors, adapters)
         self.sizes = {name: tensor.size for name, tensor in self.tensors.items()}
         self.sizes |= {name: math.prod(each.shape) * SIZES[each.dtype] for name, each in self.changes.items()}
         self.total = sum(self.sizes.values())
 
-    def _said(self, key: str, default: Any) -> Any:
-        """Return what the config, or the text model's within it, says."""
+    def _merge_embedding(self, embedding: str, adapters: Sequence[tuple[Path, float]]) -> None:
+        """Find the changes of a base that has an embedding, and keep its output layer and its vocabulary right."""
+        is_tied = bool(self._config_value("tie_word_embeddings", True))  # transformers' default
+        untied = {**self.tensors, self.output: self.tensors[embedding]} if is_tied else self.tensors
+        self.changes = changes(untied, adapters)
+        before = untied[embedding].shape
+        after = self.changes[embedding].shape if embedding in self.changes else before
+        if is_tied and (self.output in self.changes or (embedding in self.changes and after == before)):
+            self.tensors = untied
+            self._set_config_value("tie_word_embeddings", False)
+            is_tied = False
+        if after == before:
+            return
+        self._set_config_value("vocab_size", after[0])
+        output = self.changes.get(self.output) or self.tensors.get(self.output)
+        if output and not is_tied and output.shape[0] != after[0]:
+            raise InputError(f"`{embedding}` was resized to {after[0]} rows, and `{self.output}` has {output.shape[0]}")
+
+    def _config_value(self, key: str, default: Any) -> Any:
+        """Return a value of config.json, or of its text_config."""
         text = self.config.get("text_config")
         return self.config.get(key, text.get(key, default) if isinstance(text, dict) else default)
 
-    def _say(self, key: str, value: Any) -> None:
-        """Change what the config says, and the text model's within it."""
+    def _set_config_value(self, key: str, value: Any) -> None:
+        """Set a value of config.json, and of its text_config."""
         text = self.config.get("text_config")
         if isinstance(text, dict):
             self.config = {**self.config, "text_config": {**text, key: value}}

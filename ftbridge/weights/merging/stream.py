@@ -1,24 +1,22 @@
-"""The bytes of a merge: what is computed in a helper, what is copied meanwhile, and how far it is."""
+"""The bytes of a merge: some computed by a script of the training environment, the others copied meanwhile."""
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, NamedTuple, Self, cast
+from typing import NamedTuple
 
 import msgspec
 
 from ftbridge.core.console import natural_size, progress
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
-from ftbridge.core.process.children import guarded, last_lines
+from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import start_script
 
-_PIECE = 1 << 22  # bytes
+_PIECE_SIZE = 1 << 22  # bytes
 # For glibc: memory that was used once is kept for the next piece instead of being asked for again.
-_KEEP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
 
 
 class Copy(NamedTuple):
@@ -37,12 +35,16 @@ class _Report(msgspec.Struct, frozen=True):
     gpu_error: str = ""
     unchanged: list[str] | None = None
 
+    @property
+    def is_progress(self) -> bool:
+        return self.unchanged is None and not self.error and not self.gpu_error
 
-def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: Sequence[Gpu] = ()) -> list[str]:
+
+def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: Sequence[Gpu] = ()) -> list[str]:
     """Do the plan's computing and the copies at the same time; return the tensors that did not change.
 
-    `total` is the size of all in bytes, `cards` is what the plan computes on. Raises InputError with the helper's
-    sentence, SetupError where the GPU fails, FrameworkError where the helper dies.
+    `total` is the size of all in bytes, `gpus` are those that the plan computes on. Raises InputError with the script's
+    sentence, SetupError where the GPU fails, FrameworkError where the script dies.
     """
     copied = computed = 0
 
@@ -52,13 +54,14 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: 
     with (
         progress("merging", "bar", "bytes", "left", total=total, line=line) as show,
         ThreadPoolExecutor(1) as pool,
-        _Helper(python, plan, cards) as helper,
+        start_script(
+            python, "merge_adapter", str(plan), environment=_KEEP_MEMORY | devices.device_variables(gpus)
+        ) as script,
     ):
 
         def follow() -> _Report:
             nonlocal computed
-            report = _Report()
-            for report in helper.reports():
+            while (report := msgspec.convert(script.receive(), _Report)).is_progress:
                 computed = max(computed, report.done)
                 show(copied + computed)
             return report
@@ -69,60 +72,30 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: 
             show(copied + computed)
 
         following = pool.submit(follow)
-        copy(copies, count)
-        last = following.result()
-        if last.error:
-            raise InputError(last.error)
-        if last.gpu_error:
-            raise SetupError(f"the GPU failed in the merge ({last.gpu_error}); `--device cpu` does it without")
-        if last.unchanged is None:
-            raise FrameworkError(f"the helper that merges died; its last messages:\n{helper.messages()}")
-    return last.unchanged
+        copy_ranges(copies, count)
+        try:
+            last = following.result()
+        except ChildEndedError as ended:
+            raise FrameworkError(f"the helper that merges died; its last messages:\n{ended.messages}") from ended
+    if last.error:
+        raise InputError(last.error)
+    if last.gpu_error:
+        raise SetupError(f"the GPU failed in the merge ({last.gpu_error}); `--device cpu` does it without")
+    return last.unchanged or []
 
 
-def copy(copies: Sequence[Copy], count: Callable[[int], None]) -> None:
+def copy_ranges(copies: Sequence[Copy], count: Callable[[int], None]) -> None:
     """Copy bytes into files that are there; raises InputError where a source ends too early."""
-    buffer = memoryview(bytearray(_PIECE))
+    buffer = memoryview(bytearray(_PIECE_SIZE))
     for source, at, target, to, size in copies:
         with Path(source).open("rb", buffering=0) as reading, Path(target).open("r+b") as writing:
             reading.seek(at)
             writing.seek(to)
             left = size
             while left:
-                got = reading.readinto(buffer[: min(left, _PIECE)])
+                got = reading.readinto(buffer[: min(left, _PIECE_SIZE)])
                 if not got:
                     raise InputError(f"`{source}` has become shorter while it was read")
                 writing.write(buffer[:got])
                 count(got)
                 left -= got
-
-
-class _Helper:
-    """The process that computes; it ends with this one, as its stdin does."""
-
-    def __init__(self, python: Path, plan: Path, cards: Sequence[Gpu]) -> None:
-        self.log = plan.with_name("messages.txt")
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                guarded([str(python), str(SCRIPTS / "merge_adapter.py"), str(plan)]),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **QUIET, **_KEEP, **devices.environment(cards)},
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            cast("IO[bytes]", pipe).close()
-
-    def reports(self) -> Iterator[_Report]:
-        for line in cast("IO[bytes]", self.process.stdout):
-            yield msgspec.json.decode(line, type=_Report)
-
-    def messages(self) -> str:
-        return last_lines(self.log.read_text(encoding="utf-8", errors="replace").splitlines())

@@ -14,7 +14,7 @@ from ftbridge.weights.card import ModelCard
 
 _QUESTION = {"role": "user", "content": "The user's words."}
 _SYSTEM = {"role": "system", "content": "The system's words."}
-_MORE = ({"role": "assistant", "content": "The answer."}, {"role": "user", "content": "More words."})
+_MORE_TURNS = ({"role": "assistant", "content": "The answer."}, {"role": "user", "content": "More words."})
 
 
 def leave_out(folder: Path, card: ModelCard) -> None:
@@ -22,14 +22,14 @@ def leave_out(folder: Path, card: ModelCard) -> None:
 
     A template in which it does not stand as text stays as it is. Either is said.
     """
-    template = chat_templates.read(folder)
+    template = chat_templates.read_chat_template(folder)
     if not (card.run and card.family and template) or card.system:
         return
     tokens = chat_templates.special_tokens(folder)
-    added = _added(template, tokens, card.prompt)
+    added = _added_system(template, tokens, card.prompt)
     if not added.strip():
         return
-    changed = _without(template, added, tokens, card.prompt)
+    changed = _template_without(template, added, tokens, card.prompt)
     shown = " ".join(added.split())
     what = f"note: without a system prompt the model's chat template adds `{shown:.200}`, and the training did not"
     if not changed:
@@ -43,23 +43,24 @@ def leave_out(folder: Path, card: ModelCard) -> None:
     say(f"{what}; the new folder's does not, either")
 
 
-def _added(template: str, tokens: dict[str, str], prompt: ChatPrompt) -> str:
+def _added_system(template: str, tokens: dict[str, str], prompt: ChatPrompt) -> str:
     """Return what the template writes before a question where the prompt has nothing; "" for any other difference."""
     words, bos = _QUESTION["content"], "".join(prompt.bos)
     wanted = prompt.render("", [(words, None)]).partition(words)[0].removeprefix(bos)
-    shown = (chat_templates.render(template, [_QUESTION], tokens) or "").partition(words)[0]
+    shown = (chat_templates.render_chat_template(template, [_QUESTION], tokens) or "").partition(words)[0]
     shown = shown.removeprefix(bos or tokens["bos_token"])
     return shown.removesuffix(wanted) if shown.endswith(wanted) else ""
 
 
-def _without(template: str, added: str, tokens: dict[str, str], prompt: ChatPrompt) -> str:
+def _template_without(template: str, added: str, tokens: dict[str, str], prompt: ChatPrompt) -> str:
     """Return the template without the text `added`, or "" where it does not stand there, or more would change."""
     written = [added, added.replace("\n", "\\n")]
     changed = next((template.replace(text, "") for text in written if text in template), "")
-    given = [_SYSTEM, _QUESTION, *_MORE]
+    given = [_SYSTEM, _QUESTION, *_MORE_TURNS]
     same = (
         changed
-        and not _added(changed, tokens, prompt)
-        and chat_templates.render(changed, given, tokens) == chat_templates.render(template, given, tokens)
+        and not _added_system(changed, tokens, prompt)
+        and chat_templates.render_chat_template(changed, given, tokens)
+        == chat_templates.render_chat_template(template, given, tokens)
     )
     return changed if same else ""

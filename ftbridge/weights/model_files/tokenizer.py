@@ -20,7 +20,7 @@ def copy_tokenizer(own: Path, base: Path, folder: Path) -> None:
     What transformers 5 has saved anew has lost what only 4.57 looks at. So the base's own files are taken where they
     have the same tokens, or `own` has none of its own; a chat template of `own` counts in any case.
     """
-    patterns = CHAT_TEMPLATE if _saved_anew(own, base) else TOKENIZER
+    patterns = CHAT_TEMPLATE if _is_saved_anew(own, base) else TOKENIZER
     copy_files(own, folder, patterns, overwrite=False)
     copy_files(base, folder, TOKENIZER, overwrite=False)
     make_tokenizer_for_both(folder)
@@ -36,28 +36,26 @@ def copy_files(source: Path, target: Path, patterns: tuple[str, ...], *, overwri
 def token_ids(folder: Path) -> dict[str, int]:
     """Return the id of each token that the tokenizer's JSON files name."""
     try:
-        return _token_ids(folder)
+        return _read_token_ids(folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"the tokenizer in `{folder}` is damaged: {type(error).__name__}: {error}") from error
 
 
-def _saved_anew(own: Path, base: Path) -> bool:
+def _is_saved_anew(own: Path, base: Path) -> bool:
     config = own / "tokenizer_config.json"
     if own == base or not config.is_file() or not (base / "tokenizer.json").is_file():
         return False
     return is_new_tokenizer(read_json(config)) and token_ids(own) in ({}, token_ids(base))
 
 
-def _token_ids(folder: Path) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for name in ("tokenizer.json", "added_tokens.json", "tokenizer_config.json"):
-        content = read_json(folder / name) if (folder / name).is_file() else {}
-        if name == "added_tokens.json":
-            found |= {token: number for token, number in content.items() if isinstance(number, int)}
-            continue
-        vocabulary = (content.get("model") or {}).get("vocab")
-        found |= vocabulary if isinstance(vocabulary, dict) else {}
-        found |= {token["content"]: token["id"] for token in content.get("added_tokens") or []}
-        decoder = content.get("added_tokens_decoder") or {}
-        found |= {token["content"]: int(number) for number, token in decoder.items()}
-    return found
+def _read_token_ids(folder: Path) -> dict[str, int]:
+    names = ("tokenizer.json", "added_tokens.json", "tokenizer_config.json")
+    tokenizer, added, config = (read_json(folder / name) if (folder / name).is_file() else {} for name in names)
+    vocabulary = (tokenizer.get("model") or {}).get("vocab")
+    decoder = config.get("added_tokens_decoder") or {}
+    return {
+        **(vocabulary if isinstance(vocabulary, dict) else {}),
+        **{token["content"]: token["id"] for token in tokenizer.get("added_tokens") or []},
+        **{token: number for token, number in added.items() if isinstance(number, int)},
+        **{token["content"]: int(number) for number, token in decoder.items()},
+    }

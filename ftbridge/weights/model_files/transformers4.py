@@ -12,13 +12,13 @@ from ftbridge.core.files.atomic import write_json
 from ftbridge.core.parsing.json_yaml import read_json
 
 # What transformers 4 has outside `rope_scaling`, under the same names.
-_OUTSIDE = ("rope_theta", "partial_rotary_factor")
+_OUTSIDE_SCALING = ("rope_theta", "partial_rotary_factor")
 # The kinds of scaling that transformers 4.57 has.
 _SCALINGS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
 # Notes of how a tokenizer was loaded, which 4.57 would hand to its class.
-_LOADING = ("backend", "is_local", "local_files_only")
+_LOADING_NOTES = ("backend", "is_local", "local_files_only")
 # Classes that, in 4.57, put a first token before a text unless they are told not to.
-_ASKING = ("Llama", "CodeLlama", "Gemma")
+_ADDING_BOS = ("Llama", "CodeLlama", "Gemma")
 
 
 def config_for_both(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,28 +34,32 @@ def config_for_both(config: Mapping[str, Any]) -> dict[str, Any]:
         return found
     if "num_local_experts" in found:  # of Qwen 3
         found["num_experts"] = found["num_local_experts"]
-    return found | _rope(rope)
+    return found | _rope_of_4(rope)
 
 
-def _rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _rope_of_4(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what transformers 4 has in place of `rope_parameters`; nothing for a kind that it does not know.
 
     Nor is a key that says nothing written: some classes of transformers 5 take a null for their only setting.
     """
-    full, sliding = (parameters.get(f"{kind}_attention") for kind in ("full", "sliding"))
+    full, sliding = parameters.get("full_attention"), parameters.get("sliding_attention")
     if isinstance(full, dict):  # as Gemma 3, whose layers have rotary embeddings of two kinds
-        local = sliding.get("rope_theta") if isinstance(sliding, dict) else None
-        found = _rope(full)
-        return found | {"rope_local_base_freq": local} if found and local is not None else found
+        return _add_local_base(_rope_of_4(full), sliding)
     kind = parameters.get("rope_type", "default")
     if kind not in _SCALINGS:
         return {}
-    found = {key: parameters[key] for key in _OUTSIDE if parameters.get(key) is not None}
-    scaling = {key: value for key, value in parameters.items() if key not in _OUTSIDE}
+    found = {key: parameters[key] for key in _OUTSIDE_SCALING if parameters.get(key) is not None}
+    scaling = {key: value for key, value in parameters.items() if key not in _OUTSIDE_SCALING}
     # Phi 3 allows for nothing more; Phi MoE asks for more, and has it.
     if kind == "longrope" and "short_mscale" not in scaling:
         scaling = {"type": kind} | {key: scaling[key] for key in ("short_factor", "long_factor") if key in scaling}
     return found if scaling.keys() <= {"rope_type"} else found | {"rope_scaling": scaling}
+
+
+def _add_local_base(rope: dict[str, Any], sliding: Any) -> dict[str, Any]:
+    """Return `rope` with the rotary base of the layers with a sliding window, where both are known."""
+    local = sliding.get("rope_theta") if isinstance(sliding, dict) else None
+    return rope | {"rope_local_base_freq": local} if rope and local is not None else rope
 
 
 def make_for_both(folder: Path) -> None:
@@ -70,7 +74,7 @@ def make_tokenizer_for_both(folder: Path) -> None:
     config = read_json(file) if file.is_file() else {}
     if not is_new_tokenizer(config):
         return
-    found = {key: value for key, value in config.items() if key not in _LOADING}
+    found = {key: value for key, value in config.items() if key not in _LOADING_NOTES}
     if found.get("tokenizer_class") == "TokenizersBackend":
         found["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(extra := found.get("extra_special_tokens"), list):
@@ -80,12 +84,12 @@ def make_tokenizer_for_both(folder: Path) -> None:
         found["extra_special_tokens"] = named
     if found.get("add_prefix_space", True) is None:
         del found["add_prefix_space"]
-    if str(found.get("tokenizer_class")).startswith(_ASKING) and (folder / "tokenizer.json").is_file():
-        found.setdefault("add_bos_token", _begins(read_json(folder / "tokenizer.json"), found.get("bos_token")))
+    if str(found.get("tokenizer_class")).startswith(_ADDING_BOS) and (folder / "tokenizer.json").is_file():
+        found.setdefault("add_bos_token", _adds_bos(read_json(folder / "tokenizer.json"), found.get("bos_token")))
     write_json(file, found)
 
 
-def _begins(tokenizer: Mapping[str, Any], bos: Any) -> bool:
+def _adds_bos(tokenizer: Mapping[str, Any], bos: Any) -> bool:
     """Tell whether a tokenizer puts the token `bos` before a text."""
     processor = tokenizer.get("post_processor")
     steps = processor.get("processors") or [processor] if isinstance(processor, dict) else []

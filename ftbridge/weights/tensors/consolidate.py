@@ -18,12 +18,12 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import weight_map
 from ftbridge.weights.tensors import safetensors
-from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, stretch
+from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, slice_ranges
 from ftbridge.weights.tensors.torch_file import Checkpoint, Stored, is_shape
 
-_WHOLE = "mp_rank_00_model_states.pt"
-_MODEL = "zero_pp_rank_{}_mp_rank_00_model_states.pt"
-_OPTIMIZER = "*zero_pp_rank_{}_mp_rank_00_optim_states.pt"
+_WHOLE_MODEL = "mp_rank_00_model_states.pt"
+_MODEL_SHARD = "zero_pp_rank_{}_mp_rank_00_model_states.pt"
+_OPTIMIZER_SHARD = "*zero_pp_rank_{}_mp_rank_00_optim_states.pt"
 Each = TypeVar("Each")
 
 
@@ -34,23 +34,23 @@ class Weights(msgspec.Struct, frozen=True):
     content: dict[Any, Any]
 
 
-def read(path: Path) -> Weights:
+def read_weights(path: Path) -> Weights:
     """Return the tensors of `path`, a checkpoint's file or folder; their bytes stay there.
 
     Raises InputError where they are not all there, or are damaged.
     """
     if not path.is_dir():
-        return _whole(Checkpoint(path))
+        return _read_single_file(Checkpoint(path))
     if list(path.glob("*_model_states.pt")):
-        return _deepspeed(path)
-    tensors = _safetensors(path)
+        return _read_deepspeed(path)
+    tensors = _read_safetensors(path)
     if tensors and all(tensor.size for tensor in tensors.values()):
-        return Weights(_distinct(tensors, path), {})
+        return Weights(_drop_second_names(tensors, path), {})
     # Trainer leaves nothing, or empty tensors, where ZeRO-3 is not to gather them, and DeepSpeed's own folder.
     saved = sorted(path.glob("global_step*"), key=lambda each: int(re.sub(r"\D", "", each.name) or 0))
     if not saved:
         raise InputError(f"`{path}` holds neither a checkpoint nor an adapter")
-    return _deepspeed(saved[-1])
+    return _read_deepspeed(saved[-1])
 
 
 def is_adapter(names: Iterable[str]) -> bool:
@@ -58,7 +58,7 @@ def is_adapter(names: Iterable[str]) -> bool:
     return any(".lora_" in name for name in names)
 
 
-def _safetensors(folder: Path) -> dict[str, Tensor]:
+def _read_safetensors(folder: Path) -> dict[str, Tensor]:
     files = [*folder.glob("adapter_model.safetensors")] or sorted(folder.glob("model*.safetensors"))
     found = {name: tensor for file in files for name, tensor in safetensors.read(file).items()}
     if missing := weight_map(folder).keys() - found:
@@ -66,46 +66,48 @@ def _safetensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def _whole(checkpoint: Checkpoint) -> Weights:
+def _read_single_file(checkpoint: Checkpoint) -> Weights:
     """Return what one file holds: XTuner's `state_dict`, or DeepSpeed's `module`."""
-    held = _chosen(_dict(checkpoint.content.get("state_dict") or checkpoint.content.get("module")))
+    held = _keep_adapter_alone(_as_dict(checkpoint.content.get("state_dict") or checkpoint.content.get("module")))
     found = {name: checkpoint.tensor(stored, name) for name, stored in held.items()}
     if empty := [name for name, tensor in found.items() if not tensor.size]:
         raise InputError(f"`{checkpoint.path}` holds no more than a share of `{empty[0]}`; name its folder")
-    return Weights(_distinct(found, checkpoint.path), checkpoint.content)
+    return Weights(_drop_second_names(found, checkpoint.path), checkpoint.content)
 
 
-def _deepspeed(folder: Path) -> Weights:
-    whole = folder / _WHOLE
-    first = Checkpoint(whole if whole.is_file() else _one(folder, _MODEL.format(0)))
+def _read_deepspeed(folder: Path) -> Weights:
+    whole = folder / _WHOLE_MODEL
+    first = Checkpoint(whole if whole.is_file() else _single_file(folder, _MODEL_SHARD.format(0)))
     if first.content.get("mp_world_size", 1) != 1:
         raise InputError(f"`{folder}` was trained with tensor parallelism, which export does not put together")
     if whole.is_file():
-        return _whole(first)
+        return _read_single_file(first)
     world = first.content.get("dp_world_size")
     if type(world) is not int or not 1 <= world <= len([*folder.iterdir()]):
-        raise InputError(f"`{folder}` lacks shards: its first one is of {_short(world)} processes")
-    models = [first, *(Checkpoint(_one(folder, _MODEL.format(rank))) for rank in range(1, world))]
-    states = [Checkpoint(_one(folder, _OPTIMIZER.format(rank))) for rank in range(world)]
-    _same(folder, "numbers of processes", [_short(model.content.get("dp_world_size")) for model in models])
-    _same(folder, "steps", [_short(model.content.get("global_steps")) for model in models])
-    _same(folder, "optimiser's steps", [_step(state) for state in states])
-    found = _trained(first, states, folder)
+        raise InputError(f"`{folder}` lacks shards: its first one is of {_shown_count(world)} processes")
+    models = [first, *(Checkpoint(_single_file(folder, _MODEL_SHARD.format(rank))) for rank in range(1, world))]
+    states = [Checkpoint(_single_file(folder, _OPTIMIZER_SHARD.format(rank))) for rank in range(world)]
+    _require_same(
+        folder, "numbers of processes", [_shown_count(model.content.get("dp_world_size")) for model in models]
+    )
+    _require_same(folder, "steps", [_shown_count(model.content.get("global_steps")) for model in models])
+    _require_same(folder, "optimiser's steps", [_optimizer_steps(state) for state in states])
+    found = _trained_tensors(first, states, folder)
     if not is_adapter(found):
-        found |= _frozen(models, folder)
-    return Weights(_distinct(_chosen(found), folder), first.content)
+        found |= _frozen_tensors(models, folder)
+    return Weights(_drop_second_names(_keep_adapter_alone(found), folder), first.content)
 
 
-def _trained(first: Checkpoint, states: list[Checkpoint], folder: Path) -> dict[str, Tensor]:
+def _trained_tensors(first: Checkpoint, states: list[Checkpoint], folder: Path) -> dict[str, Tensor]:
     """Return what was trained; `param_shapes` lists it in the order in which it lies in each process's share."""
-    flat = [_flat(state) for state in states]
+    flat = [_flat_ranges(state) for state in states]
     found: dict[str, Tensor] = {}
     offset = 0
-    for group in _list(first.content.get("param_shapes")):
-        for name, shape in _dict(group).items():
-            size, share = _sizes(shape, len(flat), "F32", f"`{name}` in `{first.path}`")
-            shares = [part for parts in flat for part in stretch(parts, offset, share)]
-            found[name] = Tensor("F32", shape, tuple(stretch(shares, 0, size)))
+    for group in _as_list(first.content.get("param_shapes")):
+        for name, shape in _as_dict(group).items():
+            size, share = _size_and_share(shape, len(flat), "F32", f"`{name}` in `{first.path}`")
+            shares = [part for parts in flat for part in slice_ranges(parts, offset, share)]
+            found[name] = Tensor("F32", shape, tuple(slice_ranges(shares, 0, size)))
             offset += share
     held = [sum(part.size for part in parts) for parts in flat]
     if any(size != offset for size in held):
@@ -116,46 +118,46 @@ def _trained(first: Checkpoint, states: list[Checkpoint], folder: Path) -> dict[
     return found
 
 
-def _frozen(models: list[Checkpoint], folder: Path) -> dict[str, Tensor]:
+def _frozen_tensors(models: list[Checkpoint], folder: Path) -> dict[str, Tensor]:
     """Return what a full training has left as it was: parameters, shared out as well, and the first's buffers."""
     first = models[0]
-    held, buffers = _dict(first.content.get("module")), _list(first.content.get("buffer_names"))
+    held, buffers = _as_dict(first.content.get("module")), _as_list(first.content.get("buffer_names"))
     found = {name: first.tensor(held[name], name) for name in held if name in buffers}
-    for name, shape in _dict(first.content.get("frozen_param_shapes")).items():
-        shares = [each.tensor(_dict(each.content.get("frozen_param_fragments")).get(name), name) for each in models]
-        size, _ = _sizes(shape, len(models), shares[0].dtype, f"`{name}` in `{first.path}`")
-        parts = tuple(stretch([part for share in shares for part in share.parts], 0, size))
+    for name, shape in _as_dict(first.content.get("frozen_param_shapes")).items():
+        shares = [each.tensor(_as_dict(each.content.get("frozen_param_fragments")).get(name), name) for each in models]
+        size, _ = _size_and_share(shape, len(models), shares[0].dtype, f"`{name}` in `{first.path}`")
+        parts = tuple(slice_ranges([part for share in shares for part in share.parts], 0, size))
         if sum(part.size for part in parts) != size or len({share.dtype for share in shares}) != 1:
             raise InputError(f"`{folder}` is damaged: its shards do not hold the whole of `{name}`")
         found[name] = Tensor(shares[0].dtype, shape, parts)
     return found
 
 
-def _same(folder: Path, what: str, values: list[str]) -> None:
+def _require_same(folder: Path, what: str, values: list[str]) -> None:
     if len(set(values)) > 1:
         raise InputError(f"`{folder}` mixes shards of several checkpoints: their {what} are {', '.join(values)}")
 
 
-def _step(state: Checkpoint) -> str:
+def _optimizer_steps(state: Checkpoint) -> str:
     """Return how many steps the optimiser of a process says that it has made; not every kind does."""
-    inner = _dict(_dict(state.content.get("optimizer_state_dict")).get("optimizer_state_dict")).get("state")
+    inner = _as_dict(_as_dict(state.content.get("optimizer_state_dict")).get("optimizer_state_dict")).get("state")
     first = next(iter(inner.values()), None) if isinstance(inner, dict) else None
-    step = _dict(first).get("step")
+    step = _as_dict(first).get("step")
     if not isinstance(step, Stored) or step.dtype != "F32" or step.shape != ():
-        return _short(step)
+        return _shown_count(step)
     return f"{struct.unpack('<f', b''.join(state.tensor(step, 'step').pieces()))[0]:g}"
 
 
-def _flat(state: Checkpoint) -> list[FileRange]:
+def _flat_ranges(state: Checkpoint) -> list[FileRange]:
     """Return where a process's shares lie, one after another."""
-    groups = _list(_dict(state.content.get("optimizer_state_dict")).get("fp32_flat_groups"))
+    groups = _as_list(_as_dict(state.content.get("optimizer_state_dict")).get("fp32_flat_groups"))
     tensors = [state.tensor(stored, f"fp32_flat_groups[{number}]") for number, stored in enumerate(groups)]
     if not tensors or any(tensor.dtype != "F32" for tensor in tensors):
         raise InputError(f"`{state.path}` does not hold the weights in float32, as ZeRO-3 keeps them")
     return [part for tensor in tensors for part in tensor.parts]
 
 
-def _sizes(shape: Any, world: int, dtype: str, where: str) -> tuple[int, int]:
+def _size_and_share(shape: Any, world: int, dtype: str, where: str) -> tuple[int, int]:
     """Return the bytes of a tensor and of a process's share of it."""
     if not is_shape(shape):
         raise InputError(f"{where} is damaged: it has no shape")
@@ -163,14 +165,14 @@ def _sizes(shape: Any, world: int, dtype: str, where: str) -> tuple[int, int]:
     return items * SIZES[dtype], -(-items // world) * SIZES[dtype]
 
 
-def _chosen(found: dict[str, Each]) -> dict[str, Each]:
+def _keep_adapter_alone(found: dict[str, Each]) -> dict[str, Each]:
     """Leave out what is not the adapter's, where there is one: DeepSpeed may save the frozen base with it."""
     if not is_adapter(found):
         return found
     return {name: each for name, each in found.items() if ".lora_" in name or ".modules_to_save." in name}
 
 
-def _distinct(found: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _drop_second_names(found: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Leave out a second name of the same bytes, as transformers does: embeddings tied to the output.
 
     Raises InputError for other tensors that share bytes; a small file could pretend to hold any number of them.
@@ -186,20 +188,20 @@ def _distinct(found: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in found.items() if first[tensor] == name}
 
 
-def _one(folder: Path, pattern: str) -> Path:
+def _single_file(folder: Path, pattern: str) -> Path:
     found = list(folder.glob(pattern))
     if len(found) != 1:
         raise InputError(f"`{folder}` has {len(found) or 'no'} files `{pattern}`, and there must be one")
     return found[0]
 
 
-def _dict(value: Any) -> dict[str, Any]:
+def _as_dict(value: Any) -> dict[str, Any]:
     return {key: each for key, each in value.items() if isinstance(key, str)} if isinstance(value, dict) else {}
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _short(value: Any) -> str:
+def _shown_count(value: Any) -> str:
     return str(value)[:20] if type(value) is int else "unknown"

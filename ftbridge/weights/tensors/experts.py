@@ -12,11 +12,11 @@ from math import prod
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.weights.tensors.names import in_files
-from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, stretch
+from ftbridge.weights.tensors.names import name_in_files
+from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, slice_ranges
 
 # What gate, up and down are called on disk.
-_LEAVES = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"))
+_EXPERT_LEAVES = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"))
 _FUSED = (".gate_up_proj", ".down_proj")
 
 
@@ -35,13 +35,15 @@ class Share(msgspec.Struct, frozen=True):
     count: int
 
 
-def shares(module: str, a: Tensor, b: Tensor, files: Mapping[str, Tensor], ranks: Collection[int]) -> list[Share]:
+def adapter_shares(
+    module: str, a: Tensor, b: Tensor, files: Mapping[str, Tensor], ranks: Collection[int]
+) -> list[Share]:
     """Return what the adapter of a module, of one of these `ranks`, holds for each tensor of `files`; [] for no fit."""
-    experts = _experts(module, files)
-    if not experts or len(a.shape) != 2 or len(b.shape) != 2 or not _same_shapes(experts, files):  # noqa: PLR2004
+    experts = _expert_names(module, files)
+    if not experts or len(a.shape) != 2 or len(b.shape) != 2 or not _have_same_shapes(experts, files):  # noqa: PLR2004
         return []
     rank, (gate, _, down) = a.shape[0] // len(experts), experts[0]
-    if rank not in ranks or not a.shape[0] == b.shape[1] == rank * len(experts):
+    if rank not in ranks or a.shape[0] != b.shape[1] or a.shape[0] != rank * len(experts):
         return []
     (inner, outer), (outputs, inputs) = files[gate].shape, files[down].shape
     found = []
@@ -55,13 +57,13 @@ def shares(module: str, a: Tensor, b: Tensor, files: Mapping[str, Tensor], ranks
     return found
 
 
-def split(name: str, tensor: Tensor, files: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def split_experts(name: str, tensor: Tensor, files: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what becomes of the tensor `name` of all experts where `files` have them one by one; else itself.
 
     Raises InputError where they are there in another shape.
     """
     module = name.removesuffix(_FUSED[0]).removesuffix(_FUSED[1])
-    experts = _experts(module, files) if name.endswith(_FUSED) else []
+    experts = _expert_names(module, files) if name.endswith(_FUSED) else []
     if not experts:
         return {name: tensor}
     picked = [each[:2] if name.endswith(_FUSED[0]) else each[2:] for each in experts]
@@ -72,16 +74,16 @@ def split(name: str, tensor: Tensor, files: Mapping[str, Tensor]) -> dict[str, T
     found, start = {}, 0
     for each, shape in zip(names, shapes, strict=True):
         size = prod(shape) * SIZES[tensor.dtype]
-        found[each] = Tensor(tensor.dtype, shape, tuple(stretch(tensor.parts, start, size)))
+        found[each] = Tensor(tensor.dtype, shape, tuple(slice_ranges(tensor.parts, start, size)))
         start += size
     return found
 
 
-def _experts(module: str, files: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
+def _expert_names(module: str, files: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
     """Return what `files` call gate, up and down of each expert of a module."""
     found: list[tuple[str, ...]] = []
-    for leaves in _LEAVES:
-        while all(names := tuple(in_files(f"{module}.{len(found)}.{leaf}.weight", files) for leaf in leaves)):
+    for leaves in _EXPERT_LEAVES:
+        while all(names := tuple(name_in_files(f"{module}.{len(found)}.{leaf}.weight", files) for leaf in leaves)):
             found.append(names)
     # Where one is left out, what follows is not known to be the next.
     before = found[0][0].rpartition(".experts.")[0] + ".experts." if found else ""
@@ -89,7 +91,7 @@ def _experts(module: str, files: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
     return found if sum(map(str.isdigit, numbers)) == len(found) else []
 
 
-def _same_shapes(experts: Sequence[tuple[str, ...]], files: Mapping[str, Tensor]) -> bool:
+def _have_same_shapes(experts: Sequence[tuple[str, ...]], files: Mapping[str, Tensor]) -> bool:
     shapes = {tuple(files[name].shape for name in each) for each in experts}
     return len(shapes) == 1 and all(len(shape) == 2 for shape in shapes.pop())  # noqa: PLR2004
 

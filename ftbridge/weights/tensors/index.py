@@ -8,43 +8,43 @@ from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.tensor import Tensor
 from ftbridge.weights.tensors.torch_file import Checkpoint, Stored
 
-_AGAIN = "copy or download the model again"
+_REMEDY = "copy or download the model again"
 
 
-def of_model(folder: Path) -> dict[str, Tensor]:
+def model_tensors(folder: Path) -> dict[str, Tensor]:
     """Return the tensors of a model folder by name, of safetensors files where there are any, else of .bin files.
 
     Raises InputError where there are none, or where a file is missing or cut short.
     """
     named = weight_map(folder, INDEXES)
-    files = sorted({folder / name for name in named.values()}) or _whole(folder)
+    files = sorted({folder / name for name in named.values()}) or _weight_files(folder)
     if not files:
         raise InputError(f"`{folder}` holds no weights (model*.safetensors or pytorch_model*.bin)")
-    found = {name: tensor for file in files for name, tensor in of_file(file).items()}
+    found = {name: tensor for file in files for name, tensor in file_tensors(file).items()}
     if missing := sorted(named.keys() - found):
         raise InputError(
-            f"the index in `{folder}` names {len(missing)} tensors that are in no file, e.g. `{missing[0]}`; {_AGAIN}"
+            f"the index in `{folder}` names {len(missing)} tensors that are in no file, e.g. `{missing[0]}`; {_REMEDY}"
         )
     return found
 
 
 def has_weights(folder: Path) -> bool:
     """Tell whether the folder has files of weights, whole or not."""
-    return bool(_whole(folder))
+    return bool(_weight_files(folder))
 
 
-def of_adapter(folder: Path) -> dict[str, Tensor]:
+def adapter_tensors(folder: Path) -> dict[str, Tensor]:
     """Return the tensors of a PEFT adapter's folder; raises InputError where they are missing or not whole."""
     for name in ("adapter_model.safetensors", "adapter_model.bin"):
         if (folder / name).is_file():
-            return of_file(folder / name)
+            return file_tensors(folder / name)
     raise InputError(f"`{folder}` holds no adapter_model.safetensors; export the adapter again")
 
 
-def of_file(file: Path) -> dict[str, Tensor]:
+def file_tensors(file: Path) -> dict[str, Tensor]:
     """Return the tensors of one file by name, in the order in which they lie there."""
     if not file.is_file():
-        raise InputError(f"the weights in `{file}`: the file is missing; {_AGAIN}")
+        raise InputError(f"the weights in `{file}`: the file is missing; {_REMEDY}")
     if file.suffix == ".safetensors":
         found = safetensors.read(file)
     else:  # what `torch.save` wrote of a dict of tensors
@@ -54,5 +54,5 @@ def of_file(file: Path) -> dict[str, Tensor]:
     return dict(sorted(found.items(), key=lambda item: item[1].place.start))
 
 
-def _whole(folder: Path) -> list[Path]:
+def _weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))

@@ -47,19 +47,19 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
     """Write the entries in their order, piece by piece; raises InputError where the pieces do not fill the shape."""
     entries = list(entries)
     with atomic_file(path) as file:
-        file.write(header((name, dtype, shape, _size(dtype, shape)) for name, dtype, shape, _ in entries))
+        file.write(header((name, dtype, shape, _byte_size(dtype, shape)) for name, dtype, shape, _ in entries))
         for name, dtype, shape, pieces in entries:
-            if sum(map(file.write, pieces)) != _size(dtype, shape):
+            if sum(map(file.write, pieces)) != _byte_size(dtype, shape):
                 raise InputError(f"`{name}`, which was to be written into `{path}`, is not as long as its shape says")
 
 
 def write_model(folder: Path, entries: Iterable[Entry], limit: int = SHARD) -> None:
     """Write the files of a model of the entries, as `shards` lays them out."""
     named = {entry[0]: entry for entry in entries}
-    files = shards({name: _size(dtype, shape) for name, dtype, shape, _ in named.values()}, limit)
+    files = shards({name: _byte_size(dtype, shape) for name, dtype, shape, _ in named.values()}, limit)
     for file, names in files.items():
         write(folder / file, [named[name] for name in names])
-    write_index(folder, files, sum(_size(dtype, shape) for _, dtype, shape, _ in named.values()))
+    write_index(folder, files, sum(_byte_size(dtype, shape) for _, dtype, shape, _ in named.values()))
 
 
 def shards(sizes: Mapping[str, int], limit: int = SHARD) -> dict[str, list[str]]:
@@ -87,5 +87,5 @@ def write_index(folder: Path, files: Mapping[str, list[str]], total: int) -> Non
         write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
 
 
-def _size(dtype: str, shape: tuple[int, ...]) -> int:
+def _byte_size(dtype: str, shape: tuple[int, ...]) -> int:
     return prod(shape) * SIZES[dtype]

@@ -55,7 +55,7 @@ class Tensor(msgspec.Struct, frozen=True):
                 raise InputError(f"`{part.file}` is damaged: it ends {left} bytes too early")
 
 
-def stretch(parts: Iterable[FileRange], start: int, size: int) -> Iterator[FileRange]:
+def slice_ranges(parts: Iterable[FileRange], start: int, size: int) -> Iterator[FileRange]:
     """Yield `size` bytes, from byte `start` on, of what the parts hold one after another."""
     for part in parts:
         begin, end = max(start, 0), min(start + size, part.size)
@@ -64,7 +64,7 @@ def stretch(parts: Iterable[FileRange], start: int, size: int) -> Iterator[FileR
         start -= part.size
 
 
-def rounded(tensor: Tensor, dtype: str) -> Iterator[bytes]:
+def round_float32(tensor: Tensor, dtype: str) -> Iterator[bytes]:
     """Yield the bytes of a float32 tensor in bfloat16 (BF16) or float16 (F16), each number rounded once to the nearest.
 
     Of two that are as near the even one is taken, and what is too large becomes infinite, as torch does both.

@@ -58,15 +58,15 @@ class Stub:
         """Forget a list's items."""
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stored:
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stored:
     kind, key = storage
     return Stored(_STORAGES.get(kind, "") if isinstance(kind, str) else "", key, offset, shape, stride)
 
 
-_KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
+_CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): lambda *_: {},
     ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
     ("torch._utils", "_rebuild_parameter_with_state"): lambda tensor, *_: tensor,
     # A tensor that has got attributes.
@@ -88,7 +88,7 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C can be made 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _STORAGES:
             return name
-        return _KNOWN.get((module, name), Stub)
+        return _CONSTRUCTORS.get((module, name), Stub)
 
     def persistent_load(self, pid: Any) -> Any:
         _, kind, key, _, _ = pid
@@ -99,15 +99,15 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C can be made 
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._set([key, value])
+        self._set_items([key, value])
 
     def load_setitems(self) -> None:
-        self._set(self.pop_mark())
+        self._set_items(self.pop_mark())
 
     def load_dict(self) -> None:
         items = self.pop_mark()
         self.append({})
-        self._set(items)
+        self._set_items(items)
 
     def load_additems(self) -> None:
         self.pop_mark()
@@ -116,7 +116,7 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C can be made 
         self.pop_mark()
         self.append(Stub())
 
-    def _set(self, items: list[Any]) -> None:
+    def _set_items(self, items: list[Any]) -> None:
         if isinstance(target := self.stack[-1], dict):
             pairs = zip(items[::2], items[1::2], strict=True)
             target.update((key, value) for key, value in pairs if isinstance(key, (str, int)))
@@ -138,11 +138,11 @@ class Checkpoint:
         """Open `path`; raises InputError, in one sentence, where it is damaged or no checkpoint."""
         self.path = path
         self._records: dict[str, FileRange] = {}
-        with self._damage():
+        with self._report_damage():
             self._zip = zipfile.ZipFile(path)
             pickled = next((name for name in self._zip.namelist() if name.endswith("/data.pkl")), "data.pkl")
             self._prefix = pickled.removesuffix("data.pkl") + "data/"
-            with self._zip.open(self._plain(pickled)) as file:
+            with self._zip.open(self._unpacked_entry(pickled)) as file:
                 content = _Unpickler(file).load()
         self.content: dict[Any, Any] = content if isinstance(content, dict) else {}
 
@@ -153,29 +153,29 @@ class Checkpoint:
             raise InputError(f"{where} is no tensor of a kind that can be written; nothing was exported")
         shape, stride, offset = stored.shape, stored.stride, stored.offset
         if not (is_shape(shape) and isinstance(stride, tuple) and len(stride) == len(shape) and is_shape((offset,))):
-            raise InputError(f"{where} is damaged: it is said to have the shape {_short(shape)}")
+            raise InputError(f"{where} is damaged: it is said to have the shape {_shown_shape(shape)}")
         expected = 1
         for length, step in zip(reversed(shape), reversed(stride), strict=True):
             if length > 1 and step != expected and 0 not in shape:
                 raise InputError(f"{where} does not lie in one piece, which export does not read")
             expected *= length
-        return Tensor(stored.dtype, shape, (self._part(stored, where),))
+        return Tensor(stored.dtype, shape, (self._file_range(stored, where),))
 
-    def _part(self, stored: Stored, where: str) -> FileRange:
+    def _file_range(self, stored: Stored, where: str) -> FileRange:
         item = SIZES[stored.dtype]
         size = prod(stored.shape) * item
         if not size:  # torch may have left its empty storage out
             return FileRange(self.path, 0, 0)
-        record = self._record(str(stored.key) if isinstance(stored.key, (str, int)) else "")
+        record = self._storage_range(str(stored.key) if isinstance(stored.key, (str, int)) else "")
         if stored.offset * item + size > record.size:
             raise InputError(f"{where} is damaged: it reaches beyond its bytes")
         return FileRange(self.path, record.start + stored.offset * item, size)
 
-    def _record(self, key: str) -> FileRange:
+    def _storage_range(self, key: str) -> FileRange:
         """Return where a storage's bytes are, once they are known to have the zip's checksum."""
         if key not in self._records:
-            with self._damage():
-                info = self._plain(self._prefix + key)
+            with self._report_damage():
+                info = self._unpacked_entry(self._prefix + key)
                 with self._zip.open(info) as stream:
                     while stream.read(PIECE):
                         pass
@@ -185,14 +185,14 @@ class Checkpoint:
                 self._records[key] = FileRange(self.path, info.header_offset + 30 + name + extra, info.file_size)
         return self._records[key]
 
-    def _plain(self, name: str) -> zipfile.ZipInfo:
+    def _unpacked_entry(self, name: str) -> zipfile.ZipInfo:
         info = self._zip.getinfo(name)
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise zipfile.BadZipFile(f"{name} is packed, which torch never does")
         return info
 
     @contextmanager
-    def _damage(self) -> Iterator[None]:
+    def _report_damage(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -210,5 +210,5 @@ def is_shape(values: Any) -> bool:
     )
 
 
-def _short(value: Any) -> str:
+def _shown_shape(value: Any) -> str:
     return str(value)[:80] if isinstance(value, tuple) and all(type(each) is int for each in value) else "of no numbers"

@@ -8,7 +8,7 @@ import pytest
 from ftbridge.adapters.convert.earlier import Replaced
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.errors import InputError, QuestionError
-from ftbridge.dataset_info.registry import read, remove
+from ftbridge.dataset_info.registry import read_entries, remove
 
 SPLIT = {"split": "7:3"}
 
@@ -39,7 +39,7 @@ def state():
     ],
     ids=str,
 )
-def test_a_part_is_taken_away_or_mixed_only_on_demand(source, first, then, lost):
+def test_part_that_would_go_or_mix_rows_is_changed_only_with_replace(source, first, then, lost):
     before = convert(source, **first)
     known = state()
     with pytest.raises(QuestionError, match=f"(?m){lost}") as error:
@@ -72,12 +72,12 @@ def test_a_part_is_taken_away_or_mixed_only_on_demand(source, first, then, lost)
     ],
     ids=str,
 )
-def test_what_leaves_held_out_rows_alone_is_done_at_once(source, first, then, replaced):
+def test_change_that_leaves_held_out_rows_alone_is_made_without_asking(source, first, then, replaced):
     convert(source, **first)
     assert convert(source, **then).replaced == replaced
 
 
-def test_parts_of_the_source_keep_their_rows(folder):
+def test_parts_given_by_the_source_keep_their_rows_without_asking(folder):
     Path("faq").mkdir()
     for part, numbers in (("train", range(3)), ("test", range(3, 5))):
         rows = "".join(json.dumps({"q": str(at), "a": "a"}) + "\n" for at in numbers)
@@ -91,7 +91,7 @@ def test_parts_of_the_source_keep_their_rows(folder):
 
 
 @pytest.mark.parametrize("options", [{}, SPLIT, {**SPLIT, "sample": "3", "dedup": "exact"}, {"on_error": "skip"}])
-def test_a_dry_run_tells_the_same_and_writes_nothing(lines, options):
+def test_dry_run_returns_the_same_result_and_writes_nothing(lines, options):
     rows = [{"question": f"q{at}", "answer": f"a{at}"} for at in range(20)]
     rows[3]["answer"] = "" if "on_error" in options else "<think>a</think>"
     source = lines(*rows)
@@ -106,7 +106,7 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(lines, options):
     other = convert(source, split="1:1", on_error="skip", replace=True, dry_run=True)
     assert other.replaced[0].name == "faq-train"
     assert state() == known
-    assert "faq-train" in read(Path("data"))
+    assert "faq-train" in read_entries(Path("data"))
 
 
 def test_a_dry_run_tells_what_would_be_lost_and_asks_nothing(source):
@@ -168,7 +168,7 @@ def test_a_file_that_nobody_registered_is_left_alone(source, name, replace):
         convert(source, **SPLIT, replace=replace)
 
 
-def test_what_stands_in_the_way_of_a_registered_file_is_left_alone(source):
+def test_folder_in_the_place_of_a_registered_file_is_left_alone(source):
     file = convert(source).parts[0].files["alpaca"]
     file.unlink()
     (file / "mine").mkdir(parents=True)
@@ -187,7 +187,7 @@ def test_a_file_of_another_dataset_is_left_alone(source, replace):
     assert state() == known
 
 
-def test_an_entry_of_somebody_else_gives_its_own_file_up_on_demand(source):
+def test_foreign_entry_and_its_file_are_replaced_only_on_demand(source):
     Path("data").mkdir()
     Path("data", "faq-train.alpaca.jsonl").write_text("[]")
     Path("data", "dataset_info.json").write_text('{"faq-train": {"file_name": "faq-train.alpaca.jsonl"}}')
@@ -212,7 +212,7 @@ def test_rejected_rows_of_somebody_else_are_left_alone(lines, name):
     assert mine.read_text() == "mine"
 
 
-def test_a_workbook_beside_rejected_rows_may_be_somebody_elses(lines):
+def test_foreign_or_mended_rejected_workbook_is_not_overwritten(lines):
     source = lines({"question": "q", "answer": "a"}, {"question": "q", "answer": ""})
     convert(source, on_error="skip")
     mine = Path("data", "faq.rejected.xlsx")
@@ -235,7 +235,7 @@ def test_a_workbook_beside_rejected_rows_may_be_somebody_elses(lines):
 
 
 @pytest.mark.parametrize("asked", [{"reading": {"delimiter": "\ud800"}}, {"split": 5}, {"odd": 1}], ids=ascii)
-def test_options_that_are_none_are_those_of_another_conversion(source, asked):
+def test_unreadable_options_count_as_those_of_another_conversion(source, asked):
     """Half a character is no `ValidationError`, and was a traceback."""
     convert(source, **SPLIT)
     file = Path("data/dataset_info.json")

@@ -16,8 +16,8 @@ from ftbridge.adapters.targets import sample_file
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.records import Turn
-from ftbridge.dataset_info.registry import find, read
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.dataset_info.registry import find_converted, read_entries
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 
 FAQ = [["question", "answer"], ["why?", "because"], ["how?", "so"], ["when?", 69.0]]
 HERE = Path(__file__).parent
@@ -50,14 +50,14 @@ def test_a_workbook_becomes_both_formats(workbook):
         "system": "be kind",
         "history": [],
     }
-    name, entry = find(Path("data"), "faq")
+    name, entry = find_converted(Path("data"), "faq")
     assert (name, entry.samples, entry.system) == ("faq-train", 3, "be kind")
     state = Project.find().state()
     assert (state.dataset, state.dataset_dir) == ("faq-train", "data")
     assert ftbridge.convert is convert
 
 
-def test_values_may_be_given_as_python_has_them(lines):
+def test_options_given_as_python_numbers_are_taken(lines):
     source = lines({"text": "good", "label": 1}, {"text": "bad", "label": 0})
     done = convert(source, map={"instruction": 1, "output": 2}, label_map={0: "no", 1: "yes"}, to="alpaca", sample=1)
     assert answers(done.parts[0]) == ["yes", "no"]
@@ -92,7 +92,7 @@ def test_a_field_that_holds_no_classes_is_not_stratified_by(lines):
     assert convert(source, split="7:3", stratify="answer").counts.written == 10_001
 
 
-def test_medqa_is_the_tutorials_own_file_to_the_character(public_data):
+def test_medqa_workbook_converts_to_the_tutorials_file_exactly(public_data):
     done = convert(public_data.folder / "medqa" / "MedQA2019.xlsx", name="medqa", array=True)
     expected = json.loads((public_data.folder / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
     assert json.loads(done.parts[0].files["xtuner"].read_text("utf-8")) == expected
@@ -107,7 +107,7 @@ def test_medqa_is_the_tutorials_own_file_to_the_character(public_data):
     assert samples(by_letter.parts[0].files["xtuner"]) == expected
 
 
-def test_alpaca_stays_alpaca(public_data):
+def test_alpaca_records_converted_to_alpaca_stay_the_same(public_data):
     done = convert(public_data.folder / "huanhuan" / "huanhuan-100.json")
     expected = json.loads((public_data.folder / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
     assert [
@@ -116,7 +116,7 @@ def test_alpaca_stays_alpaca(public_data):
     ] == expected
 
 
-def test_ruozhiba_is_the_same_conversations(public_data):
+def test_ruozhiba_raw_and_formatted_give_the_same_conversations(public_data):
     done = convert(public_data.folder / "ruozhiba" / "ruozhiba_raw.jsonl")
     expected = samples(public_data.folder / "ruozhiba" / "ruozhiba_format.jsonl")
     assert [
@@ -141,7 +141,7 @@ ALPACA = st.fixed_dictionaries(
 
 @settings(max_examples=25)
 @given(st.lists(ALPACA, min_size=1, max_size=5), st.booleans())
-def test_alpaca_in_is_alpaca_out_and_the_same_in_xtuner(records, array):
+def test_alpaca_records_come_out_the_same_in_alpaca_and_xtuner(records, array):
     source = Path("alpaca.json")
     source.write_text(json.dumps(records), "utf-8")
     (part,) = convert(source, array=array, replace=True).parts
@@ -161,7 +161,7 @@ def answers(part, target="alpaca"):
     return [each["output"] if target == "alpaca" else each["conversation"][-1]["output"] for each in found]
 
 
-def test_a_split_is_seeded_and_loses_nothing(lines):
+def test_seeded_split_puts_every_row_into_one_part(lines):
     source = lines(*({"question": f"q{at}", "answer": f"a{at}"} for at in range(10)))
     train, test = convert(source, split="7:3").parts
     assert [(train.name, train.samples), (test.name, test.samples)] == [("faq-train", 7), ("faq-test", 3)]
@@ -173,7 +173,7 @@ def test_a_split_is_seeded_and_loses_nothing(lines):
     assert [(part.name, part.samples) for part in parts] == [("faq-train", 8), ("faq-validation", 1), ("faq-test", 1)]
 
 
-def test_a_question_is_in_one_part_unless_the_order_is_kept(lines):
+def test_repeated_question_stays_in_one_part_unless_unshuffled(lines):
     source = lines(*({"question": f"q{at % 5}", "answer": f"a{at}"} for at in range(20)))
     done = convert(source, split="3:2")
     assert [part.samples for part in done.parts] == [12, 8]
@@ -192,7 +192,7 @@ def test_subsets_are_nested_registered_and_hold_the_classes_in_proportion(lines)
     assert sets[2] < sets[3] < sets[4] < sets[0]
     assert not sets[0] & sets[1]
     assert [answers(part).count("rare") for part in done.parts] == [16, 4, 1, 5, 10]
-    assert find(Path("data"), "faq-train-50")[1].samples == 50
+    assert find_converted(Path("data"), "faq-train-50")[1].samples == 50
     with pytest.raises(UsageError, match="asks for 161 of 160"):
         convert(source, split="4:1", sample=[161], replace=True)
 
@@ -220,7 +220,7 @@ def test_a_limit_takes_the_first_and_looks_at_no_more(lines):
     st.sampled_from([None, 5, 99]),
     st.sampled_from([None, "train=2,test=1", "1:1"]),
 )
-def test_the_counts_add_up(rows, dedup, limit, split):
+def test_counts_of_rows_add_up_to_those_read(rows, dedup, limit, split):
     with Path("faq.jsonl").open("w") as file:
         file.writelines(json.dumps({"question": f"q{q}", "answer": "a" * a}) + "\n" for q, a in rows)
     try:
@@ -233,7 +233,7 @@ def test_the_counts_add_up(rows, dedup, limit, split):
     assert counts.rejected == (len(samples(done.rejected_file)) if done.rejected_file else 0)
 
 
-def test_several_sources_make_one_dataset(lines, workbook):
+def test_several_sources_with_a_name_make_one_dataset(lines, workbook):
     first = lines({"question": "q", "answer": "a"}, {"question": "q", "answer": ""}, name="one.jsonl")
     with pytest.raises(UsageError, match="--name"):
         convert(first, workbook(Q=FAQ))
@@ -253,7 +253,7 @@ def test_several_sources_make_one_dataset(lines, workbook):
 
 
 @pytest.mark.parametrize(("allowed", "good"), [("1", True), ("0", False), ("34%", True), ("33%", False), (1, True)])
-def test_so_many_rows_may_be_rejected(lines, allowed, good):
+def test_max_rejected_as_count_or_share_bounds_the_rejected_rows(lines, allowed, good):
     source = lines(*({"question": "q", "answer": answer} for answer in ("a", "b", "")))
     if good:
         assert convert(source, max_rejected=allowed).counts.rejected == 1
@@ -263,7 +263,7 @@ def test_so_many_rows_may_be_rejected(lines, allowed, good):
         assert not Path("data").exists()
 
 
-def test_answers_that_are_all_dates_are_written_as_an_array(lines):
+def test_answers_that_are_all_dates_are_written_as_a_json_array(lines):
     """From JSON lines, `datasets` would make times of them, and both frameworks want text."""
     done = convert(lines({"question": "q", "answer": "2024-01-01"}, {"question": "p", "answer": "2024-01-02 10:00"}))
     assert json.loads(done.parts[0].files["alpaca"].read_text("utf-8"))[1]["output"] == "2024-01-02 10:00"
@@ -299,7 +299,7 @@ def test_a_part_of_the_sources_own_that_nothing_is_left_for_is_left_out_and_name
     assert len(convert(source).parts) == 2
 
 
-def test_a_preset_makes_its_rows(folder):
+def test_generated_preset_gives_the_asked_number_of_rows(folder):
     done = convert("preset:self-cognition", set={"name": "小助", "author": "团队", "count": 20}, split="8:2")
     assert [(part.name, part.samples) for part in done.parts] == [
         ("self-cognition-train", 16),
@@ -308,7 +308,7 @@ def test_a_preset_makes_its_rows(folder):
     assert done.tables[0].preset == "self-cognition"
 
 
-def test_targets_are_chosen(lines):
+def test_targets_that_are_asked_for_are_the_only_files(lines):
     source = lines({"question": "q", "answer": "a"})
     assert list(convert(source, to=["sharegpt"]).parts[0].files) == ["sharegpt"]
     assert list(convert(source, to=["xtuner"], replace=True).parts[0].files) == ["xtuner"]
@@ -317,7 +317,7 @@ def test_targets_are_chosen(lines):
         convert(source, to=["csv"])
 
 
-def test_the_same_again_changes_nothing(workbook):
+def test_conversion_with_the_same_options_changes_nothing(workbook):
     source = workbook(Q=FAQ)
     convert(source, split="2:1")
     before = snapshot(Path("data"))
@@ -346,7 +346,7 @@ def test_a_file_that_is_gone_is_written_again(workbook):
     assert file.read_bytes() == content
 
 
-def test_other_options_make_it_anew_and_drop_the_part_that_is_no_more(workbook):
+def test_conversion_with_other_options_is_made_anew_and_drops_old_parts(workbook):
     source = workbook(Q=FAQ)
     convert(source, split="2:1", sample="1,2")
     done = convert(source, replace=True)
@@ -355,7 +355,7 @@ def test_other_options_make_it_anew_and_drop_the_part_that_is_no_more(workbook):
         *(Replaced("faq-train", 2, 3), Replaced("faq-test", 1, 0)),
         *(Replaced("faq-train-1", 1, 0), Replaced("faq-train-2", 2, 0)),
     )
-    assert list(read(Path("data"))) == ["faq-train"]
+    assert list(read_entries(Path("data"))) == ["faq-train"]
     assert sorted(path.name for path in Path("data").glob("[!.]*")) == [
         "dataset_info.json",
         "faq-train.alpaca.jsonl",
@@ -363,7 +363,7 @@ def test_other_options_make_it_anew_and_drop_the_part_that_is_no_more(workbook):
     ]
 
 
-def test_another_source_needs_replace(workbook, lines):
+def test_dataset_of_another_source_needs_replace(workbook, lines):
     convert(workbook(Q=FAQ))
     before = snapshot(Path("data"))
     other = lines({"question": "q", "answer": "a"})
@@ -384,7 +384,7 @@ BAD = [
 ]
 
 
-def test_wrong_rows_stop_it_and_nothing_is_written(workbook):
+def test_wrong_rows_stop_the_conversion_and_nothing_is_written(workbook):
     with pytest.raises(InputError) as error:
         convert(workbook(DrugQA=BAD), name="medqa")
     text = str(error.value)
@@ -395,7 +395,7 @@ def test_wrong_rows_stop_it_and_nothing_is_written(workbook):
     assert not Project.find().state().dataset
 
 
-def test_wrong_rows_come_with_what_may_be_behind_them(workbook):
+def test_wrong_rows_are_refused_with_notes_of_what_may_be_behind(workbook):
     with pytest.raises(InputError, match=r"\n\nnote: other sheets are left out: `More`.*\nMend them"):
         convert(workbook(DrugQA=BAD, More=FAQ), name="medqa")
 
@@ -413,19 +413,19 @@ def test_wrong_rows_are_skipped_on_demand_and_kept(workbook):
 
 
 @pytest.mark.parametrize("record", [{"question": "q", "answer": ""}, {"question": "q", "answer": "\0"}])
-def test_when_no_row_is_left_nothing_is_written(folder, record):
+def test_conversion_without_a_usable_row_writes_nothing(folder, record):
     (folder / "faq.jsonl").write_text(json.dumps(record))
     with pytest.raises(InputError, match="none of its 1 rows"):
         convert("faq.jsonl", on_error="skip")
     assert not Path("data").exists()
 
 
-def test_headers_alone_hold_no_rows(workbook):
+def test_table_of_headers_alone_is_refused(workbook):
     with pytest.raises(InputError, match="it holds no rows"):
         convert(workbook(Q=FAQ[:1]))
 
 
-@pytest.mark.parametrize("name", ["spliced", "_link"])
+@pytest.mark.parametrize("name", ["insert_entries", "_link_in_place"])
 def test_an_interrupt_at_the_end_leaves_a_whole_dataset(workbook, monkeypatch, name):
     source = workbook(Q=FAQ)
     convert(source)
@@ -440,15 +440,15 @@ def test_an_interrupt_at_the_end_leaves_a_whole_dataset(workbook, monkeypatch, n
     with pytest.raises(KeyboardInterrupt):
         convert(source, split="2:1", replace=True)
     os.chdir(folder)
-    if name == "spliced":  # nothing was decided yet
+    if name == "insert_entries":  # nothing was decided yet
         assert {path.name: path.read_bytes() for path in Path("data").iterdir()} == whole
-    assert convert(source, split="2:1", replace=True).changed == (name == "spliced")
-    assert list(read(Path("data"))) == ["faq-train", "faq-test"]
+    assert convert(source, split="2:1", replace=True).changed == (name == "insert_entries")
+    assert list(read_entries(Path("data"))) == ["faq-train", "faq-test"]
     assert not list(Path("data").glob(".*.part")) + list(Path("data").glob(".*.staged.*"))
 
 
-def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
-    monkeypatch.setattr(sample_file, "TYPED", 50)
+def test_late_first_history_is_brought_forward_in_the_file(lines, monkeypatch):
+    monkeypatch.setattr(sample_file, "TYPED_BYTES", 50)
     records = [{"instruction": f"q{at}", "output": "a", "history": []} for at in range(5)]
     records[3]["history"] = [["hi", "hello"]]
     (part,) = convert(lines(*records)).parts
@@ -464,7 +464,7 @@ def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
     assert json.loads(part.files["alpaca"].read_text("utf-8"))[0]["instruction"] == "q0"
 
 
-def test_nothing_to_do_is_refused_and_one_format_is_a_word(workbook):
+def test_convert_without_source_or_format_is_refused_and_one_format_may_be_text(workbook):
     path = workbook(Q=FAQ)
     for sources, to in (((), "xtuner"), ((path,), ()), ((path,), "")):
         with pytest.raises(UsageError, match="at least one source, and one format"):
@@ -500,7 +500,7 @@ def test_a_dataset_folder_elsewhere_is_remembered_as_it_is(workbook, tmp_path_fa
 
 @pytest.mark.framework
 @pytest.mark.parametrize("array", [False, True])
-def test_both_frameworks_load_what_was_written(lines, folder, training_python, array):
+def test_converted_files_load_in_both_frameworks(lines, folder, training_python, array):
     filler = {"instruction": "问" * 500, "input": "", "output": "答" * 500, "system": ""}
     records = [filler | {"history": []} for _ in range(4000)]
     records.append({"instruction": "q", "input": "i", "output": "a", "system": "s", "history": [["hi", "hello"]]})
@@ -508,7 +508,7 @@ def test_both_frameworks_load_what_was_written(lines, folder, training_python, a
     output = folder / "loaded.json"
     subprocess.run(
         [training_python, HERE / "frameworks_load.py", "data", "faq-train", output],
-        env=os.environ | QUIET | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(SCRIPTS)},
+        env=os.environ | CHILD_ENV | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(SCRIPTS)},
         check=True,
     )
     loaded = json.loads(output.read_text("utf-8"))
@@ -548,7 +548,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(lines, monkeypatch):
         ("faq.csv", 'question,answer\nwhy?,"because, so"\nwho?,"me\n', 'who?,"me'),
     ],
 )
-def test_the_text_of_a_broken_line_is_kept(folder, name, text, kept):
+def test_text_of_a_broken_line_is_kept_in_the_rejected_file(folder, name, text, kept):
     (folder / name).write_text(text, encoding="utf-8")
     done = convert(folder / name, on_error="skip")
     (record,) = map(json.loads, done.rejected_file.read_text("utf-8").splitlines())

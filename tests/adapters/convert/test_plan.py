@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.adapters.convert.plan import ConvertOptions, dataset_name, plan_conversion
+from ftbridge.adapters.convert.options import ConvertOptions, parse_split
+from ftbridge.adapters.convert.plan import dataset_name, plan_conversion
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import Origin, origins
 from ftbridge.adapters.sources.repository.layout import digest
@@ -26,7 +27,7 @@ def prepared(*paths, name="faq", **options):
         ("e\u0301", "é"),
     ],
 )
-def test_a_name_is_made_of_the_files(stem, name):
+def test_dataset_name_is_made_of_the_file_name(stem, name):
     assert dataset_name([Origin("x", Path(f"{stem}.xlsx"))], None) == name
     assert dataset_name([Origin("x", Path("x"))], name) == name
 
@@ -51,14 +52,14 @@ def test_a_saved_folder_is_the_same_source_only_with_the_same_content(folder):
 
 def test_a_preset_fills_what_is_not_asked_for(workbook):
     def settled(sheet="DrugQA", rows=(("Question", "Answer", "URL"), ("q", "a", "u")), **options):
-        job = prepared(workbook(**{sheet: rows}), **options)
-        return job.presets[0], job.choices[0]
+        plan = prepared(workbook(**{sheet: rows}), **options)
+        return plan.presets[0], plan.mappings[0]
 
     preset, choice = settled()
     assert (preset, choice.columns) == ("medqa", {"instruction": "Question", "output": "Answer"})
     assert choice.mapping.system.startswith("You are a professional, highly experienced doctor professor.")
-    assert settled(wish=MappingOptions(system=""))[1].mapping.system == ""
-    preset, mapped = settled(wish=MappingOptions(map={"instruction": "C", "output": "A"}))
+    assert settled(mapping=MappingOptions(system=""))[1].mapping.system == ""
+    preset, mapped = settled(mapping=MappingOptions(map={"instruction": "C", "output": "A"}))
     assert (preset, mapped.columns["instruction"]) == ("medqa", "URL")
     assert mapped.mapping.system == choice.mapping.system
     assert settled(rows=[["question", "reply"], ["q", "a"]])[0] == ""
@@ -66,22 +67,22 @@ def test_a_preset_fills_what_is_not_asked_for(workbook):
     assert settled(sheet="Other", preset="medqa")[0] == "medqa"
 
 
-def test_columns_of_the_same_names_that_hold_other_things_are_no_preset(lines):
+def test_preset_columns_that_hold_other_values_are_no_preset(lines):
     row = {"text": "the match", "category": ["sports", "news"], "output": "sports"}
     assert prepared(lines(row)).presets == ("fudan-news",)
     assert prepared(lines(row | {"category": "which sport?"})).presets == ("",)
 
 
-def test_a_job_names_its_parts(lines):
+def test_a_plan_names_its_parts(lines):
     path = lines({"question": "q", "answer": "a"})
     whole = prepared(path)
     assert (whole.parts, whole.names) == (("train",), ["faq-train"])
-    assert prepared(path, split="7:3", sample=(5,)).names == ["faq-train", "faq-test", "faq-train-5"]
-    assert prepared(path, split="validation=1").names == ["faq-train", "faq-validation"]
+    assert prepared(path, split=parse_split("7:3"), sample=(5,)).names == ["faq-train", "faq-test", "faq-train-5"]
+    assert prepared(path, split=parse_split("validation=1")).names == ["faq-train", "faq-validation"]
     assert whole.sources == {"faq.jsonl": digest(path)}
 
 
-def test_what_one_of_several_sources_asks_is_answered_for_all_or_by_itself(folder):
+def test_question_about_one_of_several_sources_is_answered_for_all_or_alone(folder):
     faq, other, alike = (folder / name for name in ("faq.csv", "other.csv", "alike.csv"))
     faq.write_text("question,answer\nwhy?,because\n", encoding="utf-8")
     other.write_text("they say,we say\nwho?,me\nand who else?,nobody\n", encoding="utf-8")
@@ -95,7 +96,7 @@ def test_what_one_of_several_sources_asks_is_answered_for_all_or_by_itself(folde
         ["--map", "instruction=we say", "--map", "output=they say"],
     ]
     chosen = MappingOptions(map={"instruction": "they say", "output": "we say"})
-    assert [next(prepared(other, alike, wish=chosen).first_samples(at)).turns[0].output for at in (0, 1)] == [
+    assert [next(prepared(other, alike, mapping=chosen).first_samples(at)).turns[0].output for at in (0, 1)] == [
         "me",
         "there",
     ]

@@ -8,14 +8,13 @@ import pytest
 
 from ftbridge.adapters.convert import rejects
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.convert.rejects import Rejects, parse_max_rejected, write_workbook
+from ftbridge.adapters.convert.rejects import Rejects, write_workbook
 from ftbridge.adapters.problems import Problem
 from ftbridge.adapters.sources.workbook.source import open_tables
 from ftbridge.adapters.values import BadCell
-from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.records import Reading, Row, Where
-from ftbridge.dataset_info.registry import remove, written
+from ftbridge.dataset_info.registry import files_written, remove
 
 
 def test_the_first_twenty_are_shown_and_the_rest_counted():
@@ -47,21 +46,6 @@ def test_rejected_rows_are_kept_whatever_they_hold():
     assert first["values"]["q"] == "\ud800\0"
 
 
-@pytest.mark.parametrize(("text", "allowed"), [("0", 0), (" 20 ", 20), ("1%", 2), ("0.5%", 1), ("100%", 250)])
-def test_so_many_of_250_rows_may_be_rejected(text, allowed):
-    assert parse_max_rejected(text)(250) == allowed
-
-
-def test_a_share_is_exact():
-    assert parse_max_rejected("0.57%")(10_000) == 57
-
-
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "%", "some"])
-def test_any_other_number_is_refused(text):
-    with pytest.raises(UsageError, match="20"):
-        parse_max_rejected(text)
-
-
 def line(row, values, **other):
     problem = {"column": "a", "value": "", "reason": "output is empty"}
     return {"file": "f.xlsx", "sheet": "Q", "row": row, **problem, "more": [], "values": values, **other}
@@ -80,7 +64,7 @@ def values(lines):
     return [[[value for value, _ in row] for row in page] for page in cells(lines)]
 
 
-def test_a_row_is_its_number_column_and_reason_and_all_its_values():
+def test_rejected_row_shows_its_number_column_reason_and_values():
     lines = [line(2, {"q": "为什么", "n": 69, "x": 0.5}), line(7, {"q": "b", "later": [1, "é"], "t": True, "e": None})]
     assert values(lines) == [
         [
@@ -91,14 +75,14 @@ def test_a_row_is_its_number_column_and_reason_and_all_its_values():
     ]
 
 
-def test_file_and_sheet_are_there_where_there_are_several():
+def test_rejected_rows_of_several_files_or_sheets_name_them():
     assert values([line(1, {}), line(1, {}, sheet="R")])[0][0] == ["row", "sheet", "column", "reason"]
     found = values([line(1, {}), line(1, {}, file="g.xlsx", sheet="R")])[0]
     assert found[0] == ["row", "file", "sheet", "column", "reason"]
     assert found[2][:3] == [1, "g.xlsx", "R"]
 
 
-def test_all_reasons_are_told_and_the_value_of_a_row_without_any():
+def test_rejected_row_shows_all_its_reasons_or_else_its_value():
     more = [
         {"column": "q", "value": "", "reason": "instruction is empty"},
         {"column": "", "value": "", "reason": "odd"},
@@ -109,7 +93,7 @@ def test_all_reasons_are_told_and_the_value_of_a_row_without_any():
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "#N/A", "=", "1", "TRUE", "2019-01-02", "%"])
-def test_text_stays_text_whatever_it_looks_like(text):
+def test_text_like_formulas_or_numbers_stays_text_in_the_workbook(text):
     ((head, row),) = cells([line(1, {text: text}, column=text, reason=text)])
     assert head[3] == (text, "s")
     assert row[1:] == [(text, "s")] * 3
@@ -125,12 +109,12 @@ def test_text_stays_text_whatever_it_looks_like(text):
         (-0.5, -0.5),
     ],
 )
-def test_numbers_are_numbers_as_long_as_excel_keeps_them(value, cell):
+def test_numbers_beyond_excels_digits_are_written_as_text(value, cell):
     assert values([line(1, {"n": value})])[0][1][3] == cell
 
 
 @pytest.mark.parametrize("text", ["a\0b\x1f", "\ud800", "\uffff", "_x000D_", "_x005F_", "a\r\nb\t", "_x12", "𠀀"])
-def test_what_xml_cannot_hold_comes_back(folder, text):
+def test_text_that_xml_cannot_hold_comes_back_from_the_rejected_workbook(folder, text):
     with (folder / "f.xlsx").open("w+b") as file:
         write_workbook(io.BytesIO(json.dumps(line(1, {"q": text, "z": "z"})).encode()), file)
     (table,) = open_tables(folder / "f.xlsx", Reading(header_row=1))
@@ -179,7 +163,7 @@ def test_the_workbook_comes_and_goes_with_the_rejected_rows(lines, folder):
         ["row", "column", "reason", "question", "answer"],
         [2, "answer", "output is empty", "=how?", None],
     ]
-    assert "faq.rejected.xlsx" in written(folder / "data")
+    assert "faq.rejected.xlsx" in files_written(folder / "data")
     stamp = done.rejected_workbook.stat().st_mtime_ns
     assert convert(source, on_error="skip", xlsx=True).changed is False
     assert convert(source, on_error="skip").rejected_workbook == done.rejected_workbook
@@ -191,7 +175,7 @@ def test_the_workbook_comes_and_goes_with_the_rejected_rows(lines, folder):
     assert not done.rejected_workbook.exists()
 
 
-def test_it_is_made_anew_where_the_rejected_rows_are_gone(lines, folder):
+def test_rejected_workbook_is_made_anew_where_the_rejected_rows_are_gone(lines, folder):
     source = lines(*ROWS)
     convert(source, on_error="skip").rejected_file.unlink()
     done = convert(source, on_error="skip", xlsx=True)
@@ -199,7 +183,7 @@ def test_it_is_made_anew_where_the_rejected_rows_are_gone(lines, folder):
     assert done.rejected_workbook.is_file()
 
 
-def test_it_goes_with_its_dataset_and_is_no_source(lines, folder):
+def test_rejected_workbook_is_no_source_and_goes_with_its_dataset(lines, folder):
     done = convert(lines(*ROWS), on_error="skip", xlsx=True)
     assert convert(folder, on_error="skip", name="all").counts.read == 3
     assert done.rejected_workbook in remove(folder / "data", ["faq"]).files

@@ -3,7 +3,7 @@
 from ftbridge.adapters.convert.pipeline import convert
 
 
-def test_tables_that_are_read_alike_tell_each_for_itself(lines, workbook):
+def test_result_describes_each_table_of_several_sources(lines, workbook):
     one, two = lines({"question": "q", "answer": "a", "more": 1}), workbook(Q=[["question", "answer"], ["p", "b"]])
     done = convert(one, two, name="both")
     assert [(table.file, table.sheet, table.left_out) for table in done.tables] == [

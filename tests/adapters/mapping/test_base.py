@@ -18,7 +18,7 @@ def test_a_row_that_cannot_be_read_says_why():
 
 
 def test_a_known_column_that_comes_late_is_not_lost_silently():
-    columns = mapping({"instruction": "q", "output": "a"}, watched=frozenset(["history"]))
+    columns = mapping({"instruction": "q", "output": "a"}, watched_fields=frozenset(["history"]))
     late = row(q="x", a="y", history=[["z", "z"]])
     with pytest.raises(BadValueError):
         columns.conversation(late)
@@ -26,12 +26,12 @@ def test_a_known_column_that_comes_late_is_not_lost_silently():
     assert [each.column for each in columns.problems(row(q="x", a="y", tools=[{}]))] == ["tools"]
     for empty in ({"other": 1}, {"history": []}, {"tools": None}):
         assert columns.conversation(row(q="x", a="y", **empty))
-    decided = mapping(QA.columns, watched=frozenset(["history"]), decided=True)
+    decided = mapping(QA.columns, watched_fields=frozenset(["history"]), user_decided=True)
     assert decided.conversation(late)
 
 
-def test_the_label_is_a_column_or_a_field():
-    by_column = ColumnMapping(columns=QA.columns, known=frozenset("qac"), label_column="c")
+def test_label_comes_from_a_column_or_a_field():
+    by_column = ColumnMapping(columns=QA.columns, known_columns=frozenset("qac"), label_column="c")
     assert by_column.conversation(row(q="x", a="y", c=raw(1.0))).label == "1"
     assert by_column.conversation(row(q="x", a="y")).label == ""
     (problem,) = by_column.problems(row(q="x", a="y", c=["z"]))

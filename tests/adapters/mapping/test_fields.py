@@ -48,7 +48,7 @@ def test_json_text_passes_undecoded():
     assert turn.input == ""
 
 
-def test_a_rows_own_system_wins():
+def test_system_prompt_of_a_row_wins_over_the_default():
     columns = mapping({"instruction": "q", "output": "a", "system": "s"}, system="be kind")
     assert columns.conversation(row(q="q", a="a", s="be brief")).system == "be brief"
     for none in (None, " ", raw("")):
@@ -89,13 +89,13 @@ def test_history_is_earlier_turns(as_source):
     ],
     ids=str,
 )
-def test_a_wrong_value_is_named_with_its_cell(values, expected):
+def test_wrong_value_of_a_row_is_named_with_its_cell(values, expected):
     columns = ColumnMapping(
         columns={"instruction": "q", "output": "a", "history": "h"},
-        known=frozenset(["q", "a", "h", "pic"]),
+        known_columns=frozenset(["q", "a", "h", "pic"]),
         letters={"q": "A", "a": "D"},
         max_characters=6,
-        refused={"pic": "images"},
+        refused_columns={"pic": "images"},
     )
     with pytest.raises((BadValueError, UnicodeEncodeError)):
         msgspec.json.encode(alpaca.sample(columns.conversation(row(**values))))
@@ -104,19 +104,21 @@ def test_a_wrong_value_is_named_with_its_cell(values, expected):
     assert values.get(problem.column) is not None or problem.reason == "is empty"
 
 
-def test_the_question_may_stand_in_either_column():
+def test_question_in_either_of_instruction_and_input_is_enough():
     columns = mapping({"instruction": "q", "input": "i", "output": "a"})
     assert not columns.problems(row(q="", i="x", a="y"))
     assert columns.conversation(row(q=" ", i="x", a="y")).turns == (Turn(" ", "x", "y"),)
     assert [each.field for each in columns.problems(row(q="", i="", a=""))] == ["instruction", "output"]
 
 
-def test_templates_and_constants():
-    prompts = {
+def test_templates_and_constants_fill_fields_and_name_bad_cells():
+    templates = {
         "instruction": RowTemplate("Classify"),
         "input": RowTemplate("文本:{{t}},类型选型:{{c}}", {"t": "t", "c": "c"}),
     }
-    columns = ColumnMapping(columns={"output": "a"}, prompts=prompts, known=frozenset("tca"), letters={"t": "B"})
+    columns = ColumnMapping(
+        columns={"output": "a"}, templates=templates, known_columns=frozenset("tca"), letters={"t": "B"}
+    )
     made = columns.conversation(row(t=raw("它"), c=["Military", "Space"], a="Space"))
     assert made.turns == (Turn("Classify", "文本:它,类型选型:['Military', 'Space']", "Space"),)
     (problem,) = columns.problems(row(t="", c=[], a="Space"))
@@ -127,13 +129,13 @@ def test_templates_and_constants():
 
 @pytest.mark.parametrize("label", [7, 7.0, "7", raw(7), raw("7")], ids=str)
 def test_labels_become_their_texts(label):
-    columns = mapping({"instruction": "q", "output": "a"}, labels={"7": "Electricity"}, label_field="output")
+    columns = mapping({"instruction": "q", "output": "a"}, label_texts={"7": "Electricity"}, label_field="output")
     made = columns.conversation(row(q="x", a=label))
     assert made.turns[0].output == made.label == "Electricity"
 
 
 def test_a_label_without_a_text_names_its_row():
-    columns = mapping({"instruction": "q", "output": "a"}, labels={"7": "Electricity", "6": "Physics"})
+    columns = mapping({"instruction": "q", "output": "a"}, label_texts={"7": "Electricity", "6": "Physics"})
     (problem,) = columns.problems(row(q="x", a=8))
     assert (problem.address, problem.reason, problem.value) == ("Q!17", "is not in the label map: 6, 7", "8")
     with pytest.raises(BadValueError, match="not in the label map"):
@@ -141,7 +143,7 @@ def test_a_label_without_a_text_names_its_row():
     assert [each.reason for each in columns.problems(row(q="x", a=""))] == ["is empty"]
 
 
-def test_text_is_kept_to_the_character_unless_stripped():
+def test_text_is_kept_to_the_character_unless_strip_is_asked_for():
     values = {"s": " s", "q": "q\u00a0", "i": " ", "a": "\ta\u3000", "h": [["x ", " y"]]}
     kept = mapping(COLUMNS).conversation(row(**values))
     assert kept.turns == (Turn("x ", "", " y"), Turn("q\u00a0", " ", "\ta\u3000"))
@@ -155,13 +157,13 @@ def test_text_is_kept_to_the_character_unless_stripped():
     st.booleans(),
     st.booleans(),
 )
-def test_a_row_makes_a_sample_or_says_why_not(values, strip, labelled, templated):
+def test_any_row_of_columns_gives_a_sample_or_a_problem(values, strip, labelled, templated):
     reads = ColumnMapping(
         columns={field: column for field, column in COLUMNS.items() if field != "input" or not templated},
-        prompts={"input": RowTemplate("{{ i }}!", {"i": "i"})} if templated else {},
-        known=frozenset(COLUMNS.values()),
-        watched=frozenset(["history"]),
-        labels={"x": "y"} if labelled else {},
+        templates={"input": RowTemplate("{{ i }}!", {"i": "i"})} if templated else {},
+        known_columns=frozenset(COLUMNS.values()),
+        watched_fields=frozenset(["history"]),
+        label_texts={"x": "y"} if labelled else {},
         strip=strip,
         max_characters=5,
     )

@@ -6,13 +6,13 @@ from ftbridge.adapters.mapping.header_rows import (
     DATA,
     SURE,
     UNSURE,
-    Sheet,
-    another_table,
-    certainty,
+    FirstRows,
+    header_certainty,
     is_rule,
-    repeats,
-    rival,
-    suspects,
+    next_table_row,
+    repeats_headers,
+    rival_header_row,
+    suspicious_cells,
 )
 
 
@@ -31,22 +31,22 @@ from ftbridge.adapters.mapping.header_rows import (
         (["x", "y"], [], False),
     ],
 )
-def test_headers_are_known_when_they_are_said_again(cells, columns, again):
-    assert repeats(cells, columns) is again
+def test_row_that_repeats_the_headers_is_known(cells, columns, again):
+    assert repeats_headers(cells, columns) is again
     if again:
-        key, values = suspects(columns)
+        key, values = suspicious_cells(columns)
         assert cells[key] in values or columns[0] == "A_b"
 
 
 @pytest.mark.parametrize(
     "cells", [["---", "---"], ["+----+---+"], ["==="], [":-:", "--"], ["", "————", ""], ["───┼──"]]
 )
-def test_lines_of_dashes_are_known(cells):
+def test_row_of_dashes_is_a_rule(cells):
     assert is_rule(cells)
 
 
 @pytest.mark.parametrize("cells", [["-", "-"], ["--", "x"], [""], [], ["-1"], ["a--b"]])
-def test_dashes_among_others_are_no_line(cells):
+def test_row_with_dashes_among_text_is_no_rule(cells):
     assert not is_rule(cells)
 
 
@@ -67,8 +67,8 @@ def test_dashes_among_others_are_no_line(cells):
         (["a", "b"], [], UNSURE),
     ],
 )
-def test_headers_are_told_from_data_by_what_stands_below(cells, below, sure):
-    assert certainty(cells, below) == sure
+def test_certainty_of_headers_follows_from_the_rows_below(cells, below, sure):
+    assert header_certainty(cells, below) == sure
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_headers_are_told_from_data_by_what_stands_below(cells, below, sure):
     ],
 )
 def test_headers_below_rows_of_the_same_width_may_be_data(rows, at, other):
-    assert rival(rows, at) == other
+    assert rival_header_row(rows, at) == other
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_headers_below_rows_of_the_same_width_may_be_data(rows, at, other):
         ([["q1", "a1"], [], ["How many?", "five of them"], ["x", "5"]], None),
     ],
 )
-def test_another_table_is_told_by_other_kinds_of_values(rows, other):
-    assert another_table(rows, 0) == other
+def test_table_below_is_found_by_its_other_kinds_of_values(rows, other):
+    assert next_table_row(rows, 0) == other
 
 
 def test_rows_are_numbered_as_in_the_sheet():
     rows = [["问题", "答案"], ["Question", "Answer"], ["x", "y"]]
-    found = Sheet("faq.xlsx Q", "row", rows, before=4).headers(0, ["问题", "答案"], asked=False)
+    found = FirstRows("faq.xlsx Q", "row", rows, before=4).headers(0, ["问题", "答案"], asked=False)
     assert (found.start, found.asks, found.unsure) == (2, None, None)
     assert found.notes == ("row 6 is passed over: it says the headers again and is no sample",)

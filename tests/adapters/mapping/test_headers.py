@@ -2,7 +2,14 @@
 
 import pytest
 
-from ftbridge.adapters.mapping.headers import FLAG, asks, fits, normalize_header, recognise, refused
+from ftbridge.adapters.mapping.headers import (
+    LOSS_FLAG,
+    columns_by_field,
+    has_question,
+    has_question_and_answer,
+    normalize_header,
+    untrainable_columns,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,19 +47,22 @@ from ftbridge.adapters.mapping.headers import FLAG, asks, fits, normalize_header
     ],
     ids=str,
 )
-def test_headers_are_recognised(headers, found):
-    assert recognise(headers) == found
+def test_known_headers_are_recognised_for_their_fields(headers, found):
+    assert columns_by_field(headers) == found
 
 
 def test_a_question_and_an_answer_are_needed():
-    assert fits(["input", "output"])
-    assert fits(["内容", "类别"])
-    assert not fits(["question", "score"])
-    assert not fits(["answer"])
+    assert has_question_and_answer(["input", "output"])
+    assert has_question_and_answer(["内容", "类别"])
+    assert not has_question_and_answer(["question", "score"])
+    assert not has_question_and_answer(["answer"])
 
 
 def test_columns_of_tools_and_images_are_known():
-    assert refused(["text", "Images", "tools", "image id"]) == {"tools": "tools", "Images": "images, sound or video"}
+    assert untrainable_columns(["text", "Images", "tools", "image id"]) == {
+        "tools": "tools",
+        "Images": "images, sound or video",
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,10 +89,10 @@ def test_columns_of_tools_and_images_are_known():
         ("客戶問題", "客服回覆"),
     ],
 )
-def test_whose_question_it_is_and_what_stands_around_it_makes_no_difference(question, answer):
-    assert recognise([question, answer]) == {"instruction": [question], "output": [answer]}
-    assert asks([question])
-    assert not asks([answer])
+def test_headers_with_owners_or_marks_around_them_are_recognised(question, answer):
+    assert columns_by_field([question, answer]) == {"instruction": [question], "output": [answer]}
+    assert has_question([question])
+    assert not has_question([answer])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +125,7 @@ def test_whose_question_it_is_and_what_stands_around_it_makes_no_difference(ques
     ],
 )
 def test_a_header_that_says_something_else_is_not_recognised(name):
-    assert recognise([name]) == {}
+    assert columns_by_field([name]) == {}
     assert name == "问" * 70 or normalize_header(name) != ""
 
 
@@ -123,8 +133,8 @@ def test_columns_that_cannot_be_trained_on_are_known():
     names = ["text", "Images", "tools", "image id", "rejected_response", "Complex_CoT", "思维链", "preferred language"]
     more = {"rejected_response": "preferences between answers", "Complex_CoT": "reasoning", "思维链": "reasoning"}
     media = {"tools": "tools", "Images": "images, sound or video"}
-    assert refused(names) == media | more
-    assert refused(names, decided=True) == media
+    assert untrainable_columns(names) == media | more
+    assert untrainable_columns(names, decided=True) == media
 
 
 @pytest.mark.parametrize(
@@ -135,4 +145,4 @@ def test_columns_that_cannot_be_trained_on_are_known():
     ],
 )
 def test_flags_of_the_loss_are_known(name, flag):
-    assert bool(FLAG.fullmatch(normalize_header(name))) is (flag or name == "weight (kg)")
+    assert bool(LOSS_FLAG.fullmatch(normalize_header(name))) is (flag or name == "weight (kg)")

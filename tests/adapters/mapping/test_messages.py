@@ -24,7 +24,7 @@ def raw(value):
 
 def both(style, value, **options):
     """Return the row as a source of Python values gives it, and as JSON lines do, with the mapping for it."""
-    mapping = MessageMapping(columns={"messages": "m"}, known=frozenset("m"), style=style, **options)
+    mapping = MessageMapping(columns={"messages": "m"}, known_columns=frozenset("m"), style=style, **options)
     return mapping, [Row(WHERE, {"m": value}), Row(WHERE, {"m": raw(value)})]
 
 
@@ -73,7 +73,7 @@ GOOD = openai(("user", "q"), ("assistant", "a"))
     ],
     ids=str,
 )
-def test_conversations_are_read(style, value, system, turns):
+def test_message_lists_of_each_style_are_read(style, value, system, turns):
     mapping, rows = both(style, value, system="default")
     expected = Conversation(system, tuple(Turn(asked, "", answer) for asked, answer in turns), WHERE)
     assert style_of(value) == style
@@ -140,7 +140,7 @@ def test_conversations_are_read(style, value, system, turns):
     ],
     ids=str,
 )
-def test_what_cannot_be_trained_on_is_named(style, value, reason):
+def test_messages_that_cannot_be_trained_on_are_rejected_with_reasons(style, value, reason):
     mapping, rows = both(style, value, max_characters=10)
     for row in rows:
         with pytest.raises(BadValueError, match=reason):
@@ -150,7 +150,9 @@ def test_what_cannot_be_trained_on_is_named(style, value, reason):
 
 
 def test_a_system_column_is_for_conversations_without_one():
-    mapping = MessageMapping(columns={"messages": "m", "system": "s"}, known=frozenset("ms"), style=OPENAI, system="d")
+    mapping = MessageMapping(
+        columns={"messages": "m", "system": "s"}, known_columns=frozenset("ms"), style=OPENAI, system="d"
+    )
     with_own = openai(("system", "own"), ("user", "q"), ("assistant", "a"))
     systems = [
         mapping.conversation(Row(WHERE, {"m": value, "s": column})).system
@@ -161,32 +163,35 @@ def test_a_system_column_is_for_conversations_without_one():
     assert (problem.field, problem.reason) == ("system", "holds a list, not text")
 
 
-def test_columns_of_tools_must_be_empty():
+def test_row_of_messages_with_tools_is_a_problem():
     mapping = MessageMapping(
-        columns={"messages": "m"}, known=frozenset(["m", "tools"]), style=OPENAI, refused={"tools": "tools"}
+        columns={"messages": "m"},
+        known_columns=frozenset(["m", "tools"]),
+        style=OPENAI,
+        refused_columns={"tools": "tools"},
     )
     assert mapping.conversation(Row(WHERE, {"m": raw(GOOD), "tools": raw([])}))
     (problem,) = mapping.problems(Row(WHERE, {"m": raw(GOOD), "tools": raw([{"name": "search"}])}))
     assert (problem.column, problem.reason) == ("tools", "holds tools, which cannot be trained on yet")
 
 
-def test_the_label_is_the_last_answer():
+def test_label_of_a_conversation_is_its_last_answer():
     mapping, rows = both(OPENAI, [*GOOD, *openai(("user", "r"), ("assistant", "b "))], label_field="output")
     assert [mapping.conversation(row).label for row in rows] == ["b ", "b "]
 
 
-def test_ends_are_stripped_when_asked():
+def test_message_ends_are_stripped_when_asked():
     mapping, rows = both(OPENAI, openai(("system", " s"), ("user", " q"), ("assistant", "a\u00a0")), strip=True)
     assert [mapping.conversation(row) for row in rows] == [Conversation("s", (Turn("q", "", "a"),), WHERE)] * 2
 
 
 @pytest.mark.parametrize("value", [None, "x", [], ["x"], [{"a": 1}], [[1, 2]], {"role": "user"}], ids=str)
-def test_what_is_no_conversation_has_no_style(value):
+def test_value_that_is_no_conversation_has_no_style(value):
     assert style_of(value) == ""
 
 
 @given(st.sampled_from([OPENAI, SHAREGPT, XTUNER]), st.one_of(st.just(""), TEXT), TURNS)
-def test_what_goes_in_comes_out(style, system, turns):
+def test_conversation_written_in_any_style_is_read_back_the_same(style, system, turns):
     conversation = Conversation(system, tuple(Turn(asked, "", answer) for asked, answer in turns), WHERE)
     said = [("system", system)] * bool(system)
     for asked, answer in turns:
@@ -211,7 +216,7 @@ MESSAGES = st.dictionaries(
 
 
 @given(st.sampled_from([OPENAI, SHAREGPT, XTUNER]), st.lists(MESSAGES, max_size=4))
-def test_a_row_makes_a_sample_or_says_why_not(style, value):
+def test_any_row_of_messages_gives_a_sample_or_a_problem(style, value):
     mapping, rows = both(style, value, max_characters=9)
     made = []
     for row in rows:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.mapping.row_template import prompt
+from ftbridge.adapters.mapping.row_template import parse_template
 from ftbridge.adapters.values import BadCell, BadValueError
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Table
@@ -17,7 +17,7 @@ TABLE = Table(file="news.jsonl", columns=COLUMNS, pieces=[], first=())
 
 
 def rendered(template, **values):
-    return prompt(template, "input", TABLE).render(values)
+    return parse_template(template, "input", TABLE).render(values)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_templates_are_rendered_over_a_row(template, values, expected):
 
 
 def test_a_template_knows_its_columns_and_can_be_sent_to_another_process():
-    made = prompt("{{ Tweet_text }} {{ row['a b'] }} {{ text }}", "input", TABLE)
+    made = parse_template("{{ Tweet_text }} {{ row['a b'] }} {{ text }}", "input", TABLE)
     assert set(made.columns) == {"Tweet text", "a b", "text"}
     assert pickle.loads(pickle.dumps(made)).render({"text": "x"}) == "  x"
-    assert prompt("constant", "input", TABLE).columns == ()
+    assert parse_template("constant", "input", TABLE).columns == ()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_template_knows_its_columns_and_can_be_sent_to_another_process():
         ("{% for each in category %}{{ each }}{% endfor %}", ""),
     ],
 )
-def test_a_template_that_decides_what_to_say_of_nothing_says_it(template, expected):
+def test_template_with_a_default_for_empty_values_renders_it(template, expected):
     assert rendered(template, text="", category=None) == expected
     assert rendered(template) == expected
     assert "{" not in rendered(template, text="", category=[])
@@ -98,9 +98,9 @@ def test_a_row_without_any_of_its_columns_gives_no_text():
         ("(" + "{{" + "(" * 3000 + "text" + ")" * 3000 + "}}", "nested too deeply"),
     ],
 )
-def test_mistakes_are_named_before_the_first_row(template, message):
+def test_mistakes_in_a_template_are_named_before_the_first_row(template, message):
     with pytest.raises(UsageError, match=message):
-        prompt(template, "input", TABLE)
+        parse_template(template, "input", TABLE)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_mistakes_are_named_before_the_first_row(template, message):
         "{{ text.__class__.__mro__ }}",
     ],
 )
-def test_what_could_run_for_ever_fill_the_memory_or_reach_python_is_refused(template):
+def test_template_that_could_hang_fill_memory_or_reach_python_is_refused(template):
     with pytest.raises(UsageError, match=r"not allowed here|No filter named"):
-        prompt(template, "input", TABLE)
+        parse_template(template, "input", TABLE)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,6 @@ def test_a_row_that_does_not_fit_is_an_error_of_that_row(template, values):
 
 
 @given(st.text().filter(lambda text: text.strip() and "\0" not in text))
-def test_what_stands_in_a_row_is_never_a_template(text):
+def test_template_syntax_in_a_rows_text_is_never_evaluated(text):
     assert rendered("{{ text }}", text=text) == text
     assert rendered("{{ text }}", text="{{ n }}{% for a in b %}" + text) == "{{ n }}{% for a in b %}" + text

@@ -15,7 +15,7 @@ from ftbridge.adapters.targets import sharegpt
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Turn, Where
 from ftbridge.dataset_info.registry import FILE
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 
 HERE = Path(__file__).parent
 GOOD = {"instruction": "why?", "input": "", "output": "because"}
@@ -185,8 +185,11 @@ def data(folder):
     return place
 
 
-def test_every_case_is_judged(data):
-    found = {verdict.name: (verdict.llamafactory.loads, verdict.xtuner.loads) for verdict in check_datasets(data)}
+def test_datasets_of_every_case_are_judged_as_listed(data):
+    found = {
+        verdict.name: (verdict.backends["llamafactory"].loads, verdict.backends["xtuner"].loads)
+        for verdict in check_datasets(data)
+    }
     wanted = dict.fromkeys(LOAD, ("yes", "yes")) | dict.fromkeys(SPECIAL, ("yes", "no"))
     assert found == wanted | dict.fromkeys(FAIL, ("no", "no"))
 
@@ -194,20 +197,22 @@ def test_every_case_is_judged(data):
 def test_reasons_name_the_first_record_that_does_not_fit(data):
     (wrong, special) = check_datasets(data, ["half-a-pair", "tools"])
     line = "records that do not fit: 1; the first, half-a-pair.json element 1: holds half of a surrogate pair"
-    assert wrong.llamafactory.reasons == wrong.xtuner.reasons == (line,)
-    assert special.llamafactory.reasons == ()
-    assert special.xtuner.reasons[0].startswith("records that do not fit: 1; the first, tools.json line 1: `")
+    assert wrong.backends["llamafactory"].reasons == wrong.backends["xtuner"].reasons == (line,)
+    assert special.backends["llamafactory"].reasons == ()
+    assert (
+        special.backends["xtuner"].reasons[0].startswith("records that do not fit: 1; the first, tools.json line 1: `")
+    )
 
 
-def test_a_broken_entry_of_ours_is_told(folder):
+def test_broken_entry_of_ours_is_judged_unloadable_with_its_name(folder):
     write(folder / "a.json", [GOOD])
     (folder / FILE).write_text(json.dumps({"a": {"file_name": "a.json", "ftbridge": {"files": 5}}}))
     (verdict,) = check_datasets(folder)
-    assert (verdict.llamafactory.loads, verdict.xtuner.loads) == ("no", "no")
-    assert "the entry `a`" in " ".join(verdict.llamafactory.reasons)
+    assert (verdict.backends["llamafactory"].loads, verdict.backends["xtuner"].loads) == ("no", "no")
+    assert "the entry `a`" in " ".join(verdict.backends["llamafactory"].reasons)
 
 
-def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_itself(lines, folder):
+def test_edited_file_is_noted_with_both_counts_and_each_file_judged_alone(lines, folder):
     convert(lines(GOOD, GOOD | {"instruction": "how?"}), name="faq")
     place = folder / "data"
     (verdict,) = check_datasets(place)
@@ -219,7 +224,7 @@ def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_i
     known["faq-train"]["num_samples"] = 9
     (place / FILE).write_text(json.dumps(known))
     (verdict,) = check_datasets(place)
-    assert (verdict.llamafactory.loads, verdict.xtuner.loads) == ("no", "yes")
+    assert (verdict.backends["llamafactory"].loads, verdict.backends["xtuner"].loads) == ("no", "yes")
     entry, first, second = verdict.notes
     assert entry == "its entry in dataset_info.json has been changed since ftbridge wrote it"
     for note, file, other, count in ((first, alpaca, turns, 3), (second, turns, alpaca, 1)):
@@ -230,7 +235,7 @@ def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_i
 
 
 @pytest.mark.framework
-def test_the_frameworks_agree(data, project, training_python):
+def test_frameworks_load_what_check_passes_and_refuse_the_rest(data, project, training_python):
     """What loads is loaded whole, and what does not is refused, or loses samples."""
     files = {}
     for name in LOAD:
@@ -253,7 +258,7 @@ def test_the_frameworks_agree(data, project, training_python):
     job.write_text(json.dumps(settings))
     subprocess.run(
         [training_python, HERE / "frameworks_check.py", job],
-        env=os.environ | QUIET | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(SCRIPTS)},
+        env=os.environ | CHILD_ENV | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(SCRIPTS)},
         check=True,
     )
     answers = json.loads(output.read_text())

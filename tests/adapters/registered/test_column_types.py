@@ -39,7 +39,7 @@ def test_kinds_grow_with_the_records():
         ("csv", ["2024-01-01"], "text"),
     ],
 )
-def test_text_that_is_not_loaded_as_text(form, values, kind):
+def test_column_gets_the_kind_that_loaders_take_it_for(form, values, kind):
     assert known(form, *({"a": value} for value in values)) == {"a": kind}
 
 
@@ -76,7 +76,7 @@ def test_numerals_are_what_pandas_takes_for_numbers():
         ({"a": []}, {"a": [1, "x"]}, "has text in `an element of a list`, where a record before has a number"),
     ],
 )
-def test_a_column_has_one_kind(first, second, message):
+def test_column_with_two_kinds_of_values_is_refused(first, second, message):
     with pytest.raises(BadValueError, match=message):
         known("element", first, second)
 

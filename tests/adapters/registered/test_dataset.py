@@ -8,7 +8,7 @@ import pytest
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.registered.dataset import record_hashes, resolve_dataset
 from ftbridge.core.errors import InputError
-from ftbridge.dataset_info.registry import FILE, read
+from ftbridge.dataset_info.registry import FILE, read_entries
 
 GOOD = {"instruction": "why?", "input": "", "output": "so"}
 CHAT = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
@@ -33,7 +33,7 @@ def written(dataset):
     return [[(turn["system"], turn["input"], turn["output"]) for turn in each["conversation"]] for each in records]
 
 
-def test_a_dataset_of_ours_is_used_as_it_is(lines, folder):
+def test_dataset_of_ours_is_used_without_a_conversion(lines, folder):
     convert(lines(GOOD), name="faq")
     for backend in ("xtuner", ""):
         found = resolve_dataset(folder / "data", "faq", backend, folder / "cache")
@@ -51,7 +51,7 @@ def alone(lines, folder):
 
     def keep(target):
         convert(lines(GOOD), name="faq")
-        known = read(folder / "data")
+        known = read_entries(folder / "data")
         own = known["faq-train"]["ftbridge"]
         own["files"] = {target: own["files"][target]}
         if target == "xtuner":
@@ -73,7 +73,7 @@ def test_a_dataset_for_xtuner_alone_is_not_for_llamafactory(alone, folder):
         resolve_dataset(folder / "data", "faq", "", folder / "cache")
 
 
-def test_what_is_not_ours_is_converted_once_and_stays_as_it_is(data, folder, capsys):
+def test_foreign_dataset_is_converted_once_and_its_files_stay(data, folder, capsys):
     columns = {"messages": "conversations", "system": "rule"}
     place = data({"conversations": CHAT * 2, "rule": "be kind"}, formatting="sharegpt", columns=columns)
     before = {file.name: file.read_bytes() for file in place.iterdir()}
@@ -107,7 +107,7 @@ def test_a_change_of_the_file_or_of_the_entry_is_seen(data, folder):
     assert written(resolve_dataset(mapped, "theirs", "xtuner", folder / "cache")) == [[("", "so", "why?")]]
 
 
-def test_llamafactory_gets_the_file_as_it_is(data, folder):
+def test_foreign_dataset_is_given_to_llamafactory_unchanged(data, folder):
     found = resolve_dataset(data(GOOD, GOOD), "theirs", "", folder / "cache")
     assert (found.folder, found.entry.samples, found.entry.files) == (folder / "data", 2, {})
     drawn = resolve_dataset(data(GOOD, GOOD, num_samples=7), "theirs", "", folder / "cache")
@@ -141,7 +141,7 @@ def test_tools_are_for_llamafactory_alone(data, folder):
         ([], {}, "its file is empty"),
     ],
 )
-def test_what_would_be_lost_is_refused(data, folder, backend, records, keys, message):
+def test_foreign_dataset_that_would_lose_samples_is_refused(data, folder, backend, records, keys, message):
     with pytest.raises(InputError, match=message):
         resolve_dataset(data(*records, **keys), "theirs", backend, folder / "cache")
     assert not (folder / "cache").exists()
@@ -155,7 +155,7 @@ def test_dates_are_written_so_that_they_stay_text(data, folder):
     assert written(found) == [[("", "why?", "2024-01-01")]] * 2
 
 
-def test_any_name_makes_a_file(data, folder):
+def test_dataset_with_an_unsafe_name_gets_a_file(data, folder):
     place = data(GOOD)
     text = (place / FILE).read_text()
     (place / FILE).write_text(text.replace('"theirs":', '"../问 \\n.":'))
@@ -177,7 +177,7 @@ def faq(lines, folder):
     return stands
 
 
-def test_what_is_read_is_what_is_hashed(faq, folder):
+def test_dataset_sha256_is_that_of_the_file_that_is_read(faq, folder):
     for backend in TARGETS:
         file = folder / "data" / FILES[backend]
         assert faq(backend).sha256[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -198,7 +198,7 @@ def added(lines):
 
 @pytest.mark.parametrize("backend", TARGETS)
 @pytest.mark.parametrize(("edit", "samples"), [(changed, 3), (deleted, 2), (added, 4)])
-def test_an_edit_is_named_counted_and_hashed_and_reaches_one_backend_alone(faq, folder, backend, edit, samples):
+def test_edited_file_is_named_counted_and_hashed_for_its_backend_alone(faq, folder, backend, edit, samples):
     file = folder / "data" / FILES[backend]
     file.write_text("\n".join(edit(file.read_text().splitlines())) + "\n")
     found = faq(backend)
@@ -242,12 +242,12 @@ def test_the_system_prompt_of_an_edited_file_is_the_one_that_is_in_it(lines, fol
 
 
 def entry_with(folder, **keys):
-    known = read(folder / "data")
+    known = read_entries(folder / "data")
     known["faq-train"] |= keys
     (folder / "data" / FILE).write_text(json.dumps(known))
 
 
-def test_an_entry_that_is_read_otherwise_is_told_and_counted(faq, folder):
+def test_edited_entry_is_told_and_its_samples_are_counted(faq, folder):
     before = faq("").sha256
     entry_with(folder, num_samples=2)
     assert faq("").entry.samples == 2
@@ -260,7 +260,7 @@ def test_an_entry_that_is_read_otherwise_is_told_and_counted(faq, folder):
         faq("")
 
 
-def test_an_entry_that_names_another_file_is_told(faq, folder):
+def test_edited_entry_that_names_another_file_is_told(faq, folder):
     (folder / "data" / "mine.jsonl").write_text(json.dumps(GOOD | {"system": "", "history": []}) + "\n")
     entry_with(folder, file_name="mine.jsonl")
     found = faq("")
@@ -269,22 +269,22 @@ def test_an_entry_that_names_another_file_is_told(faq, folder):
 
 
 @pytest.mark.parametrize("options", [{}, {"sha256": {"xtuner": "", "alpaca": ""}}])
-def test_what_has_no_sha256_on_record_is_taken_as_it_is(faq, folder, options):
-    own = read(folder / "data")["faq-train"]["ftbridge"]
+def test_dataset_without_sha256_on_record_is_taken_as_unedited(faq, folder, options):
+    own = read_entries(folder / "data")["faq-train"]["ftbridge"]
     entry_with(folder, ftbridge=own | {"options": options})
     for backend in TARGETS:
         assert (faq(backend).edited, faq(backend).entry.samples) == ("", 3)
 
 
 @pytest.mark.parametrize("backend", TARGETS)
-def test_what_is_not_ours_is_hashed_and_was_never_edited(data, folder, backend):
+def test_foreign_dataset_is_hashed_and_never_counts_as_edited(data, folder, backend):
     found = record_hashes(resolve_dataset(data(GOOD), "theirs", backend, folder / "cache"), backend)
     (name, sha256) = next(iter(found.sha256.items()))
     assert hashlib.sha256((found.folder / name).read_bytes()).hexdigest() == sha256
     assert found.edited == ""
 
 
-def test_what_was_converted_for_xtuner_is_converted_again_where_it_was_edited(data, folder):
+def test_edited_conversion_for_xtuner_is_converted_again(data, folder):
     place = data(GOOD)
     found = resolve_dataset(place, "theirs", "xtuner", folder / "cache")
     file = folder / "cache" / found.entry.files["xtuner"]

@@ -4,26 +4,26 @@ import json
 
 import pytest
 
-from ftbridge.adapters.registered.entry_reader import UnfitError, conversation, rows
+from ftbridge.adapters.registered.entry_reader import UnfitError, read_conversation, read_rows
 from ftbridge.adapters.registered.validate import validate
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Row, Where
-from ftbridge.dataset_info.entries import interpret
+from ftbridge.dataset_info.entries import interpret_entry
 
 HERE = Where("a.json", 1)
 COLUMNS = {"prompt": "q", "query": "more", "response": "a", "history": "before", "system": "role"}
-ALPACA = interpret("a", {"file_name": "a.json", "columns": COLUMNS})
-SHAREGPT = interpret("a", {"file_name": "a.json", "formatting": "sharegpt"})
+ALPACA = interpret_entry("a", {"file_name": "a.json", "columns": COLUMNS})
+SHAREGPT = interpret_entry("a", {"file_name": "a.json", "formatting": "sharegpt"})
 TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
 TAGS |= {"observation_tag": "tool", "function_tag": "function", "system_tag": "system"}
 MESSAGES = {"messages": "messages", "system": "rule", "tools": "tools", "images": "images"}
-OPENAI = interpret("a", {"file_name": "a.json", "formatting": "openai", "columns": MESSAGES, "tags": TAGS})
+OPENAI = interpret_entry("a", {"file_name": "a.json", "formatting": "openai", "columns": MESSAGES, "tags": TAGS})
 ASK, REPLY = {"from": "human", "value": "why?"}, {"from": "gpt", "value": "because"}
 USER, BOT = {"role": "user", "content": "why?"}, {"role": "assistant", "content": "because"}
 
 
 def read(entry, **values):
-    found = conversation(entry, Row(HERE, values))
+    found = read_conversation(entry, Row(HERE, values))
     return found.system, [(turn.user, turn.output) for turn in found.turns]
 
 
@@ -65,10 +65,10 @@ def test_sharegpt_has_a_system_message_or_column():
         (OPENAI, {"messages": [USER, BOT], "images": ["a.png"]}, "images", "holds images"),
     ],
 )
-def test_what_llamafactory_drops_or_dies_of_is_an_error(entry, values, column, reason):
+def test_record_that_llamafactory_drops_or_dies_of_is_an_error(entry, values, column, reason):
     with pytest.raises(UnfitError, match=reason) as error:
         read(entry, **values)
-    assert (error.value.column, error.value.special) == (column, False)
+    assert (error.value.column, error.value.for_xtuner) == (column, False)
 
 
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]}
@@ -85,20 +85,20 @@ RESULT = {"role": "tool", "content": "rain"}
         (SHAREGPT, {"conversations": [{"from": "observation", "value": "rain"}, REPLY]}, "conversations"),
     ],
 )
-def test_what_xtuner_cannot_hold_is_special(entry, values, column):
+def test_what_xtuner_alone_cannot_hold_is_named(entry, values, column):
     with pytest.raises(UnfitError, match="XTuner has no place for") as error:
         read(entry, **values)
-    assert (error.value.column, error.value.special) == (column, True)
+    assert (error.value.column, error.value.for_xtuner) == (column, True)
 
 
 @pytest.mark.parametrize("tools", ["[]", " [ ] ", "{}", "", None, [], {}])
-def test_no_tools_are_none_however_they_are_written(tools):
+def test_empty_tools_of_any_spelling_count_as_none(tools):
     assert read(OPENAI, messages=[USER, BOT], tools=tools) == ("", [("why?", "because")])
 
 
-def test_with_tools_calls_and_results_are_turns_and_the_tools_are_part_of_the_system_prompt():
+def test_record_with_tools_gives_calls_as_turns_and_tools_in_the_system_prompt():
     row = Row(Where("a.json", 1), {"messages": [USER, CALL, RESULT, RESULT, BOT], "tools": [{"name": "look"}]})
-    found = conversation(OPENAI, row, tools=True)
+    found = read_conversation(OPENAI, row, tools=True)
     assert found.system == '[{"name":"look"}]'
     assert [(turn.user, turn.output) for turn in found.turns] == [
         ("why?", '[{"function":{"name":"look"}}]'),
@@ -112,7 +112,7 @@ def test_results_of_tools_at_the_end_are_not_counted():
 
 def test_xtuners_own_format_is_read_as_well():
     turns = [{"system": "s", "input": "why?", "output": "so"}, {"system": "", "input": "and?", "output": "ok"}]
-    entry = interpret("a", {"file_name": "a.jsonl", "formatting": "xtuner"})
+    entry = interpret_entry("a", {"file_name": "a.jsonl", "formatting": "xtuner"})
     assert read(entry, conversation=turns) == ("s", [("why?", "so"), ("and?", "ok")])
     with pytest.raises(UnfitError, match="nothing, not text"):
         read(entry, conversation=[{"input": "why?"}])
@@ -124,33 +124,33 @@ def test_rows_are_numbered_through_and_empty_ones_left_out(folder):
     lines[5] = ""
     lines[7] = "{"
     file.write_text("\n".join(lines))
-    found = list(rows(file))
+    found = list(read_rows(file))
     assert [row.where.row for row in found] == [number for number in range(1, 3001) if number != 6]
     with pytest.raises(UnfitError, match="no JSON object"):
-        conversation(ALPACA, found[6])
+        read_conversation(ALPACA, found[6])
 
 
 @pytest.mark.parametrize(("empty", "opening", "closing"), [("[]", "[", "]"), ("{}", '{"a": ', "}")])
-def test_nesting_has_a_bound(folder, empty, opening, closing):
-    entry = interpret("a", {"file_name": "a.jsonl"})
+def test_deeply_nested_record_is_counted_as_wrong(folder, empty, opening, closing):
+    entry = interpret_entry("a", {"file_name": "a.jsonl"})
     good = f'{{"instruction": "why?", "input": "", "output": "so", "more": {empty}}}\n'
     for depth in (300, *range(900, 1000, 5), 5000):  # the decoder gives up, or what looks into its answer does
         nested = opening * depth + empty + closing * depth
         (folder / "a.jsonl").write_text(good + good.replace(empty, nested))
         found = validate(folder, entry)
         assert found.records == 2
-        assert found.wrong.count == {300: 0, 5000: 1}.get(depth, found.wrong.count)
+        assert found.unfit.count == {300: 0, 5000: 1}.get(depth, found.unfit.count)
 
 
-def test_what_pandas_takes_for_nothing_is_nothing(folder):
+def test_csv_value_that_pandas_takes_for_missing_is_none(folder):
     (folder / "a.csv").write_text("q,a\nNA,none\n007,\n")
-    assert [row.values for row in rows(folder / "a.csv")] == [{"q": None, "a": "none"}, {"q": "007", "a": None}]
+    assert [row.values for row in read_rows(folder / "a.csv")] == [{"q": None, "a": "none"}, {"q": "007", "a": None}]
 
 
-def test_a_file_is_what_its_name_says(folder):
+def test_registered_file_is_read_by_its_suffix(folder):
     (folder / "a.json").write_text("q,a\nwhy?,so\n")
     with pytest.raises(InputError, match="holds no JSON object"):
-        list(rows(folder / "a.json"))
+        list(read_rows(folder / "a.json"))
     (folder / "a.parquet").write_text("q,a\nwhy?,so\n")
     with pytest.raises(InputError, match="does not hold parquet, as its name says"):
-        list(rows(folder / "a.parquet"))
+        list(read_rows(folder / "a.parquet"))

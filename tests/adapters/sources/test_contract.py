@@ -6,9 +6,9 @@ from importlib.metadata import EntryPoint, entry_points
 import pytest
 
 from ftbridge.adapters.sources.detection import open_path, source_of
-from ftbridge.adapters.values import BadCell, plain
+from ftbridge.adapters.values import BadCell, decode_raw
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import _entries, load_plugin, plugin_names
+from ftbridge.core.plugins import _entry_points, load_plugin, plugin_names
 from ftbridge.core.records import Reading, moved
 
 from ...builders import qa_source  # noqa: TID252
@@ -26,9 +26,9 @@ def other_package(monkeypatch):
     """Install a source of another package beside those that are there."""
     there = [*entry_points(group="ftbridge.sources"), EntryPoint("qa", qa_source.__name__, "ftbridge.sources")]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: there)
-    _entries.cache_clear()
+    _entry_points.cache_clear()
     yield
-    _entries.cache_clear()
+    _entry_points.cache_clear()
 
 
 @pytest.fixture(params=NAMES)
@@ -49,7 +49,7 @@ def files(path):
 
 
 def values(rows):
-    return [{key: plain(value) for key, value in row.values.items()} for row in rows]
+    return [{key: decode_raw(value) for key, value in row.values.items()} for row in rows]
 
 
 def test_a_good_file_is_its_sources_and_gives_its_rows(folder, name):

@@ -24,7 +24,7 @@ READING = Reading()
         ("faq.json", '[{"甲": 1}]'.encode("utf-16"), ("甲",)),
     ],
 )
-def test_content_decides_which_source_reads(folder, name, content, columns):
+def test_source_is_chosen_by_content(folder, name, content, columns):
     (folder / name).write_bytes(content)
     (table,) = open_path(folder / name, READING)
     assert table.columns == columns
@@ -79,7 +79,7 @@ test_any_text_is_read_or_refused_at_length = pytest.mark.nightly(
 )
 
 
-def test_cells_are_told_apart_only_in_delimited_text(folder):
+def test_delimiter_option_applies_to_delimited_text_alone(folder):
     (folder / "log").write_text("q^a^b\n1^2^3\n")
     with pytest.raises(InputError, match="no source reads the file `log`"):
         open_path(Path("log"), READING)

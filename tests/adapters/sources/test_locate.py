@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_is_named_with_what_was_meant(files):
             origins([source])
 
 
-def test_what_is_there_under_that_name_is_no_glob(files):
+def test_existing_file_with_brackets_in_its_name_is_no_glob(files):
     assert first(open_all(["a[b].csv"])) == ["a[b].csv"]
 
 
@@ -110,7 +110,7 @@ def test_a_file_given_twice_is_refused(files, again):
         ("a\0b", "there is no file"),
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(files, source, message):
+def test_unreadable_source_is_one_sentence(files, source, message):
     (files / "broken").symlink_to("nowhere")
     (files / "loop").symlink_to("loop")
     os.mkfifo(files / "pipe")
@@ -127,7 +127,7 @@ def test_what_cannot_be_read_is_one_sentence(files, source, message):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_one_sentence(files):
+def test_source_without_permission_is_one_sentence(files):
     (files / "a.csv").chmod(0)
     (files / "deep").chmod(0)
     for source in ("a.csv", "deep", "deep/er/c.csv"):
@@ -142,7 +142,7 @@ def test_what_may_not_be_read_is_one_sentence(files):
     ids=["csv", "jsonl", "json"],
 )
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
-def test_standard_input_is_told_by_content(files, piped, content, name):
+def test_standard_input_is_read_by_its_content(files, piped, content, name):
     piped(content)
     own, sent = open_all(["a.csv", name])
     assert (own.file, sent.file) == ("a.csv", "standard input")
@@ -168,7 +168,7 @@ def test_standard_input_is_needed_once_and_with_something_in_it(piped):
         open_all(["-"])
 
 
-def test_sources_have_names_and_datasets_of_them_too(files):
+def test_origins_of_sources_have_names_and_stems(files):
     (files / "faq.csv.gz").touch()
     named = ["hf://owner/name:one@train", "a.csv", "faq.csv.gz", "deep", "preset:self-cognition", "deep/er/c.csv"]
     found = origins(named)
@@ -178,7 +178,7 @@ def test_sources_have_names_and_datasets_of_them_too(files):
     assert [origin.name for origin in origins(["a.csv", "deep/a.csv", "b.csv"])] == ["a.csv", "deep/a.csv", "b.csv"]
 
 
-def test_settings_are_for_presets_alone(files):
+def test_settings_for_a_source_that_is_no_preset_are_refused(files):
     with pytest.raises(UsageError, match=r"`a\.csv` is none"):
         open_origin(origins(["a.csv"])[0], READING, {"name": "x"})
     (table,) = open_origin(origins(["preset:self-cognition"])[0], READING, {"name": "x", "author": "y", "count": "3"})

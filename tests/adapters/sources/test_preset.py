@@ -6,19 +6,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from ftbridge.adapters.sources.preset import open_generated
+from ftbridge.adapters.sources.preset import open_preset
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Reading
-from ftbridge.dataset_info.presets import preset
+from ftbridge.dataset_info.presets import load_preset
 
 SAID = {"name": "小助", "author": "某某团队"}
 
 
 def test_self_cognition_is_a_table():
-    (table,) = open_generated("self-cognition", SAID, Reading())
+    (table,) = open_preset("self-cognition", SAID, Reading())
     rows = list(chain.from_iterable(piece.rows() for piece in table.pieces))
     assert table.file == "preset:self-cognition"
-    assert set(table.columns) == set(preset("self-cognition").sample)
+    assert set(table.columns) == set(load_preset("self-cognition").sample)
     assert rows[:100] == list(table.first)
     assert [row.where.row for row in rows] == list(range(1, len(rows) + 1))
     assert str(rows[2].where) == "preset:self-cognition row 3"
@@ -26,7 +26,7 @@ def test_self_cognition_is_a_table():
 
 
 def test_languages_and_a_count_can_be_set():
-    (table,) = open_generated("self-cognition", {**SAID, "languages": "en, zh", "count": "20"}, Reading())
+    (table,) = open_preset("self-cognition", {**SAID, "languages": "en, zh", "count": "20"}, Reading())
     assert len(table.first) == 20
     assert table.first[0].values["instruction"] == "Who are you?"
 
@@ -45,13 +45,13 @@ def test_languages_and_a_count_can_be_set():
         ("medqa", {}, "from https://github.com/abachaa/.* `ftbridge convert FILE --preset medqa`"),
     ],
 )
-def test_what_is_wrong_is_said(name, settings, message):
+def test_wrong_preset_settings_are_refused_with_what_is_expected(name, settings, message):
     with pytest.raises(UsageError, match=message):
-        open_generated(name, settings, Reading())
+        open_preset(name, settings, Reading())
 
 
-def test_other_presets_come_from_their_hub(monkeypatch):
+def test_preset_of_a_hub_is_opened_by_its_url(monkeypatch):
     opened = SimpleNamespace(open_url=lambda url, reading: [url, reading])
     monkeypatch.setitem(sys.modules, "ftbridge.adapters.sources.repository.hub", opened)
     reading = Reading(encoding="utf-8")
-    assert open_generated("patents", {}, reading) == ["hf://ccdv/patent-classification:abstract", reading]
+    assert open_preset("patents", {}, reading) == ["hf://ccdv/patent-classification:abstract", reading]

@@ -14,7 +14,7 @@ TURNS = st.lists(st.builds(Turn, TEXT, TEXT, TEXT), min_size=1, max_size=4)
 
 
 @given(TEXT, TURNS)
-def test_what_goes_in_comes_out(system, turns):
+def test_conversation_is_written_as_one_alpaca_record(system, turns):
     line = msgspec.json.encode(alpaca.sample(Conversation(system, tuple(turns), Where("f", 1))))
     assert b"\n" not in line
     assert json.loads(line) == {

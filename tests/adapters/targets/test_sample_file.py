@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftbridge.adapters.targets import sample_file as write
-from ftbridge.adapters.targets.sample_file import SampleFile, late_history
+from ftbridge.adapters.targets.sample_file import SampleFile, find_late_history
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_samples_come_out_as_lines_and_as_an_array(sample_file, as_array):
 
 
 @given(st.data())
-def test_samples_are_copied_from_other_files(tmp_path_factory, data):
+def test_sample_file_copies_runs_of_another_file_with_its_sha256(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("copy")
     samples = [str(number).encode() * (number + 1) + b"\n" for number in range(30)]
     (folder / "a").write_bytes(b"".join(samples))
@@ -57,17 +57,17 @@ def test_samples_are_copied_from_other_files(tmp_path_factory, data):
         assert target.samples == sum(map(len, runs))
 
 
-def test_a_disk_that_is_full_is_not_passed_over():
+def test_write_to_a_full_disk_raises():
     with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         write.write_at(file.fileno(), b"{}", 0)
 
 
-def test_a_history_that_comes_too_late_is_told(sample_file, monkeypatch):
-    monkeypatch.setattr(write, "TYPED", 12)
+def test_late_history_is_found_beyond_the_typed_window(sample_file, monkeypatch):
+    monkeypatch.setattr(write, "TYPED_BYTES", 12)
     made = sample_file(*[b"12345"] * 5)
     marks = bytearray([0, 0, 0, 1, 1])
-    assert late_history(None, made, marks) == 3
-    assert late_history(np.array([1, 4, 0]), made, marks) is None
-    assert late_history(np.array([0, 1, 2, 4]), made, marks) == 3
-    assert late_history(np.array([0, 1, 2]), made, marks) is None
-    assert late_history(None, made, bytearray([0, 0, 1, 0, 0])) is None
+    assert find_late_history(None, made, marks) == 3
+    assert find_late_history(np.array([1, 4, 0]), made, marks) is None
+    assert find_late_history(np.array([0, 1, 2, 4]), made, marks) == 3
+    assert find_late_history(np.array([0, 1, 2]), made, marks) is None
+    assert find_late_history(None, made, bytearray([0, 0, 1, 0, 0])) is None

@@ -14,7 +14,7 @@ TURNS = st.lists(st.builds(Turn, TEXT, TEXT, TEXT), min_size=1, max_size=4)
 
 
 @given(TEXT, TURNS)
-def test_what_goes_in_comes_out(system, turns):
+def test_conversation_is_written_as_sharegpt_messages(system, turns):
     line = msgspec.json.encode(sharegpt.sample(Conversation(system, tuple(turns), Where("f", 1))))
     assert b"\n" not in line
     sample = json.loads(line)
@@ -35,6 +35,6 @@ def test_text_that_was_never_decoded_is_copied():
     }
 
 
-def test_all_columns_and_all_seven_tags_are_named():
+def test_entry_of_sharegpt_names_all_columns_and_seven_tags():
     assert set(sharegpt.entry["columns"].values()) == {"messages", "system"}
     assert len(sharegpt.entry["tags"]) == 7

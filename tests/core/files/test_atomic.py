@@ -39,7 +39,7 @@ def test_text_and_bytes_are_written_and_folders_made(tmp_path):
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_what_a_killed_process_left_for_a_file_goes_and_for_one_whose_name_begins_alike_stays(tmp_path):
+def test_leftovers_of_a_killed_write_go_and_those_of_similar_names_stay(tmp_path):
     theirs = {".file.b.0123abcd.part", ".file.mine.part", ".file.part", "file.0123abcd.part"}
     for name in (".file.0123abcd.part", *theirs):
         (tmp_path / name).touch()
@@ -48,7 +48,7 @@ def test_what_a_killed_process_left_for_a_file_goes_and_for_one_whose_name_begin
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     file = tmp_path / "file"
     file.write_bytes(b"old")
     with pytest.raises(error):
@@ -57,7 +57,7 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_umask_decides_on_permissions(tmp_path):
+def test_atomically_written_file_gets_the_permissions_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
         write_atomic(tmp_path / "file", "")
@@ -67,7 +67,7 @@ def test_the_umask_decides_on_permissions(tmp_path):
         os.umask(before)
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_unwritable_path_is_one_sentence(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SetupError, match=r"cannot write `.*below`"):
         write_atomic(tmp_path / "file" / "below", "")
@@ -77,7 +77,8 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_processes_wait_for_each_other(tmp_path):
+@pytest.mark.slow
+def test_processes_that_lock_one_file_wait_for_each_other(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")
     children = [subprocess.Popen([sys.executable, "-c", ADD_ONE, counter]) for _ in range(4)]
@@ -85,7 +86,7 @@ def test_processes_wait_for_each_other(tmp_path):
     assert counter.read_text() == "100"
 
 
-def test_a_lock_that_stays_taken_names_its_file(tmp_path, monkeypatch):
+def test_lock_that_stays_taken_is_refused_with_its_file(tmp_path, monkeypatch):
     from filelock import FileLock, Timeout
 
     monkeypatch.setattr("filelock.FileLock", lambda lock, **_: FileLock(lock, timeout=0.01))
@@ -104,7 +105,7 @@ def test_a_folder_that_cannot_be_written_cannot_be_locked(tmp_path):
         pass
 
 
-def test_reading_names_what_the_file_should_be(tmp_path):
+def test_unreadable_text_file_is_refused_with_its_purpose(tmp_path):
     for codec in ("utf-8", "utf-8-sig"):
         (tmp_path / "good").write_bytes("药".encode(codec))
         assert read_text(tmp_path / "good", "settings file") == "药"
@@ -124,7 +125,7 @@ def test_a_text_that_is_a_pipe_or_a_device_is_not_waited_for(tmp_path):
             read_text(path, "settings file")
 
 
-def test_a_text_beyond_all_measure_is_not_read(tmp_path):
+def test_text_file_that_is_too_large_is_refused(tmp_path):
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(1 << 34)
     with pytest.raises(InputError, match=r"the card `.*huge` is larger than 64 MiB"):
@@ -141,7 +142,7 @@ def test_the_sha256_of_several_files_is_that_of_what_sha256sum_prints(tmp_path):
     assert sha256_of_files({"odd\udcff": files["a.txt"]}) != sha256_of_files({"odd": files["a.txt"]})
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path):
+def test_pipe_in_the_place_of_a_file_is_not_replaced(tmp_path):
     """As root, a path such as /dev/null would be."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SetupError, match=r"cannot write `.*pipe`: it is no file"):

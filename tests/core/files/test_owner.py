@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.core.files.owner import SAFE_FOLDERS, data_folder, is_own, stranger
+from ftbridge.core.files.owner import SAFE_FOLDERS, data_folder, foreign_owner, is_own
 
 
 @pytest.fixture
@@ -50,22 +50,22 @@ def test_a_file_of_the_user_of_root_and_of_who_called_sudo_is_their_own(monkeypa
 
 
 def test_a_strangers_file_is_told_with_their_name(file, give_away):
-    assert stranger(file) == ""
-    assert stranger(give_away(file)) not in {"", None}
+    assert foreign_owner(file) == ""
+    assert foreign_owner(give_away(file)) not in {"", None}
 
 
 def test_a_strangers_link_to_a_file_of_ones_own_is_a_strangers(file, give_away):
     link = file.with_name("link")
     link.symlink_to(file)
-    assert stranger(link) == ""
+    assert foreign_owner(link) == ""
     give_away(link)
-    assert stranger(link)
+    assert foreign_owner(link)
 
 
 def test_an_own_link_to_a_strangers_file_is_a_strangers(file, give_away):
     link = file.with_name("link")
     link.symlink_to(give_away(file))
-    assert stranger(link)
+    assert foreign_owner(link)
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_a_folder_that_the_user_calls_safe_is_their_own_with_all_within(file, gi
     give_away(file)
     monkeypatch.chdir(file.parent)
     monkeypatch.setenv(SAFE_FOLDERS, named.format(file.parent))
-    assert (stranger(file) == "") is safe
+    assert (foreign_owner(file) == "") is safe

@@ -19,7 +19,7 @@ class Meal(msgspec.Struct):
     ("word", "hint"),
     [("trian", "; did you mean `train`?"), ("x", "; known are: merge, train"), ("", "; known are: merge, train")],
 )
-def test_the_closest_word_is_named(word, hint):
+def test_closest_word_or_else_all_known_ones_are_suggested(word, hint):
     assert closest(word, iter(["train", "merge"])) == hint
 
 
@@ -36,7 +36,7 @@ def test_values_become_a_record():
         ({"name": "tea", "guests": "two"}, r"the table: Expected `int`, got `str` - at `\$.guests`"),
     ],
 )
-def test_what_does_not_fit_names_place_and_key(values, message):
+def test_value_that_does_not_fit_is_refused_with_place_and_key(values, message):
     with pytest.raises(InputError, match=message):
         parse(Meal, values, "the table")
 
@@ -47,7 +47,7 @@ def test_yaml_gives_a_mapping_with_text_keys():
 
 
 @pytest.mark.parametrize("text", ["- a", "word", "3", "a: [", "a: !!python/object/apply:os.getcwd []", "\x00"])
-def test_other_yaml_is_one_sentence(text):
+def test_yaml_that_is_no_mapping_is_one_sentence(text):
     with pytest.raises(InputError, match=r"`ftbridge.yaml` (is not valid YAML|holds)"):
         load_yaml(text, "`ftbridge.yaml`")
 
@@ -71,7 +71,7 @@ def test_other_yaml_is_one_sentence(text):
         "{a: " * 900 + "1" + "}" * 900 + "}",
     ],
 )
-def test_what_is_no_value_of_yaml_is_one_sentence(value):
+def test_yaml_with_an_impossible_date_or_number_is_one_sentence(value):
     with pytest.raises(InputError, match=r"`ftbridge.yaml` is not valid YAML: \S") as told:
         load_yaml(f"model: {value}\n", "`ftbridge.yaml`")
     assert len(str(told.value)) < 600
@@ -102,7 +102,7 @@ NO_JSON = {
 
 
 @pytest.mark.parametrize(("text", "why"), NO_JSON.items())
-def test_what_is_no_json_is_one_sentence(tmp_path, text, why):
+def test_broken_json_file_is_one_sentence(tmp_path, text, why):
     with pytest.raises(InputError, match=f"^the card: .*{why}"):
         load_json(text, dict[str, Any], "the card")
     (tmp_path / "config.json").write_bytes(text)
@@ -127,6 +127,6 @@ def test_a_path_without_nul_is_taken():
         load_json(r'{"folder": "a\u0000b"}', Place, "it")
 
 
-def test_what_refers_to_itself_is_refused():
+def test_yaml_that_refers_to_itself_is_refused():
     with pytest.raises(InputError, match="the table: "):
         parse(Meal, load_yaml("name: &a [*a]", "it"), "the table")

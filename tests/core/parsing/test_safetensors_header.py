@@ -51,10 +51,10 @@ def test_a_truncated_safetensors_file_gives_none(tmp_path, cut):
         b'{"a": 9' + b"9" * 5000 + b"}",
     ],
 )
-def test_a_wrong_header_gives_none(tmp_path, header):
+def test_safetensors_file_with_a_wrong_header_gives_none(tmp_path, header):
     assert safetensors_header(safetensors(tmp_path / "m", header, b"")) is None
 
 
-def test_no_file_gives_none(tmp_path):
+def test_missing_safetensors_file_gives_none(tmp_path):
     assert safetensors_header(tmp_path / "absent") is None
     assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"1234")) is None

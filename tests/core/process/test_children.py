@@ -47,18 +47,18 @@ time.sleep(300)
 import uv
 from ftbridge.launchers.environment import setup
 uv.find_uv_bin = lambda: busy
-setup._uv("venv")
+setup._run_uv("venv")
 """,
     "an environment's Python": """
 from ftbridge.launchers.environment import setup
-setup._runs(Path(busy))
+setup._can_start(Path(busy))
 """,
     "nvidia-smi": """
 import os
 from ftbridge.launchers.hardware import nvidia
 Path("nvidia-smi").symlink_to(busy)
 os.environ["PATH"] = str(Path.cwd())
-nvidia.smi()
+nvidia.gpu_query()
 """,
     "nvcc": """
 import os
@@ -69,10 +69,8 @@ os.environ["CUDA_HOME"] = str(Path.cwd())
 doctor.toolkit_check("12.8")
 """,
     "merge": """
-import time
-from ftbridge.weights.merging import stream
-helper = stream._Helper(Path(busy), Path("plan.json").absolute(), [])
-time.sleep(300)
+from ftbridge.weights.merging.stream import stream
+stream(Path(busy), Path("plan.json").absolute(), [], 10)
 """,
     "chat": """
 from ftbridge.dialogue import generation
@@ -85,7 +83,7 @@ import socket
 from ftbridge.dialogue import web
 from ftbridge.dialogue.generation import Sampling
 talk = Any(title="one", system="", sampling=Sampling())
-with web._page(Path(busy), socket.create_server(("127.0.0.1", 0)), {}, [talk]):
+with web._start_page(Path(busy), socket.create_server(("127.0.0.1", 0)), {}, [talk]):
     pass
 """,
     "a training": """
@@ -172,7 +170,7 @@ def big_lines():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", PARENTS)
-def test_nothing_is_left_of_a_killed_parent(busy, kind):
+def test_children_of_a_killed_parent_end_with_it(busy, kind):
     prepare = {"a workbook's reader": big_workbook, "workers of convert": big_lines}.get(kind)
     if prepare:
         prepare()
@@ -199,36 +197,36 @@ def test_nothing_is_left_of_a_killed_parent(busy, kind):
 
 
 @pytest.mark.parametrize(("code", "status"), [("pass", 0), ("raise SystemExit(7)", 7), ("import os; os.abort()", -6)])
-def test_what_is_run_ends_as_itself(code, status):
+def test_child_ends_with_its_own_exit_status(code, status):
     assert run([sys.executable, "-c", code]).returncode == status
 
 
-def test_what_is_run_reads_what_it_is_given_and_is_read():
+def test_child_reads_its_stdin_and_its_output_is_returned():
     code = "import sys; print(sys.stdin.read().upper()); print('药', file=sys.stderr)"
     done = run([sys.executable, "-c", code], given=b"abc", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert (done.stdout, done.stderr, done.returncode) == (b"ABC\n", "药\n".encode(), 0)
     assert run(["cat"], stdout=subprocess.PIPE).stdout == b""
 
 
-def test_what_cannot_be_started_is_said():
+def test_command_that_cannot_be_started_is_status_127_with_the_reason():
     done = run(["./absent"], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (127, "No such file or directory: ./absent\n")
 
 
-def test_signals_are_as_they_were():
+def test_child_has_the_signals_of_an_unguarded_one():
     code = "import signal; print([*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))], signal.getsignal(2))"
     plain = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert run([sys.executable, "-c", code], stdout=subprocess.PIPE).stdout == plain
 
 
-def test_what_takes_too_long_is_ended_with_all_that_it_started(busy):
+def test_child_over_its_timeout_is_ended_with_its_descendants(busy):
     mark = f"ftbridge-test-{uuid.uuid4()}"
     with pytest.raises(subprocess.TimeoutExpired):
         run([busy], timeout=1, env={**os.environ, "MARK": mark})
     assert not marked(mark)
 
 
-def test_a_guard_that_is_killed_takes_what_it_guards_along(busy):
+def test_killed_guard_ends_the_process_it_guards(busy):
     mark = f"ftbridge-test-{uuid.uuid4()}"
     code = "import time; time.sleep(300)"
     with subprocess.Popen(guarded([sys.executable, "-c", code]), env={**os.environ, "MARK": mark}) as guard:
@@ -237,7 +235,7 @@ def test_a_guard_that_is_killed_takes_what_it_guards_along(busy):
     until(lambda: not marked(mark), 20)
 
 
-def test_how_a_child_ended_is_known_where_its_end_was_to_be_ignored():
+def test_exit_status_of_a_child_is_known_where_sigchld_was_ignored():
     code = """
 import signal, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as programs are started by some inits and wrappers

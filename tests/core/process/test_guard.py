@@ -57,7 +57,7 @@ def gone(pid):
 @pytest.mark.parametrize(
     ("who", "number"), [("watcher", signal.SIGKILL), ("guard", signal.SIGTERM), ("pid-2", signal.SIGKILL)]
 )
-def test_nothing_remains_whoever_is_killed(who, number):
+def test_descendants_end_whichever_process_is_killed(who, number):
     command = [sys.executable, "-c", COMMAND, COMMAND, "2"]
     watcher = subprocess.Popen([sys.executable, "-c", WATCHER, guard.__file__, "0.3", *command])
     try:
@@ -70,7 +70,7 @@ def test_nothing_remains_whoever_is_killed(who, number):
     assert len(pids()) == 3
 
 
-def test_a_watcher_that_died_before_starts_nothing(folder):
+def test_guard_of_a_dead_watcher_starts_nothing(folder):
     done = subprocess.run([sys.executable, guard.__file__, "1", "1", "touch", "started"], check=False)
     assert done.returncode == 1
     assert not (folder / "started").exists()

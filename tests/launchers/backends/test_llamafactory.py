@@ -14,7 +14,7 @@ from ftbridge.launchers.backends import llamafactory
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import NEWEST
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family, load_families
 
 NASTY = [
     "a: b # c",
@@ -38,7 +38,7 @@ def plan(name="faq", family="qwen2", environment=NEWEST, **spec):
         dataset=name,
         dataset_dir=Path("/data") / name,
         entry=DatasetEntry(files={}, **facts),
-        family=families.get(family),
+        family=get_family(family),
         environment=environment,
         **others | {"machine": others["machine"] or Devices("cpu", 1, "bfloat16")},
     )
@@ -49,7 +49,7 @@ def config(planned):
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_a_nasty_name_is_text_and_nothing_else(name):
+def test_llamafactory_config_keeps_hostile_names_as_text(name):
     found = config(plan(name))
     texts = {
         "model_name_or_path": f"/models/{name}",
@@ -60,9 +60,9 @@ def test_a_nasty_name_is_text_and_nothing_else(name):
     assert found == config(plan()) | texts
 
 
-@pytest.mark.parametrize("family", [name for name, each in families.load().items() if each.backends["llamafactory"]])
+@pytest.mark.parametrize("family", [name for name, each in load_families().items() if each.backends["llamafactory"]])
 def test_every_family_has_its_template(family):
-    cell = families.get(family).cell("llamafactory")
+    cell = get_family(family).cell("llamafactory")
     found = config(plan(family=family))
     assert found["template"] == cell.name
     assert found.get("enable_thinking") == cell.enable_thinking
@@ -84,18 +84,18 @@ def test_every_family_has_its_template(family):
         ({"trust_remote_code": True}, {"trust_remote_code": True, "stage": "sft", "do_train": True}),
     ],
 )
-def test_an_option_reaches_its_key(options, part):
+def test_option_is_written_under_its_llamafactory_key(options, part):
     found = config(plan(**options))
     assert {key: found.get(key) for key in part} == part
 
 
-def test_deepspeed_stands_in_a_file_of_its_own():
+def test_deepspeed_config_is_written_to_a_file_of_its_own():
     files = llamafactory.render(plan(deepspeed={"train_batch_size": "auto"}))
     assert list(files) == [llamafactory.CONFIG, "deepspeed.json"]
     assert json.loads(files["deepspeed.json"]) == {"train_batch_size": "auto"}
 
 
-def test_what_is_set_follows_the_file():
+def test_set_options_follow_the_config_on_the_command_line():
     chosen = {"optim": "adamw_8bit", "neftune_noise_alpha": "5"}
     planned = plan(set=chosen)
     assert config(planned) == config(plan())
@@ -105,12 +105,12 @@ def test_what_is_set_follows_the_file():
 
 
 @pytest.mark.parametrize("key", ["stage", "do_train", "output_dir", "dataset_dir", "resume_from_checkpoint"])
-def test_what_is_not_the_users_to_set_is_refused(key):
+def test_set_option_that_ftbridge_decides_is_refused(key):
     with pytest.raises(UsageError, match=f"`--set {key}` is not possible: ftbridge decides that"):
         llamafactory.render(plan(set={key: "1"}))
 
 
-def test_progress_has_the_steps_that_have_a_loss(tmp_path):
+def test_the_log_has_the_steps_that_have_a_loss(tmp_path):
     records = [
         {"current_steps": 1, "total_steps": 9, "loss": 2.0, "lr": 1e-4},
         {"current_steps": 2, "total_steps": 9, "loss": 1.5},
@@ -118,11 +118,24 @@ def test_progress_has_the_steps_that_have_a_loss(tmp_path):
         {"current_steps": 2, "total_steps": 9, "eval_loss": 1.0},
     ]
     logs = {tmp_path / "output" / "trainer_log.jsonl": records}
-    assert list(llamafactory.progress(tmp_path, logs.__getitem__, 4)) == [
+    assert list(llamafactory.read_log(tmp_path, logs.__getitem__, 4)) == [
         {"step": 1, "loss": 2.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 1.5, "learning_rate": 0.0},
         {"step": 2, "validation_loss": 1.0},
     ]
+
+
+@pytest.mark.parametrize(
+    ("turns", "cutoff_length", "left"),
+    [
+        ([(10, 2)], 8, [(6, 2)]),
+        ([(2, 10)], 8, [(2, 6)]),
+        ([(6, 6)], 8, [(4, 4)]),
+        ([(3, 1), (10, 10)], 8, [(3, 1), (2, 2)]),
+    ],
+)
+def test_a_cutoff_shortens_question_and_answer(turns, cutoff_length, left):
+    assert list(llamafactory.truncate_turns(turns, cutoff_length)) == left
 
 
 def save(folder, name="adapter_model.safetensors", cut=0):
@@ -175,7 +188,7 @@ def test_trackers_write_into_the_runs_folder():
     assert config(plan())["report_to"] == config(plan(track=("swanlab",)))["report_to"] == "none"
 
 
-def test_a_model_in_parts_is_whole_with_all_of_them(tmp_path):
+def test_checkpoint_in_shards_counts_only_when_all_are_whole(tmp_path):
     output = save(tmp_path / "output", "model-00001-of-00002.safetensors")
     save(output, "model-00002-of-00002.safetensors")
     assert llamafactory.checkpoints(tmp_path) == [output]

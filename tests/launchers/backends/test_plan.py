@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.launchers.backends.plan import load_deepspeed, offloads, outside
+from ftbridge.launchers.backends.plan import load_deepspeed, offloads, paths_outside_run
 
 from ...builders.plans import ONE, TWO, plan  # noqa: TID252
 
@@ -67,7 +67,7 @@ def test_deepspeed_is_used_where_it_is_asked_for_or_useful(tmp_path, name, machi
 
 
 @pytest.mark.parametrize("machine", [ONE, TWO])
-def test_the_dtype_is_decided(tmp_path, machine):
+def test_deepspeed_dtype_is_that_of_the_machine(tmp_path, machine):
     config = load_deepspeed("zero2", tmp_path, machine)
     assert config["bf16"]["enabled"] is (machine.dtype == "bfloat16")
     assert config["fp16"]["enabled"] is (machine.dtype == "float16")
@@ -80,7 +80,7 @@ def test_a_file_of_the_user_is_read_from_the_project_and_kept(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{'a': 1}", '{"a":' * 9999])
-def test_a_file_that_is_none_is_one_sentence(tmp_path, content):
+def test_unreadable_deepspeed_file_is_one_sentence(tmp_path, content):
     (tmp_path / "mine.json").write_text(content)
     with pytest.raises(InputError, match=r"`.*mine.json` is no DeepSpeed config"):
         load_deepspeed("mine.json", tmp_path, ONE)
@@ -99,7 +99,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path, content):
         {"zero_optimization": {"stage": 3, "offload_param": ["cpu"]}},
     ],
 )
-def test_a_file_that_deepspeed_would_end_with_is_one_sentence(tmp_path, content):
+def test_deepspeed_file_that_deepspeed_rejects_is_one_sentence(tmp_path, content):
     (tmp_path / "mine.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"^the DeepSpeed config `mine.json` "):
         load_deepspeed("mine.json", tmp_path, TWO)
@@ -123,13 +123,13 @@ def test_a_file_that_deepspeed_would_end_with_is_one_sentence(tmp_path, content)
         ),
     ],
 )
-def test_a_file_that_would_do_more_than_train_is_refused(tmp_path, content, expected):
+def test_deepspeed_file_that_would_do_more_than_train_is_refused(tmp_path, content, expected):
     (tmp_path / "mine.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=f"^the DeepSpeed config `mine.json` {expected}"):
         load_deepspeed("mine.json", tmp_path, TWO)
 
 
-def test_what_is_off_may_stand_in_a_file(tmp_path):
+def test_disabled_features_in_a_deepspeed_file_are_allowed(tmp_path):
     content = {"wandb": {"enabled": False}, "tensorboard": {}, "csv_monitor": None, "autotuning": {"fast": True}}
     content |= {"torch_autocast": {"lower_precision_safe_modules": ["torch.nn.Linear"]}}
     (tmp_path / "mine.json").write_text(json.dumps(content))
@@ -145,23 +145,23 @@ def test_places_outside_the_runs_folder_are_found_wherever_they_stand():
         "checkpoint": {"folder": "inside", "version": "1..2"},
         "compile": {"cache": "..\\up"},
     }
-    assert outside(config) == {
+    assert paths_outside_run(config) == {
         "compile.cache": "..\\up",
         "data_efficiency.curriculum.data_cluster_path": "~/cluster",
         "data_efficiency.curriculum.metrics.difficulty.index_to_sample_path": "/index",
         "flops_profiler.output_file": "in/../../flops.txt",
         "zero_optimization.offload_param.nvme_path": "/nvme",
     }
-    assert outside(None) == {}
+    assert paths_outside_run(None) == {}
 
 
-def test_offload_that_is_null_is_none(tmp_path):
+def test_deepspeed_offload_of_null_counts_as_none(tmp_path):
     content = {"zero_optimization": {"stage": 2, "offload_optimizer": None}}
     (tmp_path / "mine.json").write_text(json.dumps(content))
     assert not offloads(load_deepspeed("mine.json", tmp_path, TWO), "offload_optimizer")
 
 
-def test_an_unknown_config_is_named(tmp_path):
+def test_unknown_deepspeed_config_is_named(tmp_path):
     with pytest.raises(InputError, match=r"there is no DeepSpeed config at `.*absent.json`"):
         load_deepspeed("absent.json", tmp_path, ONE)
     with pytest.raises(UsageError, match="there is no DeepSpeed config `zero9`"):
@@ -169,7 +169,7 @@ def test_an_unknown_config_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
-def test_steps_that_are_given_take_the_place_of_epochs(backend):
+def test_max_steps_take_the_place_of_epochs(backend):
     planned = plan(max_steps=5, gradient_accumulation_steps=4, packing=True, backend=backend)
     assert (planned.steps, planned.iterations, planned.warmup_steps) == (5, 20, 1)
     assert not planned.estimated

@@ -8,13 +8,13 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, UsageError
-from ftbridge.core.plugins import _entries, load_backend, plugin_names
+from ftbridge.core.plugins import _entry_points, load_backend, plugin_names
 from ftbridge.launchers.preview.preview import preview
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.launchers.runs.training_log import curve
+from ftbridge.launchers.runs.training_log import read_curve
 from ftbridge.launchers.training.prepare import build_only, prepare
 from ftbridge.launchers.training.train import preflight
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ...builders.plugin_packages import PLAIN, install  # noqa: TID252
 from ...conftest import SMALL  # noqa: TID252
@@ -29,9 +29,9 @@ def package(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(place)
         patch.setenv("PYTHONPATH", str(place))
-        _entries.cache_clear()
+        _entry_points.cache_clear()
         yield place
-    _entries.cache_clear()
+    _entry_points.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +39,32 @@ def run(package, trained):
     return trained(**OPTIONS)
 
 
-def test_it_is_found_by_its_entry_point_and_completed(package):
+def test_backend_of_a_package_is_found_and_gets_defaults(package):
     assert plugin_names("backends") == ["llamafactory", "plain", "xtuner"]
     backend = load_backend("plain")
     assert (backend.title, backend.target, backend.drops_unlabelled) == ("plain PEFT", "xtuner", False)
 
 
+def test_datasets_are_checked_for_it_by_the_file_that_it_reads(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faq.jsonl").write_text('{"instruction": "why?", "output": "because"}\n')
+    ftbridge.convert("faq.jsonl")
+    assert _loads() == {"llamafactory": "yes", "plain": "yes", "xtuner": "yes"}
+    (tmp_path / "data" / "faq-train.xtuner.jsonl").write_text('{"conversation": 5}\n')
+    assert _loads() == {"llamafactory": "yes", "plain": "no", "xtuner": "no"}
+
+
+def _loads():
+    (checked,) = ftbridge.datasets.check()
+    return {backend: support.loads for backend, support in checked.backends.items()}
+
+
 @pytest.mark.framework
-def test_it_trains_and_its_run_is_read(run):
+def test_backend_of_a_package_trains_and_its_run_is_read(run):
     assert (run.status, run.steps) == ("succeeded", 3)
     assert [path.name for path in load_backend("plain").checkpoints(run.path)] == ["checkpoint-3"]
     assert checkpoints.find_checkpoint(run, "3").name == "checkpoint-3"
-    records = curve(run)
+    records = read_curve(run)
     assert [record["step"] for record in records] == [1, 2, 3]
     assert records[-1]["loss"] < records[0]["loss"]
     assert run.checkpoints.keys() == {"output/checkpoint-3"}  # whole, so that a training could go on from it
@@ -60,14 +74,14 @@ def test_it_trains_and_its_run_is_read(run):
 def test_a_training_goes_on_from_its_checkpoint(run, in_project, package):
     checkpoint = shutil.copytree(load_backend("plain").checkpoints(run.path)[0], in_project / "elsewhere-3")
     resumed = ftbridge.train(**OPTIONS | {"max_steps": 5}, resume=str(checkpoint), trust_checkpoint=True)
-    assert [record["step"] for record in curve(resumed)] == [4, 5]
+    assert [record["step"] for record in read_curve(resumed)] == [4, 5]
     (checkpoint / "trainer_state.json").unlink()
     with pytest.raises(InputError, match="is no whole checkpoint with the optimiser's state"):
         prepare(**OPTIONS | {"max_steps": 5}, resume=str(checkpoint), trust_checkpoint=True)
 
 
 @pytest.mark.framework
-def test_what_it_trained_is_exported_and_answers(run, in_project, package):
+def test_adapter_of_a_packages_backend_is_exported_and_answers(run, in_project, package):
     folder = ftbridge.export(run.id, out=in_project / "plain-adapter")
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["peft_type"]) == (8, "LORA")
@@ -78,7 +92,7 @@ def test_what_it_trained_is_exported_and_answers(run, in_project, package):
 
 
 @pytest.mark.framework
-def test_the_command_line_reaches_it(run, in_project, run_ftbridge):
+def test_backend_of_a_package_is_reached_from_the_command_line(run, in_project, run_ftbridge):
     def said(*arguments):
         done = run_ftbridge(*arguments, cwd=in_project)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -94,7 +108,7 @@ def test_the_command_line_reaches_it(run, in_project, run_ftbridge):
 
 
 @pytest.mark.framework
-def test_it_is_built_without_being_trained(in_project, package):
+def test_backend_of_a_package_is_built_without_training(in_project, package):
     ready = prepare(**OPTIONS)
     assert [check.name for check in preflight(ready) if check.status != "ok"] == []
     build_only(ready)
@@ -123,12 +137,12 @@ def test_preview_shows_its_tokens_beside_ours(in_project, package):
     ],
 )
 @pytest.mark.framework
-def test_what_it_lacks_is_refused(in_project, package, options, message):
+def test_option_that_a_packages_backend_lacks_is_refused(in_project, package, options, message):
     with pytest.raises(UsageError, match=message):
         prepare(**{**OPTIONS, **options})
 
 
-def test_a_family_without_a_cell_for_it_has_the_prompt_of_its_first(package):
-    family = families.get("qwen2.5")
+def test_family_without_a_cell_for_a_backend_uses_its_first_prompt(package):
+    family = get_family("qwen2.5")
     assert family.cell("plain").prompt == family.cell("xtuner").prompt
     assert not family.cell("plain").name

@@ -14,19 +14,19 @@ from ...builders.plans import plan  # noqa: TID252
 KEYS = {"WANDB_API_KEY": "WANDB_MODE", "SWANLAB_API_KEY": "SWANLAB_MODE"}
 
 
-def test_without_a_key_all_stays_in_the_runs_folder(monkeypatch):
+def test_trackers_without_a_key_write_into_the_runs_folder(monkeypatch):
     for key in KEYS:
         monkeypatch.delenv(key, raising=False)
-    env = trackers.environment(plan(track=("tensorboard", "wandb", "swanlab")))
+    env = trackers.environment_variables(plan(track=("tensorboard", "wandb", "swanlab")))
     assert (env["WANDB_MODE"], env["SWANLAB_MODE"]) == ("offline", "local")
     assert (env["WANDB_DIR"], env["SWANLAB_LOGDIR"]) == ("/runs/faq/tracking/wandb", "/runs/faq/tracking/swanlab")
-    assert trackers.environment(plan()) == {}
+    assert trackers.environment_variables(plan()) == {}
 
 
-def test_a_key_sends_and_is_not_passed_on(monkeypatch):
+def test_tracker_with_a_key_goes_online_and_the_key_is_not_passed_on(monkeypatch):
     for key in KEYS:
         monkeypatch.setenv(key, "a-secret")
-    env = trackers.environment(plan(track=("wandb", "swanlab")))
+    env = trackers.environment_variables(plan(track=("wandb", "swanlab")))
     assert (env["WANDB_MODE"], env["SWANLAB_MODE"]) == ("online", "cloud")
     assert "a-secret" not in str(env)
 
@@ -47,6 +47,6 @@ def test_a_project_is_called_as_the_dataset_where_it_may(dataset, project):
 )
 def test_a_missing_tracker_comes_with_its_command(monkeypatch, python, command):
     monkeypatch.setattr(trackers, "installed_versions", lambda _: {"wandb": "1"})
-    trackers.check(python, ("wandb",))
+    trackers.check_installed(python, ("wandb",))
     with pytest.raises(SetupError, match=f"`--track swanlab` needs the package swanlab.*{command}"):
-        trackers.check(python, ("wandb", "swanlab"))
+        trackers.check_installed(python, ("wandb", "swanlab"))

@@ -16,7 +16,7 @@ from ftbridge.core.train_spec import Optimizer, TrainSpec
 from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family, load_families
 
 NASTY = [
     'it\'s a "folder"',
@@ -42,7 +42,7 @@ def plan(place="/place", family="qwen2", machine=None, deepspeed=None, validatio
         dataset=place,
         dataset_dir=Path("/data", place),
         entry=entry,
-        family=families.get(family),
+        family=get_family(family),
         machine=machine or Devices("cpu", 1, "bfloat16"),
         deepspeed=deepspeed,
         validation=Dataset(place, Path("/data", place), entry) if validation else None,
@@ -71,7 +71,7 @@ def values(tree):
 
 
 @pytest.mark.parametrize("place", NASTY)
-def test_a_nasty_name_is_text_and_nothing_else(place):
+def test_xtuner_config_keeps_hostile_names_as_text(place):
     planned = plan(place)
     tree = config(planned)
     wanted = {str(planned.model), str(planned.run / "output"), str(planned.dataset_dir / planned.entry.files["xtuner"])}
@@ -79,10 +79,10 @@ def test_a_nasty_name_is_text_and_nothing_else(place):
     assert blanked(tree) == blanked(config(plan()))
 
 
-@pytest.mark.parametrize("family", families.load())
+@pytest.mark.parametrize("family", load_families())
 def test_every_family_gives_valid_code(family):
     text = values(config(plan(family=family)))["train_dataset"]
-    cell = families.get(family).cell("xtuner")
+    cell = get_family(family).cell("xtuner")
     assert (f"PROMPT_TEMPLATE.{cell.name}" if cell.name else repr(cell.prompt.template_dict())) in text
 
 
@@ -108,7 +108,7 @@ def test_every_family_gives_valid_code(family):
         ({"seed": 7}, "randomness", "seed=7"),
     ],
 )
-def test_an_option_reaches_its_place(options, name, part):
+def test_option_is_written_at_its_place_in_the_xtuner_config(options, name, part):
     assert part in values(config(plan(**options)))[name]
 
 
@@ -126,7 +126,7 @@ def test_deepspeed_stands_in_a_file_that_is_named():
     assert xtuner.arguments(planned)[-2:] == ["--deepspeed", str(planned.run / "deepspeed.json")]
 
 
-def test_what_is_set_follows_the_file():
+def test_set_options_follow_the_config_on_the_command_line():
     run = Path("/runs/place")
     arguments = [str(run / xtuner.CONFIG), "--work-dir", str(run / "output")]
     assert xtuner.arguments(plan("place")) == arguments
@@ -151,13 +151,13 @@ def test_what_is_set_follows_the_file():
         ("", "no ``"),
     ],
 )
-def test_what_is_not_the_users_to_set_is_refused(key, message):
+def test_set_option_that_ftbridge_decides_is_refused(key, message):
     with pytest.raises(UsageError, match=message):
         xtuner.render(plan(set={key: "1"}))
 
 
 @pytest.mark.parametrize("key", ["model.lora.r", "train_dataloader.dataset.max_length", "optim_wrapper.new", "resume"])
-def test_what_the_config_reads_can_be_set(key):
+def test_set_option_that_the_config_reads_is_accepted(key):
     assert xtuner.render(plan(set={key: "1"}))
 
 
@@ -175,11 +175,11 @@ def read(file):
     yield from map(json.loads, file.read_text().splitlines())
 
 
-def test_progress_is_read_in_optimiser_steps_from_all_starts(tmp_path):
-    assert list(xtuner.progress(tmp_path, read, 4)) == []
+def test_the_log_is_read_in_optimiser_steps_from_all_starts(tmp_path):
+    assert list(xtuner.read_log(tmp_path, read, 4)) == []
     log(tmp_path, "20260101_000000", line(4, 3.0), line(8, 2.0))
     log(tmp_path, "20260101_000100", line(8, 1.5), '{"val_loss": 1.2, "step": 8}', '{"lr": 1.0, "iter": 9, "step": 9}')
-    assert list(xtuner.progress(tmp_path, read, 4)) == [
+    assert list(xtuner.read_log(tmp_path, read, 4)) == [
         {"step": 1, "loss": 3.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 2.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 1.5, "learning_rate": 1e-4},
@@ -217,19 +217,19 @@ def test_readable_checkpoints_come_oldest_first(tmp_path):
         ({"packing": True, "epochs": 1.5}, None, "whole epochs only, and `epochs` is 1.5"),
     ],
 )
-def test_what_xtuner_lacks_is_refused_by_name(options, machine, message):
+def test_option_that_xtuner_lacks_is_refused_by_name(options, machine, message):
     with pytest.raises(UsageError, match=message):
         xtuner.render(plan(machine=machine, deepspeed={"zero_optimization": {"stage": 3}}, **options))
 
 
-def test_nothing_is_left_to_auto_for_deepspeed():
+def test_deepspeed_auto_values_are_filled_in_or_left_out():
     config = {"train_batch_size": "auto", "zero_optimization": {"stage": 3, "reduce_bucket_size": "auto"}}
     text = xtuner.render(plan(deepspeed=config))["deepspeed.json"]
     zero = {"stage": 3, "reduce_bucket_size": 50_000_000}
     assert json.loads(text) == {"zero_force_ds_cpu_optimizer": False, "zero_optimization": zero}
 
 
-def test_packing_trains_by_epochs_for_their_length_is_not_known():
+def test_packing_trains_by_epochs_unless_steps_are_given():
     text = values(config(plan(packing=True, epochs=2)))
     assert "max_epochs=2" in text["train_cfg"]
     assert "convert_to_iter_based=True" in text["param_scheduler"]
@@ -239,7 +239,7 @@ def test_packing_trains_by_epochs_for_their_length_is_not_known():
 
 
 @pytest.mark.framework
-def test_every_optimizer_is_where_both_frameworks_look_for_it(training_python):
+def test_optimizers_can_be_imported_and_are_named_by_transformers(training_python):
     code = "".join(f"from {module} import {name}; " for module, name, _ in xtuner._OPTIMIZERS.values())
     names = [name for name in xtuner._OPTIMIZERS if name != "adamw"]
     code += f"from transformers.training_args import OptimizerNames; [OptimizerNames(name) for name in {names}]"
@@ -248,7 +248,7 @@ def test_every_optimizer_is_where_both_frameworks_look_for_it(training_python):
 
 
 @pytest.mark.parametrize("place", NASTY)
-def test_validation_takes_nasty_names_as_text(place):
+def test_validation_config_keeps_hostile_names_as_text(place):
     planned = plan(place, validation=True, track=("tensorboard", "wandb", "swanlab"), early_stopping=2)
     tree = config(planned)
     assert {f"{planned.run}/tracking/{each}" for each in planned.spec.track} <= strings(tree)

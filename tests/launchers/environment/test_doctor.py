@@ -11,7 +11,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment import doctor as module
-from ftbridge.launchers.environment.doctor import GIB, LOCKED, doctor, toolkit_check
+from ftbridge.launchers.environment.doctor import GIB, LOCKED_BUILD, doctor, toolkit_check
 from ftbridge.launchers.environment.venv import Inspection, Package
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.hardware import host
@@ -65,7 +65,7 @@ def well(tmp_path, monkeypatch, hub):
         "packages": {name: Package(version, 0) for name, version in pinned("transformers5").items()},
         "imports": dict.fromkeys(("xtuner", "llamafactory", "deepspeed", "bitsandbytes"), ""),
     }
-    monkeypatch.setattr(module, "inspect", lambda *_: Inspection(**seen))
+    monkeypatch.setattr(module, "inspect_environment", lambda *_: Inspection(**seen))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=100 * GIB))
     return seen
 
@@ -75,7 +75,7 @@ def poor():
     return {check.name: check for check in doctor() if check.status != "ok"}
 
 
-def test_all_is_well():
+def test_doctor_on_a_whole_setup_finds_nothing_wrong():
     found = doctor()
     assert [check for check in found if check.status != "ok"] == []
     quick = ["Python", "processor", "the backends' Python", "torch", "GPU", "CUDA toolkit", "shared memory"]
@@ -84,7 +84,7 @@ def test_all_is_well():
     assert [check.name for check in found] == [*quick, "versions", *imported, "flash-attn"]
 
 
-def test_another_python_is_a_failure(monkeypatch):
+def test_unsupported_python_is_a_failure(monkeypatch):
     monkeypatch.setattr(module.sys, "version_info", (3, 13, 0))
     assert (poor()["Python"].status, poor()["Python"].found) == ("failure", f"3.13.0, {sys.executable}")
 
@@ -96,9 +96,9 @@ def test_memory_and_driver_are_shown():
     )
 
 
-def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch):
-    assert LOCKED.version.startswith(pinned("transformers5")["torch"])
-    assert pinned("transformers5")["nvidia-cuda-runtime-cu12"].startswith(LOCKED.cuda)
+def test_cards_before_the_setup_are_judged_by_the_locked_torch(tmp_path, monkeypatch):
+    assert LOCKED_BUILD.version.startswith(pinned("transformers5")["torch"])
+    assert pinned("transformers5")["nvidia-cuda-runtime-cu12"].startswith(LOCKED_BUILD.cuda)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
     nvidia_smi(tmp_path / "path", "0, GPU-1, Tesla P100, 16280, 6.0, 570.86, 16000")
     found = poor()
@@ -107,7 +107,7 @@ def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch
     assert found["GPU"].status == "failure"
 
 
-def test_each_interpreter_is_judged_once(tmp_path):
+def test_interpreter_shared_by_backends_is_judged_once(tmp_path):
     one, two = (torch_environment(tmp_path / name, cuda) for name, cuda in (("one", "12.8"), ("two", "13.0")))
     (tmp_path / "ftbridge.yaml").write_text(f"backends: {{xtuner: {{python: {one}}}, llamafactory: {{python: {two}}}}}")
     found = doctor()
@@ -163,7 +163,7 @@ def test_cards_that_cannot_reach_each_other_are_a_warning(tmp_path):
         ("", "warning", "CUDA_HOME or CUDA_PATH is .* without bin/nvcc"),
     ],
 )
-def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found):
+def test_toolkit_of_another_major_version_than_torchs_is_told(tmp_path, release, status, found):
     nvcc = program(tmp_path / "path" / "bin" / "nvcc", f"echo 'Cuda compilation tools, release {release}, V1'")
     if not release:
         nvcc.unlink()
@@ -173,12 +173,12 @@ def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found
 
 def test_a_machine_without_a_toolkit_is_well(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_HOME")
-    monkeypatch.setattr(host, "TOOLKIT", tmp_path / "absent")
+    monkeypatch.setattr(host, "CUDA_FOLDER", tmp_path / "absent")
     check = next(check for check in doctor() if check.name == "CUDA toolkit")
     assert (check.status, check.found.partition(";")[0]) == ("ok", "none found")
 
 
-def test_other_versions_and_broken_imports_are_failures_with_a_remedy(well):
+def test_wrong_versions_and_broken_imports_are_failures_with_a_remedy(well):
     well["packages"]["torch"] = Package("1.0", 0)
     well["imports"]["xtuner"] = "ImportError: no mmengine"
     found = poor()
@@ -187,7 +187,7 @@ def test_other_versions_and_broken_imports_are_failures_with_a_remedy(well):
     assert {(check.status, check.remedy) for check in found.values()} == {("failure", "ftbridge setup")}
 
 
-def test_other_versions_in_an_environment_of_the_users_are_a_warning(well, tmp_path):
+def test_wrong_versions_in_the_users_own_environment_are_a_warning(well, tmp_path):
     python = torch_environment(tmp_path / "own")
     settings = "".join(f"  {name}: {{python: {python}}}\n" for name in ("xtuner", "llamafactory"))
     (tmp_path / "ftbridge.yaml").write_text(f"backends:\n{settings}")
@@ -201,7 +201,7 @@ def test_an_environment_that_does_not_answer_is_a_failure(monkeypatch):
     def fail(*_):
         raise SetupError("no answer")
 
-    monkeypatch.setattr(module, "inspect", fail)
+    monkeypatch.setattr(module, "inspect_environment", fail)
     assert poor()["environment"].found == "no answer"
 
 
@@ -245,6 +245,7 @@ def test_the_hubs_get_a_request_without_credentials(hub, monkeypatch):
     assert "secret" not in str(hub.asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "reached"), [(401, True), (404, True), (407, False), (503, False)])
 def test_a_hub_that_refuses_was_reached_and_one_that_fails_is_a_warning(hub, status, reached):
     hub.status = status
@@ -253,20 +254,21 @@ def test_a_hub_that_refuses_was_reached_and_one_that_fails_is_a_warning(hub, sta
 
 
 @pytest.mark.slow
-def test_hubs_that_never_answer_are_waited_for_together(monkeypatch):
-    monkeypatch.setattr(module, "HUB_PATIENCE", 2)
+def test_silent_hubs_are_waited_for_together(monkeypatch):
+    monkeypatch.setattr(module, "HUB_TIMEOUT", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("HF_ENDPOINT", url)
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
         start = time.monotonic()
-        found = module._hubs()
+        found = module._hub_checks()
         assert time.monotonic() - start < 3.9  # one after the other: 4 s
     assert [check.status for check in found] == ["warning", "warning"]
     for check, words in zip(found, (("HF_ENDPOINT", "ms://"), ("MODELSCOPE_ENDPOINT", "hf://")), strict=True):
         assert all(word in check.remedy for word in (*words, "local folder"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "http://127.0.0.1:9", "http://[", "mirror.example"])
 def test_an_address_that_cannot_be_asked_is_a_warning(monkeypatch, address):
     monkeypatch.setenv("HF_ENDPOINT", address)
@@ -277,7 +279,7 @@ def test_a_second_environment_is_checked_where_it_is_there(tmp_path, well, monke
     make_environment(tmp_path / "ftbridge" / "training-transformers4", "transformers4")
     second = torch_environment(tmp_path / "ftbridge" / "training-transformers4")
     asked = []
-    monkeypatch.setattr(module, "inspect", lambda python, _: asked.append(python) or Inspection(**well))
+    monkeypatch.setattr(module, "inspect_environment", lambda python, _: asked.append(python) or Inspection(**well))
     doctor()
     assert [python.parents[1].name for python in asked] == ["training", "training-transformers4"]
     assert asked[1] == second

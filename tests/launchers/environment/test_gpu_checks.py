@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ftbridge.launchers.environment.gpu_checks import LOCKED, interpreter_checks, torch_build
+from ftbridge.launchers.environment.gpu_checks import LOCKED_BUILD, interpreter_checks, read_torch_build
 from ftbridge.launchers.hardware import nvidia
 
 from ...builders.environments import program, torch_environment  # noqa: TID252
@@ -24,6 +24,7 @@ def judged(python):
     return interpreter_checks(python, nvidia.gpus())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "cuda", "status", "remedy"),
     [
@@ -40,7 +41,7 @@ def judged(python):
         ("GRID A100-10C, 10240, [N/A], 570.86, 10000", "12.8", "warning", "training uses float16"),
     ],
 )
-def test_each_card_is_judged_by_the_torch_of_the_interpreter(tmp_path, row, cuda, status, remedy):
+def test_card_is_judged_by_the_torch_of_the_interpreter(tmp_path, row, cuda, status, remedy):
     nvidia_smi(tmp_path / "path", f"0, GPU-1, {row}")
     torch, gpu = judged(torch_environment(tmp_path / "own", cuda))
     assert (torch.status, gpu.status) == ("ok", status)
@@ -82,7 +83,7 @@ def test_looking_at_torch_costs_a_fraction_of_importing_it(training_python):
     looks, imports = zip(
         *(
             (
-                cpu_seconds(lambda: torch_build(training_python)),
+                cpu_seconds(lambda: read_torch_build(training_python)),
                 cpu_seconds(lambda: subprocess.run([training_python, "-c", "import torch"], check=True)),
             )
             for _ in range(3)
@@ -94,5 +95,5 @@ def test_looking_at_torch_costs_a_fraction_of_importing_it(training_python):
 
 @pytest.mark.framework
 def test_the_locks_torch_is_what_the_training_environment_has(training_python):
-    build = torch_build(training_python)
-    assert (build.version, build.cuda, build.targets) == (LOCKED.version, LOCKED.cuda, LOCKED.targets)
+    build = read_torch_build(training_python)
+    assert (build.version, build.cuda, build.targets) == (LOCKED_BUILD.version, LOCKED_BUILD.cuda, LOCKED_BUILD.targets)

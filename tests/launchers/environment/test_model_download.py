@@ -8,7 +8,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.environment import model_download
 from ftbridge.launchers.environment.model_download import local_model
-from ftbridge.launchers.runs.record import base_of
+from ftbridge.launchers.runs.record import base_folder
 
 from ...builders.runs import record_run  # noqa: TID252
 
@@ -24,7 +24,7 @@ def asked(monkeypatch):
         specs.append((python, helper, spec["hub"], spec["name"], spec["weights"]))
         return "/cache/model"
 
-    monkeypatch.setattr(model_download, "ask", ask)
+    monkeypatch.setattr(model_download, "run_script", ask)
     return specs
 
 
@@ -54,7 +54,7 @@ def test_a_hubs_model_is_downloaded(asked, tmp_path, name, hub):
 @pytest.mark.parametrize(
     "name", ["absent", "./owner/name", "../owner/name", "/owner/name", "~/absent", "a/b/c", "gh://a/b", "", "file"]
 )
-def test_what_is_no_model_is_one_sentence(asked, tmp_path, name):
+def test_name_that_is_no_model_is_one_sentence(asked, tmp_path, name):
     (tmp_path / "file").write_text("")
     folder = tmp_path / "inner" if name == "" else tmp_path
     with pytest.raises(InputError, match=f"there is no model folder `{name}`; give a folder, or a hub's name"):
@@ -67,7 +67,7 @@ def test_a_download_that_fails_names_the_other_hub(monkeypatch, tmp_path, hub, t
     def fail(*_):
         raise SetupError("no network")
 
-    monkeypatch.setattr(model_download, "ask", fail)
+    monkeypatch.setattr(model_download, "run_script", fail)
     with pytest.raises(InputError, match=f"could not get `a/b` from {title}.*`{other}://a/b`"):
         local_model(f"{hub}://a/b", lambda: PYTHON, tmp_path)
 
@@ -86,4 +86,4 @@ def test_the_base_of_a_run_is_that_of_its_own_project(tmp_path, model, there, fo
     project = Project(tmp_path / "project", Settings())
     run = record_run(project, "one", model=model)
     (project.folder / there).mkdir(parents=True)
-    assert base_of(run) == str((project.folder / found).resolve())
+    assert base_folder(run) == str((project.folder / found).resolve())

@@ -13,11 +13,11 @@ import ftbridge
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.dialogue.generation import Sampling
-from ftbridge.launchers.environment.own_code import interpreter_for, known_classes, trusted
+from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted, known_model_types
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import load_run
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ...builders.environments import make_environment  # noqa: TID252
 from ...builders.runs import record_run  # noqa: TID252
@@ -81,7 +81,7 @@ def test_code_of_before_transformers_5_runs_in_the_second_environment(
     assert chosen(tmp_path, config, trust=trust) == (second if is_second else first)
 
 
-def test_without_the_second_environment_the_message_says_how_to_make_it(tmp_path, first):
+def test_missing_second_environment_is_refused_with_the_setup_command(tmp_path, first):
     wanted = r"the code in `.*/model` breaks under transformers 5: .*`ftbridge setup --environment transformers4`"
     with pytest.raises(SetupError, match=wanted):
         chosen(tmp_path, INTERNLM2, trust=True)
@@ -115,58 +115,58 @@ def own(tmp_path):
 
 def test_code_runs_where_the_user_says_so_or_has_for_a_run_of_ours(own, tmp_path, capsys):
     models = [tmp_path / "merged", tmp_path / "model"]
-    assert trusted(own, models, said=False)
-    assert trusted(None, models, said=True)
-    assert not trusted(None, models, said=False)
+    assert is_code_trusted(own, models, trust_remote_code=False)
+    assert is_code_trusted(None, models, trust_remote_code=True)
+    assert not is_code_trusted(None, models, trust_remote_code=False)
     untrusted = msgspec.structs.replace(own.spec, trust_remote_code=False)
-    assert not trusted(msgspec.structs.replace(own, spec=untrusted), models, said=False)
+    assert not is_code_trusted(msgspec.structs.replace(own, spec=untrusted), models, trust_remote_code=False)
     assert capsys.readouterr().err == ""
 
 
-def test_what_an_unsigned_record_says_of_code_does_not_count(own, tmp_path, capsys):
+def test_unsigned_record_does_not_make_its_code_trusted(own, tmp_path, capsys):
     file = own.path / "run.json"
     file.write_text(file.read_text().replace('"pid"', '"and": 1, "pid"'))
     foreign = load_run(own.path)
-    assert not trusted(foreign, [tmp_path / "model"], said=False)
+    assert not is_code_trusted(foreign, [tmp_path / "model"], trust_remote_code=False)
     said = capsys.readouterr().err
     assert "its record is not signed by this machine" in said
     assert "`--trust-remote-code`" in said
-    assert trusted(foreign, [tmp_path / "model"], said=True)
+    assert is_code_trusted(foreign, [tmp_path / "model"], trust_remote_code=True)
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["modeling.py", "parts/more.py", "new.py", "config.json", "tokenizer_config.json"])
-def test_code_that_the_trained_model_has_not_is_not_trusted_with_it(own, tmp_path, capsys, name):
+def test_code_that_differs_from_the_trained_models_is_not_trusted(own, tmp_path, capsys, name):
     other = {"AutoTokenizer": ["theirs/base--tokens.Slow", None], "AutoConfig": "theirs/base--any.Config"}
     content = json.dumps({"auto_map": other}) if name.endswith("json") else "theirs = 1"
     (tmp_path / "merged" / name).write_text(content)
-    assert not trusted(own, [tmp_path / "model", tmp_path / "merged"], said=False)
+    assert not is_code_trusted(own, [tmp_path / "model", tmp_path / "merged"], trust_remote_code=False)
     assert f"`{tmp_path / 'merged' / name}` is not what it was trained with" in capsys.readouterr().err
-    assert trusted(own, [tmp_path / "model"], said=False)
+    assert is_code_trusted(own, [tmp_path / "model"], trust_remote_code=False)
 
 
 def test_code_of_the_base_that_was_changed_since_is_not_trusted(own, tmp_path, capsys):
     code = tmp_path / "model" / "parts" / "more.py"
     code.write_text("theirs = 1")
-    assert not trusted(own, [tmp_path / "model"], said=False)
+    assert not is_code_trusted(own, [tmp_path / "model"], trust_remote_code=False)
     assert f"`{code}` is not what it was trained with" in capsys.readouterr().err
 
 
-def test_of_a_run_that_does_not_say_with_which_code_none_is_trusted(own, tmp_path, capsys):
-    assert not trusted(msgspec.structs.replace(own, base=None), [tmp_path / "model"], said=False)
+def test_run_without_a_record_of_its_code_trusts_none(own, tmp_path, capsys):
+    assert not is_code_trusted(msgspec.structs.replace(own, base=None), [tmp_path / "model"], trust_remote_code=False)
     assert "does not say with which code" in capsys.readouterr().err
 
 
-def test_code_that_is_a_pipe_is_not_waited_for(own, tmp_path):
+def test_pipe_in_the_place_of_model_code_is_not_waited_for(own, tmp_path):
     file = tmp_path / "merged" / "modeling.py"
     file.unlink()
     os.mkfifo(file)
-    assert not trusted(own, [tmp_path / "merged"], said=False)
+    assert not is_code_trusted(own, [tmp_path / "merged"], trust_remote_code=False)
 
 
-def test_a_model_whose_base_is_gone_is_not_trusted_with_it(own, tmp_path):
+def test_code_of_a_model_whose_base_is_gone_is_not_trusted(own, tmp_path):
     (tmp_path / "model").rename(tmp_path / "gone")
-    assert not trusted(own, [tmp_path / "merged"], said=False)
+    assert not is_code_trusted(own, [tmp_path / "merged"], trust_remote_code=False)
 
 
 # Where it is imported, a file beside it says so.
@@ -191,7 +191,7 @@ def evil(in_project, tmp_path):
     config["auto_map"] = {"AutoConfig": "ev.Config", "AutoModelForCausalLM": "ev.Model"}
     config["transformers_version"] = "5.24.0"
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "evil"}))
-    prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
+    prompt = msgspec.to_builtins(get_family("qwen2.5").cell("xtuner").prompt)
     card = {"base": str(folder), "family": "qwen2.5", "backend": "xtuner", "template": prompt, "system": ""}
     card |= {"thinking": "none", "trust_remote_code": True}
     (folder / "ftbridge.json").write_text(json.dumps(card))
@@ -226,13 +226,13 @@ def test_a_kernel_of_a_hub_is_code_that_must_be_trusted(tmp_path, first, key):
 
 @pytest.mark.framework
 def test_the_classes_are_read_from_either_transformers(training_python):
-    newest = known_classes(training_python)
+    newest = known_model_types(training_python)
     assert {"qwen2", "qwen3_5", "gemma3_text", "glm4_moe", "internlm3"} < newest
     assert not {"internlm2", "chatglm", "baichuan"} & newest
     older = training_python.parents[2] / "training-transformers4" / "bin" / "python"
     if older.exists():
-        assert {"qwen2", "gemma3_text"} < known_classes(older)
-        assert "internlm3" not in known_classes(older)
+        assert {"qwen2", "gemma3_text"} < known_model_types(older)
+        assert "internlm3" not in known_model_types(older)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment import setup as module
-from ftbridge.launchers.environment.setup import _pip_index, _uv, setup
+from ftbridge.launchers.environment.setup import _pip_index_variables, _run_uv, setup
 from ftbridge.launchers.environment.venv import Inspection, Package, default_folder
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.hardware.host import GIB
@@ -32,11 +32,11 @@ def holding(environment="transformers5", **changed):
 def uv(monkeypatch):
     """Put in an environment that is whole once uv was called, and return the calls."""
     calls = []
-    monkeypatch.setattr(module, "_uv", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(module, "_run_uv", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(module, "broken_imports", lambda *_: calls.append("checked") or {})
-    monkeypatch.setattr(module, "inspect", lambda *_: holding())
+    monkeypatch.setattr(module, "inspect_environment", lambda *_: holding())
     monkeypatch.setattr(module, "forget_imports", lambda *_: None)
-    monkeypatch.setattr(module, "_runs", lambda _: True)
+    monkeypatch.setattr(module, "_can_start", lambda _: True)
     default_folder().mkdir(parents=True)
     return calls
 
@@ -47,22 +47,23 @@ def test_a_second_setup_installs_nothing(uv):
     assert uv == ["checked", "checked"]
 
 
-def test_a_module_that_cannot_be_imported_ends_it(uv, monkeypatch):
+def test_module_that_cannot_be_imported_ends_the_setup(uv, monkeypatch):
     monkeypatch.setattr(module, "broken_imports", lambda *_: {"deepspeed": "MissingCUDAException: no nvcc"})
     with pytest.raises(SetupError, match="`deepspeed` is installed but cannot be imported: MissingCUDAException"):
         setup()
 
 
 def test_a_damaged_package_is_installed_again(uv, monkeypatch):
-    monkeypatch.setattr(module, "inspect", lambda *_: holding(torch=Package(pinned("transformers5")["torch"], 3)))
+    damaged = Package(pinned("transformers5")["torch"], 3)
+    monkeypatch.setattr(module, "inspect_environment", lambda *_: holding(torch=damaged))
     setup()
     assert uv[0][:4] == ("pip", "install", "--compile-bytecode", "--python")
     assert uv[0][uv[0].index("--reinstall-package") + 1] == "torch"
     assert "--no-deps" in uv[0]
 
 
-def test_an_environment_elsewhere_is_made_and_written_into_the_settings(uv, monkeypatch, folder):
-    monkeypatch.setattr(module, "_runs", lambda _: False)
+def test_setup_in_another_folder_writes_it_into_the_settings(uv, monkeypatch, folder):
+    monkeypatch.setattr(module, "_can_start", lambda _: False)
     (folder / "own").mkdir()
     python = setup("own")
     assert python == folder / "own" / "bin" / "python"
@@ -80,8 +81,8 @@ def test_an_environment_elsewhere_is_made_and_written_into_the_settings(uv, monk
         ([".git/"], ".git"),
     ],
 )
-def test_a_folder_of_something_else_is_not_emptied(uv, monkeypatch, folder, names, named):
-    monkeypatch.setattr(module, "_runs", lambda _: False)
+def test_setup_in_a_folder_with_other_files_is_refused(uv, monkeypatch, folder, names, named):
+    monkeypatch.setattr(module, "_can_start", lambda _: False)
     for name in names:
         (folder / "own" / name).mkdir(parents=True) if name.endswith("/") else write(folder / "own" / name)
     with pytest.raises(InputError, match=f"own` holds `{named}`, which is no part of a virtual env.* `--venv DIR`"):
@@ -99,7 +100,7 @@ def write(file):
 
 
 def test_an_environment_that_is_broken_is_made_anew(uv, monkeypatch, folder):
-    monkeypatch.setattr(module, "_runs", lambda _: False)
+    monkeypatch.setattr(module, "_can_start", lambda _: False)
     for name in ("own/pyvenv.cfg", "own/bin/python", "own/.gitignore", "own/lib64/x"):
         write(folder / name)
     setup("own")
@@ -125,45 +126,48 @@ def test_settings_of_somebody_else_are_refused_before_anything_is_made(uv, folde
     assert uv == []
 
 
+@pytest.mark.slow
 def test_pips_index_is_handed_to_uv(monkeypatch):
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_STRATEGY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://a.example/simple https://b.example/simple")
-    found = _pip_index()
+    found = _pip_index_variables()
     assert found["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     assert found["UV_INDEX"] == "https://a.example/simple https://b.example/simple"
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example/simple")
-    assert "UV_DEFAULT_INDEX" not in _pip_index()
+    assert "UV_DEFAULT_INDEX" not in _pip_index_variables()
 
 
+@pytest.mark.slow
 def test_a_uv_that_fails_is_an_error():
     with pytest.raises(SetupError, match="uv no-such-command failed"):
-        _uv("no-such-command")
+        _run_uv("no-such-command")
 
 
-def test_what_lies_in_the_current_folder_decides_nothing(folder):
+@pytest.mark.slow
+def test_uv_and_pip_ignore_files_of_the_current_folder(folder):
     (folder / "uv.toml").write_text("no toml [")  # uv would end with it, as it would take an index from it
-    _uv("pip", "list", "--quiet", "--python", sys.executable)
+    _run_uv("pip", "list", "--quiet", "--python", sys.executable)
     for name in ("pip", "runpy"):
         (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
-    _pip_index()
+    _pip_index_variables()
     assert not (folder / "ran").exists()
 
 
 def test_an_environment_of_an_older_ftbridge_is_renewed(uv, monkeypatch, capsys):
-    monkeypatch.setattr(module, "inspect", lambda *_: holding("transformers4"))
+    monkeypatch.setattr(module, "inspect_environment", lambda *_: holding("transformers4"))
     setup()
     install, checked = uv
     assert install[-1].endswith("training.lock")
     assert checked == "checked"
-    older = holding("transformers4").wrong()
+    older = holding("transformers4").differences()
     assert older["transformers"] == f"4.57.1 instead of {pinned('transformers5')['transformers']}"
     assert f"installing {len(older)} packages" in capsys.readouterr().err
 
 
 def test_the_second_environment_lies_beside_the_first(uv, monkeypatch):
-    monkeypatch.setattr(module, "inspect", lambda *_: holding("transformers5"))
+    monkeypatch.setattr(module, "inspect_environment", lambda *_: holding("transformers5"))
     python = setup(environment="transformers4")
     assert python == default_folder().with_name("training-transformers4") / "bin" / "python"
     assert uv[0][-1].endswith("training-transformers4.lock")
@@ -181,7 +185,7 @@ def test_too_little_disk_is_told_before_anything_is_downloaded(uv, monkeypatch, 
     default_folder().rmdir()
     if beside:
         default_folder("transformers4").mkdir()
-    monkeypatch.setattr(module, "inspect", lambda *_: Inspection("3.11.7", {}, {}))
+    monkeypatch.setattr(module, "inspect_environment", lambda *_: Inspection("3.11.7", {}, {}))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free * GIB, total=100 * GIB))
     if fits:
         setup()

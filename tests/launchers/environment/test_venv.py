@@ -42,7 +42,7 @@ def test_the_tested_set_pins_every_package_once():
     assert not any("#" in name or " " in name for name in found)
 
 
-def test_it_is_one_for_all_projects_of_a_user(monkeypatch, folder):
+def test_default_environment_is_one_for_all_projects_of_a_user(monkeypatch, folder):
     assert default_folder() == folder / "share" / "ftbridge" / "training"
     monkeypatch.setenv("XDG_DATA_HOME", "")
     monkeypatch.setenv("HOME", str(folder))
@@ -58,7 +58,7 @@ def test_an_interpreter_of_the_users_wins(folder):
         interpreter(project, "llamafactory")
 
 
-def test_without_an_environment_the_message_says_how_to_make_it(folder):
+def test_missing_environment_is_refused_with_the_setup_command(folder):
     project = Project(folder, Settings())
     with pytest.raises(SetupError, match=r"`ftbridge setup` .*`backends: \{xtuner: \{python: PATH\}\}`"):
         interpreter(project, "xtuner")
@@ -104,13 +104,13 @@ def test_an_environment_that_is_half_made_is_refused(folder, environment, older)
         interpreter(Project(folder, Settings()), "xtuner", environment)
 
 
-def test_an_environment_is_inspected():
-    found = venv.inspect(HERE, ["json", "no_such_module"])
+def test_environment_gives_its_versions_and_imports():
+    found = venv.inspect_environment(HERE, ["json", "no_such_module"])
     assert found.python == ".".join(map(str, sys.version_info[:3]))
     assert found.imports["json"] == ""
     assert "no_such_module" in found.imports["no_such_module"]
     assert found.packages["msgspec"].missing == 0
-    assert found.wrong()["torch"] == "not installed"
+    assert found.differences()["torch"] == "not installed"
 
 
 def holding(**changed):
@@ -129,8 +129,8 @@ def holding(**changed):
         ({"torch": Package(pinned(NEWEST)["torch"], 3)}, {"torch": "3 files missing"}),
     ],
 )
-def test_what_differs_from_the_tested_set_is_named(changed, wrong):
-    assert holding(**changed).wrong() == wrong
+def test_packages_that_differ_from_the_tested_set_are_named(changed, wrong):
+    assert holding(**changed).differences() == wrong
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def imported(folder, monkeypatch):
         asked.append(wanted)
         return Inspection("3.11.7", {}, {module: errors.get(module, "") for module in wanted})
 
-    monkeypatch.setattr(venv, "inspect", inspect)
+    monkeypatch.setattr(venv, "inspect_environment", inspect)
     packages = folder / "lib" / "python3.11" / "site-packages"
     (packages / "torch-2.8.0.dist-info").mkdir(parents=True)
     nvidia_smi(folder / "path", T4.format(0))
@@ -150,7 +150,7 @@ def imported(folder, monkeypatch):
     return asked, errors
 
 
-def test_what_a_training_imports_is_tried_once_for_packages_and_cards(imported, folder):
+def test_imports_are_tried_once_for_the_same_packages_and_cards(imported, folder):
     asked, errors = imported
     python = folder / "bin" / "python"
     errors["deepspeed"] = "MissingCUDAException"
@@ -174,6 +174,7 @@ def test_versions_are_read_from_the_names_of_folders(tmp_path):
     assert venv.installed_versions(tmp_path / "bin" / "python") == {"flash-attn": "2.8.3", "ruamel-yaml": "0.18"}
 
 
+@pytest.mark.slow
 def test_packages_that_an_environment_takes_from_its_parent_count(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", tmp_path], check=True)
     (tmp_path / "lib" / f"python3.{sys.version_info.minor}" / "site-packages" / "own-1.0.dist-info").mkdir()
@@ -192,7 +193,7 @@ def test_a_second_environment_with_another_transformers_is_refused(folder):
 @pytest.mark.parametrize(
     ("named", "why"), [(".", "no program"), ("text", "no program"), ("~nobody-here/x", "not there")]
 )
-def test_what_is_no_python_is_told_by_its_name(folder, named, why):
+def test_setting_that_names_no_python_is_refused(folder, named, why):
     (folder / "text").touch()
     project = Project(folder, Settings(backends={"xtuner": BackendSettings(named)}))
     with pytest.raises(SetupError, match=rf"names `.*` as the Python of xtuner, but it is {why}"):
@@ -210,7 +211,7 @@ def test_what_is_no_python_is_told_by_its_name(folder, named, why):
         ({}, "llamafactory", "llamafactory"),
     ],
 )
-def test_what_any_backend_can_do_is_done_by_one_that_is_there(folder, monkeypatch, settings, preferred, chosen):
+def test_any_backend_is_one_whose_interpreter_is_there(folder, monkeypatch, settings, preferred, chosen):
     """Nothing is in the default folder: a backend that is named in no settings has no interpreter."""
     monkeypatch.setenv("XDG_DATA_HOME", str(folder / "empty"))
     python = make_environment(folder / "own")

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from ftbridge.launchers.hardware import host
-from ftbridge.launchers.hardware.host import main_memory
+from ftbridge.launchers.hardware.host import available_memory
 
 
-def test_free_memory_is_told():
-    assert 2**20 < main_memory() < 2**50
+def test_free_main_memory_is_of_a_plausible_size():
+    assert 2**20 < available_memory() < 2**50
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_a_container_has_the_memory_that_it_was_given(tmp_path, monkeypatch, gro
         (tmp_path / name).write_text(text)
     (tmp_path / "cgroup").write_text(f"{group}\n")
     monkeypatch.setattr(host, "CGROUPS", tmp_path)
-    monkeypatch.setattr(host, "GROUPS_OF_THIS", tmp_path / "cgroup")
-    assert list(host._limited()) == ([] if free is None else [free])
-    assert main_memory() == free or free is None
+    monkeypatch.setattr(host, "OWN_CGROUPS", tmp_path / "cgroup")
+    assert list(host._available_in_cgroups()) == ([] if free is None else [free])
+    assert available_memory() == free or free is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_container_has_the_cores_that_it_was_given(tmp_path, monkeypatch, grou
         (tmp_path / name).write_text(text + "\n")
     (tmp_path / "cgroup").write_text(f"{group}\n")
     monkeypatch.setattr(host, "CGROUPS", tmp_path)
-    monkeypatch.setattr(host, "GROUPS_OF_THIS", tmp_path / "cgroup")
+    monkeypatch.setattr(host, "OWN_CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(host.os, "sched_getaffinity", lambda _: set(range(8)))
     assert host.cores() == found
 
@@ -84,7 +84,7 @@ def test_the_processor_tells_whether_it_has_bfloat16(tmp_path, monkeypatch, text
     host.processor.cache_clear()
 
 
-def test_a_processor_that_is_not_told_has_a_name(monkeypatch):
+def test_processor_without_cpuinfo_gets_a_name(monkeypatch):
     monkeypatch.setattr(host, "CPU_INFO", Path("/nowhere"))
     host.processor.cache_clear()
     assert host.processor()[0]

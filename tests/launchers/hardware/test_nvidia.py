@@ -3,7 +3,7 @@
 import pytest
 
 from ftbridge.launchers.hardware.nvidia import Gpu, gpus
-from ftbridge.launchers.hardware.nvidia import smi as complaint
+from ftbridge.launchers.hardware.nvidia import gpu_query as complaint
 
 from ...builders.gpus import FIRST, MISMATCH, SECOND, TURING, rows  # noqa: TID252
 from ...fake_gpu.fake import MIG, SLICES  # noqa: TID252
@@ -39,13 +39,13 @@ def test_a_driver_that_shows_nothing_is_no_gpu(smi, text):
     assert gpus() == []
 
 
-def test_what_the_driver_complains_of_is_told(smi):
+def test_complaint_of_the_driver_is_returned(smi):
     smi(MISMATCH)
     assert complaint() == f"{MISMATCH}\n"
 
 
 def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("ftbridge.launchers.hardware.nvidia.PATIENCE", 0.2)
+    monkeypatch.setattr("ftbridge.launchers.hardware.nvidia.TIMEOUT", 0.2)
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec /bin/sleep 20\n")
     assert gpus() == []
     assert complaint() == "nvidia-smi has not answered in 0.2 s"
@@ -59,7 +59,7 @@ def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
         ("A10, [Insufficient Permissions], 8.6, [N/A], 7", Gpu("A10", None, 8.6, "[N/A]", 7, "GPU-d")),
     ],
 )
-def test_what_is_not_told_is_none(smi, row, found):
+def test_card_values_that_are_not_told_are_none(smi, row, found):
     smi(f"0, GPU-d, {row}")
     assert gpus() == [found]
 
@@ -71,12 +71,12 @@ def test_what_is_not_told_is_none(smi, row, found):
         "NVIDIA H100, PCIe, 80GB, 81559, 9.0, 570.1, 81000, Disabled",
     ],
 )
-def test_a_name_may_hold_commas(smi, row):
+def test_card_name_with_commas_is_read_whole(smi, row):
     smi(f"0, GPU-d, {row}")
     assert gpus() == [Gpu("NVIDIA H100, PCIe, 80GB", 81559, 9.0, "570.1", 81000, "GPU-d")]
 
 
-def test_letters_that_are_none_do_no_harm(tmp_path):
+def test_undecodable_output_of_nvidia_smi_is_read(tmp_path):
     (tmp_path / "nvidia-smi").write_bytes(b"#!/bin/sh\necho '0, GPU-d, NVIDIA \xff\xfe, 81559, 9.0, 570.1, 81000'\n")
     assert [gpu.memory for gpu in gpus()] == [81559]
 
@@ -90,13 +90,13 @@ def test_a_driver_that_does_not_know_every_column_is_asked_for_those_it_knows(tm
     assert gpus() == [Gpu("Tesla V100", 16160, None, "450.80.02", 16000, "GPU-d")]
 
 
-def test_a_card_that_has_no_row_is_said_too(smi, capsys):
+def test_card_that_nvidia_smi_cannot_reach_is_told_of(smi, capsys):
     smi("Unable to determine the device handle for GPU 0000:3B:00.0: Unknown Error", *rows(FIRST))
     assert gpus() == [FIRST]
     assert "a GPU is left out; nvidia-smi says: Unable to determine" in capsys.readouterr().err
 
 
-def test_cuda_stops_at_what_it_does_not_know_and_that_is_said(monkeypatch, capsys):
+def test_unknown_index_in_cuda_visible_devices_ends_the_list_with_a_warning(monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,99,1")
     assert gpus() == [FIRST]
     assert capsys.readouterr().err == "CUDA_VISIBLE_DEVICES is `0,99,1`: `99` names no GPU here, and CUDA stops at it\n"

@@ -1,6 +1,6 @@
 """The tables of docs/memory.md and of both READMEs, made from the estimate; the test compares them.
 
-`.venv/bin/python -m tests.launchers.memory_tables` writes them anew where they stand.
+`.venv/bin/python -m tests.launchers.preflight.memory_tables` writes them anew where they stand.
 """
 
 from functools import cache
@@ -12,9 +12,9 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.launchers.preflight.memory import WARNED
-from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
-from ftbridge.templates import families
+from ftbridge.launchers.preflight.memory import WARNING_SHARE
+from ftbridge.launchers.preflight.memory_estimate import Memory, estimate_memory
+from ftbridge.templates.families import get_family
 
 ROOT = Path(__file__).parents[3]
 DOC = ROOT / "docs" / "memory.md"
@@ -108,11 +108,11 @@ def memory(size: str, processes: int = 1, **spec: Any) -> Memory:
         dataset="faq",
         dataset_dir=ROOT,
         entry=DatasetEntry(version="1", files={}, samples=1000, sources={}, columns={}),
-        family=families.get("qwen2.5"),
+        family=get_family("qwen2.5"),
         machine=machine,
         deepspeed=load_deepspeed(options.deepspeed, ROOT, machine),
     )
-    return estimate(plan, shapes(size), config(size))
+    return estimate_memory(plan, shapes(size), config(size))
 
 
 def published() -> list[list[str]]:
@@ -142,7 +142,7 @@ def cards(first: str) -> list[list[str]]:
     rows = [[first, *METHODS]]
     for card in CARDS:
         fitting = [
-            [size for size in QWEN if memory(size, method=method, backend=backend).total <= WARNED * card * GB]
+            [size for size in QWEN if memory(size, method=method, backend=backend).total <= WARNING_SHARE * card * GB]
             for method, backend in METHODS.values()
         ]
         rows.append([f"{card} GB", *(sizes[-1] if sizes else "-" for sizes in fitting)])

@@ -46,7 +46,7 @@ def found(machine=CPU, deepspeed=None, config=None, installed=None, backend="xtu
         ({"attention": "flash_attention_2", "machine": on(A100, dtype="float32")}, "does not compute in float32"),
     ],
 )
-def test_what_cannot_work_is_a_failure_with_a_way_out(values, text):
+def test_combination_that_cannot_work_is_a_failure_with_a_remedy(values, text):
     (only,) = found(**values)
     assert only.startswith("failure: ")
     assert text in only
@@ -61,7 +61,7 @@ def test_what_cannot_work_is_a_failure_with_a_way_out(values, text):
         ({"method": "full", "machine": on(A100), "deepspeed": {**HALF, **OFFLOAD}}, "AdamW is PyTorch's here"),
     ],
 )
-def test_what_is_unwise_is_a_warning(values, text):
+def test_unwise_combination_is_a_warning(values, text):
     (only,) = found(**values)
     assert only.startswith("warning: ")
     assert text in only
@@ -80,7 +80,7 @@ def test_what_is_unwise_is_a_warning(values, text):
         {"machine": on(A100, A100), "method": "full", "deepspeed": ZERO3},
     ],
 )
-def test_what_works_is_let_through(values):
+def test_working_combination_gives_no_finding(values):
     assert found(**values) == []
 
 
@@ -102,10 +102,10 @@ def test_bfloat16_on_a_processor_without_it_is_unwise(monkeypatch, instructions,
     ] == [True] * told
 
 
-def test_the_toolkit_is_needed_only_where_deepspeed_compiles(monkeypatch, tmp_path):
+def test_cuda_toolkit_is_needed_only_where_deepspeed_compiles(monkeypatch, tmp_path):
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(host, "TOOLKIT", tmp_path / "none")
+    monkeypatch.setattr(host, "CUDA_FOLDER", tmp_path / "none")
     monkeypatch.setenv("PATH", str(tmp_path))
     options = {"machine": on(A100), "deepspeed": OFFLOAD, "backend": "llamafactory"}
     assert "CUDA toolkit (nvcc)" in found(**options)[0]

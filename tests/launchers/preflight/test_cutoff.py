@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from ftbridge.core.errors import InputError
-from ftbridge.dataset_info.entries import of_turns
-from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked_at
+from ftbridge.dataset_info.entries import xtuner_entry
+from ftbridge.launchers.preflight.cutoff import CutoffEstimate, dataset_files, estimate_cutoff, spread_samples
 
 from ...builders.models import write_tokenizer  # noqa: TID252
 from ...builders.plans import plan_of_files, turn  # noqa: TID252
@@ -28,7 +28,7 @@ def counted(tmp_path, words):
         file = tmp_path / "faq.xtuner.jsonl"
         file.write_text("".join(json.dumps({"conversation": turns}) + "\n" for turns in samples))
         planned = plan_of_files(tmp_path, len(samples), {"xtuner": file.name}, backend, **spec)
-        return count(planned, [*looked_at(of_turns("faq", file.name), [file])], words)
+        return estimate_cutoff(planned, [*spread_samples(xtuner_entry("faq", file.name), [file])], words)
 
     return count_them
 
@@ -36,7 +36,7 @@ def counted(tmp_path, words):
 # A question has two words around it here, "<|im_start|>user" and "<|im_end|>", a third for the assistant, and an answer
 # one more, "<|im_end|>"; a system text two.
 def test_the_longest_counts_texts_and_what_the_prompt_adds(counted):
-    assert counted([[turn(4, 3)]]) == Lengths(1, 0, 0, 4 + 3 + OPENING + CLOSING)
+    assert counted([[turn(4, 3)]]) == CutoffEstimate(1, 0, 0, 4 + 3 + OPENING + CLOSING)
     assert counted([[turn(4, 3), turn(1, 1)]]).longest == 9 + 2 * (OPENING + CLOSING)
     assert counted([[turn(4, 3, system="be kind")]]).longest > counted([[turn(4, 3)]]).longest + 1
 
@@ -61,7 +61,7 @@ def test_llamafactory_shortens_the_question_where_the_answer_is_short(counted, q
     assert counted([[turn(question, answer)]], backend="llamafactory", cutoff_length=cutoff).cut == cut
 
 
-def test_a_tokenizer_that_contradicts_itself_is_one_sentence(tmp_path, words):
+def test_tokenizer_that_cannot_encode_is_one_sentence(tmp_path, words):
     described = json.loads(words.to_str())
     described["model"] |= {"unk_token": "of no vocabulary"}
     broken = Tokenizer.from_str(json.dumps(described))
@@ -69,17 +69,17 @@ def test_a_tokenizer_that_contradicts_itself_is_one_sentence(tmp_path, words):
     file.write_text(json.dumps({"conversation": [turn(1, 1)]}) + "\n")
     planned = plan_of_files(tmp_path, 1, {"xtuner": file.name}, "xtuner")
     with pytest.raises(InputError, match=r"tokenizer.json cannot encode texts: ."):
-        count(planned, [*looked_at(*files_of(planned))], broken)
+        estimate_cutoff(planned, [*spread_samples(*dataset_files(planned))], broken)
 
 
-def test_later_turns_get_what_room_is_left(counted):
+def test_conversation_over_the_cutoff_cuts_later_turns_without_losing_it(counted):
     samples = [[turn(5, 5), turn(5, 5)]]
     for backend in ("xtuner", "llamafactory"):
         found = counted(samples, backend=backend, cutoff_length=15)
         assert (found.cut, found.lost) == (1, 0)
 
 
-def test_no_more_than_two_thousand_are_looked_at_from_all_over_the_data(counted):
+def test_cutoff_is_judged_from_two_thousand_samples_spread_over_the_data(counted):
     samples = [[turn(1, 1)]] * 2500 + [[turn(1, 50)]] * 2500
     found = counted(samples)
     assert 1900 <= found.samples <= 2000
@@ -88,7 +88,7 @@ def test_no_more_than_two_thousand_are_looked_at_from_all_over_the_data(counted)
 
 
 @pytest.mark.slow
-def test_long_texts_end_the_counting_early(counted):
+def test_counting_for_the_cutoff_ends_early_on_long_texts(counted):
     assert counted([[turn(1, 600_000)]] * 5).samples == 2
 
 
@@ -97,11 +97,12 @@ def test_the_file_of_the_entry_is_what_llamafactory_reads(tmp_path, words):
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
     (tmp_path / "faq.json").write_text(json.dumps([{"q": "w w", "a": "w"}, {"q": "w", "a": 7}]))
     planned = plan_of_files(tmp_path, 2, {}, "llamafactory")
-    entry, files = files_of(planned)
+    entry, files = dataset_files(planned)
     assert [file.name for file in files] == ["faq.json"]
-    assert count(planned, [*looked_at(entry, files)], words).samples == 1  # an answer that is no text is left out
+    # An answer that is no text is left out.
+    assert estimate_cutoff(planned, [*spread_samples(entry, files)], words).samples == 1
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(InputError, match="its file is missing"):
-        files_of(plan_of_files(tmp_path, 1, {"xtuner": "gone.jsonl"}))
+        dataset_files(plan_of_files(tmp_path, 1, {"xtuner": "gone.jsonl"}))

@@ -18,7 +18,7 @@ def chosen(*linear, parameters=()):
     return {name.removeprefix(f"{LAYER}.") for name in found}
 
 
-def test_all_linear_layers_of_a_dense_model_get_an_adapter_but_not_its_output_layer():
+def test_dense_model_adapts_all_linear_layers_but_the_output_layer():
     heads = ["lm_head", "output", "model.output", "transformer.output_layer", "head"]
     names = [f"{LAYER}.{name}" for name in sorted(DENSE)]
     assert default_targets([*names, *heads], {*names, *heads}) == names
@@ -33,7 +33,7 @@ def test_all_linear_layers_of_a_dense_model_get_an_adapter_but_not_its_output_la
         ["mlp.router.gate", "mlp.router.classifier", "self_attn.indexer.wq_b"],
     ],
 )
-def test_what_chooses_experts_or_tokens_gets_none_nor_do_experts(names):
+def test_routers_and_experts_get_no_adapter(names):
     kept = {*DENSE, "mlp.shared_experts.up_proj"}
     assert chosen(*names, *kept) == kept
 
@@ -42,14 +42,14 @@ def test_a_layer_called_gate_is_a_router_only_before_experts():
     assert chosen("mlp.gate", *DENSE) == {"mlp.gate", *DENSE}
 
 
-def test_of_mamba_the_out_proj_gets_none_and_of_linear_attention_it_does():
+def test_out_proj_gets_an_adapter_in_linear_attention_but_not_in_mamba():
     layers = ["mamba.in_proj", "mamba.out_proj", "linear_attn.out_proj", "self_attn.out_proj"]
     found = chosen(*layers, parameters=["mamba.D", "mamba.A_log", "linear_attn.A_log"])
     assert found == {*layers} - {"mamba.out_proj"}
 
 
 @pytest.mark.parametrize("other", ["model.visual.blocks.0.attn.qkv", "vision_tower.layers.0.q_proj", "audio_tower.fc1"])
-def test_of_a_composite_model_only_the_text_model_gets_an_adapter(other):
+def test_composite_model_adapts_its_text_model_alone(other):
     inner = "model.language_model.layers.0.self_attn.q_proj"
     projector = "model.connector.linear_1"
     assert default_targets([inner, other, projector], {inner, other, projector}) == [inner]
@@ -119,6 +119,6 @@ def test_experts_of_transformers_4_are_linear_layers_that_can_be_merged():
     assert refused("w1", tensors={**MODEL, f"{LAYER}.mlp.experts.0.w1.weight": (8, 8)}, transformers="4.57.1") == []
 
 
-def test_names_that_transformers_5_changes_are_left_to_it():
+def test_target_names_that_transformers_5_renames_are_not_refused():
     assert refused("q_a_proj", model_type="deepseek_v4") == []
     assert len(refused("q_a_proj", model_type="deepseek_v4", transformers="4.57.1")) == 1

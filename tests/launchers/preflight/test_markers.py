@@ -4,7 +4,7 @@ import pytest
 
 from ftbridge.core.records import Conversation, Turn, Where
 from ftbridge.launchers.preflight.markers import mark_checks
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 
 def sample(*answers, question="w"):
@@ -22,12 +22,12 @@ THINKING = [sample("<think>hm</think>w", "hm</think>w"), sample("w"), sample("w"
         ("xtuner", "qwen2.5", "Qwen 2.5 has no thinking, so they are trained on as text"),
     ],
 )
-def test_answers_and_samples_are_counted(backend, family, expected):
-    thoughts, video = mark_checks(iter(THINKING), families.get(family), backend)
+def test_answers_with_thoughts_and_samples_with_placeholders_are_counted(backend, family, expected):
+    thoughts, video = mark_checks(iter(THINKING), get_family(family), backend)
     assert (thoughts.name, thoughts.status) == ("thoughts", "warning")
     assert thoughts.found.startswith(f"of 3 samples looked at, 2 answers hold `<think>`: {expected}")
     assert video.found.startswith("of 3 samples looked at, 1 hold `<video>`: ")
 
 
-def test_nothing_is_said_of_plain_samples():
-    assert mark_checks([sample("1 < 2, <b>so</b>")], families.get("qwen3"), "xtuner") == []
+def test_plain_samples_give_no_marker_warning():
+    assert mark_checks([sample("1 < 2, <b>so</b>")], get_family("qwen3"), "xtuner") == []

@@ -49,7 +49,7 @@ def free(monkeypatch):
     """Return a function that sets the free main memory, in GiB."""
 
     def set_to(size):
-        monkeypatch.setattr(module, "main_memory", lambda: round(size * GIB))
+        monkeypatch.setattr(module, "available_memory", lambda: round(size * GIB))
 
     set_to(10_000)
     return set_to
@@ -58,7 +58,7 @@ def free(monkeypatch):
 @pytest.fixture
 def fixed(monkeypatch):
     """Let each training take 100 GiB on the GPU, and 10 GiB of main memory in each process."""
-    monkeypatch.setattr(module, "estimate", lambda *_: FIXED)
+    monkeypatch.setattr(module, "estimate_memory", lambda *_: FIXED)
 
 
 SHARES = [(1 / 1.11, "failure"), (1 / 1.09, "warning"), (1 / 0.91, "warning"), (1 / 0.89, "ok")]
@@ -119,7 +119,7 @@ def test_offload_is_warned_of_by_deepspeeds_own_factor(free, fixed):
 
 
 @pytest.mark.parametrize(("share", "status"), SHARES)
-def test_on_the_cpu_all_of_it_is_main_memory(free, fixed, share, status):
+def test_training_on_the_cpu_is_judged_by_main_memory_alone(free, fixed, share, status):
     free(200 * share)
     assert {name: check.status for name, check in judged(made(CPU)).items()} == {"memory": status}
 
@@ -132,12 +132,12 @@ def test_lora_on_one_gpu_is_told_of_zero_2(free):
     assert "zero2" not in judged(made(on(20), method="lora", backend="llamafactory"))["memory"].remedy
 
 
-def test_what_else_runs_on_the_gpu_is_named_where_it_is_in_the_way(free):
+def test_other_programs_on_the_gpu_are_named_where_they_take_needed_memory(free):
     assert judged(made(on(10, total=81920)))["memory"].remedy.startswith("end what else runs on the GPU")
     assert "end what" not in judged(made(on(10, total=12_288)))["memory"].remedy
 
 
-def test_where_no_option_is_enough_a_few_are_named_that_are_together(free):
+def test_memory_remedy_names_several_options_where_no_single_one_is_enough(free):
     planned = made(on(15))
     remedy = judged(planned)["memory"].remedy
     assert " with " in remedy
@@ -147,11 +147,13 @@ def test_where_no_option_is_enough_a_few_are_named_that_are_together(free):
     assert judged(planned)["memory"].status == "ok"
 
 
-def test_where_nothing_is_enough_another_machine_or_model_is(free):
+@pytest.mark.slow
+def test_memory_remedy_is_another_machine_where_no_option_is_enough(free):
     assert judged(made(on(5)), "72B")["memory"].remedy == "take a machine with more memory, or a smaller model"
 
 
-def test_each_process_that_quantises_the_whole_model_wants_it_in_main_memory(free):
+@pytest.mark.slow
+def test_quantising_the_whole_model_in_each_process_fails_on_main_memory(free):
     free(200)
     found = judged(made(on(*[80] * 8), "zero3"), "72B")["main memory"]
     assert found.status == "failure"
@@ -176,7 +178,7 @@ PLANS = [
 
 @pytest.mark.parametrize("main", [40, 1000])
 @pytest.mark.slow
-def test_each_option_that_is_named_as_enough_is_enough_and_goes_with_the_others(free, main):
+def test_single_option_of_a_memory_remedy_is_enough_and_allowed(free, main):
     free(main)
     tried = set()
     for planned in PLANS:
@@ -204,7 +206,7 @@ def test_a_resumed_run_keeps_its_options(free):
 
 @pytest.mark.slow
 def test_the_tables_in_the_documents_are_what_the_code_makes():
-    """`.venv/bin/python -m tests.launchers.memory_tables` writes them anew."""
+    """`.venv/bin/python -m tests.launchers.preflight.memory_tables` writes them anew."""
     for path, text in documents().items():
         assert path.read_text("utf-8") == text, f"the table in {path.name} is not what the estimate says"
 

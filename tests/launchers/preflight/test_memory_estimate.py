@@ -16,9 +16,9 @@ from ftbridge.demo import base_model
 from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.launchers.preflight.memory_estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate
-from ftbridge.launchers.preflight.model import as_held
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.preflight.memory_estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate_memory
+from ftbridge.launchers.preflight.model import shapes_in_memory
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates.render import deepspeed_config
 
@@ -78,14 +78,14 @@ TARGETS = {
 def memory(zero=None, processes=1, shapes=SHAPES, config=CONFIG, machine=None, deepspeed=HALF, **spec):
     deepspeed = {**deepspeed, "zero_optimization": zero} if zero else None
     machine = machine or Devices("cuda", processes, "bfloat16")
-    return estimate(plan(deepspeed=deepspeed, machine=machine, lora_rank=8, **spec), shapes, config)
+    return estimate_memory(plan(deepspeed=deepspeed, machine=machine, lora_rank=8, **spec), shapes, config)
 
 
 @pytest.mark.framework
 @pytest.mark.parametrize(
     ("backend", "dtype"), [("xtuner", "bfloat16"), ("llamafactory", "bfloat16"), ("llamafactory", "float32")]
 )
-def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_path, backend, dtype):
+def test_memory_estimate_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_path, backend, dtype):
     """Of a dense model in each way, and of mixtures of experts, whose adapters are where they should be."""
     base = tmp_path / "base"
     base_model(base, training_python, ["What is aspirin for?"], hidden=512, layers=2)
@@ -112,7 +112,7 @@ def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_
     script = Path(__file__).with_name("real_bytes.py")
     done = subprocess.run(
         [training_python, script, backend, dtype, json.dumps(cases)],
-        env={**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, **CHILD_ENV, "PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,
@@ -124,7 +124,7 @@ def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_
         wanted = TARGETS.get(model.name, DENSE if case["method"] != "full" else [])
         assert (real.pop("targets"), real.pop("idle")) == (sorted(wanted), []), model.name
         config = read_json(model / "config.json")
-        found = estimate(planned, as_held(shapes(model), planned, config, version), config)
+        found = estimate_memory(planned, shapes_in_memory(shapes(model), planned, config, version), config)
         for part, size in real.items():
             assert getattr(found, part) == pytest.approx(size, rel=0.01), (model.name, case, part, real, found)
 
@@ -228,7 +228,7 @@ def test_full_tuning_has_no_adapter():
         ("adafactor", 4 * (64 + 128)),
     ],
 )
-def test_each_optimizer_keeps_its_own(optimizer, size):
+def test_optimizer_state_has_the_size_of_its_kind(optimizer, size):
     assert memory(method="full", shapes={"a.weight": (64, 128)}, optimizer=optimizer).optimizer == size
 
 
@@ -313,7 +313,7 @@ def test_deepspeeds_reduce_bucket_is_counted_as_its_config_says(zero, values):
 
 
 @pytest.mark.parametrize(("backend", "bucket"), [("xtuner", 50_000_000), ("llamafactory", 128**2)])
-def test_an_automatic_bucket_is_what_the_backend_makes_of_it(backend, bucket):
+def test_automatic_reduce_bucket_has_the_size_that_the_backend_sets(backend, bucket):
     found = memory(zero={"stage": 2, "reduce_bucket_size": "auto"}, backend=backend)
     assert found.buffers == 2 * bucket
     if backend == "xtuner":
@@ -329,7 +329,7 @@ def test_the_shipped_configs_have_buckets_of_less_than_half_a_gib(name):
     assert deepspeed_config(name)["zero_optimization"]["reduce_bucket_size"] == 200_000_000
 
 
-def test_a_bucket_on_the_cpu_takes_what_is_written_to_it():
+def test_reduce_bucket_on_the_cpu_is_counted_by_its_content():
     found = memory(zero={"stage": 2}, machine=Devices("cpu", 2, "bfloat16"))
     assert found.buffers == 2 * ADAPTER
 
@@ -356,7 +356,7 @@ def test_autocast_copies_what_is_trained_and_what_backward_wants_of_frozen_float
     assert memory(machine=Devices("cpu", 1, "bfloat16")).buffers == 0
 
 
-def test_cuda_takes_its_share_and_the_cpu_none():
+def test_cuda_context_is_counted_on_a_gpu_and_not_on_the_cpu():
     found = memory()
     assert found.context == CUDA + int(0.05 * (found.total - found.context))
     assert memory(machine=Devices("cpu", 1, "float32")).context == 0
@@ -376,7 +376,7 @@ def test_activations_follow_the_stated_formula():
     assert memory(**{**options, "method": "qlora"}).activations - memory(**options).activations == 2 * 128 * 512
 
 
-def test_other_names_of_the_sizes_are_known_and_missing_ones_say_so():
+def test_config_with_other_size_names_is_known_and_missing_sizes_are_told():
     chatglm = {
         "hidden_size": 128,
         "num_layers": 4,
@@ -396,7 +396,7 @@ def test_a_size_that_no_model_has_is_unknown(size):
     assert "activations unknown" in str(memory(config=CONFIG | {"num_hidden_layers": size}))
 
 
-def test_it_is_shown_part_by_part():
+def test_memory_estimate_is_printed_part_by_part():
     parts = {"weights": GIB, "adapters": 0, "gradients": 0, "optimizer": GIB // 2, "activations": GIB}
     assert str(Memory(**parts, buffers=GIB // 4, context=GIB // 4, start=4 * GIB, host=GIB)) == (
         "about 4.00 GiB a process (weights 1.00, adapters 0.00, gradients 0.00, optimizer 0.50, buffers 0.25, "
@@ -414,7 +414,7 @@ def test_a_checkpoint_holds_what_is_trained_and_the_optimisers_state():
 @pytest.mark.parametrize(
     "changed", [{"num_attention_heads": 0}, {"hidden_size": -896}, {"text_config": [1, 2]}, {"text_config": "abc"}]
 )
-def test_an_odd_config_is_no_traceback(changed):
+def test_odd_model_config_leaves_activations_unknown_without_a_traceback(changed):
     found = memory(config={**CONFIG, **changed})
     assert (found.activations is None) is ("text_config" not in changed)
 

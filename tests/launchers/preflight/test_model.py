@@ -8,8 +8,8 @@ import pytest
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
-from ftbridge.launchers.preflight.model import as_held, folder_checks, template_checks, tokenizer_checks
-from ftbridge.templates import families
+from ftbridge.launchers.preflight.model import folder_checks, shapes_in_memory, template_checks, tokenizer_checks
+from ftbridge.templates.families import get_family, load_families
 
 from ...builders.models import CONFIG, TENSORS, write_model, write_tensors  # noqa: TID252
 from ...builders.plans import plan  # noqa: TID252
@@ -23,7 +23,7 @@ def base(tmp_path):
 def planned(base, family="qwen2.5", backend="xtuner", **spec):
     made = plan(**spec)
     spec = msgspec.structs.replace(made.spec, backend=backend)
-    return msgspec.structs.replace(made, spec=spec, model=base, family=families.get(family))
+    return msgspec.structs.replace(made, spec=spec, model=base, family=get_family(family))
 
 
 def looked_at(base, config=CONFIG, tensors=TENSORS, transformers="4.57.1", **spec):
@@ -76,7 +76,7 @@ def test_an_index_that_names_more_or_nothing_is_refused(base):
         shapes(base)
 
 
-def test_what_is_no_json_object_is_named(tmp_path):
+def test_config_that_is_no_json_object_is_named(tmp_path):
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match="holds no JSON object"):
         read_json(tmp_path / "config.json")
@@ -103,7 +103,7 @@ def test_code_of_the_models_own_must_be_trusted(base):
 
 
 def test_an_unsupported_family_is_a_warning(base):
-    family = next(name for name, each in families.load().items() if each.status == "unsupported")
+    family = next(name for name, each in load_families().items() if each.status == "unsupported")
     (check,) = looked_at(base, family=family)
     assert (check.status, check.name) == ("warning", "model family")
 
@@ -161,7 +161,7 @@ STACKED = {
     ],
 )
 def test_transformers_5_stacks_the_experts_of_a_layer(transformers, config, spec, held):
-    assert as_held(MIXTURE, plan(**spec), config, transformers) == held
+    assert shapes_in_memory(MIXTURE, plan(**spec), config, transformers) == held
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_transformers_5_stacks_the_experts_of_a_layer(transformers, config, spec
     ],
 )
 def test_layers_that_predict_further_tokens_are_not_loaded(name, config, is_held):
-    assert (name in as_held({name: (8, 4)}, plan(), config, "5.24.0")) is is_held
+    assert (name in shapes_in_memory({name: (8, 4)}, plan(), config, "5.24.0")) is is_held
 
 
 def template(base, family, vocabulary=("<|im_start|>", "<|im_end|>", "<tool_call>"), **spec):
@@ -186,7 +186,7 @@ def template(base, family, vocabulary=("<|im_start|>", "<|im_end|>", "<tool_call
     return check
 
 
-def test_without_template_there_is_nothing_to_compare(base):
+def test_plan_without_a_template_has_no_template_findings(base):
     assert template_checks(planned(base)) == []
 
 

@@ -16,8 +16,8 @@ from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.preflight.preflight import import_checks, preflight, refuse
-from ftbridge.templates import families
+from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures
+from ftbridge.templates.families import get_family
 
 from ...builders.environments import torch_environment  # noqa: TID252
 from ...builders.models import write_model  # noqa: TID252
@@ -36,7 +36,7 @@ def well(tmp_path):
 
 def checks(plan):
     folder = plan.dataset_dir
-    return {check.name: check for check in preflight(plan, folder / "bin" / "python", folder / "runs")}
+    return {check.name: check for check in preflight_checks(plan, folder / "bin" / "python", folder / "runs")}
 
 
 def poor(plan):
@@ -47,14 +47,15 @@ def with_spec(plan, **spec):
     return msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, **spec))
 
 
-def test_all_is_well(well):
+def test_preflight_of_a_whole_plan_finds_nothing_wrong(well):
     assert poor(well) == {}
     assert list(checks(well)) == [
         *("model", "tokenizer", "dataset", "cutoff length", "steps", "combination", "disk space", "memory")
     ]
 
 
-def test_it_takes_less_than_three_seconds_for_much_data(well):
+@pytest.mark.slow
+def test_preflight_of_much_data_takes_less_than_three_seconds(well):
     sample = json.dumps({"conversation": [turn(500, 500)]}) + "\n"
     (well.dataset_dir / "faq.jsonl").write_text(sample * 10_000)
     start = time.process_time()
@@ -62,18 +63,18 @@ def test_it_takes_less_than_three_seconds_for_much_data(well):
     assert time.process_time() - start < 3
 
 
-def test_it_starts_no_process_and_imports_no_framework(well, tmp_path):
+def test_preflight_starts_no_process_and_imports_no_framework(well, tmp_path):
     """Where `torch` and `transformers` would be imported, these fail."""
     script = """
 import subprocess, sys
 from pathlib import Path
 import msgspec
 from ftbridge.launchers.backends.plan import TrainPlan
-from ftbridge.launchers.preflight.preflight import preflight
+from ftbridge.launchers.preflight.preflight import preflight_checks
 subprocess.Popen = None
 plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=TrainPlan, dec_hook=lambda kind, value: kind(value))
 folder = plan.dataset_dir
-checks = preflight(plan, folder / "bin" / "python", folder / "runs")
+checks = preflight_checks(plan, folder / "bin" / "python", folder / "runs")
 assert [check.status for check in checks] == ["ok"] * 8, checks
 print([name for name in ("torch", "transformers", "datasets", "pyarrow", "numpy") if name in sys.modules])
 """
@@ -168,7 +169,7 @@ def test_thoughts_and_placeholders_are_warned_of_with_their_number(well, backend
     (well.dataset_dir / "dataset_info.json").write_text(json.dumps(entries))
     own = msgspec.structs.replace(well.entry, files={"xtuner": "faq.xtuner.jsonl"})
     changed = {
-        "family": families.get(family),
+        "family": get_family(family),
         "entry": own,
         "validation": Dataset("faq-validation", well.dataset_dir, own),
     }
@@ -195,7 +196,7 @@ def test_a_training_that_is_all_warm_up_is_a_warning(well):
     assert (found.keys(), found["steps"].status) == ({"steps"}, "warning")
 
 
-def test_too_little_disk_fails(well, monkeypatch):
+def test_too_little_disk_for_checkpoints_is_a_failure(well, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     found = poor(well)
     assert found.keys() == {"disk space"}
@@ -215,28 +216,34 @@ def test_the_validation_data_must_be_there_and_not_empty(well, tmp_path):
     assert checks(validated)["validation dataset"].status == "ok"
 
 
-def test_what_fails_is_refused_with_the_remedy_and_warnings_are_said(capsys):
-    refuse([Check("a", "ok", "fine"), Check("b", "warning", "poor", "mend it")])
+def test_failed_check_is_refused_with_its_remedy_and_warnings_are_printed(capsys):
+    refuse_failures([Check("a", "ok", "fine"), Check("b", "warning", "poor", "mend it")])
     assert capsys.readouterr().err == "warning  b: poor\n         -> mend it\n"
     with pytest.raises(InputError, match=r"(?s)failure  c: broken\n +-> repair it\n.*--no-preflight"):
-        refuse([Check("c", "failure", "broken", "repair it")])
+        refuse_failures([Check("c", "failure", "broken", "repair it")])
 
 
 def test_the_card_is_judged_by_the_torch_that_the_backend_uses(well, tmp_path):
     card = Devices("cuda", 1, "float16", (Gpu("Tesla P100", 16280, 6.0, "570.86", free=16000),))
     on_card = msgspec.structs.replace(well, machine=card)
     python = torch_environment(tmp_path / "own")
-    found = {check.name: check for check in preflight(on_card, python, tmp_path / "runs") if check.status == "failure"}
+    found = {
+        check.name: check for check in preflight_checks(on_card, python, tmp_path / "runs") if check.status == "failure"
+    }
     assert found.keys() == {"GPU"}
     assert "no code for this card" in found["GPU"].remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "looked"), [(1, False), (2, True)])
 def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch, processes, looked):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=64 * 1024**2))
     cards = (Gpu("A100", 81920, 8.0, "570.86", free=80000),) * processes
     on_cards = msgspec.structs.replace(well, machine=Devices("cuda", processes, "bfloat16", cards))
-    found = {check.name: check for check in preflight(on_cards, torch_environment(tmp_path / "own"), tmp_path / "runs")}
+    found = {
+        check.name: check
+        for check in preflight_checks(on_cards, torch_environment(tmp_path / "own"), tmp_path / "runs")
+    }
     assert ("shared memory" in found) is looked
     if looked:
         assert (found["shared memory"].status, "--shm-size" in found["shared memory"].remedy) == ("warning", True)
@@ -252,7 +259,7 @@ def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch
         (("deepspeed", "bitsandbytes"), {"method": "lora"}, ["bitsandbytes", "deepspeed"]),
     ],
 )
-def test_what_this_training_imports_must_be_imported(well, tmp_path, monkeypatch, installed, options, found):
+def test_package_that_a_training_needs_and_cannot_import_fails(well, tmp_path, monkeypatch, installed, options, found):
     for name in installed:
         (tmp_path / "lib" / "python3.11" / "site-packages" / f"{name}-1.0.dist-info").mkdir()
     errors = {"deepspeed": "MissingCUDAException: no nvcc", "bitsandbytes": "OSError: libcudart"}

@@ -13,14 +13,15 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
-from ftbridge.core.records import DatasetEntry
-from ftbridge.dataset_info.registry import FILE, register
+from ftbridge.dataset_info.registry import FILE
 from ftbridge.launchers.preview import preview as module
-from ftbridge.launchers.preview.preview import Encoded, Stretch, preview
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.preview.preview import EncodedSample, Stretch, preview
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs import png_chart
 from ftbridge.launchers.training.prepare import prepare
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
+
+from ...builders.projects import write_project  # noqa: TID252
 
 TITLES = {"xtuner": "XTuner", "llamafactory": "LLaMA-Factory"}
 LONG = "one two three four five six seven eight nine ten "
@@ -74,7 +75,7 @@ def cut(faq, project):
 @pytest.fixture(scope="module")
 def counted_by_hand(project, training_python):
     """Return how many tokens each piece of each row has, by the tokenizer alone."""
-    prompt = families.get("qwen2.5").cell("xtuner").prompt
+    prompt = get_family("qwen2.5").cell("xtuner").prompt
     pieces = [prompt.segments(*conversation(row)) for row in ROWS]
     code = (
         "import json, sys, tokenizers\n"
@@ -90,8 +91,8 @@ def counted_by_hand(project, training_python):
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", TITLES)
-def test_what_is_trained_is_each_answer_and_what_ends_it(seen, backend):
-    prompt = families.get("qwen2.5").cell(backend).prompt
+def test_trained_text_is_each_answer_and_its_end_token(seen, backend):
+    prompt = get_family("qwen2.5").cell(backend).prompt
     for row, sample in zip(ROWS, seen.views[backend].samples, strict=True):
         system, turns = conversation(row)
         assert "".join(stretch.text for stretch in sample.text) == prompt.render(system, turns)
@@ -110,7 +111,7 @@ def test_the_two_frameworks_differ_by_the_last_newline(seen):
 
 
 @pytest.mark.framework
-def test_bytes_that_are_no_whole_letter_are_escapes(seen):
+def test_tokens_of_half_characters_are_shown_as_byte_escapes(seen):
     tokens = seen.views["xtuner"].samples[4].tokens
     assert {"\\xf0", "\\x9f", "\\x92", "\\x8a"} <= set(tokens)
     assert not [token for token in tokens if "\ufffd" in token]
@@ -131,7 +132,7 @@ def test_a_sentencepiece_tokenizer_keeps_its_spaces_and_bytes(training_python):
 
 
 @pytest.mark.framework
-def test_stats_are_what_a_hand_counts(cut, counted_by_hand):
+def test_token_statistics_equal_those_counted_by_hand(cut, counted_by_hand):
     lengths = [sum(row) for row in counted_by_hand]
     stats = cut.views["xtuner"].stats
     assert stats.lengths == {length: COPIES * lengths.count(length) for length in sorted(lengths)}
@@ -148,14 +149,14 @@ def test_stats_are_what_a_hand_counts(cut, counted_by_hand):
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", TITLES)
-def test_cut_samples_are_those_of_the_training(faq, project, cut, backend, training_python, tmp_path):
+def test_samples_cut_in_preview_are_those_cut_in_training(faq, project, cut, backend, training_python, tmp_path):
     """The very dataset that the rendered config gives: same ids, same labels, same samples left out."""
     with contextlib.chdir(faq):
         ready = prepare(backend=backend, model=str(project / "base"), dataset="faq", device="cpu", cutoff_length=CUTOFF)
     config = next(Path(name) for name in ready.launch.files if Path(name).suffix in {".py", ".yaml"})
     (tmp_path / config.name).write_text(ready.launch.files[str(config)])
     command = [training_python, Path(__file__).parents[2] / "builders" / "training_rows.py", backend]
-    env = {**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""}
+    env = {**os.environ, **CHILD_ENV, "PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""}
     env["HF_DATASETS_CACHE"] = str(tmp_path / "cache")
     done = subprocess.run(
         [*command, tmp_path / config.name, tmp_path / "rows.json"], env=env, capture_output=True, text=True, check=False
@@ -212,7 +213,7 @@ def test_a_folder_of_files_is_read_whole_by_both(tmp_path, project, monkeypatch)
 
 
 @pytest.mark.framework
-def test_the_picture_is_a_png_of_ours(cut, faq, monkeypatch):
+def test_preview_writes_its_histogram_as_png(cut, faq, monkeypatch):
     monkeypatch.chdir(faq)
     assert cut.png == "faq-train-lengths.png"
     assert Path(cut.png).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -222,16 +223,8 @@ def test_the_picture_is_a_png_of_ours(cut, faq, monkeypatch):
 def made_up(tmp_path, monkeypatch):
     """Stand in a project with a dataset, a model, and interpreters that are never started."""
     monkeypatch.chdir(tmp_path)
-    settings = "".join(f"  {name}: {{python: {sys.executable}}}\n" for name in TITLES)
-    (tmp_path / "ftbridge.yaml").write_text(f"model: base\nbackends:\n{settings}")
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text('{"model_type": "qwen2"}')
+    write_project(tmp_path, "model: base", samples=2)
     (tmp_path / "base" / "tokenizer_config.json").write_text('{"tokens": ["<|im_start|>", "<tool_call>"]}')
-    files = {"xtuner": "faq-train.xtuner.jsonl", "alpaca": "faq-train.alpaca.jsonl"}
-    entry = DatasetEntry(version="1", files=files, samples=2, sources={"f": "1"}, columns={})
-    register(tmp_path / "data", {"faq-train": entry})
-    for name in files.values():
-        (tmp_path / "data" / name).write_text("")
     return tmp_path
 
 
@@ -257,24 +250,24 @@ def asked(monkeypatch):
             }
         )
 
-    monkeypatch.setattr(module, "ask", ask)
-    monkeypatch.setattr(png_chart, "ask", ask)
+    monkeypatch.setattr(module, "run_script", ask)
+    monkeypatch.setattr(png_chart, "run_script", ask)
     return specs
 
 
-def test_the_helper_is_told_what_the_training_is(made_up, asked):
+def test_preview_helper_gets_the_options_of_the_training(made_up, asked):
     found = preview("faq", samples=1, cutoff_length=9, template="glm4")
     common = {"model": str(made_up / "base"), "cutoff_length": 9, "trust_remote_code": False, "processes": 1}
     assert asked["xtuner"].items() >= common.items()
     assert asked["llamafactory"].items() >= common.items()
-    cell = families.get("glm4").cell("xtuner")
+    cell = get_family("glm4").cell("xtuner")
     assert (asked["xtuner"]["template"], asked["xtuner"]["bos"]) == (cell.prompt.template_dict(), cell.prompt.bos)
     assert asked["llamafactory"]["template"] == "glm4"
     assert (found.dataset, found.samples, found.family, found.png) == ("faq-train", 2, "GLM-4", None)
     assert (list(found.views), found.differences) == (["xtuner", "llamafactory"], [""])
 
 
-def test_thinking_and_the_one_backend_go_through(made_up, asked):
+def test_preview_of_one_backend_passes_thinking_and_picture_options(made_up, asked):
     found = preview("faq", template="qwen3", backend="llamafactory", stats=True, samples=0, png="here.png")
     assert asked["llamafactory"]["enable_thinking"] is False
     assert (list(found.views), found.differences) == (["llamafactory"], [])
@@ -284,7 +277,7 @@ def test_thinking_and_the_one_backend_go_through(made_up, asked):
     assert cut == "with a cutoff length of 2048, LLaMA-Factory cuts a part of the answer of sample 2; " + NOTHING % 3
 
 
-def test_of_a_hubs_model_only_the_small_files_are_fetched(made_up, asked, monkeypatch):
+def test_preview_of_a_hubs_model_fetches_no_weights(made_up, asked, monkeypatch):
     fetched = {}
 
     def local_model(model, python, folder, **options):
@@ -297,7 +290,7 @@ def test_of_a_hubs_model_only_the_small_files_are_fetched(made_up, asked, monkey
 
 
 @pytest.mark.parametrize(("gone", "left"), [("xtuner", "llamafactory"), ("alpaca", "xtuner")])
-def test_a_framework_without_a_file_is_left_out_and_named(made_up, asked, capsys, gone, left):
+def test_preview_leaves_out_a_framework_whose_file_is_missing(made_up, asked, capsys, gone, left):
     (made_up / "data" / f"faq-train.{gone}.jsonl").unlink()
     assert list(preview("faq").views) == [left]
     assert "is left out: the dataset `faq-train` lacks its file" in capsys.readouterr().err
@@ -332,7 +325,7 @@ def test_a_framework_without_a_template_is_left_out_unless_it_is_asked_for(made_
         ({"stats": True, "png": "ftbridge.png"}, UsageError, "no picture of ftbridge's"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(made_up, asked, options, kind, message):
+def test_wrong_option_of_preview_is_one_sentence(made_up, asked, options, kind, message):
     (made_up / "ftbridge.png").write_bytes(b"a picture of somebody's")
     with pytest.raises(kind, match=message):
         preview(**{"dataset": "faq", **options})
@@ -349,7 +342,7 @@ def test_a_model_without_a_tokenizer_or_of_no_known_family_is_wrong_input(made_u
         preview("faq")
 
 
-def test_without_the_training_environment_it_says_how_to_make_it(made_up, monkeypatch):
+def test_preview_without_the_training_environment_names_the_setup_command(made_up, monkeypatch):
     (made_up / "ftbridge.yaml").unlink()
     monkeypatch.setenv("XDG_DATA_HOME", str(made_up))
     with pytest.raises(SetupError, match="ftbridge setup"):
@@ -364,8 +357,8 @@ def test_without_the_training_environment_it_says_how_to_make_it(made_up, monkey
         ("cannot load: ValueError: The repository /m contains custom code which", "again with `--trust-remote-code`"),
     ],
 )
-def test_what_a_framework_cannot_do_is_wrong_input(made_up, monkeypatch, error, message):
-    monkeypatch.setattr(module, "ask", lambda *_, **__: json.dumps({"error": error}))
+def test_failure_of_a_framework_in_preview_is_wrong_input(made_up, monkeypatch, error, message):
+    monkeypatch.setattr(module, "run_script", lambda *_, **__: json.dumps({"error": error}))
     with pytest.raises(InputError, match=message):
         preview("faq")
 
@@ -382,7 +375,7 @@ SAME = "the tokens are the same, but "
 
 
 def encoded(ids, labels):
-    return Encoded(ids, labels, [f"t{each}" for each in ids], [Stretch("", trained=True)], len(ids), 0, "")
+    return EncodedSample(ids, labels, [f"t{each}" for each in ids], [Stretch("", trained=True)], len(ids), 0, "")
 
 
 @pytest.mark.parametrize(
@@ -395,12 +388,12 @@ def encoded(ids, labels):
         (([1], [1]), ([1, 3], [1, 3]), "the tokens differ from position 2 on: A has its end, B 't3'"),
     ],
 )
-def test_a_difference_is_a_sentence(one, other, message):
+def test_difference_between_frameworks_is_a_sentence(one, other, message):
     said = module._difference({"A": encoded(*one), "B": encoded(*other)})
     assert said.replace("(position ", "(") == message
 
 
-def test_many_differences_are_counted():
+def test_differences_beyond_the_first_are_counted():
     ids = list(range(9))
     assert module._difference({"A": encoded(ids, ids), "B": encoded(ids, [-100] * 9)}).endswith(
         "'t4' (position 5) and 4 more"

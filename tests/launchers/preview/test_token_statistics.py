@@ -4,11 +4,11 @@ import statistics
 
 import pytest
 
-from ftbridge.launchers.preview.token_statistics import Counts, bars, histogram, stats
+from ftbridge.launchers.preview.token_statistics import TokenCounts, histogram_bars, length_histogram, summarize_counts
 
 
 def counted(lengths, cutoff_length=10):
-    return stats(Counts(lengths, 0, {}), cutoff_length)
+    return summarize_counts(TokenCounts(lengths, 0, {}), cutoff_length)
 
 
 def test_stats_are_those_of_the_single_lengths():
@@ -29,14 +29,14 @@ def test_no_samples_are_no_tokens():
 
 
 def test_a_histogram_has_ranges_of_one_round_width():
-    bins, counts = histogram({"A": counted({95: 1, 99: 2, 100: 3, 250: 4}), "B": counted({99: 10})})
+    bins, counts = length_histogram({"A": counted({95: 1, 99: 2, 100: 3, 250: 4}), "B": counted({99: 10})})
     assert (bins[0], bins[-1], len(bins)) == (range(90, 100), range(250, 260), 17)
     assert {name: each[:2] + each[-1:] for name, each in counts.items()} == {"A": [3, 3, 4], "B": [10, 0, 0]}
 
 
 @pytest.mark.parametrize("lengths", [{}, {1: 1}, {0: 1, 10**6: 1}, dict.fromkeys(range(90, 130), 2)])
 def test_a_histogram_has_twenty_ranges_at_most_and_each_sample_once(lengths):
-    bins, counts = histogram({"A": counted(lengths), "B": counted(lengths)})
+    bins, counts = length_histogram({"A": counted(lengths), "B": counted(lengths)})
     assert len(bins) <= 20
     assert list(counts) == ["A, B"]
     assert sum(counts["A, B"]) == sum(lengths.values())
@@ -44,4 +44,4 @@ def test_a_histogram_has_twenty_ranges_at_most_and_each_sample_once(lengths):
 
 def test_bars_are_what_the_picture_is_drawn_from():
     wanted = {"starts": [3, 4, 5], "width": 1, "counts": {"XTuner": [2, 0, 1]}, "cutoff_length": 10}
-    assert bars({"XTuner": counted({3: 2, 5: 1})}, 10) == wanted
+    assert histogram_bars({"XTuner": counted({3: 2, 5: 1})}, 10) == wanted

@@ -98,11 +98,11 @@ def all_gone():
     ("code", "status"),
     [("pass", 0), ("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", -9), ("1 / 0", 1)],
 )
-def test_the_exit_status_is_passed_through(code, status):
+def test_child_gives_its_exit_status(code, status):
     assert run(code) == status
 
 
-def test_output_is_added_to_the_log_and_nothing_is_to_be_read(folder):
+def test_child_output_is_appended_to_the_log_and_stdin_is_empty(folder):
     (folder / "log.txt").write_text("before\n")
     code = "import os, sys; print(os.environ['A'], os.getcwd(), repr(sys.stdin.read()), file=sys.stderr)"
     assert run(code, env={"A": "药"}) == 0
@@ -114,13 +114,13 @@ def test_a_program_that_is_not_there_is_named_in_the_log(folder):
     assert "./absent" in (folder / "log.txt").read_text()
 
 
-def test_nothing_is_left_after_a_normal_end():
+def test_descendants_are_gone_after_a_normal_end():
     assert run(FAMILY) == 3
     until(all_gone)
 
 
 @pytest.mark.slow
-def test_nothing_is_left_when_the_watching_fails():
+def test_descendants_are_gone_when_the_watching_fails():
     def watch():
         if Path("pids").exists():
             raise ZeroDivisionError
@@ -130,7 +130,7 @@ def test_nothing_is_left_when_the_watching_fails():
     until(all_gone)
 
 
-def test_it_works_in_a_thread_and_gives_signals_back():
+def test_child_runs_from_a_thread_and_signal_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     codes = []
     thread = threading.Thread(target=lambda: codes.append(run("raise SystemExit(4)")))
@@ -152,7 +152,7 @@ def test_it_works_in_a_thread_and_gives_signals_back():
         ("3600", "stubborn", [signal.SIGINT, signal.SIGINT]),
     ],
 )
-def test_nothing_is_left_after_an_interrupt(watcher, grace, manner, signals):
+def test_descendants_are_gone_after_an_interrupt(watcher, grace, manner, signals):
     child = watcher(grace, FAMILY, "stay", manner)
     until(Path("pids").exists)
     assert not any(map(gone, pids()))

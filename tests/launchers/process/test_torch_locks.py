@@ -22,16 +22,16 @@ def lock(request, tmp_path, monkeypatch):
 
 
 def test_a_lock_that_nobody_holds_is_removed(lock, capsys):
-    torch_locks.free()
+    torch_locks.remove_stale_locks()
     assert not lock.exists()
     assert f"removed {lock}" in capsys.readouterr().err
-    torch_locks.free()
+    torch_locks.remove_stale_locks()
     assert capsys.readouterr().err == ""
 
 
-def test_a_lock_that_is_held_stays(lock):
+def test_lock_held_by_a_process_stays(lock):
     with lock.open("rb"):
-        torch_locks.free()
+        torch_locks.remove_stale_locks()
     assert lock.exists()
 
 
@@ -42,11 +42,11 @@ def test_a_fresh_lock_is_waited_for_also_where_the_clock_was_put_back(lock, monk
         time=lambda: now[0], monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds)
     )
     monkeypatch.setattr(torch_locks, "time", clock)
-    monkeypatch.setattr(torch_locks, "FRESH", 3)  # each look goes through all processes of the machine
+    monkeypatch.setattr(torch_locks, "FRESH_SECONDS", 3)  # each look goes through all processes of the machine
     os.utime(lock, (made, made))
-    torch_locks.free()
+    torch_locks.remove_stale_locks()
     assert not lock.exists()
-    assert now == [1000 + torch_locks.FRESH]
+    assert now == [1000 + torch_locks.FRESH_SECONDS]
     said = capsys.readouterr().err
     assert said.startswith(f"waiting for {lock}; unless it goes, it is removed in 3 seconds")
     assert said.endswith(f"removed {lock}, which a killed training had left behind\n")

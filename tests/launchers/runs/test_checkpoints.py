@@ -70,7 +70,7 @@ XTUNER = ("iter_4.pth", "iter_8.pth", "iter_10.pth", "best_val_loss_iter_8.pth")
         ("llamafactory", "checkpoint-10", "checkpoint-10"),
     ],
 )
-def test_a_checkpoint_is_named_in_many_ways(tmp_path, monkeypatch, backend, wanted, name):
+def test_checkpoint_is_found_by_last_best_step_or_path(tmp_path, monkeypatch, backend, wanted, name):
     monkeypatch.chdir(tmp_path)
     assert checkpoints.find_checkpoint(saved(tmp_path, backend), wanted).name == name
 
@@ -94,14 +94,14 @@ def cut(path):
 
 
 def told(run, capsys, wanted="last"):
-    checkpoints.say_passed_over(run, checkpoints.find_checkpoint(run, wanted), best=wanted == "best")
+    checkpoints.warn_of_unreadable(run, checkpoints.find_checkpoint(run, wanted), best=wanted == "best")
     return capsys.readouterr().err
 
 
 NO_ZIP = "it is no whole zip file, as torch writes them"
 
 
-def test_what_cannot_be_read_after_the_last_that_can_is_named(tmp_path, capsys):
+def test_unreadable_checkpoints_after_the_last_readable_one_are_named(tmp_path, capsys):
     run = saved(tmp_path, "xtuner")
     assert told(run, capsys) == ""
     cut(run.path / "output" / "iter_4.pth")  # an older one
@@ -125,18 +125,18 @@ def test_a_checkpoint_on_record_that_is_gone_is_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("place", ["output", "output/checkpoint-10"])
-def test_llamafactorys_last_is_what_it_ended_with(tmp_path, capsys, place):
+def test_last_checkpoint_of_llamafactory_is_its_output_folder(tmp_path, capsys, place):
     run = saved(tmp_path, "llamafactory")
     cut(run.path / place / "adapter_model.safetensors")
     why = "cannot be read (`adapter_model.safetensors` is not whole): taking `checkpoint-10`"
     assert told(run, capsys) == (f"warning: `output` of run `one` {why}\n" if place == "output" else "")
 
 
-def test_what_may_have_been_the_best_is_named(tmp_path, capsys):
+def test_unreadable_checkpoint_that_may_have_been_the_best_is_named(tmp_path, capsys):
     run = saved(tmp_path, "llamafactory")
     lines = [{"current_steps": step, "eval_loss": loss} for step, loss in ((4, 2.0), (10, 1.0), (6, 0.5))]
     (run.path / "output" / "trainer_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert checkpoints.best(run).name == "checkpoint-10"  # that of step 6 was not kept
+    assert checkpoints.best_checkpoint(run).name == "checkpoint-10"  # that of step 6 was not kept
     assert told(run, capsys, "best") == ""
     cut(run.path / "output" / "checkpoint-10" / "adapter_model.safetensors")
     assert "`checkpoint-10` of run `one` cannot be read" in told(run, capsys, "best")
@@ -164,11 +164,11 @@ def test_the_best_has_the_lowest_validation_loss_and_is_kept(parts, monkeypatch,
     run = ftbridge.train(**{**VALIDATED, "backend": backend, "epochs": 2, "save_limit": 1})
     losses = validations(run)
     assert len(losses) > 2
-    best = checkpoints.best(run)
+    best = checkpoints.best_checkpoint(run)
     assert best.exists()
     number = int("".join(filter(str.isdigit, best.stem.rpartition("_")[2] or best.name)))
     assert losses[number] == min(losses.values())
-    assert checkpoints.last(run) not in (None, best)
+    assert checkpoints.last_checkpoint(run) not in (None, best)
     adapter = ftbridge.export(run.id, checkpoint="best")
     assert adapter.name == f"adapter-{best.stem}"
     assert adapter == ftbridge.export(run.id, checkpoint=best)
@@ -180,8 +180,8 @@ def test_early_stopping_ends_a_run_that_cannot_learn(stopped, backend):
     run = stopped(backend)
     assert run.status == "succeeded"
     assert max(validations(run)) < run.steps
-    assert checkpoints.last(run)
-    assert checkpoints.best(run)
+    assert checkpoints.last_checkpoint(run)
+    assert checkpoints.best_checkpoint(run)
 
 
 @pytest.mark.framework

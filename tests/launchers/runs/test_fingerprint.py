@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.runs.fingerprint import changes, fingerprint
+from ftbridge.launchers.runs.fingerprint import base_changes, fingerprint
 
 SHAPES = {"model.embed_tokens.weight": (64, 32), "model.layers.0.q.weight": (32, 32), "model.norm.weight": (32,)}
 
@@ -55,7 +55,7 @@ def test_a_base_that_was_only_moved_is_the_same(model, tmp_path):
     before = fingerprint(model)
     shutil.copytree(model, tmp_path / "elsewhere")
     assert fingerprint(tmp_path / "elsewhere") == before
-    assert changes(tmp_path / "elsewhere", before) == ("", [])
+    assert base_changes(tmp_path / "elsewhere", before) == ("", [])
     (tmp_path / "linked").mkdir()
     for file in model.iterdir():  # as a hub's cache has them
         (tmp_path / "linked" / file.name).symlink_to(file)
@@ -63,31 +63,31 @@ def test_a_base_that_was_only_moved_is_the_same(model, tmp_path):
     assert msgspec.json.decode(msgspec.json.encode(before), type=type(before)) == before
 
 
-def test_what_tells_nothing_of_the_model_is_no_change(model):
+def test_change_of_files_that_do_not_shape_the_model_is_no_change(model):
     before = fingerprint(model)
     (model / "README.md").write_text("more")
     (model / "generation_config.json").write_text('{"temperature": 0.1}')
     (model / "LICENSE").write_text("yours")
     (model / "tokenizer.json").touch()
-    assert changes(model, before) == ("", [])
+    assert base_changes(model, before) == ("", [])
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "modeling_own.py"])
-def test_a_file_that_decides_is_named(model, name):
+def test_changed_config_tokenizer_or_code_is_named(model, name):
     before = fingerprint(model)
     (model / name).write_text("{}")
-    assert changes(model, before) == ("", [name])
+    assert base_changes(model, before) == ("", [name])
     (model / name).unlink()
-    assert changes(model, before) == ("", [name])
+    assert base_changes(model, before) == ("", [name])
     (model / "chat_template.jinja").write_text("new")
-    assert changes(model, before) == ("", [name, "chat_template.jinja"])
+    assert base_changes(model, before) == ("", [name, "chat_template.jinja"])
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_other_weights_of_the_same_shape_are_named(model, name):
+def test_changed_weights_of_the_same_shape_are_named(model, name):
     before = fingerprint(model)
     write_weights(model / "model.safetensors", tensors(**{name.split(".")[-2]: 255}))
-    assert changes(model, before) == (f"1 of its 3 tensors differ, such as `{name}`", [])
+    assert base_changes(model, before) == (f"1 of its 3 tensors differ, such as `{name}`", [])
 
 
 @pytest.mark.parametrize("where", [0, 0.3334, 0.6667, 1])
@@ -98,10 +98,10 @@ def test_a_change_at_a_place_that_is_looked_at_is_seen(model, where):
     begin = len(content) - sum(len(data) for _, _, data in tensors().values())
     content[begin + int(where * (64 * 32 * 2 - 1))] ^= 1  # of the embedding, which is first
     file.write_bytes(content)
-    assert changes(model, before).weights == "1 of its 3 tensors differ, such as `model.embed_tokens.weight`"
+    assert base_changes(model, before).weights == "1 of its 3 tensors differ, such as `model.embed_tokens.weight`"
 
 
-def test_other_shapes_dtypes_and_names_are_a_change(model):
+def test_changed_shapes_dtypes_or_names_are_a_change(model):
     before, known = fingerprint(model), tensors()
     whole = known["model.norm.weight"]
     for other in (
@@ -111,7 +111,7 @@ def test_other_shapes_dtypes_and_names_are_a_change(model):
         known | {"lm_head.weight": whole},
     ):
         write_weights(model / "model.safetensors", other)
-        assert changes(model, before).weights.startswith("its tensors differ in names, dtypes or shapes")
+        assert base_changes(model, before).weights.startswith("its tensors differ in names, dtypes or shapes")
 
 
 def test_how_the_weights_are_cut_into_files_does_not_matter(model):
@@ -123,12 +123,12 @@ def test_how_the_weights_are_cut_into_files_does_not_matter(model):
         places[name] = f"model-{at}.safetensors"
     index = model / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": places}))
-    assert changes(model, before) == ("", [])
+    assert base_changes(model, before) == ("", [])
     cut = fingerprint(model)
     assert (len(cut.weights), len(cut.files[index.name])) == (3, 64)
     assert (cut.tensors, cut.samples, cut.short) == (before.tensors, before.samples, before.short)
     write_weights(model / "model-2.safetensors", {"model.layers.0.q.weight": tensors(q=9)["model.layers.0.q.weight"]})
-    assert changes(model, before).weights == "1 of its 3 tensors differ, such as `model.layers.0.q.weight`"
+    assert base_changes(model, before).weights == "1 of its 3 tensors differ, such as `model.layers.0.q.weight`"
 
 
 class Bomb:
@@ -146,12 +146,12 @@ def test_pickled_weights_are_sampled_and_never_loaded(model, tmp_path, monkeypat
     before = fingerprint(model)
     assert not (tmp_path / "exploded").exists()
     assert before.weights == {"pytorch_model.bin": file.stat().st_size}
-    assert changes(model, before) == ("", [])
+    assert base_changes(model, before) == ("", [])
     content = file.read_bytes()
     file.write_bytes(content[:-5] + b"1" + content[-4:])  # where a zip lists the checksums of its tensors
-    assert changes(model, before).weights == "1 of its 1 tensors differ, such as `pytorch_model.bin`"
+    assert base_changes(model, before).weights == "1 of its 1 tensors differ, such as `pytorch_model.bin`"
     file.write_bytes(content + b"1")
-    assert "(`pytorch_model.bin`)" in changes(model, before).weights
+    assert "(`pytorch_model.bin`)" in base_changes(model, before).weights
 
 
 def header(text):
@@ -171,9 +171,9 @@ def header(text):
 def test_damaged_weights_are_no_fault_of_the_fingerprint(model, content):
     (model / "model.safetensors").write_bytes(content)
     before = fingerprint(model)
-    assert changes(model, before) == ("", [])
+    assert base_changes(model, before) == ("", [])
     (model / "model.safetensors").write_bytes(content + b"more")
-    assert changes(model, before).weights
+    assert base_changes(model, before).weights
 
 
 @pytest.mark.parametrize(
@@ -182,10 +182,10 @@ def test_damaged_weights_are_no_fault_of_the_fingerprint(model, content):
 )
 def test_a_damaged_index_is_no_fault_of_the_fingerprint(model, index):
     (model / "model.safetensors.index.json").write_bytes(index)
-    assert changes(model, fingerprint(model)) == ("", [])
+    assert base_changes(model, fingerprint(model)) == ("", [])
 
 
-def test_a_folder_without_a_model_has_one_too(tmp_path):
+def test_fingerprint_of_a_folder_without_a_model_is_empty(tmp_path):
     assert fingerprint(tmp_path).weights == {}
 
 

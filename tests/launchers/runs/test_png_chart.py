@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ftbridge.core.errors import UsageError
-from ftbridge.launchers.runs.png_chart import draw, picture_file
+from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
 
 from ...conftest import NOTEBOOK  # noqa: TID252
 
@@ -35,5 +35,5 @@ def test_a_picture_is_drawn_and_drawn_again_in_a_notebook_too(tmp_path, training
     monkeypatch.setenv("MPLBACKEND", NOTEBOOK)
     for _ in range(2):
         path = picture_file(tmp_path / "picture.PNG")
-        draw(path, training_python, kind, what)
+        draw_picture(path, training_python, kind, what)
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -28,19 +28,19 @@ def test_runs_that_did_not_succeed_go_and_no_others(project):
     for name, status in (("a", "failed"), ("bb", "succeeded"), ("ccc", "interrupted"), ("dddd", "running")):
         record_run(project, name, status)
     msgspec.structs.replace(record_run(project, "eeeee", "running"), machine=Host()).save()  # unknown from here
-    gone = prune.leftovers(all_runs(project))
+    gone = prune.find_leftovers(all_runs(project))
     assert [(each.run, each.why) for each in gone] == [("a", "failed"), ("ccc", "interrupted")]
     assert gone[0].size == sum(file.stat().st_size for file in (project.runs / "a").iterdir())
-    assert prune.remove(gone) == gone
+    assert prune.remove_leftovers(gone) == gone
     assert [run.id for run in all_runs(project)] == ["bb", "dddd", "eeeee"]
 
 
-def test_so_many_good_ones_stay(project):
+def test_prune_keeps_the_asked_number_of_good_runs(project):
     for name in ("a", "bb", "ccc"):
         record_run(project, name)
-    assert names(prune.leftovers(all_runs(project), 2)) == ["a"]
-    assert names(prune.leftovers(all_runs(project), 1)) == ["a", "bb"]
-    assert names(prune.leftovers(all_runs(project))) == []
+    assert names(prune.find_leftovers(all_runs(project), 2)) == ["a"]
+    assert names(prune.find_leftovers(all_runs(project), 1)) == ["a", "bb"]
+    assert names(prune.find_leftovers(all_runs(project))) == []
 
 
 def test_the_last_checkpoint_and_the_best_stay(project):
@@ -50,9 +50,9 @@ def test_the_last_checkpoint_and_the_best_stay(project):
         file.parent.mkdir(exist_ok=True)
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("data.pkl", b"")
-    gone = prune.leftovers([run], checkpoints=True)
+    gone = prune.find_leftovers([run], checkpoints=True)
     assert names(gone) == ["iter_10.pth", "iter_20.pth"]
-    prune.remove(gone)
+    prune.remove_leftovers(gone)
     assert sorted(file.name for file in (run.path / "output").iterdir()) == ["best_val_loss_iter_20.pth", "iter_32.pth"]
 
 
@@ -63,19 +63,19 @@ def test_the_finished_adapter_of_llamafactory_and_the_best_stay(project):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(len(json.dumps({})).to_bytes(8, "little") + b"{}")
     (run.path / "output" / "trainer_log.jsonl").write_text('{"current_steps": 5, "eval_loss": 1.0}\n')
-    assert names(prune.leftovers([run], checkpoints=True)) == ["checkpoint-10"]
+    assert names(prune.find_leftovers([run], checkpoints=True)) == ["checkpoint-10"]
     (run.path / "output" / "trainer_log.jsonl").unlink()
-    gone = prune.leftovers([run], checkpoints=True)
+    gone = prune.find_leftovers([run], checkpoints=True)
     assert names(gone) == ["checkpoint-5", "checkpoint-10"]
-    prune.remove(gone)
+    prune.remove_leftovers(gone)
     assert [file.name for file in (run.path / "output").iterdir()] == ["adapter_model.safetensors"]
 
 
 def test_a_run_that_was_resumed_meanwhile_stays(project):
     run = record_run(project, "one", "failed")
-    gone = prune.leftovers([run])
+    gone = prune.find_leftovers([run])
     msgspec.structs.replace(run, status="running").save()
-    assert prune.remove(gone) == []
+    assert prune.remove_leftovers(gone) == []
     assert run.path.is_dir()
 
 
@@ -91,19 +91,19 @@ def test_a_run_with_what_ftbridge_did_not_write_stays(project, capsys):
     (project.runs / "a" / "my_notes.txt").write_text("mine")
     (project.runs / "bb" / "mywork").mkdir()
     (project.runs / "ccc" / "adapter-iter_8" / "thesis.txt").write_text("mine")
-    gone = prune.leftovers(all_runs(project))
+    gone = prune.find_leftovers(all_runs(project))
     assert names(gone) == ["dddd", "eeeee"]
     said = capsys.readouterr().err
     for name, strange in (("a", "my_notes.txt"), ("bb", "mywork/"), ("ccc", "adapter-iter_8/thesis.txt")):
         assert f"/{name}` stays: it holds `{strange}`, which ftbridge did not write" in said
-    prune.remove(gone)
+    prune.remove_leftovers(gone)
     assert [run.id for run in all_runs(project)] == ["a", "bb", "ccc"]
 
 
-def test_of_a_run_that_was_killed_all_goes(project):
+def test_killed_run_is_pruned_whole(project):
     run = record_run(project, "one", "failed")
     (run.path / RESERVE).touch()
-    assert names(prune.leftovers([run])) == ["one"]
+    assert names(prune.find_leftovers([run])) == ["one"]
 
 
 OWN = [
@@ -128,13 +128,13 @@ def test_a_file_of_ones_own_in_any_folder_of_a_run_keeps_it(project, tmp_path, c
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "cpp_kernels.py").touch()
     run = msgspec.structs.replace(record_run(project, "one", "failed"), model=str(tmp_path / "base")).save()
-    for name in [*OWN, *(f"predictions/faq-test/{name}" for name in answers.OWN)]:
+    for name in [*OWN, *(f"predictions/faq-test/{name}" for name in answers.FILES)]:
         (run.path / name).parent.mkdir(parents=True, exist_ok=True)
         (run.path / name).touch()
-    assert names(prune.leftovers([run])) == ["one"]
+    assert names(prune.find_leftovers([run])) == ["one"]
     (run.path / strange).parent.mkdir(parents=True, exist_ok=True)
     (run.path / strange).touch()
-    assert prune.leftovers([run]) == []
+    assert prune.find_leftovers([run]) == []
     folder, name, *_ = strange.split("/") if not strange.startswith("predictions") else (strange, "")
     assert f"stays: it holds `{folder}{'/' * bool(name)}{name}`, which ftbridge" in capsys.readouterr().err
 
@@ -143,13 +143,13 @@ def test_a_link_among_the_answers_keeps_a_run(project, tmp_path):
     run = record_run(project, "one", "failed")
     (run.path / "predictions").mkdir()
     (run.path / "predictions" / "result.jsonl").symlink_to(tmp_path)
-    assert prune.leftovers([run]) == []
+    assert prune.find_leftovers([run]) == []
 
 
 def test_a_run_that_holds_the_base_of_another_stays(project, capsys):
     for name, base in (("a", "/base"), ("bb", "/base"), ("ccc", project.runs / "a" / "merged")):
         msgspec.structs.replace(record_run(project, name), model=str(base)).save()
-    assert names(prune.leftovers(all_runs(project), 1)) == ["bb"]
+    assert names(prune.find_leftovers(all_runs(project), 1)) == ["bb"]
     assert "/a` stays: it holds the base model of the run `ccc`" in capsys.readouterr().err
 
 
@@ -158,4 +158,4 @@ def test_a_run_that_holds_the_base_of_another_stays_where_the_project_was_moved(
     (project.runs / "a" / "merged").mkdir()
     (project.runs / "a" / "merged" / "ftbridge.json").write_text("{}")
     record_run(project, "bb", model="runs/a/merged")  # on record with its old place
-    assert prune.leftovers(all_runs(project)) == []
+    assert prune.find_leftovers(all_runs(project)) == []

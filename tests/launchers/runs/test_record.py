@@ -33,7 +33,7 @@ from ftbridge.launchers.runs.record import (
     this_machine,
     utc_now,
 )
-from ftbridge.launchers.runs.summary import summary
+from ftbridge.launchers.runs.summary import summarise_run
 
 from ...builders.runs import record_run  # noqa: TID252
 
@@ -54,7 +54,7 @@ def dead():
     return child.pid
 
 
-def test_folders_of_the_same_second_do_not_meet(project):
+def test_run_folders_of_the_same_second_get_different_names(project):
     with ThreadPoolExecutor(8) as pool:
         wanted = new_run_folder(project, "xtuner-faq")
         folders = list(pool.map(lambda _: make_run_folder(wanted), range(24)))
@@ -76,7 +76,7 @@ def test_a_run_that_was_moved_knows_its_new_place(project, tmp_path):
     assert load_run(tmp_path / "moved").path == tmp_path / "moved"
 
 
-def test_an_end_is_kept(project):
+def test_end_of_a_run_is_kept_in_its_record(project):
     ended = record(project, "one", "running").end("interrupted", 130)
     assert load_run(project.runs / "one") == ended
     assert (ended.status, ended.attempts[0].exit_code) == ("interrupted", 130)
@@ -88,7 +88,7 @@ def test_a_clock_that_was_put_back_makes_no_time_negative_and_is_told(project, c
     run = record(project, "one", "running")
     run = msgspec.structs.replace(run, attempts=(msgspec.structs.replace(run.attempts[0], started=ahead),)).save()
     record(project, "another")
-    assert summary(run).seconds == 0
+    assert summarise_run(run).seconds == 0
     assert run.end("failed", 1).attempts[0].ended == ahead
     assert [each.id for each in all_runs(project)] == ["another", "one"]
     assert "`one` began in the future" in capsys.readouterr().err
@@ -118,14 +118,14 @@ def test_a_damaged_record_is_one_sentence(project, content):
         (["failed", "succeeded"], "1", None),
     ],
 )
-def test_the_last_is_the_last_that_succeeded(project, statuses, good, newer):
+def test_last_run_is_the_last_that_succeeded(project, statuses, good, newer):
     for number, status in enumerate(statuses):
         record(project, str(number), status)
     found, failed = last_run(project)
     assert (found.id, failed.id if failed else None) == (good, newer)
 
 
-def test_without_a_good_run_the_message_says_what_there_is(project):
+def test_missing_successful_run_is_refused_with_what_there_is(project):
     with pytest.raises(InputError, match=r"no run has succeeded in `.*` yet; start one"):
         last_run(project)
     record(project, "one", "failed")
@@ -142,12 +142,12 @@ def test_a_run_is_found_by_its_id_or_the_closest_is_named(project):
         find_run(project, "20260102-030405-xtuner-fag")
 
 
-def test_an_unfinished_folder_is_no_run(project):
+def test_run_folder_without_a_record_is_no_run(project):
     make_run_folder(new_run_folder(project, "xtuner-faq"))
     assert all_runs(project) == []
 
 
-def test_times_are_whole_seconds_in_utc():
+def test_time_of_a_record_is_in_whole_seconds_of_utc():
     assert utc_now().tzinfo is UTC
     assert msgspec.json.encode(utc_now()).endswith(b'Z"')
     assert utc_now().microsecond == 0
@@ -161,7 +161,7 @@ def test_a_damaged_record_is_named_and_the_others_are_listed(project, capsys):
     assert "one/run.json`" in capsys.readouterr().err
 
 
-def test_another_process_of_the_same_number_is_not_the_watcher(project):
+def test_process_with_a_reused_pid_is_not_taken_for_the_watcher(project):
     run = record(project, "one", "running").watched()
     assert load_run(run.path) == run
     run.release()
@@ -174,7 +174,7 @@ def test_another_process_of_the_same_number_is_not_the_watcher(project):
     "changes", [{"pid_started": 1}, {"pid": 1}, {"machine": msgspec.structs.replace(this_machine(), name="renamed")}]
 )
 @pytest.mark.parametrize("container", [this_machine().container, "pid:[1]"])
-def test_a_watcher_is_known_to_live_by_its_lock_whatever_can_be_seen_of_it(project, changes, container):
+def test_watcher_is_known_to_live_by_its_lock_alone(project, changes, container):
     run = record(project, "one", "running").watched()
     assert run.watched() == run  # a second time changes nothing
     changes = {"machine": this_machine(), **changes}
@@ -187,7 +187,7 @@ def test_a_watcher_is_known_to_live_by_its_lock_whatever_can_be_seen_of_it(proje
     assert load_run(run.path).status == "failed"
 
 
-def test_nothing_is_signalled_but_what_a_signed_record_names_as_seen_from_here(project):
+def test_process_is_signalled_only_by_a_signed_record_of_this_container(project):
     run = record(project, "one", "running").watched()
     elsewhere = msgspec.structs.replace(this_machine(), container="pid:[1]")
     for changes, doubt in (
@@ -223,7 +223,7 @@ time.sleep(300)
 @pytest.mark.slow
 @pytest.mark.parametrize("manner", ["polite", "stubborn"])
 def test_a_running_run_is_stopped(project, monkeypatch, manner):
-    monkeypatch.setattr(runs, "PATIENCE", 0.5)
+    monkeypatch.setattr(runs, "STOP_SECONDS", 0.5)
     run = record(project, "one", "running")
     argv = [sys.executable, "-c", WATCHER, str(run.path), manner]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as watcher:
@@ -298,7 +298,7 @@ def test_a_record_of_a_later_ftbridge_keeps_its_signature(project):
     assert changed(run, more={"a": 2, "b": 1}, signature=signature).signature == signature
 
 
-def test_what_came_without_a_signature_is_not_signed_by_writing_it(project):
+def test_unsigned_record_stays_unsigned_when_it_is_written(project):
     foreign = changed(record(project, "one", "running"), pid=dead())
     assert (foreign.status, foreign.signature) == ("failed", None)
     assert foreign.end("interrupted", 130).signature is None
@@ -306,8 +306,8 @@ def test_what_came_without_a_signature_is_not_signed_by_writing_it(project):
     assert load_run(foreign.path).signature is None
 
 
-def test_where_there_can_be_no_key_a_run_goes_on_unsigned(project, tmp_path, monkeypatch, capsys):
-    signing._warn.cache_clear()
+def test_run_without_a_signing_key_goes_on_unsigned(project, tmp_path, monkeypatch, capsys):
+    signing._warn_once.cache_clear()
     (tmp_path / "full").touch()
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "full"))
     run = record(project, "one", "running").watched().end("succeeded", 0)
@@ -365,7 +365,7 @@ def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, 
         assert other.wait(timeout=60) == -signal.SIGTERM
 
 
-def test_a_process_that_ended_between_is_not_mixed_up_with_another(project):
+def test_process_with_a_reused_pid_is_not_stopped(project):
     with sleeper() as other:
         run = record(project, "one", "running", other.pid)
         ended = msgspec.structs.replace(run, pid_started=run.pid_started + 1)  # what was loaded is of before
@@ -429,7 +429,7 @@ def endless(file):
 
 
 @pytest.mark.parametrize("make", [deep, endless, os.mkfifo, Path.mkdir, lambda file: file.symlink_to("/dev/zero")])
-def test_what_is_no_record_is_left_out_and_not_waited_for(project, make, capsys):
+def test_pipe_device_or_endless_file_as_record_is_left_out_without_waiting(project, make, capsys):
     record(project, "good")
     file = record(project, "bad").path / "run.json"
     file.unlink()

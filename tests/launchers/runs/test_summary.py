@@ -9,7 +9,7 @@ import pytest
 
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.runs.record import load_run
-from ftbridge.launchers.runs.summary import clock, compare, summary
+from ftbridge.launchers.runs.summary import compare_runs, format_duration, summarise_run
 
 from ...builders.runs import loss_records, record_run  # noqa: TID252
 
@@ -19,34 +19,34 @@ def project(tmp_path):
     return Project(tmp_path, Settings())
 
 
-def test_a_line_says_how_far_and_how_well(project):
+def test_summary_of_a_run_has_its_steps_and_losses(project):
     metrics = [*loss_records(3, 1, math.nan), {"step": 3, "validation_loss": 2.0}]
-    line = summary(record_run(project, "one", metrics=metrics))
+    line = summarise_run(record_run(project, "one", metrics=metrics))
     assert (line.status, line.step, line.steps, line.seconds) == ("succeeded", 3, 3, 90)
     assert math.isnan(line.loss)
     assert (line.lowest_loss, line.validation_loss, line.lowest_validation_loss) == (1, 2, 2)
 
 
 def test_a_run_that_logged_nothing_has_no_loss(project):
-    line = summary(record_run(project, "one"))
+    line = summarise_run(record_run(project, "one"))
     assert (line.step, line.loss, line.lowest_loss, line.validation_loss) == (0, None, None, None)
 
 
-def test_a_died_run_worked_until_its_log_ended(project):
+def test_duration_of_a_died_run_ends_with_its_log(project):
     run = record_run(project, "one", "running")
     run = msgspec.structs.replace(run, pid_started=1).save()  # its number is another process's now
     log = run.path / "log.txt"
     log.touch()
     end = (run.attempts[0].started + timedelta(seconds=7)).timestamp()
     os.utime(log, (end, end))
-    line = summary(load_run(run.path))
+    line = summarise_run(load_run(run.path))
     assert (line.status, line.seconds) == ("died", 7)
 
 
 def test_a_comparison_shows_what_differs_alone(project):
     one = record_run(project, "one", metrics=loss_records(2, 1))
     two = record_run(project, "two", backend="llamafactory", lora_rank=8, metrics=loss_records(2, 1.5))
-    assert compare([one, two]) == {
+    assert compare_runs([one, two]) == {
         "backend": ["xtuner", "llamafactory"],
         "lora_rank": [64, 8],
         "loss": [1, 1.5],
@@ -56,4 +56,4 @@ def test_a_comparison_shows_what_differs_alone(project):
 
 @pytest.mark.parametrize(("seconds", "text"), [(7, "0:07"), (754.4, "12:34"), (3723, "1:02:03")])
 def test_a_duration_reads_as_a_clock(seconds, text):
-    assert clock(seconds) == text
+    assert format_duration(seconds) == text

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ftbridge.core.errors import SetupError
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.backends import llamafactory, xtuner
-from ftbridge.launchers.runs.training_log import TrainingLog, curve, points
+from ftbridge.launchers.runs.training_log import TrainingLog, curve_points, read_curve
 
 from ...builders.runs import loss_records, record_attempt, record_run  # noqa: TID252
 
@@ -34,7 +34,7 @@ def steps(records):
     return [record["step"] for record in records]
 
 
-def test_only_what_is_new_and_whole_is_read(project, monkeypatch):
+def test_update_reads_only_new_whole_lines(project, monkeypatch):
     run = record_run(project, "one", "running", backend="llamafactory")
     metrics = TrainingLog(run, llamafactory)
     assert metrics.update() == []
@@ -44,29 +44,29 @@ def test_only_what_is_new_and_whole_is_read(project, monkeypatch):
         assert metrics.update() == []
         file.write(line(3)[9:] + "not json\n[1]\n")
         assert steps(metrics.update()) == [3]
-    (record,) = curve(run)[2:]
+    (record,) = read_curve(run)[2:]
     assert {**record, "time": 0} == {"step": 3, "loss": 1.5, "learning_rate": 0.1, "time": 0, "attempt": 1}
     assert record["time"] > 0
 
 
-def test_lines_that_are_no_records_are_passed_over(project):
+def test_malformed_metric_lines_are_passed_over(project):
     run = record_run(project, "one")
     good = '{"step": 1, "loss": null}\n'
     odd = ['{"step": ""}', '{"loss": 1}', '{"step": 1, "loss": []}', '{"step": NaN}', '{"step": 1e999}', "[" * 5000]
     (run.path / "metrics.jsonl").write_text("\n".join([*odd, '{"step": 1, "loss": ' + "9" * 400 + "}", good]))
-    (record,) = curve(run)
+    (record,) = read_curve(run)
     assert record["step"] == 1
     assert math.isnan(record["loss"])
 
 
 @given(st.lists(st.integers(0, 60), max_size=6))
-def test_wherever_the_log_is_cut_each_record_comes_once(tmp_path_factory, cuts):
+def test_log_cut_anywhere_gives_each_record_once(tmp_path_factory, cuts):
     run = record_run(Project(tmp_path_factory.mktemp("cut"), Settings()), "one", "running", backend="llamafactory")
     content, metrics = "".join(map(line, range(1, 6))).encode(), TrainingLog(run, llamafactory)
     for end in [*sorted(cuts), len(content)]:
         log(run).write_bytes(content[:end])
         metrics.update()
-    assert steps(curve(run)) == [1, 2, 3, 4, 5]
+    assert steps(read_curve(run)) == [1, 2, 3, 4, 5]
 
 
 def test_a_log_that_begins_anew_is_read_anew(project):
@@ -99,8 +99,8 @@ def test_a_resumed_run_has_one_curve(project):
         "one",
         metrics=[*loss_records(5, 4, 3, 2), validation, *loss_records(9, 8, attempt=2, begin=3)],
     )
-    assert points(curve(run), "loss") == [(1, 5), (2, 4), (3, 9), (4, 8)]
-    assert points(curve(run), "validation_loss") == []
+    assert curve_points(read_curve(run), "loss") == [(1, 5), (2, 4), (3, 9), (4, 8)]
+    assert curve_points(read_curve(run), "validation_loss") == []
 
 
 def test_a_validation_stands_beside_its_step(project):
@@ -109,7 +109,7 @@ def test_a_validation_stands_beside_its_step(project):
         "one",
         metrics=[*loss_records(5), {"step": 1, "validation_loss": 0.5}, *loss_records(4, begin=2)],
     )
-    assert steps(curve(run)) == [1, 1, 2]
+    assert steps(read_curve(run)) == [1, 1, 2]
 
 
 def test_a_loss_that_is_no_number_is_kept(project):
@@ -117,10 +117,10 @@ def test_a_loss_that_is_no_number_is_kept(project):
     log(run).write_text(line(1, "NaN"))
     TrainingLog(run, llamafactory).update()
     assert b'"loss":null' in (run.path / "metrics.jsonl").read_bytes()
-    assert math.isnan(curve(run)[0]["loss"])
+    assert math.isnan(read_curve(run)[0]["loss"])
 
 
-def test_what_cannot_be_written_is_a_sentence(project):
+def test_metrics_that_cannot_be_written_are_a_sentence(project):
     run = record_run(project, "one", "running", backend="llamafactory")
     log(run).write_text(line(1))
     (run.path / "metrics.jsonl").unlink()
@@ -129,7 +129,7 @@ def test_what_cannot_be_written_is_a_sentence(project):
         TrainingLog(run, llamafactory).update()
 
 
-def test_what_a_full_disk_has_cut_is_taken_back(project):
+def test_metrics_line_cut_by_a_full_disk_is_taken_back(project):
     run = record_run(project, "one", "running", backend="llamafactory")
     log(run).write_text("".join(map(line, range(1, 9))))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -145,4 +145,4 @@ def test_what_a_full_disk_has_cut_is_taken_back(project):
 def test_a_run_without_metrics_has_no_curve(project):
     run = record_run(project, "one")
     (run.path / "metrics.jsonl").unlink()
-    assert curve(run) == []
+    assert read_curve(run) == []

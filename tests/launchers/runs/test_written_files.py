@@ -5,19 +5,19 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.runs import written_files
-from ftbridge.launchers.runs.written_files import files_in, foreign
+from ftbridge.launchers.runs.written_files import files_in, unknown_files
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Return a folder with a record, a file whose content is on record, and one whose size is."""
-    monkeypatch.setattr(written_files, "SMALL", 10)
+    monkeypatch.setattr(written_files, "SMALL_FILE_BYTES", 10)
     for name, size in (("record", 1), ("small", 10), ("large", 11)):
         (tmp_path / name).write_text("a" * size)
     return tmp_path
 
 
-def test_what_was_written_is_known_again(folder):
+def test_written_files_are_known_as_ours_again(folder):
     files = msgspec.to_builtins(files_in(folder))
     assert {name: set(file) for name, file in files.items()} == {
         "large": {"size"},
@@ -26,12 +26,12 @@ def test_what_was_written_is_known_again(folder):
     }
     del files["record"]
     (folder / "record").write_text("anything")
-    assert list(foreign(folder, files, "record")) == []
+    assert list(unknown_files(folder, files, "record")) == []
     (folder / "small").unlink()
-    assert list(foreign(folder, files, "record")) == []
+    assert list(unknown_files(folder, files, "record")) == []
 
 
-def test_whatever_else_there_is_is_told(folder):
+def test_changed_and_added_files_are_told_as_foreign(folder):
     files = msgspec.to_builtins(files_in(folder))
     (folder / "small").write_text("b" * 10)
     (folder / "large").write_text("a" * 12)
@@ -39,7 +39,7 @@ def test_whatever_else_there_is_is_told(folder):
     (folder / "deep").mkdir()
     (folder / "record").unlink()
     (folder / "record").symlink_to("small")
-    assert list(foreign(folder, files, "record")) == [
+    assert list(unknown_files(folder, files, "record")) == [
         "`deep/`",
         "`large`, which was changed since",
         "`more`",
@@ -51,4 +51,4 @@ def test_whatever_else_there_is_is_told(folder):
 @pytest.mark.parametrize("files", [None, [], {"a": 1}, {"a": {}}, {"a": {"size": "1"}}])
 def test_a_list_that_is_damaged_is_one_sentence(folder, files):
     with pytest.raises(InputError, match=r"/record` is damaged .*; move `.*` away"):
-        list(foreign(folder, files, "record"))
+        list(unknown_files(folder, files, "record"))

@@ -62,7 +62,7 @@ def said(training_python, project, tmp_path_factory):
 
 
 @pytest.mark.framework
-def test_what_fits_is_loaded(said):
+def test_adapter_that_fits_the_model_is_loaded(said):
     assert (said["whole"], said["prompt"]) == ("PeftModelForCausalLM", "PeftModelForCausalLM")
 
 
@@ -84,7 +84,7 @@ def test_places_without_a_tensor_are_refused(said):
 
 
 @pytest.mark.framework
-def test_another_vocabulary_is_refused_with_both_shapes(said):
+def test_adapter_of_another_vocabulary_is_refused_with_both_shapes(said):
     words, whole = said["resized"]
     assert "embed_tokens.weight` has the shape [" in words
     assert whole

@@ -1,4 +1,4 @@
-"""Which tokens of a conversation are trained, by transformers' own rendering of templates with published ones' habits."""
+"""Which tokens of a conversation are trained, by templates with published ones' habits and by these themselves."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 def tokenizer_of(template, end, stops, bos=""):
-    special = sorted({end, *stops, bos, *re.findall(r"<[|｜][^<>|｜']+[|｜]>", template)} - {""})
+    special = sorted({end, *stops, bos, *re.findall(r"<[|\uff5c][^<>|\uff5c']+[|\uff5c]>", template)} - {""})
     model = Tokenizer(models.BPE())
     model.pre_tokenizer, model.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -72,8 +72,20 @@ def told(template, end, stops, messages, tools=None, bos=""):
 
 print(json.dumps({name: told(*case) for name, case in json.load(sys.stdin).items()}))
 """
-WEATHER = [{"type": "function", "function": {"name": "weather", "description": "?", "parameters": {
-    "type": "object", "properties": {"city": {"type": "string", "description": "?"}}, "required": ["city"]}}}]  # fmt: skip
+WEATHER = [
+    {
+        "type": "function",
+        "function": {
+            "name": "weather",
+            "description": "?",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "description": "?"}},
+                "required": ["city"],
+            },
+        },
+    }
+]
 
 
 def asked(python, cases):
@@ -126,7 +138,14 @@ def test_published_templates_train_answers_and_stops_behind_their_own_prompts(tr
         for kind, messages in conversations.items():
             head = f"{{% set enable_thinking = {str(kind == 'thoughts').lower()} %}}"
             tools = WEATHER if kind == "tools" else None
-            cases[f"{name} {kind}"] = (head + text, known["eos_token"], known["stops"], messages, tools, known["bos_token"])
+            cases[f"{name} {kind}"] = (
+                head + text,
+                known["eos_token"],
+                known["stops"],
+                messages,
+                tools,
+                known["bos_token"],
+            )
     found = asked(training_python, cases)
     for name, what in found.items():
         template, kind = name.split()

@@ -50,7 +50,7 @@ def test_modelscopes_cache_serves_without_a_network(training_python, tmp_path, m
 
 
 @pytest.mark.framework
-def test_without_weights_the_rest_is_fetched_and_completed_later(hub, training_python, tmp_path, monkeypatch, capfd):
+def test_download_without_weights_is_completed_later(hub, training_python, tmp_path, monkeypatch, capfd):
     for name in ("config.json", "tokenizer.json", "tokenizer.model", "merges.txt", "model.safetensors", "odd.weights"):
         (hub / name).write_text("{}")
     folder = local_model("owner/tiny", lambda: training_python, tmp_path, weights=False)
@@ -83,7 +83,7 @@ def snapshot_download(*_, **__):
 """
 
 
-def test_what_a_hub_says_is_shown_and_its_bars_move(tmp_path, monkeypatch, capfd):
+def test_messages_of_a_hub_client_are_escaped_and_its_bars_move(tmp_path, monkeypatch, capfd):
     (tmp_path / "modelscope.py").write_text(CLIENT, encoding="utf-8")
     (tmp_path / "modelscope_hub").mkdir()
     (tmp_path / "modelscope_hub" / "errors.py").write_text("class CacheError(Exception): pass")

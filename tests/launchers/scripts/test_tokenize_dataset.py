@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from tests.builders.chat_templates import CHATML, SYSTEM, assistant, user
 
 READ = """
@@ -34,7 +34,7 @@ def read(training_python, project, tmp_path_factory):
         spec |= {"folder": str(folder), "last_only": False, "cutoff_length": 2048, "too_long": "cut"}
         spec |= {"packing": False, "processes": 2, "fingerprint": "0123456789abcdef", **options}
         argv = [training_python, SCRIPTS / "tokenize_dataset.py", json.dumps(spec)]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, **QUIET})
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, **CHILD_ENV})
         assert done.returncode == 0, done.stderr[-2000:]
         last = json.loads(done.stdout.splitlines()[-1])
         if "error" in last:
@@ -107,7 +107,9 @@ def test_an_answer_that_does_not_fit_is_left_out_and_listed(read):
 @pytest.mark.framework
 @pytest.mark.parametrize("policy", ["drop", "refuse"])
 def test_other_policies_cut_nothing(read, policy):
-    told, rows = read([talk(user("?"), assistant("!")), talk(user(LONG), assistant("b"))], cutoff_length=60, too_long=policy)
+    told, rows = read(
+        [talk(user("?"), assistant("!")), talk(user(LONG), assistant("b"))], cutoff_length=60, too_long=policy
+    )
     if policy == "refuse":
         assert told.startswith("conversation 2 has ")
         assert told.endswith(" tokens, and the cutoff length is 60")
@@ -136,9 +138,12 @@ def test_a_stop_token_of_the_generation_config_ends_an_answer(read, project, tmp
 
 @pytest.mark.framework
 def test_a_conversation_that_the_template_refuses_is_named(read):
-    told, _ = read([talk(user("?"), assistant("!")), talk(SYSTEM, user("?"), assistant("!"))], template=CHATML.replace(
-        "{% for", "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}{% for", 1
-    ))
+    told, _ = read(
+        [talk(user("?"), assistant("!")), talk(SYSTEM, user("?"), assistant("!"))],
+        template=CHATML.replace(
+            "{% for", "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}{% for", 1
+        ),
+    )
     assert told == "conversation 2: no system here"
 
 

@@ -59,7 +59,7 @@ def test_a_session_that_asks_often_lets_the_others_go_before_it():
     assert played(story) == ["e0", "e1", "c0", "e2", "c1", "l0", "e3", "e4"]
 
 
-def test_nothing_is_asked_for_a_session_that_nobody_reads_and_it_keeps_its_place():
+def test_session_that_nobody_reads_waits_and_keeps_its_place():
     async def story():
         asked = Asked()
         unread = await asked.ask("unread", "u")
@@ -76,7 +76,7 @@ def test_nothing_is_asked_for_a_session_that_nobody_reads_and_it_keeps_its_place
     played(story)
 
 
-def test_what_nobody_reads_is_dropped_after_a_while(monkeypatch):
+def test_question_whose_answer_nobody_reads_is_dropped_after_a_while(monkeypatch):
     async def story():
         asked = Asked()
         sweeping = asyncio.create_task(asked.bridge.sweep())
@@ -104,7 +104,7 @@ def test_what_nobody_reads_is_dropped_after_a_while(monkeypatch):
     played(story)
 
 
-def test_a_session_may_wait_for_so_many_answers():
+def test_session_with_too_many_waiting_questions_is_refused():
     async def story():
         asked = Asked()
         with asked.bridge.reading("eager"):

@@ -15,11 +15,11 @@ from ...conftest import ROOT, SMALL  # noqa: TID252
 
 @pytest.mark.framework
 @pytest.mark.parametrize("gpus", [1, pytest.param(2, marks=pytest.mark.matrix)])
-def test_the_loss_is_that_of_transformers(in_project, tmp_path, training_python, monkeypatch, gpus):
+def test_validation_loss_equals_that_of_transformers(in_project, tmp_path, training_python, monkeypatch, gpus):
     sample = ROOT / "dataset_info" / "samples" / "medqa.xlsx"
     ftbridge.convert(sample, split="test=12,validation=5", name="odd")  # no multiple of processes or batches
     run = ftbridge.train(**{**SMALL, "dataset": "odd", "backend": "xtuner", "method": "lora", "gpus": gpus})
-    best = checkpoints.best(run)
+    best = checkpoints.best_checkpoint(run)
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     lowest = min(record["validation_loss"] for record in map(json.loads, lines) if "validation_loss" in record)
     config = (run.path / "xtuner_config.py").read_text(encoding="utf-8")

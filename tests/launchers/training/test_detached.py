@@ -35,7 +35,7 @@ def prepared(place, code):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_and_its_end_is_written(place):
+def test_detached_run_goes_on_and_records_its_end(place):
     log = '{"current_steps": 1, "loss": 2.0}'
     code = f"""
 import os, time
@@ -44,7 +44,7 @@ open('output/trainer_log.jsonl', 'w').write('{log}\\n')
 while not os.path.exists('go on'):
     time.sleep(0.05)
 """
-    run = detached.start(prepared(place, code).watched())
+    run = detached.start_watcher(prepared(place, code).watched())
     assert is_locked(run.path / RESERVE)  # by the new process, not by this one
     assert run.folder not in _locks
     assert run.status == "running"
@@ -60,12 +60,12 @@ while not os.path.exists('go on'):
 
 
 @pytest.mark.slow
-def test_what_somebody_else_writes_into_the_record_is_not_started(place):
+def test_launch_changed_in_the_record_by_somebody_else_is_not_started(place):
     run = prepared(place, "import time; open('ours', 'w'); time.sleep(300)")
     theirs = msgspec.json.decode((run.path / "run.json").read_bytes())
     theirs["launch"]["argv"] = [sys.executable, "-c", "open('theirs', 'w'); import time; time.sleep(300)"]
     (run.path / "run.json").write_bytes(msgspec.json.encode(theirs))
-    started = detached.start(run)
+    started = detached.start_watcher(run)
     wait_for((run.path / "ours").exists)
     assert started.signature
     assert started.launch.argv == run.launch.argv
@@ -76,7 +76,7 @@ def test_what_somebody_else_writes_into_the_record_is_not_started(place):
 @pytest.mark.slow
 def test_a_run_is_stopped_with_its_framework(place):
     code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(300)"
-    run = detached.start(prepared(place, code))
+    run = detached.start_watcher(prepared(place, code))
     file = run.path / "pid"  # it may be there only after a while, where the machine is slow
     pid = int(wait_for(lambda: file.exists() and file.read_text()))
     assert stop_run(run).status == "interrupted"
@@ -97,7 +97,7 @@ def test_a_run_that_does_not_start_says_why(place, tmp_path, monkeypatch):
     (tmp_path / "patient" / "sitecustomize.py").write_text(PATIENT)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "patient"))
     with pytest.raises(FrameworkError, match=r"did not start(?s:.*)no luck"):
-        detached.start(prepared(place, "raise SystemExit('no luck')"))
+        detached.start_watcher(prepared(place, "raise SystemExit('no luck')"))
     assert load_run(place.runs / "one").status == "failed"
 
 

@@ -11,8 +11,15 @@ import pytest
 from ftbridge.cli import COMMANDS
 from ftbridge.cli.train import command
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.launchers.process.script import QUIET
-from ftbridge.launchers.training.failures import END, LONGEST, explain, last_lines, last_traceback, signatures
+from ftbridge.launchers.process.script import CHILD_ENV
+from ftbridge.launchers.training.failures import (
+    READ_BYTES,
+    SEARCHED_CHARACTERS,
+    explain_failure,
+    last_lines,
+    last_traceback,
+    signatures,
+)
 
 NAMES = [signature.name for signature in signatures()]
 # Options of `ftbridge train` that remedies name and that are still to come.
@@ -51,9 +58,9 @@ def test_every_failure_has_a_name_of_its_own():
 
 
 @pytest.mark.parametrize("signature", signatures(), ids=NAMES)
-def test_a_sample_is_told_by_its_own_signature(log, signature):
+def test_failure_sample_is_told_by_its_own_signature(log, signature):
     for form in ("{}\n", "[rank1]: {}\n", " 50%|#### | 3/6\r{}\nmore\n", "\x1b[31m{}\x1b[0m"):
-        failure = explain(log("INFO start\n" + form.format(signature.sample)), 1)
+        failure = explain_failure(log("INFO start\n" + form.format(signature.sample)), 1)
         assert failure
         assert failure.name == signature.name
         assert failure.line in signature.sample
@@ -66,7 +73,7 @@ def test_cause_and_remedy_are_a_sentence_each():
             assert not text.endswith(".")
 
 
-def test_remedies_name_what_is_there():
+def test_options_named_in_remedies_exist():
     remedies = " ".join(signature.remedy for signature in signatures())
     options = {option for param in command.params for option in param.opts}
     assert set(re.findall(r"`(?:ftbridge train )?(--[a-z-]+)", remedies)) <= options
@@ -77,41 +84,42 @@ def test_remedies_name_what_is_there():
     ("code", "name"),
     [(-9, "killed"), (137, "killed"), (-15, "ended-by-signal"), (-11, "crash"), (139, "crash"), (1, None), (0, None)],
 )
-def test_the_exit_status_alone_tells(log, code, name):
-    failure = explain(log("step 1\n"), code)
+def test_failure_without_a_message_is_told_by_exit_status(log, code, name):
+    failure = explain_failure(log("step 1\n"), code)
     assert (failure.name if failure else None) == name
 
 
-def test_the_cause_stands_before_what_follows(log):
+def test_first_cause_in_a_log_is_told_before_its_consequences(log):
     lines = [
         "RuntimeError: [pair.cc:544] Connection closed by peer [127.0.0.1]:32898",
         "RuntimeError: CUDA out of memory. Tried to allocate 1.00 GiB. The first.",
         "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB. The second.",
         "failed (exitcode: -9) local_rank: 0",
     ]
-    failure = explain(log("\n".join(lines)), -9)
+    failure = explain_failure(log("\n".join(lines)), -9)
     assert (failure.name, failure.line) == ("gpu-memory", lines[1])
 
 
-def test_an_earlier_attempt_does_not_count(log):
+def test_failure_of_an_earlier_attempt_does_not_count(log):
     before = "OSError: [Errno 28] No space left on device\n"
     file = log(before + "step 2\n" + BOOM)
-    assert explain(file, 1).name == "disk-full"
-    assert explain(file, 1, start=len(before)) is None
+    assert explain_failure(file, 1).name == "disk-full"
+    assert explain_failure(file, 1, start=len(before)) is None
     assert last_traceback(file, start=len(before + BOOM)) == ""
 
 
-def test_code_in_a_traceback_is_no_message(log):
+def test_source_code_quoted_in_a_traceback_is_not_taken_for_a_message(log):
     text = BOOM.replace("raise ValueError(", 'raise OSError(f"CUDA out of memory. Tried to allocate {n}", ')
-    assert explain(log(text), 1) is None
+    assert explain_failure(log(text), 1) is None
 
 
-def test_only_the_end_is_read_and_long_lines_are_cut(log):
+@pytest.mark.slow
+def test_long_log_is_read_at_its_end_and_long_lines_are_cut(log):
     full = "OSError: [Errno 28] No space left on device\n"
-    assert explain(log(full + ("x" * 99 + "\n") * (END // 100 + 1)), 1) is None
-    assert explain(log("x" * LONGEST + full), 1) is None
-    assert len(explain(log("OSError: [Errno 13] PermissionError: [Errno 13] " + "x" * 9999), 1).line) == 300
-    assert explain(log("PermissionError: [Errno 13] \x1b]0;title\x07\x00\x9b"), 1).line.isprintable()
+    assert explain_failure(log(full + ("x" * 99 + "\n") * (READ_BYTES // 100 + 1)), 1) is None
+    assert explain_failure(log("x" * SEARCHED_CHARACTERS + full), 1) is None
+    assert len(explain_failure(log("OSError: [Errno 13] PermissionError: [Errno 13] " + "x" * 9999), 1).line) == 300
+    assert explain_failure(log("PermissionError: [Errno 13] \x1b]0;title\x07\x00\x9b"), 1).line.isprintable()
 
 
 def test_the_last_traceback_is_whole_and_of_one_process(log):
@@ -126,7 +134,7 @@ def test_the_last_traceback_is_whole_and_of_one_process(log):
     assert last_traceback(log("step 1\n")) == ""
 
 
-def test_the_summary_of_torchrun_counts_where_it_is_alone(log):
+def test_torchrun_summary_counts_as_traceback_where_it_is_alone(log):
     assert "ChildFailedError" in last_traceback(log(SUMMARY))
 
 
@@ -137,14 +145,14 @@ def test_a_deep_traceback_is_cut_at_its_start(log):
     assert shown[-1] == "ValueError: what went wrong"
 
 
-def test_the_last_lines_are_twenty(log):
+def test_unknown_failure_shows_the_last_twenty_lines(log):
     assert last_lines(log("".join(f"{number}\n" for number in range(50)))).split() == [str(n) for n in range(30, 50)]
     assert last_lines(log("")) == ""
 
 
 @pytest.mark.framework
 @pytest.mark.parametrize("signature", [each for each in signatures() if each.text], ids=lambda each: each.name)
-def test_the_message_stands_in_its_source(training_python, signature):
+def test_failure_message_is_found_in_the_source_of_its_package(training_python, signature):
     place = default_folder(signature.environment) if signature.environment else training_python.parents[1]
     if not place.exists():
         pytest.skip(f"only {signature.environment} writes this, which is not there")
@@ -158,7 +166,7 @@ def provoked(training_python, tmp_path_factory):
     script = Path(__file__).with_name("provoke_failures.py")
     folder = tmp_path_factory.mktemp("provoked")
     argv = [training_python, script, folder / "found.json"]
-    env = {**os.environ, **QUIET}
+    env = {**os.environ, **CHILD_ENV}
     done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "found.json").read_text())
@@ -197,10 +205,10 @@ def provoked(training_python, tmp_path_factory):
         "weights-shape",
     ],
 )
-def test_a_real_failure_is_told(provoked, log, name):
+def test_real_failure_is_told_by_its_signature(provoked, log, name):
     assert provoked[name]
     for text in provoked[name]:
-        failure = explain(log(text), 1)
+        failure = explain_failure(log(text), 1)
         assert failure, text
         assert failure.name == name, text
         assert last_traceback(log(text)).splitlines()[-1][:40] in text
@@ -209,4 +217,4 @@ def test_a_real_failure_is_told(provoked, log, name):
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
 def test_a_run_that_succeeded_holds_no_failure(trained, backend):
-    assert explain(trained(backend=backend).path / "log.txt", 0) is None
+    assert explain_failure(trained(backend=backend).path / "log.txt", 0) is None

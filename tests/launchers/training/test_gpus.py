@@ -69,10 +69,10 @@ def parsed(prepared, folder):
 @pytest.mark.parametrize(
     "toolkit", [pytest.param("", id="no toolkit"), pytest.param("/nonexistent", marks=pytest.mark.matrix)]
 )
-def test_what_a_training_imports_is_imported_without_a_toolkit(machine, training_python, toolkit):
+def test_imports_of_a_training_work_without_a_cuda_toolkit(machine, training_python, toolkit):
     machine(*T4, toolkit=toolkit)
-    modules = venv.modules(BACKENDS)
-    assert venv.inspect(training_python, modules).imports == dict.fromkeys(modules, "")
+    modules = venv.imported_modules(BACKENDS)
+    assert venv.inspect_environment(training_python, modules).imports == dict.fromkeys(modules, "")
 
 
 CASES = {
@@ -99,7 +99,7 @@ QUICK = {("llamafactory", "4090 with driver 535"), ("xtuner", "one of 8, DeepSpe
         for case in CASES
     ],
 )
-def test_both_frameworks_take_the_cards_that_they_are_given(machine, project, tmp_path, backend, case):
+def test_frameworks_use_the_cards_that_they_are_given(machine, project, tmp_path, backend, case):
     rows, options, others, found = CASES[case]
     machine(*rows, **others)
     prepared = ready(project, backend, **options)

@@ -8,7 +8,7 @@ import ftbridge
 from ftbridge.core.errors import InputError, UsageError
 
 
-def test_missing_things_are_named(tmp_path, monkeypatch):
+def test_missing_backend_dataset_or_model_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ftbridge.yaml").write_text(f"backends: {{xtuner: {{python: {sys.executable}}}}}")
     with pytest.raises(UsageError, match="--backend"):

@@ -7,8 +7,7 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.train_spec import defaults
-from ftbridge.launchers.training.prepare import _datasets as recorded
-from ftbridge.launchers.training.prepare import describe, prepare
+from ftbridge.launchers.training.prepare import dataset_hashes, describe, prepare
 from ftbridge.launchers.training.train import preflight
 
 from ...builders.trainings import BACKENDS, train_command  # noqa: TID252
@@ -32,9 +31,9 @@ def test_an_edited_dataset_is_planned_and_recorded_as_it_is(in_project, tmp_path
     found = {check.name: check for check in preflight(ready) if check.status == "warning"}
     for name, count in (("dataset", "20 samples, and 21"), ("validation dataset", f"{len(lines)} samples")):
         assert f"has been changed since ftbridge wrote it: it holds {count}" in found[name].found
-    assert recorded(ready.plan)[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert dataset_hashes(ready.plan)[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
     train = file.with_name(file.name.replace("test", "train"))
-    assert recorded(ready.plan)[train.name] == hashlib.sha256(train.read_bytes()).hexdigest()
+    assert dataset_hashes(ready.plan)[train.name] == hashlib.sha256(train.read_bytes()).hexdigest()
     train.write_text(train.read_text("utf-8") + "{broken\n", "utf-8")
     with pytest.raises(InputError, match="1 of 21 records of the dataset `medqa-train`"):
         prepare(**options)
@@ -42,7 +41,7 @@ def test_an_edited_dataset_is_planned_and_recorded_as_it_is(in_project, tmp_path
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_defaults_are_the_same_on_both_and_only_what_differs_is_described(in_project, backend):
+def test_defaults_are_the_same_on_both_backends_and_only_changes_are_described(in_project, backend):
     ready = prepare(backend=backend, model="base", dataset="medqa", device="cpu")
     for name, value in defaults().items():
         assert name == "device" or getattr(ready.plan.spec, name) == value
@@ -51,7 +50,7 @@ def test_the_defaults_are_the_same_on_both_and_only_what_differs_is_described(in
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_check_builds_all_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
+def test_build_only_builds_everything_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
     before = sorted(in_project.rglob("*"))
     option = {"xtuner": "model.lora.no_such_option=1", "llamafactory": "no_such_option=1"}
     wrong = [*train_command(backend), "--build-only", "--set", option[backend]]

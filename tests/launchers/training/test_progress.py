@@ -22,7 +22,7 @@ def record(step, loss=1.0):
     return {"step": step, "loss": loss, "learning_rate": 1e-4}
 
 
-def test_a_function_of_the_callers_gets_every_record(capsys):
+def test_callback_gets_every_progress_record(capsys):
     seen = []
     with reporter(9, seen.append) as update:
         update(record(1))
@@ -30,7 +30,7 @@ def test_a_function_of_the_callers_gets_every_record(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_plain_lines_come_at_most_every_five_seconds_and_at_the_end(capsys, clock):
+def test_progress_without_a_terminal_is_a_line_every_five_seconds_and_at_the_end(capsys, clock):
     with reporter(12) as update:
         for now, step in ((1000, 1), (1001, 2), (1010, 2), (1020, 3), (1030, 3), (1031, 12), (1032, 12)):
             clock["now"] = now
@@ -49,7 +49,7 @@ def test_a_validation_is_a_line_of_its_own(capsys, clock):
     assert capsys.readouterr().err == "step 3/12  validation loss 0.5000\n"
 
 
-def test_a_terminal_gets_a_bar(monkeypatch):
+def test_progress_on_a_terminal_is_a_bar(monkeypatch):
     screen = io.StringIO()
     screen.isatty = lambda: True
     monkeypatch.setattr("sys.stderr", screen)

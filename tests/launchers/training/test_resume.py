@@ -16,12 +16,12 @@ from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan
-from ftbridge.launchers.environment.venv import SETS, default_folder
+from ftbridge.launchers.environment.venv import LOCK_NAMES, default_folder
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Host, all_runs, load_run
 from ftbridge.launchers.training import resume
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ...builders.environments import make_environment  # noqa: TID252
 from ...builders.runs import record_run  # noqa: TID252
@@ -98,10 +98,10 @@ def saved(run, step):
 def watched(place, *steps, **options):
     """Return a run that saved its checkpoints while it was watched."""
     run = stopped(place, **options)
-    ledger = resume.Ledger(run, load_backend(run.spec.backend))
+    ledger = resume.CheckpointLedger(run, load_backend(run.spec.backend))
     for step in steps:
         saved(run, step)
-    return ledger.look(ended=True)
+    return ledger.update(ended=True)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -136,7 +136,7 @@ def test_a_half_written_checkpoint_is_passed_over(place, backend, file):
         resume.find_resume_point(place, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
 
 
-def test_under_deepspeed_every_process_must_have_saved_its_part(place):
+def test_deepspeed_checkpoint_needs_the_part_of_every_process(place):
     run = stopped(place, processes=2)
     folder = run.path / "output" / "iter_6.pth"
     packed(folder / "mp_rank_00_model_states.pt")
@@ -148,7 +148,7 @@ def test_under_deepspeed_every_process_must_have_saved_its_part(place):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_only_a_checkpoint_on_record_is_loaded_without_trust(place, backend, capsys):
+def test_checkpoint_that_is_not_on_record_needs_trust(place, backend, capsys):
     run = watched(place, 3, backend=backend)
     newer = saved(run, 6)  # nobody watched
     assert "3" in resume.find_resume_point(place, "one", {}, trusted=False).checkpoint.name
@@ -165,36 +165,36 @@ def test_only_a_checkpoint_on_record_is_loaded_without_trust(place, backend, cap
 def test_going_on_does_not_put_a_strangers_checkpoint_on_record(place):
     run = watched(place, 3)
     saved(run, 6)
-    ledger = resume.Ledger(run, load_backend(XTUNER))
-    assert ledger.look(ended=True).checkpoints == run.checkpoints
+    ledger = resume.CheckpointLedger(run, load_backend(XTUNER))
+    assert ledger.update(ended=True).checkpoints == run.checkpoints
     packed(run.path / "output" / "iter_6.pth", "written again by the training")
-    assert set(ledger.look(ended=True).checkpoints) == {"output/iter_3.pth", "output/iter_6.pth"}
+    assert set(ledger.update(ended=True).checkpoints) == {"output/iter_3.pth", "output/iter_6.pth"}
 
 
 @pytest.mark.parametrize("how", ["owner", "link"])
-def test_what_somebody_else_puts_there_while_a_run_trains_does_not_go_on_record(place, how):
+def test_checkpoint_put_there_by_somebody_else_does_not_go_on_record(place, how):
     run = stopped(place)
-    ledger = resume.Ledger(run, load_backend(XTUNER))
+    ledger = resume.CheckpointLedger(run, load_backend(XTUNER))
     file = saved(run, 3)
     if how == "owner":
         ledger._owner += 1
     else:
         file.rename(place.folder / "elsewhere.pth")
         file.symlink_to(place.folder / "elsewhere.pth")
-    assert ledger.look(ended=True).checkpoints == {}
+    assert ledger.update(ended=True).checkpoints == {}
 
 
 def test_a_checkpoint_is_noted_once_it_no_longer_changes_and_forgotten_with_its_file(place):
     run = stopped(place)
-    ledger = resume.Ledger(run, load_backend(XTUNER))
+    ledger = resume.CheckpointLedger(run, load_backend(XTUNER))
     file = saved(run, 3)
-    assert ledger.look().checkpoints == {}
+    assert ledger.update().checkpoints == {}
     packed(file, "more")
-    assert ledger.look().checkpoints == {}
-    assert ledger.look().checkpoints == {"output/iter_3.pth": resume.digest(file)}
+    assert ledger.update().checkpoints == {}
+    assert ledger.update().checkpoints == {"output/iter_3.pth": resume.checkpoint_sha256(file)}
     assert load_run(run.path).checkpoints == ledger.run.checkpoints
     file.unlink()
-    assert ledger.look().checkpoints == {}
+    assert ledger.update().checkpoints == {}
 
 
 @pytest.mark.parametrize(("status", "message"), [("running", "still running"), ("succeeded", "has succeeded")])
@@ -214,15 +214,15 @@ def test_a_run_that_may_go_on_elsewhere_is_refused_with_what_to_do(place):
             resume.find_resume_point(place, wanted, {}, trusted=False)
 
 
-def test_two_do_not_resume_the_same_run(place):
+def test_run_that_is_being_resumed_is_not_resumed_twice(place):
     run = watched(place, 3)
     again = msgspec.structs.replace(run, status="running")
-    assert len(resume.claim(run, again).attempts) == 2
+    assert len(resume.claim_run(run, again).attempts) == 2
     with pytest.raises(UsageError, match="still running"):
-        resume.claim(run, again)
+        resume.claim_run(run, again)
 
 
-def test_options_given_again_must_be_the_runs(place):
+def test_option_that_differs_from_the_resumed_run_is_refused(place):
     watched(place, 3)
     assert resume.find_resume_point(place, "one", {"lora_rank": 8, "backend": XTUNER}, trusted=False)
     with pytest.raises(UsageError, match=r"`--lora-rank 16` is not what run `one` has \(`8`\)"):
@@ -237,7 +237,7 @@ def test_a_record_with_no_number_of_processes_is_read_as_of_one(place, processes
     assert resume.find_resume_point(place, run.id, {}, trusted=False).checkpoint.name == "iter_3.pth"
 
 
-def test_what_is_not_there_is_a_sentence(place):
+def test_missing_run_or_checkpoint_to_resume_is_a_sentence(place):
     with pytest.raises(InputError, match="no run or folder `none`"):
         resume.find_resume_point(place, "none", {}, trusted=False)
     stopped(place)
@@ -267,7 +267,7 @@ NO_SIGNATURE = r"belongs to run `one`, whose record is not signed by this machin
 def test_a_forged_checkpoint_with_its_forged_record_needs_trust(place, backend, status):
     run = watched(place, 3, backend=backend, status=status)
     evil = saved(run, 6)
-    digests = {**run.checkpoints, f"output/{evil.name}": resume.digest(evil)}
+    digests = {**run.checkpoints, f"output/{evil.name}": resume.checkpoint_sha256(evil)}
     forged(run, status="interrupted", checkpoints=digests)
     for wanted in ("auto", "one", str(run.path), str(evil), str(evil.with_name(evil.name.replace("6", "3")))):
         with pytest.raises(InputError, match=NO_SIGNATURE):
@@ -299,10 +299,10 @@ def test_going_on_with_a_strangers_run_makes_none_of_its_checkpoints_ours(place)
     foreign = forged(run, steps=10)
     found = resume.find_resume_point(place, "one", {}, trusted=True)
     assert (found.run, found.checkpoint.name) == (foreign, "iter_6.pth")
-    now = resume.claim(foreign, msgspec.structs.replace(foreign, status="running", signature="")).end("failed", 1)
+    now = resume.claim_run(foreign, msgspec.structs.replace(foreign, status="running", signature="")).end("failed", 1)
     assert (bool(now.signature), now.checkpoints) == (True, {})
-    ledger = resume.Ledger(now, load_backend(XTUNER))
-    assert ledger.look(ended=True).checkpoints == {}
+    ledger = resume.CheckpointLedger(now, load_backend(XTUNER))
+    assert ledger.update(ended=True).checkpoints == {}
     with pytest.raises(InputError, match="is not on record"):
         resume.find_resume_point(place, "one", {}, trusted=False)
 
@@ -316,7 +316,7 @@ def test_going_on_with_a_strangers_run_makes_none_of_its_checkpoints_ours(place)
         ({"track": ("wandb", "swanlab")}, "--track wandb,swanlab"),
     ],
 )
-def test_what_can_run_code_is_said_again_for_a_strangers_run(place, options, words):
+def test_options_that_can_run_code_are_given_again_for_a_strangers_run(place, options, words):
     run = watched(place, 3)
     spec = {**msgspec.to_builtins(run.spec), **options}
     signed = msgspec.structs.replace(run, spec=msgspec.convert(spec, TrainSpec)).save()
@@ -342,33 +342,33 @@ def plan(place):
         dataset="faq",
         dataset_dir=Path("/data"),
         entry=DatasetEntry(version="1", files={}, samples=18, sources={}, columns={}),
-        family=families.get("qwen2.5"),
+        family=get_family("qwen2.5"),
         machine=Devices("cpu", 2, "bfloat16"),
         deepspeed={"zero_optimization": {"stage": 2}},
     )
 
 
-def test_what_starts_must_be_as_what_stopped(place, plan):
+def test_resumed_run_must_match_the_stopped_one(place, plan):
     run = stopped(place, processes=2)
     folder = run.path / "output" / "iter_6.pth"
     for rank in (0, 1):
         packed(folder / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
     (run.path / "deepspeed.json").write_text('{"zero_optimization": {"stage": 2}}')
     source, two = resume.ResumePoint(folder, run), ["--nproc-per-node=2"]
-    resume.check(source, plan, two, run.datasets)
-    resume.check(resume.ResumePoint(folder, None), plan, two, run.datasets)
+    resume.check_resume_point(source, plan, two, run.datasets)
+    resume.check_resume_point(resume.ResumePoint(folder, None), plan, two, run.datasets)
     with pytest.raises(UsageError, match="was saved by 2 processes, and 3 would start now"):
-        resume.check(source, plan, ["--nproc-per-node=3"], run.datasets)
+        resume.check_resume_point(source, plan, ["--nproc-per-node=3"], run.datasets)
     with pytest.raises(UsageError, match="go on with DeepSpeed"):
-        resume.check(source, msgspec.structs.replace(plan, deepspeed=None), two, run.datasets)
+        resume.check_resume_point(source, msgspec.structs.replace(plan, deepspeed=None), two, run.datasets)
     third = msgspec.structs.replace(plan, deepspeed={"zero_optimization": {"stage": 3}})
     with pytest.raises(UsageError, match="used ZeRO stage 2, and `auto` is stage 3 now"):
-        resume.check(source, third, two, run.datasets)
+        resume.check_resume_point(source, third, two, run.datasets)
     with pytest.raises(InputError, match="`faq` is not what run `one` trained on"):
-        resume.check(source, plan, two, {"faq.xlsx": "another sha256"})
+        resume.check_resume_point(source, plan, two, {"faq.xlsx": "another sha256"})
     next(folder.iterdir()).write_bytes(b"PK")
     with pytest.raises(InputError, match="no whole checkpoint with the optimiser's state"):
-        resume.check(resume.ResumePoint(folder, None), plan, two, run.datasets)
+        resume.check_resume_point(resume.ResumePoint(folder, None), plan, two, run.datasets)
 
 
 @pytest.fixture
@@ -384,11 +384,11 @@ def recorded(place, plan):
 
 
 @pytest.mark.parametrize("change", [{"faq.jsonl": "edited"}, {"faq-validation.jsonl": "new"}])
-def test_other_data_is_refused_by_its_file(recorded, change):
+def test_resume_with_changed_data_is_refused_by_its_file(recorded, change):
     plan, source = recorded
-    resume.check(source, plan, [], source.run.datasets)
+    resume.check_resume_point(source, plan, [], source.run.datasets)
     with pytest.raises(InputError, match=rf"`faq` is not what run `one` trained on \(`{next(iter(change))}`\)"):
-        resume.check(source, plan, [], source.run.datasets | change)
+        resume.check_resume_point(source, plan, [], source.run.datasets | change)
 
 
 def test_a_run_without_a_record_of_its_base_is_held_to_what_it_noted(recorded):
@@ -396,21 +396,21 @@ def test_a_run_without_a_record_of_its_base_is_held_to_what_it_noted(recorded):
     noted = {"faq.xtuner.jsonl": "a", "faq.alpaca.jsonl": "b", "faq.xlsx": "c"}  # both backends' files, as it was then
     older = resume.ResumePoint(source.checkpoint, msgspec.structs.replace(source.run, base=None, datasets=noted))
     now = {"faq.xtuner.jsonl": "a", "faq.xlsx": "c", "faq-validation.xtuner.jsonl": "d"}
-    resume.check(older, plan, [], now)
+    resume.check_resume_point(older, plan, [], now)
     with pytest.raises(InputError, match=r"\(`faq\.xtuner\.jsonl`\)"):
-        resume.check(older, plan, [], now | {"faq.xtuner.jsonl": "edited"})
+        resume.check_resume_point(older, plan, [], now | {"faq.xtuner.jsonl": "edited"})
 
 
 @pytest.mark.parametrize(
     ("file", "told"), [("model.safetensors", "its 1 tensors differ, such as"), ("tokenizer.json", "`tokenizer.json`")]
 )
-def test_another_base_is_refused(recorded, file, told):
+def test_resume_with_a_changed_base_model_is_refused(recorded, file, told):
     plan, source = recorded
     (plan.model / "README.md").write_text("metadata")
-    resume.check(source, plan, [], source.run.datasets)
+    resume.check_resume_point(source, plan, [], source.run.datasets)
     (plan.model / file).write_bytes(b"wei ghts"[-7:])
     with pytest.raises(InputError, match=rf"model` is not what run `one` trained \(.*{told}"):
-        resume.check(source, plan, [], source.run.datasets)
+        resume.check_resume_point(source, plan, [], source.run.datasets)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -429,15 +429,15 @@ def test_a_checkpoint_that_was_cut_off_is_named(place, capsys, backend):
     assert ("(files of it are missing)" in capsys.readouterr().err) is newer.is_dir()
 
 
-def test_only_a_resumed_xtuner_unpickles_in_full(plan):
+def test_resumed_xtuner_alone_is_let_unpickle_in_full(plan):
     resumed = msgspec.structs.replace(plan, resume=Path("/run/output/iter_6.pth"))
-    assert load_backend(XTUNER).environment(plan) == {}
-    assert load_backend(XTUNER).environment(resumed) == {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    assert load_backend(LLAMAFACTORY).environment(resumed) == {}
+    assert load_backend(XTUNER).environment_variables(plan) == {}
+    assert load_backend(XTUNER).environment_variables(resumed) == {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    assert load_backend(LLAMAFACTORY).environment_variables(resumed) == {}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_framework_is_told_the_checkpoint(plan, backend):
+def test_checkpoint_to_resume_stands_in_the_frameworks_config(plan, backend):
     spec = msgspec.structs.replace(plan.spec, backend=backend)
     files = {"xtuner": "faq.xtuner.jsonl", "alpaca": "faq.alpaca.jsonl"}
     entry = msgspec.structs.replace(plan.entry, files=files)
@@ -469,7 +469,7 @@ def test_trust_without_resume_is_wrong_usage(tmp_path, monkeypatch):
 )
 def test_a_run_goes_on_in_the_environment_that_it_began_in(place, monkeypatch, environment, version, began):
     monkeypatch.setenv("XDG_DATA_HOME", str(place.folder / "share"))
-    pythons = {name: make_environment(default_folder(name), name) for name in SETS}
+    pythons = {name: make_environment(default_folder(name), name) for name in LOCK_NAMES}
     run = msgspec.structs.replace(stopped(place), environment=environment, versions={"transformers": version})
     assert resume.interpreter_of(run, place) == pythons[began]
 

@@ -22,7 +22,7 @@ from ...conftest import NOTEBOOK, SECRET, SMALL  # noqa: TID252
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_training_leaves_an_honest_run(trained, backend):
+def test_training_records_a_run_with_its_data_and_base(trained, backend):
     run = trained(backend=backend)
     assert run.status == "succeeded"
     assert run.attempts[-1].exit_code == 0
@@ -149,7 +149,7 @@ def test_packed_samples_train_and_warm_up(trained, backend):
     assert rates[-1] < 0.5 * max(rates)
 
 
-def test_interrupted_is_130():
+def test_interrupted_run_has_exit_code_130():
     assert InterruptedRun.exit_code == 130
 
 

@@ -26,6 +26,7 @@ def own_mounts():
     return words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bytes", "files"])
 def test_a_training_that_fills_the_disk_is_on_record_and_goes_on_once_there_is_room(tmp_path, own_mounts, kind):
     program = Path(__file__).with_name("full_disk.py")
@@ -44,7 +45,7 @@ def test_a_training_that_fills_the_disk_is_on_record_and_goes_on_once_there_is_r
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", ["xtuner", pytest.param("llamafactory", marks=pytest.mark.matrix)])
-def test_crash_in_the_middle_is_a_failure(in_project, recorder, monkeypatch, run_ftbridge, backend):
+def test_crash_of_a_training_is_a_failed_run(in_project, recorder, monkeypatch, run_ftbridge, backend):
     done = run_ftbridge(*train_command(backend), cwd=in_project, CRASH_AT="4")
     assert done.returncode == 5, done.stderr
     assert "made to crash" in done.stderr
@@ -84,7 +85,7 @@ def test_interrupt_stops_the_children_and_marks_the_run(in_project):
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", ["llamafactory", pytest.param("xtuner", marks=pytest.mark.matrix)])
-def test_nothing_outlives_a_killed_ftbridge(in_project, run_ftbridge, backend):
+def test_training_processes_end_with_a_killed_ftbridge(in_project, run_ftbridge, backend):
     before = set((in_project / "runs").glob("*"))
     options = [*train_command(backend), "--gpus=2", "--epochs=5000"]
     with subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE) as child:

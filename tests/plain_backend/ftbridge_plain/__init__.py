@@ -7,9 +7,9 @@ import msgspec
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.core.plugins import Lines
+from ftbridge.core.plugins import LogReader
 from ftbridge.launchers.backends.plan import TrainPlan
-from ftbridge.launchers.runs.training_log import numbers
+from ftbridge.launchers.runs.training_log import has_numbers
 from ftbridge.templates.render import render_yaml
 
 title = "plain PEFT"
@@ -55,11 +55,11 @@ def arguments(plan: TrainPlan) -> list[str]:
     return [str(plan.run / CONFIG)]
 
 
-def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
+def read_log(run: Path, new_lines: LogReader, accumulation: int) -> Iterator[dict[str, float]]:
     """Yield what the script has logged since the last call."""
     del accumulation  # transformers counts optimiser steps
-    for line in lines(run / "log.jsonl"):
-        if numbers(line, "step", "loss", "learning_rate"):
+    for line in new_lines(run / "log.jsonl"):
+        if has_numbers(line, "step", "loss", "learning_rate"):
             yield {key: line[key] for key in ("step", "loss", "learning_rate")}
 
 

@@ -52,12 +52,12 @@ def adapter(tmp_path):
         ({"alpha_pattern": {"proj": 3}}, 1, 4),
     ],
 )
-def test_the_scale_is_pefts(adapter, config, weight, scale):
+def test_scale_of_an_adapter_is_that_of_peft(adapter, config, weight, scale):
     found = changes(base(), [(adapter(**config), weight)])
     assert [(step.scale, step.transposed) for step in found[f"{Q}.weight"].steps] == [(scale, False)]
 
 
-def test_weights_that_lie_the_other_way_round_are_told_by_their_shapes(adapter):
+def test_transposed_base_weights_are_told_by_their_shapes(adapter):
     shapes = {"transformer.h.c_attn.lora_A.weight": (2, 4), "transformer.h.c_attn.lora_B.weight": (6, 2)}
     square = {"transformer.h.c_proj.lora_A.weight": (2, 4), "transformer.h.c_proj.lora_B.weight": (4, 2)}
     found = changes(base(**{"h.c_proj.weight": (4, 4)}), [(adapter(shapes | square), 1)])
@@ -67,12 +67,12 @@ def test_weights_that_lie_the_other_way_round_are_told_by_their_shapes(adapter):
     }
 
 
-def test_several_adapters_come_one_after_another(adapter):
+def test_several_adapters_are_applied_in_order(adapter):
     found = changes(base(), [(adapter(), 1), (adapter(name="other", lora_alpha=2), 0.5)])
     assert [step.scale for step in found[f"{Q}.weight"].steps] == [4, 0.5]
 
 
-def test_what_an_adapter_holds_whole_takes_the_bases_place(adapter):
+def test_tensor_that_an_adapter_holds_whole_replaces_the_bases(adapter):
     folder = adapter({"embed_tokens.weight": (11, 4), "lm_head.original_module.weight": (1,)})
     change = changes(base(), [(folder, 1)])["embed_tokens.weight"]
     assert (change.shape, change.before.shape, change.steps) == ((11, 4), (9, 4), [])
@@ -111,7 +111,7 @@ def test_an_adapter_of_another_base_is_refused_with_the_first_tensor(adapter, sh
         ({"r": "two"}, "cannot read .*adapter_config.json"),
     ],
 )
-def test_what_cannot_be_merged_is_refused_by_name(adapter, config, message):
+def test_adapter_kind_that_cannot_be_merged_is_refused_by_name(adapter, config, message):
     with pytest.raises(InputError, match=message):
         changes(base(), [(adapter(**config), 1)])
 
@@ -124,7 +124,7 @@ def test_a_config_that_is_not_utf8_is_refused(adapter):
         changes(base(), [(folder, 1)])
 
 
-def test_odd_tensors_and_dtypes_are_refused(adapter):
+def test_adapter_with_unknown_tensors_or_base_dtypes_is_refused(adapter):
     with pytest.raises(InputError, match=r"`base_model\.model\.x\.hada_w1_a` is nothing that LoRA has"):
         changes(base(), [(adapter({"x.hada_w1_a": (1,)}), 1)])
     with pytest.raises(InputError, match=r"q_proj\.weight` is I8; merging needs BF16, F16, F32"):

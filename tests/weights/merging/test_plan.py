@@ -38,7 +38,7 @@ def test_a_shared_embedding_stays_shared_where_no_adapter_touches_it(merged):
 
 
 @pytest.mark.parametrize("touched", [EMBEDDING, OUTPUT])
-def test_the_output_layer_gets_a_tensor_of_its_own_where_one_of_the_two_changes(merged, touched):
+def test_tied_output_layer_gets_its_own_tensor_where_one_side_changes(merged, touched):
     found = merged({touched: (5, 2)})
     assert set(found.tensors) == {EMBEDDING, OUTPUT, "norm.weight"}
     assert found.config == {"vocab_size": 5, "tie_word_embeddings": False}

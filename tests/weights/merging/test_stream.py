@@ -7,16 +7,18 @@ import pytest
 
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.weights.merging import stream as streaming
-from ftbridge.weights.merging.stream import Copy, copy, stream
+from ftbridge.launchers.process import script
+from ftbridge.weights.merging.stream import Copy, copy_ranges, stream
 
 
-def test_bytes_go_where_they_belong(tmp_path):
+def test_streamed_bytes_land_at_their_tensors_offsets(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(bytes(range(100)) * 100_000)
     target.write_bytes(b"." * 10_000_000)
     done = []
-    copy([Copy(str(source), 3, str(target), 10, 9_000_000), Copy(str(source), 0, str(target), 2, 3)], done.append)
+    copy_ranges(
+        [Copy(str(source), 3, str(target), 10, 9_000_000), Copy(str(source), 0, str(target), 2, 3)], done.append
+    )
     assert target.read_bytes()[:10] == b"..\0\1\2....."
     assert target.read_bytes()[10:9_000_010] == source.read_bytes()[3:9_000_003]
     assert sum(done) == 9_000_003
@@ -25,7 +27,7 @@ def test_bytes_go_where_they_belong(tmp_path):
 def test_a_source_that_ends_too_early_is_told(tmp_path):
     (tmp_path / "file").write_bytes(b"1234")
     with pytest.raises(InputError, match="has become shorter"):
-        copy([Copy(str(tmp_path / "file"), 2, str(tmp_path / "file"), 0, 3)], lambda _: None)
+        copy_ranges([Copy(str(tmp_path / "file"), 2, str(tmp_path / "file"), 0, 3)], lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -35,11 +37,12 @@ def test_a_source_that_ends_too_early_is_told(tmp_path):
         ('print(\'{"error": "`a` is not finite"}\')', InputError("`a` is not finite")),
         ('print(\'{"gpu_error": "CUDA out of memory"}\')', SetupError(r"CUDA out of memory\); `--device cpu`")),
         ("import sys; sys.exit('no module named torch')", FrameworkError("no module named torch")),
+        ('print(\'{"done": 5}\'); print("a warning")', FrameworkError("it wrote `a warning`, which is no JSON object")),
     ],
 )
-def test_the_helper_has_the_last_word(tmp_path, monkeypatch, code, outcome):
+def test_last_line_of_the_merging_helper_decides_the_outcome(tmp_path, monkeypatch, code, outcome):
     (tmp_path / "merge_adapter.py").write_text(code)
-    monkeypatch.setattr(streaming, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     if isinstance(outcome, list):
         assert stream(Path(sys.executable), tmp_path / "plan.json", [], 10) == outcome
         return
@@ -52,5 +55,5 @@ def test_the_helper_sees_the_gpu_that_it_computes_on(tmp_path, monkeypatch, card
     (tmp_path / "merge_adapter.py").write_text(
         "import json, os; print(json.dumps({'unchanged': [os.environ['CUDA_VISIBLE_DEVICES']]}))"
     )
-    monkeypatch.setattr(streaming, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     assert stream(Path(sys.executable), tmp_path / "plan.json", [], 10, cards) == [seen]

@@ -26,7 +26,7 @@ def folders(tmp_path):
     return base, tmp_path / "adapter", tmp_path / "new"
 
 
-def test_the_bases_files_are_there_and_the_adapters_tokenizer_counts(folders):
+def test_merged_model_has_the_bases_files_and_the_adapters_chat_template(folders):
     base, adapter, new = folders
     (base / "chat_template.jinja").write_text("base")
     (adapter / "chat_template.jinja").write_text("adapter")

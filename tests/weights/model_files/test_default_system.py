@@ -5,11 +5,12 @@ import json
 import msgspec
 import pytest
 
-from ftbridge.templates import chat_templates, families
+from ftbridge.templates import chat_templates
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 from ftbridge.weights.model_files.default_system import leave_out
 
-PROMPT = families.get("qwen2.5").cell("xtuner").prompt
+PROMPT = get_family("qwen2.5").cell("xtuner").prompt
 CARD = ModelCard(
     base="",
     family="qwen2.5",
@@ -33,13 +34,13 @@ ASSEMBLED = TEMPLATE.replace("DEFAULT", r"{{ '<|im_start|>system\nBe ' + 'kind.'
 
 
 def rendered(folder, messages):
-    return chat_templates.render(chat_templates.read(folder), messages, {})
+    return chat_templates.render_chat_template(chat_templates.read_chat_template(folder), messages, {})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("template", [QUOTED, PLAIN])
 @pytest.mark.parametrize("config", [False, True])
-def test_it_is_taken_out_wherever_the_template_stands(tmp_path, capsys, template, config):
+def test_default_system_prompt_is_removed_from_either_template_file(tmp_path, capsys, template, config):
     file = tmp_path / ("tokenizer_config.json" if config else "chat_template.jinja")
     file.write_text(json.dumps({"chat_template": template, "model_max_length": 9}) if config else template)
     given = rendered(tmp_path, GIVEN)
@@ -53,7 +54,7 @@ def test_it_is_taken_out_wherever_the_template_stands(tmp_path, capsys, template
     assert not config or json.loads(file.read_text())["model_max_length"] == 9
 
 
-def test_one_that_cannot_be_taken_out_is_said(tmp_path, capsys):
+def test_default_system_prompt_that_cannot_be_removed_is_told(tmp_path, capsys):
     (tmp_path / "chat_template.jinja").write_text(ASSEMBLED)
     leave_out(tmp_path, CARD)
     assert (tmp_path / "chat_template.jinja").read_text() == ASSEMBLED
@@ -72,7 +73,7 @@ def test_one_that_cannot_be_taken_out_is_said(tmp_path, capsys):
         ("", {}),
     ],
 )
-def test_all_else_stays_as_it_is(tmp_path, capsys, template, known):
+def test_template_of_another_training_or_family_stays_as_it_is(tmp_path, capsys, template, known):
     (tmp_path / "chat_template.jinja").write_text(template)
     leave_out(tmp_path, msgspec.structs.replace(CARD, **known))
     assert (tmp_path / "chat_template.jinja").read_text() == template

@@ -32,7 +32,7 @@ def held(folder):
     )
 
 
-def test_the_bases_files_count_where_the_tokens_are_the_same(folders):
+def test_base_tokenizer_is_kept_where_the_tokens_are_the_same(folders):
     own, base, new = folders
     (own / "chat_template.jinja").write_text("own")
     (base / "chat_template.jinja").write_text("base")
@@ -42,7 +42,7 @@ def test_the_bases_files_count_where_the_tokens_are_the_same(folders):
     assert (new / "merges.txt").exists()
 
 
-def test_settings_without_tokens_are_no_tokenizer(folders):
+def test_tokenizer_settings_without_tokens_are_not_taken(folders):
     own, base, new = folders
     (own / "tokenizer.json").unlink()
     copy_tokenizer(own, base, new)
@@ -57,7 +57,7 @@ def test_a_tokenizer_with_other_tokens_counts_and_4_57_can_read_it(folders):
     assert held(new) == (more, {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-def test_what_transformers_4_has_saved_counts(folders):
+def test_tokenizer_saved_by_transformers_4_is_kept(folders):
     own, base, new = folders
     (own / "tokenizer_config.json").write_text('{"tokenizer_class": "Mine"}')
     copy_tokenizer(own, base, new)

@@ -10,7 +10,7 @@ import pytest
 
 import ftbridge
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.launchers.process.script import QUIET
+from ftbridge.launchers.process.script import CHILD_ENV
 from ftbridge.weights.model_files.transformers4 import config_for_both, make_tokenizer_for_both
 
 READERS = Path(__file__).with_name("two_readers.py")
@@ -57,7 +57,7 @@ def test_the_rotary_embedding_stands_there_in_both_forms(rope, keys):
     assert config_for_both(inner) == {"text_config": {"rope_parameters": rope, **keys}}
 
 
-def test_other_names_are_there_as_well_and_an_older_config_stays_as_it_is():
+def test_config_gets_old_names_beside_new_ones_and_an_old_config_stays():
     new = config_for_both({"dtype": "bfloat16", "num_local_experts": 4, "rope_parameters": {"rope_theta": 1.0}})
     assert (new["torch_dtype"], new["num_experts"]) == ("bfloat16", 4)
     old = {"torch_dtype": "bfloat16", "rope_theta": 1.0, "rope_scaling": {"type": "yarn"}, "num_local_experts": 8}
@@ -108,14 +108,14 @@ def test_a_tokenizer_of_transformers_5_is_put_such_that_4_57_loads_it(tmp_path, 
 
 def read(python, *folders):
     done = subprocess.run(
-        [python, READERS, "read", *folders], capture_output=True, text=True, check=False, env={**os.environ, **QUIET}
+        [python, READERS, "read", *folders], capture_output=True, text=True, check=False, env=os.environ | CHILD_ENV
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.framework
-def test_both_sets_read_a_full_trainings_export_alike(training_python, tmp_path, monkeypatch):
+def test_export_of_a_full_training_reads_alike_in_both_environments(training_python, tmp_path, monkeypatch):
     older = default_folder("transformers4") / "bin" / "python"
     if not older.exists():
         pytest.skip("the second environment is not here: `ftbridge setup --environment transformers4`")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftbridge.core.errors import InputError
-from ftbridge.weights.tensors.consolidate import read
+from ftbridge.weights.tensors.consolidate import read_weights
 from ftbridge.weights.tensors.safetensors import write
 
 from ...builders.torch_files import Size, floats, save, tensor, zero3  # noqa: TID252
@@ -35,7 +35,7 @@ def counted(shapes, start=0):
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 7, 16, 40])
 def test_shares_of_any_number_of_processes_are_put_together(tmp_path, world, groups):
     """40 processes are more than some tensors have items; rank 10 comes after rank 9."""
-    assert content(read(zero3(tmp_path, SHAPES, world, groups))) == counted(SHAPES)
+    assert content(read_weights(zero3(tmp_path, SHAPES, world, groups))) == counted(SHAPES)
 
 
 @settings(max_examples=30)
@@ -44,10 +44,10 @@ def test_shares_of_any_number_of_processes_are_put_together(tmp_path, world, gro
     world=st.integers(1, 6),
     groups=st.integers(1, 4),
 )
-def test_any_shapes_are_put_together(tmp_path_factory, shapes, world, groups):
+def test_zero3_shares_of_any_shapes_are_put_together(tmp_path_factory, shapes, world, groups):
     folder = tmp_path_factory.mktemp("zero3")
     named = {str(number): shape for number, shape in enumerate(shapes) if prod(shape)}
-    assert content(read(zero3(folder, named, world, groups))) == counted(named)
+    assert content(read_weights(zero3(folder, named, world, groups))) == counted(named)
 
 
 def test_a_full_training_keeps_its_buffers_and_what_was_frozen(tmp_path):
@@ -58,7 +58,7 @@ def test_a_full_training_keeps_its_buffers_and_what_was_frozen(tmp_path):
         extra = {"_b": floats(7, 8), "_f": floats(*([1, 2] if rank == 0 else [3, -1]))}
         zero3(folder, SHAPES, 2, module={"llm.rope": tensor((2,), key="b")}, extra=extra, **shapes, **held)
     shutil.copy(tmp_path / "1" / ZERO3.format(1), tmp_path / "0")
-    found = content(read(tmp_path / "0"))
+    found = content(read_weights(tmp_path / "0"))
     assert found.pop("llm.rope") == ("F32", (2,), floats(7, 8))
     assert found.pop("llm.wte") == ("F32", (3, 1), floats(1, 2, 3))
     assert found == counted(SHAPES)
@@ -66,18 +66,18 @@ def test_a_full_training_keeps_its_buffers_and_what_was_frozen(tmp_path):
 
 def test_an_adapter_comes_without_its_frozen_base(tmp_path):
     shapes = {"m.q.lora_A.default.weight": (2, 3), "m.head.modules_to_save.default.weight": (2,), "m.q.weight": (2,)}
-    found = content(read(zero3(tmp_path / "three", shapes, 2, frozen_param_shapes={"m.base": Size((9,))})))
+    found = content(read_weights(zero3(tmp_path / "three", shapes, 2, frozen_param_shapes={"m.base": Size((9,))})))
     assert list(found) == list(shapes)[:2]
     weights = {name: tensor((1,), offset=number) for number, name in enumerate(shapes)}
     save(tmp_path / "two" / "mp_rank_00_model_states.pt", {"module": weights}, _0=floats(1, 2, 3))
-    assert list(read(tmp_path / "two").tensors) == list(shapes)[:2]
+    assert list(read_weights(tmp_path / "two").tensors) == list(shapes)[:2]
 
 
 @pytest.mark.parametrize(("key", "name"), [("state_dict", "iter_1.pth"), ("module", "mp_rank_00_model_states.pt")])
 def test_a_whole_model_comes_with_tied_weights_once(tmp_path, key, name):
     weights = {"embed": tensor((2, 3)), "head": tensor((2, 3)), "norm": tensor((2,), offset=6)}
     path = save(tmp_path / "one" / name, {key: weights, "meta": {"cfg": "text"}}, _0=floats(*range(8)))
-    found = read(path if key == "state_dict" else path.parent)
+    found = read_weights(path if key == "state_dict" else path.parent)
     assert content(found) == counted({"embed": (2, 3), "norm": (2,)})
     assert found.content["meta"] == {"cfg": "text"}
 
@@ -93,7 +93,7 @@ def test_a_whole_model_comes_with_tied_weights_once(tmp_path, key, name):
 def test_tensors_that_overlap_are_refused(tmp_path, weights):
     path = save(tmp_path / "iter_1.pth", {"state_dict": weights}, _0=floats(*range(8)))
     with pytest.raises(InputError, match="is damaged: tensors overlap at byte"):
-        read(path)
+        read_weights(path)
 
 
 def optim(folder, rank):
@@ -163,18 +163,18 @@ def lose(path):
 def test_shards_that_do_not_fit_are_one_sentence(tmp_path, damage, message):
     damage(folder := zero3(tmp_path / "iter_3.pth", SHAPES, 2))
     with pytest.raises(InputError, match=message):
-        read(folder)
+        read_weights(folder)
 
 
 @pytest.mark.parametrize("step", [None, 3, tensor((), key="s")])
 def test_an_optimiser_counts_its_steps_in_its_own_way_or_not(tmp_path, step):
-    assert content(read(zero3(tmp_path, SHAPES, 2, step=step))) == counted(SHAPES)
+    assert content(read_weights(zero3(tmp_path, SHAPES, 2, step=step))) == counted(SHAPES)
 
 
 def test_a_share_alone_is_refused(tmp_path):
     folder = zero3(tmp_path, SHAPES, 2)
     with pytest.raises(InputError, match=r"holds no more than a share of `llm.a.weight`; name its folder"):
-        read(folder / ZERO3.format(0))
+        read_weights(folder / ZERO3.format(0))
 
 
 def adapter(folder, tensors):
@@ -185,12 +185,12 @@ def adapter(folder, tensors):
 
 
 @pytest.mark.parametrize("left", [[], [("m.q.lora_A.weight", b"")]])
-def test_what_trainer_could_not_gather_is_taken_from_the_newest_shards_below(tmp_path, left):
+def test_weights_that_trainer_did_not_gather_come_from_the_newest_shards(tmp_path, left):
     shapes = {"m.q.lora_A.default.weight": (2, 3)}
     zero3(tmp_path / "global_step9", {"m.q.lora_A.default.weight": (9,)}, 2)
     zero3(tmp_path / "global_step10", shapes, 2)
-    assert content(read(adapter(tmp_path, left))) == counted(shapes)
-    assert list(read(adapter(tmp_path, [("own", floats(1))])).tensors) == ["own"]
+    assert content(read_weights(adapter(tmp_path, left))) == counted(shapes)
+    assert list(read_weights(adapter(tmp_path, [("own", floats(1))])).tensors) == ["own"]
 
 
 def test_a_folder_of_safetensors_needs_all_that_its_index_names(tmp_path):
@@ -198,9 +198,9 @@ def test_a_folder_of_safetensors_needs_all_that_its_index_names(tmp_path):
     places = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     with pytest.raises(InputError, match="lacks 1 tensors that its index names, such as `b`"):
-        read(tmp_path)
+        read_weights(tmp_path)
     write(tmp_path / "model-00002-of-00002.safetensors", [("b", "F32", (1,), [floats(2)])])
-    assert content(read(tmp_path)) == {"a": ("F32", (1,), floats(1)), "b": ("F32", (1,), floats(2))}
+    assert content(read_weights(tmp_path)) == {"a": ("F32", (1,), floats(1)), "b": ("F32", (1,), floats(2))}
 
 
 def test_a_safetensors_file_whose_tensors_overlap_is_refused(tmp_path):
@@ -210,9 +210,9 @@ def test_a_safetensors_file_whose_tensors_overlap_is_refused(tmp_path):
         file.replace(b"[4,8]", b"[0,8]").replace(b'"b":{"dtype":"F32","shape":[1]', b'"b":{"dtype":"F32","shape":[2]')
     )
     with pytest.raises(InputError, match="tensors overlap at byte"):
-        read(tmp_path)
+        read_weights(tmp_path)
 
 
 def test_a_folder_with_nothing_in_it_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match="holds neither a checkpoint nor an adapter"):
-        read(tmp_path)
+        read_weights(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.weights.tensors.experts import shares, split
+from ftbridge.weights.tensors.experts import adapter_shares, split_experts
 from ftbridge.weights.tensors.tensor import FileRange, Tensor
 
 MODULE = "model.layers.1.mlp.experts"
@@ -34,7 +34,7 @@ def files(request):
 
 def test_an_adapter_of_all_experts_is_shared_out(files):
     named, (gate, up, down) = files
-    found = shares(MODULE, place(COUNT * 4, OUTER), place(2 * INNER, 4 * COUNT, offset=100), named, {4})
+    found = adapter_shares(MODULE, place(COUNT * 4, OUTER), place(2 * INNER, 4 * COUNT, offset=100), named, {4})
     assert [(share.name, share.number) for share in found] == [
         (name.format(number), number) for number in range(COUNT) for name in (gate, up)
     ]
@@ -42,7 +42,7 @@ def test_an_adapter_of_all_experts_is_shared_out(files):
     second = found[3]  # up of expert 1: the second four rows of A, the second half of B's rows
     assert (second.a.place.start, second.a.shape) == (4 * OUTER * 4, (4, OUTER))
     assert (second.b.place.start, second.b.shape) == (100 + INNER * 4 * COUNT * 4, (INNER, 4 * COUNT))
-    found = shares(MODULE, place(COUNT * 2, INNER), place(OUTER, 2 * COUNT), named, {2})
+    found = adapter_shares(MODULE, place(COUNT * 2, INNER), place(OUTER, 2 * COUNT), named, {2})
     assert [(share.name, share.parameter) for share in found] == [
         (down.format(number), "down_proj") for number in range(COUNT)
     ]
@@ -52,13 +52,15 @@ def test_an_adapter_of_all_experts_is_shared_out(files):
     ("a", "b"),
     [((4, OUTER), (2 * INNER, 4)), ((COUNT, OUTER + 1), (2 * INNER, COUNT)), ((COUNT,), (COUNT,))],
 )
-def test_an_adapter_of_another_shape_fits_none(files, a, b):
-    assert shares(MODULE, place(*a), place(*b), files[0], {1, 2, 4}) == []
+def test_expert_adapter_of_another_shape_is_not_shared_out(files, a, b):
+    assert adapter_shares(MODULE, place(*a), place(*b), files[0], {1, 2, 4}) == []
     # Of another rank, and of files in which one is left out.
-    assert shares(MODULE, place(COUNT * 4, OUTER), place(2 * INNER, 4 * COUNT), files[0], {2}) == []
+    assert adapter_shares(MODULE, place(COUNT * 4, OUTER), place(2 * INNER, 4 * COUNT), files[0], {2}) == []
     gap = {name: held for name, held in files[0].items() if ".experts.1." not in name}
-    assert shares(MODULE, place(4, OUTER), place(2 * INNER, 4), gap, {4}) == []
-    assert shares("model.layers.0.mlp.experts", place(COUNT, OUTER), place(2 * INNER, COUNT), files[0], {1}) == []
+    assert adapter_shares(MODULE, place(4, OUTER), place(2 * INNER, 4), gap, {4}) == []
+    assert (
+        adapter_shares("model.layers.0.mlp.experts", place(COUNT, OUTER), place(2 * INNER, COUNT), files[0], {1}) == []
+    )
 
 
 def numbers(shape):
@@ -68,20 +70,20 @@ def numbers(shape):
 
 def test_a_tensor_of_all_experts_is_split_where_the_files_have_them_one_by_one(files):
     named, (gate, up, down) = files
-    found = split(f"{MODULE}.gate_up_proj", numbers((COUNT, 2 * INNER, OUTER)), named)
+    found = split_experts(f"{MODULE}.gate_up_proj", numbers((COUNT, 2 * INNER, OUTER)), named)
     assert list(found) == [name.format(number) for number in range(COUNT) for name in (gate, up)]
     assert found[up.format(0)].parts == (FileRange(Path("x"), 40, 4), FileRange(Path("y"), 8, 36))
     assert {tensor.shape for tensor in found.values()} == {(INNER, OUTER)}
-    found = split(f"{MODULE}.down_proj", numbers((COUNT, OUTER, INNER)), named)
+    found = split_experts(f"{MODULE}.down_proj", numbers((COUNT, OUTER, INNER)), named)
     assert {tensor.shape for tensor in found.values()} == {(OUTER, INNER)}
     assert list(found) == [down.format(number) for number in range(COUNT)]
 
 
-def test_what_the_files_do_not_have_one_by_one_stays_and_what_does_not_fit_is_refused(files):
+def test_tensor_stored_whole_in_the_files_stays_whole_and_a_misfit_is_refused(files):
     whole = numbers((COUNT, 2 * INNER, OUTER))
-    assert split("model.layers.0.mlp.experts.gate_up_proj", whole, files[0]) == {
+    assert split_experts("model.layers.0.mlp.experts.gate_up_proj", whole, files[0]) == {
         "model.layers.0.mlp.experts.gate_up_proj": whole
     }
-    assert split("model.norm.weight", whole, files[0]) == {"model.norm.weight": whole}
+    assert split_experts("model.norm.weight", whole, files[0]) == {"model.norm.weight": whole}
     with pytest.raises(InputError, match="does not hold the 3 experts of the base"):
-        split(f"{MODULE}.gate_up_proj", numbers((COUNT, INNER, OUTER)), files[0])
+        split_experts(f"{MODULE}.gate_up_proj", numbers((COUNT, INNER, OUTER)), files[0])

@@ -21,7 +21,7 @@ def read(tensor):
 
 def test_the_place_of_a_tensor_is_where_its_bytes_are(tmp_path):
     save(tmp_path / "model.safetensors", a=(3,), b=(2,))
-    found = tensors.of_model(tmp_path)
+    found = tensors.model_tensors(tmp_path)
     assert list(found) == ["a", "b"]
     assert (found["b"].dtype, found["b"].shape, read(found["b"])) == ("BF16", (2,), bytes(range(4)))
 
@@ -34,13 +34,13 @@ def test_an_index_says_which_files_count(tmp_path):
     save(tmp_path / "model-1.safetensors", a=(3,))
     save(tmp_path / "model-old.safetensors", a=(1,), c=(1,))
     index(tmp_path, "model.safetensors.index.json", a="model-1.safetensors")
-    assert tensors.of_model(tmp_path)["a"].shape == (3,)
+    assert tensors.model_tensors(tmp_path)["a"].shape == (3,)
     index(tmp_path, "model.safetensors.index.json", a="model-1.safetensors", b="model-1.safetensors")
     with pytest.raises(InputError, match=r"1 tensors that are in no file, e\.g\. `b`"):
-        tensors.of_model(tmp_path)
+        tensors.model_tensors(tmp_path)
     index(tmp_path, "model.safetensors.index.json", a="model-2.safetensors")
     with pytest.raises(InputError, match=r"model-2\.safetensors`: the file is missing"):
-        tensors.of_model(tmp_path)
+        tensors.model_tensors(tmp_path)
 
 
 def test_a_file_cut_short_or_with_wrong_sizes_is_refused(tmp_path):
@@ -48,21 +48,21 @@ def test_a_file_cut_short_or_with_wrong_sizes_is_refused(tmp_path):
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     with pytest.raises(InputError, match="damaged or no safetensors file"):
-        tensors.of_model(tmp_path)
+        tensors.model_tensors(tmp_path)
     file.write_bytes(whole.replace(b"[3]", b"[4]"))
     with pytest.raises(InputError, match="damaged, or `a` of a dtype"):
-        tensors.of_model(tmp_path)
+        tensors.model_tensors(tmp_path)
 
 
 def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no weights"):
-        tensors.of_model(tmp_path)
+        tensors.model_tensors(tmp_path)
     with pytest.raises(InputError, match="holds no adapter_model"):
-        tensors.of_adapter(tmp_path)
+        tensors.adapter_tensors(tmp_path)
 
 
 @pytest.mark.framework
-def test_what_torch_saved_lies_where_the_zip_says(tmp_path, training_python):
+def test_tensors_saved_by_torch_lie_where_the_zip_says(tmp_path, training_python):
     import subprocess
 
     code = (
@@ -71,10 +71,10 @@ def test_what_torch_saved_lies_where_the_zip_says(tmp_path, training_python):
     )
     file = tmp_path / "pytorch_model.bin"
     subprocess.run([training_python, "-c", code, file], check=True)
-    found = tensors.of_model(tmp_path)
+    found = tensors.model_tensors(tmp_path)
     assert list(found) == ["a", "rest"]
     assert read(found["a"]) == struct.pack("<6f", *range(6))
     assert (found["rest"].shape, read(found["rest"])) == ((1, 3), struct.pack("<3f", 3, 4, 5))
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(InputError, match="damaged or no checkpoint"):
-        tensors.of_model(tmp_path)
+        tensors.model_tensors(tmp_path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftbridge.weights.tensors.names import beside_text, in_files
+from ftbridge.weights.tensors.names import is_beside_text, name_in_files
 
 Q = "layers.0.self_attn.q_proj.weight"
 
@@ -39,7 +39,7 @@ Q = "layers.0.self_attn.q_proj.weight"
     ],
 )
 def test_a_tensor_is_found_under_the_name_that_the_files_have(name, file):
-    assert in_files(name, {file, "norm.weight"}) == file
+    assert name_in_files(name, {file, "norm.weight"}) == file
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,11 @@ def test_a_tensor_is_found_under_the_name_that_the_files_have(name, file):
         ("model.norm.weight", "model.visual.norm.weight"),
     ],
 )
-def test_a_tensor_of_another_part_is_never_taken_for_it(name, file):
-    assert in_files(name, {file}) == ""
+def test_tensor_of_another_part_is_not_found_under_a_name(name, file):
+    assert name_in_files(name, {file}) == ""
 
 
 def test_a_composites_other_parts_are_told_from_its_text_model():
     text = (f"model.language_model.{Q}", f"language_model.model.{Q}", "lm_head.weight", "language_model.lm_head.weight")
-    assert not any(map(beside_text, text))
-    assert all(map(beside_text, ("model.visual.pos_embed.weight", "vision_tower.a.weight", "mtp.fc.weight")))
+    assert not any(map(is_beside_text, text))
+    assert all(map(is_beside_text, ("model.visual.pos_embed.weight", "vision_tower.a.weight", "mtp.fc.weight")))

@@ -19,7 +19,7 @@ TENSORS = st.dictionaries(NAME, st.binary(max_size=40), max_size=5)
 
 @settings(max_examples=60)
 @given(TENSORS)
-def test_what_is_written_reads_back(tensors):
+def test_written_safetensors_are_read_back(tensors):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
         write(file, ((name, "U8", (len(data),), [data[:3], data[3:]]) for name, data in tensors.items()))
@@ -37,13 +37,13 @@ def test_what_is_written_reads_back(tensors):
 
 
 @pytest.mark.parametrize(("pieces", "error"), [([b"12"], InputError), ([], InputError), ([5], TypeError)])
-def test_a_failure_leaves_nothing(tmp_path, pieces, error):
+def test_failed_write_leaves_no_file(tmp_path, pieces, error):
     with pytest.raises(error):
         write(tmp_path / "model.safetensors", [("a", "U8", (1,), [b"1"]), ("b", "U8", (1,), pieces)])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_asked_for_before_its_turn(tmp_path):
+def test_tensor_pieces_are_not_asked_for_before_their_turn(tmp_path):
     """So memory does not grow with the file."""
     asked = []
 

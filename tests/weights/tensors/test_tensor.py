@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ftbridge.core.errors import InputError
 from ftbridge.weights.tensors import tensor as parts
-from ftbridge.weights.tensors.tensor import FileRange, Tensor, rounded
+from ftbridge.weights.tensors.tensor import FileRange, Tensor, round_float32
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def file(tmp_path):
     return path
 
 
-def test_parts_follow_one_another_a_piece_at_a_time(file, monkeypatch):
+def test_tensor_in_several_ranges_is_read_in_order_by_pieces(file, monkeypatch):
     monkeypatch.setattr(parts, "PIECE", 4)
     tensor = Tensor("U8", (2, 5), (FileRange(file, 90, 6), FileRange(file, 0, 0), FileRange(file, 10, 4)))
     assert tensor.size == 10
@@ -36,7 +36,7 @@ def test_a_file_that_became_shorter_or_vanished_is_one_sentence(file):
 
 def rounding(path, dtype, values):
     path.write_bytes(np.array(values, "<f4").tobytes())
-    data = b"".join(rounded(Tensor("F32", (len(values),), (FileRange(path, 0, 4 * len(values)),)), dtype))
+    data = b"".join(round_float32(Tensor("F32", (len(values),), (FileRange(path, 0, 4 * len(values)),)), dtype))
     return np.frombuffer(data, "<u2")
 
 
@@ -67,7 +67,7 @@ FLOATS = st.lists(
 
 
 @given(values=FLOATS)
-def test_nothing_is_nearer_than_what_it_is_rounded_to(tmp_path_factory, values):
+def test_bfloat16_rounding_gives_the_nearest_value(tmp_path_factory, values):
     got = rounding(tmp_path_factory.getbasetemp() / "some", "BF16", values)
     for value, bits in zip(values, got.astype(int), strict=True):
         near = [_number(bits + step) for step in (-1, 0, 1) if 0 <= (bits + step) & 0x7FFF <= 0x7F7F]

@@ -27,7 +27,7 @@ def read(path, name="a", key="module"):
     return found.dtype, found.shape, b"".join(found.pieces())
 
 
-def test_tensors_come_out_as_they_went_in(path):
+def test_tensors_of_a_checkpoint_are_read_back(path):
     data = floats(*range(8))
     weights = OrderedDict(a=tensor(), b=tensor((2,), offset=6), c="no tensor")
     save(path, {"module": weights, "meta": {"cfg": "text", "epoch": 1}}, _0=data)
@@ -42,7 +42,7 @@ def test_tensors_come_out_as_they_went_in(path):
     ("kind", "dtype", "item"), [("FloatStorage", "F32", 4), ("BFloat16Storage", "BF16", 2), ("LongStorage", "I64", 8)]
 )
 @pytest.mark.parametrize(("shape", "stride", "count"), [((), (), 1), ((0, 3), (3, 1), 0), ((1, 2), (9, 1), 2)])
-def test_dtypes_and_shapes(path, kind, dtype, item, shape, stride, count):
+def test_tensors_of_each_dtype_and_shape_are_read(path, kind, dtype, item, shape, stride, count):
     save(path, {"module": {"a": tensor(shape, stride, kind=kind)}}, _0=b"1" * 32)
     assert read(path) == (dtype, shape, b"1" * (count * item))
 
@@ -61,7 +61,7 @@ def test_parameters_and_tensors_with_attributes_are_tensors(path, saved):
 
 
 @pytest.mark.parametrize("content", [[], "text", 1, None])
-def test_what_is_no_dict_has_no_content(path, content):
+def test_checkpoint_that_is_no_dict_has_no_content(path, content):
     assert Checkpoint(save(path, content)).content == {}
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_dict_has_no_content(path, content):
         (tensor(key=("0",)), "no item named"),
     ],
 )
-def test_a_tensor_that_cannot_be_is_one_sentence(path, saved, message):
+def test_impossible_tensor_in_a_checkpoint_is_one_sentence(path, saved, message):
     save(path, {"module": {"a": saved}}, _0=floats(*range(6)))
     with pytest.raises(InputError, match=message) as error:
         read(path)

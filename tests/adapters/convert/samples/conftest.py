@@ -9,4 +9,4 @@ from ftbridge.adapters.sources.text import jsonl
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(jsonl, "BLOCK", 50)
-    monkeypatch.setattr(workers, "CHUNK", 3)
+    monkeypatch.setattr(workers, "ROWS_AT_A_TIME", 3)

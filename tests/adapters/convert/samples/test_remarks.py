@@ -8,7 +8,7 @@ import pytest
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.convert.samples import workers
 from ftbridge.adapters.sources.text import jsonl
-from ftbridge.dataset_info.registry import find
+from ftbridge.dataset_info.registry import find_converted
 
 
 def talk(answer, question="why?", **more):
@@ -16,12 +16,12 @@ def talk(answer, question="why?", **more):
 
 
 def registered(name="faq"):
-    entry = find(Path("data"), name)[1]
+    entry = find_converted(Path("data"), name)[1]
     return entry.system, entry.several_systems
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_the_system_prompt_that_all_rows_share_is_the_datasets(lines, monkeypatch, several):
+def test_system_prompt_shared_by_all_rows_is_recorded_for_the_dataset(lines, monkeypatch, several):
     monkeypatch.setattr(jsonl, "BLOCK", 500 if several else 1 << 20)
     rows = [{"question": f"q{at}", "answer": "a", "system": "be kind \N{DROMEDARY CAMEL}"} for at in range(200)]
     assert convert(lines(*rows)).system == "be kind \N{DROMEDARY CAMEL}"
@@ -44,7 +44,7 @@ def test_the_system_prompt_that_all_rows_share_is_the_datasets(lines, monkeypatc
     ids=str,
 )
 @pytest.mark.parametrize("to", ["xtuner", "alpaca", "sharegpt"])
-def test_it_is_found_wherever_it_stands(lines, row, to):
+def test_shared_system_prompt_is_found_in_every_layout(lines, row, to):
     assert convert(lines(row, row), to=to).system == "S"
     assert registered() == ("S", False)
 
@@ -61,14 +61,14 @@ def test_it_is_found_wherever_it_stands(lines, row, to):
         (["S", "\\u0053"], None, ("S", False)),
     ],
 )
-def test_rows_without_one_count(folder, systems, option, expected):
+def test_rows_without_a_system_prompt_count_as_another_prompt(folder, systems, option, expected):
     texts = [json.dumps({"q": str(at), "a": "a", "system": each}) for at, each in enumerate(systems)]
     Path("faq.jsonl").write_text("\n".join(texts).replace("\\\\u", "\\u"))
     convert("faq.jsonl", system=option)
     assert registered() == expected
 
 
-def test_each_part_of_the_source_has_its_own(folder):
+def test_parts_of_a_source_have_system_prompts_of_their_own(folder):
     Path("faq").mkdir()
     for part, system in (("train", "S"), ("test", "T")):
         Path("faq", f"{part}.jsonl").write_text(json.dumps({"q": part, "a": "a", "system": system}) + "\n")
@@ -82,7 +82,7 @@ def test_each_part_of_the_source_has_its_own(folder):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_thoughts_and_placeholders_are_counted_and_the_first_is_named(lines, monkeypatch, to, processes):
     monkeypatch.setattr(jsonl, "BLOCK", 700)
-    monkeypatch.setattr(workers, "MOST", processes)
+    monkeypatch.setattr(workers, "MOST_WORKERS", processes)
     rows = [talk(f"answer {at}", "is 1 < 2, and <b>bold</b>, <img src='a'>?") for at in range(150)]
     rows[100] = talk("<think>hm</think>so")
     rows[120] = talk("hm</think>so", "what is <think>?")
@@ -96,14 +96,14 @@ def test_thoughts_and_placeholders_are_counted_and_the_first_is_named(lines, mon
     assert len(convert("faq.jsonl", to=to, on_error="skip").notes) == 3
 
 
-def test_every_answer_of_a_conversation_counts(lines):
+def test_thoughts_in_every_answer_of_a_conversation_are_counted(lines):
     said = [message for _ in range(3) for message in talk("<think>a</think>")["messages"]]
     assert convert(lines({"messages": said})).notes[0].startswith("3 answers hold `<think>`")
     history = {"instruction": "q", "output": "a", "history": [["q", "<think></think>a"]]}
     assert convert(lines(history), replace=True).notes[0].startswith("1 answer holds `<think>`")
 
 
-def test_a_row_with_two_system_prompts_is_told(lines):
+def test_row_with_two_system_prompts_is_remarked(lines):
     own = [{"role": "system", "content": "own"}]
     rows = [talk("a", system="column"), talk("a", system="own"), talk("a", system=" "), talk("a", system=None)]
     for row in rows:

@@ -16,12 +16,12 @@ from ftbridge.core.records import Row, Rows, Table, Where
 from ....builders.encoded import pieces_of, run  # noqa: TID252
 
 
-def test_several_processes_write_what_one_writes(small_pieces, lines, monkeypatch):
+def test_several_workers_encode_the_same_as_one(small_pieces, lines, monkeypatch):
     answers = [f"a{at}" * (at % 7 + 1) for at in range(200)]
     answers[150] = ""
     several, found = run(pieces_of(answers), grouped=True)
-    assert len(found) > workers.FEW
-    monkeypatch.setattr(workers, "MOST", 1)
+    assert len(found) > workers.FEWEST_PIECES
+    monkeypatch.setattr(workers, "MOST_WORKERS", 1)
     one, _ = run(pieces_of(answers), grouped=True)
     assert several == one == [answer for answer in answers if answer]
     (reject,) = [reject for batch in found for reject in batch.rejects]
@@ -30,7 +30,7 @@ def test_several_processes_write_what_one_writes(small_pieces, lines, monkeypatc
     assert {key for batch in found for key in batch.questions} == {found[0].questions[0]}
 
 
-def test_rows_of_several_tables_are_numbered_each_for_itself(small_pieces):
+def test_rejected_rows_of_several_tables_keep_their_own_numbers(small_pieces):
     bad = [Row(Where("b", number), {}, "is bad") for number in (1, 2)]
     good = Row(Where("b", 3), {"question": "q", "answer": "b"})
     other = Table(file="b", columns=("question", "answer"), pieces=[Rows(iter([*bad, good]))], first=(good,))
@@ -64,18 +64,18 @@ class Killer:
         yield Row(Where("f", 1), {})
 
 
-def test_a_killed_process_is_a_sentence(small_pieces):
+def test_killed_worker_is_one_sentence(small_pieces):
     table = pieces_of("abcdefghij")
     pieces = [*islice(table.pieces, 5), Killer()]
     with pytest.raises(SetupError, match="was killed"):
         run(Table(file="f", columns=table.columns, pieces=pieces, first=table.first, cut=True))
 
 
-def test_an_interrupt_that_another_thread_takes_waits_as_well():
+def test_interrupt_while_workers_start_waits_even_from_another_thread():
     done, reached = threading.Event(), []
 
     def disturb():
-        with workers._undisturbed():
+        with workers._interrupts_held():
             os.kill(os.getpid(), signal.SIGINT)
             done.wait(0.1)
             reached.append(True)

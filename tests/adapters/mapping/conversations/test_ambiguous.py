@@ -18,7 +18,7 @@ def test_a_message_a_row_is_refused_with_what_to_do(role):
 
 
 @pytest.mark.parametrize("values", [{"role": "Person", "text": "Ann"}, {"role": "user", "name": "x"}, {"text": "x"}])
-def test_other_rows_are_no_messages(values):
+def test_rows_that_are_no_messages_are_not_refused_as_such(values):
     refuse_single_messages(table(**values))
 
 
@@ -32,11 +32,11 @@ def test_other_rows_are_no_messages(values):
         {"x": None},
     ],
 )
-def test_what_holds_no_turns_is_not_asked_about(values):
+def test_columns_without_turns_are_not_asked_about(values):
     ask_for_turns(table(**values))
 
 
-def test_turns_are_asked_about():
+def test_columns_that_may_be_turns_are_asked_about():
     with pytest.raises(QuestionError, match=r"`pairs` of `a\.jsonl` holds questions and answers"):
         ask_for_turns(table(pairs=[{"q": "x", "a": "y"}]))
     with pytest.raises(QuestionError, match="who `x` and `y` of `chat` are"):

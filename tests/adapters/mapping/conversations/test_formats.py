@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.mapping.conversations.formats import Reader, style_of, unfolded
+from ftbridge.adapters.mapping.conversations.formats import ConversationReader, conversation_items, style_of
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.errors import InputError, QuestionError
 
@@ -157,12 +157,12 @@ def made(lines, rows, **options):
 
 
 @pytest.mark.parametrize(("row", "expected"), READ.values(), ids=READ)
-def test_it_is_read(lines, row, expected):
+def test_known_conversation_format_is_read(lines, row, expected):
     assert made(lines, [row]) == [expected]
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_it_is_refused_by_name(lines, case):
+def test_unusable_conversation_format_is_refused_by_name(lines, case):
     row, reason, *more = case
     with pytest.raises(InputError, match=reason):
         made(lines, [row, *([row] * more[0] + more[1:] if more else [])])
@@ -186,7 +186,7 @@ def test_it_is_refused_by_name(lines, case):
     ],
     ids=str,
 )  # fmt: skip
-def test_what_only_the_user_can_tell_is_asked_and_every_answer_works(lines, row, answers):
+def test_unknown_roles_and_pairs_are_asked_about_and_every_answer_works(lines, row, answers):
     with pytest.raises(QuestionError) as raised:
         made(lines, [row, row])
     found = [[word for word in options if not word.startswith("--")] for options in raised.value.answers.values()]
@@ -204,7 +204,7 @@ def test_an_unknown_role_that_comes_later_is_an_error_that_names_the_option(line
     assert made(lines, [{"messages": HI}, later], role={"narrator": "assistant"}) == [ONE, ONE]
 
 
-def test_roles_may_be_turned_round(lines):
+def test_roles_given_by_option_may_swap_user_and_assistant(lines):
     row = {"messages": said("hello", "hi", roles=("assistant", "user"))}
     assert made(lines, [row], role={"assistant": "user", "user": "assistant"}) == [[("hello", "hi")]]
 
@@ -218,24 +218,24 @@ def test_roles_may_be_turned_round(lines):
     ],
     ids=str,
 )
-def test_lists_that_are_no_conversation_do_not_stand_in_the_way(lines, row):
+def test_list_that_is_no_conversation_does_not_hide_the_question_column(lines, row):
     assert made(lines, [row]) == [ONE]
 
 
-def test_texts_that_are_not_even_everywhere_are_no_conversation(lines):
+def test_list_of_texts_with_an_empty_answer_is_no_conversation(lines):
     with pytest.raises(InputError, match="no column is recognised"):
         made(lines, [{"data": ["hi", "hello"]}, {"data": ["hi", ""]}])
 
 
-def test_marks_without_end_are_read_in_time():
+def test_role_marks_followed_by_long_blanks_are_read_in_time():
     text = "<|MOSS|>: " + " " * 200_000 + "x"
     turn = [{"Human": text, "MOSS": text}]
-    system, (turn,) = Reader(style=style_of(turn)).read(turn)
+    system, (turn,) = ConversationReader(style=style_of(turn)).read(turn)
     assert (system, turn.output) == ("", " " * 200_000 + "x")
     with pytest.raises(BadValueError):
-        Reader(style="MOSS conversations").read("[Human]: " + " " * 200_000)
+        ConversationReader(style="MOSS conversations").read("[Human]: " + " " * 200_000)
 
 
-def test_numbers_of_other_things_are_not_unfolded():
+def test_numbered_keys_that_are_no_turns_are_not_unfolded():
     for value in ({"q1": "x", "a1": "y"}, {"1": "x"}, {"role": ["x"], "content": ["y", "z"]}, {}):
-        assert unfolded(value) == value
+        assert conversation_items(value) == value

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftbridge.adapters.mapping.conversations.roles import in_turns, refuse_roles, refuse_unknown, role_of
+from ftbridge.adapters.mapping.conversations.roles import ask_for_roles, refuse_invalid_roles, role_of, roles_alternate
 from ftbridge.core.errors import QuestionError, UsageError
 
 SIDES = ("user", "assistant")
@@ -18,28 +18,28 @@ SIDES = ("user", "assistant")
         *((name, "") for name in ("", "patient", "doctor", "narrator", "A")),
     ],
 )
-def test_names_are_known_in_any_case_and_dress(name, role):
+def test_role_names_are_known_in_any_case_and_markup(name, role):
     assert role_of(name, {}) == role
 
 
-def test_what_is_explained_wins():
+def test_role_given_by_option_wins_over_the_known_one():
     assert role_of("user", {"user": "assistant"}) == "assistant"
     assert role_of("Doctor ", {"doctor": "assistant"}) == "assistant"
 
 
-def test_a_role_that_is_none_is_refused():
-    refuse_roles({"a": "user", "b": "assistant", "c": "system"})
+def test_unknown_role_in_an_option_is_refused():
+    refuse_invalid_roles({"a": "user", "b": "assistant", "c": "system"})
     with pytest.raises(UsageError, match=r"`--role` takes NAME=user.*got `a=doctor`"):
-        refuse_roles({"a": "doctor"})
+        refuse_invalid_roles({"a": "doctor"})
 
 
 @pytest.mark.parametrize(
     ("roles", "fine"),
     [("ua", True), ("sua", True), ("uaua", True), ("", False), ("s", False), ("u", False), ("au", False)],
 )
-def test_turns(roles, fine):
+def test_turns_alternate_from_user_to_assistant_or_are_refused(roles, fine):
     names = {"u": "user", "a": "assistant", "s": "system"}
-    assert in_turns([names[role] for role in roles]) is fine
+    assert roles_alternate([names[role] for role in roles]) is fine
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_turns(roles, fine):
         ([["scene", "user", "bot"]], [["--role", "scene=system"]]),
     ],
 )
-def test_only_what_makes_the_most_readable_is_offered(spoken, answers):
+def test_roles_that_make_the_most_conversations_readable_are_offered(spoken, answers):
     with pytest.raises(QuestionError, match=r"of `talk` (is|are), is not known") as raised:
-        refuse_unknown("talk", spoken, {})
+        ask_for_roles("talk", spoken, {})
     assert sorted(raised.value.answers.values()) == sorted(answers)
 
 
 @pytest.mark.parametrize(
     "spoken", [[["human", "bot"], ["human", "narrator"]], [["x", "x"]], [["a", "b", "c", "d"]], [["human", "tool"]], []]
 )
-def test_nothing_is_asked_where_no_answer_helps_or_some_can_be_read(spoken):
-    refuse_unknown("talk", spoken, {})
+def test_unknown_roles_that_no_answer_mends_are_not_asked_about(spoken):
+    ask_for_roles("talk", spoken, {})

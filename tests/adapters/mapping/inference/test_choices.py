@@ -5,7 +5,7 @@ import json
 import pytest
 
 import ftbridge
-from ftbridge.adapters.mapping.inference.choices import choices_of
+from ftbridge.adapters.mapping.inference.choices import choice_columns
 from ftbridge.core.errors import QuestionError
 
 from ....builders.tables import taken  # noqa: TID252
@@ -51,7 +51,7 @@ def turns_of(exam, options):
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 @pytest.mark.parametrize("question", ["question", "题目"])
-def test_choices_that_answers_name_are_asked_for(folder, record, asked, question):
+def test_exam_choices_that_an_answer_names_are_asked_about(folder, record, asked, question):
     exam = write(folder, {question: QUESTION} | record)
     with pytest.raises(QuestionError, match="names one of") as refused:
         ftbridge.convert(exam)
@@ -62,7 +62,7 @@ def test_choices_that_answers_name_are_asked_for(folder, record, asked, question
     assert turns_of(exam, alone[1]).instruction == QUESTION
 
 
-def test_a_choice_that_is_sometimes_empty_is_shown_where_it_is_not(folder):
+def test_exam_choice_that_is_empty_in_a_row_is_left_out_there(folder):
     records = [
         {"题目": "q", "选项A": "x", "选项B": "y", "答案": "A"},
         {"题目": "r", "选项A": "", "选项B": "", "答案": "z"},
@@ -74,7 +74,7 @@ def test_a_choice_that_is_sometimes_empty_is_shown_where_it_is_not(folder):
     assert [sample.turns[0].instruction for sample in done.tables[0].first] == ["q A. x B. y", "r"]
 
 
-def test_the_passage_of_an_exam_stays(folder):
+def test_passage_of_an_exam_question_stays_in_the_prompt(folder):
     exam = write(folder, {"article": "long", "question": "q", "options": ["x", "y"], "label": 0})
     with pytest.raises(QuestionError) as refused:
         ftbridge.convert(exam)
@@ -91,14 +91,14 @@ def test_the_passage_of_an_exam_stays(folder):
     ],
     ids=["as MedQA has them", "no choices", "no choices, short headers"],
 )
-def test_other_answers_are_read_as_they_are(folder, record):
+def test_answers_that_name_no_choice_are_read_as_they_are(folder, record):
     (table,) = ftbridge.convert(write(folder, record)).tables
     assert table.first[0].turns[0].instruction == QUESTION
 
 
-def test_columns_of_one_stem_are_choices():
-    assert choices_of(["q", "a", "b"]) == []
-    assert choices_of(["a", "b", "answer"]) == ["a", "b"]
-    assert choices_of(["A", "b", "C", "answer"]) == ["A", "b", "C"]
-    assert choices_of(["option 1", "option 2", "option 4"]) == ["option 1", "option 2"]
-    assert choices_of(["data", "mean", "option b"]) == []
+def test_columns_named_a_to_d_or_numbered_options_are_choices():
+    assert choice_columns(["q", "a", "b"]) == []
+    assert choice_columns(["a", "b", "answer"]) == ["a", "b"]
+    assert choice_columns(["A", "b", "C", "answer"]) == ["A", "b", "C"]
+    assert choice_columns(["option 1", "option 2", "option 4"]) == ["option 1", "option 2"]
+    assert choice_columns(["data", "mean", "option b"]) == []

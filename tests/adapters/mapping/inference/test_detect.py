@@ -60,7 +60,7 @@ from ....builders.tables import GOOD, choose, made_of, table  # noqa: TID252
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )
-def test_what_is_not_clear_is_asked_and_every_answer_works(record, message):
+def test_ambiguous_columns_are_asked_about_and_every_answer_works(record, message):
     with pytest.raises(QuestionError, match=r"(?s)" + message) as raised:
         choose(table(record))
     assert raised.value.answers
@@ -79,7 +79,7 @@ def test_what_is_not_clear_is_asked_and_every_answer_works(record, message):
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )
-def test_what_no_answer_makes_right_is_refused(record, message):
+def test_columns_that_no_answer_makes_usable_are_refused(record, message):
     with pytest.raises(InputError, match=r"(?s)" + message):
         choose(table(record))
 
@@ -133,7 +133,7 @@ def test_what_no_answer_makes_right_is_refused(record, message):
         ),
     ],
 )
-def test_the_columns_of_an_answer_are_the_files_own(record, answers):
+def test_answers_to_a_question_name_the_files_own_columns(record, answers):
     with pytest.raises(QuestionError) as raised:
         choose(table(record))
     assert {said: options[1::2] for said, options in raised.value.answers.items()} == answers
@@ -174,7 +174,7 @@ def test_a_question_that_a_conversation_repeats_is_left_out():
     assert choose(source).left_out == ("prompt",)
 
 
-def test_headers_that_may_be_data_are_offered_by_their_places():
+def test_doubtful_headers_are_offered_by_column_number():
     found = msgspec.structs.replace(table({"你好": "再见", "我很好": "好的"}), unsure=QuestionError("?", {}))
     with pytest.raises(QuestionError) as raised:
         choose(found)

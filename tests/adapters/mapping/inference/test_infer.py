@@ -13,10 +13,10 @@ from ftbridge.adapters.mapping.inference.infer import MappingOptions, infer_mapp
 from ftbridge.adapters.mapping.label_map import load_label_map
 from ftbridge.adapters.sources.detection import open_path
 from ftbridge.adapters.targets import xtuner
-from ftbridge.adapters.values import BadValueError, plain
+from ftbridge.adapters.values import BadValueError, decode_raw
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.records import Reading, Row, Where
-from ftbridge.dataset_info.presets import Preset, preset
+from ftbridge.dataset_info.presets import Preset, load_preset
 
 from ....builders.tables import GOOD, choose, samples, table, taken  # noqa: TID252
 
@@ -108,7 +108,7 @@ def asked(record):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("as_json", [False, True], ids=["plain", "json"])
-def test_shapes_are_recognised(record, shape, columns, as_json):
+def test_column_shapes_are_recognised_with_their_reasons(record, shape, columns, as_json):
     source = table(record, as_json=as_json)
     choice = choose(source)
     assert choice.shape.startswith(shape)
@@ -136,7 +136,7 @@ def test_a_row_whose_flag_is_off_is_refused(column, value):
     assert choose(source, map={"instruction": "question", "output": "answer"}).mapping.conversation(second)
 
 
-def test_what_may_be_behind_it_is_told():
+def test_unrecognised_columns_are_refused_with_notes_of_what_may_be_behind():
     found = table({"why?": "because"}, lettered=True)
     broken = Row(Where("faq.jsonl", 2), {}, "holds bytes that do not decode")
     found = msgspec.structs.replace(found, first=(*found.first, broken), notes=("read as cp1251",))
@@ -155,7 +155,7 @@ def test_what_may_be_behind_it_is_told():
         ({"prompt": "Q", "response": "B"}, {"instruction": "Q", "output": "A "}),
     ],
 )
-def test_a_map_is_understood_in_other_words_and_the_other_way_round(given, columns):
+def test_column_map_accepts_other_field_names_and_swapped_sides(given, columns):
     assert choose(table({"Q": "q", "A ": "a"}, lettered=True), map=given).columns == columns
 
 
@@ -184,12 +184,12 @@ def test_a_map_is_understood_in_other_words_and_the_other_way_round(given, colum
         ({"input": "{{ nope }}"}, "template of `--input` uses `nope`"),
     ],
 )
-def test_wishes_that_do_not_fit_are_refused(wish, message):
+def test_mapping_options_that_do_not_fit_are_refused(wish, message):
     with pytest.raises(UsageError, match=message):
         choose(table({"q": "q", "a": "a", "m": GOOD, "class": 1}), **wish)
 
 
-def test_a_map_decides_alone():
+def test_column_map_decides_alone_over_recognised_headers():
     source = table({"question": "x", "answer": "y", "context": "z", "image": "a.png"}, lettered=True)
     choice = choose(source, map={"instruction": "C", "output": "answer"})
     assert choice.columns == {"instruction": "context", "output": "answer"}
@@ -207,7 +207,7 @@ def test_images_and_tools_are_refused_row_by_row():
     assert (problem.column, problem.value) == ("images", "['a.png']")
 
 
-def test_an_instruction_for_all_goes_before_the_question():
+def test_instruction_for_all_rows_goes_before_each_question():
     source = table({"Question": "q", "Answer": "a"}, {"Question": "", "Answer": "a"})
     choice = choose(source, instruction="Answer in one word.", stratify="Answer")
     assert choice.columns == {"instruction": "Answer in one word.", "input": "Question", "output": "Answer"}
@@ -222,7 +222,7 @@ def test_an_instruction_for_all_goes_before_the_question():
     assert samples(source, choose(source, instruction="Answer in one word.", **taken(options)))
 
 
-def test_templates_leave_the_rest_to_the_headers():
+def test_fields_without_a_template_come_from_the_headers():
     source = table({"title": "t", "q1": "x", "q2": "y", "answer": "a", "system": "s"})
     choice = choose(source, input="{{ q1 }}/{{ q2 }}")
     assert choice.columns == {"system": "system", "instruction": "{{ q1 }}/{{ q2 }}", "output": "answer"}
@@ -272,28 +272,28 @@ def test_a_known_column_that_comes_late_is_an_error_unless_a_map_decides():
 
 
 @given(st.lists(st.fixed_dictionaries({"question": TEXT, "answer": TEXT}, optional={"context": TEXT}), min_size=1))
-def test_columns_come_through_whole(records):
+def test_text_of_recognised_columns_comes_through_whole(records):
     source = table(*records, as_json=True)
     choice = pickle.loads(pickle.dumps(choose(source)))
     names = ("question", "context", "answer")
     for row, record in zip(source.first, records, strict=False):
         (turn,) = choice.mapping.conversation(row).turns
-        assert [plain(text) for text in (turn.instruction, turn.input, turn.output)] == [
+        assert [decode_raw(text) for text in (turn.instruction, turn.input, turn.output)] == [
             record.get(n, "") for n in names
         ]
 
 
-def test_medqa(public_data):
+def test_medqa_workbook_and_jsonl_give_the_published_conversations(public_data):
     (workbook,) = open_path(public_data.folder / "medqa" / "MedQA2019.xlsx", Reading())
     expected = json.loads((public_data.folder / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
-    assert samples(workbook, infer_mapping(workbook, MappingOptions(), preset("medqa")), xtuner) == expected
+    assert samples(workbook, infer_mapping(workbook, MappingOptions(), load_preset("medqa")), xtuner) == expected
     (structured,) = open_path(public_data.folder / "medqa" / "MedQA2019-structured.jsonl", Reading())
     choice = choose(structured)
     assert choice.shape == "XTuner conversations"
     assert samples(structured, choice, xtuner) == expected
 
 
-def test_ruozhiba(public_data):
+def test_ruozhiba_raw_and_messages_give_the_same_samples(public_data):
     (raw,) = open_path(public_data.folder / "ruozhiba" / "ruozhiba_raw.jsonl", Reading())
     (messages,) = open_path(public_data.folder / "ruozhiba" / "ruozhiba_format.jsonl", Reading())
     choice = choose(raw)
@@ -303,7 +303,7 @@ def test_ruozhiba(public_data):
     assert samples(messages, choose(messages), xtuner) == made
 
 
-def test_huanhuan(public_data):
+def test_huanhuan_records_come_out_unchanged(public_data):
     path = public_data.folder / "huanhuan" / "huanhuan-100.json"
     (source,) = open_path(path, Reading())
     choice = choose(source)
@@ -311,7 +311,7 @@ def test_huanhuan(public_data):
     assert [asked(each) for each in samples(source, choice)] == json.loads(path.read_text("utf-8"))
 
 
-def test_fudan_news(public_data):
+def test_fudan_news_with_templates_gives_the_expected_prompts(public_data):
     path = public_data.folder / "fudan_news" / "text_category_output.jsonl"
     (source,) = open_path(path, Reading())
     made = samples(source, choose(source, instruction=CLASSIFY, input="文本:{{text}},类型选型:{{category}}"))
@@ -327,7 +327,7 @@ def test_fudan_news(public_data):
     assert [asked(each) for each in made] == expected
 
 
-def test_patents(public_data, folder):
+def test_patents_with_a_label_map_give_the_published_samples(public_data, folder):
     (source,) = open_path(public_data.folder / "patents" / "source.jsonl", Reading())
     expected = json.loads((public_data.folder / "patents" / "expected_alpaca.json").read_text("utf-8"))
     (folder / "labels.yaml").write_text("7: Electricity\n", "utf-8")
@@ -340,7 +340,7 @@ def test_patents(public_data, folder):
     assert [asked(each) for each in samples(source, choice)] == expected
 
 
-def test_chnsenticorp(public_data):
+def test_chnsenticorp_rejects_its_one_empty_review(public_data):
     source = from_csv(public_data.folder / "chnsenticorp" / "ChnSentiCorp_htl_all.csv")
     mapping = choose(source, stratify="output").mapping
     rows = [row for piece in source.pieces for row in piece.rows()]
@@ -352,7 +352,7 @@ def test_chnsenticorp(public_data):
     assert set(labels) == {"0", "1"}
 
 
-def test_raft(public_data):
+def test_raft_tweets_come_out_with_their_labels_by_name(public_data):
     source = from_csv(public_data.folder / "raft" / "train.csv")
     made = samples(source, choose(source))
     assert len(made) == public_data.rows["raft"]

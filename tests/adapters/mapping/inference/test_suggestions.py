@@ -4,33 +4,33 @@ import pytest
 
 from ftbridge.adapters.mapping.inference.suggestions import (
     alternatives,
-    meaning,
-    of_column,
-    of_columns,
-    options,
-    question,
-    repeats,
-    sources,
+    column_source,
+    column_sources,
+    column_suggestion,
+    command_options,
+    describe,
+    question_or_error,
+    repeats_text,
 )
 from ftbridge.core.errors import InputError, QuestionError
 
 
 def by_column(**fields):
-    return {field: [of_column(column) for column in columns] for field, columns in fields.items()}
+    return {field: [column_source(column) for column in columns] for field, columns in fields.items()}
 
 
 def said(found):
-    return [meaning(offer) for offer in alternatives(found)]
+    return [describe(offer) for offer in alternatives(found)]
 
 
-def test_every_column_is_taken_once():
+def test_suggestions_take_each_column_once():
     assert said(by_column(instruction=["x", "y"], input=["z"], output=["y", "x"])) == [
         "question from `x`, input from `z`, answer from `y`",
         "question from `y`, input from `z`, answer from `x`",
     ]
 
 
-def test_a_second_question_may_be_an_input_and_several_inputs_are_one():
+def test_suggestions_use_a_second_question_as_input_and_join_several_inputs():
     assert said(by_column(instruction=["x", "y"], output=["z"])) == [
         "question from `x`, answer from `z`",
         "question from `y`, answer from `z`",
@@ -40,18 +40,23 @@ def test_a_second_question_may_be_an_input_and_several_inputs_are_one():
     assert both["input"].template == "{{ y }} {{ row['the z'] }}"
 
 
-def test_only_what_works_is_offered_and_nothing_is_an_error():
-    offers = [of_columns({"instruction": each, "output": "a"}) for each in ("x", "y", "x")]
-    asked = question("which?", offers, lambda offer: offer["instruction"].column == "y")
+def test_offers_that_do_not_work_are_left_out_and_none_left_is_an_error():
+    offers = [column_suggestion({"instruction": each, "output": "a"}) for each in ("x", "y", "x")]
+    asked = question_or_error("which?", offers, lambda offer: offer["instruction"].column == "y")
     assert isinstance(asked, QuestionError)
     assert asked.answers == {"question from `y`, answer from `a`": ["--map", "instruction=y", "--map", "output=a"]}
-    none = question("which?", offers, lambda _: False, "; none")
+    none = question_or_error("which?", offers, lambda _: False, "; none")
     assert isinstance(none, InputError)
     assert str(none) == "which?; none"
 
 
 def test_a_header_that_is_a_number_is_quoted():
-    assert options(of_columns({"output": "2", "system": "s"})) == ["--map", "system=s", "--map", 'output="2"']
+    assert command_options(column_suggestion({"output": "2", "system": "s"})) == [
+        "--map",
+        "system=s",
+        "--map",
+        'output="2"',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +76,7 @@ def test_a_header_that_is_a_number_is_quoted():
     ],
 )
 def test_lists_and_objects_become_text(value, templates):
-    assert [source.template for source in sources("c", [{"c": value}])] == templates
+    assert [source.template for source in column_sources("c", [{"c": value}])] == templates
 
 
 @pytest.mark.parametrize(
@@ -84,12 +89,12 @@ def test_lists_and_objects_become_text(value, templates):
     ],
 )
 def test_a_text_that_stands_elsewhere_in_every_row_is_repeated(rows, found):
-    assert repeats("q", ["m"], rows) is found
+    assert repeats_text("q", ["m"], rows) is found
 
 
-def test_what_stands_for_none_is_said_where_a_list_is_empty():
-    (source,) = sources("c", [{"c": ["x", "y"]}, {"c": []}])
+def test_template_of_lists_says_none_where_a_list_is_empty():
+    (source,) = column_sources("c", [{"c": ["x", "y"]}, {"c": []}])
     assert source.template == "{{ (c | join(', ')) or 'none' }}"
-    assert "`none` where there is none" in source.said
-    (source,) = sources("c", [{"c": {"text": []}}, {"c": {"text": ["x"]}}])
+    assert "`none` where there is none" in source.description
+    (source,) = column_sources("c", [{"c": {"text": []}}, {"c": {"text": ["x"]}}])
     assert source.template == "{{ (c.text | join(', ')) or 'none' }}"

@@ -31,7 +31,7 @@ def save(folder, *shards, features=None):
 
 @given(SHARDS)
 @example([["x"] * 2500, ["y"] * 10])
-def test_what_goes_in_comes_out(shards):
+def test_saved_arrow_shards_are_read_back_in_order(shards):
     with tempfile.TemporaryDirectory() as scratch:
         saved = save(Path(scratch) / "saved", *({"q": pa.array(values, pa.string())} for values in shards))
         table, rows = read(arrow.open_tables(saved, READING))
@@ -43,7 +43,7 @@ def test_what_goes_in_comes_out(shards):
 
 @pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
 @pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
-def test_both_formats_are_told_by_their_content(folder, new, compression):
+def test_arrow_stream_and_file_are_detected_by_content(folder, new, compression):
     table = pa.table({name: array for name, (array, _) in COLUMNS.items()})
     path = write_arrow(folder / "data", table, new=new, compression=compression)
     assert arrow.detect(path, path.read_bytes()[:100])
@@ -52,8 +52,9 @@ def test_both_formats_are_told_by_their_content(folder, new, compression):
     assert_values(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7000, None])
-def test_large_files_are_cut_and_large_batches_too(folder, size):
+def test_large_arrow_files_and_batches_are_cut_into_pieces(folder, size):
     texts = [f"{number} {'文' * 100}" for number in range(7000 if size else 20_000)]
     path = write_arrow(folder / "data.arrow", pa.table({"q": texts}), size=size)
     (table,) = arrow.open_tables(path, READING)
@@ -73,7 +74,7 @@ def test_a_selection_of_rows_that_old_versions_saved_is_refused(folder):
         arrow.open_tables(saved, READING)
 
 
-def test_labels_become_names(folder):
+def test_arrow_class_labels_become_their_names(folder):
     features = {"label": LABEL, "tags": {"feature": LABEL, "_type": "Sequence"}}
     shard = {"label": [1, 0, None, -1, 2], "tags": [[1, 0], [], None, [0], []]}
     _, rows = read(arrow.open_tables(save(folder / "saved", shard, features=features), READING))
@@ -82,7 +83,7 @@ def test_labels_become_names(folder):
     assert [row.error for row in rows] == [""] * 4 + ["holds the label 2 in `label`, which has names for 0 to 1"]
 
 
-def test_labels_stand_in_the_file_too(folder):
+def test_arrow_class_labels_in_the_schema_become_names(folder):
     metadata = {"huggingface": json.dumps({"info": {"features": {"label": LABEL}}})}
     path = write_arrow(folder / "data.arrow", pa.table({"label": [1]}).replace_schema_metadata(metadata))
     assert read(arrow.open_tables(path, READING))[1][0].values == {"label": "pos"}
@@ -99,7 +100,15 @@ def test_a_dict_of_splits_gives_a_table_each(folder):
     assert str(tables[1].first[0].where) == f"{folder.name}/dev row 1"
 
 
-def test_other_splits_are_asked_for_by_folder(folder):
+@pytest.mark.parametrize("split", ["../other", "/other", "a/b", "..", ""])
+def test_a_split_that_leads_out_of_the_folder_is_refused(folder, split):
+    (folder / "saved").mkdir()
+    (folder / "saved" / "dataset_dict.json").write_text(json.dumps({"splits": [split]}))
+    with pytest.raises(InputError, match=f"`{split}` is no folder in it"):
+        arrow.open_tables(folder / "saved", READING)
+
+
+def test_split_that_is_no_part_is_asked_for_by_its_folder(folder):
     (folder / "dataset_dict.json").write_text('{"splits": ["train", "unsupervised"]}')
     with pytest.raises(InputError, match=rf"`unsupervised` is none of .*`{folder}/train`, `{folder}/unsupervised`"):
         arrow.open_tables(folder, READING)
@@ -107,7 +116,7 @@ def test_other_splits_are_asked_for_by_folder(folder):
 
 
 @pytest.mark.parametrize("damage", ["cut", "no end mark", "gone", "no files", "no json", "selection"])
-def test_a_damaged_folder_is_one_sentence(folder, damage):
+def test_damaged_saved_dataset_is_one_sentence(folder, damage):
     saved = save(folder / "saved", {"q": ["x"] * 5000})
     (file,) = saved.glob("*.arrow")
     data = file.read_bytes()
@@ -124,7 +133,7 @@ def test_a_damaged_folder_is_one_sentence(folder, damage):
         read(arrow.open_tables(saved, READING))
 
 
-def test_no_damage_is_a_traceback_or_a_hang(folder):
+def test_damaged_arrow_file_is_read_or_refused_without_a_traceback(folder):
     good = write_arrow(folder / "good", pa.table({"q": ["text"] * 20, "n": [1] * 20}), compression="zstd").read_bytes()
     path, refused = folder / "bad.arrow", 0
     for at in range(0, len(good), 3):
@@ -137,7 +146,7 @@ def test_no_damage_is_a_traceback_or_a_hang(folder):
 
 
 @pytest.mark.framework
-def test_what_datasets_saves_is_read(folder, training_python):
+def test_folders_saved_by_datasets_are_read(folder, training_python):
     import subprocess
 
     script = (
@@ -162,7 +171,7 @@ def test_what_datasets_saves_is_read(folder, training_python):
     assert [row.values for row in read(parquet.open_tables(folder / "data.parquet", READING))[1]] == expected
 
 
-def test_without_pyarrow_the_sentence_says_what_to_install(folder, monkeypatch):
+def test_missing_pyarrow_is_refused_with_the_install_command(folder, monkeypatch):
     saved = save(folder / "saved", {"q": ["x"]})
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SetupError, match="pip install 'ftbridge"):

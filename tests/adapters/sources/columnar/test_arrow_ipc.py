@@ -11,7 +11,7 @@ from ftbridge.core.errors import InputError
 from ....builders.columnar import READING, read, write_arrow  # noqa: TID252
 
 
-def test_dictionaries_keep_a_file_whole(folder):
+def test_arrow_file_with_dictionaries_is_read_whole(folder):
     path = write_arrow(folder / "data.arrow", pa.table({"q": pa.array(["a", "b", "a"]).dictionary_encode()}), size=1)
     table, rows = read(arrow.open_tables(path, READING))
     assert not table.cut
@@ -33,7 +33,7 @@ def test_a_file_may_begin_with_a_schema_without_a_mark_as_polars_writes_it(folde
     assert [row.values["q"] for row in rows] == texts.to_pylist()
 
 
-def test_a_batch_that_unpacks_to_too_much_is_refused(folder):
+def test_arrow_batch_that_unpacks_to_too_much_is_refused(folder):
     path = write_arrow(folder / "bomb.arrow", pa.table({"q": ["x" * 5000]}), compression="zstd")
     data = path.read_bytes()
     size = struct.pack("<q", 5000)

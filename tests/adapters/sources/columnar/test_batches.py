@@ -19,7 +19,7 @@ def test_columns_get_names_that_differ(folder):
     assert rows[0].values == {"a [A]": 1, "a [B]": 2, "[C]": 3}
 
 
-def test_a_row_that_is_too_large_is_an_error_of_its_own(folder, monkeypatch):
+def test_arrow_row_that_is_too_large_is_an_error_of_that_row(folder, monkeypatch):
     monkeypatch.setattr(batches, "LONGEST", 1 << 20)
     path = write_arrow(folder / "data.arrow", pa.table({"q": ["a", "x" * (2 << 20), "b"]}))
     _, rows = read(arrow.open_tables(path, READING))
@@ -39,7 +39,7 @@ def test_values_that_a_dictionary_repeats_do_not_fill_the_memory(folder, kind):
     assert peak < 60_000_000
 
 
-def test_a_file_that_is_packed_again_is_refused(folder):
+def test_gzipped_arrow_file_is_refused(folder):
     import gzip
 
     path = write_arrow(folder / "data.arrow", pa.table({"q": ["a"]}))
@@ -48,12 +48,12 @@ def test_a_file_that_is_packed_again_is_refused(folder):
         arrow.open_tables(path, READING)
 
 
-def test_a_sheet_is_refused(folder):
+def test_sheet_option_for_arrow_is_refused(folder):
     with pytest.raises(InputError, match="no sheets"):
         arrow.open_tables(folder, Reading(sheets=("Sheet1",)))
 
 
-def test_rows_that_are_too_large_are_errors_of_their_own(folder, monkeypatch):
+def test_parquet_row_that_is_too_large_is_an_error_of_that_row(folder, monkeypatch):
     monkeypatch.setattr(batches, "LONGEST", 1 << 20)
     mixed = write_parquet(folder / "b.parquet", {"q": ["a", "x" * (2 << 20), "b", "c"]})
     _, rows = read(parquet.open_tables(mixed, READING))

@@ -19,7 +19,7 @@ from ....builders.columnar import COLUMNS, READING, SHARDS, assert_values, read,
 
 @given(SHARDS)
 @example([["x" * 300] * 9000, ["y"] * 10])
-def test_what_goes_in_comes_out(groups):
+def test_parquet_row_groups_are_read_back_in_order(groups):
     with tempfile.TemporaryDirectory() as scratch:
         path = write_parquet(Path(scratch) / "faq", *({"q": pa.array(values, pa.string())} for values in groups))
         assert source_of(path) is parquet
@@ -29,14 +29,14 @@ def test_what_goes_in_comes_out(groups):
 
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "lz4"])
-def test_all_kinds_of_values(folder, compression):
+def test_parquet_values_of_all_types_are_read_with_each_compression(folder, compression):
     group = {name: array for name, (array, _) in COLUMNS.items()}
     assert_values(
         read(parquet.open_tables(write_parquet(folder / "a.parquet", group, compression=compression), READING))[1]
     )
 
 
-def test_pieces_are_values_in_any_order(folder):
+def test_parquet_pieces_can_be_pickled_and_read_in_any_order(folder):
     texts = [f"{number} {'文' * 100}" for number in range(20_000)]
     path = write_parquet(folder / "faq.parquet", {"q": texts[:15_000]}, {"q": texts[15_000:]})
     (table,) = parquet.open_tables(path, READING)
@@ -47,7 +47,7 @@ def test_pieces_are_values_in_any_order(folder):
     assert [text for at in range(len(pieces)) for text in found[at]] == texts
 
 
-def test_labels_become_names(folder):
+def test_parquet_class_labels_become_their_names(folder):
     features = {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(pa.table({"label": [1, -1]}).replace_schema_metadata(metadata), folder / "a.parquet")
@@ -55,7 +55,8 @@ def test_labels_become_names(folder):
     assert [row.values["label"] for row in rows] == ["pos", None]
 
 
-def test_no_damage_is_a_traceback_or_a_hang(folder):
+@pytest.mark.slow
+def test_damaged_parquet_file_is_read_or_refused_without_a_traceback(folder):
     good = write_parquet(folder / "good.parquet", {"q": ["text"] * 20, "n": [1] * 20}).read_bytes()
     path, refused = folder / "bad.parquet", 0
     for at in range(0, len(good), 3):
@@ -83,8 +84,9 @@ def test_an_encrypted_file_is_one_sentence(folder):
         parquet.open_tables(path, READING)
 
 
+@pytest.mark.slow
 def test_a_value_that_a_dictionary_repeats_makes_the_pieces_short(folder, monkeypatch):
-    monkeypatch.setattr(parquet, "LARGE", 1 << 20)
+    monkeypatch.setattr(parquet, "LARGE_SIZE", 1 << 20)
     path = write_parquet(folder / "a.parquet", {"q": ["x" * 100_000] * 1000})
     assert path.stat().st_size < 10_000
     (table,) = parquet.open_tables(path, READING)

@@ -24,35 +24,35 @@ def longest(folder):
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "brotli"])
-def test_the_longest_value_of_a_dictionary_is_found(longest, version, compression):
+def test_longest_value_of_a_dictionary_page_is_found(longest, version, compression):
     texts = ["", "a" * 70, "药" * 100, "b"] * 5000
     assert longest(texts, compression=compression, data_page_version=version, data_page_size=1000) == 300
     assert longest([None, *range(9)], compression=compression, data_page_version=version) == 8
     assert longest(texts, compression=compression, data_page_version=version, use_dictionary=False) == 0
 
 
-def test_of_a_packing_that_is_not_known_it_is_the_whole_dictionary(longest):
+def test_longest_value_of_an_unknown_compression_is_the_whole_dictionary(longest):
     assert longest(["a" * 70, "b" * 30], compression="lz4") == 70 + 30 + 2 * 4
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-def test_of_values_that_continue_the_one_before_it_is_the_whole_page(longest, version):
+def test_longest_value_of_delta_encoding_is_the_whole_page(longest, version):
     options = {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY", "data_page_version": version}
     assert 10_000 < longest(["x" * 10_000] * 500, compression="none", **options) < 20_000
 
 
-def test_values_of_fixed_length_have_that(longest):
+def test_longest_value_of_a_fixed_length_type_is_that_length(longest):
     assert longest([b"1234", b"5678"], pa.binary(4)) == 4
 
 
 @pytest.mark.parametrize("dictionary", [True, False])
 def test_a_large_page_is_refused_before_it_is_read(longest, monkeypatch, dictionary):
-    monkeypatch.setattr(parquet_pages, "LARGEST", 2 << 20)
+    monkeypatch.setattr(parquet_pages, "LARGEST_PAGE", 2 << 20)
     with pytest.raises(InputError, match=r"has a page of 3 MiB in its column `q`; the limit is 2 MiB: write it in"):
         longest(["a", "x" * (3 << 20), "b"], use_dictionary=dictionary)
 
 
-def test_damaged_headers_are_told(folder):
+def test_damaged_page_headers_are_refused(folder):
     path = folder / "a.parquet"
     pq.write_table(pa.table({"q": ["a", "b"]}), path)
     chunk = pq.read_metadata(path).row_group(0).column(0)

@@ -42,9 +42,11 @@ def opened(root):
 
 
 def values(table):
-    from ftbridge.adapters.values import plain
+    from ftbridge.adapters.values import decode_raw
 
-    return [{key: plain(value) for key, value in row.values.items()} for piece in table.pieces for row in piece.rows()]
+    return [
+        {key: decode_raw(value) for key, value in row.values.items()} for piece in table.pieces for row in piece.rows()
+    ]
 
 
 def test_all_files_are_read_in_natural_order_whatever_their_format(tmp_path):
@@ -125,6 +127,6 @@ def test_a_broken_file_is_named(tmp_path):
         open_path(tmp_path, READING)
 
 
-def test_what_datasets_saved_is_not_a_mere_folder(tmp_path):
+def test_folder_saved_by_datasets_is_left_to_the_arrow_source(tmp_path):
     (tmp_path / "dataset_dict.json").write_text("{}")
     assert source_of(tmp_path) is arrow

@@ -9,7 +9,7 @@ import pytest
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.convert.samples import workers
 from ftbridge.adapters.sources.repository import hub
-from ftbridge.adapters.values import plain
+from ftbridge.adapters.values import decode_raw
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import Reading
 
@@ -36,7 +36,7 @@ def opened(url):
         (
             table.part,
             [
-                {key: plain(value) for key, value in row.values.items()}
+                {key: decode_raw(value) for key, value in row.values.items()}
                 for piece in table.pieces
                 for row in piece.rows()
             ],
@@ -46,14 +46,14 @@ def opened(url):
 
 
 @HUBS
-def test_splits_become_parts_and_one_split_becomes_all(server, scheme):
+def test_splits_of_a_hub_become_parts_and_a_single_split_the_whole(server, scheme):
     assert opened(f"{scheme}://owner/faq") == [("train", [{"q": "a"}, {"q": "b"}]), ("test", [{"q": "c"}])]
     assert opened(f"{scheme}://owner/faq@test") == [("", [{"q": "c"}])]
     assert opened(f"{scheme}://owner/faq:default@train") == [("", [{"q": "a"}, {"q": "b"}])]
 
 
 @HUBS
-def test_tables_tell_the_revision_they_are_of(server, scheme):
+def test_tables_of_a_hub_tell_their_revision(server, scheme):
     def revision():
         return {table.revision for table in hub.open_url(f"{scheme}://owner/faq", READING)}
 
@@ -66,7 +66,7 @@ def test_tables_tell_the_revision_they_are_of(server, scheme):
 
 
 @HUBS
-def test_only_what_is_asked_for_is_fetched_and_only_once(server, scheme):
+def test_split_asked_for_is_the_only_one_fetched_and_only_once(server, scheme):
     put(server.folder / "owner/faq", {"picture.png": "x", "sub/more.csv": "a,b"})
     (table,) = hub.open_url(f"{scheme}://owner/faq@test", READING)
     assert set(server.asked) == {"test.jsonl"}
@@ -100,7 +100,7 @@ def test_labels_of_the_card_get_names(server, scheme):
     assert opened(f"{scheme}://owner/reviews") == [("", [{"label": "pos"}, {"label": None}])]
 
 
-def test_what_needs_a_script_is_read_as_the_hub_converted_it(server):
+def test_dataset_with_a_script_is_read_from_the_hubs_parquet(server):
     main = {"raft.py": "raise SystemExit", "data/twitter_complaints/train.csv": "Tweet text,Label,ID\n"}
     put(server.add("ought/raft"), main)
     metadata = {"huggingface": json.dumps({"info": {"features": {"Label": COMPLAINTS}}})}
@@ -132,19 +132,19 @@ def test_a_repository_without_data_is_one_sentence(server, scheme):
 
 
 @HUBS
-def test_what_does_not_fit_is_fetched_a_file_at_a_time(server, scheme, monkeypatch, tmp_path):
+def test_dataset_larger_than_the_disk_is_fetched_a_file_at_a_time(server, scheme, monkeypatch, tmp_path):
     shards = {f"data/train-{at:05}-of-00003.jsonl": [{"q": f"{at} {row}"} for row in range(150)] for at in range(3)}
     put(server.add("owner/large"), {**shards, "data/test-00000-of-00001.jsonl": [{"q": "t"}]})
-    monkeypatch.setattr(hub, "_free", lambda path: 10 if path.is_relative_to(tmp_path) else 10_000)
+    monkeypatch.setattr(hub, "_free_bytes", lambda path: 10 if path.is_relative_to(tmp_path) else 10_000)
     train, test = hub.open_url(f"{scheme}://owner/large", READING)
     assert (train.streamed, train.part, train.columns, test.part) == (True, "train", ("q",), "test")
     assert "files are fetched one after another, and not kept" in train.notes[0]
     assert "data/train-00001-of-00003.jsonl" not in server.asked
     rows = [row for piece in train.pieces for row in piece.rows()]
-    assert [plain(row.values["q"]) for row in rows] == [row["q"] for shard in shards.values() for row in shard]
+    assert [decode_raw(row.values["q"]) for row in rows] == [row["q"] for shard in shards.values() for row in shard]
     assert str(rows[-1].where) == "train-00002-of-00003.jsonl line 150"
     assert not [file for file in tmp_path.rglob("*.jsonl") if "served" not in file.parts]
-    monkeypatch.setattr(hub, "_free", lambda _: 10)
+    monkeypatch.setattr(hub, "_free_bytes", lambda _: 10)
     with pytest.raises(SetupError, match=r"has room; set HF_HOME, MODELSCOPE_CACHE or TMPDIR"):
         hub.open_url(f"{scheme}://owner/large", READING)
 
@@ -154,8 +154,8 @@ def test_a_limit_fetches_no_more_files_than_it_needs(server, scheme, monkeypatch
     name = "data/train-{:05}-of-00003.jsonl".format
     rows = [{"question": f"{at}", "answer": "a"} for at in range(150)]
     put(server.add("owner/large"), {name(at): rows for at in range(3)})
-    monkeypatch.setattr(hub, "_free", lambda path: 10 if path.is_relative_to(tmp_path) else 20_000)
-    monkeypatch.setattr(workers, "CHUNK", 10)
+    monkeypatch.setattr(hub, "_free_bytes", lambda path: 10 if path.is_relative_to(tmp_path) else 20_000)
+    monkeypatch.setattr(workers, "ROWS_AT_A_TIME", 10)
     done = convert(f"{scheme}://owner/large", limit=160)
     assert (done.counts.written, server.asked) == (160, [name(0), name(1)])
 
@@ -163,14 +163,14 @@ def test_a_limit_fetches_no_more_files_than_it_needs(server, scheme, monkeypatch
 @pytest.mark.parametrize(
     "url", ["hf://faq", "hf://a/b/c", "http://a/b", "hf://../b", "hf://a/b@", "ms://a/b:@x", "hf://a/b@x:y"]
 )
-def test_other_urls_are_refused(url):
+def test_url_that_names_no_dataset_is_refused(url):
     with pytest.raises(InputError, match="names no dataset; write hf://owner/name"):
-        hub.parse(url)
+        hub.parse_address(url)
 
 
 @pytest.mark.parametrize("url", ["hf://a/b", "ms://a-1/b.2:main@test", "hf://a/b:20220301.en"])
-def test_urls_are_printed_as_they_were(url):
-    assert str(hub.parse(url)) == url
+def test_parsed_hub_url_prints_as_it_was_given(url):
+    assert str(hub.parse_address(url)) == url
 
 
 ROW = {"instruction": "a", "output": "b"}
@@ -196,15 +196,15 @@ ROW = {"instruction": "a", "output": "b"}
         "deep/" * 999 + "a.jsonl",
     ],
 )
-def test_what_is_no_name_of_a_file_is_left_out_and_told(server, scheme, tmp_path, name):
+def test_unsafe_file_names_of_a_hub_are_left_out_and_told(server, scheme, tmp_path, name):
     put(server.add("owner/strange"), {"train.jsonl": [ROW]})
     server.named = [name]
     (table,) = hub.open_url(f"{scheme}://owner/strange", READING)
-    assert [{key: plain(value) for key, value in row.values.items()} for row in table.rows()] == [ROW]
+    assert [{key: decode_raw(value) for key, value in row.values.items()} for row in table.rows()] == [ROW]
     assert [note for note in table.notes if note.startswith("left out, since their names are not those of files")]
     assert server.asked == ["train.jsonl"]
     assert {file.name for file in tmp_path.rglob("*.jsonl")} == {"train.jsonl", "test.jsonl"}  # of `owner/faq`
 
 
-def test_names_of_any_language_are_names():
+def test_file_names_in_any_language_are_accepted():
     assert all(map(hub.names_file, ["data/训练 集.jsonl", "a.b/..c/d..jsonl", "C/a:b.csv", "\u3000.csv", "e\u0301"]))

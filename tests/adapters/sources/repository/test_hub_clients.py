@@ -49,14 +49,14 @@ def test_a_hub_that_fails_is_one_sentence(server):
 
 @HUBS
 @pytest.mark.parametrize("answer", ["[]", "null"])
-def test_what_only_looks_like_a_hub_is_one_sentence(server, scheme, answer):
+def test_server_that_does_not_speak_the_hubs_protocol_is_one_sentence(server, scheme, answer):
     server.answer = answer
     with pytest.raises(SetupError, match=r"does not speak its protocol \(.*check the proxy, and the mirror in"):
         opened(f"{scheme}://owner/faq")
 
 
 @HUBS
-def test_without_a_network_what_was_downloaded_is_read(server, scheme, monkeypatch):
+def test_downloaded_dataset_is_read_without_a_network(server, scheme, monkeypatch):
     expected = opened(f"{scheme}://owner/faq")
     from huggingface_hub import constants
 
@@ -69,14 +69,15 @@ def test_without_a_network_what_was_downloaded_is_read(server, scheme, monkeypat
 
 
 @pytest.mark.parametrize(("url", "module"), [("hf://a/b", "huggingface_hub"), ("ms://a/b", "modelscope_hub")])
-def test_without_a_client_the_sentence_says_what_to_install(url, module, monkeypatch):
+def test_missing_hub_client_is_refused_with_the_install_command(url, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SetupError, match=r"pip install 'ftbridge\[hub\]'"):
         open_url(url, READING)
 
 
+@pytest.mark.slow
 @HUBS
-def test_the_clients_variables_count_and_they_are_silent(server, scheme, tmp_path):
+def test_hub_clients_follow_their_variables_and_print_nothing(server, scheme, tmp_path):
     script = (
         "import sys\n"
         "from ftbridge.adapters.sources.repository.hub import open_url\n"

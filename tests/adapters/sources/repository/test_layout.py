@@ -39,14 +39,14 @@ def card(folder):
     return layout.read_dataset_card(folder)[0]
 
 
-def test_data_is_told_by_its_name():
+def test_data_files_are_known_by_their_suffix():
     data = ["a.csv", "b.JSON", "c.jsonl.gz", "d.parquet", "e/f.xlsx", "g.tsv.zst", "h.json.zstd", "i.xltx", "j.tab"]
     others = ["README.md", "dataset_infos.json", ".git/a.csv", "__MACOSX/a.csv", "a.txt", "b.png", "gz", "d.parquet.gz"]
     escapes = ["../a.csv", "/etc/a.csv", "x/../../a.csv"]
     assert layout.data_files(data + others + escapes) == data
 
 
-def test_data_is_in_natural_order():
+def test_data_files_are_sorted_in_natural_order():
     assert layout.data_files(["a10.csv", "a9.csv", "b.csv", "a1.csv"]) == ["a1.csv", "a9.csv", "a10.csv", "b.csv"]
 
 
@@ -69,12 +69,12 @@ NAMES = {
 
 
 @pytest.mark.parametrize("names", NAMES, ids=" ".join)
-def test_splits_are_told_by_names(names):
-    assert layout.splits(list(names)) == NAMES[names]
+def test_splits_are_told_by_file_names(names):
+    assert layout.splits_by_name(list(names)) == NAMES[names]
 
 
 @pytest.mark.framework
-def test_splits_are_those_of_datasets(folder, training_python):
+def test_split_names_are_known_as_datasets_knows_them(folder, training_python):
     script = (
         "import json, os\n"
         "from datasets.data_files import DataFilesDict, get_data_patterns\n"
@@ -93,7 +93,7 @@ def test_splits_are_those_of_datasets(folder, training_python):
         assert theirs == {split or "train": sorted(files) for split, files in expected.items()}
 
 
-def test_a_card_says_what_is_what(card):
+def test_dataset_card_gives_configs_splits_and_labels(card):
     files = ["cats/part-1.jsonl", "cats/part-2.jsonl", "cats/last.jsonl", "dogs/train.jsonl", "dogs/dev.jsonl"]
     assert layout.configs(files, card) == {
         "cats": {"train": ["cats/part-1.jsonl", "cats/part-2.jsonl"], "test": ["cats/last.jsonl"]},
@@ -117,9 +117,9 @@ def test_a_card_says_what_is_what(card):
         ("**/" * 40 + "b", "a/" * 40 + "a", False),
     ],
 )
-def test_patterns_are_of_paths(pattern, name, fits):
+def test_patterns_of_a_card_match_whole_paths(pattern, name, fits):
     config = layout.Config(data_files=pattern)
-    assert layout._declared(config, [name])["train"] == ([name] if fits else [])
+    assert layout._declared_splits(config, [name])["train"] == ([name] if fits else [])
 
 
 @pytest.mark.parametrize("front", ["- : {", "configs: 7", "a: " + "[" * 10_000, "x", "a: 2026-99-99"])
@@ -147,5 +147,5 @@ def test_a_readme_may_have_no_card(folder, readme):
         ([""], "default", ""),
     ],
 )
-def test_one_of_several_is_meant(found, wanted, meant):
-    assert layout.choose(found, wanted, "default") == meant
+def test_config_or_split_is_chosen_by_wish_default_or_being_alone(found, wanted, meant):
+    assert layout.choose_name(found, wanted, "default") == meant

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.mapping.headers import recognise
+from ftbridge.adapters.mapping.headers import columns_by_field
 from ftbridge.adapters.sources.text import csv as source
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import Reading
@@ -38,7 +38,7 @@ def values(content, **reading):
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
-def test_what_goes_in_comes_out(records, delimiter, newline, encoding):
+def test_csv_of_any_delimiter_newline_and_encoding_is_read_back(records, delimiter, newline, encoding):
     headers = [f"column {at}" for at, _ in enumerate(records[0])]
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator=newline, quoting=csv.QUOTE_ALL)
@@ -96,11 +96,11 @@ def test_bytes_that_do_not_decode_are_an_error_of_their_row():
         ("a|b\n1|2,5\n", {"a": "1", "b": "2,5"}),
     ],
 )
-def test_cells_are_text_just_as_they_stand(content, row):
+def test_csv_cells_are_kept_as_they_stand(content, row):
     assert values(content) == [row]
 
 
-def test_ragged_records_are_named_with_what_they_hold():
+def test_ragged_records_are_errors_with_their_cells():
     _, rows = table('a,b\n"1\n",2\n3\n\n4,5,6\n,\n7,8\n')
     assert [(row.where.cell(""), row.values, row.error) for row in rows] == [
         ("record 2", {"a": "1\n", "b": "2"}, ""),
@@ -112,7 +112,7 @@ def test_ragged_records_are_named_with_what_they_hold():
     ]
 
 
-def test_a_quote_that_is_not_closed_costs_its_line():
+def test_unclosed_quote_is_an_error_of_its_line_alone():
     _, rows = table('a,b\n1,"x" y\n' + '"1",2\n' * 9 + '3,"x\n4,5\n')
     advice = "(`--quote none` takes quotes as they stand)"
     assert [(row.where.row, row.error) for row in rows if row.error] == [
@@ -159,7 +159,7 @@ def test_the_lines_of_a_lone_quote_are_rows_with_their_quotes():
         st.tuples(st.text("ab \"'", max_size=8), st.text("ab \"'", min_size=1, max_size=8)), min_size=1, max_size=9
     ),
 )
-def test_a_text_of_no_csv_writer_keeps_its_lines(width, records):
+def test_malformed_quotes_never_join_lines(width, records):
     # A cell that is in quotes as a whole may be one of a CSV writer's.
     records = [[question + "x"] * (width - 1) + [answer + "y"] for question, answer in records]
     headers = ["q", "r", "a"][-width:]
@@ -199,11 +199,11 @@ def test_delimiter_and_quote_that_are_asked_for_are_taken(content, reading, row)
         'a, b\n"x", \\N\n"v", "w"\n',
     ],
 )
-def test_what_mysql_writes_for_no_value_is_empty(content):
+def test_mysqls_null_is_read_as_empty(content):
     assert values(content)[0]["b"] == ""
 
 
-def test_what_only_looks_like_no_value_is_kept():
+def test_quoted_or_embedded_mysql_null_is_kept_as_text():
     assert values('a,b\n"\\N",x \\N\n"y\n\\N\n",\\N\n') == [{"a": r"\N", "b": r"x \N"}, {"a": "y\n\\N\n", "b": ""}]
 
 
@@ -216,7 +216,7 @@ def test_what_only_looks_like_no_value_is_kept():
         ("a,a,,b,\n1,2,3,4,\n", {}, ("a [A]", "a [B]", "[C]", "b"), 2),
     ],
 )
-def test_headers_are_found_and_made_unique(content, reading, columns, row):
+def test_csv_headers_are_found_and_made_unique(content, reading, columns, row):
     found, rows = table(content, **reading)
     assert found.columns == columns
     assert rows[0].where.cell("") == f"record {row}"
@@ -232,7 +232,7 @@ def test_headers_are_found_and_made_unique(content, reading, columns, row):
         ("a,a [A],a\n", {}, r"several columns have the header `a \[A\]`"),
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(content, reading, message):
+def test_unreadable_csv_is_one_sentence(content, reading, message):
     with pytest.raises(InputError, match=message):
         table(content, **reading)
 
@@ -244,6 +244,7 @@ def test_a_line_without_end_is_refused_within_bounds(content, monkeypatch):
         table(content + "x" * (2 << 20))
 
 
+@pytest.mark.slow
 def test_a_record_without_end_costs_its_line_within_bounds(monkeypatch):
     monkeypatch.setattr(source, "LONGEST", 1 << 20)
     rows = table("a,b\n" + FAR.replace("question", "q") + '1,"x\n' + "more, of it, \n" * (1 << 17))[1][9000:]
@@ -252,6 +253,13 @@ def test_a_record_without_end_costs_its_line_within_bounds(monkeypatch):
         "has 3 cells, not 2 as the headers say",
     ]
     assert len(rows) == 1 + (1 << 17)
+
+
+def test_a_record_of_too_many_lines_costs_its_line(monkeypatch):
+    monkeypatch.setattr(source, "MOST_LINES", 1000)
+    rows = table('a,b\n1,2\n3,"x\n' + "y\n" * (1 << 17) + '"\n')[1]
+    assert rows[1].error.startswith("holds a quote that is not closed, or ")
+    assert rows[2].values == {"a": "y"}
 
 
 @pytest.mark.parametrize(
@@ -306,7 +314,7 @@ def test_headers_that_may_be_data_are_asked_about_where_columns_are_meant_by_pla
         "词,意\n好," + "很长的解释" * 9 + "\n",
     ],
 )
-def test_headers_that_are_some_are_not_doubted(content):
+def test_headers_unlike_the_rows_are_not_doubted(content):
     found, _ = table(content)
     assert (found.unsure, found.asks, found.notes) == (None, None, ())
 
@@ -331,7 +339,7 @@ def test_headers_recognised_in_what_may_be_data_are_asked_about():
         ("a.json", b"a,b\n1,2\n", False),
     ],
 )
-def test_content_decides_before_the_name(name, head, taken):
+def test_csv_is_detected_by_content_before_the_name(name, head, taken):
     assert source.detect(Path(name), head) is taken
 
 
@@ -352,8 +360,10 @@ AGATE = {
 }
 
 
-def test_agates_files_are_read_right(public_data):
-    for path in sorted((public_data.folder / "messy_csv" / "agate").glob("*.csv")):
+def test_csv_files_of_agate_are_read_right(public_data):
+    paths = sorted((public_data.folder / "messy_csv" / "agate").glob("*.csv"))
+    assert paths
+    for path in paths:
         if path.name == "empty.csv":
             with pytest.raises(InputError, match="holds no records"):
                 table(path.read_bytes())
@@ -364,16 +374,18 @@ def test_agates_files_are_read_right(public_data):
         assert last.items() <= rows[-1].values.items(), path.name
 
 
-def test_the_csv_spectrum_is_read_right(public_data):
+def test_csv_spectrum_files_are_read_right(public_data):
     folder = public_data.folder / "messy_csv" / "csv-spectrum"
-    for path in sorted((folder / "csvs").glob("*.csv")):
+    paths = sorted((folder / "csvs").glob("*.csv"))
+    assert paths
+    for path in paths:
         expected = json.loads((folder / "json" / f"{path.stem}.json").read_text("utf-8"))
         if path.name == "newlines_crlf.csv":  # the copy has lost what its name says
             expected[1]["a"] = expected[1]["a"].replace("\r", "")
         assert values(path.read_bytes()) == expected, path.name
 
 
-def test_the_seeds_are_read_right(public_data):
+def test_csvs_of_the_seeds_are_read_right(public_data):
     _, reviews = table((public_data.folder / "chnsenticorp" / "ChnSentiCorp_htl_all.csv").read_bytes())
     assert len(reviews) == public_data.rows["chnsenticorp"]
     assert not any(row.error for row in reviews)
@@ -400,7 +412,7 @@ def test_a_cell_of_several_lines_stays_whole_where_quotes_are_meant(folder, text
 def test_an_index_that_pandas_wrote_is_no_answer(folder):
     (folder / "faq.csv").write_text(",text,label\n0,good,pos\n1,bad,neg\n", encoding="utf-8")
     (table,) = source.open_tables(folder / "faq.csv", Reading())
-    assert recognise(table.columns) == {"instruction": ["text"], "output": ["label"]}
+    assert columns_by_field(table.columns) == {"instruction": ["text"], "output": ["label"]}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def found(text, **how):
         ("'a','b'\n'x, y','z'\n", Dialect(quote="'")),
         ("a,b\n'tis,it's\n", Dialect()),
         ('a\tb\n"x\ty\nz"\t"v" w\n', Dialect("\t", "")),
-        ('a, b\n1, "x, y"\n', Dialect(spaced=True)),
+        ('a, b\n1, "x, y"\n', Dialect(skip_initial_space=True)),
         # Quotes of no meaning: with them lines are lost, or bad.
         ('a\tb\n"x\t1\ny\t0\nz"\t1\nv\t0\n', Dialect("\t", "")),
         ('a,b\n"x,1\ny,0\nz",1\nv,0\n', Dialect(quote="")),
@@ -46,7 +46,7 @@ def found(text, **how):
         ("", Dialect("")),
     ],
 )
-def test_a_dialect_is_found_by_trying(text, dialect):
+def test_csv_dialect_is_found_by_trying(text, dialect):
     assert found(text) == dialect
 
 
@@ -58,7 +58,7 @@ def test_a_null_as_mysql_writes_it_is_empty():
     quoted = ['"\\N","x,\\N,y"\n', '"x,\n', "\\N,\n", 'y",\\N\n']
     assert [*Dialect().records(quoted)] == [[r"\N", r"x,\N,y"], ["x,\n\\N,\ny", ""]]
     assert [*Dialect("\t", "").records(["\\N\t\\N\n"])] == [["", ""]]
-    assert [*Dialect(spaced=True).records([r'a, \N, "\N"'])] == [["a", "", r"\N"]]
+    assert [*Dialect(skip_initial_space=True).records([r'a, \N, "\N"'])] == [["a", "", r"\N"]]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_a_null_as_mysql_writes_it_is_empty():
     [
         ({"delimiter": "^"}, Dialect("^")),
         ({"delimiter": ";"}, Dialect(";")),
-        ({"quote": ""}, Dialect(quote="", meant=True)),
-        ({"quote": "|"}, Dialect(quote="|", meant=True)),
-        ({"delimiter": " ", "quote": '"'}, Dialect(" ", meant=True)),
+        ({"quote": ""}, Dialect(quote="", sure=True)),
+        ({"quote": "|"}, Dialect(quote="|", sure=True)),
+        ({"delimiter": " ", "quote": '"'}, Dialect(" ", sure=True)),
     ],
 )
-def test_what_is_asked_for_is_taken(asked, dialect):
+def test_delimiter_and_quote_asked_for_are_taken(asked, dialect):
     assert found("a,b\n1,2\n", **asked) == dialect
 
 
@@ -80,7 +80,7 @@ def test_quotes_that_are_asked_for_may_take_lines_in():
     assert [*found(text, quote='"').records(text.splitlines(keepends=True))][1] == ["x,1\ny,0\nz", "1"]
 
 
-def test_a_tie_goes_to_what_the_name_says():
+def test_tie_between_delimiters_goes_to_that_of_the_suffix():
     assert found("a\tb,c\n1\t2,3\n") == Dialect()
     assert found("a\tb,c\n1\t2,3\n", first="\t") == Dialect("\t")
 
@@ -89,7 +89,7 @@ def test_the_last_record_of_a_beginning_may_be_cut():
     assert found('a,b\n1,"x\n', cut=True) == Dialect()
 
 
-def test_what_is_unusual_is_told():
+def test_unusual_dialect_is_told_in_a_note():
     assert Dialect().note == ""
     assert Dialect("\t", "").note == "delimiter tab, no quotes"
     assert Dialect("", "'", "\\").note == "one column (`--delimiter` says what parts cells), quotes ', escapes \\"
@@ -102,7 +102,7 @@ def test_a_table_is_told_from_text():
     assert not is_delimited(["Dear all,\n", "this, that, and more\n", "bye\n"])
 
 
-def test_broken_records_are_none_and_the_next_is_read():
+def test_broken_csv_records_give_none_and_the_next_is_read():
     assert list(Dialect().records(['"a" b\n', "c,d\n", '"e\n'])) == [None, ["c", "d"], None]
     assert list(Dialect().records(['"a\n', "c,d\n", "e,f\n", '"g" h\n', "i,j\n"])) == [
         None,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftbridge.adapters.sources.text.encoding import CHINESE, Text, as_utf8, find_encoding, utf8_blocks
+from ftbridge.adapters.sources.text.encoding import CHINESE_CODECS, DecodedText, as_utf8, find_encoding, utf8_blocks
 from ftbridge.core.errors import InputError, UsageError
 
 TEXTS = {
@@ -31,7 +31,7 @@ def test_an_encoding_is_guessed_and_told(encoding_of, codec):
 
 
 @pytest.mark.parametrize("text", [*TEXTS.values(), "ascii\n", "", "联通\n"])
-def test_what_is_utf_8_is_never_taken_for_something_else(encoding_of, text):
+def test_utf_8_text_is_never_taken_for_another_encoding(encoding_of, text):
     for content in (text.encode(), text.encode("utf-8-sig")):
         assert (encoding_of(content).codec, encoding_of(content).note) == ("utf-8", "")
     assert encoding_of(b"ascii line\n" * 200_000 + text.encode() + b"ascii\n").codec == "utf-8"
@@ -41,35 +41,35 @@ def test_text_behind_much_ascii_is_seen(encoding_of):
     assert encoding_of(b"ascii line\n" * 200_000 + TEXTS["gb18030"].encode("gb18030")).codec == "gb18030"
 
 
-def test_a_few_damaged_bytes_leave_utf_8_what_it_is(encoding_of):
+def test_utf_8_with_a_few_damaged_bytes_is_still_utf_8(encoding_of):
     assert encoding_of(TEXTS["gb18030"].encode() + b"\xff\xe5\n").codec == "utf-8"
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", TEXTS["gb18030"], '[{"药": 1}]', "a,b\n一　万,2\n"])
-def test_utf_16_is_told_without_a_mark(encoding_of, codec, text):
+def test_utf_16_without_a_bom_is_recognised(encoding_of, codec, text):
     assert encoding_of(text.encode(codec)).codec == codec
     assert as_utf8(text.encode(codec)) == text.encode()
 
 
-def test_zero_bytes_in_cells_make_no_utf_16(encoding_of):
+def test_zero_bytes_in_utf_8_are_not_taken_for_utf_16(encoding_of):
     assert encoding_of(b"a,b\n1,\0\n").codec == "utf-8"
     assert encoding_of("药\0,".encode() * 9).codec == "utf-8"
 
 
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_mark_at_the_start_tells_and_is_no_text(encoding_of, folder, codec):
+def test_bom_tells_the_encoding_and_is_no_text(encoding_of, folder, codec):
     found = encoding_of("药\n".encode(codec))
-    assert "".join(Text(folder / "file", found.codec)) == "药\n"
+    assert "".join(DecodedText(folder / "file", found.codec)) == "药\n"
     assert b"".join(utf8_blocks(folder / "file", found)) == "药\n".encode()
 
 
-def test_guesses_can_be_fewer(encoding_of):
-    assert encoding_of(b'{"a": "\xe9"}', guesses=CHINESE).codec == "utf-8"
-    assert encoding_of(TEXTS["cp950"].encode("cp950"), guesses=CHINESE).codec == "cp950"
+def test_encoding_is_guessed_among_the_candidates_given(encoding_of):
+    assert encoding_of(b'{"a": "\xe9"}', guesses=CHINESE_CODECS).codec == "utf-8"
+    assert encoding_of(TEXTS["cp950"].encode("cp950"), guesses=CHINESE_CODECS).codec == "cp950"
 
 
-def test_what_is_asked_for_is_taken_without_a_note(encoding_of):
+def test_encoding_asked_for_is_taken_without_a_note(encoding_of):
     found = encoding_of(TEXTS["gb18030"].encode("gb18030"), asked="GBK")
     assert (found.codec, found.note) == ("gbk", "")
     assert encoding_of("药\n".encode("utf-16"), asked="utf-16").codec == "utf-16-le"
@@ -90,15 +90,15 @@ def test_an_encoding_that_does_not_fit_is_refused(encoding_of):
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "gb18030", "cp950"])
-def test_what_does_not_decode_is_marked_and_the_rest_is_kept(folder, codec):
+def test_bytes_that_do_not_decode_are_marked_and_the_rest_is_kept(folder, codec):
     (folder / "file").write_bytes("中文\n".encode(codec) + b"\xff" + "好\n".encode(codec))
-    text = Text(folder / "file", codec)
+    text = DecodedText(folder / "file", codec)
     assert ("".join(text), text.damaged) == ("中文\n\udcff好\n", True)
 
 
-def test_half_a_character_of_utf_16_is_one_sentence(folder):
+def test_utf_16_that_ends_in_half_a_character_is_one_sentence(folder):
     (folder / "file").write_bytes(b"a\0b")
     with pytest.raises(InputError, match="cannot be read as utf-16-le"):
-        list(Text(folder / "file", "utf-16-le"))
+        list(DecodedText(folder / "file", "utf-16-le"))
     (folder / "file").write_bytes("a\ud800\n".encode("utf-16-le", "surrogatepass"))
-    assert "".join(Text(folder / "file", "utf-16-le")) == "a\ud800\n"
+    assert "".join(DecodedText(folder / "file", "utf-16-le")) == "a\ud800\n"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ftbridge.adapters.sources.text import csv, jsonl
 from ftbridge.adapters.sources.text import encoding as encodings
 from ftbridge.adapters.sources.text import json as source
-from ftbridge.adapters.values import plain
+from ftbridge.adapters.values import decode_raw
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Reading
 
@@ -26,18 +26,18 @@ def read(content, **reading):
 
 
 def values(rows):
-    return [{key: plain(value) for key, value in row.values.items()} for row in rows]
+    return [{key: decode_raw(value) for key, value in row.values.items()} for row in rows]
 
 
 @given(RECORDS, st.booleans(), st.sampled_from([None, 2]), st.integers(1, 40))
-def test_what_goes_in_comes_out_whatever_the_window(records, ascii_only, indent, window):
+def test_json_array_is_read_back_whatever_the_block_size(records, ascii_only, indent, window):
     content = json.dumps(records, ensure_ascii=ascii_only, indent=indent)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encodings, "BLOCK", window)
         assert values(read(content)) == records
 
 
-def test_rows_know_their_elements():
+def test_json_rows_carry_their_element_numbers_and_errors():
     rows = read(b'\xef\xbb\xbf[{"a": 1}, 5, {"a": 2}, {}, {"a": "\\ud800"}, [1]]')
     assert [row.where.cell("") for row in rows] == [f"element {at}" for at in range(1, 7)]
     assert [row.error for row in rows] == [
@@ -76,7 +76,7 @@ def test_rows_know_their_elements():
         (b'{\n"\xff": 1}', "is no valid JSON: not UTF-8"),
     ],
 )
-def test_what_is_broken_is_one_sentence_with_a_place(content, message):
+def test_broken_json_is_one_sentence_with_a_place(content, message):
     with pytest.raises(InputError) as raised:
         read(content)
     assert message in str(raised.value)
@@ -101,7 +101,7 @@ def test_splits_of_an_object_become_parts():
     assert rows[1][1].error == "is `3`, not an object"
 
 
-def test_one_of_several_lists_is_chosen():
+def test_list_of_an_object_is_chosen_by_its_name():
     content = '{"one": [{"a": 1}], "two": [{"a": 2}]}'
     assert values(read(content, sheets=("two",))) == [{"a": 2}]
     with pytest.raises(InputError, match="has no list `too`; did you mean `two`"):
@@ -123,7 +123,7 @@ def test_an_object_can_be_one_record(record):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "gb18030", "big5"])
-def test_other_encodings_are_found_and_told(encoding):
+def test_json_in_another_encoding_is_read_and_told(encoding):
     record = {"問": "房間裡面有沒有熱水", "答": "昨天晚上沒有水"}
     content = json.dumps([record] * 3, ensure_ascii=False).encode(encoding)
     ((table, rows),) = read_source(content, "faq.json", source, detected=True)
@@ -131,11 +131,18 @@ def test_other_encodings_are_found_and_told(encoding):
     assert table.notes[0].startswith("read as ")
 
 
+@pytest.mark.parametrize("content", [b"[" + b" " * (5 << 20) + b'{"a": 1}]', b" " + b"[" + b"\n" * (5 << 20)])
+def test_blanks_without_end_are_not_held_in_memory(monkeypatch, content):
+    monkeypatch.setattr(source, "LONGEST", 2 << 20)
+    with pytest.raises(InputError, match="goes on for more than 2 MiB, at element 1"):
+        read(content)
+
+
 def test_an_element_without_end_is_refused_within_bounds(monkeypatch):
     monkeypatch.setattr(source, "LONGEST", 2 << 20)
     with pytest.raises(InputError, match="goes on for more than 2 MiB, at element 2"):
         read(b'[{"a": 1}, {"a": "' + b"x" * (8 << 20))
-    monkeypatch.setattr(source, "WHOLE", 1 << 20)
+    monkeypatch.setattr(source, "LARGEST_OBJECT", 1 << 20)
     with pytest.raises(InputError, match="one JSON object of more than 1 MiB"):
         read(b'{"a": "' + b"x" * (8 << 20) + b'"}')
 
@@ -205,25 +212,27 @@ def test_a_list_of_messages_is_one_conversation(messages):
     ],
     ids=str,
 )
-def test_other_lists_are_rows(rows):
+def test_list_that_is_no_conversation_is_read_as_rows(rows):
     assert values(read(json.dumps(rows))) == rows
 
 
 @pytest.mark.parametrize(
     "record", [{"chat": {"turn_1": {"Human": "hi", "MOSS": "hello"}}}, {"chat": [{"human": "a", "bot": "b"}]}]
 )
-def test_one_object_that_is_a_conversation_is_a_record(record):
+def test_single_object_that_is_a_conversation_is_one_record(record):
     assert values(read(json.dumps(record))) == [record]
 
 
-def test_a_sheet_is_refused():
+def test_sheet_option_for_a_json_array_is_refused():
     with pytest.raises(InputError, match="no sheets"):
         read('[{"a": 1}]', sheets=("Sheet1",))
 
 
 def test_the_json_test_suite_is_read_or_refused(public_data):
     """What is valid and holds objects gives them; what is not valid gives no row without an error."""
-    for path in sorted((public_data.folder / "messy_json").rglob("*.json")):
+    paths = sorted((public_data.folder / "messy_json").rglob("*.json"))
+    assert paths
+    for path in paths:
         content, rows, refusal = path.read_bytes(), [], ""
         reader = next(each for each in (csv, source, jsonl) if each.detect(path, content[:4096]))
         try:
@@ -253,8 +262,10 @@ AGATE = {
 }
 
 
-def test_agates_files_are_read_or_refused(public_data):
-    for path in sorted((public_data.folder / "messy_csv" / "agate").glob("*.json")):
+def test_json_files_of_agate_are_read_or_refused(public_data):
+    paths = sorted((public_data.folder / "messy_csv" / "agate").glob("*.json"))
+    assert paths
+    for path in paths:
         reader = next(each for each in (csv, source, jsonl) if each.detect(path, path.read_bytes()[:4096]))
         expected = AGATE[path.name]
         if isinstance(expected, str):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, infer_mapping
 from ftbridge.adapters.sources.text import jsonl
-from ftbridge.adapters.values import plain, text
+from ftbridge.adapters.values import as_text, decode_raw
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Reading
 
@@ -33,11 +33,11 @@ def read(content, name="faq.jsonl"):
 
 
 def values(row):
-    return {key: plain(value) for key, value in row.values.items()}
+    return {key: decode_raw(value) for key, value in row.values.items()}
 
 
 @given(RECORDS, st.booleans(), st.sampled_from([b"", b"\xef\xbb\xbf"]), st.sampled_from(["\n", "\r\n", "\n\n"]))
-def test_what_goes_in_comes_out(records, ascii_only, bom, newline):
+def test_json_lines_of_any_newline_and_bom_are_read_back(records, ascii_only, bom, newline):
     content = newline.join(json.dumps(record, ensure_ascii=ascii_only) for record in records)
     assert [values(row) for row in read(bom + content.encode()) if row.values] == records
 
@@ -55,7 +55,7 @@ def test_escapes_are_read_whatever_way_they_are_written(written):
     for line in (json.dumps({"a": written}), json.dumps({"a": written}, ensure_ascii=False).replace("/", "\\/")):
         (row,) = read(line.encode())
         raw = row.values["a"]
-        assert plain(raw) == written
+        assert decode_raw(raw) == written
         assert not isinstance(raw, msgspec.Raw) or bytes(raw) == msgspec.json.encode(written)
 
 
@@ -64,7 +64,7 @@ def test_columns_are_the_keys_in_order_of_appearance(lines):
     assert table.columns == ("b", "a")
 
 
-def test_rows_know_their_lines():
+def test_json_lines_rows_carry_their_line_numbers():
     rows = read(b'{"a": 1}\n\n{"a": 2}\n')
     assert [str(row.where) for row in rows] == ["faq.jsonl line 1", "faq.jsonl line 2", "faq.jsonl line 3"]
     assert [bool(row.values) for row in rows] == [True, False, True]
@@ -92,7 +92,7 @@ def test_a_broken_line_is_an_error_of_its_row(line, error):
     assert values(after) == {"a": 2}
 
 
-def test_half_a_surrogate_pair_is_kept_for_the_rejected_file():
+def test_value_with_half_a_surrogate_pair_is_kept_for_the_rejected_file():
     (row,) = read(b'{"a": "x\\ud800", "b": 1}')
     assert (row.values, row.error) == ({"a": "x\ud800", "b": 1}, "")
     assert json.dumps(row.values) == '{"a": "x\\ud800", "b": 1}'
@@ -101,10 +101,10 @@ def test_half_a_surrogate_pair_is_kept_for_the_rejected_file():
 @pytest.mark.parametrize(("number", "expected"), [("1e400", "1e400"), ("7" * 100, "7" * 100), ("9" * 5000, "9" * 5000)])
 def test_numbers_of_any_size_are_read(number, expected):
     (row,) = read(b'{"a": ' + number.encode() + b"}")
-    assert text(row.values["a"]) == expected
+    assert as_text(row.values["a"]) == expected
 
 
-def test_of_a_key_that_occurs_twice_the_last_counts():
+def test_key_that_occurs_twice_keeps_its_last_value():
     assert [values(row) for row in read(b'{"a": 1, "a": 2}\n')] == [{"a": 2}]
 
 
@@ -128,7 +128,7 @@ def test_a_file_is_read_in_pieces_of_whole_lines(folder, pack, monkeypatch):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-be", "gb18030", "big5"])
-def test_other_encodings_are_found_and_told(folder, encoding):
+def test_json_lines_in_another_encoding_are_read_and_told(folder, encoding):
     line = '{"問": "房間裡面有沒有熱水", "答": "昨天晚上沒有水"}\n'
     (folder / "faq.jsonl").write_bytes((line * 3).encode(encoding))
     (table,) = jsonl.open_tables(folder / "faq.jsonl", READING)
@@ -153,12 +153,12 @@ def test_json_lines_are_told_by_content_else_by_name():
     assert not jsonl.detect(Path("a.csv"), b"a,b")
 
 
-def test_a_sheet_is_refused(lines):
+def test_sheet_option_for_json_lines_is_refused(lines):
     with pytest.raises(InputError, match="no sheets"):
         jsonl.open_tables(lines({"a": 1}), Reading(sheets=("Sheet1",)))
 
 
-def test_a_file_that_vanishes_is_one_sentence(folder):
+def test_missing_json_lines_file_is_one_sentence(folder):
     with pytest.raises(InputError, match="cannot be read: No such file"):
         jsonl.open_tables(folder / "gone.jsonl", READING)
 
@@ -222,7 +222,7 @@ def test_the_messages_of_one_conversation_are_one_row(folder, lines):
 
 
 @pytest.mark.parametrize("key", ["conversation_id", "session", "message_tree_id"])
-def test_messages_of_several_conversations_are_not_one(folder, key):
+def test_messages_of_several_conversations_are_not_joined(folder, key):
     said = [{key: at // 2, "role": ("user", "assistant")[at % 2], "content": f"text {at}"} for at in range(4)]
     (folder / "talks.jsonl").write_text("".join(json.dumps(each) + "\n" for each in said))
     (table,) = jsonl.open_tables(folder / "talks.jsonl", Reading())

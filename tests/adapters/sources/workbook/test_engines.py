@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 import xlwt
 
-from ftbridge.adapters.sources.workbook.engines import as_cell, moment, unescaped
+from ftbridge.adapters.sources.workbook.engines import as_cell, date_or_time, unescaped
 from ftbridge.adapters.sources.workbook.reader import Order, Sheets, messages
 
 FORMATS = [
@@ -45,7 +45,7 @@ def test_cells_are_numbers_and_text_as_iso_writes_it(value, cell):
     assert type(as_cell(value)) is type(cell)
 
 
-def test_escapes_are_resolved_but_halves_of_pairs():
+def test_excel_escapes_are_resolved_except_half_surrogates():
     assert unescaped("a_x000D_\n_x4E2D__x005F_x000D_ _x12_ _xD83D_") == "a\r\n中_x000D_ _x12_ _xD83D_"
 
 
@@ -75,7 +75,7 @@ def every(path, engine, sheets, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("since_1904", [False, True])
-def test_both_readers_of_old_workbooks_give_the_same(xls, since_1904):
+def test_calamine_and_xlrd_read_the_same_from_old_workbooks(xls, since_1904):
     def fill(sheet, book):
         for (row, value), (column, code) in itertools.product(enumerate(VALUES), enumerate(FORMATS)):
             sheet.write(row, column, value, xlwt.easyxf(num_format_str=code))
@@ -103,12 +103,12 @@ def test_both_readers_of_old_workbooks_give_the_same(xls, since_1904):
     assert fast[3][1:] == (4, (), 0, [["", "", "", ["#N/A"]]])
 
 
-def test_a_stretch_of_time_beyond_all_measure_is_its_number():
-    assert moment(1e300, since_1904=False, elapsed=True) == 1e300
-    assert moment(1e300, since_1904=False, elapsed=False) == 1e300
+def test_time_too_large_for_a_date_is_read_as_its_number():
+    assert date_or_time(1e300, since_1904=False, elapsed=True) == 1e300
+    assert date_or_time(1e300, since_1904=False, elapsed=False) == 1e300
 
 
-def test_both_readers_of_new_workbooks_give_the_same(workbook):
+def test_calamine_and_openpyxl_read_the_same_from_new_workbooks(workbook):
     at = dt.datetime.fromisoformat("2019-01-02T03:04:05")
     rows = [
         ["a", None, 1, 0.5],

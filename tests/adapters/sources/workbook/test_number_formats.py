@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from ftbridge.adapters.sources.workbook.number_formats import known, shown
+from ftbridge.adapters.sources.workbook.number_formats import displayed_text, is_known_format
 
 AT = dt.datetime.fromisoformat("2019-01-02T15:04:05.678")
 
@@ -90,8 +90,15 @@ AT = dt.datetime.fromisoformat("2019-01-02T15:04:05.678")
     ],
 )
 def test_a_value_is_what_excel_shows(value, code, text):
-    assert shown(value, code) == text
+    assert displayed_text(value, code) == text
 
 
 def test_a_format_that_is_not_known_is_told():
-    assert [known(code) for code in ("", "0.0", "[DBNum1]0", '"open')] == [True, True, False, False]
+    assert [is_known_format(code) for code in ("", "0.0", "[DBNum1]0", '"open')] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("character", [",", "%", "?"])
+def test_a_format_longer_than_any_of_excels_is_not_known(character):
+    assert is_known_format("0" + character * 254)
+    assert not is_known_format("0" + character * 255)
+    assert displayed_text(1234.5, "0" + character * 100_000) is None

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from ftbridge.adapters.sources.workbook import package as workbook_file
-from ftbridge.adapters.sources.workbook.package import UNSTORED, kind_of, searched, with_characters
+from ftbridge.adapters.sources.workbook.package import UNSTORED, search_sheets, with_tabs_and_breaks, workbook_kind
 from ftbridge.adapters.sources.workbook.xls_records import OLE
 from ftbridge.core.errors import InputError
 
@@ -21,17 +21,17 @@ from ftbridge.core.errors import InputError
         (["mimetype", "content.xml"], "ods"),
     ],
 )
-def test_the_kind_of_an_archive_is_that_of_its_parts(folder, members, kind):
+def test_archive_kind_is_told_by_its_members(folder, members, kind):
     path = folder / "faq"
     with zipfile.ZipFile(path, "w") as package:
         for member in members:
             package.writestr(member, "")
-    assert kind_of(path) == kind
+    assert workbook_kind(path) == kind
 
 
 def test_an_old_workbook_is_told_by_its_head(folder):
     (folder / "faq.xlsx").write_bytes(OLE + b"\0" * 600 + "Workbook".encode("utf-16-le"))
-    assert kind_of(folder / "faq.xlsx") == "xls"
+    assert workbook_kind(folder / "faq.xlsx") == "xls"
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def test_an_old_workbook_is_told_by_its_head(folder):
         ("faq.xlsx.gz", gzip.compress(b"x"), "a packed workbook; unpack it first"),
     ],
 )
-def test_what_is_no_workbook_is_one_sentence(folder, name, content, message):
+def test_file_that_is_no_workbook_is_one_sentence(folder, name, content, message):
     (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
-        kind_of(folder / name)
+        workbook_kind(folder / name)
     assert "\n" not in str(error.value)
 
 
-def test_other_archives_and_lost_files_are_one_sentence(folder):
+def test_zip_that_is_no_workbook_and_missing_file_are_one_sentence(folder):
     with zipfile.ZipFile(folder / "faq.xlsx", "w") as package:
         package.writestr("a.csv", "x")
     with pytest.raises(InputError, match=r"a zip archive, but no workbook; it holds `a.csv`"):
-        kind_of(folder / "faq.xlsx")
+        workbook_kind(folder / "faq.xlsx")
     with pytest.raises(InputError, match="cannot be read"):
-        kind_of(folder / "gone.xlsx")
+        workbook_kind(folder / "gone.xlsx")
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def sheet(workbook):
                 is_sheet = name == "xl/worksheets/sheet1.xml"
                 content = re.sub(b"(<sheetData>).*(</sheetData>)", rb"\1%s\2" % rows, content)  # noqa: PLW2901
                 new.writestr(name, change(content) if is_sheet else content)
-        errors, hidden = searched(path, "xlsx", ["Q"])["Q"]
+        errors, hidden = search_sheets(path, "xlsx", ["Q"])["Q"]
         return list(errors or ()), hidden
 
     return write
@@ -144,17 +144,17 @@ def test_hidden_rows_of_an_ods_are_counted(folder, monkeypatch, chunk):
     with zipfile.ZipFile(folder / "faq.ods", "w") as package:
         package.writestr("content.xml", f"<office:body>{tables}</office:body>")
     monkeypatch.setattr(workbook_file, "MIB", chunk)
-    found = searched(folder / "faq.ods", "ods", ["Q", "表"])
+    found = search_sheets(folder / "faq.ods", "ods", ["Q", "表"])
     assert {name: each.hidden for name, each in found.items()} == {"Q": 4, "表": 4}
 
 
-def test_damage_in_error_cells_is_one_sentence(sheet):
+def test_damaged_row_number_of_an_error_cell_is_one_sentence(sheet):
     with pytest.raises(InputError, match="damaged"):
         sheet(b'<row r="three"><c t="e"/></row>')
 
 
 @pytest.mark.slow
-def test_a_text_beyond_all_measure_is_refused(sheet, monkeypatch):
+def test_cell_with_too_long_a_text_is_refused(sheet, monkeypatch):
     monkeypatch.setattr(workbook_file, "LONGEST_TEXT", 3 << 20)
     row = b'<row r="2"><c r="A2" t="inlineStr"><is><t>%s</t></is></c></row>'
     assert sheet(row % (b"x" * (2 << 20))) == ([], 0)
@@ -163,11 +163,11 @@ def test_a_text_beyond_all_measure_is_refused(sheet, monkeypatch):
 
 
 @pytest.mark.parametrize("before", [b"", b"x" * (1 << 20)])
-def test_elements_that_stand_for_characters_become_them(folder, before):
+def test_ods_elements_for_tabs_and_breaks_become_characters(folder, before):
     path = folder / "faq.ods"
     with zipfile.ZipFile(path, "w") as package:
         package.writestr("content.xml", before + b"<text:p>a<text:tab/>b<text:line-break />c<text:table/>")
-    with path.open("rb") as file, with_characters(file) as changed, zipfile.ZipFile(changed) as package:
+    with path.open("rb") as file, with_tabs_and_breaks(file) as changed, zipfile.ZipFile(changed) as package:
         text = package.read("content.xml").removeprefix(before)
     assert text == b"<text:p>a&#9;<text:tab/>b&#10;<text:line-break />c<text:table/>"
 
@@ -176,4 +176,4 @@ def test_a_workbook_without_such_elements_is_not_copied(folder):
     with zipfile.ZipFile(folder / "faq.ods", "w") as package:
         package.writestr("content.xml", "<text:p>a</text:p>")
     with (folder / "faq.ods").open("rb") as file:
-        assert with_characters(file) is file
+        assert with_tabs_and_breaks(file) is file

@@ -6,19 +6,33 @@ import openpyxl
 import pytest
 
 from ftbridge.adapters.sources.workbook import reader
-from ftbridge.adapters.sources.workbook.reader import Batch, Order, OutOfMemoryError, Page, Sheets, filled, messages
+from ftbridge.adapters.sources.workbook.reader import (
+    Batch,
+    Order,
+    OutOfMemoryError,
+    Page,
+    Sheets,
+    fill_merged_cells,
+    messages,
+)
 from ftbridge.core.errors import InputError
 
 
 def test_merged_cells_get_the_value_of_the_first():
     rows = [["a", "b"], [], ["c"], ["d", 1.0, "e"]]
-    assert list(filled(rows, [(1, 1, 3, 1), (3, 2, 4, 4)])) == [["a", "b"], ["a"], ["a", "", "", ""], ["d", "", "", ""]]
+    assert list(fill_merged_cells(rows, [(1, 1, 3, 1), (3, 2, 4, 4)])) == [
+        ["a", "b"],
+        ["a"],
+        ["a", "", "", ""],
+        ["d", "", "", ""],
+    ]
 
 
 def order(path, **options):
     return Order(str(path), named=True, **{"engine": "calamine", **options})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["calamine", "openpyxl", "shown"])
 def test_each_engine_sends_sheets_pages_and_rows(workbook, engine):
     path = workbook(One=[[], [], ["a"], [None, "b", None]], Two=[], Three=[["c"]] * 600)
@@ -32,7 +46,7 @@ def test_each_engine_sends_sheets_pages_and_rows(workbook, engine):
     assert [len(message.rows) for message in whole[2:]] == [250, 250, 100]
 
 
-def test_a_name_may_be_any_that_the_system_allows(workbook, folder):
+def test_workbook_with_an_undecodable_name_is_read(workbook, folder):
     path = workbook(Q=[["a"]]).rename(os.fsdecode(os.fsencode(folder) + b"/\xff'.xlsx"))
     assert list(messages(order(path)))[2:] == [Batch([["a"]])]
 
@@ -45,7 +59,7 @@ def test_a_process_that_needs_too_much_memory_is_told(folder):
         list(messages(order(folder / "faq.xlsx")))
 
 
-def test_what_ends_the_process_is_told_in_one_sentence(folder):
+def test_workbook_that_ends_the_reading_process_is_one_sentence(folder):
     (folder / "faq.xlsx").write_bytes(b"PK\3\4")
     with pytest.raises(InputError, match=r"`.*faq.xlsx` is a damaged workbook \(.*\); open it") as error:
         list(messages(order(folder / "faq.xlsx")))
@@ -61,10 +75,10 @@ def test_what_ends_the_process_is_told_in_one_sentence(folder):
         ("", "its reader crashed"),
     ],
 )
-def test_the_last_words_are_the_reason(output, message):
+def test_last_line_of_a_failed_reader_is_the_reason(output, message):
     with pytest.raises(InputError, match=message):
-        raise reader._failure(order("faq.xlsx"), output)
+        raise reader._reader_error(order("faq.xlsx"), output)
     with pytest.raises(
         InputError, match="is encrypted" if "password" in output else "cannot be read with `--as-shown`"
     ):
-        raise reader._failure(order("faq.xlsx", engine="shown"), output)
+        raise reader._reader_error(order("faq.xlsx", engine="shown"), output)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from ftbridge.adapters.sources.workbook import source
-from ftbridge.adapters.sources.workbook.package import UNSTORED, searched
+from ftbridge.adapters.sources.workbook.package import UNSTORED, search_sheets
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.records import Reading
@@ -82,24 +82,24 @@ def rewritten(path, member, change, compression=zipfile.ZIP_DEFLATED):
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["UTF-99", "utf-7", "utf-16", "idna"])
 @pytest.mark.parametrize("member", ["_rels/.rels", "xl/workbook.xml", "xl/_rels/workbook.xml.rels", SHEET])
-def test_a_part_of_an_encoding_that_is_none_is_read_as_utf_8(book, member, encoding):
+def test_part_declaring_an_unknown_encoding_is_read_as_utf_8(book, member, encoding):
     path = rewritten(book(with_error), member, lambda content: declaring(encoding, content))
     assert values(path) == [["为什么?", BadCell("#N/A")]]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("member", ["[Content_Types].xml", "xl/styles.xml", SHEET])
-def test_an_encoding_that_is_none_is_one_sentence_where_it_counts(book, member):
+def test_unknown_encoding_with_as_shown_is_one_sentence(book, member):
     path = rewritten(book(with_error), member, lambda content: declaring("UTF-99", content))
     with pytest.raises(InputError, match="--as-shown"):
         values(path, as_shown=True)
 
 
 @pytest.mark.parametrize("place", ["%%2", "ZZZZ2", "Z" * 200 + "2", "-2"])
-def test_an_error_in_a_column_that_is_none_is_one_sentence(book, place):
+def test_error_cell_in_an_impossible_column_is_one_sentence(book, place):
     path = rewritten(book(with_error), SHEET, lambda content: content.replace(b'r="B2"', f'r="{place}"'.encode()))
     with pytest.raises(InputError, match=r"damaged workbook \(a cell `"):
-        list(searched(path, "xlsx", ["Q"])["Q"].errors)
+        list(search_sheets(path, "xlsx", ["Q"])["Q"].errors)
 
 
 def with_error(sheet):
@@ -130,7 +130,7 @@ def full(value):
 @settings(max_examples=25)
 @given(st.lists(st.lists(CELL, min_size=3, max_size=3), max_size=20))
 @pytest.mark.slow
-def test_what_openpyxl_reads_comes_out(rows):
+def test_any_cells_are_read_as_openpyxl_reads_them(rows):
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "faq.xlsx"
         made = openpyxl.Workbook()
@@ -144,14 +144,14 @@ def test_what_openpyxl_reads_comes_out(rows):
             assert {name: value for name, value in found.get(number, {}).items() if full(value)} == wanted
 
 
-def test_rows_know_their_cells(workbook):
+def test_workbook_rows_carry_their_sheet_and_cells(workbook):
     table, (row,) = read(workbook(DrugQA=[[], *FAQ]))
     assert str(row.where) == "faq.xlsx DrugQA!3"
     assert row.where.cell("B") == "DrugQA!B3"
     assert (table.sheet, table.lettered, table.columns, table.first) == ("DrugQA", True, ("question", "answer"), (row,))
 
 
-def test_empty_rows_count_only_between_full_ones(workbook):
+def test_empty_rows_are_kept_only_between_full_ones(workbook):
     rows = read(workbook(Q=[*FAQ, [], [" ", None], ["how?", "so"], [], [None, ""]]))[1]
     assert [(row.where.row, bool(row.values)) for row in rows] == [(2, True), (3, False), (4, False), (5, True)]
 
@@ -176,7 +176,7 @@ def test_a_formula_is_its_cached_value(book):
     assert values(path) == [["x", 3]]
 
 
-def test_escapes_and_outer_blanks_are_read_as_excel_does(workbook):
+def test_workbook_escapes_and_outer_blanks_are_read_as_excel_does(workbook):
     path = workbook(Q=[["a"], ["1_x000D_2"], ["one"], ["two"]])
     rewritten(path, SHEET, lambda content: content.replace(b"<t>one", b"<t> one\n"))
     rewritten(path, SHEET, lambda content: content.replace(b"<t>two", b'<t xml:space="preserve"> two'))
@@ -193,12 +193,13 @@ def test_error_cells_are_told_from_empty_ones(workbook):
 def test_error_cells_of_several_sheets_are_told_and_searched_together(workbook, monkeypatch):
     path = workbook(Q=[["q"], ["#REF!"]], R=[["r"], ["x"]], S=[["s"], ["#N/A"], ["x"]])
     opened = []
-    monkeypatch.setattr(source, "searched", lambda *given: opened.append(given) or searched(*given))
+    monkeypatch.setattr(source, "search_sheets", lambda *given: opened.append(given) or search_sheets(*given))
     found = [[[*row.values.values()] for row in rows_of(table)] for table in tables(path, all_sheets=True)]
     assert found == [[[BadCell("#REF!")]], [["x"]], [[BadCell("#N/A")], ["x"]]]
     assert [given[1:] for given in opened] == [("xlsx", ("Q", "R", "S"))]
 
 
+@pytest.mark.slow
 def test_formulas_without_a_stored_value_are_told_from_empty_cells(workbook):
     rows = [["question", "answer"], ["x", '=A2&"!"'], ["y", "z"], ["=A3", "=B3"], [None, None], ["=A5", None]]
     formula = {text: BadCell(text, UNSTORED) for text in ('=A2&"!"', "=A3", "=B3", "=A5")}
@@ -209,12 +210,16 @@ def test_formulas_without_a_stored_value_are_told_from_empty_cells(workbook):
     assert [rows_of(table)[-1].where.row for table in tables(path, all_sheets=True)] == [6, 2]
 
 
+@pytest.mark.slow
 def test_formulas_below_the_first_rows_are_where_they_are(workbook):
     rows = [["question", "answer"], *([f"q {at}", at] for at in range(600)), ["=A2", "=B2"]]
-    for table in tables(workbook(Q=rows, R=rows), all_sheets=True):
+    both = tables(workbook(Q=rows, R=rows), all_sheets=True)
+    assert [table.sheet for table in both] == ["Q", "R"]
+    for table in both:
         assert [row.where.row for row in rows_of(table) if BadCell("=A2", UNSTORED) in row.values.values()] == [602]
 
 
+@pytest.mark.slow
 def test_numbers_of_too_many_digits_are_noted_once_for_each_column(workbook):
     order = 1.234567890123457e17
     rows = [["问题", "答案", "id"], ["a", 123456789012345, "1234567890123456"], ["b", order, 10**15], ["c", order, 1]]
@@ -253,6 +258,7 @@ def test_hidden_rows_are_read_and_counted_in_a_note(book):
         assert table.notes == ("2 rows are hidden in the sheet `Q`, as by a filter, and read as well",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("right", "wrong", "value"),
     [
@@ -262,7 +268,7 @@ def test_hidden_rows_are_read_and_counted_in_a_note(book):
         (b't="inlineStr"><is><t>because</t></is>', b't="b"><v>2</v>', "TRUE"),
     ],
 )
-def test_what_the_fast_reader_calls_damaged_the_other_may_read(workbook, right, wrong, value):
+def test_sheet_that_calamine_calls_damaged_is_read_by_openpyxl(workbook, right, wrong, value):
     path = rewritten(workbook(Q=FAQ), SHEET, lambda content: content.replace(right, wrong))
     with zipfile.ZipFile(path) as package:
         assert wrong in package.read(SHEET)
@@ -282,12 +288,12 @@ def test_headers_that_are_missing_or_double_get_their_letter(workbook):
     assert list(row.values.values()) == [1, 2, 3, 4]
 
 
-def test_headers_that_pretend_are_refused(workbook):
+def test_headers_made_equal_by_column_letters_are_refused(workbook):
     with pytest.raises(InputError, match="the same in several columns"):
         read(workbook(Q=[["answer [C]", "q", "answer", "answer"]]))
 
 
-def test_a_table_may_begin_anywhere(book):
+def test_table_that_begins_below_and_right_of_a1_is_read(book):
     def fill(sheet):
         sheet["C5"], sheet["D5"], sheet["D6"] = "question", "answer", "x"
 
@@ -299,6 +305,7 @@ def test_a_table_may_begin_anywhere(book):
 TITLE = [["FAQ 2024"], [], ["by", "us"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "row"),
     [
@@ -309,7 +316,7 @@ TITLE = [["FAQ 2024"], [], ["by", "us"]]
         ([["x"], ["a"], ["b"]], 1),
     ],
 )
-def test_headers_are_found_below_titles_and_it_is_said(workbook, rows, row):
+def test_headers_below_titles_are_found_with_a_note(workbook, rows, row):
     path = workbook(Q=rows)
     table, found = read(path)
     assert read(path, as_shown=True)[0].columns == table.columns
@@ -320,13 +327,14 @@ def test_headers_are_found_below_titles_and_it_is_said(workbook, rows, row):
     assert [f"in row {row};" in note for note in table.notes] == [True] * (row > 1)
 
 
-def test_headers_that_are_like_the_rows_below_are_doubted(workbook):
+def test_headers_like_the_rows_below_are_doubted_with_a_note(workbook):
     table, _ = read(workbook(Q=[[1, 2], [3, 4]]))
     assert [*table.unsure.answers.values()] == [["--header-row", "none"], ["--header-row", "1"]]
     assert table.notes == ("row 1 is taken for the headers (`1`, `2`); if it is data, add `--header-row none`",)
     assert read(workbook(Q=[["x", "y"], ["a", "b"]]))[0].unsure is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "numbers"),
     [
@@ -343,7 +351,7 @@ def test_headers_among_rows_like_them_are_asked_about(workbook, rows, numbers):
         assert read(path, header_row=int(number))[0].asks is None
 
 
-def test_what_says_the_headers_again_is_no_sample(workbook):
+def test_row_that_repeats_the_headers_is_no_sample(workbook):
     rows = [
         ["No.", "问题", "答案"],
         ["No.", "Question", "Answer"],
@@ -361,7 +369,7 @@ def test_what_says_the_headers_again_is_no_sample(workbook):
     ]
 
 
-def test_another_table_below_is_told(workbook):
+def test_second_table_below_is_told_in_a_note(workbook):
     rows = [["问题", "答案"], ["q1", "a1"], [], ["部门", "人数"], ["销售", 5]]
     table, found = read(workbook(Q=rows))
     assert len(found) == 4
@@ -383,6 +391,7 @@ def test_values_beyond_the_headers_are_told(workbook):
     assert "column C" in read(workbook(Q=[*FAQ, ["how?", "so", "stray"]]))[0].notes[0]
 
 
+@pytest.mark.slow
 def test_merged_cells_are_filled_when_asked_for(book):
     def fill(sheet):
         for row in (["kind", "question", "answer"], ["x", "a", 1], [None, "b", 2], ["y", "c", None]):
@@ -399,7 +408,7 @@ def test_merged_cells_are_filled_when_asked_for(book):
     assert not read(path, fill_merged=True)[0].notes
 
 
-def test_values_can_be_as_excel_shows_them(book):
+def test_values_with_as_shown_are_read_as_excel_shows_them(book):
     def fill(sheet):
         sheet.append(["a", "b", "c", "d"])
         sheet.append([0.256, EPOCH, 1234.5, 12])
@@ -429,10 +438,11 @@ def hide(path, *titles):
         ({"Sheet1": [["x", "y"]], "Sheet2": [], "Sheet3": []}, [], "Sheet1"),
     ],
 )
-def test_the_sheet_is_the_one_that_is_meant(workbook, sheets, hidden, chosen):
+def test_sheet_is_chosen_by_preset_headers_or_being_visible_alone(workbook, sheets, hidden, chosen):
     assert read(hide(workbook(**sheets), *hidden))[0].sheet == chosen
 
 
+@pytest.mark.slow
 def test_sheets_that_are_not_taken_are_named(workbook):
     path = hide(workbook(Notes=[["x"]], Q=FAQ, Empty=[], More=[["x", "y"]], Hidden=FAQ), "Hidden")
     assert read(path)[0].notes[0].startswith("other sheets are left out: `Notes`, `More`; take them with")
@@ -451,6 +461,7 @@ def test_sheets_with_the_same_recognised_headers_are_taken_together(workbook):
     assert found[1].notes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "together"),
     [({}, ["--all-sheets"]), ({"Notes": [["x"]]}, ["--sheet", "Q", "--sheet", "R", "--sheet", "S"])],
@@ -479,9 +490,12 @@ def test_several_sheets_are_a_table_each(workbook):
         found(sheets=("One", "Empty"))
 
 
+@pytest.mark.slow
 def test_several_large_sheets_are_read_to_their_ends(workbook):
     rows = {name: [["q", "a"], *([f"{name} {number}", "so"] for number in range(600))] for name in ("One", "Two")}
-    for table in tables(workbook(**rows), all_sheets=True):
+    both = tables(workbook(**rows), all_sheets=True)
+    assert [table.sheet for table in both] == ["One", "Two"]
+    for table in both:
         assert [row.values["q"] for row in rows_of(table)] == [f"{table.sheet} {number}" for number in range(600)]
 
 
@@ -500,12 +514,13 @@ def test_several_large_sheets_are_read_to_their_ends(workbook):
         ({"One": [], "Two": []}, {"all_sheets": True}, "no sheet with rows"),
     ],
 )
-def test_a_sheet_that_is_not_clear_is_asked_for(workbook, sheets, reading, message):
+def test_ambiguous_sheet_is_asked_for(workbook, sheets, reading, message):
     with pytest.raises((InputError, QuestionError), match=message):
         tables(workbook(**sheets), **reading)
 
 
-def test_the_content_decides_what_a_file_is(workbook, folder):
+@pytest.mark.slow
+def test_workbook_under_another_suffix_is_read_by_its_content(workbook, folder):
     content = workbook(Q=FAQ).read_bytes()
     for name in ("faq.xls", "faq.ods", "faq.csv", "faq"):
         (folder / name).write_bytes(content)
@@ -526,17 +541,18 @@ def test_the_content_decides_what_a_file_is(workbook, folder):
         ("a.csv", b"\0\0", False),
     ],
 )
-def test_a_table_of_text_is_left_to_others(name, head, workbook):
+def test_workbook_is_detected_by_name_unless_it_holds_a_table_of_text(name, head, workbook):
     assert source.detect(Path(name), head) == workbook
 
 
-def test_half_a_workbook_is_one_sentence(workbook):
+def test_workbook_that_is_cut_off_is_one_sentence(workbook):
     path = workbook(Q=FAQ)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(InputError, match="only a part of a workbook"):
         read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [-40, 300])
 def test_a_sheet_that_breaks_off_is_one_sentence(workbook, cut):
     path = rewritten(workbook(Q=[*FAQ] * 3000), SHEET, lambda content: content[:cut])
@@ -544,7 +560,7 @@ def test_a_sheet_that_breaks_off_is_one_sentence(workbook, cut):
         read(path)
 
 
-def test_what_a_format_does_not_tell_is_refused_by_name(folder):
+def test_option_that_a_format_cannot_serve_is_refused_by_name(folder):
     with zipfile.ZipFile(folder / "faq.ods", "w") as package:
         package.writestr("content.xml", "")
     for reading in ({"as_shown": True}, {"fill_merged": True}):
@@ -571,7 +587,7 @@ def test_a_value_in_the_last_cell_costs_no_time(book):
     assert cpu_seconds() - began < 30
 
 
-def test_a_wrong_size_in_the_file_loses_no_rows(workbook):
+def test_wrong_dimension_in_a_sheet_loses_no_rows(workbook):
     path = workbook(Q=[*FAQ] * 5)
     rewritten(path, SHEET, lambda content: content.replace(b'ref="A1:B10"', b'ref="A1:A2"'))
     assert len(read(path)[1]) == 9
@@ -669,7 +685,7 @@ def bomb(folder, path, kind):
         ("repeated", "needs more memory"),
     ],
 )
-def test_a_bomb_is_refused_within_bounds(folder, workbook, kind, message):
+def test_workbook_bomb_is_refused_within_bounded_memory(folder, workbook, kind, message):
     outcome, peak = measured(bomb(folder, workbook(Q=FAQ), kind))
     assert message in outcome
     assert peak < 500
@@ -804,7 +820,7 @@ def test_every_messy_workbook_gives_its_rows_or_is_refused_in_one_sentence(publi
     assert not [text for text in found.values() if "\n" in str(text)]
 
 
-def test_medqa_is_the_tutorials_own(public_data):
+def test_medqa_workbook_is_read_as_the_tutorial_has_it(public_data):
     table, rows = read(public_data.folder / "medqa" / "MedQA2019.xlsx")
     wanted = json.loads((public_data.folder / "medqa" / "MedQA2019-structured.jsonl").read_text(encoding="utf-8"))
     found = [(row.values["Question"], row.values["Answer"]) for row in rows]
@@ -821,6 +837,7 @@ def test_headers_over_several_columns_are_divided_by_the_row_below(workbook):
     assert "row 2 is passed over: it divides the headers" in " ".join(table.notes)
 
 
+@pytest.mark.slow
 def test_sheets_that_are_called_as_splits_are_parts(workbook):
     found = tables(workbook(Train=FAQ, test=FAQ, 验证集=FAQ))
     assert [(table.sheet, table.part) for table in found] == [
@@ -831,7 +848,7 @@ def test_sheets_that_are_called_as_splits_are_parts(workbook):
     assert [table.part for table in tables(workbook(train=FAQ, other=FAQ))] == ["", ""]
 
 
-def test_a_first_row_of_sentences_is_noticed(workbook):
+def test_first_row_of_sentences_is_doubted_as_headers(workbook):
     rows = [["\u600e\u4e48\u9000\u8d27\uff1f", "\u5728\u8ba2\u5355\u9875\u7533\u8bf7\u3002"]]
     rows += [["\u591a\u4e45\u53d1\u8d27\uff1f", "48\u5c0f\u65f6\u5185\u3002"]] * 2
     (table,) = tables(workbook(Q=rows))
@@ -839,7 +856,7 @@ def test_a_first_row_of_sentences_is_noticed(workbook):
     assert "`--header-row none`" in " ".join(table.notes)
 
 
-def test_a_title_above_headers_that_come_again_is_a_title(workbook):
+def test_title_above_repeated_headers_is_not_asked_about(workbook):
     rows = [["\u7b2c\u4e00\u90e8\u5206"], *FAQ, ["\u7b2c\u4e8c\u90e8\u5206"], *FAQ]
     (table,) = tables(workbook(Q=rows))
     assert not table.asks

@@ -6,7 +6,7 @@ import pytest
 import xlwt
 
 from ftbridge.adapters.sources.workbook import source
-from ftbridge.adapters.sources.workbook.package import kind_of
+from ftbridge.adapters.sources.workbook.package import workbook_kind
 from ftbridge.adapters.sources.workbook.xls_records import BIFF8, Records
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Reading
@@ -77,7 +77,7 @@ def old(folder, codepage, change=lambda content: content):
 def test_text_of_excel_97_is_utf_16_whatever_the_code_page_says(folder, codepage):
     path = old(folder, codepage)
     found = Records(path)
-    assert (found.version, found.codepage, found.plain) == (BIFF8, codepage, codepage == 1200)
+    assert (found.version, found.codepage, found.suits_calamine) == (BIFF8, codepage, codepage == 1200)
     assert values(path) == [["你好吗", "I am well"], ["café", "ok 😀"]]
     assert values(path, encoding="gbk") == values(path)
 
@@ -143,11 +143,12 @@ def test_workbooks_of_the_first_excels_are_read(folder, version):
     path = folder / "faq.xls"
     path.write_bytes(sheet(record(0x42, struct.pack("<H", 936)) + b"".join(cells), version))
     assert source.detect(path, path.read_bytes()[:4096])
-    assert kind_of(path) == "xls"
+    assert workbook_kind(path) == "xls"
     assert values(path) == [["几号", 51]]
 
 
-def test_a_cell_far_away_is_no_matter(folder):
+@pytest.mark.slow
+def test_xls_with_a_cell_far_away_is_read(folder):
     book = xlwt.Workbook()
     page = book.add_sheet("Q")
     for at, cell in {(0, 0): "question", (0, 1): "answer", (1, 0): "a", (1, 1): "b", (65535, 255): "x"}.items():
@@ -156,7 +157,7 @@ def test_a_cell_far_away_is_no_matter(folder):
     assert values(folder / "faq.xls") == [["a", "b"]]
 
 
-def test_what_the_fast_reader_cannot_read_the_other_does(folder):
+def test_xls_that_calamine_cannot_read_is_read_by_xlrd(folder):
     book = xlwt.Workbook()
     page = book.add_sheet("Q")
     for at, cell in enumerate(("question", "answer")):
@@ -166,8 +167,9 @@ def test_what_the_fast_reader_cannot_read_the_other_does(folder):
     assert values(folder / "faq.xls") == [[1e300, 1e300]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [600, 1500, 3000])
-def test_half_of_an_old_workbook_is_one_sentence(folder, cut):
+def test_xls_that_is_cut_off_is_one_sentence(folder, cut):
     path = old(folder, 936, lambda content: content[:cut])
     with pytest.raises(InputError, match="damaged workbook") as error:
         values(path)
