@@ -142,8 +142,8 @@ def _text_batches(path: Path, codec: str, dialect: Dialect | None = None) -> Ite
 
     Raises InputError where a line is too long.
     """
-    source, rest = DecodedText(path, codec), ""
-    for piece in chain(source, [None]):
+    text_pieces, rest = DecodedText(path, codec), ""
+    for piece in chain(text_pieces, [None]):
         rest += piece or ""
         end = len(rest) if piece is None else rest.rfind("\n") + 1 or rest.rfind("\r", 0, -1) + 1
         text, rest = rest[:end], rest[end:]
@@ -153,7 +153,7 @@ def _text_batches(path: Path, codec: str, dialect: Dialect | None = None) -> Ite
                 f"than {LONGEST >> 20} million characters"
             )
         marked = dialect.with_nulls(text) if dialect else text
-        yield _TextBatch(marked, source.damaged or marked is not text, last=piece is None)
+        yield _TextBatch(marked, text_pieces.damaged or marked is not text, last=piece is None)
 
 
 class _PendingLines:

@@ -140,9 +140,7 @@ def _open_book(book: _Book) -> list[Table]:
     reading, path = book.reading, book.path
     named = tuple(dict.fromkeys(reading.sheets))
     stream = book.messages(*named)
-    visible = next(message.visible for message in stream if isinstance(message, Sheets))
-    if missing := [sheet for sheet in named if sheet not in visible]:
-        raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
+    visible = _visible_sheets(path, stream, named)
     wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
     if len(wanted) == 1:
         return [_only_table(book, stream, wanted[0])]
@@ -154,6 +152,14 @@ def _open_book(book: _Book) -> list[Table]:
     tables = [_only_table(book, book.messages(title), title) for title in titles]
     notes = (*_choice_notes(titles, filled), *tables[0].notes)
     return _with_parts([msgspec.structs.replace(tables[0], notes=notes), *tables[1:]])
+
+
+def _visible_sheets(path: Path, stream: Iterator[Message], named: Iterable[str]) -> dict[str, bool]:
+    """Return all sheets of a workbook, and whether each is visible; raises InputError where one of `named` is none."""
+    visible = next(message.visible for message in stream if isinstance(message, Sheets))
+    if missing := [sheet for sheet in named if sheet not in visible]:
+        raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
+    return visible
 
 
 def _choice_notes(titles: list[str], filled: Iterable[str]) -> Iterator[str]:
