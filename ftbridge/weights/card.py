@@ -102,8 +102,8 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     """Return the card of a source; `model` names the base where nothing else does, or instead of it.
 
     `template` names the family instead of what the files say; without it the card of a model of no known family has
-    none (see `card_with_prompt`). Raises InputError where no base is known, UsageError where the backend has no template of its
-    family.
+    none (see `card_with_prompt`). Raises InputError where no base is known, UsageError where the backend has no
+    template of its family.
     """
     known = load_card(source.folder)
     backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)

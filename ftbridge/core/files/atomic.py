@@ -35,7 +35,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def scratch_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a new file beside `path`, to write and to read; it is gone after the block, unless `put_in_place` placed it.
+    """Yield a new file beside `path`, to write and to read; it is gone after the block, but for `put_in_place`.
 
     What a killed process has left behind for `path` is removed. Raises SetupError where the folder cannot be
     written or the disk is full, in the block as well, and where a device or a pipe stands at `path`: root could replace
