@@ -149,8 +149,8 @@ def _choices_in_list(column: str, marks: Sequence[str], rows: Sequence[dict[str,
     return {counted: _loop_over_choices(column, first, counters[start]) for counted, start in starts.items()}
 
 
-def _starts(marks: Sequence[str], count: int, own: str) -> dict[str, int | None]:
-    """Return what the choices may be counted from, None for letters: as answers tell, else as `own`, the first's.
+def _starts(marks: Sequence[str], count: int, first: str) -> dict[str, int | None]:
+    """Return what the choices may be counted from, None for letters: as answers tell, else as `first`, the first mark.
 
     The keys say how they are counted where that is not sure.
     """
@@ -159,7 +159,7 @@ def _starts(marks: Sequence[str], count: int, own: str) -> dict[str, int | None]
         return {"": None}
     if 0 in numbers or count in numbers:
         return {"": 0 if 0 in numbers else 1}
-    return {"": int(own)} if own and own in "01" else {", counted from 0": 0, ", counted from 1": 1}
+    return {"": int(first)} if first and first in "01" else {", counted from 0": 0, ", counted from 1": 1}
 
 
 def _one_choice(mark: str, column: str, optional: bool) -> str:

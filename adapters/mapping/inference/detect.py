@@ -140,8 +140,8 @@ class _Detection(TableColumns):
             rest = {field: source for field, source in alone.items() if len(questions) == 1 or field != "input"}
             whose = "its" if len(questions) == 1 else "their"
             for counted, template in questions_with_choices(choices, questions, key, self.table).items():
-                said = f"{_quote_all(questions)} with {whose} choices{counted}"
-                readings.append(rest | {"instruction": FieldSource(said, template=template)})
+                description = f"{_quote_all(questions)} with {whose} choices{counted}"
+                readings.append(rest | {"instruction": FieldSource(description, template=template)})
             if readings:
                 readings.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
         return readings

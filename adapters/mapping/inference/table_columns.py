@@ -125,8 +125,8 @@ class TableColumns:
 
     def _says_true_or_false(self, column: str) -> bool:
         """Tell whether a column says true or false in every row, and both of them where that is text."""
-        said = {str(decode_raw(row.get(column))).strip().lower() for row in self.rows if not is_blank(row.get(column))}
-        return self.contents[column].types == (BOOLEANS,) or said == {"true", "false"}
+        texts = {str(decode_raw(row.get(column))).strip().lower() for row in self.rows if not is_blank(row.get(column))}
+        return self.contents[column].types == (BOOLEANS,) or texts == {"true", "false"}
 
     def holds_text(self, column: str) -> bool:
         """Tell whether a column holds text, lists or objects, not numbers and truth values alone."""

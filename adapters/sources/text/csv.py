@@ -19,7 +19,7 @@ from ftbridge.adapters.mapping.header_rows import (
     HEADERS_TO,
     UNSURE,
     FirstRows,
-    Headers,
+    HeaderFindings,
     is_rule,
     suspicious_cells,
     why_no_sample,
@@ -73,10 +73,10 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     if told:
         records[0] = []
     at, columns = _headers(path, records, reading.header_row)
-    found = Headers(int(told))
+    found = HeaderFindings(int(told))
     if at is not None:
         sheet = FirstRows(path.name, "record", records, doubt=UNSURE)
-        found = sheet.headers(at, columns, asked=reading.header_row is not None)
+        found = sheet.examine_headers(at, columns, requested=reading.header_row is not None)
     labels = {cells[-1] for cells in records if cells}
     headed = at is not None
     parsed = _Records(

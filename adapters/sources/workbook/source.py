@@ -17,7 +17,7 @@ from ftbridge.adapters.columns import column_letter, disambiguate_headers
 from ftbridge.adapters.mapping.header_rows import (
     HEADERS_TO,
     FirstRows,
-    Headers,
+    HeaderFindings,
     is_rule,
     suspicious_cells,
     why_no_sample,
@@ -111,7 +111,7 @@ class _Head(msgspec.Struct, frozen=True):
     start: int
     notes: tuple[str, ...] = ()
     named: bool = True
-    found: Headers = Headers(0)
+    found: HeaderFindings = HeaderFindings(0)
 
 
 class _Sheet(msgspec.Struct, frozen=True):
@@ -267,7 +267,7 @@ def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
             f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another",
         )
     sheet = FirstRows(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
-    found = sheet.headers(at, columns, asked=reading.header_row is not None)
+    found = sheet.examine_headers(at, columns, requested=reading.header_row is not None)
     notes += found.notes
     start = page.start + found.start
     if max(map(len, rows[at + 1 :]), default=0) > len(columns):
