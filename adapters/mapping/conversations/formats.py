@@ -195,7 +195,7 @@ def _names_take_turns(names: Sequence[Any], roles: Mapping[str, str]) -> bool:
 
 
 def is_conversation_header(column: str) -> bool:
-    """Tell whether a column is called as conversations are."""
+    """Tell whether a header is one of conversations, such as `dialogue` or `多轮对话`."""
     return bool(CONVERSATION_HEADER.search(normalize_header(column)))
 
 
@@ -247,7 +247,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
     strip: bool = False
 
     def read(self, value: Any) -> tuple[str, list[Turn]]:
-        """Return system and turns; raises BadValueError for the first message or turn that will not do."""
+        """Return system prompt and turns; raises BadValueError for the first message or turn that is wrong."""
         value = conversation_items(value)
         if isinstance(value, str) and self.style == MOSS:
             return self.read_messages(_moss_messages(value))
@@ -260,13 +260,18 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         return self.read_messages(value)
 
     def speakers(self, value: Any) -> list[str]:
-        """Return who speaks in each message, as it stands there; none where there are no messages."""
+        """Return the name of who speaks in each message, as it stands there; [] where some value is no message."""
         value = conversation_items(value)
-        found = [(message, message_keys(message, self.tags)) for message in (value if isinstance(value, list) else ())]
-        return [str(message[keys[0]]) for message, keys in found if keys] if all(keys for _, keys in found) else []
+        speakers = []
+        for message in value if isinstance(value, list) else ():
+            keys = message_keys(message, self.tags)
+            if not keys:
+                return []
+            speakers.append(str(message[keys[0]]))
+        return speakers
 
     def read_messages(self, value: Iterable[Any]) -> tuple[str, list[Turn]]:
-        """Return system and turns of messages; raises BadValueError for the first that is out of place."""
+        """Return system prompt and turns of messages; raises BadValueError for one that is wrong or out of turn."""
         system = ""
         texts: list[str] = []
         answers: list[dict[str, Any]] = []
@@ -288,10 +293,10 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if len(texts) % 2:
             raise BadValueError("ends with the user's message")
         refuse_partial_masks(answers)
-        return system, [Turn(asked, "", answer) for asked, answer in zip(texts[::2], texts[1::2], strict=True)]
+        return system, [Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True)]
 
     def _read_message(self, message: Any, due: tuple[str, ...]) -> tuple[str, str]:
-        """Return the role, which must be one that is due, and the text of a message."""
+        """Return role and text of a message; raises BadValueError where its role is not one that is `due`."""
         keys = message_keys(message, self.tags)
         if not keys:
             wanted = self.tags.get("role_tag"), self.tags.get("content_tag")
@@ -313,7 +318,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         return role, text
 
     def _read_turns(self, value: list[Any]) -> tuple[str, list[Turn]]:
-        """Return system and turns of turns; raises BadValueError for the first that will not do."""
+        """Return system prompt and turns of objects that hold a turn each; raises BadValueError for a wrong one."""
         system = ""
         turns: list[Turn] = []
         for number, turn in enumerate(value, 1):
@@ -329,7 +334,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         return system, turns
 
     def _read_turn(self, turn: Any, before: str | None) -> tuple[str, Turn]:
-        """Return a turn and its system prompt, which must be the one of the turns `before`."""
+        """Return the system prompt of a turn, which must be the one of the turns `before`, and the turn."""
         keys = self._question_and_answer_keys(turn)
         question, answer = self._question_and_answer(turn, keys)
         system = self._checked_text(next((turn[key] for key in turn if normalize_header(key) in HEADERS["system"]), ""))
@@ -379,7 +384,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         return self._checked_text(_join_parts(value[key]) if key else value)
 
     def _checked_text(self, value: Any) -> str:
-        """Return a text that can be written; raises BadValueError."""
+        """Return a text that can be written; raises BadValueError where there is none, or it is too long."""
         return checked_text(value, self.max_characters, strip=self.strip)
 
 

@@ -1,4 +1,4 @@
-"""Which reading of a table its headers and first rows allow; where that is not clear, what the user may mean.
+"""The mapping of a table, detected by its headers and first rows; where that is not clear, the user is asked.
 
 A column that is known as a question is never left out unasked, a second text is the input, and a class is no answer
 where there is a question.
@@ -23,11 +23,7 @@ from ftbridge.adapters.mapping.headers import (
     normalize_header,
 )
 from ftbridge.adapters.mapping.inference import suggestions
-from ftbridge.adapters.mapping.inference.candidate import (
-    TEXT,
-    Candidate,
-    ColumnSample,
-)
+from ftbridge.adapters.mapping.inference.candidate import TEXT, Candidate, ColumnSample
 from ftbridge.adapters.mapping.inference.choices import answer_key_column, choice_columns, questions_with_choices
 from ftbridge.adapters.mapping.inference.suggestions import FieldSource, Suggestion, column_source, column_suggestion
 from ftbridge.adapters.mapping.inference.table_columns import TableColumns
@@ -35,6 +31,7 @@ from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
 
+# What messages name where a column holds none of it.
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in STYLE_KEYS.items())
 SuggestionTest = Callable[[Suggestion], bool]
 
@@ -51,7 +48,7 @@ def detect_candidate(
 
 
 class _Detection(TableColumns):
-    """The way to the only reading of a table, which asks wherever there may be another."""
+    """The steps to the only reading of a table, which ask or refuse wherever it is not sure."""
 
     def __init__(
         self,
