@@ -62,7 +62,7 @@ class ColumnSample(msgspec.Struct, frozen=True):
 
     @property
     def may_be_text(self) -> bool:
-        """Tell whether some value, other than of lists, objects and conversations, may be text; so of no values."""
+        """Tell whether some value is no list, object or conversation, so that it may be text, or there is none."""
         return not self.types or not {LISTS, OBJECTS, self.style, *STYLE_KEYS}.issuperset(self.types)
 
 

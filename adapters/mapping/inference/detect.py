@@ -259,12 +259,13 @@ class _Detection(TableColumns):
             field, names = next(iter(double.items()))
             reason = f"{_quote_all(names)} both fit {field}"
         else:
-            reason = f"no column is recognised as {self._missing_words()}{self._columns_unlike_headers()}"
+            reason = f"no column is recognised as {self._missing_sides()}{self._columns_unlike_headers()}"
         broken = [f"{row.where}: {row.error}" for row in self.table.first if row.error][:1]
         notes = "".join(f"\nnote: {note}" for note in (*self.table.notes, *broken))
         return f"{reason}\n{column_listing(self.table)}{notes}"
 
-    def _missing_words(self) -> str:
+    def _missing_sides(self) -> str:
+        """Return what no header fits: `question`, `answer`, or both, also where both are there and do not suffice."""
         if "output" in self.by_field:
             return "question and answer" if {"instruction", "input"} & self.by_field.keys() else "question"
         return "answer" if {"instruction", "input"} & self.by_field.keys() else "question and answer"
