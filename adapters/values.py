@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from ftbridge.core.records import Text
 
@@ -32,7 +33,7 @@ DATE = re.compile(
 )
 # No context of a model that can be trained on holds more; it is a cell that a stray quote made.
 LONGEST = 1_000_000
-EMPTY = msgspec.Raw(b'""')
+EMPTY = Raw(b'""')
 # Text that stands for no value where a list or an object would be: of tools, say.
 NULL_TEXTS = {"", "[]", "{}", "null", "none"}
 # JSON text that begins with a character that is surely no blank: neither an escape nor the first byte of one of
@@ -116,7 +117,7 @@ def checked_text(value: Any, longest: int = LONGEST, *, strip: bool = False) -> 
 def quick_text(value: Any, longest: int) -> Text | None:
     """Return text that a quick look finds nothing wrong with, "" for no value, else None: it needs `checked_text`."""
     kind = type(value)
-    if kind is msgspec.Raw:
+    if kind is Raw:
         if value == EMPTY:
             return ""
         if len(value) <= longest and _SURELY_FILLED(value):
@@ -132,8 +133,8 @@ def quick_text(value: Any, longest: int) -> Text | None:
 
 
 def decode_raw(value: Any) -> Any:
-    """Return the value of a `msgspec.Raw`, JSON as it stood in the source; anything else as it is."""
-    if not isinstance(value, msgspec.Raw):
+    """Return the value of a `Raw`, JSON as it stood in the source; anything else as it is."""
+    if not isinstance(value, Raw):
         return value
     try:
         return msgspec.json.decode(value)
