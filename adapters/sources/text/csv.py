@@ -19,7 +19,7 @@ from ftbridge.adapters.mapping.header_rows import (
     HEADERS_TO,
     UNSURE,
     FirstRows,
-    Headers,
+    HeaderFindings,
     is_rule,
     suspicious_cells,
     why_no_sample,
@@ -73,10 +73,10 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     if delimiter_is_told:
         records[0] = []
     at, columns = _find_headers(path, records, reading.header_row)
-    headers = Headers(int(delimiter_is_told))
+    headers = HeaderFindings(int(delimiter_is_told))
     if at is not None:
         sheet = FirstRows(path.name, "record", records, doubt=UNSURE)
-        headers = sheet.headers(at, columns, asked=reading.header_row is not None)
+        headers = sheet.examine_headers(at, columns, requested=reading.header_row is not None)
     labels = {cells[-1] for cells in records if cells}
     headed = at is not None
     parsed = _Records(
