@@ -8,7 +8,7 @@ from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import linear_layers, module_of
 from ftbridge.launchers.preflight.model import is_older
-from ftbridge.launchers.scripts.lora_targets import EXPERTS, ROUTER, default_targets, of_mamba
+from ftbridge.launchers.scripts.lora_targets import EXPERTS, ROUTER, default_targets, is_read_by_mamba_kernel
 
 # Where transformers 5.24 (conversion_mapping.py) calls linear layers otherwise than the model's files do.
 _RENAMED = {
@@ -34,7 +34,7 @@ def target_checks(plan: TrainPlan, config: dict[str, Any], tensors: dict[str, Sh
             why = "" if is_renamed else f"the model has no layer `{target}`"
         elif any(ROUTER.search(name) for name in found):
             why = f"`{target}` is a router, which chooses experts and gets no adapter"
-        elif any(of_mamba(name, modules) for name in found):
+        elif any(is_read_by_mamba_kernel(name, modules) for name in found):
             why = f"`{target}` is that of Mamba layers, whose kernel takes its weight past an adapter"
         elif all(EXPERTS.search(name) and name not in linear for name in found):
             why = f"`{target}` is of experts that are kept in one tensor, which gets no adapter"

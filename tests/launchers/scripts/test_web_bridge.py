@@ -36,7 +36,7 @@ class Asked:
         """Answer what is asked; return it."""
         asked = [record for record in self.sent if "question" in record][-1]
         for record in ({"text": f"to {asked['question']}"}, {"end": True}):
-            self.bridge.arrived({"id": asked["id"], **record})
+            self.bridge.receive({"id": asked["id"], **record})
         await asyncio.sleep(0)
         return asked["question"]
 
