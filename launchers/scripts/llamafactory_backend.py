@@ -7,7 +7,7 @@ from typing import Any
 from lora_targets import targets_of_model
 from mends import (
     allow_llama4_without_images,
-    checkpoint_functions_of_layers,
+    find_layers_behind_partials,
     leave_gpt_oss_its_attention,
     load_in_float32,
 )
@@ -15,7 +15,7 @@ from mends import (
 
 def prepare(spec: dict[str, Any]) -> None:
     """Mend LLaMA-Factory for the training of `spec`; where none are named, it adapts what lora_targets.py says."""
-    checkpoint_functions_of_layers()
+    find_layers_behind_partials()
     leave_gpt_oss_its_attention()
     allow_llama4_without_images()
     if spec["dtype"] == "float32":

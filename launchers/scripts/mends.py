@@ -169,7 +169,7 @@ def give_bos_and_eos(bos: Sequence[str], eos: str) -> None:
     xtuner.dataset.utils.get_bos_eos_token_ids = bos_and_eos
 
 
-def checkpoint_functions_of_layers() -> None:
+def find_layers_behind_partials() -> None:
     """Have LLaMA-Factory (model/model_utils/checkpointing.py) find the layer behind a function that is checkpointed.
 
     It asks a bound method for its layer; transformers hands over `partial(forward, layer)` since 5.24.

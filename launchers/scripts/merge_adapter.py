@@ -60,7 +60,7 @@ class AdapterMerge:
                 tensor_slice = next(self.slices, None)
             if tensor_slice is None:
                 return
-            self._compute(tensor_slice)
+            self._merge_slice(tensor_slice)
 
     def _slices(self) -> Iterator[TensorSlice]:
         for tensor in self.tensors:
@@ -74,7 +74,7 @@ class AdapterMerge:
             scales = self._block_scales(tensor, list(zip(begins, ends, strict=True))) if double else None
             yield from (TensorSlice(tensor, begin, end, scales) for begin, end in zip(begins, ends, strict=True))
 
-    def _compute(self, tensor_slice: TensorSlice) -> None:
+    def _merge_slice(self, tensor_slice: TensorSlice) -> None:
         tensor, begin, end, _ = tensor_slice
         start = _read_rows(tensor, "start", begin, end)
         rounded = self._round_to_4_bits(tensor_slice, start) if self.rounding and tensor["linear"] else start
@@ -110,8 +110,8 @@ class AdapterMerge:
         """Return `value`, the rows `begin` to `end` of a tensor, after a step, in PEFT's order of operations."""
         transposed = step["transposed"]
         if not step["a"]:
-            return value.add_(self._factor(step["b"])[begin:end, None] * step["scale"])
-        a, b = self._factor(step["a"]), self._factor(step["b"])
+            return value.add_(self._load_factor(step["b"])[begin:end, None] * step["scale"])
+        a, b = self._load_factor(step["a"]), self._load_factor(step["b"])
         if step["expert"]:
             number, count = step["expert"]
             b = b[:, number::count]
@@ -120,13 +120,13 @@ class AdapterMerge:
         if not step["magnitude"]:
             return value
         length = torch.linalg.norm(value.T if transposed else value, dim=1)
-        magnitude = self._factor(step["magnitude"])
+        magnitude = self._load_factor(step["magnitude"])
         ratio = (magnitude if transposed else magnitude[begin:end]) / length
         return (ratio.view(1, -1) if transposed else ratio.view(-1, 1)) * value
 
-    def _factor(self, tensor: dict[str, Any]) -> torch.Tensor:
+    def _load_factor(self, tensor: dict[str, Any]) -> torch.Tensor:
         [place] = tensor["parts"]
-        return _factor(place["file"], place["start"], tensor["dtype"], tuple(tensor["shape"]), self.device)
+        return _read_factor(place["file"], place["start"], tensor["dtype"], tuple(tensor["shape"]), self.device)
 
     def _round_to_4_bits(self, tensor_slice: TensorSlice, start: torch.Tensor) -> torch.Tensor:
         """Return the values that 4-bit training computes with; it rounds linear layers, but the output's."""
@@ -166,7 +166,7 @@ def _read_rows(tensor: dict[str, Any], which: str, begin: int, end: int) -> torc
 
 
 @lru_cache(maxsize=6)
-def _factor(file: str, start: int, dtype: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
+def _read_factor(file: str, start: int, dtype: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
     """Return a tensor of an adapter in float32; it serves several slices."""
     values = _read_values(file, start, dtype, 0, math.prod(shape))
     return values.view(shape).to(device, torch.float32)

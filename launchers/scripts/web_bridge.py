@@ -93,7 +93,7 @@ class Bridge:
                 self.drop(turn)
 
     @contextmanager
-    def reading(self, session: str) -> Iterator[None]:
+    def stream_open(self, session: str) -> Iterator[None]:
         """Count a stream of `session` that is open while this is entered, and shows its answers."""
         self.readers[session] += 1
         self.begin_next()

@@ -61,17 +61,17 @@ class Field:
         """Name it `label`; one with `bounds` is a number."""
         self.label, self.bounds = label, bounds
 
-    def check(self, value: Any) -> None:
+    def validate(self, value: Any) -> None:
         """Raise RefusalError where the field cannot hold this."""
         if not self.bounds:
-            self.check_text(value)
+            self.validate_text(value)
         elif value is not None:  # an emptied field: as it was at the start
             least, most = self.bounds
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not is_number or not least <= value <= most:  # NaN is in no range
                 raise RefusalError(400, f"{self.label} must be a number from {least} to {most}")
 
-    def check_text(self, value: Any) -> None:
+    def validate_text(self, value: Any) -> None:
         """Raise RefusalError for what is no text, or none that can be written."""
         if not isinstance(value, str):
             raise RefusalError(400, f"{self.label} must be a text")
@@ -94,7 +94,7 @@ class Passwords:
         self.password = password.encode()
         self.wrong: dict[str, list[float]] = {}
 
-    async def check(self, address: str, given: str | None) -> None:
+    async def verify(self, address: str, given: str | None) -> None:
         """Raise RefusalError where the header Authorization `given` is not right."""
         challenge = {"www_authenticate": 'Basic realm="ftbridge", charset="UTF-8"'}
         if given is None:
@@ -196,7 +196,7 @@ class Gate:
         try:
             inner, body = await self.admit(scope, incoming)
             session = inner.get("session")
-            with self.bridge.reading(session) if session else nullcontext():
+            with self.bridge.stream_open(session) if session else nullcontext():
                 await self.app(inner, body, answer)
         except RefusalError as refusal:
             await answer.refuse(scope, incoming, refusal)
@@ -219,7 +219,7 @@ class Gate:
             )
         if self.passwords:
             client = scope.get("client") or ("", 0)
-            await self.passwords.check(client[0], headers.get("authorization"))
+            await self.passwords.verify(client[0], headers.get("authorization"))
         scope["state"][LET_IN] = True
         path = scope["path"]
         inner = {**scope, "query_string": b"", "headers": [pair for pair in scope["headers"] if pair[0] in HEADERS]}
@@ -273,7 +273,7 @@ class Gate:
             raise RefusalError(400, f"`data` must be a list of {len(fields)} values")
         for field, value in zip(fields, data, strict=True):
             if field:
-                field.check(value)
+                field.validate(value)
             elif value is not None:
                 raise RefusalError(400, "the history is kept here, and none can be sent")
         return checked | {"data": data}
