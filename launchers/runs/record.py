@@ -151,7 +151,7 @@ def new_run_folder(project: Project, name: str) -> Path:
 def make_run_folder(wanted: Path) -> Path:
     """Make the folder of a run, and return it: `wanted`, or with a number behind it where another run took that name.
 
-    Raises SetupError where it cannot be made.
+    Raises SetupError where it cannot be made, InputError where a thousand runs have that name.
     """
     for number in range(1, 1000):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
@@ -196,7 +196,10 @@ def all_runs(project: Project) -> list[Run]:
 
 
 def last_run(project: Project) -> tuple[Run, Run | None]:
-    """Return the last run that succeeded, and the newest one if that failed after it."""
+    """Return the last run that succeeded, and the newest one if that failed after it.
+
+    Raises InputError where none has succeeded.
+    """
     runs = all_runs(project)
     succeeded = [run for run in runs if run.status == "succeeded"]
     if not succeeded:
@@ -278,7 +281,10 @@ def unseen_message(run: Run) -> str:
 
 
 def follow_log(run: Run, *, wait: bool) -> Iterator[bytes]:
-    """Yield the log of `run` in pieces, and with `wait` what comes until the run ends, or is not seen from here."""
+    """Yield the bytes of a run's log, and with `wait` what comes until the run ends, or is not seen from here.
+
+    Raises InputError where the log cannot be read.
+    """
     try:
         with opened_record(run.path / "log.txt") as file:
             while True:
