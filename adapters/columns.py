@@ -11,14 +11,14 @@ from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Table
 
 # How many columns a message names.
-SHOWN = 30
+COLUMNS_SHOWN = 30
 
 
 def find_column(table: Table, wanted: str) -> str:
-    """Return the column that `wanted` means: a header, a letter, or an index from 1; raises UsageError.
+    """Return the header of the column that `wanted` means: a header, the letters in a sheet, or an index from 1.
 
-    A number is always an index; a header that is a number stands in quotes, `"2"`. Raises QuestionError where a place
-    is meant and the table may have no headers.
+    A number is always an index; a header that is a number stands in quotes, `"2"`. Raises UsageError where there is no
+    such column, QuestionError where a place is meant and the table may have no headers.
     """
     if not _is_number(wanted) and (column := _column_by_header(table.columns, wanted)) is not None:
         return column
@@ -57,7 +57,7 @@ def _index_from_place(table: Table, wanted: str) -> int:
 
 
 def quoted_header(column: str) -> str:
-    """Return what names a column in an option: its header, in quotes where that is a number."""
+    """Return a header as an option such as `--map` takes it: in quotes where it is a number."""
     return f'"{column}"' if _is_number(column) else column
 
 
@@ -69,14 +69,14 @@ def did_you_mean(wanted: str, choices: Iterable[str]) -> str:
 
 def column_listing(table: Table) -> str:
     """Return the columns with their letters or numbers, for a message."""
-    marked = [
+    columns = [
         f"{column_letter(at) if table.lettered else at} `{shorten(name)}`" for at, name in enumerate(table.columns, 1)
     ]
-    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {first_few(marked, SHOWN)}"
+    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {first_few(columns, COLUMNS_SHOWN)}"
 
 
 def column_letter(index: int) -> str:
-    """Return the letters of a sheet's column, counted from 1: 27 is `AA`."""
+    """Return the letters of a sheet's column, whose index counts from 1: 27 is `AA`."""
     letters = ""
     while index:
         index, rest = divmod(index - 1, 26)
@@ -85,7 +85,7 @@ def column_letter(index: int) -> str:
 
 
 def column_index(letters: str) -> int:
-    """Return the number of a sheet's column: `AA` is 27."""
+    """Return the index of a sheet's column, from 1: `AA` is 27."""
     index = 0
     for char in letters.upper():
         index = index * 26 + ord(char) - 64
@@ -93,11 +93,11 @@ def column_index(letters: str) -> int:
 
 
 def unique_headers(cells: Sequence[str]) -> tuple[str, ...]:
-    """Return `disambiguate_headers`, each of them once; raises InputError where another column is called just that."""
-    marked = disambiguate_headers(cells)
-    if double := [name for name, times in Counter(marked).items() if times > 1]:
+    """Return `disambiguate_headers(cells)`; raises InputError where a header is just what another one becomes."""
+    headers = disambiguate_headers(cells)
+    if double := [name for name, times in Counter(headers).items() if times > 1]:
         raise InputError(f"several columns have the header `{shorten(double[0])}`; give them different ones")
-    return marked
+    return headers
 
 
 def disambiguate_headers(cells: Sequence[str]) -> tuple[str, ...]:

@@ -18,12 +18,12 @@ from ftbridge.adapters.values import LONGEST, decode_raw, shorten, type_name
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.records import Reading, ReadingOptions, Table
 
-# Progress is told after so many rows.
-TOLD_EVERY = 1000
+# The callback is called after so many rows.
+CALLBACK_EVERY = 1000
 
 
 class Column(msgspec.Struct, kw_only=True):
-    """One column: how many values of which type, how many empty, and the lengths of the values in characters."""
+    """One column: its values by type, the number of empty ones, and the lengths of the others in characters."""
 
     name: str
     letter: str = ""
@@ -36,7 +36,7 @@ class Column(msgspec.Struct, kw_only=True):
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """One table: its rows (empty ones left out), those that cannot be read, its columns, and its reading.
+    """One table: the number of its rows (empty ones left out) and of broken ones, its columns, and its mapping.
 
     `choice` is None where no reading is clear, and `unclear` says why; `preset` is the dataset that it is taken for.
     """
@@ -56,7 +56,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 def inspect(
     *sources: str | PathLike[str], callback: Callable[[int], object] | None = None, **options: Unpack[ReadingOptions]
 ) -> list[Profile]:
-    """Return what each table of `sources` holds, which are read to the end.
+    """Return the profile of each table of `sources`, which are read to the end.
 
     `options` say how they are read, as in `convert`; without `sheet`, all sheets are. `callback` is called with the
     number of rows read so far. Raises UsageError for options that do not fit, InputError where one cannot be read.
@@ -113,7 +113,7 @@ def _profile_columns(table: Table, callback: Callable[[int], object] | None) -> 
             for name, value in row.values.items():
                 column = columns.setdefault(name, Column(name=name))
                 lengths[name] += _add_value(column, decode_raw(value))
-        if callback and rows % TOLD_EVERY == 0:
+        if callback and rows % CALLBACK_EVERY == 0:
             callback(rows)
     for column in columns.values():
         filled = sum(column.types.values())

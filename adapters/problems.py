@@ -1,11 +1,12 @@
-"""What is wrong with the rows of a source: one problem, and many of them counted and shown as a table."""
+"""What is wrong with the rows of a source: one problem, and the tally of many, shown as a table."""
 
 import msgspec
 
 from ftbridge.core.console import aligned
 from ftbridge.core.records import Where
 
-SHOWN = 20
+# How many problems a table shows.
+PROBLEMS_SHOWN = 20
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -25,16 +26,16 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Problems: how many, and the first of them."""
+    """The number of problems, and the first of them."""
 
     def __init__(self) -> None:
         self.count = 0
         self.first: list[Problem] = []
 
     def add(self, problems: list[Problem]) -> None:
-        """Note problems."""
+        """Count problems, and keep them while few are kept."""
         self.count += len(problems)
-        self.first += problems[: SHOWN - len(self.first)]
+        self.first += problems[: PROBLEMS_SHOWN - len(self.first)]
 
     def table(self) -> str:
         """Return the first problems as an aligned table, address, field, what is wrong, value; and how many follow."""

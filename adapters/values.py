@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from ftbridge.core.records import Text
 
@@ -16,7 +17,7 @@ from ftbridge.core.records import Text
 LARGEST_EXACT = 2**53
 # Numbers of more digits than this before or after the point keep their exponent.
 MOST_DIGITS = 21
-# Python's own notation is read up to so many brackets, one in another, and parts.
+# How deeply brackets may be nested in a Python literal that is read, and how many tokens it may have.
 DEEPEST, MOST_PARTS = 50, 100_000
 _NOTATION = re.compile(
     r"""\s*(?:(?P<open>[\[({])|(?P<close>[\])}])|(?P<mark>[,:])|(?P<value>
@@ -32,7 +33,7 @@ DATE = re.compile(
 )
 # No context of a model that can be trained on holds more; it is a cell that a stray quote made.
 LONGEST = 1_000_000
-EMPTY = msgspec.Raw(b'""')
+EMPTY = Raw(b'""')
 # Text that stands for no value where a list or an object would be: of tools, say.
 NULL_TEXTS = {"", "[]", "{}", "null", "none"}
 # JSON text that begins with a character that is surely no blank: neither an escape nor the first byte of one of
@@ -51,7 +52,7 @@ class BadValueError(ValueError):
     """A value that is no text; the message says why."""
 
 
-# What the type of a value is called, to people.
+# Names of types for people.
 TYPE_NAMES = {
     str: "text",
     bool: "true or false",
@@ -67,7 +68,7 @@ TYPE_NAMES = {
 
 
 def type_name(value: Any) -> str:
-    """Return what the type of a value is called: text, number, true or false, list, object, date ..."""
+    """Return the name of a value's type for people: text, number, true or false, list, object, date ..."""
     return TYPE_NAMES.get(type(value), "date" if hasattr(value, "isoformat") else type(value).__name__)
 
 
@@ -77,7 +78,7 @@ def with_article(type_name: str) -> str:
 
 
 def as_text(value: Any) -> str:
-    """Return `value` as the text a person sees; raises BadValueError where there is none."""
+    """Return `value` as the text that a person sees, None as ""; raises BadValueError for lists, objects, errors."""
     value = decode_raw(value)
     if isinstance(value, str):
         if "\0" in value:
@@ -116,7 +117,7 @@ def checked_text(value: Any, longest: int = LONGEST, *, strip: bool = False) -> 
 def quick_text(value: Any, longest: int) -> Text | None:
     """Return text that a quick look finds nothing wrong with, "" for no value, else None: it needs `checked_text`."""
     kind = type(value)
-    if kind is msgspec.Raw:
+    if kind is Raw:
         if value == EMPTY:
             return ""
         if len(value) <= longest and _SURELY_FILLED(value):
@@ -132,8 +133,8 @@ def quick_text(value: Any, longest: int) -> Text | None:
 
 
 def decode_raw(value: Any) -> Any:
-    """Return `value` decoded where it is JSON as it stood in the source."""
-    if not isinstance(value, msgspec.Raw):
+    """Return the value of a `Raw`, JSON as it stood in the source; anything else as it is."""
+    if not isinstance(value, Raw):
         return value
     try:
         return msgspec.json.decode(value)
@@ -191,13 +192,13 @@ def _parse_python_literal(text: str) -> Any:
 
 
 def is_blank(value: Any) -> bool:
-    """Tell whether `value` says nothing: none, no text but blanks, a list or an object without content."""
+    """Tell whether `value` is None, text without more than blanks, or an empty list or object."""
     value = decode_raw(value)
     return not value.strip() if isinstance(value, str) else value is None or value in ([], {})
 
 
 def holds_nothing(value: Any) -> bool:
-    """Tell whether `value` says nothing even where that is written out: `"[]"`, `"null"`, `{"name": null}`."""
+    """Tell whether `value` is empty, written so (`"[]"`, `"null"`), or a list or object of nothing else."""
     value = decode_raw(value)
     if isinstance(value, str):
         return value.strip().lower() in NULL_TEXTS

@@ -1,7 +1,7 @@
 """Rows to conversations, and what is wrong with a row that makes none.
 
-Most rows are good and need no more than a quick look. Whatever is out of the ordinary is read again with care, which
-makes the sample or says what is wrong: there is one truth, and `conversation` and `problems` never disagree.
+Most rows are ordinary, and `fast_path` makes their samples. Any other row goes through `read`, which makes the sample
+or says what is wrong, so that `conversation` and `problems` never disagree.
 """
 
 from collections.abc import Callable
@@ -81,7 +81,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
         raise NotImplementedError
 
     def read(self, row: Row, problems: "RowProblems") -> tuple[Text, tuple[Turn, ...]]:
-        """Return system and turns, looking at everything; what is wrong goes into `problems`."""
+        """Return system prompt and turns after a look at everything; what is wrong is added to `problems`."""
         raise NotImplementedError
 
     def label(self, row: Row, system: Text, last: Turn) -> str:
@@ -99,11 +99,12 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
         return sample
 
     def _conversation_and_problems(self, row: Row) -> tuple[Conversation | None, list[Problem]]:
+        """Return the sample in a row, None where there are problems, and these."""
         problems = RowProblems(self, row)
         if row.error:
             problems.add("", "", row.error)
             return None, problems.found
-        self._check_columns(row, problems)
+        self._add_column_problems(row, problems)
         system, turns = self.read(row, problems)
         if self.system and is_blank(system):
             system = self.system
@@ -116,13 +117,13 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
             return None, problems.found
         return Conversation(system, turns, row.where, label), []
 
-    def _check_columns(self, row: Row, problems: "RowProblems") -> None:
+    def _add_column_problems(self, row: Row, problems: "RowProblems") -> None:
         """Add the columns that come too late, and those that should be empty, to `problems`."""
         empty = self.refused_columns
         if not self.user_decided and not self.known_columns.issuperset(row.values):
             unknown = [column for column in row.values if column not in self.known_columns]
             late = [column for column in unknown if not is_blank(row.values[column])]
-            self._check_late_columns(late, problems)
+            self._add_late_columns(late, problems)
             empty = empty | untrainable_columns(late)
         for column, content in empty.items():
             if not holds_nothing(row.values.get(column)):
@@ -131,7 +132,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
             if is_flag_off(row.values.get(column)):
                 problems.add("", column, f"has `{column}` off: no answer can be left out of the loss yet")
 
-    def _check_late_columns(self, late: list[str], problems: "RowProblems") -> None:
+    def _add_late_columns(self, late: list[str], problems: "RowProblems") -> None:
         for field, columns in columns_by_field(late).items():
             if field in self.watched_fields:
                 problems.add(field, columns[0], "comes after the columns were chosen from the first rows")

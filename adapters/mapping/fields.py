@@ -44,14 +44,14 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         return convert
 
     def read(self, row: Row, problems: RowProblems) -> tuple[Text, tuple[Turn, ...]]:
-        """Return system and turns, looking at everything; what is wrong goes into `problems`."""
+        """Return system prompt and turns after a look at everything; what is wrong is added to `problems`."""
         columns, templates = self.columns, self.templates
         texts = {
             field: self._checked_text(field, row, problems)
             for field in HEADERS
             if field != "history" and (field in columns or field in templates)
         }
-        self._check_question(texts, problems)
+        self._add_empty_question(texts, problems)
         if texts["output"] is not None:
             texts["output"] = self._output_text(texts["output"], problems)
         system = texts.get("system") or ""
@@ -64,7 +64,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         turn = Turn(texts.get("instruction") or "", texts.get("input") or "", texts["output"] or "")
         return system, (*history, turn)
 
-    def _check_question(self, texts: dict[str, str | None], problems: RowProblems) -> None:
+    def _add_empty_question(self, texts: dict[str, str | None], problems: RowProblems) -> None:
         """Add an empty question to `problems`; a text that is None was wrong, and is there already."""
         asking = [field for field in ("instruction", "input") if field in texts]
         # A text that is the same in every row is no question where the row's own part of it is empty.
@@ -81,6 +81,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         return next(iter(template.columns), "") if template else self.columns[field]
 
     def _checked_text(self, field: str, row: Row, problems: RowProblems) -> str | None:
+        """Return the text of a field, None where it is wrong, which is added to `problems`."""
         column, template = self._column_of(field), self.templates.get(field)
         try:
             value = template.render(row.values) if template else row.values.get(column)
@@ -90,7 +91,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
             return None
 
     def _output_text(self, output: str, problems: RowProblems) -> str:
-        """Return the output, by the label map where there is one."""
+        """Return the output, or what stands for it in the label map; what is wrong is added to `problems`."""
         column = self._column_of("output")
         if not output.strip():
             problems.add("output", column, "is empty")
@@ -99,7 +100,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         return self.label_texts.get(output, output)
 
     def _system_and_history(self, value: Any, system: str) -> tuple[str, tuple[Turn, ...]]:
-        """Return system and earlier turns: pairs of question and answer as in Alpaca, messages, turns, or texts."""
+        """Return system prompt and earlier turns of Alpaca's pairs, messages, turns or texts; raises BadValueError."""
         value = conversation_items(value)
         if is_blank(value):
             return system, ()

@@ -1,4 +1,4 @@
-"""Rows of headers: which one it is, whether it is one at all, and what says it again further down.
+"""Rows of headers: which row it is, whether it may be data, and where it is repeated further down.
 
 Rows are given as the texts of their cells, without outer blanks. No file says that its first row is no data; where it
 may be, and the reading depends on it, the user is asked.
@@ -26,7 +26,7 @@ from ftbridge.core.errors import QuestionError
 
 Cells = Sequence[str]
 
-# How sure it is that a row holds headers.
+# The certainty that a row holds headers.
 SURE, UNSURE, DATA = range(3)
 # Numbers, dates, times and shares.
 NUMBER = re.compile(r"[-+]?[\d.,:/% -]*\d[\d.,:/% -]*")
@@ -34,13 +34,13 @@ RULE = re.compile(r"[-=+|:—–─━═┼╪\s]*([-=—–─━═]{2}|:-|-:
 # Names as programs give them.
 IDENTIFIER = re.compile(r"[a-z]+[A-Z]\w*|[A-Za-z]\w*_\w+|#.+")
 SENTENCE = tuple(".!?。！？")
-# How many of a column's values make a kind its kind, and how few are too few to tell labels from.
+# Which share of a column's values makes their type its type, and from how many values on labels are noticed.
 MAJORITY, ENOUGH_FOR_LABELS = 0.8, 5
 # The widths from which a cell is a sentence, and up to which it may be a header.
 SENTENCES_FROM, HEADERS_TO = 20, 30
 # Lines of more dashes than this are noticed only directly below the headers.
 WIDEST = HEADERS_TO + 1
-# What stands in a row below the headers that says what kind of values follow, or that they must be there.
+# What a row below the headers holds that names the types of the values, or says that they must be there.
 TYPE_WORDS = {
     *("string", "str", "text", "int", "int32", "int64", "integer", "float", "float64", "double", "number", "bool"),
     *("boolean", "object", "category", "date", "datetime", "varchar", "required", "optional", "mandatory"),
@@ -53,14 +53,15 @@ CELLS_SHOWN = 5
 def repeats_headers(cells: Cells, columns: Cells) -> bool:
     """Tell whether a row says the headers again, in the same words or in others for the same fields."""
     pairs = [(cell, column) for cell, column in zip(cells, columns, strict=False) if cell]
-    plain = [(normalize_header(cell), normalize_header(column)) for cell, column in pairs]
-    if len(set(plain)) > 1 and all(cell == column for cell, column in plain):
+    normalized = [(normalize_header(cell), normalize_header(column)) for cell, column in pairs]
+    if len(set(normalized)) > 1 and all(cell == column for cell, column in normalized):
         return True
     fields = {column: field for field, names in columns_by_field(columns).items() for column in names}
-    said = [(cell, fields[column]) for cell, column in pairs if column in fields]
+    cells_with_field = [(cell, fields[column]) for cell, column in pairs if column in fields]
     # `q` and `a` are the first sample of many a test file.
-    again = all(len(cell) > 1 and field in columns_by_field([cell]) for cell, field in said)
-    return again and has_question_and_answer(columns) and has_question_and_answer(cell for cell, _ in said)
+    if not all(len(cell) > 1 and field in columns_by_field([cell]) for cell, field in cells_with_field):
+        return False
+    return has_question_and_answer(columns) and has_question_and_answer(cell for cell, _ in cells_with_field)
 
 
 def is_rule(cells: Cells) -> bool:
@@ -70,7 +71,7 @@ def is_rule(cells: Cells) -> bool:
 
 
 def why_no_sample(cells: Cells, columns: Cells) -> str:
-    """Return why a row among the rows is no sample; "" for one that may be."""
+    """Return why a row is no sample, for a message: a line of dashes, or the headers again; "" for one that may be."""
     if is_rule(cells):
         return "is a line of dashes and no sample"
     return "says the headers again and is no sample" if repeats_headers(cells, columns) else ""
@@ -78,19 +79,18 @@ def why_no_sample(cells: Cells, columns: Cells) -> str:
 
 def suspicious_cells(columns: Cells) -> tuple[int, frozenset[str]]:
     """Return the index of a column, and the values there for which `why_no_sample` is asked: most rows have none."""
-    found = columns_by_field(columns)
-    field = next(
-        (each for each in ("instruction", "input", "output") if has_question_and_answer(columns) and each in found), ""
-    )
-    index = columns.index(found[field][0]) if field else 0
+    by_field = columns_by_field(columns) if has_question_and_answer(columns) else {}
+    field = next((field for field in ("instruction", "input", "output") if field in by_field), "")
+    index = columns.index(by_field[field][0]) if field else 0
     return index, frozenset([*columns[index : index + 1]]) | _header_spellings(field) | _dash_lines()
 
 
 @cache
 def _header_spellings(field: str) -> frozenset[str]:
+    """Return the headers of a field as people write them: `User_question`, `USER QUESTION`."""
     tiers = HEADERS.get(field, ()), *TIERS.get(field, ())
-    spelled = (word.replace(" ", blank) for tier in tiers for word in tier if len(word) > 1 for blank in " _")
-    return frozenset(form for word in spelled for form in (word, word.upper(), word.title(), word.capitalize()))
+    headers = (word.replace(" ", blank) for tier in tiers for word in tier if len(word) > 1 for blank in " _")
+    return frozenset(form for word in headers for form in (word, word.upper(), word.title(), word.capitalize()))
 
 
 @cache
@@ -99,7 +99,7 @@ def _dash_lines() -> frozenset[str]:
 
 
 def names_types(cells: Cells) -> bool:
-    """Tell whether a row says of each column what kind of values follow: `string`, `必填`."""
+    """Tell whether a row names the type of each column, or says that values must be there: `string`, `必填`."""
     filled = [cell.strip("()* \uff08\uff09").lower() for cell in cells if cell]
     return len(filled) > 1 and TYPE_WORDS.issuperset(filled)
 
@@ -114,17 +114,17 @@ def subdivides_headers(cells: Cells, columns: Cells) -> bool:
 
 
 def first_data_row(rows: Sequence[Cells], at: int, columns: Cells) -> int:
-    """Return which row is the first below the headers, those of row `at`, that neither says nor underlines them."""
+    """Return the index of the first row of data below the headers in row `at`: behind lines, types and repetitions."""
     start = at + 1
     for number in range(at + 1, len(rows)):
         if any(rows[number]):
-            if not (why_no_sample(rows[number], columns) or _why_no_data(rows[number], columns)):
+            if not (why_no_sample(rows[number], columns) or _why_no_first_row(rows[number], columns)):
                 break
             start = number + 1
     return start
 
 
-def _why_no_data(cells: Cells, columns: Cells) -> str:
+def _why_no_first_row(cells: Cells, columns: Cells) -> str:
     """Return why a row directly below the headers is no sample."""
     if names_types(cells):
         return "says the kinds of the columns"
@@ -144,7 +144,7 @@ def _column_values(rows: Sequence[Cells], column: int) -> list[str]:
 
 
 def _header_votes(cell: str, values: list[str]) -> Iterator[int]:
-    """Yield what a cell, against the values below it, says about its row."""
+    """Yield SURE or DATA for each way in which a cell differs from, or is like, the values below it."""
     if values:
         yield from _type_votes(cell, values)
         yield from _width_votes(_display_width(cell), median(map(_display_width, values)))
@@ -167,20 +167,20 @@ def _type_votes(cell: str, values: list[str]) -> Iterator[int]:
         yield SURE
 
 
-def _width_votes(own: int, usual: float) -> Iterator[int]:
-    if own >= SENTENCES_FROM and own <= 3 * usual <= 9 * own:
+def _width_votes(width: int, usual: float) -> Iterator[int]:
+    if width >= SENTENCES_FROM and width <= 3 * usual <= 9 * width:
         yield DATA
-    elif usual >= max(SENTENCES_FROM, 3 * own):
+    elif usual >= max(SENTENCES_FROM, 3 * width):
         yield SURE
 
 
 def _display_width(text: str) -> int:
-    """Return the width of a text; a Chinese character says as much as two letters."""
+    """Return the width of a text in columns of a terminal: a Chinese character has two."""
     return len(text) + sum(char > "⺀" for char in text)
 
 
 def rival_header_row(rows: Sequence[Cells], at: int) -> int | None:
-    """Return another row that may hold the headers, where those recognised in row `at` may be data; None for none.
+    """Return the index of another row that may hold the headers where row `at` may be data; None for none.
 
     Titles and notes above have fewer cells, or an empty row below them.
     """
@@ -196,7 +196,7 @@ def rival_header_row(rows: Sequence[Cells], at: int) -> int | None:
 
 
 def next_table_row(rows: Sequence[Cells], start: int) -> int | None:
-    """Return which row, behind an empty one, looks like the headers of another table; None for none.
+    """Return the index of a row, behind an empty one, that looks like headers of another table; None for none.
 
     So it does where the values below it are of another kind than those in the rows from `start` on.
     """
@@ -231,8 +231,8 @@ def _all_numbers(rows: Sequence[Cells], column: int) -> bool:
     return bool(values) and all(map(NUMBER.fullmatch, values))
 
 
-class Headers(msgspec.Struct, frozen=True):
-    """What the first rows say: the data begins in row `start`, counted from 0.
+class HeaderFindings(msgspec.Struct, frozen=True):
+    """What is found out about a row of headers: the data begins in row `start`, counted from 0.
 
     `asks` is what only the user can decide, `unsure` what must be decided where columns are meant by their places.
     """
@@ -255,19 +255,19 @@ class FirstRows(msgspec.Struct, frozen=True):
     before: int = 0
     doubt: int = DATA
 
-    def headers(self, at: int, columns: Cells, *, asked: bool) -> Headers:
-        """Return what is to be known about the headers in row `at`, which the user may have `asked` for."""
+    def examine_headers(self, at: int, columns: Cells, *, requested: bool) -> HeaderFindings:
+        """Return where the data below the headers in row `at` begins, and what is doubtful unless `requested`."""
         start = first_data_row(self.rows, at, columns)
         notes = self._notes_on_rows(at, start, columns)
-        if asked:
-            return Headers(start, notes)
+        if requested:
+            return HeaderFindings(start, notes)
         cells = self.rows[at]
         if has_question_and_answer(cells) and (top := rival_header_row(self.rows, at)) is not None:
-            return Headers(start, notes, asks=self._ask_which_row(top, at))
+            return HeaderFindings(start, notes, asks=self._ask_which_row(top, at))
         if not self._may_be_data(at, start):
-            return Headers(start, notes)
+            return HeaderFindings(start, notes)
         doubt = f"{self._taken_for_headers(at)} ({self._cells_shown(at)}); if it is data, add `--header-row none`"
-        return Headers(
+        return HeaderFindings(
             start, (*notes, doubt), unsure=None if has_question_and_answer(cells) else self._ask_whether_data(at)
         )
 
@@ -277,7 +277,7 @@ class FirstRows(msgspec.Struct, frozen=True):
         for number in range(at + 1, start):
             cells = self.rows[number]
             if any(cells):
-                reason = why_no_sample(cells, columns) or _why_no_data(cells, columns)
+                reason = why_no_sample(cells, columns) or _why_no_first_row(cells, columns)
                 notes.append(f"{self._place(number)} is passed over: it {reason}")
         if (other := next_table_row(self.rows, start)) is not None:
             notes.append(
@@ -289,11 +289,11 @@ class FirstRows(msgspec.Struct, frozen=True):
     def _may_be_data(self, at: int, start: int) -> bool:
         """Tell whether the headers in row `at` may be data, going by the rows from `start` on."""
         cells = self.rows[at]
-        known = [cell for cell in cells if len(cell) > 1 and columns_by_field([cell])]
-        if has_question_and_answer(known):
+        recognised = [cell for cell in cells if len(cell) > 1 and columns_by_field([cell])]
+        if has_question_and_answer(recognised):
             return False
         below = [row for row in self.rows[start:] if row != cells]
-        return header_certainty(cells, below) >= (DATA if known else self.doubt)
+        return header_certainty(cells, below) >= (DATA if recognised else self.doubt)
 
     def _place(self, row: int) -> str:
         return f"{self.unit} {row + self.before + 1}"

@@ -1,11 +1,11 @@
-"""What headers say in English and Chinese: which field a column fits, or why its rows cannot be trained on."""
+"""The headers of fields in English and Chinese, and those of columns that cannot be trained on."""
 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-# Headers that are recognised, as `header` writes them; the order of the fields is the order in which they are shown.
+# Headers of each field, as `normalize_header` writes them; the fields are shown in this order.
 HEADERS = {
     "system": (
         *("system", "system prompt", "system instruction", "systeminstruction", "meta instruction"),
@@ -163,12 +163,12 @@ LOSS_FLAG = re.compile(
 )
 # What a source calls a column without a header.
 NAMELESS = re.compile(r"\[[A-Z]{1,3}\]")
-# What in brackets makes another column of it.
+# What in brackets behind a header makes another column of it.
 DETAIL = re.compile(
     r"\W*(?:id|ids|no|nr|index|number|count|length|len|type|source|link|url|date|time|score|author|lang|language|"
     r"编号|序号|来源|链接|日期|时间|类型|长度|字数|分数|得分|作者|数量)\W*"
 )
-# No header is longer; a cell of text that is, is not looked at.
+# A longer cell is text, and no header is looked for in it.
 LONGEST_HEADER = 60
 HAN, OTHERS = "㐀-鿿", "A-Za-z"
 
@@ -225,22 +225,22 @@ def has_question(columns: Iterable[str]) -> bool:
 
 
 def has_question_and_answer(columns: Iterable[str]) -> bool:
-    """Tell whether a question and an answer are recognised in `columns`."""
-    found = columns_by_field(columns)
-    return "output" in found and bool({"instruction", "input"} & found.keys())
+    """Tell whether the headers of `columns` fit a question, or its input, and an answer."""
+    by_field = columns_by_field(columns)
+    return "output" in by_field and not by_field.keys().isdisjoint({"instruction", "input"})
 
 
 def untrainable_columns(columns: Iterable[str], *, decided: bool = False) -> dict[str, str]:
-    """Return the columns that must be empty, with what they hold; of what a user has `decided` fewer."""
-    told = [] if decided else [("preferences between answers", PREFERRED), ("reasoning", REASONING)]
-    found = {}
+    """Return what the columns hold that must be empty, by their headers; fewer where the user has `decided`."""
+    patterns = {} if decided else {"preferences between answers": PREFERRED, "reasoning": REASONING}
+    untrainable = {}
     for column in columns:
         name = normalize_header(column)
-        what = [what for what, headers in UNTRAINABLE.items() if name in headers]
-        what += [what for what, pattern in told if pattern.fullmatch(name)]
-        if what:
-            found[column] = what[0]
-    return found
+        contents = [content for content, headers in UNTRAINABLE.items() if name in headers]
+        contents += [content for content, pattern in patterns.items() if pattern.fullmatch(name)]
+        if contents:
+            untrainable[column] = contents[0]
+    return untrainable
 
 
 @lru_cache(4096)

@@ -7,7 +7,7 @@ from ftbridge.core.files.atomic import read_text
 
 
 def load_label_map(path: Path) -> dict[str, str]:
-    """Return the text of each label, both as they are written in the file; raises InputError for anything else."""
+    """Return the text of each label, both as the file has them; raises InputError where it is no label map."""
     import yaml
 
     content = read_text(path, "label map")

@@ -1,7 +1,6 @@
-"""Samples that are whole conversations, one a row, in the shapes of `conversations`.
+"""Samples that are whole conversations, one a row, in the formats of `conversations`.
 
-Most are OpenAI messages, ShareGPT conversations or XTuner's without anything out of the ordinary, and need no more than
-a quick look.
+Most are OpenAI messages, ShareGPT conversations or XTuner's without other keys, for which there is a fast path.
 """
 
 from typing import Any
@@ -22,27 +21,28 @@ from ftbridge.core.records import Conversation, Row, Table, Text, Turn
 
 
 class OpenAIMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A message without anything out of the ordinary."""
+    """A message of role and content alone; the content stays JSON as in the source."""
 
     role: str
     content: msgspec.Raw
 
 
 class ShareGPTMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The same in ShareGPT's words."""
+    """A message of ShareGPT's, `from` and `value` alone."""
 
     role: str = msgspec.field(name="from")
     content: msgspec.Raw = msgspec.field(name="value")
 
 
 class XTunerTurn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A turn without anything out of the ordinary."""
+    """A turn of XTuner's, input, output and perhaps a system prompt alone."""
 
     input: msgspec.Raw
     output: msgspec.Raw
     system: msgspec.Raw = msgspec.Raw(b'""')
 
 
+# Decoders of conversations that have nothing out of the ordinary, by their style.
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     OPENAI: msgspec.json.Decoder(list[OpenAIMessage]),
     SHAREGPT: msgspec.json.Decoder(list[ShareGPTMessage]),
@@ -83,7 +83,7 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
         return convert
 
     def read(self, row: Row, problems: RowProblems) -> tuple[str, tuple[Turn, ...]]:
-        """Return system and turns, looking at everything; the first thing that is wrong goes into `problems`."""
+        """Return system prompt and turns after a look at everything; the first fault is added to `problems`."""
         system = ""
         turns: list[Turn] = []
         reader, columns = self._reader(), self.columns

@@ -1,4 +1,4 @@
-"""Prompts that are put together from a row's columns: `文本:{{text}},类型选型:{{category}}`.
+"""Texts that a Jinja template makes of a row's columns: `文本:{{text}},类型选型:{{category}}`.
 
 Templates are Jinja in a sandbox, and of Jinja only what neither runs for ever nor makes endless text, whatever
 stands in a row: no functions, no assignment, no multiplication, no loop in a loop.
@@ -35,7 +35,7 @@ PARTS = {
     *("Getattr", "Getitem", "Slice", "Concat", "Add", "Sub", "Neg", "Compare", "Operand", "And", "Or", "Not"),
     *("CondExpr", "Filter", "Test", "Keyword", "Call"),
 }
-# The parts and filters that say something else where there is nothing.
+# The parts and filters with which a template says something else where there is nothing.
 DECIDING = {"If", "For", "CondExpr", "Or", "Test", "Compare"}
 DEFAULTS = {"d", "default"}
 COUNTING = {"count", "length", "sum", "tojson"}
@@ -51,34 +51,35 @@ FILTERS = {
 
 
 class RowTemplate(msgspec.Struct, frozen=True):
-    """A template, and the columns it uses, by the names it uses; `row` are those it reaches as `row['a name']`.
+    """A Jinja template over a row's columns, or a text without any.
 
-    `decides` says that it says itself what stands for what is empty.
+    `columns_by_name` are the columns by the names that it uses, `row_columns` those it reaches as `row['a name']`.
+    One that `handles_empty` says itself what stands for what is empty, by a condition or a default.
     """
 
     template: str
-    names: dict[str, str] = {}
-    row: tuple[str, ...] = ()
-    decides: bool = False
+    columns_by_name: dict[str, str] = {}
+    row_columns: tuple[str, ...] = ()
+    handles_empty: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Return the columns that the template uses; none for a text that is the same for every row."""
-        return tuple(dict.fromkeys([*self.names.values(), *self.row]))
+        return tuple(dict.fromkeys([*self.columns_by_name.values(), *self.row_columns]))
 
     def render(self, values: dict[str, Any]) -> str:
-        """Return the text for a row's values; raises BadValueError.
+        """Return the text for a row's values; raises BadValueError where the template does not fit them.
 
-        It is "" where all columns that it uses are empty, and it does not decide itself what to say then.
+        It is "" where all columns that it uses are empty, unless it handles that itself.
         """
         if not _is_template(self.template):
             return self.template
         from jinja2 import TemplateError
 
         used = {column: _template_value(column, values.get(column)) for column in self.columns}
-        if used and not self.decides and all(map(is_blank, used.values())):
+        if used and not self.handles_empty and all(map(is_blank, used.values())):
             return ""
-        names = {name: used[column] for name, column in self.names.items()}
+        names = {name: used[column] for name, column in self.columns_by_name.items()}
         try:
             return _compile_template(self.template).render(names, row=used)
         except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -86,7 +87,7 @@ class RowTemplate(msgspec.Struct, frozen=True):
 
 
 def parse_template(template: str, field: str, table: Table) -> RowTemplate:
-    """Return the template of `field` for the rows of `table`.
+    """Return the checked template of `field` for the rows of `table`.
 
     A column whose name is no Jinja name is reached as `row['a name']`, or as `a_name` where only one is meant.
     Raises UsageError for a mistake in the template and for a column that is not there.
@@ -107,15 +108,14 @@ def parse_template(template: str, field: str, table: Table) -> RowTemplate:
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply") from error
     names = _columns_by_name(table.columns)
-    row = tuple(dict.fromkeys(_columns_of_row(tree))) if "row" in undeclared else ()
-    if "" in row:
+    row_columns = tuple(dict.fromkeys(_columns_of_row(tree))) if "row" in undeclared else ()
+    if "" in row_columns:
         raise UsageError(f"{where} must say which column of `row` it means, as in `row['{table.columns[0]}']`")
-    for name in sorted((undeclared - names.keys() - {"row"}) | (set(row) - set(table.columns))):
+    for name in sorted((undeclared - names.keys() - {"row"}) | (set(row_columns) - set(table.columns))):
         hint = did_you_mean(name, [*names, *table.columns])
         raise UsageError(f"{where} uses `{name}`, which is no column{hint}\n{column_listing(table)}")
-    return RowTemplate(
-        template, {name: names[name] for name in sorted(undeclared - {"row"})}, row, _handles_empty(tree)
-    )
+    used = {name: names[name] for name in sorted(undeclared - {"row"})}
+    return RowTemplate(template, used, row_columns, _handles_empty(tree))
 
 
 def _handles_empty(tree: "nodes.Template") -> bool:
@@ -144,10 +144,10 @@ def _columns_of_row(tree: "nodes.Template") -> Iterator[str]:
 
     reached: list[tuple[nodes.Node, Any]] = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
     reached += [(node.node, getattr(node.arg, "value", None)) for node in tree.find_all(nodes.Getitem)]
-    of_row = [key for node, key in reached if isinstance(node, nodes.Name) and node.name == "row"]
-    named = [key for key in of_row if isinstance(key, str)]
-    yield from named
-    if len(named) < sum(node.name == "row" for node in tree.find_all(nodes.Name)):
+    keys = [key for node, key in reached if isinstance(node, nodes.Name) and node.name == "row"]
+    columns = [key for key in keys if isinstance(key, str)]
+    yield from columns
+    if len(columns) < sum(node.name == "row" for node in tree.find_all(nodes.Name)):
         yield ""
 
 
@@ -185,7 +185,7 @@ def _takes_only_constants(node: "nodes.Filter") -> bool:
 
 
 def _template_value(column: str, value: Any) -> Any:
-    """Return a value as templates see it."""
+    """Return a value as templates see it, a whole number without `.0`; raises BadValueError for an error cell."""
     value = decode_raw(value)
     if isinstance(value, BadCell):
         raise BadValueError(f"uses `{column}`, which {value.reason}")

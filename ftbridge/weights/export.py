@@ -16,7 +16,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.launchers.scripts.lora_targets import has_experts, shortest
+from ftbridge.launchers.scripts.lora_targets import has_experts, shortest_targets
 from ftbridge.templates import chat_templates
 from ftbridge.weights.card import ModelCard, card_of, say_changes
 from ftbridge.weights.full_model import write_model
@@ -116,7 +116,7 @@ def _target_modules(modules: Iterable[str], base: Path) -> list[str]:
     headers = (safetensors_header(file) or {} for file in base.glob("model*.safetensors"))
     known = {name.removesuffix(".weight") for header in headers for name in header}
     if has_experts(known):
-        return shortest(modules, known.union(modules))
+        return shortest_targets(modules, known.union(modules))
     return sorted({module.rpartition(".")[2] for module in modules})
 
 

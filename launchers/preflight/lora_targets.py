@@ -7,7 +7,7 @@ from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import linear_layers, module_of
 from ftbridge.launchers.preflight.model import is_before_transformers5
-from ftbridge.launchers.scripts.lora_targets import EXPERTS, ROUTER, default_targets, of_mamba
+from ftbridge.launchers.scripts.lora_targets import EXPERTS, ROUTER, default_targets, is_read_by_mamba_kernel
 
 # Where transformers 5.24 (conversion_mapping.py) calls linear layers otherwise than the model's files do.
 _RENAMED_MODEL_TYPES = {
@@ -59,7 +59,7 @@ class _Layers:
             return f"the model has no layer `{target}`"
         if any(ROUTER.search(name) for name in modules):
             return f"`{target}` is a router, which chooses experts and gets no adapter"
-        if any(of_mamba(name, self.modules) for name in modules):
+        if any(is_read_by_mamba_kernel(name, self.modules) for name in modules):
             return f"`{target}` is that of Mamba layers, whose kernel takes its weight past an adapter"
         if all(EXPERTS.search(name) and name not in self.linear for name in modules):
             return f"`{target}` is of experts that are kept in one tensor, which gets no adapter"

@@ -2,12 +2,10 @@
 
 import os
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +21,7 @@ from ftbridge.core.plugins import plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.process.identity import Host, is_hidden, process_start, signal_sender, this_machine
 from ftbridge.launchers.runs.fingerprint import Fingerprint
 
 # What is said of a record without this machine's signature.
@@ -49,14 +48,6 @@ class Attempt(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not all(2000 <= time.year < 2200 for time in (self.started, self.ended or self.started)):  # noqa: PLR2004
             raise ValueError("a time is not of this age")
-
-
-class Host(msgspec.Struct, frozen=True):
-    """The machine that a process number is of: its name and id, its boot id, and the container's PID namespace."""
-
-    name: str = ""
-    boot: str = ""
-    container: str = ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +112,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             while not flock(lock) and time.monotonic() < end:
                 time.sleep(0.01)
         watched = msgspec.structs.replace(
-            self, status="running", pid=pid, pid_started=_process_start(pid), machine=this_machine()
+            self, status="running", pid=pid, pid_started=process_start(pid), machine=this_machine()
         )
         return watched.save()
 
@@ -160,7 +151,7 @@ def new_run_folder(project: Project, name: str) -> Path:
 def make_run_folder(wanted: Path) -> Path:
     """Make the folder of a run, and return it: `wanted`, or with a number behind it where another run took that name.
 
-    Raises SetupError where it cannot be made.
+    Raises SetupError where it cannot be made, InputError where a thousand runs have that name.
     """
     for number in range(1, 1000):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
@@ -205,7 +196,10 @@ def all_runs(project: Project) -> list[Run]:
 
 
 def last_run(project: Project) -> tuple[Run, Run | None]:
-    """Return the last run that succeeded, and the newest one if that failed after it."""
+    """Return the last run that succeeded, and the newest one if that failed after it.
+
+    Raises InputError where none has succeeded.
+    """
     runs = all_runs(project)
     succeeded = [run for run in runs if run.status == "succeeded"]
     if not succeeded:
@@ -235,7 +229,7 @@ def stop_run(run: Run) -> Run:
     if reason := _why_not_signalled(run):
         raise UsageError(f"`{run.id}` runs, and {reason}")
     try:
-        with _signal_sender(run) as send:
+        with signal_sender(run.pid, run.pid_started) as send:
             send(signal.SIGTERM)
             send(signal.SIGCONT)  # one that was halted by Ctrl-Z hears of it, too
             end = time.monotonic() + STOP_SECONDS
@@ -287,7 +281,10 @@ def unseen_message(run: Run) -> str:
 
 
 def follow_log(run: Run, *, wait: bool) -> Iterator[bytes]:
-    """Yield the log of `run` in pieces, and with `wait` what comes until the run ends, or is not seen from here."""
+    """Yield the bytes of a run's log, and with `wait` what comes until the run ends, or is not seen from here.
+
+    Raises InputError where the log cannot be read.
+    """
     try:
         with opened_record(run.path / "log.txt") as file:
             while True:
@@ -313,19 +310,6 @@ def _signature_holds(content: bytes, signature: str) -> bool:
         return signing.is_signed(_signed_part(content), signature)
     except (ValueError, OverflowError, RecursionError):  # no record of ours is so deep, or has such numbers
         return False
-
-
-@cache
-def this_machine() -> Host:
-    """Return the machine and container that this process runs in."""
-    name, boot, container = socket.gethostname(), "", ""
-    with suppress(OSError):
-        name = f"{name} {Path('/etc/machine-id').read_text(encoding='utf-8').strip()}".strip()
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    with suppress(OSError):
-        container = str(Path("/proc/self/ns/pid").readlink())
-    return Host(name, boot, container)
 
 
 def _current_status(run: Run) -> Status:
@@ -354,58 +338,10 @@ def _status_by_pid(run: Run) -> Status:
     least = 2 if here.container == FIRST_CONTAINER else 1  # a container's first process may be a watcher
     if run.machine.container != here.container or not (least <= run.pid <= LAST_PID and run.pid_started > 0):
         return "unknown"
-    started = _process_start(run.pid)
+    started = process_start(run.pid)
     if started == run.pid_started:
         return "running"
-    return "unknown" if not started and _is_hidden(run.pid) else "failed"
-
-
-def _is_hidden(pid: int) -> bool:
-    """Tell whether a process is there of which /proc tells nothing: another user's, with `hidepid`."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
-
-
-@contextmanager
-def _signal_sender(run: Run) -> Iterator[Callable[[signal.Signals], None]]:
-    """Yield a function that sends a signal to the process that watches over `run`, and to no later one of its number.
-
-    It raises ProcessLookupError where it is gone.
-    """
-    descriptor = None
-    try:
-        with suppress(AttributeError, NotImplementedError):
-            descriptor = os.pidfd_open(run.pid)
-
-        def send(number: signal.Signals) -> None:
-            if _process_start(run.pid) != run.pid_started:
-                raise ProcessLookupError
-            if descriptor is None:
-                os.kill(run.pid, number)
-            else:
-                signal.pidfd_send_signal(descriptor, number)
-
-        yield send
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _process_start(pid: int) -> int:
-    """Return when a process began, in ticks since the machine's start; 0 where it has ended, or without /proc.
-
-    (psutil tells it by the clock, which somebody may set while the process runs.)
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in "XZ" else int(fields[19])
+    return "unknown" if not started and is_hidden(run.pid) else "failed"
 
 
 def base_folder(run: Run) -> str:

@@ -15,66 +15,70 @@ from pathlib import Path
 from typing import Any
 
 # Weights in formats that neither framework reads.
-IGNORED = ["*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot", "original/*", "onnx/*", "*.tflite"]
+IGNORED_PATTERNS = ["*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot", "original/*", "onnx/*", "*.tflite"]
 # Names that lead out of the folder, or are not to be shown: ModelScope's client would write to where they lead, and
 # Hugging Face's refuses them itself.
-OUTSIDE = ["/*", "../*", "*/../*", "*/..", "*\\*", "[A-Za-z]:*", "*[\x00-\x1f\x7f-\x9f\ud800-\udfff]*"]
-WEIGHTS = ["*.safetensors", "*.bin", "*.pt", "*.pth"]
+OUTSIDE_PATTERNS = ["/*", "../*", "*/../*", "*/..", "*\\*", "[A-Za-z]:*", "*[\x00-\x1f\x7f-\x9f\ud800-\udfff]*"]
+WEIGHT_PATTERNS = ["*.safetensors", "*.bin", "*.pt", "*.pth"]
 # What tokenizers and configs are kept in.
-SMALL = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"]
+CONFIG_PATTERNS = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"]
 
 
-class Shown:
-    """A stream on which nothing that a hub says is obeyed: `obeyed` matches what becomes an escape.
+class EscapedStream:
+    """A stream on which no terminal obeys what a hub says: the characters that `obeyed` matches become escapes.
 
     tqdm goes back to the line's start, and up between its bars, in writes of their own.
     """
 
     def __init__(self, stream: Any, obeyed: str) -> None:
-        """Stand before `stream`."""
+        """Write to `stream`."""
         self._stream, self._obeyed = stream, re.compile(obeyed)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> None:
-        """Write the text as it is shown."""
+        """Write `text` with its control characters escaped."""
         if not re.fullmatch(r"(\x1b\[A)+", text):
-            begin = "\r" if text.startswith("\r") else ""
-            shown = text.removeprefix(begin).rstrip("\r")
-            text = begin + self._obeyed.sub(lambda match: match[0].encode("unicode_escape").decode(), shown)
+            start = "\r" if text.startswith("\r") else ""
+            line = text.removeprefix(start).rstrip("\r")
+            text = start + self._obeyed.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
         self._stream.write(text)
 
 
 def from_hugging_face(name: str, *, weights: bool) -> str:
-    """Return the folder of a model; without a network, or set to be offline, of one that was downloaded before."""
+    """Return the folder that a model is downloaded to; offline, that of an earlier download."""
     from httpx import TransportError
     from huggingface_hub import HfApi, snapshot_download
     from requests import ConnectionError as NoConnectionError
 
     # Where the hub has safetensors, the older pickled weights are not fetched.
-    wanted: list[dict[str, Any]] = [{"ignore_patterns": IGNORED + WEIGHTS[1:]}, {"ignore_patterns": IGNORED}]
+    ignored = [IGNORED_PATTERNS + WEIGHT_PATTERNS[1:], IGNORED_PATTERNS]
+    choices: list[dict[str, Any]] = [{"ignore_patterns": patterns} for patterns in ignored]
     if not weights:
-        wanted = [{"allow_patterns": SMALL}]
+        choices = [{"allow_patterns": CONFIG_PATTERNS}]
     try:
         files = HfApi().list_repo_files(name)
     # Of the hub's client before 1.0, and since; under HF_HUB_OFFLINE it asks nothing and raises Python's own.
     except (NoConnectionError, TransportError, ConnectionError):
-        for patterns in wanted:
+        for patterns in choices:
             with suppress(FileNotFoundError):  # only the small files were needed then, or other weights
                 folder = snapshot_download(name, local_files_only=True, **patterns)
                 if _holds_model(folder, weights=weights):
                     return str(folder)
         raise
-    return str(snapshot_download(name, **wanted[0 if any(file.endswith(".safetensors") for file in files) else -1]))
+    has_safetensors = any(file.endswith(".safetensors") for file in files)
+    return str(snapshot_download(name, **choices[0 if has_safetensors else -1]))
 
 
 def from_modelscope(name: str, *, weights: bool) -> str:
-    """Return the folder of a model; without a network, of one that was downloaded before."""
+    """Return the folder that a model is downloaded to; without a network, that of an earlier download."""
     from modelscope import snapshot_download
     from modelscope_hub.errors import CacheError
 
-    patterns = {"ignore_patterns": IGNORED + OUTSIDE} | ({} if weights else {"allow_patterns": SMALL})
+    patterns = {"ignore_patterns": IGNORED_PATTERNS + OUTSIDE_PATTERNS}
+    if not weights:
+        patterns["allow_patterns"] = CONFIG_PATTERNS
     try:
         return str(snapshot_download(name, **patterns))
     except ConnectionError:
@@ -86,16 +90,15 @@ def from_modelscope(name: str, *, weights: bool) -> str:
 
 
 def _holds_model(folder: str, *, weights: bool) -> bool:
-    """Tell whether a cached folder has what was asked for: a failed download leaves an empty one."""
-    here = Path(folder)
-    patterns = WEIGHTS if weights else ["config.json"]
-    return any(path for pattern in patterns for path in here.glob(pattern))
+    """Tell whether a cached folder has weights, or only config.json: a failed download leaves an empty one."""
+    patterns = WEIGHT_PATTERNS if weights else ["config.json"]
+    return any(path for pattern in patterns for path in Path(folder).glob(pattern))
 
 
 def main() -> None:
-    """Download what the spec names; what goes wrong is a sentence, not a traceback."""
+    """Print the folder of the model that the spec names; what goes wrong is a sentence, not a traceback."""
     spec = json.loads(sys.argv[1])
-    sys.stderr = Shown(sys.stderr, spec["obeyed"])
+    sys.stderr = EscapedStream(sys.stderr, spec["obeyed"])
     try:
         download = from_hugging_face if spec["hub"] == "hf" else from_modelscope
         folder = download(spec["name"], weights=spec["weights"])

@@ -16,20 +16,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-FEW = 100  # points that are marked one by one
+MOST_MARKED = 100  # points that are marked one by one
 
 
-def curves(axes: Any, spec: dict[str, Any]) -> None:
+def draw_curves(axes: Any, spec: dict[str, Any]) -> None:
     """Draw a line per curve, with marks where they are few."""
     for name, points in spec["curves"].items():
         values = [math.nan if y is None else y for _, y in points]
         style = "--" if name.startswith("validation") else "-"
-        axes.plot([x for x, _ in points], values, style, marker="." if len(points) <= FEW else "", label=name)
+        axes.plot([x for x, _ in points], values, style, marker="." if len(points) <= MOST_MARKED else "", label=name)
     axes.set(xlabel="step", ylabel="loss")
     axes.grid(visible=True, alpha=0.3)
 
 
-def lengths(axes: Any, spec: dict[str, Any]) -> None:
+def draw_lengths(axes: Any, spec: dict[str, Any]) -> None:
     """Draw bars side by side, and a line at the cutoff length where it is near."""
     bar = spec["width"] / len(spec["counts"])
     for number, (title, counts) in enumerate(spec["counts"].items()):
@@ -45,7 +45,7 @@ def main() -> None:
     spec = json.loads(sys.argv[1])
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    {"curves": curves, "lengths": lengths}[spec["kind"]](axes, spec)
+    {"curves": draw_curves, "lengths": draw_lengths}[spec["kind"]](axes, spec)
     axes.legend()
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150, metadata={"Software": spec["software"]})

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 
-def packages() -> dict[str, dict[str, Any]]:
-    """Return version and count of missing files by normalised package name; files are only looked up."""
-    found = {}
+def installed_packages() -> dict[str, dict[str, Any]]:
+    """Return version and count of missing files by normalised package name; no file is opened."""
+    packages: dict[str, dict[str, Any]] = {}
     for distribution in importlib.metadata.distributions():
         name = (distribution.metadata["Name"] or "").lower().replace("_", "-").replace(".", "-")
-        if not name or name in found:  # half removed, or hidden by one that comes first
+        if not name or name in packages:  # half removed, or hidden by one that comes first
             continue
         files = [file for file in distribution.files or [] if file.suffix != ".pyc"]
         missing = sum(not Path(str(distribution.locate_file(file))).exists() for file in files)
-        found[name] = {"version": distribution.version, "missing": missing}
-    return found
+        packages[name] = {"version": distribution.version, "missing": missing}
+    return packages
 
 
 def import_errors(names: list[str]) -> dict[str, str]:
@@ -42,7 +42,7 @@ def main() -> None:
     spec = json.loads(sys.argv[1])
     report = {
         "python": platform.python_version(),
-        "packages": packages(),
+        "packages": installed_packages(),
         "imports": import_errors(spec.get("imports", [])),
     }
     sys.stdout.write("\n" + json.dumps(report) + "\n")

@@ -13,16 +13,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 
-def targets(library: Path) -> list[str]:
-    """Return the cards that a CUDA build of torch has code for, such as sm_80; empty where the list is not there.
+def cuda_targets(library: Path) -> list[str]:
+    """Return the GPU architectures that a CUDA build of torch has code for, such as sm_80; [] where none is listed.
 
     torch keeps the list as one text in this library, which `torch.cuda.get_arch_list()` returns.
     """
     if not library.is_file():
         return []
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = re.search(rb"((?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)*)\0", content)
-        return found[1].decode().split() if found else []
+        match = re.search(rb"((?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)*)\0", content)
+        return match[1].decode().split() if match else []
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
         "python": platform.python_version(),
         "version": version["__version__"],
         "cuda": cuda,
-        "targets": targets(folder / "lib" / "libtorch_python.so") if cuda else [],
+        "targets": cuda_targets(folder / "lib" / "libtorch_python.so") if cuda else [],
         "flash_attention": find_spec("flash_attn") is not None,
     }
     sys.stdout.write(json.dumps(report) + "\n")

@@ -4,20 +4,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lora_targets import of_model
+from lora_targets import targets_of_model
 from mends import (
-    checkpoint_functions_of_layers,
+    allow_llama4_without_images,
+    find_layers_behind_partials,
     leave_gpt_oss_its_attention,
-    let_llama4_see_nothing,
     load_in_float32,
 )
 
 
 def prepare(spec: dict[str, Any]) -> None:
     """Mend LLaMA-Factory for the training of `spec`; where none are named, it adapts what lora_targets.py says."""
-    checkpoint_functions_of_layers()
+    find_layers_behind_partials()
     leave_gpt_oss_its_attention()
-    let_llama4_see_nothing()
+    allow_llama4_without_images()
     if spec["dtype"] == "float32":
         load_in_float32()
     if spec["packed"]:
@@ -27,7 +27,7 @@ def prepare(spec: dict[str, Any]) -> None:
         llamafactory.train.sft.workflow.SFTDataCollatorWith4DAttentionMask = lambda **_: collate_packed
     import llamafactory.model.adapter
 
-    llamafactory.model.adapter.find_all_linear_modules = lambda model, _freeze_vision_tower: of_model(model)
+    llamafactory.model.adapter.find_all_linear_modules = lambda model, _freeze_vision_tower: targets_of_model(model)
 
 
 def train(arguments: list[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 EXPERTS = re.compile(r"\.experts\.")
-_MIXTURE = re.compile(r"\.(?:experts|router)\.")
+_EXPERT_OR_ROUTER = re.compile(r"\.(?:experts|router)\.")
 # A router chooses experts; what chooses is not trained with the few samples of a fine-tuning, and transformers 5 has it
 # as a class that PEFT cannot adapt.
 ROUTER = re.compile(r"(?:^|\.)(?:gate|(?:\w+_)?router(?:\.\w+)?)$")
@@ -18,7 +18,7 @@ OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|output_layer|embed_out)$|^(?:\w*model\.
 # An indexer picks the tokens that attention sees, by their rank, so that no gradient reaches it; a shared expert's gate
 # is one row.
 _NOT_TRAINED = re.compile(r"(?:^|\.)(?:\w*expert_gate$|indexer\.)")
-_OTHER_SENSES = re.compile(
+_OTHER_MODALITIES = re.compile(
     r"(?:^|\.)(?:embed_)?(?:visual|vision|image|audio|speech|multi_modal|mm|vpm|apm|resampler|connector|aligner)"
     r"(?:_\w+)?\."
 )
@@ -31,52 +31,54 @@ def default_targets(linear: Iterable[str], names: Collection[str]) -> list[str]:
     layer's kernel takes past an adapter (`out_proj`, `x_proj`, `dt_proj`).
     """
     linear = list(linear)
-    texts = [name for name in linear if {"language_model", "text_model", "llm"}.intersection(name.split("."))]
-    mixture = has_experts(names)
+    in_text_model = [name for name in linear if {"language_model", "text_model", "llm"}.intersection(name.split("."))]
+    is_mixture = has_experts(names)
     return [
         name
-        for name in texts or [name for name in linear if not _OTHER_SENSES.search(name)]
+        for name in in_text_model or [name for name in linear if not _OTHER_MODALITIES.search(name)]
         if not (OUTPUT.search(name) or EXPERTS.search(name) or _NOT_TRAINED.search(name))
-        and not (mixture and ROUTER.search(name))
-        and not of_mamba(name, names)
+        and not (is_mixture and ROUTER.search(name))
+        and not is_read_by_mamba_kernel(name, names)
     ]
 
 
 def has_experts(names: Iterable[str]) -> bool:
     """Tell whether these are the names of a mixture of experts."""
-    return any(_MIXTURE.search(f"{name}.") for name in names)
+    return any(_EXPERT_OR_ROUTER.search(f"{name}.") for name in names)
 
 
-def of_mamba(name: str, names: Collection[str]) -> bool:
+def is_read_by_mamba_kernel(name: str, names: Collection[str]) -> bool:
     """Tell whether a Mamba layer, which has a parameter `D`, hands the weight of this one to its kernel."""
     parent, _, leaf = name.rpartition(".")
     return leaf in {"out_proj", "x_proj", "dt_proj"} and f"{parent}.D" in names
 
 
-def shortest(wanted: Iterable[str], names: Iterable[str]) -> list[str]:
-    """Return what PEFT is to be told for the layers `wanted` of a model of these names, as a list without doubles.
+def shortest_targets(wanted: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Return the `target_modules` with which PEFT adapts the layers `wanted`, of a model of these names, and no other.
 
     PEFT takes what ends with a target. In a mixture of experts the last name alone will not do: read by another
     version of transformers, `gate_proj` would mean the experts too.
     """
     wanted, names = list(wanted), list(names)
-    others = {end for name in set(names).difference(wanted) for end in _ends(name)}
+    others = {ending for name in set(names).difference(wanted) for ending in _name_endings(name)}
     first = 1 if has_experts(names) else 0
-    found = {next((end for end in _ends(name)[first:] if end not in others), name) for name in wanted}
-    return sorted(found)
+    targets = {
+        next((ending for ending in _name_endings(name)[first:] if ending not in others), name) for name in wanted
+    }
+    return sorted(targets)
 
 
-def _ends(name: str) -> list[str]:
+def _name_endings(name: str) -> list[str]:
     """Return `c`, `b.c` and `a.b.c` for `a.b.c`."""
     parts = name.split(".")
     return [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
 
 
-def of_model(model: Any) -> list[str]:
-    """Return what PEFT is to be told for a model in memory, whether quantised or not."""
+def targets_of_model(model: Any) -> list[str]:
+    """Return the `target_modules` for PEFT of a model in memory, whether quantised or not."""
     modules = dict(model.named_modules())
     names = {*modules, *(name for name, _ in model.named_parameters())}
-    return shortest(default_targets((name for name in modules if _is_linear(modules[name])), names), names)
+    return shortest_targets(default_targets((name for name in modules if _is_linear(modules[name])), names), names)
 
 
 def _is_linear(module: Any) -> bool:

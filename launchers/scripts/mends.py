@@ -36,10 +36,10 @@ def allow_cpu() -> None:
     # DeepSpeed 0.19.4 waits for the last of several gathers alone, which says nothing of the others over gloo: ZeRO-3
     # then now and then trains on memory that is not filled yet, and the loss is nan (DeepSpeed pull request 8539).
     for name in ("all_gather", "all_gather_into_tensor"):
-        setattr(torch.distributed, name, _waited(getattr(torch.distributed, name)))
+        setattr(torch.distributed, name, _waiting_until_done(getattr(torch.distributed, name)))
 
 
-def _waited(gather: Callable[..., Any]) -> Callable[..., Any]:
+def _waiting_until_done(gather: Callable[..., Any]) -> Callable[..., Any]:
     """Return `gather` such that it comes back only when it is done."""
 
     def wait(*arguments: Any, **options: Any) -> Any:
@@ -169,7 +169,7 @@ def give_bos_and_eos(bos: Sequence[str], eos: str) -> None:
     xtuner.dataset.utils.get_bos_eos_token_ids = bos_and_eos
 
 
-def checkpoint_functions_of_layers() -> None:
+def find_layers_behind_partials() -> None:
     """Have LLaMA-Factory (model/model_utils/checkpointing.py) find the layer behind a function that is checkpointed.
 
     It asks a bound method for its layer; transformers hands over `partial(forward, layer)` since 5.24.
@@ -212,7 +212,7 @@ def leave_gpt_oss_its_attention() -> None:
     patcher.configure_attn_implementation = configured
 
 
-def let_llama4_see_nothing() -> None:
+def allow_llama4_without_images() -> None:
     """Let a whole Llama 4 answer: transformers 5.24 (modeling_llama4.py) asks its text model for image outputs.
 
     XTuner takes the text model alone.

@@ -1,4 +1,4 @@
-"""Compute the tensors that an adapter changes, piece by piece, and write them where they belong.
+"""Compute the tensors that an adapter changes, slice by slice, and write them where they belong.
 
 Runs inside the training environment: `python merge_adapter.py PLAN`, PLAN being a JSON file: `device`, `rounding`
 (null, or `type` and `double` of bitsandbytes' 4-bit values and `dtype`, in which they are made) and `tensors`, each
@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 import torch
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
-# Of a piece: what is computed from it stays in the processor's cache; a GPU wants much at once, 64 MiB in float32.
-ITEMS = {"cpu": 1 << 18, "cuda": 1 << 24}
-EVERY = 0.2  # seconds between reports
-ROWS = 64  # of a piece at least: a block of 4-bit values never lies in two, and thin products have other kernels
+# Of a slice: what is computed from it stays in the processor's cache; a GPU wants much at once, 64 MiB in float32.
+SLICE_ITEMS = {"cpu": 1 << 18, "cuda": 1 << 24}
+REPORT_SECONDS = 0.2  # between two
+LEAST_ROWS = 64  # of a slice at least: a block of 4-bit values never lies in two, and thin products have other kernels
 
 
-class Piece(NamedTuple):
+class TensorSlice(NamedTuple):
     """The rows `begin` to `end` of a tensor of the plan; `scales` are those of its 4-bit blocks."""
 
     tensor: dict[str, Any]
@@ -40,46 +40,47 @@ class Piece(NamedTuple):
     scales: torch.Tensor | None
 
 
-class Merge:
-    """The work of a plan, for several threads: torch lets go of the interpreter while it reads and computes."""
+class AdapterMerge:
+    """Merges the tensors of a plan in several threads: torch lets go of the interpreter while it reads and computes."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
-        """Prepare the pieces."""
+        """Prepare what `plan` asks for."""
         self.device, self.rounding, self.tensors = plan["device"], plan["rounding"], plan["tensors"]
-        self.pieces, self.lock = self._pieces(), threading.Lock()
+        self.slices, self.lock = self._slices(), threading.Lock()
         self.changed: set[str] = set()
         self.done, self.reported = 0, 0.0
         if self.rounding:
             self.rounding["dtype"] = DTYPES[self.rounding["dtype"]]
 
     def run(self) -> None:
-        """Take pieces until none is left."""
+        """Take slices until none is left."""
         torch.set_grad_enabled(False)  # a setting of each thread
         while True:
             with self.lock:
-                piece = next(self.pieces, None)
-            if piece is None:
+                tensor_slice = next(self.slices, None)
+            if tensor_slice is None:
                 return
-            self._compute(piece)
+            self._merge_slice(tensor_slice)
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _slices(self) -> Iterator[TensorSlice]:
         for tensor in self.tensors:
             rows = tensor["start"]["shape"][0]
-            whole = any(step["magnitude"] and step["transposed"] for step in tensor["steps"])
-            height = rows if whole else max(ROWS, ITEMS[self.device] // _width(tensor) // ROWS * ROWS)
+            needs_all = any(step["magnitude"] and step["transposed"] for step in tensor["steps"])
+            height = SLICE_ITEMS[self.device] // _row_width(tensor) // LEAST_ROWS * LEAST_ROWS
+            height = rows if needs_all else max(LEAST_ROWS, height)
             begins = range(0, max(1, rows // height) * height, height)  # the last takes what is left over
             ends = [*begins[1:], rows]
             double = self.rounding and self.rounding["double"] and tensor["linear"]
-            scales = self._scales(tensor, list(zip(begins, ends, strict=True))) if double else None
-            yield from (Piece(tensor, begin, end, scales) for begin, end in zip(begins, ends, strict=True))
+            scales = self._block_scales(tensor, list(zip(begins, ends, strict=True))) if double else None
+            yield from (TensorSlice(tensor, begin, end, scales) for begin, end in zip(begins, ends, strict=True))
 
-    def _compute(self, piece: Piece) -> None:
-        tensor, begin, end, _ = piece
-        start = _rows(tensor, "start", begin, end)
-        rounded = self._rounded(piece, start) if self.rounding and tensor["linear"] else start
+    def _merge_slice(self, tensor_slice: TensorSlice) -> None:
+        tensor, begin, end, _ = tensor_slice
+        start = _read_rows(tensor, "start", begin, end)
+        rounded = self._round_to_4_bits(tensor_slice, start) if self.rounding and tensor["linear"] else start
         value = rounded.to(self.device, torch.float32, copy=True)
         for step in tensor["steps"]:
-            value = self._add(value, step, begin, end)
+            value = self._apply_step(value, step, begin, end)
         result = value.to(DTYPES[tensor["dtype"]])
         extremes = torch.stack(result.aminmax())
         if not extremes.isfinite().all():
@@ -89,27 +90,28 @@ class Merge:
             self.changed.add(tensor["name"])
         content = memoryview(result.view(torch.uint8).numpy()).cast("B")
         with Path(tensor["file"]).open("r+b") as file:
-            file.seek(tensor["offset"] + begin * _width(tensor) * result.itemsize)
+            file.seek(tensor["offset"] + begin * _row_width(tensor) * result.itemsize)
             file.write(content)
         with self.lock:
             self.done += len(content)
-            if time.monotonic() - self.reported > EVERY:
+            if time.monotonic() - self.reported > REPORT_SECONDS:
                 self.reported = time.monotonic()
-                report({"done": self.done})
+                print_record({"done": self.done})
 
     def _differs(self, tensor: dict[str, Any], start: torch.Tensor, result: torch.Tensor, begin: int) -> bool:
         """Tell whether these rows of the base are another after the merge; `start` may be the adapter's."""
         if tensor["before"]["shape"] != tensor["start"]["shape"]:
             return True
-        own = tensor["before"] == tensor["start"]
-        return not torch.equal(result, start if own else _rows(tensor, "before", begin, begin + len(result)))
+        if tensor["before"] != tensor["start"]:
+            start = _read_rows(tensor, "before", begin, begin + len(result))
+        return not torch.equal(result, start)
 
-    def _add(self, value: torch.Tensor, step: dict[str, Any], begin: int, end: int) -> torch.Tensor:
+    def _apply_step(self, value: torch.Tensor, step: dict[str, Any], begin: int, end: int) -> torch.Tensor:
         """Return `value`, the rows `begin` to `end` of a tensor, after a step, in PEFT's order of operations."""
         transposed = step["transposed"]
         if not step["a"]:
-            return value.add_(self._factor(step["b"])[begin:end, None] * step["scale"])
-        a, b = self._factor(step["a"]), self._factor(step["b"])
+            return value.add_(self._load_factor(step["b"])[begin:end, None] * step["scale"])
+        a, b = self._load_factor(step["a"]), self._load_factor(step["b"])
         if step["expert"]:
             number, count = step["expert"]
             b = b[:, number::count]
@@ -118,58 +120,59 @@ class Merge:
         if not step["magnitude"]:
             return value
         length = torch.linalg.norm(value.T if transposed else value, dim=1)
-        magnitude = self._factor(step["magnitude"])
+        magnitude = self._load_factor(step["magnitude"])
         ratio = (magnitude if transposed else magnitude[begin:end]) / length
         return (ratio.view(1, -1) if transposed else ratio.view(-1, 1)) * value
 
-    def _factor(self, tensor: dict[str, Any]) -> torch.Tensor:
+    def _load_factor(self, tensor: dict[str, Any]) -> torch.Tensor:
         [place] = tensor["parts"]
-        return _factor(place["file"], place["start"], tensor["dtype"], tuple(tensor["shape"]), self.device)
+        return _read_factor(place["file"], place["start"], tensor["dtype"], tuple(tensor["shape"]), self.device)
 
-    def _rounded(self, piece: Piece, start: torch.Tensor) -> torch.Tensor:
+    def _round_to_4_bits(self, tensor_slice: TensorSlice, start: torch.Tensor) -> torch.Tensor:
         """Return the values that 4-bit training computes with; it rounds linear layers, but the output's."""
         from bitsandbytes import functional
 
         packed, state = functional.quantize_4bit(start.to(self.rounding["dtype"]), quant_type=self.rounding["type"])
-        if piece.scales is not None:
-            width = _width(piece.tensor)
-            state.absmax = piece.scales[piece.begin * width // 64 : -(-piece.end * width // 64)]
+        if tensor_slice.scales is not None:
+            width = _row_width(tensor_slice.tensor)
+            state.absmax = tensor_slice.scales[tensor_slice.begin * width // 64 : -(-tensor_slice.end * width // 64)]
         return functional.dequantize_4bit(packed, state)
 
-    def _scales(self, tensor: dict[str, Any], pieces: list[tuple[int, int]]) -> torch.Tensor:
+    def _block_scales(self, tensor: dict[str, Any], slices: list[tuple[int, int]]) -> torch.Tensor:
         """Return the scales of all 4-bit blocks of a tensor after they have been quantised, too."""
         from bitsandbytes import functional
 
-        made = []
-        for begin, end in pieces:
-            start = _rows(tensor, "start", begin, end).to(self.rounding["dtype"])
-            made.append(functional.quantize_4bit(start, quant_type=self.rounding["type"])[1].absmax)
-        scales = torch.cat(made)
+        scales_of_slices = []
+        for begin, end in slices:
+            start = _read_rows(tensor, "start", begin, end).to(self.rounding["dtype"])
+            scales_of_slices.append(functional.quantize_4bit(start, quant_type=self.rounding["type"])[1].absmax)
+        scales = torch.cat(scales_of_slices)
         offset = scales.mean()
         packed, state = functional.quantize_blockwise(scales - offset, blocksize=256)
         return functional.dequantize_blockwise(packed, state).float() + offset
 
 
-def _width(tensor: dict[str, Any]) -> int:
-    """Return the items of a row; a bias has rows of one."""
+def _row_width(tensor: dict[str, Any]) -> int:
+    """Return the number of items in a row; a bias has rows of one."""
     return math.prod(tensor["start"]["shape"][1:])
 
 
-def _rows(tensor: dict[str, Any], which: str, begin: int, end: int) -> torch.Tensor:
-    width = _width(tensor)
+def _read_rows(tensor: dict[str, Any], which: str, begin: int, end: int) -> torch.Tensor:
+    """Return the rows `begin` to `end` of what a tensor of the plan is computed from ("start"), or was ("before")."""
+    width = _row_width(tensor)
     [place] = tensor[which]["parts"]
-    values = _read(place["file"], place["start"], tensor[which]["dtype"], begin * width, (end - begin) * width)
+    values = _read_values(place["file"], place["start"], tensor[which]["dtype"], begin * width, (end - begin) * width)
     return values.view(end - begin, width)
 
 
 @lru_cache(maxsize=6)
-def _factor(file: str, start: int, dtype: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
-    """Return a tensor of an adapter in float32; it serves several pieces."""
-    values = _read(file, start, dtype, 0, math.prod(shape))
+def _read_factor(file: str, start: int, dtype: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
+    """Return a tensor of an adapter in float32; it serves several slices."""
+    values = _read_values(file, start, dtype, 0, math.prod(shape))
     return values.view(shape).to(device, torch.float32)
 
 
-def _read(file: str, start: int, kind: str, begin: int, count: int) -> torch.Tensor:
+def _read_values(file: str, start: int, kind: str, begin: int, count: int) -> torch.Tensor:
     """Return items of the tensor at byte `start`, as they lie in the file's pages to save a copy; not to be written."""
     dtype = DTYPES[kind]
     start += begin * dtype.itemsize
@@ -180,7 +183,7 @@ def _read(file: str, start: int, kind: str, begin: int, count: int) -> torch.Ten
     return torch.frombuffer(pages, dtype=dtype, count=count, offset=within)
 
 
-def report(record: dict[str, Any]) -> None:
+def print_record(record: dict[str, Any]) -> None:
     """Print a line for the parent."""
     sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()
@@ -198,20 +201,20 @@ def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(1)
     workers = min(4, os.cpu_count() or 1)
-    merge = Merge(plan)
+    merge = AdapterMerge(plan)
     try:
         with ThreadPoolExecutor(workers) as pool:
             for future in [pool.submit(merge.run) for _ in range(workers)]:
                 future.result()
     except (OSError, ValueError) as error:
-        report({"error": str(error)})
+        print_record({"error": str(error)})
         os._exit(1)
     except (RuntimeError, AssertionError) as error:  # torch's for a GPU: memory and all else, and one without CUDA
         if merge.device == "cpu":
             raise
-        report({"gpu_error": " ".join(str(error).split())[:300]})
+        print_record({"gpu_error": " ".join(str(error).split())[:300]})
         os._exit(1)
-    report({"unchanged": [tensor["name"] for tensor in plan["tensors"] if tensor["name"] not in merge.changed]})
+    print_record({"unchanged": [tensor["name"] for tensor in plan["tensors"] if tensor["name"] not in merge.changed]})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Run one process of a training: the framework's own entry, with its real exit status.
 
 Runs inside the training environment, alone or under torchrun (distributed.py):
-`python run_backend.py SPEC.json`, where the spec holds `script` (the backend's own, see `load`), `arguments` (the
-framework's own), `device`, `dtype`, `deepspeed` (whether it is used), `trust_remote_code`, and by the family's prompt
-`bos`, the tokens that a conversation begins with, and `eos`, the one that ends an answer, or "" where the prompt's own
-text does.
+`python run_backend.py SPEC.json`, where the spec holds `script` (the backend's own, see `load_script`), `arguments`
+(the framework's own), `device`, `dtype`, `deepspeed` (whether it is used), `trust_remote_code`, and by the family's
+prompt `bos`, the tokens that a conversation begins with, and `eos`, the one that ends an answer, or "" where the
+prompt's own text does.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from typing import Any
 from mends import mend
 
 
-def load(script: str) -> Any:
+def load_script(script: str) -> Any:
     """Return a backend's script as a module.
 
     It imports nothing of ftbridge but the files in this folder, and has
@@ -29,12 +29,12 @@ def load(script: str) -> Any:
     - `build(arguments)`, which builds tokenizer, dataset and model as `train` would, and raises where it cannot;
     - `Encoder(spec)`, which encode_samples.py describes.
     """
-    found = importlib.util.spec_from_file_location("backend_script", script)
-    if found is None or found.loader is None:
+    module_spec = importlib.util.spec_from_file_location("backend_script", script)
+    if module_spec is None or module_spec.loader is None:
         raise ImportError(f"`{script}` is no Python file")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module  # by which other processes find its classes
-    found.loader.exec_module(module)
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module  # by which other processes find its classes
+    module_spec.loader.exec_module(module)
     return module
 
 
@@ -51,7 +51,7 @@ def read_spec() -> tuple[dict[str, Any], Any]:
     die_with_parent()
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
     mend(spec)
-    backend = load(spec["script"])
+    backend = load_script(spec["script"])
     backend.prepare(spec)
     return spec, backend
 

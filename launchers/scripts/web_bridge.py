@@ -28,7 +28,7 @@ class Turn:
 
 
 class Bridge:
-    """Questions go out on stdout, pieces of answers come in on stdin. Not for threads: `listen` has the only one."""
+    """Sends questions on stdout, and takes answers from stdin. Not for threads: `listen` has the only one."""
 
     def __init__(self, write: Callable[[dict[str, Any]], None]) -> None:
         """Send with `write`."""
@@ -36,7 +36,7 @@ class Bridge:
         self.numbers = itertools.count()
         self.waiting: dict[str, deque[Turn]] = {}  # by session, the next one first
         self.readers: Counter[str] = Counter()
-        self.left: dict[str, float] = {}  # when the last stream of a session ended
+        self.last_read: dict[str, float] = {}  # when the last stream of a session ended
         self.running: Turn | None = None
 
     async def ask(self, session: str, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -67,8 +67,8 @@ class Bridge:
             self.waiting[session] = turns
         self.write({"id": self.running.number, **self.running.request})
 
-    def arrived(self, record: dict[str, Any]) -> None:
-        """Hand on a record of the answer that is being written."""
+    def receive(self, record: dict[str, Any]) -> None:
+        """Pass a record from ftbridge to the question that is being answered."""
         if self.running and self.running.number == record["id"]:
             self.running.records.put_nowait(record)
             if "end" in record:
@@ -93,8 +93,8 @@ class Bridge:
                 self.drop(turn)
 
     @contextmanager
-    def reading(self, session: str) -> Iterator[None]:
-        """Know that a stream of `session` is open, which shows its answers."""
+    def stream_open(self, session: str) -> Iterator[None]:
+        """Count a stream of `session` that is open while this is entered, and shows its answers."""
         self.readers[session] += 1
         self.begin_next()
         try:
@@ -103,23 +103,23 @@ class Bridge:
             self.readers[session] -= 1
             if not self.readers[session]:
                 del self.readers[session]
-                self.left[session] = time.monotonic()
+                self.last_read[session] = time.monotonic()
 
     async def sweep(self) -> None:
-        """Drop what nobody reads, for ever."""
+        """Drop the questions of sessions that nobody reads, for ever."""
         while True:
             await asyncio.sleep(UNREAD / 20)
             now = time.monotonic()
-            self.left = {name: when for name, when in self.left.items() if now - when < UNREAD}
+            self.last_read = {name: when for name, when in self.last_read.items() if now - when < UNREAD}
             unread = {*self.waiting, *([self.running.session] if self.running else [])}
-            for session in unread - self.readers.keys() - self.left.keys():
+            for session in unread - self.readers.keys() - self.last_read.keys():
                 self.stop(session, UNREAD)
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand out what comes in, in a thread; the process ends with stdin, and with the thread in any case."""
         try:
             for line in sys.stdin.buffer:
-                loop.call_soon_threadsafe(self.arrived, json.loads(line))
+                loop.call_soon_threadsafe(self.receive, json.loads(line))
         except (ValueError, RuntimeError):
             traceback.print_exc()
         finally:

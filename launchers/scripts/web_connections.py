@@ -9,10 +9,11 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 PATIENCE = 20.0  # seconds for the head of a request, and for reading on
-MOST, MOST_OF_ONE = 4000, 400  # connections of all, and of an address: browsers behind a proxy have six each
+MOST_CONNECTIONS = 4000
+MOST_OF_OWNER = 400  # connections of an address: browsers behind a proxy have six each
 BACKLOG = 256  # so many are accepted at a time, before they are counted
-OTHERS = 100  # open files that are no connections
-FILES = 65536  # more are never needed; "unlimited" is no number
+OTHER_FILES = 100  # open files that are no connections
+MOST_FILES = 65536  # more are never needed; "unlimited" is no number
 LET_IN = "let_in"  # in a request's state: it may take its time
 
 
@@ -20,19 +21,19 @@ class Connection(H11Protocol):
     """A connection; where there are too many, the one that has waited longest without being let in makes room."""
 
     by_owner: ClassVar[dict[str, dict["Connection", None]]] = {}
-    most = MOST
+    most = MOST_CONNECTIONS
 
     def connection_made(self, transport: Any) -> None:
         """Begin, if there is room."""
         super().connection_made(transport)
-        self.since, self.unsent = self.loop.time(), 0
-        self.owner = owner(self.client[0] if self.client else "")
+        self.idle_since, self.unsent_bytes = self.loop.time(), 0
+        self.owner = address_owner(self.client[0] if self.client else "")
         own = self.by_owner.setdefault(self.owner, {})
         own[self] = None
-        if len(own) > MOST_OF_ONE or len(self.connections) > self.most:
-            group = own if len(own) > MOST_OF_ONE else self.connections
+        if len(own) > MOST_OF_OWNER or len(self.connections) > self.most:
+            group = own if len(own) > MOST_OF_OWNER else self.connections
             idle = (connection for connection in group if not connection.is_busy and connection is not self)
-            min(idle, key=lambda connection: connection.since, default=self).end()
+            min(idle, key=lambda connection: connection.idle_since, default=self).end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -41,7 +42,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request from now on."""
-        self.since = self.loop.time()
+        self.idle_since = self.loop.time()
         super().on_response_complete()
 
     @property
@@ -51,13 +52,13 @@ class Connection(H11Protocol):
             return False
         return LET_IN in self.scope["state"]
 
-    def look(self, now: float) -> None:
-        """End it where it has waited too long; bytes that come one by one, of a head or a body, do not count."""
-        unsent = self.transport.get_write_buffer_size()
-        if self.is_busy or unsent < self.unsent:
-            self.since = now
-        self.unsent = unsent
-        if now - self.since >= PATIENCE:
+    def end_if_idle(self, now: float) -> None:
+        """End the connection where it has waited too long; single bytes of a head or a body do not count."""
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if self.is_busy or unsent_bytes < self.unsent_bytes:
+            self.idle_since = now
+        self.unsent_bytes = unsent_bytes
+        if now - self.idle_since >= PATIENCE:
             self.end()
 
     def end(self) -> None:
@@ -81,24 +82,24 @@ class Server(uvicorn.Server):
         """End those that wait too long, each second."""
         if counter % 10 == 0:
             for connection in [*self.server_state.connections]:
-                connection.look(connection.loop.time())
+                connection.end_if_idle(connection.loop.time())
         done: bool = await super().on_tick(counter)
         return done
 
 
-def make_room() -> None:
+def raise_file_limit() -> None:
     """Allow as many open files as there may be, and no more connections than that."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):  # macOS allows fewer than its hard limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
     if soft != resource.RLIM_INFINITY:
-        Connection.most = min(MOST, max(soft - BACKLOG - OTHERS, 50))
+        Connection.most = min(MOST_CONNECTIONS, max(soft - BACKLOG - OTHER_FILES, 50))
 
 
-def owner(address: str) -> str:
+def address_owner(address: str) -> str:
     """Return whom an address belongs to: with IPv6, one has a whole network of them."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -19,17 +19,18 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from web_bridge import UNREAD, Bridge
-from web_connections import LET_IN, owner
+from web_connections import LET_IN, address_owner
 
 MOST_BYTES = 2 << 20  # of a request
 MOST_UNWANTED = 16 << 20  # of one that is refused; who is cut off in the middle of it would not see why
 MOST_LETTERS = 100_000  # of a text
-WRONG, SHUT = 10, 60  # after so many wrong passwords of an address in so many seconds, more are refused at once
+# After so many wrong passwords of an address in so many seconds, more are refused at once.
+MOST_WRONG, WRONG_SECONDS = 10, 60
 ADDRESSES = 10_000  # that are kept in mind for that
 API = "/gradio_api"
 JOIN, CANCEL, RESET, DATA = (f"{API}/{path}" for path in ("queue/join", "cancel", "reset", "queue/data"))
 # All that the page needs of Gradio's routes; the others read files, take uploads, and reach other machines.
-READ = re.compile(
+READABLE_PATHS = re.compile(
     r"/|/(config|theme\.css|manifest\.json|favicon\.ico|(assets|static)(/(?!\.)[A-Za-z0-9_.-]{1,200}){1,8})"
     rf"|{API}/(queue/data|heartbeat/[A-Za-z0-9_-]{{1,64}}|startup-events)/?"
 )
@@ -60,17 +61,17 @@ class Field:
         """Name it `label`; one with `bounds` is a number."""
         self.label, self.bounds = label, bounds
 
-    def check(self, value: Any) -> None:
+    def validate(self, value: Any) -> None:
         """Raise RefusalError where the field cannot hold this."""
         if not self.bounds:
-            self.check_text(value)
+            self.validate_text(value)
         elif value is not None:  # an emptied field: as it was at the start
             least, most = self.bounds
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not least <= value <= most:  # NaN is in no range
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not least <= value <= most:  # NaN is in no range
                 raise RefusalError(400, f"{self.label} must be a number from {least} to {most}")
 
-    def check_text(self, value: Any) -> None:
+    def validate_text(self, value: Any) -> None:
         """Raise RefusalError for what is no text, or none that can be written."""
         if not isinstance(value, str):
             raise RefusalError(400, f"{self.label} must be a text")
@@ -93,24 +94,24 @@ class Passwords:
         self.password = password.encode()
         self.wrong: dict[str, list[float]] = {}
 
-    async def check(self, address: str, given: str | None) -> None:
+    async def verify(self, address: str, given: str | None) -> None:
         """Raise RefusalError where the header Authorization `given` is not right."""
-        asking = {"www_authenticate": 'Basic realm="ftbridge", charset="UTF-8"'}
+        challenge = {"www_authenticate": 'Basic realm="ftbridge", charset="UTF-8"'}
         if given is None:
-            raise RefusalError(401, "the page asks for its password, with any user name", **asking)
+            raise RefusalError(401, "the page asks for its password, with any user name", **challenge)
         if self.is_right(given):
             return
-        address = owner(address)
+        address = address_owner(address)
         now = time.monotonic()
         if len(self.wrong) > ADDRESSES:
-            self.wrong = {name: times for name, times in self.wrong.items() if now - times[-1] < SHUT}
-        recent = [when for when in self.wrong.get(address, ()) if now - when < SHUT]
-        if len(recent) >= WRONG:
+            self.wrong = {name: times for name, times in self.wrong.items() if now - times[-1] < WRONG_SECONDS}
+        recent = [when for when in self.wrong.get(address, ()) if now - when < WRONG_SECONDS]
+        if len(recent) >= MOST_WRONG:
             sentence = "this is not the page's password, and too many were wrong; the right one is let in"
-            raise RefusalError(429, sentence, retry_after=str(SHUT), connection="close")
-        self.wrong[address] = [*recent, now]  # so no more than WRONG wait
+            raise RefusalError(429, sentence, retry_after=str(WRONG_SECONDS), connection="close")
+        self.wrong[address] = [*recent, now]  # so no more than MOST_WRONG wait
         await asyncio.sleep(1)
-        raise RefusalError(401, "this is not the page's password", **asking)
+        raise RefusalError(401, "this is not the page's password", **challenge)
 
     def is_right(self, given: str) -> bool:
         """Tell whether the header has the password."""
@@ -195,7 +196,7 @@ class Gate:
         try:
             inner, body = await self.admit(scope, incoming)
             session = inner.get("session")
-            with self.bridge.reading(session) if session else nullcontext():
+            with self.bridge.stream_open(session) if session else nullcontext():
                 await self.app(inner, body, answer)
         except RefusalError as refusal:
             await answer.refuse(scope, incoming, refusal)
@@ -208,9 +209,9 @@ class Gate:
         """Return the request as Gradio gets to see it; raises RefusalError for one that is not the page's."""
         headers = Headers(scope=scope)
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
-        if scope["type"] != "http" or len(hosts) != 1 or not self.is_ours(hosts[0]):
+        if scope["type"] != "http" or len(hosts) != 1 or not self.is_own_host(hosts[0]):
             raise RefusalError(400, "the page has another address; `--allow-host NAME` lets it have this name as well")
-        if not all(self.is_own(origin, hosts[0]) for origin in origins):
+        if not all(self.is_own_origin(origin, hosts[0]) for origin in origins):
             raise RefusalError(
                 404,
                 "this comes from a page with another address; let a proxy that stands between pass the Host header on, "
@@ -218,74 +219,74 @@ class Gate:
             )
         if self.passwords:
             client = scope.get("client") or ("", 0)
-            await self.passwords.check(client[0], headers.get("authorization"))
+            await self.passwords.verify(client[0], headers.get("authorization"))
         scope["state"][LET_IN] = True
         path = scope["path"]
         inner = {**scope, "query_string": b"", "headers": [pair for pair in scope["headers"] if pair[0] in HEADERS]}
         if path in (JOIN, CANCEL, RESET):
             if scope["method"] != "POST":
                 raise RefusalError(405, "this takes POST alone", allow="POST")
-            content = json.dumps(self.checked(path, await read(headers, receive))).encode()
+            content = json.dumps(self.checked_body(path, await read_json_body(headers, receive))).encode()
             inner["headers"] += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-            return inner, _once(content, receive)
-        if not READ.fullmatch(path):
+            return inner, _replayed(content, receive)
+        if not READABLE_PATHS.fullmatch(path):
             raise RefusalError(404, "not here")
         if scope["method"] not in ("GET", "HEAD"):
             raise RefusalError(405, "this takes GET alone", allow="GET, HEAD")
         if path.startswith(DATA):
             session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
-            inner["session"] = name("session_hash", session[0] if len(session) == 1 else None)
+            inner["session"] = checked_name("session_hash", session[0] if len(session) == 1 else None)
             inner["query_string"] = f"session_hash={inner['session']}".encode()
         return inner, receive
 
-    def is_ours(self, host: str) -> bool:
+    def is_own_host(self, host: str) -> bool:
         """Tell whether the page answers to this Host header: a name could be made to lead here from any page."""
-        found = HOST.fullmatch(host.lower())
-        if not found or int(found[2] or 0) > MOST_PORTS:
+        match = HOST.fullmatch(host.lower())
+        if not match or int(match[2] or 0) > MOST_PORTS:
             return False
-        if found[1] in self.names:
+        if match[1] in self.names:
             return True
         try:
-            address = ipaddress.ip_address(found[1].strip("[]"))
+            address = ipaddress.ip_address(match[1].strip("[]"))
         except ValueError:
             return False
         return self.open or address.is_loopback
 
-    def is_own(self, origin: str, host: str) -> bool:
+    def is_own_origin(self, origin: str, host: str) -> bool:
         """Tell whether the page itself asks, at `host` or at a name that it has behind a proxy that changes this."""
-        scheme, _, named = origin.lower().partition("://")
-        found = HOST.fullmatch(named)
-        return scheme in ("http", "https") and (named == host.lower() or bool(found and found[1] in self.origins))
+        scheme, _, name = origin.lower().partition("://")
+        match = HOST.fullmatch(name)
+        return scheme in ("http", "https") and (name == host.lower() or bool(match and match[1] in self.origins))
 
-    def checked(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def checked_body(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return what Gradio needs of a body; raises RefusalError for one that the page does not send."""
         if path == RESET:
-            return {"event_id": name("event_id", body.get("event_id"))}
+            return {"event_id": checked_name("event_id", body.get("event_id"))}
         number = body.get("fn_index")
         if isinstance(number, bool) or not isinstance(number, int) or number not in self.inputs:
             raise RefusalError(400, "`fn_index` is none of the page's")
-        found = {"session_hash": name("session_hash", body.get("session_hash")), "fn_index": number}
+        checked = {"session_hash": checked_name("session_hash", body.get("session_hash")), "fn_index": number}
         if path == CANCEL:
-            return found | {"event_id": name("event_id", body.get("event_id"))}
+            return checked | {"event_id": checked_name("event_id", body.get("event_id"))}
         fields, data = self.inputs[number], body.get("data")
         if not isinstance(data, list) or len(data) != len(fields):
             raise RefusalError(400, f"`data` must be a list of {len(fields)} values")
         for field, value in zip(fields, data, strict=True):
             if field:
-                field.check(value)
+                field.validate(value)
             elif value is not None:
                 raise RefusalError(400, "the history is kept here, and none can be sent")
-        return found | {"data": data}
+        return checked | {"data": data}
 
 
-def name(key: str, value: Any) -> str:
+def checked_name(key: str, value: Any) -> str:
     """Return the name of a session or an event; raises RefusalError for what is none."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise RefusalError(400, f"`{key}` must be a short name of letters and digits")
     return value
 
 
-async def read(headers: Headers, receive: Any) -> dict[str, Any]:
+async def read_json_body(headers: Headers, receive: Any) -> dict[str, Any]:
     """Return the JSON object of a request; raises RefusalError where it is none, too long, or does not come."""
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusalError(415, "this takes JSON alone (Content-Type: application/json)")
@@ -308,11 +309,11 @@ async def read(headers: Headers, receive: Any) -> dict[str, Any]:
     return body
 
 
-def _once(content: bytes, receive: Any) -> Callable[[], Awaitable[Any]]:
+def _replayed(content: bytes, receive: Any) -> Callable[[], Awaitable[Any]]:
     """Return a `receive` that gives `content`, then what the first one gives."""
     messages = [{"type": "http.request", "body": content, "more_body": False}]
 
-    async def again() -> Any:
+    async def replay() -> Any:
         return messages.pop() if messages else await receive()
 
-    return again
+    return replay

@@ -25,10 +25,10 @@ import jinja2
 import uvicorn
 from gradio.components.chatbot import Message
 from web_bridge import Bridge
-from web_connections import BACKLOG, Connection, Server, make_room
+from web_connections import BACKLOG, Connection, Server, raise_file_limit
 from web_gate import Field, Gate
 
-WORDS = {
+TRANSLATIONS = {
     "en": {
         "placeholder": "Ask something. Enter sends, Shift+Enter begins a new line.",
         "send": "Send",
@@ -76,7 +76,7 @@ MOST_AT_ONCE = 1000  # questions that wait, of all sessions
 STYLE = ".message-content {white-space: pre-wrap} .icon-button-wrapper, footer {display: none !important}"
 
 
-def messages(history: list[Any], column: int) -> list[Message]:
+def chatbot_messages(history: list[Any], column: int) -> list[Message]:
     """Return a column for the chatbot to show letter by letter: it renders HTML, and takes away spaces of a dict."""
     found = []
     for question, answers in history:
@@ -87,45 +87,47 @@ def messages(history: list[Any], column: int) -> list[Message]:
 
 
 class Chat:
-    """What the buttons do. Each answer to the page is a list: question, history, columns, buttons, seed."""
+    """What the buttons do. Each answer to the page is a list of values: question, history, columns, buttons, seed."""
 
     def __init__(self, bridge: Bridge, columns: int, names: list[str]) -> None:
         """Talk over `bridge`; `names` are those of the settings, in the page's order."""
         self.bridge, self.columns, self.names = bridge, columns, names
 
-    def shown(self, rows: list[Any], *, busy: bool, text: Any = None, seed: Any = None) -> list[Any]:
-        """Return the page with `rows`; `text` and `seed` stay as they are where they are None."""
-        chats = [messages(rows, column) for column in range(self.columns)]
+    def page_values(self, rows: list[Any], *, busy: bool, text: Any = None, seed: Any = None) -> list[Any]:
+        """Return the values of the page that shows `rows`; `text` and `seed` stay as they are where they are None."""
+        columns = [chatbot_messages(rows, column) for column in range(self.columns)]
         buttons = [gr.update(interactive=enabled) for enabled in (not busy, not busy, not busy, busy)]
-        return [gr.skip() if text is None else text, rows, *chats, *buttons, gr.skip() if seed is None else seed]
+        return [gr.skip() if text is None else text, rows, *columns, *buttons, gr.skip() if seed is None else seed]
 
     async def answer(
         self, request: gr.Request, question: str, rows: list[Any], system: str, *values: Any
     ) -> AsyncIterator[list[Any]]:
-        """Ask, and show what comes; where it fails, the question goes back into its field."""
+        """Yield the page with each piece of the answer; where that fails, the question goes back into its field."""
         question = question.strip()
         if not question:
-            yield self.shown(rows, busy=False)
+            yield self.page_values(rows, busy=False)
             return
         if sum(len(asked) + sum(map(len, filter(None, answers))) for asked, answers in rows) > MOST_KEPT:
             gr.Warning("this conversation is too long for the page; Reset begins a new one")
-            yield self.shown(rows, busy=False)
+            yield self.page_values(rows, busy=False)
             return
         sampling = {name: value for name, value in zip(self.names, values, strict=True) if value is not None}
         body = {"question": question, "history": rows, "system": system, "sampling": sampling}
         answers: list[str | None] = [None] * self.columns
         rows, left = [*rows, (question, answers)], None
-        yield self.shown(rows, busy=True, text="", seed=sampling.get("seed"))
+        yield self.page_values(rows, busy=True, text="", seed=sampling.get("seed"))
         async for record in self.bridge.ask(str(request.session_hash), body):
             if "error" in record:
                 gr.Warning(html.escape(record["error"]))
                 rows, left = rows[:-1], question
             else:
                 answers[record["column"]] = (answers[record["column"]] or "") + record["text"]
-            yield self.shown(rows, busy=True)
-        yield self.shown(rows, busy=False, text=left)
+            yield self.page_values(rows, busy=True)
+        yield self.page_values(rows, busy=False, text=left)
 
-    async def again(self, request: gr.Request, rows: list[Any], system: str, *values: Any) -> AsyncIterator[list[Any]]:
+    async def ask_again(
+        self, request: gr.Request, rows: list[Any], system: str, *values: Any
+    ) -> AsyncIterator[list[Any]]:
         """Ask the last question once more, with the next seed."""
         seed = self.names.index("seed")
         following = [*values[:seed], ((values[seed] or 0) + 1) % SEEDS, *values[seed + 1 :]]
@@ -133,17 +135,17 @@ class Chat:
             yield shown
 
     async def reset(self) -> list[Any]:
-        """Forget what was said."""
-        return self.shown([], busy=False)
+        """Return the page with an empty conversation."""
+        return self.page_values([], busy=False)
 
     async def stop(self, request: gr.Request) -> None:
         """End the answer that is being written; what is there of it stays."""
         self.bridge.stop(str(request.session_hash))
 
 
-def build(spec: dict[str, Any], bridge: Bridge) -> tuple[gr.Blocks, dict[int, list[Field | None]]]:
+def build_page(spec: dict[str, Any], bridge: Bridge) -> tuple[gr.Blocks, dict[int, list[Field | None]]]:
     """Return the page, and the fields that each of its functions is given (None: what the page keeps itself)."""
-    words = gr.I18n(**WORDS)
+    translated = gr.I18n(**TRANSLATIONS)
     names = [name for name in STEPS if name in spec["sampling"]]
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     plain: Any = {"type": "messages", "render_markdown": False, "latex_delimiters": [], "height": "68vh"}
@@ -151,23 +153,24 @@ def build(spec: dict[str, Any], bridge: Bridge) -> tuple[gr.Blocks, dict[int, li
         history = gr.State([])
         with gr.Row(scale=1):
             titles = spec["columns"] if len(spec["columns"]) > 1 else ["conversation"]
-            columns = [gr.Chatbot(label=words(title), **plain) for title in titles]
+            columns = [gr.Chatbot(label=translated(title), **plain) for title in titles]
         question = gr.Textbox(
             "",
-            label=words("question"),
+            label=translated("question"),
             show_label=False,
-            placeholder=words("placeholder"),
+            placeholder=translated("placeholder"),
             max_lines=8,
             autofocus=True,
         )
         with gr.Row():
-            send, retry, reset = (gr.Button(words(name)) for name in ("send", "retry", "reset"))
-            stop = gr.Button(words("stop"), interactive=False)
-        with gr.Accordion(words("settings"), open=False):
-            system = gr.Textbox(spec["system"], label=words("system"), max_lines=8)
+            send, retry, reset = (gr.Button(translated(name)) for name in ("send", "retry", "reset"))
+            stop = gr.Button(translated("stop"), interactive=False)
+        with gr.Accordion(translated("settings"), open=False):
+            system = gr.Textbox(spec["system"], label=translated("system"), max_lines=8)
             with gr.Row():
                 settings = [
-                    setting(words(name), spec["sampling"][name], spec["bounds"][name], STEPS[name]) for name in names
+                    sampling_field(translated(name), spec["sampling"][name], spec["bounds"][name], STEPS[name])
+                    for name in names
                 ]
         chat = Chat(bridge, len(columns), names)
         changed = [question, history, *columns, send, retry, reset, stop, settings[names.index("seed")]]
@@ -175,21 +178,22 @@ def build(spec: dict[str, Any], bridge: Bridge) -> tuple[gr.Blocks, dict[int, li
         asking: Any = {"outputs": changed, "concurrency_limit": None, "show_progress_on": columns}
         at_once: Any = {"concurrency_limit": None, "show_progress": "hidden"}
         gr.on([question.submit, send.click], chat.answer, [question, history, system, *settings], **asking)
-        retry.click(chat.again, [history, system, *settings], **asking)
+        retry.click(chat.ask_again, [history, system, *settings], **asking)
         reset.click(chat.reset, None, changed, **at_once)
         stop.click(chat.stop, None, None, **at_once)
-    page.i18n_instance = words
+    page.i18n_instance = translated
     page.max_threads = MOST_AT_ONCE
     page.queue(max_size=MOST_AT_ONCE)
-    fields = {question._id: Field(WORDS["en"]["question"]), system._id: Field(WORDS["en"]["system"])}  # noqa: SLF001
+    labels = TRANSLATIONS["en"]
+    fields = {question._id: Field(labels["question"]), system._id: Field(labels["system"])}  # noqa: SLF001
     for name, block in zip(names, settings, strict=True):
-        label, _, _ = WORDS["en"][name].partition(" (")
+        label, _, _ = labels[name].partition(" (")
         fields[block._id] = Field(label, spec["bounds"][name])  # noqa: SLF001
     given = {number: [fields.get(block._id) for block in fn.inputs] for number, fn in page.fns.items()}  # noqa: SLF001
     return page, given
 
 
-def setting(label: Any, value: float, bounds: tuple[float, float], step: float) -> gr.Number:
+def sampling_field(label: Any, value: float, bounds: tuple[float, float], step: float) -> gr.Number:
     """Return the field of a sampling setting; one of whole steps takes whole numbers, others count from 0 on."""
     whole = {"precision": 0} if step == 1 else {}
     least, most = bounds[0] if whole else 0, bounds[1]
@@ -222,7 +226,7 @@ def main() -> None:
 
     spec = json.loads(sys.stdin.buffer.readline())
     bridge = Bridge(write)
-    page, inputs = build(spec, bridge)
+    page, inputs = build_page(spec, bridge)
     app = gr.mount_gradio_app(fastapi.FastAPI(), page, "/", show_api=False, ssr_mode=False, pwa=False, mcp_server=False)
     # Gradio's own page fetches a script and opens connections to font servers.
     templates = gradio.routes.templates.env
@@ -240,7 +244,7 @@ def main() -> None:
         ws="none",
         timeout_graceful_shutdown=1,
     )
-    make_room()
+    raise_file_limit()
     PageServer(config, bridge).run([socket.socket(fileno=spec["socket"])])
 
 

@@ -8,7 +8,7 @@ import runpy
 import sys
 from typing import Any
 
-from lora_targets import of_model
+from lora_targets import targets_of_model
 from mends import (
     allow_newer_transformers,
     forbid_remote_code,
@@ -30,7 +30,7 @@ def prepare(spec: dict[str, Any]) -> None:
     give_bos_and_eos(spec["bos"], spec["eos"])
     import xtuner.model.sft
 
-    xtuner.model.sft.find_all_linear_names = of_model
+    xtuner.model.sft.find_all_linear_names = targets_of_model
 
 
 def train(arguments: list[str]) -> None:

@@ -8,7 +8,8 @@ import msgspec
 
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.runs.record import Attempt, Run, _process_start, this_machine
+from ftbridge.launchers.process.identity import process_start, this_machine
+from ftbridge.launchers.runs.record import Attempt, Run
 
 BEGIN = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -33,7 +34,7 @@ def record_run(project, name, status="succeeded", *, metrics=(), pid=None, steps
         datasets={"faq.jsonl": "ab" * 32},
         attempts=(Attempt(begun, ended, 0 if status == "succeeded" else 1),),
         pid=pid or os.getpid(),
-        pid_started=_process_start(pid or os.getpid()) or 1,
+        pid_started=process_start(pid or os.getpid()) or 1,
         machine=this_machine(),
     ).save()
     write_metrics(made, *metrics)

@@ -23,13 +23,13 @@ STREAM = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import torch
-from generate import Answer
+from generate import AnswerStreamer
 from transformers import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[2])
 found = []
 for text, words in json.loads(sys.argv[3]):
     pieces = []
-    answer = Answer(tokenizer, words, lambda record: pieces.append(record["text"]))
+    answer = AnswerStreamer(tokenizer, words, lambda record: pieces.append(record["text"]))
     answer.put(torch.tensor([[1, 2, 3]]))
     for token in tokenizer.encode(text):
         answer.put(torch.tensor([token]))
@@ -262,7 +262,7 @@ generate.torch.cuda.is_available = lambda: True
 generate.AutoTokenizer = types.SimpleNamespace(from_pretrained=lambda *_, **__: None)
 generate.model_class = lambda *_: types.SimpleNamespace(from_pretrained=note)
 for spec in json.loads(sys.argv[2]):
-    generate.load({"model": "", "adapter": None, "trust_remote_code": False, "offload_folder": None} | spec)
+    generate.load_model({"model": "", "adapter": None, "trust_remote_code": False, "offload_folder": None} | spec)
 print(json.dumps(found))
 """
 
@@ -309,7 +309,7 @@ made = get_peft_model(base, config).eval()
 made.save_pretrained(sys.argv[3])
 conversion._convert_peft_config_moe = as_peft_does
 options = {"bits": None, "dtype": "auto", "device": "cpu", "offload_folder": None, "trust_remote_code": False}
-loaded = generate.load({"model": sys.argv[2], "adapter": sys.argv[3], **options})[1]
+loaded = generate.load_model({"model": sys.argv[2], "adapter": sys.argv[3], **options})[1]
 ids = torch.arange(9)[None]
 with torch.no_grad():
     assert torch.equal(loaded(ids).logits, made(ids).logits)

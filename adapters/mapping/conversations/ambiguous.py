@@ -1,4 +1,4 @@
-"""What may be conversations, where only the user can tell: messages that stand one a row, turns under unknown names."""
+"""Tables that may hold conversations, where only the user can tell: one message a row, turns under unknown names."""
 
 from typing import Any
 
@@ -40,32 +40,34 @@ def refuse_single_messages(table: Table) -> None:
 def ask_for_turns(table: Table) -> None:
     """Raise QuestionError where one column may hold conversations, and only the user can tell."""
     for column in table.columns:
-        found = (conversation_items(row.values.get(column)) for row in table.first)
-        value = next((each for each in found if not is_blank(each)), None)
+        values = (conversation_items(row.values.get(column)) for row in table.first)
+        value = next((value for value in values if not is_blank(value)), None)
         style = style_of(value)
+        if not style and is_conversation_header(column):
+            _ask_for_sides(column, value)
         if style and style not in {PAIRS, ALTERNATING} and not is_surely_conversation(column, style):
             raise QuestionError(
                 f"`{shorten(column)}` of `{table.file}` holds questions and answers, and whether each goes on from the "
                 "one before, as in a conversation, is not known; if not, give each as a row of its own",
                 {"each row is one conversation": ["--map", f"messages={column}"]},
             )
-        if not style and is_conversation_header(column) and (names := _turn_keys_in_common(value)):
-            answers = {
-                f"`{user}` is the user, `{other}` the assistant": [
-                    "--role",
-                    f"{user}=user",
-                    "--role",
-                    f"{other}=assistant",
-                ]
-                for user, other in (names, names[::-1])
-            }
-            raise QuestionError(f"who `{names[0]}` and `{names[1]}` of `{shorten(column)}` are, is not known", answers)
 
 
-def _turn_keys_in_common(value: Any) -> tuple[str, ...]:
-    """Return the two keys that all turns of a list have; none where it is no such list."""
+def _ask_for_sides(column: str, value: Any) -> None:
+    """Raise QuestionError where `value` is a list of turns whose two keys nobody has explained."""
+    sides = _sides_of_turns(value)
+    if sides:
+        answers = {
+            f"`{user}` is the user, `{other}` the assistant": ["--role", f"{user}=user", "--role", f"{other}=assistant"]
+            for user, other in (sides, sides[::-1])
+        }
+        raise QuestionError(f"who `{sides[0]}` and `{sides[1]}` of `{shorten(column)}` are, is not known", answers)
+
+
+def _sides_of_turns(value: Any) -> tuple[str, ...]:
+    """Return the two keys, one a side, that all turns of a list have; () where it is no such list."""
     if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
         return ()
-    names = tuple(value[0])
-    same = all(tuple(each) == names and all(isinstance(text, str) for text in each.values()) for each in value)
-    return names if same and len(names) == SIDES else ()
+    sides = tuple(value[0])
+    alike = all(tuple(each) == sides and all(isinstance(text, str) for text in each.values()) for each in value)
+    return sides if alike and len(sides) == SIDES else ()

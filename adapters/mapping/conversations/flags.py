@@ -1,4 +1,4 @@
-"""What a message says besides its text that cannot be trained on: answers left out of the loss, tools, thoughts, media.
+"""Keys of messages that cannot be trained on: flags that leave answers out of the loss, tools, reasoning, media.
 
     {"role": "assistant", "content": "5", "loss_weight": 0.0}      a flag, by any name, that leaves an answer out
     {"role": "assistant", "content": "4", "reasoning": "2 + 2"}    a thought beside the answer
@@ -35,7 +35,7 @@ TRUE, FALSE = {"true", "1", "1.0", "yes", "y", "on", "是"}, {"false", "0", "0.0
 
 @lru_cache(4096)
 def key_kind(key: str) -> str:
-    """Return what a message's key holds, by its name: tools, media, reasoning, a flag of the loss, a mask, else ""."""
+    """Return the kind of a message's key, by its name: TOOLS, MEDIA, REASONING, LOSS or MASK, else ""."""
     words = [word.lower() for word in WORDS.findall(key)]
     if kind := KEY_KINDS.get(" ".join(words)):
         return kind
@@ -43,13 +43,13 @@ def key_kind(key: str) -> str:
         return ""
     learned = any(word.startswith(("loss", "train")) for word in words)
     masks = any(word.startswith("mask") for word in words)
-    against = not NEGATIONS.isdisjoint(words) or any(word.startswith(("un", "non")) for word in words)
+    negated = not NEGATIONS.isdisjoint(words) or any(word.startswith(("un", "non")) for word in words)
     # `loss_mask` is 1 where the loss is taken; `mask`, `masked` and `mask_loss` say nothing as sure.
-    return MASK if against or (masks and not (learned and words[-1] == "mask")) else LOSS
+    return MASK if negated or (masks and not (learned and words[-1] == "mask")) else LOSS
 
 
 def refuse_untrainable(item: Mapping[str, Any], *, trained: bool) -> None:
-    """Raise BadValueError where a message or a turn says more than can be kept; `trained` says that it is an answer."""
+    """Raise BadValueError where a message or turn has what cannot be trained on; flags count where it is `trained`."""
     for key, value in item.items():
         kind = key_kind(key)
         if not kind or value is None:
@@ -81,7 +81,7 @@ def _keeps_answer(key: str, kind: str, value: Any) -> bool:
     """Tell whether a flag leaves the answer in; what says neither yes nor no is a flag only where its name is known."""
     if isinstance(value, list):
         return all(not isinstance(each, list) and _keeps_answer(key, kind, each) for each in value)
-    written = str(value).strip().lower()
-    if isinstance(value, (bool, int, float)) or written in TRUE | FALSE:
-        return written in (TRUE if kind == LOSS else FALSE)
-    return not written or isinstance(value, dict) or " ".join(map(str.lower, WORDS.findall(key))) not in KEY_KINDS
+    text = str(value).strip().lower()
+    if isinstance(value, (bool, int, float)) or text in TRUE | FALSE:
+        return text in (TRUE if kind == LOSS else FALSE)
+    return not text or isinstance(value, dict) or " ".join(map(str.lower, WORDS.findall(key))) not in KEY_KINDS

@@ -31,11 +31,11 @@ PAIRS, ALTERNATING, MOSS = "pairs of question and answer", "questions and answer
 # Other keys of a message, the better ones first.
 ROLE_KEYS = ("role", "from", "speaker", "sender", "author", "角色")
 TEXT_KEYS = ("content", "value", "text", "message", "utterance", "markdown", "parts", "body", "msg", "内容")
-# Other keys of a turn; of those in the last two it takes a column that is called a conversation to tell that the
-# turns go on from each other.
+# Keys of a turn; of those that are not in the first two, it takes a column that is called a conversation to tell that
+# the turns go on from each other.
 USER_KEYS = {name for name, role in ROLES.items() if role == USER}
 ASSISTANT_KEYS = {name for name, role in ROLES.items() if role == ASSISTANT}
-QUESTION_KEYS, ANSWER_KEYS = {*HEADERS["instruction"], "input"}, {*HEADERS["output"]}
+QUESTION_KEYS, ANSWER_KEYS = {*USER_KEYS, *HEADERS["instruction"], "input"}, {*ASSISTANT_KEYS, *HEADERS["output"]}
 CONVERSATION_HEADER = re.compile(
     r"\b(messages?|conversations?|dialog(ue)?s?|chats?|turns?|rounds?|multi ?turn|threads?|history)\b"
     "|对话|会话|多轮|聊天|历史|消息"
@@ -50,7 +50,7 @@ MOSS_MESSAGE = re.compile(r"\s*(?:\[([A-Za-z]{1,10})\]|<\|([A-Za-z ]{1,20})\|>):
 
 
 def conversation_items(value: Any) -> Any:
-    """Return the list that `value` is, holds as JSON text, or spells otherwise; anything else as it is.
+    """Return the messages, turns or pairs that `value` holds, as a list or as JSON text; anything else as it is.
 
     `{"turn_1": {...}, "turn_2": {...}}` is the list of its values, `{"role": [...], "content": [...]}`, as
     `datasets` writes a sequence of features, the list of its messages.
@@ -87,9 +87,9 @@ def _messages_of_columns(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _messages_keyed_by_role(value: list[Any]) -> list[dict[str, Any]]:
     """Return the messages that name their role alone: `["user", "..."]` or `{"user": "..."}` each; [] for others."""
-    pairs = _roles_and_contents(value) if len(value) > 1 else []
-    if not pairs:
+    if len(value) <= 1 or (isinstance(value[0], dict) and len(value[0]) > 1):  # as most messages
         return []
+    pairs = _roles_and_contents(value)
     roles = {role_of(name, {}) for name, _ in pairs}
     if "" in roles or not {USER, ASSISTANT} <= roles:
         return []
@@ -120,21 +120,19 @@ def message_keys(message: Any, tags: Mapping[str, str]) -> tuple[str, str] | Non
     return speaker, filled or next((key for key in texts if key in message), texts[0])
 
 
-def turn_keys(turn: Any, own: Mapping[str, str]) -> tuple[str, str] | None:
+def turn_keys(turn: Any, roles: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the keys of question and answer in a turn, None where it is none, or has several."""
     if not isinstance(turn, dict):
         return None
-    plain = {key: normalize_header(key) for key in turn}
-    asked = [key for key in turn if own.get(key) == USER or plain[key] in USER_KEYS or plain[key] in QUESTION_KEYS]
-    answers = [
-        key for key in turn if own.get(key) == ASSISTANT or plain[key] in ASSISTANT_KEYS or plain[key] in ANSWER_KEYS
-    ]
-    if len(asked) > 1:  # further text of the question, as in Alpaca
-        asked = [key for key in asked if plain[key] != "input"]
-    return (asked[0], answers[0]) if len(asked) == len(answers) == 1 else None
+    headers = {key: normalize_header(key) for key in turn}
+    questions = [key for key in turn if roles.get(key) == USER or headers[key] in QUESTION_KEYS]
+    answers = [key for key in turn if roles.get(key) == ASSISTANT or headers[key] in ANSWER_KEYS]
+    if len(questions) > 1:  # further text of the question, as in Alpaca
+        questions = [key for key in questions if headers[key] != "input"]
+    return (questions[0], answers[0]) if len(questions) == len(answers) == 1 else None
 
 
-def style_of(value: Any, own: Mapping[str, str] | None = None, tags: Mapping[str, str] | None = None) -> str:
+def style_of(value: Any, roles: Mapping[str, str] | None = None, tags: Mapping[str, str] | None = None) -> str:
     """Return the style of conversation that `value` may be, "" for none; see `is_surely_conversation`."""
     value = conversation_items(value)
     if isinstance(value, str):
@@ -142,34 +140,34 @@ def style_of(value: Any, own: Mapping[str, str] | None = None, tags: Mapping[str
     if not isinstance(value, list) or not value:
         return ""
     if all(isinstance(each, dict) for each in value):
-        return _message_style(value, own or {}, tags or {}) or ("" if tags else _turn_style(value[0], own or {}))
+        return _message_style(value, roles or {}, tags or {}) or ("" if tags else _turn_style(value[0], roles or {}))
     return _keyless_style(value)
 
 
-def _message_style(value: list[dict[str, Any]], own: Mapping[str, str], tags: Mapping[str, str]) -> str:
+def _message_style(value: list[dict[str, Any]], roles: Mapping[str, str], tags: Mapping[str, str]) -> str:
     first = value[0]
-    if not tags and (
-        style := next((style for style in (OPENAI, SHAREGPT) if first.keys() >= {*STYLE_KEYS[style]}), "")
-    ):
-        return style
+    if not tags:
+        for style in (OPENAI, SHAREGPT):
+            if first.keys() >= {*STYLE_KEYS[style]}:
+                return style
     keys = message_keys(first, tags)
     if not keys or keys[1] not in first:
         return ""
-    return _style_name(*keys) if tags or _names_take_turns([message.get(keys[0]) for message in value], own) else ""
+    return _style_name(*keys) if tags or _names_take_turns([message.get(keys[0]) for message in value], roles) else ""
 
 
-def _turn_style(turn: dict[str, Any], own: Mapping[str, str]) -> str:
-    keys = turn_keys(turn, own)
+def _turn_style(turn: dict[str, Any], roles: Mapping[str, str]) -> str:
+    keys = turn_keys(turn, roles)
     if not keys or keys == STYLE_KEYS[XTUNER]:
         return XTUNER if keys else ""
     return MOSS if normalize_header(keys[1]) == "moss" else _style_name(*keys, what="turns")
 
 
-def wants_answer(value: Any, own: Mapping[str, str], tags: Mapping[str, str], *, unknown: bool) -> bool:
+def wants_answer(value: Any, roles: Mapping[str, str], tags: Mapping[str, str], *, unknown: bool) -> bool:
     """Tell whether messages end with the user's, or somebody `unknown` where that may be, as in TRL's prompts."""
     value = conversation_items(value)
     keys = message_keys(value[-1], tags) if isinstance(value, list) and value else None
-    return keys is not None and role_of(str(value[-1][keys[0]]), own) in {USER, *([""] if unknown else [])}
+    return keys is not None and role_of(str(value[-1][keys[0]]), roles) in {USER, *([""] if unknown else [])}
 
 
 def _style_name(first: str, second: str, what: str = "messages") -> str:
@@ -184,22 +182,24 @@ def _keyless_style(value: list[Any]) -> str:
     return PAIRS if pairs and all(isinstance(text, str) for pair in value for text in pair) else ""
 
 
-def _names_take_turns(names: Sequence[Any], own: Mapping[str, str]) -> bool:
+def _names_take_turns(names: Sequence[Any], roles: Mapping[str, str]) -> bool:
     """Tell whether names are those of who speaks: all of them known, or two that alternate."""
     if not all(isinstance(name, (str, int)) for name in names):
         return False
-    roles = [role_of(str(name), own) for name in names]
-    said = [str(name) for name, role in zip(names, roles, strict=True) if role != SYSTEM]
-    both = 2  # sides
-    return all(roles) or (len(set(said)) == both and all(one != other for one, other in pairwise(said)))
+    known = [role_of(str(name), roles) for name in names]
+    if all(known):
+        return True
+    sides = [str(name) for name, role in zip(names, known, strict=True) if role != SYSTEM]
+    both = 2
+    return len(set(sides)) == both and all(one != other for one, other in pairwise(sides))
 
 
 def is_conversation_header(column: str) -> bool:
-    """Tell whether a column is called as conversations are."""
+    """Tell whether a header is one of conversations, such as `dialogue` or `多轮对话`."""
     return bool(CONVERSATION_HEADER.search(normalize_header(column)))
 
 
-def is_surely_conversation(column: str, style: str, own: Mapping[str, str] | None = None) -> bool:
+def is_surely_conversation(column: str, style: str, roles: Mapping[str, str] | None = None) -> bool:
     """Tell whether what may be a conversation of this style is one in a column of this name.
 
     `[{"question": ..., "answer": ...}, ...]` may as well be questions that have nothing to do with each other.
@@ -210,7 +210,7 @@ def is_surely_conversation(column: str, style: str, own: Mapping[str, str] | Non
         return False
     if style.startswith("turns"):
         keys = style.removeprefix("turns of ").split("/")
-        return all(normalize_header(key) in USER_KEYS | ASSISTANT_KEYS or key in (own or {}) for key in keys)
+        return all(normalize_header(key) in USER_KEYS | ASSISTANT_KEYS or key in (roles or {}) for key in keys)
     return bool(style)
 
 
@@ -225,8 +225,8 @@ def is_one_conversation(messages: Sequence[Mapping[str, Any]]) -> bool:
     if any(_separates_conversations(key, messages) for key in messages[0]):
         return False
     roles = [role_of(str(name), {}) for name in names]
-    said = [role for role in roles if role != SYSTEM]
-    return said[0] == "" or (said[0] == USER and ASSISTANT in said)
+    sides = [role for role in roles if role != SYSTEM]
+    return sides[0] == "" or (sides[0] == USER and ASSISTANT in sides)
 
 
 def _separates_conversations(key: str, messages: Sequence[Mapping[str, Any]]) -> bool:
@@ -247,7 +247,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
     strip: bool = False
 
     def read(self, value: Any) -> tuple[str, list[Turn]]:
-        """Return system and turns; raises BadValueError for the first message or turn that will not do."""
+        """Return system prompt and turns; raises BadValueError for the first message or turn that is wrong."""
         value = conversation_items(value)
         if isinstance(value, str) and self.style == MOSS:
             return self.read_messages(_moss_messages(value))
@@ -260,13 +260,18 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         return self.read_messages(value)
 
     def speakers(self, value: Any) -> list[str]:
-        """Return who speaks in each message, as it stands there; none where there are no messages."""
+        """Return the name of who speaks in each message, as it stands there; [] where some value is no message."""
         value = conversation_items(value)
-        found = [(message, message_keys(message, self.tags)) for message in (value if isinstance(value, list) else ())]
-        return [str(message[keys[0]]) for message, keys in found if keys] if all(keys for _, keys in found) else []
+        speakers = []
+        for message in value if isinstance(value, list) else ():
+            keys = message_keys(message, self.tags)
+            if not keys:
+                return []
+            speakers.append(str(message[keys[0]]))
+        return speakers
 
     def read_messages(self, value: Iterable[Any]) -> tuple[str, list[Turn]]:
-        """Return system and turns of messages; raises BadValueError for the first that is out of place."""
+        """Return system prompt and turns of messages; raises BadValueError for one that is wrong or out of turn."""
         system = ""
         texts: list[str] = []
         answers: list[dict[str, Any]] = []
@@ -288,10 +293,10 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if len(texts) % 2:
             raise BadValueError("ends with the user's message")
         refuse_partial_masks(answers)
-        return system, [Turn(asked, "", answer) for asked, answer in zip(texts[::2], texts[1::2], strict=True)]
+        return system, [Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True)]
 
     def _read_message(self, message: Any, due: tuple[str, ...]) -> tuple[str, str]:
-        """Return the role, which must be one that is due, and the text of a message."""
+        """Return role and text of a message; raises BadValueError where its role is not one that is `due`."""
         keys = message_keys(message, self.tags)
         if not keys:
             wanted = self.tags.get("role_tag"), self.tags.get("content_tag")
@@ -302,8 +307,8 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if role == TOOL:
             raise BadValueError(f"has the role `{shorten(name)}`: tools cannot be trained on yet")
         if not role:
-            said = shorten(name)
-            raise BadValueError(f"has the unknown role `{said}`; say whose it is, as in `--role {said}={due[-1]}`")
+            shown = shorten(name)
+            raise BadValueError(f"has the unknown role `{shown}`; say whose it is, as in `--role {shown}={due[-1]}`")
         refuse_untrainable(message, trained=role == ASSISTANT)
         if role not in due:
             raise BadValueError(f"is the {role}'s, and the {due[-1]}'s is due")
@@ -313,23 +318,23 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         return role, text
 
     def _read_turns(self, value: list[Any]) -> tuple[str, list[Turn]]:
-        """Return system and turns of turns; raises BadValueError for the first that will not do."""
+        """Return system prompt and turns of objects that hold a turn each; raises BadValueError for a wrong one."""
         system = ""
         turns: list[Turn] = []
         for number, turn in enumerate(value, 1):
             try:
-                own, made = self._read_turn(turn, system if turns else None)
+                own_system, read = self._read_turn(turn, system if turns else None)
             except BadValueError as error:
                 raise BadValueError(f"turn {number} {error}") from error
-            system = system or own
-            turns.append(made)
+            system = system or own_system
+            turns.append(read)
         if not turns:
             raise BadValueError("holds no question and answer")
         refuse_partial_masks(value)
         return system, turns
 
     def _read_turn(self, turn: Any, before: str | None) -> tuple[str, Turn]:
-        """Return a turn and its system prompt, which must be the one of the turns `before`."""
+        """Return the system prompt of a turn, which must be the one of the turns `before`, and the turn."""
         keys = self._question_and_answer_keys(turn)
         question, answer = self._question_and_answer(turn, keys)
         system = self._checked_text(next((turn[key] for key in turn if normalize_header(key) in HEADERS["system"]), ""))
@@ -379,7 +384,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         return self._checked_text(_join_parts(value[key]) if key else value)
 
     def _checked_text(self, value: Any) -> str:
-        """Return a text that can be written; raises BadValueError."""
+        """Return a text that can be written; raises BadValueError where there is none, or it is too long."""
         return checked_text(value, self.max_characters, strip=self.strip)
 
 

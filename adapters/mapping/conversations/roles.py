@@ -23,16 +23,16 @@ ROLES = {
     **dict.fromkeys(("tool", "tools", "function", "observation", "function call", "tool call", "tool calls"), TOOL),
     **dict.fromkeys(("tool response", "tool result", "function response", "ipython", "environment", "工具"), TOOL),
 }
-# What the user may say that a name is.
+# The roles that are tried for a name that only the user can explain.
 CHOICES = (USER, ASSISTANT, SYSTEM)
 ALL_ROLES = {*CHOICES, TOOL}
-# With more unknown names than this, they are people's, and tell nothing of who answers.
+# More unknown names than this are people's, and tell nothing of who answers.
 MOST_UNKNOWN = 3
 
 
-def role_of(name: str, own: Mapping[str, str]) -> str:
-    """Return whose name it is, "" where it is unknown; `own` are the names that the user or a file has explained."""
-    return own.get(name) or own.get(name.strip().lower()) or ROLES.get(_normalize_name(name), "")
+def role_of(name: str, explained: Mapping[str, str]) -> str:
+    """Return the role that a name stands for, "" where it is unknown; those `explained` by the user or a file win."""
+    return explained.get(name) or explained.get(name.strip().lower()) or ROLES.get(_normalize_name(name), "")
 
 
 @lru_cache(1000)
@@ -42,9 +42,9 @@ def _normalize_name(name: str) -> str:
     return " ".join(written.replace("_", " ").replace("-", " ").split())
 
 
-def refuse_invalid_roles(own: Mapping[str, str]) -> None:
-    """Raise UsageError where a name is said to be what no side of a conversation is."""
-    for name, role in own.items():
+def refuse_invalid_roles(explained: Mapping[str, str]) -> None:
+    """Raise UsageError where a name is given another role than user, assistant, system or tool."""
+    for name, role in explained.items():
         if role not in ALL_ROLES:
             example = "NAME=user, NAME=assistant or NAME=system, as in `--role doctor=assistant`"
             raise UsageError(f"`--role` takes {example}; got `{name}={role}`")
@@ -52,21 +52,21 @@ def refuse_invalid_roles(own: Mapping[str, str]) -> None:
 
 def roles_alternate(roles: Sequence[str]) -> bool:
     """Tell whether user and assistant take turns, the user first and the assistant last, behind at most one system."""
-    said = roles[1:] if roles[:1] == [SYSTEM] else roles
-    return bool(said) and list(said) == [USER, ASSISTANT] * (len(said) // 2)
+    turns = roles[1:] if roles[:1] == [SYSTEM] else roles
+    return bool(turns) and list(turns) == [USER, ASSISTANT] * (len(turns) // 2)
 
 
-def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], own: Mapping[str, str]) -> None:
+def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], explained: Mapping[str, str]) -> None:
     """Raise QuestionError where no conversation can be read before somebody tells who its names are.
 
     `conversations` are the names of who speaks in each of the first ones. Only what makes the most of them
     readable is offered.
     """
     spoken = [list(names) for names in conversations]
-    unknown = list(dict.fromkeys(name for names in spoken for name in names if not role_of(name, own)))
-    if not unknown or len(unknown) > MOST_UNKNOWN or _count_readable(spoken, own):
+    unknown = list(dict.fromkeys(name for names in spoken for name in names if not role_of(name, explained)))
+    if not unknown or len(unknown) > MOST_UNKNOWN or _count_readable(spoken, explained):
         return
-    if offers := _roles_that_read_most(spoken, unknown, own):
+    if offers := _roles_that_read_most(spoken, unknown, explained):
         names = " and ".join(f"`{shorten(name)}`" for name in unknown)
         verb = "is" if len(unknown) == 1 else "are"
         raise QuestionError(
@@ -81,16 +81,17 @@ def _answer_with_options(offer: Mapping[str, str]) -> tuple[str, list[str]]:
 
 
 def _roles_that_read_most(
-    spoken: Sequence[Sequence[str]], unknown: Sequence[str], own: Mapping[str, str]
+    spoken: Sequence[Sequence[str]], unknown: Sequence[str], explained: Mapping[str, str]
 ) -> list[dict[str, str]]:
     """Return the ways to give the unknown names roles that make most conversations readable; [] where none does."""
     by_count: dict[int, list[dict[str, str]]] = {}
     for roles in product(CHOICES, repeat=len(unknown)):
         offer = dict(zip(unknown, roles, strict=True))
-        by_count.setdefault(_count_readable(spoken, {**own, **offer}), []).append(offer)
+        by_count.setdefault(_count_readable(spoken, {**explained, **offer}), []).append(offer)
     most = max(by_count)
     return by_count[most] if most else []
 
 
-def _count_readable(spoken: Iterable[Sequence[str]], own: Mapping[str, str]) -> int:
-    return sum(roles_alternate([role_of(name, own) for name in names]) for names in spoken)
+def _count_readable(spoken: Iterable[Sequence[str]], explained: Mapping[str, str]) -> int:
+    """Return in how many conversations, given as the names of who speaks, user and assistant take turns."""
+    return sum(roles_alternate([role_of(name, explained) for name in names]) for names in spoken)

@@ -1,6 +1,6 @@
 """One way to read a table, and what stands in its first rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -62,7 +62,7 @@ class ColumnSample(msgspec.Struct, frozen=True):
 
     @property
     def may_be_text(self) -> bool:
-        """Tell whether some value, other than of lists, objects and conversations, may be text; so of no values."""
+        """Tell whether some value is no list, object or conversation, so that it may be text, or there is none."""
         return not self.types or not {LISTS, OBJECTS, self.style, *STYLE_KEYS}.issuperset(self.types)
 
 
@@ -70,9 +70,7 @@ def sample_column(table: Table, column: str, roles: Mapping[str, str], tags: Map
     """Return what stands in the first rows of a column; `roles` and `tags` explain those of messages."""
     values = [value for row in table.first if not is_blank(value := decode_raw(row.values.get(column)))]
     possible_styles = [style_of(value, roles, tags) for value in values]
-    styles = [style if is_surely_conversation(column, style, roles) else "" for style in possible_styles]
-    if ALTERNATING in styles and {*styles} != {ALTERNATING}:
-        styles = ["" for _ in values]
+    styles = _sure_styles(column, possible_styles, roles)
     if values and all(map(is_python_literal, values)):  # a list that a program wrote into a cell
         values = [*map(parse_container, values)]
     is_question = normalize_header(column) in HEADERS["instruction"]
@@ -86,6 +84,14 @@ def sample_column(table: Table, column: str, roles: Mapping[str, str], tags: Map
         next(filter(None, possible_styles), ""),
         any(styles) and all(wants_answer(value, roles, tags, unknown=is_question) for value in values),
     )
+
+
+def _sure_styles(column: str, possible_styles: Sequence[str], roles: Mapping[str, str]) -> list[str]:
+    """Return the style of each value in a column, "" where it may as well be no conversation."""
+    styles = [style if is_surely_conversation(column, style, roles) else "" for style in possible_styles]
+    if ALTERNATING in styles and {*styles} != {ALTERNATING}:  # some of the lists of texts are no such
+        return ["" for _ in styles]
+    return styles
 
 
 def is_python_literal(value: Any) -> bool:

@@ -13,11 +13,12 @@ from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import decode_raw, is_blank, parse_list, shorten
 from ftbridge.core.records import Table
 
+# Headers of columns that hold all choices.
 ALL_CHOICES = {
     *("choices", "options", "candidates", "option", "choice", "answer choices", "answer options", "multiple choices"),
     *("选项", "候选项", "备选项", "选择项", "候选答案", "备选答案"),
 }
-# Columns that say which choice is right, where none is an answer by its header.
+# Headers of columns that say which choice is right, where none is an answer by its header.
 ANSWER_KEYS = {
     *("answer key", "answerkey", "answer idx", "answer index", "answer id", "answer letter", "correct option", "cop"),
     *(
@@ -33,24 +34,15 @@ ANSWER_KEYS = {
         "答案选项",
     ),
 }
-# Stems of columns that are no choices.
+# Stems of headers that are no choices: `text a` and `text b` are two texts.
 NOT_CHOICES = {
-    "text",
-    "sentence",
-    "title",
-    "query",
-    "question",
-    "premise",
-    "ctx",
-    "context",
-    "句子",
-    "文本",
-    "问题",
-    "标题",
+    *("text", "sentence", "title", "query", "question", "premise", "ctx", "context"),
+    *("句子", "文本", "问题", "标题"),
 }
 SERIES = ("abcdefghij", "123456789", "0123456789", "一二三四五六七八九", "甲乙丙丁戊己庚辛")
 LETTERS = SERIES[0].upper()
-FEWEST = 3  # `q` and `a` by themselves are question and answer
+# Columns of letters alone are choices from so many on: `q` and `a` by themselves are question and answer.
+FEWEST = 3
 MARK = re.compile(
     r"(?:选项?|选择|option |choice |答案:?)?[(\[]?[A-J](?:[,、;/ &和]*[A-J]){0,9}[)\].、。.]?|"
     r"[(\[]?[0-9][)\]]?|[一二三四甲乙丙丁]",
@@ -80,7 +72,7 @@ def _longest_series(stem: str, headers: Container[str]) -> list[str]:
 
 
 def _header_stems(name: str) -> list[str]:
-    """Return what is left of a header without the mark at its end or start, a NUL in its place; no texts' headers."""
+    """Return a header with a NUL in place of the mark at its end or start; [] without one, and for texts."""
     stems = []
     if match := re.fullmatch(r"(.{0,20}?)([a-j0-9一二三四五六七八九甲乙丙丁戊己庚辛])", name):
         stems.append(f"{match[1]}\0")
@@ -97,7 +89,7 @@ def answer_key_column(columns: Sequence[str]) -> str:
 def questions_with_choices(
     choices: Sequence[str], questions: Sequence[str], answer: str, table: Table
 ) -> dict[str, str]:
-    """Return templates that show the choices with the question, by how they are counted; {} where no answer is a mark.
+    """Return templates of a question with its choices, by how these are counted; {} where no answer is a mark.
 
     There are several where the answers are numbers that may be counted from 0 or from 1.
     """
@@ -121,22 +113,22 @@ def questions_with_choices(
 
 def _counted_choices(choices: Sequence[str], marks: Sequence[str], table: Table) -> dict[str, str]:
     """Return the parts of a template that show choices that have a column each, by how they are counted."""
-    starts = _starts(marks, len(choices), normalize_header(choices[0]).strip(".")[-1:])
+    starts = _possible_starts(marks, len(choices), normalize_header(choices[0]).strip(".")[-1:])
     return {
-        counted: _choices_in_columns(choices, _called_from(start, len(choices)), table)
+        counted: _choices_in_columns(choices, _marks_from(start, len(choices)), table)
         for counted, start in starts.items()
     }
 
 
-def _called_from(start: int | None, count: int) -> list[str]:
-    """Return what so many choices are called: letters, or numbers from `start` on."""
+def _marks_from(start: int | None, count: int) -> list[str]:
+    """Return the marks of `count` choices: letters, or numbers from `start` on."""
     return [LETTERS[at] if start is None else str(start + at) for at in range(count)]
 
 
-def _choices_in_columns(choices: Sequence[str], called: Sequence[str], table: Table) -> str:
+def _choices_in_columns(choices: Sequence[str], marks: Sequence[str], table: Table) -> str:
     """Return the part of a template that shows choices that have a column each; where it is empty, none."""
     optional = {name for name in choices if any(is_blank(row.values.get(name)) for row in table.first)}
-    return "".join(_one_choice(mark, name, name in optional) for mark, name in zip(called, choices, strict=True))
+    return "".join(_one_choice(mark, name, name in optional) for mark, name in zip(marks, choices, strict=True))
 
 
 def _choices_in_list(column: str, marks: Sequence[str], rows: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -145,21 +137,21 @@ def _choices_in_list(column: str, marks: Sequence[str], rows: Sequence[dict[str,
     count = max((len(value) for value in values if isinstance(value, list)), default=0)
     first = next((value for value in values if not is_blank(value)), "")
     counters = {None: f"'{LETTERS}'[loop.index0]", 0: "loop.index0", 1: "loop.index"}
-    starts = _starts(marks, count, "")
+    starts = _possible_starts(marks, count, "")
     return {counted: _loop_over_choices(column, first, counters[start]) for counted, start in starts.items()}
 
 
-def _starts(marks: Sequence[str], count: int, own: str) -> dict[str, int | None]:
-    """Return what the choices may be counted from, None for letters: as answers tell, else as `own`, the first's.
+def _possible_starts(marks: Sequence[str], count: int, first: str) -> dict[str, int | None]:
+    """Return what `count` choices may be counted from, None for letters, by the remark that tells them apart.
 
-    The keys say how they are counted where that is not sure.
+    The marks of answers tell, else `first`, the mark in the first choice's header.
     """
     numbers = {int(digits) for mark in marks if (digits := mark.strip("()[]")).isdecimal()}
     if not numbers:
         return {"": None}
     if 0 in numbers or count in numbers:
         return {"": 0 if 0 in numbers else 1}
-    return {"": int(own)} if own and own in "01" else {", counted from 0": 0, ", counted from 1": 1}
+    return {"": int(first)} if first and first in "01" else {", counted from 0": 0, ", counted from 1": 1}
 
 
 def _one_choice(mark: str, column: str, optional: bool) -> str:

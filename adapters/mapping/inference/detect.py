@@ -1,4 +1,4 @@
-"""Which reading of a table its headers and first rows allow; where that is not clear, what the user may mean.
+"""The mapping of a table, detected by its headers and first rows; where that is not clear, the user is asked.
 
 A column that is known as a question is never left out unasked, a second text is the input, and a class is no answer
 where there is a question.
@@ -23,11 +23,7 @@ from ftbridge.adapters.mapping.headers import (
     normalize_header,
 )
 from ftbridge.adapters.mapping.inference import suggestions
-from ftbridge.adapters.mapping.inference.candidate import (
-    TEXT,
-    Candidate,
-    ColumnSample,
-)
+from ftbridge.adapters.mapping.inference.candidate import TEXT, Candidate, ColumnSample
 from ftbridge.adapters.mapping.inference.choices import answer_key_column, choice_columns, questions_with_choices
 from ftbridge.adapters.mapping.inference.suggestions import FieldSource, Suggestion, column_source, column_suggestion
 from ftbridge.adapters.mapping.inference.table_columns import TableColumns
@@ -35,6 +31,7 @@ from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
 
+# What messages name where a column holds none of it.
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in STYLE_KEYS.items())
 SuggestionTest = Callable[[Suggestion], bool]
 
@@ -51,7 +48,7 @@ def detect_candidate(
 
 
 class _Detection(TableColumns):
-    """The way to the only reading of a table, which asks wherever there may be another."""
+    """The steps to the only reading of a table, which ask or refuse wherever it is not sure."""
 
     def __init__(
         self,
@@ -140,8 +137,8 @@ class _Detection(TableColumns):
             rest = {field: source for field, source in alone.items() if len(questions) == 1 or field != "input"}
             whose = "its" if len(questions) == 1 else "their"
             for counted, template in questions_with_choices(choices, questions, key, self.table).items():
-                said = f"{_quote_all(questions)} with {whose} choices{counted}"
-                readings.append(rest | {"instruction": FieldSource(said, template=template)})
+                description = f"{_quote_all(questions)} with {whose} choices{counted}"
+                readings.append(rest | {"instruction": FieldSource(description, template=template)})
             if readings:
                 readings.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
         return readings
@@ -262,12 +259,13 @@ class _Detection(TableColumns):
             field, names = next(iter(double.items()))
             reason = f"{_quote_all(names)} both fit {field}"
         else:
-            reason = f"no column is recognised as {self._missing_words()}{self._columns_unlike_headers()}"
+            reason = f"no column is recognised as {self._missing_sides()}{self._columns_unlike_headers()}"
         broken = [f"{row.where}: {row.error}" for row in self.table.first if row.error][:1]
         notes = "".join(f"\nnote: {note}" for note in (*self.table.notes, *broken))
         return f"{reason}\n{column_listing(self.table)}{notes}"
 
-    def _missing_words(self) -> str:
+    def _missing_sides(self) -> str:
+        """Return what no header fits: `question`, `answer`, or both, also where both are there and do not suffice."""
         if "output" in self.by_field:
             return "question and answer" if {"instruction", "input"} & self.by_field.keys() else "question"
         return "answer" if {"instruction", "input"} & self.by_field.keys() else "question and answer"

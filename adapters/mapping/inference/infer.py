@@ -94,19 +94,15 @@ def infer_mapping(
     works = partial(_makes_a_sample, table, options) if ask else None
     columns, templates = _requested_sources(table, options, preset)
     if columns:
-        reason = "as `--map` says" if options.map or not preset else f"as the preset `{preset.name}` says"
-        reason = said_by or reason
+        by_preset = f"as the preset `{preset.name}` says" if preset and not options.map else ""
+        reason = said_by or by_preset or "as `--map` says"
         candidate = _requested_candidate(columns, templates, contents)
         missing = [field for field in ("instruction", "output") if field not in candidate.field_sources]
         if missing and not candidate.style:
             raise _question_for_fields(table, missing, candidate, contents, works)
     else:
         candidate = detect_candidate(table, templates, contents, works)
-        reason = "the only reading, since no column holds whole conversations"
-        if templates:
-            reason = "as the templates say, the rest by headers"
-        elif candidate.style:
-            reason = "the only reading, since the headers give no question and answer"
+        reason = _why_detected(candidate)
     return TableMapping(
         mapping=_make_mapping(table, options, preset, candidate),
         shape=candidate.name,
@@ -114,6 +110,13 @@ def infer_mapping(
         left_out=tuple(column for column in table.columns if column not in candidate.used_columns),
         why=(*_describe_columns(contents, candidate), f"read as {candidate}: {reason}"),
     )
+
+
+def _why_detected(candidate: Candidate) -> str:
+    if candidate.templates:
+        return "as the templates say, the rest by headers"
+    others = "the headers give no question and answer" if candidate.style else "no column holds whole conversations"
+    return f"the only reading, since {others}"
 
 
 def question_for_all(error: QuestionError, tables: Sequence[Table], options: MappingOptions) -> FtbridgeError:

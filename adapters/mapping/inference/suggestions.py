@@ -1,4 +1,4 @@
-"""What a table may mean where that is not clear: readings with the options that choose them, each of them tried.
+"""Suggestions of mappings for a table, with the options that choose them, where it is not clear which is meant.
 
 Lists and objects are offered as templates: `{{ label | join(', ') }}`.
 """
@@ -162,10 +162,12 @@ class _Expression(msgspec.Struct, frozen=True):
         return f"({self.text}){access}" if self.written else f"{self.text}{access}"
 
     def as_json(self) -> FieldSource:
+        """Return the whole value, written as JSON, as the source of a field."""
         return FieldSource(f"{self.description} as JSON", template=_expression_template(f"{self.text} | tojson"))
 
 
 def _sources_in_column(column: str, rows: Sequence[Mapping[str, Any]], between: str) -> list[FieldSource]:
+    """Return what a column of lists or objects may be taken for."""
     values = [parse_container(row.get(column)) for row in rows]
     written = any(isinstance(decode_raw(row.get(column)), str) for row in rows)
     expression = _Expression(template_reference(column) + (" | parsed" if written else ""), f"`{column}`", written)

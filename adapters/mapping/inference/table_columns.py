@@ -57,14 +57,14 @@ class TableColumns:
         if not _is_constant(templates.get("instruction")):
             self.by_field = {field: names for field, names in self.by_field.items() if field not in templates}
 
-    def columns_called(self, field: str) -> list[str]:
-        """Return the columns whose headers are the best ones of a field, whatever they hold."""
+    def columns_with_header_of(self, field: str) -> list[str]:
+        """Return the columns with one of the best headers of a field, whatever they hold."""
         return [column for column in self.columns if normalize_header(column) in HEADERS[field]]
 
     def conversations(self) -> Iterator[Candidate]:
         """Yield a reading for each column of whole conversations, or of messages that another column answers."""
-        systems = self.by_field.get("system") or self.columns_called("system")
-        answers = [column for column in self.columns_called("output") if self._may_complete(column)]
+        systems = self.by_field.get("system") or self.columns_with_header_of("system")
+        answers = [column for column in self.columns_with_header_of("output") if self._may_complete(column)]
         for column in self.columns:
             if self._is_conversation(column):
                 columns, content = {"messages": column}, self.contents[column]
@@ -125,8 +125,8 @@ class TableColumns:
 
     def _says_true_or_false(self, column: str) -> bool:
         """Tell whether a column says true or false in every row, and both of them where that is text."""
-        said = {str(decode_raw(row.get(column))).strip().lower() for row in self.rows if not is_blank(row.get(column))}
-        return self.contents[column].types == (BOOLEANS,) or said == {"true", "false"}
+        texts = {str(decode_raw(row.get(column))).strip().lower() for row in self.rows if not is_blank(row.get(column))}
+        return self.contents[column].types == (BOOLEANS,) or texts == {"true", "false"}
 
     def holds_text(self, column: str) -> bool:
         """Tell whether a column holds text, lists or objects, not numbers and truth values alone."""
@@ -205,10 +205,12 @@ class TableColumns:
 
 
 def _is_constant(template: RowTemplate | None) -> bool:
+    """Tell whether there is a template that gives every row the same text."""
     return template is not None and not template.columns
 
 
 def _candidate_name(columns: dict[str, str], templates: dict[str, RowTemplate]) -> str:
+    """Return what a reading by headers is called to the user."""
     if templates:
         return "templates over columns"
     headers = {field: normalize_header(column) for field, column in columns.items()}

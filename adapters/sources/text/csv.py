@@ -19,7 +19,7 @@ from ftbridge.adapters.mapping.header_rows import (
     HEADERS_TO,
     UNSURE,
     FirstRows,
-    Headers,
+    HeaderFindings,
     is_rule,
     suspicious_cells,
     why_no_sample,
@@ -73,10 +73,10 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     if delimiter_is_told:
         records[0] = []
     at, columns = _find_headers(path, records, reading.header_row)
-    headers = Headers(int(delimiter_is_told))
+    headers = HeaderFindings(int(delimiter_is_told))
     if at is not None:
         sheet = FirstRows(path.name, "record", records, doubt=UNSURE)
-        headers = sheet.headers(at, columns, asked=reading.header_row is not None)
+        headers = sheet.examine_headers(at, columns, requested=reading.header_row is not None)
     labels = {cells[-1] for cells in records if cells}
     headed = at is not None
     parsed = _Records(
@@ -142,8 +142,8 @@ def _text_batches(path: Path, codec: str, dialect: Dialect | None = None) -> Ite
 
     Raises InputError where a line is too long.
     """
-    source, rest = DecodedText(path, codec), ""
-    for piece in chain(source, [None]):
+    text_pieces, rest = DecodedText(path, codec), ""
+    for piece in chain(text_pieces, [None]):
         rest += piece or ""
         end = len(rest) if piece is None else rest.rfind("\n") + 1 or rest.rfind("\r", 0, -1) + 1
         text, rest = rest[:end], rest[end:]
@@ -153,7 +153,7 @@ def _text_batches(path: Path, codec: str, dialect: Dialect | None = None) -> Ite
                 f"than {LONGEST >> 20} million characters"
             )
         marked = dialect.with_nulls(text) if dialect else text
-        yield _TextBatch(marked, source.damaged or marked is not text, last=piece is None)
+        yield _TextBatch(marked, text_pieces.damaged or marked is not text, last=piece is None)
 
 
 class _PendingLines:

@@ -17,7 +17,7 @@ from ftbridge.adapters.columns import column_letter, disambiguate_headers
 from ftbridge.adapters.mapping.header_rows import (
     HEADERS_TO,
     FirstRows,
-    Headers,
+    HeaderFindings,
     is_rule,
     suspicious_cells,
     why_no_sample,
@@ -53,7 +53,7 @@ from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info.presets import detect_preset
 
-# Headers are searched in so many rows.
+# HeaderFindings are searched in so many rows.
 HEADERS_WITHIN = 20
 # What reads the kinds that the fast reader may fail at: with a value far away, such as in XFD1048576, since it does
 # without the cells between, and where the fast one finds damage.
@@ -120,7 +120,7 @@ class _SheetHead(msgspec.Struct, frozen=True):
     start: int
     notes: tuple[str, ...] = ()
     named: bool = True
-    found: Headers = Headers(0)
+    found: HeaderFindings = HeaderFindings(0)
 
 
 class _SheetPiece(msgspec.Struct, frozen=True):
@@ -140,9 +140,7 @@ def _open_book(book: _Book) -> list[Table]:
     reading, path = book.reading, book.path
     named = tuple(dict.fromkeys(reading.sheets))
     stream = book.messages(*named)
-    visible = next(message.visible for message in stream if isinstance(message, Sheets))
-    if missing := [sheet for sheet in named if sheet not in visible]:
-        raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
+    visible = _visible_sheets(path, stream, named)
     wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
     if len(wanted) == 1:
         return [_only_table(book, stream, wanted[0])]
@@ -154,6 +152,14 @@ def _open_book(book: _Book) -> list[Table]:
     tables = [_only_table(book, book.messages(title), title) for title in titles]
     notes = (*_choice_notes(titles, filled), *tables[0].notes)
     return _with_parts([msgspec.structs.replace(tables[0], notes=notes), *tables[1:]])
+
+
+def _visible_sheets(path: Path, stream: Iterator[Message], named: Iterable[str]) -> dict[str, bool]:
+    """Return all sheets of a workbook, and whether each is visible; raises InputError where one of `named` is none."""
+    visible = next(message.visible for message in stream if isinstance(message, Sheets))
+    if missing := [sheet for sheet in named if sheet not in visible]:
+        raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
+    return visible
 
 
 def _choice_notes(titles: list[str], filled: Iterable[str]) -> Iterator[str]:
@@ -283,7 +289,7 @@ def _find_head(book: _Book, page: Page, rows: list[Cells]) -> _SheetHead:
     if not columns:
         return _SheetHead(page, (), page.start)
     sheet = FirstRows(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
-    found = sheet.headers(at, columns, asked=reading.header_row is not None)
+    found = sheet.examine_headers(at, columns, requested=reading.header_row is not None)
     start = page.start + found.start
     notes = [*page.notes, *_notes_above(page, at, titled=reading.header_row is None and any(map(any, names[:at])))]
     notes += found.notes

@@ -104,6 +104,6 @@ def test_table_below_is_found_by_its_other_kinds_of_values(rows, other):
 
 def test_rows_are_numbered_as_in_the_sheet():
     rows = [["问题", "答案"], ["Question", "Answer"], ["x", "y"]]
-    found = FirstRows("faq.xlsx Q", "row", rows, before=4).headers(0, ["问题", "答案"], asked=False)
+    found = FirstRows("faq.xlsx Q", "row", rows, before=4).examine_headers(0, ["问题", "答案"], requested=False)
     assert (found.start, found.asks, found.unsure) == (2, None, None)
     assert found.notes == ("row 6 is passed over: it says the headers again and is no sample",)

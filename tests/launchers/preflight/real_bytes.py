@@ -86,12 +86,12 @@ def measured(model, method):
 def main():
     """Measure each case."""
     from mends import mend
-    from run_backend import load
+    from run_backend import load_script
 
     backend, dtype, _ = sys.argv[1:]
     spec = {"device": "cpu", "deepspeed": False, "trust_remote_code": False, "bos": [], "eos": ""}
     mend(spec)
-    load(str(Path(os.environ["PYTHONPATH"], f"{backend}_backend.py"))).prepare({**spec, "dtype": dtype})
+    load_script(str(Path(os.environ["PYTHONPATH"], f"{backend}_backend.py"))).prepare({**spec, "dtype": dtype})
     build = {"xtuner": xtuner, "llamafactory": llamafactory}[backend]
     result = [measured(build(case), case["method"]) for case in json.loads(sys.argv[3])]
     sys.stdout.write("\n" + json.dumps(result) + "\n")

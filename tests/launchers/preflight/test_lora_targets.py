@@ -3,7 +3,7 @@
 import pytest
 
 from ftbridge.launchers.preflight.lora_targets import target_checks
-from ftbridge.launchers.scripts.lora_targets import default_targets, shortest
+from ftbridge.launchers.scripts.lora_targets import default_targets, shortest_targets
 
 from ...builders.plans import plan  # noqa: TID252
 
@@ -59,13 +59,13 @@ def test_composite_model_adapts_its_text_model_alone(other):
 
 def test_peft_is_told_the_last_name_of_a_dense_models_layers_and_in_a_mixture_one_more():
     dense = [f"model.layers.{number}.{name}" for number in range(3) for name in DENSE]
-    assert shortest(dense, [*dense, "model.norm"]) == ["gate_proj", "o_proj", "q_proj"]
-    assert shortest(dense, [*dense, f"{LAYER}.mlp.experts"]) == sorted(DENSE)
+    assert shortest_targets(dense, [*dense, "model.norm"]) == ["gate_proj", "o_proj", "q_proj"]
+    assert shortest_targets(dense, [*dense, f"{LAYER}.mlp.experts"]) == sorted(DENSE)
 
 
 def test_peft_is_told_as_much_as_tells_a_layer_from_others():
     wanted = ["a.text.0.q_proj", "a.text.0.mlp.up_proj"]
-    assert shortest(wanted, [*wanted, "a.image.0.q_proj"]) == ["text.0.q_proj", "up_proj"]
+    assert shortest_targets(wanted, [*wanted, "a.image.0.q_proj"]) == ["text.0.q_proj", "up_proj"]
 
 
 MODEL = {

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 sys.path.insert(0, sys.argv[1])
-from encode_samples import Texts
+from encode_samples import TokenTexts
 
 words = ["<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a", "▁ab", "药"]
 model = models.BPE({word: at for at, word in enumerate(words)}, [("▁", "a"), ("▁a", "b")], byte_fallback=True)
@@ -30,4 +30,4 @@ def encode(text):
 question, answer, cut = encode("ab 药💊"), encode("ab"), encode("💊")[1:-1]
 ids = [0, *question, *answer, 1, *cut]
 labels = [-100] * (1 + len(question)) + [*answer, 1] + [-100] * len(cut)
-sys.stdout.write("\n" + json.dumps(Texts(made).of(ids, labels)) + "\n")
+sys.stdout.write("\n" + json.dumps(TokenTexts(made).decode(ids, labels)) + "\n")

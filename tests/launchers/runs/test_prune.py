@@ -8,8 +8,9 @@ import pytest
 
 from ftbridge.core.project import Project, Settings
 from ftbridge.evaluation import answers
+from ftbridge.launchers.process.identity import Host
 from ftbridge.launchers.runs import prune
-from ftbridge.launchers.runs.record import RESERVE, Host, all_runs
+from ftbridge.launchers.runs.record import RESERVE, all_runs
 from ftbridge.launchers.runs.written_files import files_in
 
 from ...builders.runs import record_run  # noqa: TID252

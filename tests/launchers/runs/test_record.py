@@ -16,9 +16,9 @@ import pytest
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import signing
 from ftbridge.core.project import Project, Settings
+from ftbridge.launchers.process.identity import Host, this_machine
 from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs.record import (
-    Host,
     _locks,
     _signed_part,
     all_runs,
@@ -30,7 +30,6 @@ from ftbridge.launchers.runs.record import (
     mark_failed,
     new_run_folder,
     stop_run,
-    this_machine,
     utc_now,
 )
 from ftbridge.launchers.runs.summary import summarise_run

@@ -12,7 +12,7 @@ FIT = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from adapter_fit import MisfitError, put_on
+from adapter_fit import MisfitError, load_adapter_onto
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -22,7 +22,7 @@ def base():
 
 def said(model, folder):
     try:
-        return type(put_on(model, str(folder))).__name__
+        return type(load_adapter_onto(model, str(folder))).__name__
     except MisfitError as error:
         return [str(error), error.whole]
 

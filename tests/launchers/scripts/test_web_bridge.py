@@ -36,7 +36,7 @@ class Asked:
         """Answer what is asked; return it."""
         asked = [record for record in self.sent if "question" in record][-1]
         for record in ({"text": f"to {asked['question']}"}, {"end": True}):
-            self.bridge.arrived({"id": asked["id"], **record})
+            self.bridge.receive({"id": asked["id"], **record})
         await asyncio.sleep(0)
         return asked["question"]
 
@@ -44,7 +44,7 @@ class Asked:
 def test_a_session_that_asks_often_lets_the_others_go_before_it():
     async def story():
         asked = Asked()
-        with asked.bridge.reading("eager"), asked.bridge.reading("calm"), asked.bridge.reading("late"):
+        with asked.bridge.stream_open("eager"), asked.bridge.stream_open("calm"), asked.bridge.stream_open("late"):
             for number in range(5):
                 await asked.ask("eager", f"e{number}")
             await asked.ask("calm", "c0")
@@ -64,11 +64,11 @@ def test_session_that_nobody_reads_waits_and_keeps_its_place():
         asked = Asked()
         unread = await asked.ask("unread", "u")
         assert not asked.sent
-        with asked.bridge.reading("read"):
+        with asked.bridge.stream_open("read"):
             await asked.ask("read", "r")
             await asked.ask("read", "s")
             assert await asked.answer() == "r"
-            with asked.bridge.reading("unread"):
+            with asked.bridge.stream_open("unread"):
                 assert await asked.answer() == "s"
                 assert await asked.answer() == "u"
         assert await unread == [{"id": 0, "text": "to u"}]
@@ -81,7 +81,7 @@ def test_question_whose_answer_nobody_reads_is_dropped_after_a_while(monkeypatch
         asked = Asked()
         sweeping = asyncio.create_task(asked.bridge.sweep())
         never = await asked.ask("never", "n")
-        with asked.bridge.reading("left"):
+        with asked.bridge.stream_open("left"):
             left = await asked.ask("left", "l")
             waiting = await asked.ask("left", "w")
         assert await asyncio.wait_for(never, 60) == []
@@ -90,7 +90,7 @@ def test_question_whose_answer_nobody_reads_is_dropped_after_a_while(monkeypatch
             await asyncio.sleep(0.01)
         await asked.answer()
         assert await left == [{"id": 1, "text": "to l"}]
-        with asked.bridge.reading("read"):
+        with asked.bridge.stream_open("read"):
             read = await asked.ask("read", "r")
             await asyncio.sleep(3 * web_bridge.UNREAD)
             assert not read.done()
@@ -107,7 +107,7 @@ def test_question_whose_answer_nobody_reads_is_dropped_after_a_while(monkeypatch
 def test_session_with_too_many_waiting_questions_is_refused():
     async def story():
         asked = Asked()
-        with asked.bridge.reading("eager"):
+        with asked.bridge.stream_open("eager"):
             for number in range(MOST_WAITING + 1):  # one is being answered
                 await asked.ask("eager", str(number))
             (said,) = await (await asked.ask("eager", "more"))
@@ -124,7 +124,7 @@ def test_stop_ends_what_is_answered_and_what_waits_of_this_session_alone():
         asked = Asked()
         with ExitStack() as streams:
             for name in ("one", "two"):
-                streams.enter_context(asked.bridge.reading(name))
+                streams.enter_context(asked.bridge.stream_open(name))
             one, waiting = await asked.ask("one", "1"), await asked.ask("one", "2")
             two = await asked.ask("two", "3")
             asked.bridge.stop("one")

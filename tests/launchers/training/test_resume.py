@@ -18,8 +18,9 @@ from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import LOCK_NAMES, default_folder
 from ftbridge.launchers.hardware.devices import Devices
+from ftbridge.launchers.process.identity import Host
 from ftbridge.launchers.runs.fingerprint import fingerprint
-from ftbridge.launchers.runs.record import Host, all_runs, load_run
+from ftbridge.launchers.runs.record import all_runs, load_run
 from ftbridge.launchers.training import resume
 from ftbridge.templates.families import get_family
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lora_targets import of_model
+from lora_targets import targets_of_model
 from token_ids import needed_token_id
 
 IGNORED = -100
@@ -63,7 +63,7 @@ def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any, Any]:
     )
     model.enable_input_require_grads()  # which gradient checkpointing needs where the weights are frozen
     lora = config["lora"]
-    lora["target_modules"] = lora["target_modules"] or of_model(model)
+    lora["target_modules"] = lora["target_modules"] or targets_of_model(model)
     return config, encoder.tokenizer, data, get_peft_model(model, LoraConfig(**lora, task_type="CAUSAL_LM"))
 
 

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftbridge.adapters.sources.text import csv, jsonl
-from ftbridge.adapters.sources.text import encoding as encodings
 from ftbridge.adapters.sources.text import json as source
 from ftbridge.adapters.values import decode_raw
 from ftbridge.core.errors import InputError
@@ -33,7 +32,7 @@ def values(rows):
 def test_json_array_is_read_back_whatever_the_block_size(records, ascii_only, indent, window):
     content = json.dumps(records, ensure_ascii=ascii_only, indent=indent)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encodings, "BLOCK", window)
+        patch.setattr("ftbridge.adapters.sources.text.encoding.BLOCK", window)
         assert values(read(content)) == records
 
 
@@ -177,7 +176,7 @@ def talk(*texts, keys=("role", "content"), roles=("user", "assistant")):
 def test_rows_may_be_lists_of_messages(talks, window):
     for indent in (None, 2):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(encodings, "BLOCK", window)
+            patch.setattr("ftbridge.adapters.sources.text.encoding.BLOCK", window)
             assert values(read(json.dumps(talks, indent=indent))) == [{"messages": each} for each in talks]
     assert values(read(json.dumps({"data": talks}))) == [{"messages": each} for each in talks]
 

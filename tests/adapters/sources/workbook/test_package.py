@@ -6,7 +6,6 @@ import zipfile
 
 import pytest
 
-from ftbridge.adapters.sources.workbook import package as workbook_file
 from ftbridge.adapters.sources.workbook.package import UNSTORED, search_sheets, with_tabs_and_breaks, workbook_kind
 from ftbridge.adapters.sources.workbook.xls_records import OLE
 from ftbridge.core.errors import InputError
@@ -109,7 +108,7 @@ def sheet(workbook):
 )
 def test_cells_without_a_value_are_found_however_they_are_written(sheet, monkeypatch, rows, found):
     for chunk in (7, 1 << 20):
-        monkeypatch.setattr(workbook_file, "MIB", chunk)
+        monkeypatch.setattr("ftbridge.adapters.sources.workbook.package.MIB", chunk)
         assert sheet(rows) == (found, 0)
 
 
@@ -130,7 +129,7 @@ def test_cells_without_a_value_are_found_in_any_name_space(sheet):
 )
 def test_hidden_rows_that_hold_something_are_counted(sheet, monkeypatch, rows, hidden):
     for chunk in (7, 1 << 20):
-        monkeypatch.setattr(workbook_file, "MIB", chunk)
+        monkeypatch.setattr("ftbridge.adapters.sources.workbook.package.MIB", chunk)
         assert sheet(rows) == ([], hidden)
 
 
@@ -143,7 +142,7 @@ def test_hidden_rows_of_an_ods_are_counted(folder, monkeypatch, chunk):
     tables = "".join(f'<table:table table:name="{name}">{"".join(rows)}</table:table>' for name in ("Q", "表"))
     with zipfile.ZipFile(folder / "faq.ods", "w") as package:
         package.writestr("content.xml", f"<office:body>{tables}</office:body>")
-    monkeypatch.setattr(workbook_file, "MIB", chunk)
+    monkeypatch.setattr("ftbridge.adapters.sources.workbook.package.MIB", chunk)
     found = search_sheets(folder / "faq.ods", "ods", ["Q", "表"])
     assert {name: each.hidden for name, each in found.items()} == {"Q": 4, "表": 4}
 
@@ -155,7 +154,7 @@ def test_damaged_row_number_of_an_error_cell_is_one_sentence(sheet):
 
 @pytest.mark.slow
 def test_cell_with_too_long_a_text_is_refused(sheet, monkeypatch):
-    monkeypatch.setattr(workbook_file, "LONGEST_TEXT", 3 << 20)
+    monkeypatch.setattr("ftbridge.adapters.sources.workbook.package.LONGEST_TEXT", 3 << 20)
     row = b'<row r="2"><c r="A2" t="inlineStr"><is><t>%s</t></is></c></row>'
     assert sheet(row % (b"x" * (2 << 20))) == ([], 0)
     with pytest.raises(InputError, match="text of more than 3 MiB in one cell"):
