@@ -159,7 +159,7 @@ def _answer_in_batches(generator: Generator, card: ModelCard, rows: list[dict[st
     turns = [[(f"文本:{row['text']},类型选型:{row['category']}", None)] for row in rows]
     prompts = [card.prompt.segments(SYSTEM, each) for each in turns]
     found = generator.batch(prompts, get_family(card.family).stop, Sampling(max_new_tokens=NEW_TOKENS))
-    return [text for _, text, _ in sorted(found)]
+    return [each.text for each in sorted(found)]
 
 
 main()

@@ -17,7 +17,8 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import closest
-from ftbridge.dataset_info.names import CONVERSATIONS
+from ftbridge.core.plugins import load_target
+from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
 
 REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 KEYS = (*REMOTE, "file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags")
@@ -44,6 +45,15 @@ TAGS = {
     "assistant_tag": "gpt",
     "observation_tag": "observation",
     "function_tag": "function_call",
+    "system_tag": "system",
+}
+_MESSAGE_TAGS = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "observation_tag": "tool",
+    "function_tag": "function",
     "system_tag": "system",
 }
 # What it loads, by the file name's last ending.
@@ -127,9 +137,15 @@ def _drawn(raw: dict[str, Any]) -> str:
     return "" if split == "train" else f"`split` {split}"
 
 
-def xtuner_entry(name: str, file_name: str) -> Entry:
-    """Return an entry for a file of XTuner's own format, which LLaMA-Factory itself cannot read."""
-    return Entry(name=name, file_name=file_name, formatting=CONVERSATIONS, columns={"messages": "conversation"})
+def target_entry(target: str, name: str, file_name: str) -> Entry:
+    """Return an entry for a file that was written for a `target`, also where LLaMA-Factory cannot read that itself."""
+    if target == CONVERSATIONS:
+        return Entry(name=name, file_name=file_name, formatting=CONVERSATIONS, columns={"messages": "conversation"})
+    if target == MESSAGES:
+        return Entry(
+            name=name, file_name=file_name, formatting="sharegpt", columns={"messages": "messages"}, tags=_MESSAGE_TAGS
+        )
+    return interpret_entry(name, {"file_name": file_name, **(load_target(target).entry or {})})
 
 
 def data_files(dataset_dir: Path, entry: Entry) -> list[Path]:

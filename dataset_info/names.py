@@ -8,6 +8,8 @@ from typing import Any
 REGISTRY = "dataset_info.json"
 # The target, and the formatting of its entries, that holds whole conversations, which LLaMA-Factory does not read.
 CONVERSATIONS = "xtuner"
+# The target that holds messages, of which tokens are made once for all frameworks.
+MESSAGES = "messages"
 # How the names end that files have on their way; LLaMA-Factory tells the type of a file by its last ending.
 STAGED = ".staged.jsonl"
 _PART_NAME = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)

@@ -13,7 +13,7 @@ from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, interpret_entry, xtuner_entry
+from ftbridge.dataset_info.entries import Entry, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 
 
@@ -89,7 +89,7 @@ def _problems_of_ours(
         problems, special = _entry_problems(dataset_dir, entry, notes, trusted, changed)
     found = _by_target(targets, problems, special)
     for target in targets & own.files.keys():
-        turns = xtuner_entry(entry.name, own.files[target])
+        turns = target_entry(target, entry.name, own.files[target])
         problems, special = _entry_problems(dataset_dir, turns, [], trusted, changed)
         found[target] = [*problems, *special]
     notes += [describe_edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]

@@ -22,7 +22,7 @@ from ftbridge.core.files.atomic import scratch_file
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import DatasetEntry, EntryOptions
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, xtuner_entry
+from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 
 XTUNER_ONLY = "was converted for XTuner alone; convert its source again with `--to alpaca`"
@@ -62,7 +62,7 @@ def resolve_dataset(dataset_dir: Path, name: str, target: str, cache: Path) -> D
 def files_read_by(target: str, data: Dataset) -> tuple[Entry, list[Path]]:
     """Return a dataset's entry and its files, those of `target` or else its own; raises InputError for none."""
     if own := data.entry.files.get(target):
-        entry = xtuner_entry(data.name, own)
+        entry = target_entry(target, data.name, own)
     else:
         entry = interpret_entry(data.name, registry.look_up(data.folder, data.name)[1])
     return entry, data_files(data.folder, entry)
@@ -76,7 +76,7 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
     own, entry_sha256 = data.entry, dict[str, str]()
     entry_edited = False
     if file := own.files.get(target):
-        entry = xtuner_entry(data.name, file)
+        entry = target_entry(target, data.name, file)
     else:
         raw = registry.look_up(data.folder, data.name)[1]
         entry, entry_edited = interpret_entry(data.name, raw), bool(own.files) and registry.is_entry_edited(raw, own)

@@ -22,14 +22,13 @@ from ftbridge.launchers.environment.own_code import interpreter_for, is_code_tru
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard, card_in, card_of, card_with_prompt, load_card, say_changes
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import ModelSource, resolve, target_of
 
 SHOWN = 80  # characters of a system prompt
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
-_THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)
+_THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)|\A.*?</think>\s*", re.DOTALL)
 # Stands in the prompt where thinking is off; the family's template in families.yaml says why.
 _NO_THOUGHT = "<think>\n\n</think>\n\n"
 
@@ -49,7 +48,6 @@ class ChatSession:
         self.turns: list[tuple[str, str]] = []
         self.finish = ""
         self._generator, self._adapter = generator, adapter
-        self._family = get_family(generator.card.family)
 
     def say(self, question: str) -> Iterator[str]:
         """Yield the answer piece by piece; what came of it joins the history, also where it is ended early.
@@ -57,7 +55,7 @@ class ChatSession:
         Raises InputError where the conversation is too long for the model.
         """
         asked = [*self.answered, (question, None)]
-        stop, pieces = self._family.stop, list[str]()
+        stop, pieces = self._generator.card.stop, list[str]()
         answer = self._generator.ask(asked, self.system, stop, self.sampling, adapter=self._adapter)
         self.finish = "interrupted"
         try:
@@ -72,7 +70,8 @@ class ChatSession:
     @property
     def answered(self) -> list[tuple[str, str]]:
         """Return the turns that have an answer, without the thoughts before it: what the next question follows."""
-        if self._family.thinking == "none":
+        card = self._generator.card
+        if card.thinking == "none" and not card.chat_template:
             return [turn for turn in self.turns if turn[1]]
         turns = [(question, _THOUGHT.sub("", answer, count=1)) for question, answer in self.turns]
         return [turn for turn in turns if turn[1]]
@@ -257,6 +256,10 @@ def _allow_thinking(card: ModelCard, options: ChatOptions) -> ModelCard:
     """Return the card with what the user wants otherwise than in training."""
     if not options.get("thinking"):
         return card
+    if card.chat_template:
+        if card.chat_template.thinking:
+            return replace(card, chat_template=card.chat_template.with_thinking())
+        raise UsageError(f"`--thinking` is a switch of chat templates, and {card.chat_template.origin} has none")
     if card.thinking == "none":
         raise UsageError(f"`--thinking` is for models that think before they answer, and `{card.family}` does not")
     instruction = card.template["INSTRUCTION"].removesuffix(_NO_THOUGHT)

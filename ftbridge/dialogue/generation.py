@@ -3,11 +3,11 @@
 import shlex
 import signal
 from collections import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 
@@ -18,8 +18,7 @@ from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process.script import start_script
-from ftbridge.templates.prompt import Segment
-from ftbridge.weights.card import ModelCard
+from ftbridge.weights.card import ModelCard, Prompt
 
 # How an answer ended: at a stop token, at max_new_tokens, at the model's limit; or the prompt alone is beyond that.
 Finish = Literal["stop", "length", "full", "too_long"]
@@ -73,6 +72,18 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         if 0 < self.temperature < COLDEST:
             raise UsageError(f"`temperature` must be 0, or a number from {COLDEST} on")
         refuse_half_characters("a stop word", *self.stop_words)
+
+
+class BatchAnswer(NamedTuple):
+    """The answer to one prompt of many, that of this `number` from 0.
+
+    `prompt` is its text where a chat template has rendered it, else "".
+    """
+
+    number: int
+    text: str
+    finish: Finish
+    prompt: str
 
 
 class Generator:
@@ -149,7 +160,8 @@ class Generator:
         self._asked += 1
         request = msgspec.to_builtins(sampling) | {
             "number": self._asked,
-            "segments": self.card.prompt.segments(system, turns),
+            "segments": self.card.prompt_for(system, turns),
+            **self._rendering(),
             "stop": [*stop, *sampling.stop_words],
             "adapter": adapter,
         }
@@ -170,35 +182,41 @@ class Generator:
 
     def batch(
         self,
-        prompts: Sequence[Sequence[Segment]],
+        prompts: Sequence[Prompt],
         stop: Sequence[str],
         sampling: Sampling,
         batch_size: int | None = None,
-    ) -> abc.Generator[tuple[int, str, Finish], None, None]:
-        """Yield index, answer, and how it ended, for each prompt (segments as `ChatPrompt.segments` makes them).
+    ) -> abc.Generator["BatchAnswer", None, None]:
+        """Yield the answer to each prompt, as `ModelCard.prompt_for` makes them.
 
         The longest prompts come first, and each batch at once. Answers are greedy, of `sampling` only
         `max_new_tokens` counts, and in float32 they are those of `ask`. `batch_size` None lets the prompts' length
         decide; a batch that a GPU has no memory for is halved. Raises SetupError where one prompt is too much,
         InputError where one is no text.
         """
-        for number, segments in enumerate(prompts, 1):
-            refuse_half_characters(f"prompt {number}", *(text for text in segments if isinstance(text, str)))
+        for number, prompt in enumerate(prompts, 1):
+            refuse_half_characters(f"prompt {number}", *_texts(prompt))
         self._asked += 1
         request = msgspec.to_builtins(Sampling(max_new_tokens=sampling.max_new_tokens)) | {
             "number": self._asked,
             "prompts": prompts,
+            **self._rendering(),
             "stop": stop,
             "batch_size": batch_size,
         }
         self._send(request)
         try:
             while "index" in (record := self._receive_reply()):
-                yield record["index"], record["text"], record["finish"]
+                yield BatchAnswer(record["index"], record["text"], record["finish"], record.get("prompt", ""))
         except BaseException:
             self.interrupt()
             raise
         _refuse_error(record, "take `--bits 4`, a smaller `--batch-size` or a smaller `--max-new-tokens`")
+
+    def _rendering(self) -> dict[str, Any]:
+        """Return what renders a prompt of messages."""
+        template = self.card.chat_template
+        return {"chat_template": template.text} if template else {}
 
     def interrupt(self) -> None:
         """End the answer that is being written, from a signal handler or another thread; `finish` then says so.
@@ -286,3 +304,12 @@ def _out_of_memory(message: str) -> bool:
     """Tell whether `message`, in torch's words, says that memory ran out."""
     said = ("out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")  # the last: cuBLAS
     return any(words in message for words in said)
+
+
+def _texts(prompt: Prompt) -> Iterator[str]:
+    """Yield the texts of a prompt that somebody has written."""
+    for part in prompt:
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict):
+            yield part["content"]

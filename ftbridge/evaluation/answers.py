@@ -42,14 +42,15 @@ class Prediction(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What decides the answers, kept in predict.json; a change of any of it makes others.
 
-    `data` is the sha256 of the samples, `model` tells the model's files from others. `device` is cuda or cpu, and
+    `data` is the sha256 of the samples, `prompt` that of a chat template where one renders the prompts, `model` tells
+    the model's files from others. `device` is cuda or cpu, and
     `dtype` what was decided for it. `labels` are those that the dataset is known to have.
     """
 
     dataset: str
     data: str
     model: str
-    prompt: ChatPrompt
+    prompt: ChatPrompt | str
     stop: tuple[str, ...]
     max_new_tokens: int
     bits: int | None

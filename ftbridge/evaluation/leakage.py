@@ -20,8 +20,8 @@ from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, xtuner_entry
-from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
+from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
+from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 from ftbridge.evaluation.questions import Question
 from ftbridge.launchers.runs.record import Run
 
@@ -86,8 +86,9 @@ def _trained_keys(project: Project, run: Run) -> Iterator[bytes]:
     folder = (project.folder / run.spec.dataset_dir).resolve()
     name, raw = registry.look_up(folder, run.spec.dataset)
     entries = [interpret_entry(name, raw)]
-    if is_ours(raw) and (own := registry.parse_entry(folder, name, raw).files.get(CONVERSATIONS)):
-        entries.append(xtuner_entry(name, own))
+    if is_ours(raw):
+        written = registry.parse_entry(folder, name, raw).files
+        entries += [target_entry(each, name, written[each]) for each in (CONVERSATIONS, MESSAGES) if each in written]
     for entry in entries:
         file = folder / entry.file_name
         if entry.file_name and file.exists() and digest(file) == run.datasets.get(file.name):

@@ -45,7 +45,6 @@ from ftbridge.launchers.environment.own_code import interpreter_for, is_code_tru
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import find_run
-from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
@@ -118,8 +117,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         dataset=data.name,
         data=sha256(file_of(data)),
         model=_fingerprint(model, adapter),
-        prompt=card.prompt,
-        stop=get_family(card.family).stop,
+        prompt=card.chat_template.sha256 if card.chat_template else card.prompt,
+        stop=card.stop,
         max_new_tokens=max_new_tokens,
         bits=bits,
         dtype=placement.dtype,
@@ -236,8 +235,8 @@ def _write_answers(
     generator: Generator, questions: Sequence[Question], settings: Settings, batch_size: int | None, folder: Path
 ) -> None:
     """Write the answers to `questions` into unfinished.jsonl as they come."""
-    prompt = generator.card.prompt
-    prompts = [prompt.segments(question.system, question.turns) for question in questions]
+    card = generator.card
+    prompts = [card.prompt_for(question.system, question.turns) for question in questions]
     sampling = Sampling(max_new_tokens=settings.max_new_tokens)
     done = 0
 
@@ -250,10 +249,10 @@ def _write_answers(
             closing(generator.batch(prompts, settings.stop, sampling, batch_size)) as answers,
             progress("answering", "bar", "percent", "left", total=len(questions), line=progress_line) as show,
         ):
-            for at, answer, ended in answers:
-                question = questions[at]
-                text = prompt.render(question.system, question.turns)
-                row = Prediction(question.id, text, answer, question.reference, ended)
+            for answer in answers:
+                question = questions[answer.number]
+                text = answer.prompt or card.prompt.render(question.system, question.turns)
+                row = Prediction(question.id, text, answer.text, question.reference, answer.finish)
                 line = memoryview(msgspec.json.encode(row) + b"\n")
                 while line:  # a disk that gets full takes a part of it
                     line = line[file.write(line) :]

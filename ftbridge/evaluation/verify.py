@@ -18,7 +18,6 @@ from ftbridge.launchers.environment.own_code import interpreter_for, is_code_tru
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import Run, find_run, load_run
-from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
 LENGTH = 64  # tokens of an answer
@@ -74,7 +73,7 @@ def _common_share(one: str, other: str) -> float:
 
 def _ask_all(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:
     with loading as generator:
-        stop = get_family(generator.card.family).stop
+        stop = generator.card.stop
         sampling = Sampling(max_new_tokens=LENGTH)
         return ["".join(generator.ask([(question, None)], system, stop, sampling)) for system, question in asked]
 

@@ -3,7 +3,7 @@
 import hashlib
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import jinja2
 import msgspec
@@ -16,6 +16,7 @@ from ftbridge.templates.chat_templates import read_chat_template
 from ftbridge.templates.render_chat_template import environment
 
 Thinking = Literal["on", "off"]
+TEMPLATE_FILE = "chat_template.jinja"  # as transformers calls it
 # What templates call the switch for a model's thoughts: Qwen 3, GLM 4.5, SmolLM 3 and Nemotron; DeepSeek V3.1, Granite.
 SWITCHES = ("enable_thinking", "thinking")
 
@@ -31,10 +32,22 @@ class ChatTemplate(msgspec.Struct, frozen=True):
     origin: str
     thinking: Thinking | None
 
+    def with_thinking(self) -> Self:
+        """Return the template with its switch for thoughts on."""
+        text = self.text
+        for name in SWITCHES:
+            text = text.replace(_decide(name, "false"), _decide(name, "true"), 1)
+        return msgspec.structs.replace(self, text=text, thinking="on")
+
     @property
     def sha256(self) -> str:
         """Return the sha256 of the text, in hexadecimal digits."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def _decide(name: str, value: str) -> str:
+    """Return Jinja that sets a variable where nobody has."""
+    return f"{{%- if {name} is not defined %}}{{%- set {name} = {value} %}}{{%- endif -%}}"
 
 
 def shipped() -> list[str]:
@@ -66,10 +79,7 @@ def choose_chat_template(model: Path, wanted: str | None, thinking: Thinking) ->
             f"there is no file `{wanted}`{closest(wanted, shipped())}"
         )
     switches = _switches(text, origin)
-    decided = "".join(
-        f"{{%- if {name} is not defined %}}{{%- set {name} = {str(thinking == 'on').lower()} %}}{{%- endif -%}}"
-        for name in switches
-    )
+    decided = "".join(_decide(name, str(thinking == "on").lower()) for name in switches)
     return ChatTemplate(decided + text, origin, thinking if switches else None)
 
 

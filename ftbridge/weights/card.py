@@ -1,5 +1,6 @@
 """The card of a model: ftbridge.json in an exported or merged folder, or the same made of a run."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ from ftbridge.launchers.runs import checkpoints
 from ftbridge.launchers.runs.fingerprint import Fingerprint, base_changes
 from ftbridge.launchers.runs.record import base_folder, load_run
 from ftbridge.launchers.runs.written_files import CARD
+from ftbridge.templates.chat_templates import read_chat_template
 from ftbridge.templates.detect import detect_family, find_family
 from ftbridge.templates.families import get_family
-from ftbridge.templates.prompt import ChatPrompt
+from ftbridge.templates.prompt import ChatPrompt, Segment
+from ftbridge.tokens.chat_template import ChatTemplate, choose_chat_template
 from ftbridge.weights.source import ModelSource, target_of
+
+# Texts and tokens by name, each encoded by itself; or messages, for a chat template.
+Prompt = Sequence[Segment] | Sequence[dict[str, str]]
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +35,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     `checkpoint` is what it was made from, relative to the run's folder. `several_systems` says that the samples of the
     training differ in their system prompts. `family` and `template` are empty where the
     model is of no family that ftbridge knows; only what asks it needs them. `trained_on` is the fingerprint that the
-    base had when the training began, None where it was not recorded.
+    base had when the training began, None where it was not recorded. `chat_template` renders what is asked, where
+    the training's tokens were made by it; then there is no family.
     """
 
     base: PathText
@@ -42,6 +49,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: str = ""
     several_systems: bool = False
     trained_on: Fingerprint | None = None
+    chat_template: ChatTemplate | None = None
 
     @property
     def prompt(self) -> ChatPrompt:
@@ -52,6 +60,20 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     def stop(self) -> tuple[str, ...]:
         """Return the tokens that end an answer, as far as they are known."""
         return get_family(self.family).stop if self.family else ()
+
+    def prompt_for(self, system: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
+        """Return what asks for the answer to the last turn, which is None: messages for the chat template, or segments.
+
+        An empty `system` is none.
+        """
+        if not self.chat_template:
+            return self.prompt.segments(system, turns)
+        messages = [{"role": "system", "content": system}] if system else []
+        for question, answer in turns:
+            messages.append({"role": "user", "content": question})
+            if answer is not None:
+                messages.append({"role": "assistant", "content": answer})
+        return messages
 
     def save(self, folder: Path) -> None:
         """Write the card into `folder`."""
@@ -111,8 +133,9 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     base = _base_folder(source, model, known, backend)
     if known and not template:
         return msgspec.structs.replace(known, base=str(base))
+    rendered = source.run.chat_template if source.run and not template else None
     name = template or (source.run.family if source.run else "")
-    family = get_family(name) if name else find_family(base)
+    family = None if rendered else get_family(name) if name else find_family(base)
     return ModelCard(
         base=str(base),
         family=family.name if family else "",
@@ -124,19 +147,25 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
         run=source.run.id if source.run else "",
         checkpoint=_checkpoint_name(source),
         trained_on=source.run.base if source.run else known.trained_on if known else None,
+        chat_template=rendered,
     )
 
 
 def card_with_prompt(card: ModelCard, model: Path, template: str | None = None) -> ModelCard:
     """Return the card with a prompt: that of the family `template`, else its own, else that of the family of `model`.
 
-    Raises InputError, with the families that can be named, where the model is of none that is known.
+    A model of no family that is known is asked by its own chat template. Raises InputError, with the families that can
+    be named, where it has none either.
     """
-    if card.family and not template:
+    if (card.family or card.chat_template) and not template:
         return card
+    if not template and not find_family(model) and read_chat_template(model):
+        return msgspec.structs.replace(card, chat_template=choose_chat_template(model, None, "off"))
     family = get_family(template) if template else detect_family(model)
     template = msgspec.to_builtins(family.cell(card.backend).prompt)
-    return msgspec.structs.replace(card, family=family.name, template=template, thinking=family.thinking)
+    return msgspec.structs.replace(
+        card, family=family.name, template=template, thinking=family.thinking, chat_template=None
+    )
 
 
 def _checkpoint_name(source: ModelSource) -> str:

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import write_atomic, write_json
+from ftbridge.core.files.atomic import write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.launchers.scripts.lora_targets import has_experts, shortest_targets
-from ftbridge.templates import chat_templates
 from ftbridge.weights.card import ModelCard, card_of, say_changes
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.merging.lora import EXPERTS
-from ftbridge.weights.model_files import default_system
+from ftbridge.weights.model_files import chat_template
 from ftbridge.weights.model_files.config import write_stops
 from ftbridge.weights.model_files.tokenizer import copy_tokenizer
 from ftbridge.weights.output_folder import fresh_folder, refuse_overlap
@@ -67,9 +66,7 @@ def write_export(source: ModelSource, card: ModelCard, target: Path) -> Path:
         copy_tokenizer(own, Path(card.base), folder)
         if (folder / "config.json").is_file():
             write_stops(folder, read_json(folder / "config.json"), card.stop)
-        if card.family and not chat_templates.read_chat_template(folder):
-            write_atomic(folder / "chat_template.jinja", card.prompt.chat_template())
-        default_system.leave_out(folder, card)
+        chat_template.write(folder, card)
         card.save(folder)
     return target
 

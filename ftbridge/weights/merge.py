@@ -25,7 +25,7 @@ from ftbridge.weights.card import ModelCard, card_of, existing_output, load_card
 from ftbridge.weights.export import write_export
 from ftbridge.weights.merging.plan import MergePlan
 from ftbridge.weights.merging.stream import stream
-from ftbridge.weights.model_files import default_system
+from ftbridge.weights.model_files import chat_template
 from ftbridge.weights.model_files.config import write_files
 from ftbridge.weights.model_files.tokenizer import copy_files
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
@@ -96,7 +96,7 @@ def merge(
                 rounding=_rounding_to_4_bits(found, how.get("onto")),
             )
             write_files(folder, Path(card.base), adapter, config, card.stop)
-            default_system.leave_out(folder, card)
+            chat_template.write(folder, card)
         else:  # full fine-tuning: there is nothing to merge
             copy_files(adapter, folder, ("*",), overwrite=True)
         files = list(folder.glob("*.safetensors"))

@@ -40,9 +40,9 @@ class CutoffEstimate(msgspec.Struct, frozen=True):
     longest: int
 
 
-def dataset_files(plan: TrainPlan) -> tuple[Entry, list[Path]]:
-    """Return the dataset's entry and the files that the backend reads of it; raises InputError where one is missing."""
-    return files_read_by(load_backend(plan.spec.backend).target, Dataset(plan.dataset, plan.dataset_dir, plan.entry))
+def dataset_files(plan: TrainPlan, target: str) -> tuple[Entry, list[Path]]:
+    """Return the dataset's entry and its files for a target; raises InputError where one is missing."""
+    return files_read_by(target, Dataset(plan.dataset, plan.dataset_dir, plan.entry))
 
 
 def estimate_cutoff(plan: TrainPlan, conversations: Sequence[Conversation], tokenizer: Any) -> CutoffEstimate:
@@ -52,7 +52,7 @@ def estimate_cutoff(plan: TrainPlan, conversations: Sequence[Conversation], toke
     """
     backend = load_backend(plan.spec.backend)
     cut = lost = longest = 0
-    for turns in _turn_lengths(plan.family.cell(plan.spec.backend).prompt, conversations, tokenizer):
+    for turns in _turn_lengths(plan.cell.prompt, conversations, tokenizer) if plan.cell else ():
         kept = [answer for _, answer in backend.truncate_turns(turns, plan.spec.cutoff_length)]
         longest = max(longest, sum(map(sum, turns)))
         cut += kept != [answer for _, answer in turns]

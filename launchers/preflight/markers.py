@@ -9,24 +9,27 @@ from ftbridge.launchers.environment.checklist import Check
 from ftbridge.templates.families import Family
 
 
-def mark_checks(samples: Iterable[Conversation], family: Family, backend: str) -> list[Check]:
+def mark_checks(samples: Iterable[Conversation], family: Family | None, backend: str) -> list[Check]:
     """Return a warning for each kind of mark in `samples`, with their number, for a training with `backend`."""
     remarks, total = Remarks(), 0
     for total, sample in enumerate(samples, 1):  # noqa: B007 - their number
         for kind, (count, mark) in marks_in(sample).items():
             remarks.add_remark(kind, Remark(count, sample.source, mark))
-    return [_mark_check(kind, remark, total, family, backend) for kind, remark in remarks.found.items()]
+    # Ready tokens have thoughts where the chat template writes them.
+    known = {kind: remark for kind, remark in remarks.found.items() if family or kind != THOUGHT}
+    return [_mark_check(kind, remark, total, family, backend) for kind, remark in known.items()]
 
 
-def _mark_check(kind: str, remark: Remark, total: int, family: Family, backend: str) -> Check:
+def _mark_check(kind: str, remark: Remark, total: int, family: Family | None, backend: str) -> Check:
     among = f"of {total} samples looked at, {remark.count}"
     if kind != THOUGHT:
         found = f"{among} hold `{remark.mark}`: it is trained on as text, no {kind} goes with it"
         return Check(f"{kind} marks", "warning", found)
     found = f"{among} answers hold `{remark.mark}`: "
-    if family.thinking == "none":
-        found += f"{family.title} has no thinking, so they are trained on as text"
+    title = family.title if family else ""
+    if family and family.thinking == "none":
+        found += f"{title} has no thinking, so they are trained on as text"
         return Check("thoughts", "warning", found, "take them out, unless the model is to write them into its answers")
     framework = load_backend(backend)
-    found += f"{family.title} is trained with thinking off, and {framework.title} {framework.thoughts}"
+    found += f"{title} is trained with thinking off, and {framework.title} {framework.thoughts}"
     return Check("thoughts", "warning", found, "take the thoughts out of the answers; `ftbridge preview` shows how")

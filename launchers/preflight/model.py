@@ -52,7 +52,8 @@ def folder_checks(
     checks = []
     if tensors:
         count = sum(map(math.prod, tensors.values()))
-        checks.append(Check("model", "ok", f"{plan.family.title}, {count / 1e9:.3g} billion parameters, {plan.model}"))
+        title = plan.family.title if plan.family else config.get("model_type", "")
+        checks.append(Check("model", "ok", f"{title}, {count / 1e9:.3g} billion parameters, {plan.model}"))
     elif list(plan.model.glob("*.bin")):
         found = f"the weights in `{plan.model}` are pickled (*.bin), which are not looked into"
         checks.append(Check("model", "warning", found, "take safetensors where the model's makers offer them"))
@@ -61,7 +62,7 @@ def folder_checks(
     if config.get("auto_map") and not plan.spec.trust_remote_code and config.get("model_type") not in known:
         found = "the model comes with Python code of its own"
         checks.append(Check("model code", "failure", found, "if you trust who made it, add `--trust-remote-code`"))
-    if plan.family.status == "unsupported":
+    if plan.family and plan.family.status == "unsupported":
         found = f"{plan.family.title} may not run: {plan.family.reason}"
         checks.append(Check("model family", "warning", found, "docs/models.md names the families that were trained"))
     checks += _rope_checks(plan.model, config, transformers)
@@ -70,8 +71,11 @@ def folder_checks(
 
 def template_checks(plan: TrainPlan) -> list[Check]:
     """Return a check of `--template`: whether the model's own prompt is the same, and its vocabulary has the tokens."""
+    if plan.chat_template:
+        thinking = f", thinking {plan.chat_template.thinking}" if plan.chat_template.thinking else ""
+        return [Check("chat template", "ok", f"{plan.chat_template.origin}{thinking}")]
     name, chosen = plan.spec.template, plan.family
-    if not name:
+    if not name or not chosen:
         return []
     detected, missing = find_family(plan.model), missing_tokens(plan.model, chosen)
     found = []

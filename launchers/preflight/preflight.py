@@ -13,6 +13,8 @@ from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape, shapes
+from ftbridge.core.plugins import load_backend
+from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.launchers.backends.plan import TrainPlan, paths_outside_run
 from ftbridge.launchers.environment.checklist import Check, checks_as_text
 from ftbridge.launchers.environment.gpu_checks import environment_remedy, interpreter_checks, shared_memory_checks
@@ -26,6 +28,7 @@ from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preflight.memory import memory_checks
 from ftbridge.launchers.preflight.memory_estimate import checkpoint_size
 from ftbridge.launchers.preflight.model import folder_checks, shapes_in_memory, template_checks, tokenizer_checks
+from ftbridge.launchers.preflight.tokens import token_checks
 
 
 def preflight_checks(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
@@ -105,7 +108,7 @@ def _read_tokenizer(file: Path) -> tuple[Any, str]:
 
 def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> list[Check]:
     try:
-        entry, files = dataset_files(plan)
+        entry, files = dataset_files(plan, MESSAGES if plan.tokens else load_backend(plan.spec.backend).target)
     except InputError as error:
         return [Check(name, "failure", f"`{plan.dataset}`: {error}", "convert its source again")]
     if not plan.entry.samples:
@@ -120,7 +123,9 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
         found += _dataset_checks(msgspec.structs.replace(plan, **validation), None, "validation dataset")
     if name == "dataset":
         samples = [*spread_samples(entry, files)]
-        if tokenizer:
+        if plan.tokens:
+            found += token_checks(plan, plan.tokens.counts)
+        elif tokenizer:
             found.append(_cutoff_check(plan.spec.cutoff_length, estimate_cutoff(plan, samples, tokenizer)))
         found += mark_checks(samples, plan.family, plan.spec.backend)
     return found

@@ -4,17 +4,21 @@ Trained are each assistant's answer and the stop token that the template writes 
 text is encoded as a whole, as a server encodes it, and labelled by where its characters are.
 """
 
+import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from os.path import commonprefix
+from pathlib import Path
 from typing import Any
 
 IGNORED = -100  # the label of a token that is not trained
 # A template whose prompt ends within a thought, as DeepSeek R1's, opens it so; the answer closes it.
 THOUGHT_OPENED, THOUGHT_CLOSED = "<think>", "</think>"
+
+_THOUGHT = re.compile(rf"\s*{THOUGHT_OPENED}(.*?){THOUGHT_CLOSED}\s*", re.DOTALL)
 
 Message = dict[str, Any]
 
@@ -80,8 +84,11 @@ class ChatTemplate:
         self._layouts: dict[Any, Layout | None] = {}
         self._last_specials = re.compile(rf"(?:(?:{names})\s*)+\Z")
 
-    def render(self, messages: Sequence[Message], tools: Any = None, *, prompt: bool = False) -> str:
-        """Return the text of a conversation, as a `prompt` up to where an answer begins; raises TemplateError."""
+    def render(self, messages: Sequence[Message], tools: Any = None, *, prompt: bool = False, **variables: Any) -> str:
+        """Return the text of a conversation, as a `prompt` up to where an answer begins; raises TemplateError.
+
+        `variables` are what the template may ask for besides.
+        """
         try:
             text = self.tokenizer.apply_chat_template(
                 list(messages),
@@ -89,6 +96,7 @@ class ChatTemplate:
                 chat_template=self.template,
                 add_generation_prompt=prompt,
                 tokenize=False,
+                **variables,
             )
         except Exception as error:
             raise TemplateError(" ".join(str(error).split())[:200] or type(error).__name__) from error
@@ -112,7 +120,7 @@ class ChatTemplate:
         for each answer, with the prompt that it is asked with. A message whose `train` is false, or which is empty, is
         not trained. Raises TemplateError as `render`, and where the text lacks a turn.
         """
-        given = [{key: value for key, value in message.items() if key != "train"} for message in messages]
+        given = [as_template_reads(message) for message in messages]
         text = self.render(given, tools)
         shape = _shape(messages, last_only) if tools is None else None
         if shape:
@@ -127,7 +135,7 @@ class ChatTemplate:
         """Return what the template writes around the turns of such a conversation; None where that depends on them."""
         marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
         marked = [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)]
-        given = [{key: value for key, value in message.items() if key != "train"} for message in marked]
+        given = [as_template_reads(message) for message in marked]
         try:
             text = self.render(given)
             samples = self._compared(marked, given, None, text, last_only=last_only)
@@ -199,6 +207,23 @@ class ChatTemplate:
         start, end = sample.spans[0]
         found = self._next_special.match(text, end) if sample.closing else None
         return start, found.end(1) if found else end
+
+
+def generation_stops(tokenizer: Any, model: str) -> list[str]:
+    """Return the tokens that end generation by the generation_config.json of the folder `model`."""
+    file = Path(model, "generation_config.json")
+    ids = json.loads(file.read_text("utf-8")).get("eos_token_id") if file.is_file() else None
+    found = tokenizer.convert_ids_to_tokens(ids if isinstance(ids, list) else [] if ids is None else [ids])
+    return [each for each in found if each]
+
+
+def as_template_reads(message: Message) -> Message:
+    """Return a message without `train`, and with a thought that stands in its text as `reasoning_content`."""
+    found = {key: value for key, value in message.items() if key != "train"}
+    thought = _THOUGHT.match(found.get("content") or "") if found["role"] == "assistant" else None
+    if thought and "reasoning_content" not in found:
+        found |= {"content": found["content"][thought.end() :], "reasoning_content": thought[1].strip()}
+    return found
 
 
 def _shape(messages: Sequence[Message], last_only: bool) -> Any:

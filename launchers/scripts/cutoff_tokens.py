@@ -31,7 +31,8 @@ def fit(template: ChatTemplate, messages: Sequence[Message], tools: Any, sample:
     system = given[: starts[0]] if starts else []
 
     def encoded(kept: list[Message]) -> Encoded:
-        return encode(template.tokenizer, template.samples(kept, tools, last_only=last_only)[-1:])[0]
+        result: Encoded = encode(template.tokenizer, template.samples(kept, tools, last_only=last_only)[-1:])[0]
+        return result
 
     length = len(encoded(given)[0])
     # The fewest oldest turns whose loss is enough, if any is.

@@ -3,7 +3,8 @@
 Runs inside the training environment: `python generate.py SPEC` with SPEC as JSON: `model`, `adapter` (or null),
 `device` (cuda or cpu), `trust_remote_code`, `dtype` (auto: the model's own), `bits` (4, 8 or null), `compute_dtype` (of
 layers in 4 bits) and `offload_folder` (or null).
-Then one JSON object a line on stdin: `number`, `segments` (texts and {"token": name}), `adapter` (false: answer as the
+Then one JSON object a line on stdin: `number`, `segments` (texts and {"token": name}; or messages, where a
+`chat_template` is given that renders them), `adapter` (false: answer as the
 base does), `stop` (what ends an answer, tokens or texts), `max_new_tokens`, `temperature` (0: greedy), `top_k` (0:
 all), `top_p`, `repetition_penalty`, `seed`; on stdout {"ready": true} once, or {"misfit": words, "whole": bool} where
 the adapter does not fit the model, and for each request lines {"text": piece} and a last one, {"end": WHY}, {"error":
@@ -11,9 +12,10 @@ sentence}, or {"tokens": n, "limit": n} for a prompt that is too long, all with 
 "length" (of max_new_tokens), "full" (the model takes no more) or "interrupted": a line {"interrupt": number} ends that
 answer.
 
-A request with `prompts`, a list of segments each, and `batch_size` (null: by their length) in place of `segments` and
-`adapter` is answered many at a time, the longest prompts first: a line {"index", "text", "finish"} for each prompt once
-it is answered, where `finish` may also be "too_long", for a prompt that leaves no room, and {"end": "stop"}.
+A request with `prompts`, and `batch_size` (null: by their length) in place of `segments` and
+`adapter` is answered many at a time, the longest prompts first: a line {"index", "text", "finish"}, and the "prompt"
+that a chat template has rendered, for each prompt once it is answered,
+where `finish` may also be "too_long", for a prompt that leaves no room, and {"end": "stop"}.
 """
 
 import contextlib
@@ -23,13 +25,14 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from adapter_fit import MisfitError, load_adapter_onto
+from chat_tokens import ChatTemplate, generation_stops
 from safetensors import safe_open
 from token_ids import needed_token_id, token_id
 from transformers import (
@@ -181,10 +184,21 @@ def _quantization(spec: dict[str, Any]) -> dict[str, Any]:
     return {"quantization_config": BitsAndBytesConfig(**settings)}
 
 
-def encode_prompt(tokenizer: Any, segments: list[Any]) -> list[int]:
-    """Return the prompt's ids: each text by itself, as training encodes it; raises ValueError for no such token."""
+def render_prompt(tokenizer: Any, request: dict[str, Any], messages: list[dict[str, Any]]) -> str:
+    """Return the text of a conversation, open for an answer, by the request's chat template."""
+    return str(ChatTemplate(tokenizer, request["chat_template"], ()).render(messages, prompt=True))
+
+
+def encode_prompt(tokenizer: Any, request: dict[str, Any], prompt: list[Any]) -> list[int]:
+    """Return the prompt's ids, as training encodes it; raises ValueError for no such token.
+
+    What a chat template renders is encoded as a whole, else each text by itself.
+    """
+    if request.get("chat_template"):
+        text = render_prompt(tokenizer, request, prompt)
+        return list(tokenizer.encode(text, add_special_tokens=False))
     ids: list[int] = []
-    for segment in segments:
+    for segment in prompt:
         if isinstance(segment, str):
             ids += tokenizer.encode(segment, add_special_tokens=False)
         else:
@@ -192,15 +206,25 @@ def encode_prompt(tokenizer: Any, segments: list[Any]) -> list[int]:
     return ids
 
 
-def stop_token_ids(tokenizer: Any, stop: list[str]) -> list[int]:
-    """Return the tokens that end an answer: those of `stop` that are tokens, and the tokenizer's own."""
+def stop_token_ids(tokenizer: Any, request: dict[str, Any]) -> list[int]:
+    """Return the tokens that end an answer: those of `stop` that are tokens, the tokenizer's and the template's."""
     ids = {tokenizer.eos_token_id}
-    for word in stop:
+    if request.get("chat_template"):
+        ids |= trained_stops(tokenizer, request["chat_template"])
+    for word in request["stop"]:
         stop_id = token_id(tokenizer, word)
         # Bytes have names beyond ASCII: "è" may be the first byte of many letters.
         if stop_id is not None and (word.isascii() or tokenizer.decode([stop_id]) == word):
             ids.add(stop_id)
     return sorted(ids - {None})
+
+
+@cache
+def trained_stops(tokenizer: Any, template: str) -> frozenset[int]:
+    """Return the tokens that end an answer by the generation config, and that which the template writes after one."""
+    stops = generation_stops(tokenizer, tokenizer.name_or_path)
+    named = [*stops, ChatTemplate(tokenizer, template, stops).closing]
+    return frozenset(found for name in named if (found := token_id(tokenizer, name)) is not None)
 
 
 def context_length(model: Any) -> int | None:
@@ -233,13 +257,13 @@ def answer(
     tokenizer: Any, model: Any, request: dict[str, Any], write: Write, interrupted: Callable[[], bool] = bool
 ) -> None:
     """Generate one answer and write it, piece by piece, until `interrupted`."""
-    ids, limit = encode_prompt(tokenizer, request["segments"]), context_length(model)
+    ids, limit = encode_prompt(tokenizer, request, request["segments"]), context_length(model)
     left = limit - len(ids) if limit else request["max_new_tokens"]
     if left < 1:
         write({"tokens": len(ids), "limit": limit})
         return
     set_seed(request["seed"])
-    stops = stop_token_ids(tokenizer, request["stop"])
+    stops = stop_token_ids(tokenizer, request)
     streamer = AnswerStreamer(tokenizer, request["stop"], write)
     inputs = torch.tensor([ids], device=model.device)
 
@@ -267,12 +291,17 @@ def answer_all(
     tokenizer: Any, model: Any, request: dict[str, Any], write: Write, interrupted: Callable[[], bool] = bool
 ) -> None:
     """Answer many prompts, each as `answer` would, in batches of prompts about as long, until `interrupted`."""
-    prompts = [encode_prompt(tokenizer, segments) for segments in request["prompts"]]
+    prompts = [encode_prompt(tokenizer, request, prompt) for prompt in request["prompts"]]
+    shown = [
+        {"prompt": render_prompt(tokenizer, request, each)} if request.get("chat_template") else {}
+        for each in request["prompts"]
+    ]
     limits = _answer_limits(model, prompts, request["max_new_tokens"])
     waiting = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     while waiting and limits[waiting[0]] < 1:
-        write({"index": waiting.pop(0), "text": "", "finish": "too_long"})
-    stops = stop_token_ids(tokenizer, request["stop"])
+        index = waiting.pop(0)
+        write({"index": index, "text": "", "finish": "too_long", **shown[index]})
+    stops = stop_token_ids(tokenizer, request)
     most = MOST_PROMPTS
     while waiting and not interrupted():
         longest, limit = len(prompts[waiting[0]]), limits[waiting[0]]
@@ -285,7 +314,7 @@ def answer_all(
             most = len(batch) // 2
             continue
         for index, ids in zip(batch, answers, strict=True):
-            write({"index": index, **batch_answer(tokenizer, ids, stops, request, limit)})
+            write({"index": index, **batch_answer(tokenizer, ids, stops, request, limit), **shown[index]})
         waiting = waiting[len(batch) :]
     write({"end": "stop"})
 

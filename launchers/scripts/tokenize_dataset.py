@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from chat_tokens import ChatTemplate, OffsetsError, Sample, TemplateError, encode
+from chat_tokens import ChatTemplate, OffsetsError, Sample, TemplateError, encode, generation_stops
 from cutoff_tokens import Fitted, fit
 from pack_tokens import packs
 
@@ -42,14 +42,7 @@ class Tokenizing:
 
         self.spec = spec
         self.tokenizer = AutoTokenizer.from_pretrained(spec["model"], trust_remote_code=spec["trust_remote_code"])
-        self.template = ChatTemplate(self.tokenizer, spec["template"], self._stops())
-
-    def _stops(self) -> list[str]:
-        """Return the tokens that end generation by the model's generation_config.json."""
-        file = Path(self.spec["model"], "generation_config.json")
-        ids = json.loads(file.read_text("utf-8")).get("eos_token_id") if file.is_file() else None
-        found = self.tokenizer.convert_ids_to_tokens(ids if isinstance(ids, list) else [ids] if ids is not None else [])
-        return [each for each in found if each]
+        self.template = ChatTemplate(self.tokenizer, spec["template"], generation_stops(self.tokenizer, spec["model"]))
 
     def shard(self, start: int, end: int, number: int) -> dict[str, Any]:
         """Write the file of the messages between two places of the source, and return its counts."""
@@ -205,7 +198,7 @@ def finish(folder: Path, fingerprint: str) -> None:
 
     files = sorted(folder.glob("data-*.arrow"))
     DatasetInfo(features=Dataset.from_file(str(files[0])).features).write_to_directory(str(folder))
-    state = {
+    state: dict[str, Any] = {
         "_data_files": [{"filename": file.name} for file in files],
         "_fingerprint": fingerprint,
         "_format_columns": None,

@@ -16,6 +16,7 @@ from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainOptions, TrainSpec, defaults
 from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.environment.model_download import local_model
@@ -29,7 +30,7 @@ from ftbridge.launchers.runs.record import Run, new_run_folder
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import given_options, resolve_train_spec
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
-from ftbridge.launchers.training.tokens import MESSAGES, TOKENS, chat_template_of, with_tokens
+from ftbridge.launchers.training.tokens import TOKENS, chat_template_of, with_tokens
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import get_family
 

@@ -11,6 +11,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import sha256_of_files
 from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware import devices, host
@@ -18,7 +19,6 @@ from ftbridge.launchers.process.script import SCRIPTS, start_script
 from ftbridge.tokens.chat_template import ChatTemplate, Thinking, choose_chat_template
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions, ready_tokens, tokenizer_files
 
-MESSAGES = "messages"  # the target whose files tokens are made of
 TOKENS = Path(".ftbridge/tokens")
 _CODE = ("tokenize_dataset", "chat_tokens", "cutoff_tokens", "pack_tokens")
 _THOUGHTS = (b'"reasoning_content"', b"<think>")

@@ -146,6 +146,7 @@ def _run_record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
         environment=plan.environment,
         datasets=dataset_hashes(plan),
         base=plan.base,
+        chat_template=plan.chat_template,
         attempts=(Attempt(utc_now()),),
         pid=os.getpid(),
     )

@@ -238,9 +238,9 @@ def test_answers_in_batches_equal_those_one_by_one(asked):
         prompts.append(card.prompt.segments("", [("aspirin " * 3000, None)]))
         for size in (None, 1, 4):
             found = list(generator.batch(prompts, stop, sampling, size))
-            assert [text for _, text, _ in sorted(found)] == [*alone, ""]
-            assert found[0] == (len(questions), "", "too_long")
-            assert {finish for _, _, finish in found[1:]} <= {"stop", "length"}
+            assert [each.text for each in sorted(found)] == [*alone, ""]
+            assert found[0] == (len(questions), "", "too_long", "")
+            assert {each.finish for each in found[1:]} <= {"stop", "length"}
 
 
 SMALL_GPU = """

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from ftbridge.core.errors import InputError
-from ftbridge.dataset_info.entries import xtuner_entry
+from ftbridge.dataset_info.entries import target_entry
 from ftbridge.launchers.preflight.cutoff import CutoffEstimate, dataset_files, estimate_cutoff, spread_samples
 
 from ...builders.models import write_tokenizer  # noqa: TID252
@@ -28,7 +28,7 @@ def counted(tmp_path, words):
         file = tmp_path / "faq.xtuner.jsonl"
         file.write_text("".join(json.dumps({"conversation": turns}) + "\n" for turns in samples))
         planned = plan_of_files(tmp_path, len(samples), {"xtuner": file.name}, backend, **spec)
-        return estimate_cutoff(planned, [*spread_samples(xtuner_entry("faq", file.name), [file])], words)
+        return estimate_cutoff(planned, [*spread_samples(target_entry("xtuner", "faq", file.name), [file])], words)
 
     return count_them
 

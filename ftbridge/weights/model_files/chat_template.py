@@ -1,6 +1,7 @@
-"""A system prompt that a model's chat template adds by itself, as Qwen 2.5's does, and that no training here has seen.
+"""The chat template that an exported or merged folder gets: a server renders it, and is to ask as the training did.
 
-What serves a folder renders its template, and would ask otherwise than the training did.
+Where tokens were made once, it is the very template that made them. Where a framework's own template did, the model's
+may add a system prompt by itself that the training has not seen, as Qwen 2.5's does: that is taken out.
 """
 
 from pathlib import Path
@@ -10,11 +11,29 @@ from ftbridge.core.files.atomic import write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.templates.prompt import ChatPrompt
+from ftbridge.tokens.chat_template import TEMPLATE_FILE
 from ftbridge.weights.card import ModelCard
 
 _QUESTION = {"role": "user", "content": "The user's words."}
 _SYSTEM = {"role": "system", "content": "The system's words."}
 _MORE_TURNS = ({"role": "assistant", "content": "The answer."}, {"role": "user", "content": "More words."})
+
+
+def write(folder: Path, card: ModelCard) -> None:
+    """Write the chat template of the training into `folder`, or one like it where the folder has none."""
+    if card.chat_template:
+        _replace(folder, card.chat_template.text)
+    elif card.family and not chat_templates.read_chat_template(folder):
+        write_atomic(folder / TEMPLATE_FILE, card.prompt.chat_template())
+    leave_out(folder, card)
+
+
+def _replace(folder: Path, text: str) -> None:
+    """Make `text` the only chat template in `folder`: transformers reads the file first, and others may not."""
+    for file in (folder / "tokenizer_config.json", folder / "chat_template.json"):
+        if file.is_file() and "chat_template" in (config := read_json(file)):
+            write_json(file, {key: value for key, value in config.items() if key != "chat_template"})
+    write_atomic(folder / TEMPLATE_FILE, text)
 
 
 def leave_out(folder: Path, card: ModelCard) -> None:
@@ -35,7 +54,7 @@ def leave_out(folder: Path, card: ModelCard) -> None:
     if not changed:
         say(f"{what}: a server, which renders it, asks otherwise than `ftbridge chat`")
         return
-    own, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    own, config = folder / TEMPLATE_FILE, folder / "tokenizer_config.json"
     if own.is_file():
         write_atomic(own, changed)
     else:

@@ -8,7 +8,7 @@ import pytest
 from ftbridge.templates import chat_templates
 from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
-from ftbridge.weights.model_files.default_system import leave_out
+from ftbridge.weights.model_files.chat_template import leave_out
 
 PROMPT = get_family("qwen2.5").cell("xtuner").prompt
 CARD = ModelCard(
