@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-# Headers of each field, as `normalize_header` writes them; the fields are shown in this order.
+# Headers that surely mean a field, as `normalize_header` writes them; the fields are shown in this order. Weaker ones
+# stand in TIERS.
 HEADERS = {
     "system": (
         *("system", "system prompt", "system instruction", "systeminstruction", "meta instruction"),

@@ -122,7 +122,7 @@ def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
     names = "best_val_loss_iter_*.pth" if best else "iter_*.pth"
     numbered = [(path.stem.rpartition("_")[2], path) for path in (run / "output").glob(names)]
     in_order = sorted((int(number), path) for number, path in numbered if number.isdecimal())
-    return [path for _, path in in_order if _is_whole_checkpoint(path)]
+    return [path for _, path in in_order if _has_readable_weights(path)]
 
 
 def checkpoint_step(checkpoint: Path, accumulation: int) -> float:
@@ -156,7 +156,7 @@ def loads_into_main_memory(plan: TrainPlan) -> bool:
     return plan.zero_stage != 3  # noqa: PLR2004
 
 
-def _is_whole_checkpoint(path: Path) -> bool:
+def _has_readable_weights(path: Path) -> bool:
     # DeepSpeed's ZeRO-3 writes a file for each process.
     files = sorted(path.glob("*mp_rank_00_model_states.pt")) if path.is_dir() else [path]
     return bool(files) and all(file.is_file() and zipfile.is_zipfile(file) for file in files)

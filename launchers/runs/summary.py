@@ -35,7 +35,7 @@ class RunSummary(msgspec.Struct, frozen=True):
 
 
 def summarise_run(run: Run) -> RunSummary:
-    """Return what `runs list` shows of a run."""
+    """Return the summary of a run that `runs list`, `show` and `compare` and `train --json` use."""
     records = read_curve(run)
     losses, validations = ([value for _, value in curve_points(records, name)] for name in ("loss", "validation_loss"))
     periods = [(attempt.started, attempt.ended or _end_of_work(run)) for attempt in run.attempts]

@@ -101,7 +101,7 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
             f"make {processes} GPUs visible (CUDA_VISIBLE_DEVICES), or train from the start"
         )
     if not run:
-        if not _is_whole_checkpoint(path, processes, load_backend(plan.spec.backend)):
+        if not _is_resumable(path, processes, load_backend(plan.spec.backend)):
             raise InputError(f"`{path}` is no whole checkpoint with the optimiser's state; name another one")
         return
     if plan.deepspeed and plan.zero_stage != (old := zero_stage(_read_json(run.path / "deepspeed.json"))):
@@ -313,10 +313,10 @@ def _require_options_again(run: Run, given: dict[str, Any]) -> None:
 def _resumable_checkpoints(run: Run, backend: Backend) -> list[Path]:
     """Return the whole checkpoints that hold the optimiser's state, too, oldest first."""
     processes = _process_count(run.launch.argv)
-    return [path for path in backend.checkpoints(run.path) if _is_whole_checkpoint(path, processes, backend)]
+    return [path for path in backend.checkpoints(run.path) if _is_resumable(path, processes, backend)]
 
 
-def _is_whole_checkpoint(path: Path, processes: int, backend: Backend) -> bool:
+def _is_resumable(path: Path, processes: int, backend: Backend) -> bool:
     """Tell whether nothing was cut off: torch writes a zip's directory last, and each process its own files."""
     pickled = [path] if path.is_file() else [file for file in path.rglob("*") if file.suffix in PICKLED]
     return backend.can_resume(path, processes) and all(file.is_file() and zipfile.is_zipfile(file) for file in pickled)

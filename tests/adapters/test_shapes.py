@@ -1,4 +1,4 @@
-"""Every shape that people bring is read, asked about, or refused by name, and docs/data.md says which."""
+"""Every shape that people bring is read, asked about, or refused by name, and docs/shapes.md says which."""
 
 import re
 

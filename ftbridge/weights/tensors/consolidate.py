@@ -19,7 +19,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import weight_map
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, slice_ranges
-from ftbridge.weights.tensors.torch_file import Checkpoint, Stored, is_shape
+from ftbridge.weights.tensors.torch_file import Stored, TorchFile, is_shape
 
 _WHOLE_MODEL = "mp_rank_00_model_states.pt"
 _MODEL_SHARD = "zero_pp_rank_{}_mp_rank_00_model_states.pt"
@@ -40,7 +40,7 @@ def read_weights(path: Path) -> Weights:
     Raises InputError where they are not all there, or are damaged.
     """
     if not path.is_dir():
-        return _read_single_file(Checkpoint(path))
+        return _read_single_file(TorchFile(path))
     if list(path.glob("*_model_states.pt")):
         return _read_deepspeed(path)
     tensors = _read_safetensors(path)
@@ -66,7 +66,7 @@ def _read_safetensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def _read_single_file(checkpoint: Checkpoint) -> Weights:
+def _read_single_file(checkpoint: TorchFile) -> Weights:
     """Return what one file holds: XTuner's `state_dict`, or DeepSpeed's `module`."""
     held = _keep_adapter_alone(_as_dict(checkpoint.content.get("state_dict") or checkpoint.content.get("module")))
     found = {name: checkpoint.tensor(stored, name) for name, stored in held.items()}
@@ -77,7 +77,7 @@ def _read_single_file(checkpoint: Checkpoint) -> Weights:
 
 def _read_deepspeed(folder: Path) -> Weights:
     whole = folder / _WHOLE_MODEL
-    first = Checkpoint(whole if whole.is_file() else _single_file(folder, _MODEL_SHARD.format(0)))
+    first = TorchFile(whole if whole.is_file() else _single_file(folder, _MODEL_SHARD.format(0)))
     if first.content.get("mp_world_size", 1) != 1:
         raise InputError(f"`{folder}` was trained with tensor parallelism, which export does not put together")
     if whole.is_file():
@@ -85,8 +85,8 @@ def _read_deepspeed(folder: Path) -> Weights:
     world = first.content.get("dp_world_size")
     if type(world) is not int or not 1 <= world <= len([*folder.iterdir()]):
         raise InputError(f"`{folder}` lacks shards: its first one is of {_shown_count(world)} processes")
-    models = [first, *(Checkpoint(_single_file(folder, _MODEL_SHARD.format(rank))) for rank in range(1, world))]
-    states = [Checkpoint(_single_file(folder, _OPTIMIZER_SHARD.format(rank))) for rank in range(world)]
+    models = [first, *(TorchFile(_single_file(folder, _MODEL_SHARD.format(rank))) for rank in range(1, world))]
+    states = [TorchFile(_single_file(folder, _OPTIMIZER_SHARD.format(rank))) for rank in range(world)]
     _require_same(
         folder, "numbers of processes", [_shown_count(model.content.get("dp_world_size")) for model in models]
     )
@@ -98,7 +98,7 @@ def _read_deepspeed(folder: Path) -> Weights:
     return Weights(_drop_second_names(_keep_adapter_alone(found), folder), first.content)
 
 
-def _trained_tensors(first: Checkpoint, states: list[Checkpoint], folder: Path) -> dict[str, Tensor]:
+def _trained_tensors(first: TorchFile, states: list[TorchFile], folder: Path) -> dict[str, Tensor]:
     """Return what was trained; `param_shapes` lists it in the order in which it lies in each process's share."""
     flat = [_flat_ranges(state) for state in states]
     found: dict[str, Tensor] = {}
@@ -118,8 +118,8 @@ def _trained_tensors(first: Checkpoint, states: list[Checkpoint], folder: Path) 
     return found
 
 
-def _frozen_tensors(models: list[Checkpoint], folder: Path) -> dict[str, Tensor]:
-    """Return what a full training has left as it was: parameters, shared out as well, and the first's buffers."""
+def _frozen_tensors(models: list[TorchFile], folder: Path) -> dict[str, Tensor]:
+    """Return the frozen parameters, put together from the shards of all ranks, and the buffers of rank 0."""
     first = models[0]
     held, buffers = _as_dict(first.content.get("module")), _as_list(first.content.get("buffer_names"))
     found = {name: first.tensor(held[name], name) for name in held if name in buffers}
@@ -138,7 +138,7 @@ def _require_same(folder: Path, what: str, values: list[str]) -> None:
         raise InputError(f"`{folder}` mixes shards of several checkpoints: their {what} are {', '.join(values)}")
 
 
-def _optimizer_steps(state: Checkpoint) -> str:
+def _optimizer_steps(state: TorchFile) -> str:
     """Return how many steps the optimiser of a process says that it has made; not every kind does."""
     inner = _as_dict(_as_dict(state.content.get("optimizer_state_dict")).get("optimizer_state_dict")).get("state")
     first = next(iter(inner.values()), None) if isinstance(inner, dict) else None
@@ -148,7 +148,7 @@ def _optimizer_steps(state: Checkpoint) -> str:
     return f"{struct.unpack('<f', b''.join(state.tensor(step, 'step').pieces()))[0]:g}"
 
 
-def _flat_ranges(state: Checkpoint) -> list[FileRange]:
+def _flat_ranges(state: TorchFile) -> list[FileRange]:
     """Return where a process's shares lie, one after another."""
     groups = _as_list(_as_dict(state.content.get("optimizer_state_dict")).get("fp32_flat_groups"))
     tensors = [state.tensor(stored, f"fp32_flat_groups[{number}]") for number, stored in enumerate(groups)]

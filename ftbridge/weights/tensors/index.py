@@ -6,7 +6,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import INDEXES, weight_map
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.tensor import Tensor
-from ftbridge.weights.tensors.torch_file import Checkpoint, Stored
+from ftbridge.weights.tensors.torch_file import Stored, TorchFile
 
 _REMEDY = "copy or download the model again"
 
@@ -48,7 +48,7 @@ def file_tensors(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         found = safetensors.read(file)
     else:  # what `torch.save` wrote of a dict of tensors
-        checkpoint = Checkpoint(file)
+        checkpoint = TorchFile(file)
         stored = {str(name): value for name, value in checkpoint.content.items() if isinstance(value, Stored)}
         found = {name: checkpoint.tensor(value, name) for name, value in stored.items()}
     return dict(sorted(found.items(), key=lambda item: item[1].place.start))

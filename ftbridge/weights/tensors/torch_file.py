@@ -36,7 +36,7 @@ _LARGEST = 1 << 48  # items in a tensor
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A tensor as a pickle describes it, checked by `Checkpoint.tensor`: offset and strides count items."""
+    """A tensor as a pickle describes it, checked by `TorchFile.tensor`: offset and strides count items."""
 
     dtype: str
     key: Any
@@ -131,7 +131,7 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C can be made 
     }
 
 
-class Checkpoint:
+class TorchFile:
     """An opened checkpoint file: `content` is its object, with `Stored` for tensors and `Stub` for the unknown."""
 
     def __init__(self, path: Path) -> None:

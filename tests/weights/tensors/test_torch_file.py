@@ -10,7 +10,7 @@ from collections import OrderedDict
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.weights.tensors.torch_file import Checkpoint, Stub
+from ftbridge.weights.tensors.torch_file import Stub, TorchFile
 
 from ...builders.torch_files import Call, Size, floats, from_type, parameter, save, save_pickled, tensor  # noqa: TID252
 
@@ -22,7 +22,7 @@ def path(tmp_path):
 
 def read(path, name="a", key="module"):
     """Return dtype, shape and bytes of a tensor."""
-    checkpoint = Checkpoint(path)
+    checkpoint = TorchFile(path)
     found = checkpoint.tensor(checkpoint.content[key][name], name)
     return found.dtype, found.shape, b"".join(found.pieces())
 
@@ -33,7 +33,7 @@ def test_tensors_of_a_checkpoint_are_read_back(path):
     save(path, {"module": weights, "meta": {"cfg": "text", "epoch": 1}}, _0=data)
     assert read(path, "a") == ("F32", (2, 3), data[:24])
     assert read(path, "b") == ("F32", (2,), data[24:])
-    assert Checkpoint(path).content["meta"] == {"cfg": "text", "epoch": 1}
+    assert TorchFile(path).content["meta"] == {"cfg": "text", "epoch": 1}
     with pytest.raises(InputError, match=r"`c` in .* is no tensor"):
         read(path, "c")
 
@@ -62,7 +62,7 @@ def test_parameters_and_tensors_with_attributes_are_tensors(path, saved):
 
 @pytest.mark.parametrize("content", [[], "text", 1, None])
 def test_checkpoint_that_is_no_dict_has_no_content(path, content):
-    assert Checkpoint(save(path, content)).content == {}
+    assert TorchFile(save(path, content)).content == {}
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path, path, monkeypatch, call):
     save(path, {"module": weights, "optimizer": [hostile], "meta": hostile})
     with pytest.raises(InputError, match="no tensor of a kind"):
         read(path)
-    assert isinstance(Checkpoint(path).content["meta"], Stub)
+    assert isinstance(TorchFile(path).content["meta"], Stub)
     save(path, {"module": Call(from_type, call[0], dict, call[1:], Setting())})
-    assert isinstance(Checkpoint(path).content["module"], Stub)
+    assert isinstance(TorchFile(path).content["module"], Stub)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -143,7 +143,7 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path, path, monkeypatch, call):
 def test_a_pickle_that_is_damaged_or_odd_is_one_sentence(tmp_path, path, monkeypatch, pickled):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"iter_1.pth` is damaged or no checkpoint") as error:
-        Checkpoint(save_pickled(path, pickled))
+        TorchFile(save_pickled(path, pickled))
     assert len(str(error.value)) < 500
     assert list(tmp_path.iterdir()) == [path]
 
@@ -162,7 +162,7 @@ def test_a_pickle_that_is_damaged_or_odd_is_one_sentence(tmp_path, path, monkeyp
 def test_a_small_pickle_takes_neither_memory_nor_time(path, pickled):
     save_pickled(path, pickled)
     tracemalloc.start()
-    assert Checkpoint(path).content == {}
+    assert TorchFile(path).content == {}
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()
 
@@ -170,7 +170,7 @@ def test_a_small_pickle_takes_neither_memory_nor_time(path, pickled):
 def test_a_packed_file_is_refused_before_it_is_unpacked(path):
     save_pickled(path, b"}" + b"0}" * 1000 + b".", zipfile.ZIP_DEFLATED)
     with pytest.raises(InputError, match=r"data.pkl is packed, which torch never does"):
-        Checkpoint(path)
+        TorchFile(path)
 
 
 class Odd(list):
@@ -182,7 +182,7 @@ class Odd(list):
 
 
 def test_unknown_classes_become_stubs_that_take_anything(path):
-    content = Checkpoint(save(path, {"one": Odd(1, 2), "two": types.SimpleNamespace(a=1)})).content
+    content = TorchFile(save(path, {"one": Odd(1, 2), "two": types.SimpleNamespace(a=1)})).content
     assert isinstance(content["one"], Stub)
     assert isinstance(content["two"], Stub)
     assert vars(content["one"]) == {}
@@ -193,10 +193,10 @@ def test_a_file_that_is_cut_anywhere_or_none_is_one_sentence(path):
     for content in [*(whole[:size] for size in range(0, len(whole), 7)), b"no checkpoint", b"\0" * 1000]:
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"`.*iter_1.pth` is damaged or no checkpoint: BadZipFile"):
-            Checkpoint(path)
+            TorchFile(path)
     path.unlink()
     with pytest.raises(InputError, match="no checkpoint: FileNotFoundError"):
-        Checkpoint(path)
+        TorchFile(path)
 
 
 def test_a_byte_that_has_changed_anywhere_is_noticed_or_harmless(path):
