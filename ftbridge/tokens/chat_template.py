@@ -56,10 +56,10 @@ def shipped() -> list[str]:
     return sorted(each.name.removesuffix(".jinja") for each in found if each.name.endswith(".jinja"))
 
 
-def choose_chat_template(model: Path, wanted: str | None, thinking: Thinking) -> ChatTemplate:
+def choose_chat_template(model: Path, wanted: str | None, thinking: Thinking | None) -> ChatTemplate:
     """Return the chat template of the model in a folder, or that `wanted`: a file, or the name of a shipped one.
 
-    Its switch for thoughts is set to `thinking`. Raises UsageError where there is none, InputError for what is no
+    Its switch for thoughts is set to `thinking`; None leaves it to the template. Raises UsageError where there is none, InputError for what is no
     template.
     """
     if wanted is None:
@@ -79,6 +79,8 @@ def choose_chat_template(model: Path, wanted: str | None, thinking: Thinking) ->
             f"there is no file `{wanted}`{closest(wanted, shipped())}"
         )
     switches = _switches(text, origin)
+    if thinking is None:
+        return ChatTemplate(text, origin, None)
     decided = "".join(_decide(name, str(thinking == "on").lower()) for name in switches)
     return ChatTemplate(decided + text, origin, thinking if switches else None)
 

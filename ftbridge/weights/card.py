@@ -160,7 +160,7 @@ def card_with_prompt(card: ModelCard, model: Path, template: str | None = None) 
     if (card.family or card.chat_template) and not template:
         return card
     if not template and not find_family(model) and read_chat_template(model):
-        return msgspec.structs.replace(card, chat_template=choose_chat_template(model, None, "off"))
+        return msgspec.structs.replace(card, chat_template=choose_chat_template(model, None, None))
     family = get_family(template) if template else detect_family(model)
     template = msgspec.to_builtins(family.cell(card.backend).prompt)
     return msgspec.structs.replace(

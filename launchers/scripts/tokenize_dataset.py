@@ -15,8 +15,9 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,14 @@ class Tokenizing:
         groups = packs([len(each.ids) for each in fitted], self.spec["cutoff_length"])
         together = [[fitted[number] for number in group] for group in groups]
         return {
-            "input_ids": [[token for each in group for token in each.ids] for group in together],
-            "labels": [[label for each in group for label in each.labels] for group in together],
-            "position_ids": [[place for each in group for place in range(len(each.ids))] for group in together],
+            "input_ids": [_joined(each.ids for each in group) for group in together],
+            "labels": [_joined(each.labels for each in group) for group in together],
+            "position_ids": [_joined(range(len(each.ids)) for each in group) for group in together],
         }
+
+
+def _joined(parts: Iterable[Iterable[int]]) -> list[int]:
+    return list(chain.from_iterable(parts))
 
 
 def _write_arrow(file: Path, rows: dict[str, list[list[int]]]) -> None:
