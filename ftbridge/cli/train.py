@@ -33,6 +33,7 @@ METAVARS = {
     "deepspeed": "NAME|FILE.json",
     "gpus": "N|all",
     "template": "FAMILY",
+    "chat_template": "FILE|NAME",
     "set": "KEY=VALUE",
 }
 # What is taken where an option is not given, and is no constant.
@@ -44,6 +45,7 @@ DEFAULTS = {
     "validation_steps": "as --save-steps",
     "lora_targets": "those of attention, dense and shared MLPs",
     "template": "told from the model's files",
+    "chat_template": "the model's own",
 }
 COMPLETE = {
     "model": complete_folder,
@@ -53,7 +55,8 @@ COMPLETE = {
     "template": complete_family,
 }
 HEADINGS = {
-    "Model and data": "model dataset dataset_dir validation_dataset template cutoff_length packing trust_remote_code",
+    "Model and data": "model dataset dataset_dir validation_dataset trust_remote_code",
+    "Tokens": "tokens chat_template thinking learn cutoff_length too_long packing template",
     "Method": "method quantization_bits quantization_type double_quantization lora_rank lora_alpha lora_dropout "
     "lora_targets rslora dora neftune_alpha",
     "Optimiser": "optimizer learning_rate weight_decay max_gradient_norm seed",

@@ -25,6 +25,10 @@ Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 NotNegative = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 
 
+# Options for tokens that are made once, with their defaults.
+_OF_TOKENS = {"chat_template": None, "learn": "all", "thinking": "auto", "too_long": "cut"}
+
+
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One training, as asked for; the defaults here are the same on both backends.
 
@@ -159,6 +163,11 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         for name, value in adapter.items():
             if value and self.method == "full":
                 raise UsageError(f"`{name}` is for an adapter, and `--method full` trains all weights; leave one out")
+        others = {"template": None} if self.tokens == "once" else _OF_TOKENS
+        for name, default in others.items():
+            if getattr(self, name) != default:
+                wanted = "native" if self.tokens == "once" else "once"
+                raise UsageError(f"`--{name.replace('_', '-')}` is for `--tokens {wanted}`; leave one of the two out")
         if self.early_stopping and self.validation_dataset == "none":
             raise UsageError("`--early-stopping` watches the validation loss; leave `--validation-dataset none` out")
 

@@ -59,8 +59,8 @@ def shipped() -> list[str]:
 def choose_chat_template(model: Path, wanted: str | None, thinking: Thinking | None) -> ChatTemplate:
     """Return the chat template of the model in a folder, or that `wanted`: a file, or the name of a shipped one.
 
-    Its switch for thoughts is set to `thinking`; None leaves it to the template. Raises UsageError where there is none, InputError for what is no
-    template.
+    Its switch for thoughts is set to `thinking`; None leaves it to the template. Raises UsageError where there is
+    none, InputError for what is no template.
     """
     if wanted is None:
         text, origin = read_chat_template(model), f"the chat template of `{model.name}`"

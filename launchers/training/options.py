@@ -52,7 +52,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
 def given_options(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that have a value, with paths relative to the project's folder, not to the current one."""
     given = {key: value for key, value in options.items() if value not in (None, {}, ())}
-    for key in given.keys() & {"model", "dataset_dir", "deepspeed"}:
+    for key in given.keys() & {"model", "dataset_dir", "deepspeed", "chat_template"}:
         if isinstance(given[key], os.PathLike):
             given[key] = os.fspath(given[key])
         path = Path(str(given[key])).expanduser()

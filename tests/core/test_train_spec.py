@@ -70,6 +70,7 @@ def test_train_options_have_the_fields_and_types_of_a_spec():
     wider = {
         "model": path,
         "dataset_dir": path,
+        "chat_template": path | None,
         "deepspeed": path,
         "lora_targets": Sequence[str],
         "track": Sequence[Tracker],

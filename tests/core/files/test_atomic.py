@@ -92,7 +92,7 @@ def test_lock_that_stays_taken_is_refused_with_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr("filelock.FileLock", lambda lock, **_: FileLock(lock, timeout=0.01))
     with (
         FileLock(tmp_path / ".state.json.lock"),
-        pytest.raises(SetupError, match=r"\.state\.json\.lock` for a minute") as raised,
+        pytest.raises(SetupError, match=r"\.state\.json\.lock` for 60 seconds") as raised,
         locked(tmp_path / "state.json"),
     ):
         pass

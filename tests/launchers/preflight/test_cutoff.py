@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import load_backend
 from ftbridge.dataset_info.entries import target_entry
 from ftbridge.launchers.preflight.cutoff import CutoffEstimate, dataset_files, estimate_cutoff, spread_samples
 
@@ -69,7 +70,9 @@ def test_tokenizer_that_cannot_encode_is_one_sentence(tmp_path, words):
     file.write_text(json.dumps({"conversation": [turn(1, 1)]}) + "\n")
     planned = plan_of_files(tmp_path, 1, {"xtuner": file.name}, "xtuner")
     with pytest.raises(InputError, match=r"tokenizer.json cannot encode texts: ."):
-        estimate_cutoff(planned, [*spread_samples(*dataset_files(planned))], broken)
+        estimate_cutoff(
+            planned, [*spread_samples(*dataset_files(planned, load_backend(planned.spec.backend).target))], broken
+        )
 
 
 def test_conversation_over_the_cutoff_cuts_later_turns_without_losing_it(counted):
@@ -97,7 +100,7 @@ def test_the_file_of_the_entry_is_what_llamafactory_reads(tmp_path, words):
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
     (tmp_path / "faq.json").write_text(json.dumps([{"q": "w w", "a": "w"}, {"q": "w", "a": 7}]))
     planned = plan_of_files(tmp_path, 2, {}, "llamafactory")
-    entry, files = dataset_files(planned)
+    entry, files = dataset_files(planned, load_backend(planned.spec.backend).target)
     assert [file.name for file in files] == ["faq.json"]
     # An answer that is no text is left out.
     assert estimate_cutoff(planned, [*spread_samples(entry, files)], words).samples == 1
@@ -105,4 +108,4 @@ def test_the_file_of_the_entry_is_what_llamafactory_reads(tmp_path, words):
 
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(InputError, match="its file is missing"):
-        dataset_files(plan_of_files(tmp_path, 1, {"xtuner": "gone.jsonl"}))
+        dataset_files(plan_of_files(tmp_path, 1, {"xtuner": "gone.jsonl"}), "xtuner")
