@@ -1,11 +1,63 @@
-"""What making the tokens of a dataset has told of it: samples that were shortened, and those that are left out."""
+"""Ready tokens: samples that were shortened or are left out, and whether the model keeps packed samples apart."""
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import msgspec
 
 from ftbridge.core.console import first_few
+from ftbridge.core.parsing.json_yaml import load_yaml, parse
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
+from ftbridge.launchers.preflight.model import is_before_transformers5
 from ftbridge.tokens.ready import Counts
 
 _SHOWN = 5  # conversations that a message names
+
+
+class Packing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which classes keep packed samples apart; the head of packing.yaml explains the fields."""
+
+    apart: tuple[str, ...]
+    apart_with_transformers5: tuple[str, ...]
+    together: dict[str, tuple[str, ...]]
+
+
+@cache
+def packing_table() -> Packing:
+    """Return what is known of classes of models and packed samples."""
+    text = resources.files("ftbridge.launchers.preflight").joinpath("packing.yaml").read_text(encoding="utf-8")
+    return parse(Packing, load_yaml(text, "packing.yaml"), "packing.yaml")
+
+
+def packing_checks(plan: TrainPlan, config: dict[str, Any], transformers: str) -> list[Check]:
+    """Return a failure where packed samples would see each other; `config` is the model's, or empty."""
+    if not (plan.tokens and plan.spec.packing and config):
+        return []
+    checks = []
+    if problem := _packing_problem(plan, config, transformers):
+        checks.append(Check("packing", "failure", problem, "leave `--packing` out"))
+    if plan.spec.attention == "flash_attention_2" and plan.spec.micro_batch_size > 1:
+        # transformers (modeling_flash_attention_utils.py) looks for packed samples in a batch of one row only.
+        found = "flash_attention_2 keeps packed samples apart only at `--micro-batch-size 1`"
+        remedy = "take that, and more `--gradient-accumulation-steps`, or `--attention sdpa`"
+        checks.append(Check("packing", "failure", found, remedy))
+    return checks
+
+
+def _packing_problem(plan: TrainPlan, config: dict[str, Any], transformers: str) -> str:
+    """Return why packed samples of a model may see each other, "" where they do not."""
+    known, kind = packing_table(), str(config.get("model_type"))
+    unknown = f"packing is not known to keep samples of `{kind}` apart"
+    if plan.spec.trust_remote_code and config.get("auto_map"):
+        return f"{unknown} where the model's own code computes"
+    if kind in known.apart:
+        return ""
+    if kind in known.apart_with_transformers5:
+        return f"{unknown} with transformers 4" if is_before_transformers5(transformers) else ""
+    reason = next((reason for reason, kinds in known.together.items() if kind in kinds), "")
+    return f"packing does not keep samples of `{kind}` apart: {reason}" if reason else unknown
 
 
 def token_checks(plan: TrainPlan, counts: Counts) -> list[Check]:

@@ -1,0 +1,76 @@
+"""What the pre-flight says of ready tokens."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ftbridge.launchers.preflight.tokens import packing_checks, packing_table, token_checks
+from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions
+
+from ...builders.plans import plan  # noqa: TID252
+
+COUNTS = Counts(conversations=9, samples=8, rows=2, tokens=150, answer_tokens=30, longest=80)
+MADE = Fingerprint(
+    messages="", tokenizer={}, chat_template="", options=TokenOptions(cutoff_length=100), code="", version=""
+)
+TOKENS = ReadyTokens(folder=Path("/tokens"), fingerprint=MADE, counts=COUNTS)
+
+
+def packed(kind, transformers="5.24.0", tokens=TOKENS, own_code=False, **spec):
+    made = msgspec.structs.replace(plan(**{"packing": True, **spec}), tokens=tokens)
+    config = {"model_type": kind, **({"auto_map": {"AutoModel": "own.Model"}} if own_code else {})}
+    return [f"{check.status}: {check.found} -> {check.remedy}" for check in packing_checks(made, config, transformers)]
+
+
+def test_a_class_that_keeps_packed_samples_apart_is_let_through():
+    assert [packed(kind) for kind in packing_table().apart] == [[]] * len(packing_table().apart)
+    assert packed("qwen2", own_code=True) == []  # which is not asked for
+    assert packed("qwen2_moe") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("qwen3_next", {}, "does not keep samples of `qwen3_next` apart: its linear attention carries what it has"),
+        ("gpt_oss", {}, "does not keep samples of `gpt_oss` apart: it makes its attention mask without positions"),
+        ("nobodys", {}, "is not known to keep samples of `nobodys` apart ->"),
+        ("qwen2_moe", {"transformers": "4.57.1"}, "samples of `qwen2_moe` apart with transformers 4 ->"),
+        ("qwen2", {"own_code": True, "trust_remote_code": True}, "apart where the model's own code computes ->"),
+    ],
+)
+def test_a_class_that_does_not_or_was_not_tried_is_refused_by_name(kind, options, told):
+    (only,) = packed(kind, **options)
+    assert only.startswith("failure: packing ")
+    assert told in only
+    assert only.endswith("-> leave `--packing` out")
+    assert packed(kind, **options, packing=False) == []
+
+
+def test_packing_by_the_framework_is_not_judged():
+    assert packed("qwen3_next", tokens=None) == []
+
+
+def test_flash_attention_keeps_only_the_packs_of_a_single_row_apart():
+    (only,) = packed("qwen2", attention="flash_attention_2", micro_batch_size=2)
+    assert only.startswith("failure: flash_attention_2 keeps packed samples apart only at `--micro-batch-size 1`")
+    assert packed("qwen2", attention="flash_attention_2") == packed("qwen2", micro_batch_size=2) == []
+
+
+def test_what_is_shortened_left_out_or_has_no_answer_is_said():
+    told = msgspec.structs.replace(
+        COUNTS, cut_turns=12, cut_question=3, left_out=1, left_out_conversations=[7], without_answer=2
+    )
+    cutoff, answers, packs = token_checks(plan(cutoff_length=100, packing=True), told)
+    assert (cutoff.status, answers.status, packs.status) == ("warning", "warning", "ok")
+    assert cutoff.found == (
+        "of 9 samples, the longest has 80 tokens; with 100, 12 lose their oldest turns, "
+        "3 lose the end of their question, 1 are left out (conversations 7); no answer is cut"
+    )
+    assert answers.found == "2 of 9 conversations have no answer to train on"
+    assert packs.found == "8 samples in 2 packs, which are 75% full"
+
+
+def test_samples_that_fit_are_said_to():
+    (only,) = token_checks(plan(cutoff_length=100), COUNTS)
+    assert (only.status, only.found) == ("ok", "of 8 samples, the longest has 80 tokens; 100 cuts nothing")
