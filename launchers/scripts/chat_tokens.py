@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from os.path import commonprefix
 from pathlib import Path
@@ -90,6 +90,8 @@ class ChatTemplate:
         `variables` are what the template may ask for besides.
         """
         try:
+            if self._direct and tools is None and not prompt and not variables and all(map(_is_plain, messages)):
+                return str(self._direct(messages=messages))
             text = self.tokenizer.apply_chat_template(
                 list(messages),
                 tools=tools,
@@ -101,6 +103,20 @@ class ChatTemplate:
         except Exception as error:
             raise TemplateError(" ".join(str(error).split())[:200] or type(error).__name__) from error
         return str(text)
+
+    @cached_property
+    def _direct(self) -> Any:
+        """Return what renders whole conversations as `apply_chat_template` does, without copying each message.
+
+        None where the tokenizer has a way of its own.
+        """
+        from transformers import PreTrainedTokenizerBase
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+
+        if type(self.tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template:
+            return None
+        given = {"tools": None, "documents": None, "add_generation_prompt": False, **self.tokenizer.special_tokens_map}
+        return partial(_compile_jinja_template(self.template).render, **given)
 
     @cached_property
     def closing(self) -> str:
@@ -238,6 +254,11 @@ def _shape(messages: Sequence[Message], last_only: bool) -> Any:
     return tuple(shape)
 
 
+def _is_plain(message: Message) -> bool:
+    """Tell whether a message is a role and a text alone, in which there is nothing to convert."""
+    return message.keys() == {"role", "content"} and isinstance(message["content"], str)
+
+
 def _says_something(message: Message) -> bool:
     return bool(str(message.get("content") or "").strip() or message.get("tool_calls"))
 
@@ -258,18 +279,22 @@ def _check_turns(messages: Sequence[Message], text: str) -> None:
     place = 0
     for message in messages:
         content = str(message.get("content") or "").rpartition(THOUGHT_CLOSED)[2].strip()
-        if message["role"] == "system":
-            if content not in text:
-                raise TemplateError("it leaves the system text out")
-            continue
-        found = text.find(content, place)
-        if found < 0 and message["role"] != "tool":  # which may be written as JSON
-            what = "moves" if content in text else "leaves out"
-            raise TemplateError(f"it {what} the {message['role']}'s turn `{content[:40]}`")
-        place = max(place, found + len(content))
-        for call in message.get("tool_calls") or ():
-            if call["function"]["name"] not in text[place:]:
-                raise TemplateError("it writes no tool calls")
+        if message["role"] != "system":
+            place = _end_of_turn(message, content, text, place)
+        elif content not in text:
+            raise TemplateError("it leaves the system text out")
+
+
+def _end_of_turn(message: Message, content: str, text: str, place: int) -> int:
+    """Return where the turn ends that should come after `place`; raises as `_check_turns`."""
+    found = text.find(content, place)
+    if found < 0 and message["role"] != "tool":  # which may be written as JSON
+        what = "moves" if content in text else "leaves out"
+        raise TemplateError(f"it {what} the {message['role']}'s turn `{content[:40]}`")
+    end = max(place, found + len(content))
+    if any(call["function"]["name"] not in text[end:] for call in message.get("tool_calls") or ()):
+        raise TemplateError("it writes no tool calls")
+    return end
 
 
 def encode(tokenizer: Any, samples: Sequence[Sample]) -> list[tuple[list[int], list[int]]]:
@@ -278,16 +303,20 @@ def encode(tokenizer: Any, samples: Sequence[Sample]) -> list[tuple[list[int], l
         return []
     if not tokenizer.is_fast:
         return [_encode_by_beginnings(tokenizer, sample) for sample in samples]
-    encoded = tokenizer(
-        [sample.text for sample in samples],
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
+    encodings = _backend(tokenizer).encode_batch([sample.text for sample in samples], add_special_tokens=False)
     return [
-        _closed(tokenizer, sample, ids, _labels(encoding, ids, sample))
-        for sample, ids, encoding in zip(samples, encoded["input_ids"], encoded.encodings, strict=True)
+        _closed(tokenizer, sample, ids := encoding.ids, _labels(encoding, ids, sample))
+        for sample, encoding in zip(samples, encodings, strict=True)
     ]
+
+
+def _backend(tokenizer: Any) -> Any:
+    """Return the tokenizer that does the work, which neither pads nor cuts, as transformers sets it for each call."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    return backend
 
 
 def _labels(encoding: Any, ids: list[int], sample: Sample) -> list[int]:

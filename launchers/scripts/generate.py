@@ -292,10 +292,7 @@ def answer_all(
 ) -> None:
     """Answer many prompts, each as `answer` would, in batches of prompts about as long, until `interrupted`."""
     prompts = [encode_prompt(tokenizer, request, prompt) for prompt in request["prompts"]]
-    shown = [
-        {"prompt": render_prompt(tokenizer, request, each)} if request.get("chat_template") else {}
-        for each in request["prompts"]
-    ]
+    shown = _shown_prompts(tokenizer, request)
     limits = _answer_limits(model, prompts, request["max_new_tokens"])
     waiting = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     while waiting and limits[waiting[0]] < 1:
@@ -317,6 +314,13 @@ def answer_all(
             write({"index": index, **batch_answer(tokenizer, ids, stops, request, limit), **shown[index]})
         waiting = waiting[len(batch) :]
     write({"end": "stop"})
+
+
+def _shown_prompts(tokenizer: Any, request: dict[str, Any]) -> list[dict[str, str]]:
+    """Return what is told of each prompt beside its answer: its text, where a chat template has rendered it."""
+    if not request.get("chat_template"):
+        return [{} for _ in request["prompts"]]
+    return [{"prompt": render_prompt(tokenizer, request, prompt)} for prompt in request["prompts"]]
 
 
 def _answer_limits(model: Any, prompts: list[list[int]], wanted: int) -> list[int]:

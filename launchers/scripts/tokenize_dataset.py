@@ -15,12 +15,12 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from chat_tokens import ChatTemplate, OffsetsError, Sample, TemplateError, encode, generation_stops
 from cutoff_tokens import Fitted, fit
@@ -28,6 +28,8 @@ from pack_tokens import packs
 
 SHARD = 1 << 23  # bytes of messages whose tokens make one file
 BATCH = 200  # conversations that the tokenizer takes at once
+
+Row = tuple[Any, Any]  # token ids and labels of a sample, as numpy's arrays
 
 
 class RefusedError(ValueError):
@@ -51,30 +53,27 @@ class Tokenizing:
         counts = file.with_suffix(".json")
         if counts.is_file():
             return dict(json.loads(counts.read_text()))
-        fitted: list[Fitted] = []
+        made: list[Row] = []
         total: Counter[str] = Counter()
         left_out: list[int] = []  # numbers of conversations, from 1 within the shard
         lines = self._conversations(start, end)
-        first = 1
+        first, longest = 1, 0
         while batch := [line for _, line in zip(range(BATCH), lines, strict=False)]:
             for conversation, result in self._fitted(batch, first, total):
                 total["samples" if result.ids else "left_out"] += 1
                 total[f"cut_{result.cut}"] += bool(result.cut)
                 if result.ids:
-                    fitted.append(result)
+                    made.append((np.array(result.ids, np.int32), np.array(result.labels, np.int32)))
+                    longest = max(longest, result.length)
                 else:
                     left_out.append(conversation)
             first += len(batch)
-        rows = self._rows(fitted)
+        rows = self._rows(made)
         total["conversations"], total["rows"] = first - 1, len(rows["input_ids"])
-        total["tokens"] = sum(len(each.ids) for each in fitted)
-        total["answer_tokens"] = sum(label >= 0 for each in fitted for label in each.labels)
+        total["tokens"] = len(rows["input_ids"].values)
+        total["answer_tokens"] = int((rows["labels"].values.to_numpy() >= 0).sum())
         _write_arrow(file, rows)
-        found = {
-            **total,
-            "left_out_conversations": left_out,
-            "longest": max((each.length for each in fitted), default=0),
-        }
+        found = {**total, "left_out_conversations": left_out, "longest": longest}
         _write(counts, json.dumps(found))
         return found
 
@@ -108,30 +107,32 @@ class Tokenizing:
             else:
                 yield number, Fitted([], [], len(ids))
 
-    def _rows(self, fitted: list[Fitted]) -> dict[str, list[list[int]]]:
+    def _rows(self, made: "list[Row]") -> dict[str, pa.ListArray]:
         """Return the columns of the samples, or of the packs that they are put into."""
+        lengths = [len(ids) for ids, _ in made]
         if not self.spec["packing"]:
-            return {
-                "input_ids": [each.ids for each in fitted],
-                "labels": [each.labels for each in fitted],
-                "attention_mask": [[1] * len(each.ids) for each in fitted],
-            }
-        groups = packs([len(each.ids) for each in fitted], self.spec["cutoff_length"])
-        together = [[fitted[number] for number in group] for group in groups]
-        return {
-            "input_ids": [_joined(each.ids for each in group) for group in together],
-            "labels": [_joined(each.labels for each in group) for group in together],
-            "position_ids": [_joined(range(len(each.ids)) for each in group) for group in together],
-        }
+            ones = [np.ones(sum(lengths), np.int8)]
+            return _columns(made, lengths) | {"attention_mask": _lists(ones, lengths)}
+        groups = packs(lengths, self.spec["cutoff_length"])
+        order = [number for group in groups for number in group]
+        sizes = [sum(lengths[number] for number in group) for group in groups]
+        positions = [np.arange(lengths[number], dtype=np.int32) for number in order]
+        return _columns([made[number] for number in order], sizes) | {"position_ids": _lists(positions, sizes)}
 
 
-def _joined(parts: Iterable[Iterable[int]]) -> list[int]:
-    return list(chain.from_iterable(parts))
+def _columns(made: "list[Row]", sizes: list[int]) -> dict[str, pa.ListArray]:
+    """Return the ids and labels of samples, in rows of these `sizes`."""
+    return {name: _lists([each[at] for each in made], sizes) for at, name in enumerate(("input_ids", "labels"))}
 
 
-def _write_arrow(file: Path, rows: dict[str, list[list[int]]]) -> None:
-    types = {name: pa.list_(pa.int8() if name == "attention_mask" else pa.int32()) for name in rows}
-    table = pa.table({name: pa.array(column, types[name]) for name, column in rows.items()})
+def _lists(parts: list[Any], sizes: list[int]) -> pa.ListArray:
+    """Return a column of lists of these `sizes`, which hold the numbers of `parts`, one part after the other."""
+    ends = np.cumsum([0, *sizes], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(parts or [np.array([], np.int32)])))
+
+
+def _write_arrow(file: Path, rows: dict[str, pa.ListArray]) -> None:
+    table = pa.table(rows)
     beside = file.with_suffix(".arrow.part")
     with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=1000)
