@@ -17,8 +17,10 @@ from xtuner.engine.runner import TrainLoop
 IGNORED = -100  # the label of a token that is not trained
 
 
-class TokenMeanLoop(TrainLoop):  # type: ignore[misc]  # of the training environment
+class TokenMeanLoop(TrainLoop):
     """Trains on the mean over all labels of an optimiser step, of all micro batches and processes together."""
+
+    dataloader_iterator: Iterator[dict[str, Any]]  # XTuner's own, without an end
 
     def __init__(self, *arguments: Any, accumulation: int, **options: Any) -> None:
         """Take the number of micro batches in a step beside what XTuner's own loop takes."""
