@@ -75,7 +75,8 @@ class Backend(Protocol):
     packages: tuple[str, ...] = ()
     # The target whose file it reads; with none it reads what dataset_info.json says, as LLaMA-Factory does.
     target: str = ""
-    # The columns of a dataset of ready tokens that it trains on as they are; none where it wants texts.
+    # The columns of ready tokens (`--tokens once`) that it trains on as they are, with position_ids where it takes
+    # packed samples; none where it wants texts.
     token_columns: tuple[str, ...] = ()
     # Whether it leaves a sample out of which no token is trained, as where the cutoff took the whole answer.
     drops_unlabelled: bool = False

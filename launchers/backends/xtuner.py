@@ -24,7 +24,7 @@ module = "xtuner"
 packages = (module,)
 script = SCRIPTS / "xtuner_backend.py"
 target = "xtuner"
-token_columns = ("input_ids", "labels")  # collate_fns/default_collate_fn.py counts positions itself
+token_columns = ("input_ids", "labels", "position_ids")  # unpacked, default_collate_fn.py makes mask and positions
 drops_unlabelled = True
 thoughts = "trains on them behind the template's empty thinking block"
 CONFIG = "xtuner_config.py"
@@ -64,11 +64,12 @@ def render(plan: TrainPlan) -> dict[str, str]:
         output=str(plan.run / "output"),
         # mmengine counts iterations, not optimiser steps.
         warmup_iterations=min(plan.warmup_steps * accumulation, plan.iterations),
+        schedule=_schedule(plan),
         save_iterations=spec.save_steps * accumulation,
         validation_file=_validation_file(plan),
         validation_iterations=plan.validation_steps * accumulation,
         tracking={name: tracker_folder(plan, name) for name in spec.track},
-        log_iterations=max(1, min(10 * accumulation, plan.iterations // 20)),
+        log_iterations=_log_iterations(plan),
         optimizer_module=optimizer_module,
         optimizer=optimizer,
         optimizer_options=optimizer_options,
@@ -78,6 +79,21 @@ def render(plan: TrainPlan) -> dict[str, str]:
     if config := deepspeed_config(plan):
         files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(config)).decode()
     return files
+
+
+def _schedule(plan: TrainPlan) -> dict[str, int]:
+    """Return the iterations that make the first step, the first at the full rate, and the one after the last."""
+    accumulation, warmup = plan.spec.gradient_accumulation_steps, min(plan.warmup_steps, plan.steps)
+    steps = {"begin": 0, "full": warmup, "end": max(plan.steps, warmup + 1)}
+    return {name: (step + 1) * accumulation - 1 for name, step in steps.items()}
+
+
+def _log_iterations(plan: TrainPlan) -> int:
+    """Return the iterations between two lines of the log, which are whole steps where tokens are ready."""
+    accumulation = plan.spec.gradient_accumulation_steps
+    if plan.tokens:
+        return min(max(1, min(10, plan.steps // 20)) * accumulation, plan.iterations)
+    return max(1, min(10 * accumulation, plan.iterations // 20))
 
 
 def _validation_file(plan: TrainPlan) -> str:

@@ -26,7 +26,8 @@ _CONFIG_CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
 def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote_code: bool) -> Path:
     """Return the Python that has `backend` and can load the model in the folder `model`.
 
-    Raises SetupError where that environment is not there, InputError for a model type that no environment knows.
+    Raises SetupError where that environment is not there, InputError for a model type that no environment knows, or
+    ChatGLM-6B's.
     """
     file = model / "config.json"
     config = read_json(file) if file.is_file() else {}
@@ -35,6 +36,11 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
         raise InputError(
             f"`{file}` has attention computed by `{kernel}`, which is code that is fetched from a hub; take that line "
             "out, or, if you trust who made it, add `--trust-remote-code`"
+        )
+    if kind == "chatglm" and "position_encoding_2d" in config:
+        raise InputError(
+            f"`{model}` is ChatGLM-6B, which neither framework trains: its own code counts positions in two "
+            "dimensions, and sees the whole prompt at once; take ChatGLM3 or GLM-4"
         )
     if needs_transformers4(config) and (trust_remote_code or kind not in _newest_model_types(project, backend)):
         try:

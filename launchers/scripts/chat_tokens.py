@@ -348,7 +348,10 @@ def _encode_by_beginnings(tokenizer: Any, sample: Sample) -> tuple[list[int], li
     for span in sample.spans:
         beginnings = [tokenizer.encode(sample.text[:place], add_special_tokens=False) for place in span]
         if any(ids[: len(beginning)] != beginning for beginning in beginnings):
-            raise OffsetsError("the tokenizer tells no offsets, and joins tokens where an answer begins or ends")
+            raise OffsetsError(
+                "the tokenizer tells no offsets, and joins tokens where an answer begins or ends; "
+                "take `--tokens native`"
+            )
         first, last = map(len, beginnings)
         labels[first:last] = ids[first:last]
     return _closed(tokenizer, sample, ids, labels)

@@ -82,6 +82,9 @@ def targets_of_model(model: Any) -> list[str]:
 
 
 def _is_linear(module: Any) -> bool:
-    """Tell whether PEFT can adapt a layer; a grouped one (DeepSeek V4) multiplies in a way of its own."""
+    """Tell whether PEFT can adapt a layer; a grouped one (DeepSeek V4) multiplies in a way of its own.
+
+    Conv1D is what GPT-2 calls a linear layer.
+    """
     kind = type(module).__name__
-    return "Linear" in kind and "Grouped" not in kind and hasattr(module, "in_features")
+    return kind == "Conv1D" or ("Linear" in kind and "Grouped" not in kind and hasattr(module, "in_features"))

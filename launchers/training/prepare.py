@@ -30,7 +30,7 @@ from ftbridge.launchers.runs.record import Run, new_run_folder
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import given_options, resolve_train_spec
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
-from ftbridge.launchers.training.tokens import TOKENS, chat_template_of, with_tokens
+from ftbridge.launchers.training.tokens import TOKENS, chat_template_of, check_takes_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import get_family
 
@@ -72,6 +72,8 @@ def prepare(
     resumed = point.run if point else None
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
     backend = load_backend(spec.backend)
+    if spec.tokens == "once":
+        check_takes_tokens(backend, spec)
     target = MESSAGES if spec.tokens == "once" else backend.target
     dataset = _resolve_dataset(project, spec, spec.dataset, target)
     validation = _validation_dataset(project, spec, dataset.name, target)

@@ -7,8 +7,9 @@ import msgspec
 
 from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.core.console import natural_size, progress, say
-from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256_of_files
+from ftbridge.core.plugins import Backend
 from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
@@ -31,6 +32,14 @@ class _Line(msgspec.Struct, frozen=True):
     bytes: int = 0
     counts: Counts | None = None
     error: str = ""
+
+
+def check_takes_tokens(backend: Backend, spec: TrainSpec) -> None:
+    """Raise UsageError where a backend does not train on ready tokens, or not on packed ones."""
+    if not backend.token_columns:
+        raise UsageError(f"{backend.title} does not train on ready tokens; take `--tokens native`")
+    if spec.packing and "position_ids" not in backend.token_columns:
+        raise UsageError(f"{backend.title} cannot tell packed samples apart; take `--no-packing`")
 
 
 def chat_template_of(spec: TrainSpec, model: Path, data: Dataset) -> ChatTemplate:

@@ -38,6 +38,12 @@ NO_STOP = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+# As GLM 4, with the tokens that begin its texts.
+GLM = "[gMASK]<sop>" + NO_STOP
+# As Qwen 2.5: without a system prompt its own is written.
+DEFAULT_SYSTEM = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a parrot.<|im_end|>\n{% endif %}" + CHATML
+)
 # As Phi 3: another token comes after the one that stops.
 TWO_STOPS = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"

@@ -71,6 +71,29 @@ def test_backend_of_a_package_trains_and_its_run_is_read(run):
 
 
 @pytest.mark.framework
+@pytest.mark.parametrize("packing", [False, True])
+def test_backend_of_a_package_trains_on_ready_tokens(package, trained, packing):
+    options = {**OPTIONS, "tokens": "once", "packing": packing, "max_steps": 3, "cutoff_length": 512}
+    own = trained(**options)
+    ours = trained(**options | {"backend": "llamafactory"})
+    assert (own.status, own.steps) == ("succeeded", 3)
+    # The adapter begins at zero, so that the first loss is the base's, of the same rows in the same order.
+    first, other = (read_curve(run)[0]["loss"] for run in (own, ours))
+    assert first == pytest.approx(other, abs=1e-3)
+
+
+@pytest.mark.framework
+def test_backend_that_takes_no_ready_tokens_is_refused_by_name(in_project, package, monkeypatch):
+    plugin = _entry_points("backends")["plain"].load()
+    monkeypatch.setattr(plugin, "token_columns", ("input_ids", "labels"))
+    with pytest.raises(UsageError, match="plain PEFT cannot tell packed samples apart; take `--no-packing`"):
+        prepare(**OPTIONS, tokens="once", packing=True)
+    monkeypatch.delattr(plugin, "token_columns")
+    with pytest.raises(UsageError, match="plain PEFT does not train on ready tokens; take `--tokens native`"):
+        prepare(**OPTIONS, tokens="once")
+
+
+@pytest.mark.framework
 def test_a_training_goes_on_from_its_checkpoint(run, in_project, package):
     checkpoint = shutil.copytree(load_backend("plain").checkpoints(run.path)[0], in_project / "elsewhere-3")
     resumed = ftbridge.train(**OPTIONS | {"max_steps": 5}, resume=str(checkpoint), trust_checkpoint=True)

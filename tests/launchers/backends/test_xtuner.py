@@ -7,6 +7,7 @@ import typing
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ftbridge.adapters.registered.dataset import Dataset
@@ -17,6 +18,7 @@ from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.templates.families import get_family, load_families
+from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions
 
 NASTY = [
     'it\'s a "folder"',
@@ -265,3 +267,20 @@ def test_validation_and_early_stopping_are_counted_in_iterations_and_validations
     without = values(config(plan()))
     assert not {"val_cfg", "val_dataloader", "val_evaluator"} & without.keys()
     assert "EarlyStoppingHook" not in without["custom_hooks"]
+
+
+def test_rate_and_log_of_ready_tokens_go_by_optimiser_steps():
+    """As transformers' Trainer: nothing in the first step, the full rate after the warm-up, nothing after the end."""
+    options = TokenOptions(cutoff_length=64)
+    made = Fingerprint(messages="", tokenizer={}, chat_template="", options=options, code="", version="")
+    counts = Counts(conversations=400, rows=400, tokens=9, answer_tokens=9, longest=9)
+    tokens = ReadyTokens(folder=Path("/tokens"), fingerprint=made, counts=counts)
+    planned = plan(epochs=1, gradient_accumulation_steps=4, warmup_ratio=0.1)
+    (text,) = xtuner.render(msgspec.structs.replace(planned, family=None, tokens=tokens)).values()
+    for line in (
+        "dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=3, end=44),",
+        "dict(type=CosineAnnealingLR, eta_min=0.0, by_epoch=False, begin=43, end=403),",
+        "train_cfg = dict(type=TokenMeanLoop, accumulation=4, max_iters=400)",
+        "interval=20)",
+    ):
+        assert line in text

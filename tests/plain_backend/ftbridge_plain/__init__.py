@@ -16,23 +16,24 @@ title = "plain PEFT"
 module = "peft"  # imported in the training environment, to see whether that works
 script = Path(__file__).with_name("script.py")
 target = "xtuner"  # its files hold whole conversations
-token_columns = ("input_ids", "labels")
+token_columns = ("input_ids", "labels", "attention_mask", "position_ids")  # of `--tokens once`, packed as well
 CONFIG = "plain.yaml"
 
 
 def render(plan: TrainPlan) -> dict[str, str]:
     """Return the config file; raises UsageError for what this backend lacks."""
-    spec, prompt = plan.spec, plan.family.cell(plan.spec.backend).prompt
+    spec, prompt = plan.spec, plan.cell.prompt if plan.cell else None  # ready tokens need no prompt
     lacking = {
         f"`method: {spec.method}`; take `--method lora`": spec.method != "lora",
         f"`optimizer: {spec.optimizer}`; take `--optimizer adamw`": spec.optimizer != "adamw",
-        "packing; take `--no-packing`": spec.packing,
+        "packing; take `--no-packing`, or `--tokens once`": spec.packing and not plan.tokens,
         "NEFTune; leave `neftune_alpha` out": spec.neftune_alpha is not None,
         "validation; take `--validation-dataset none`": plan.validation is not None,
         "trackers; leave `track` out": bool(spec.track),
         "options of its own; leave `set` out": bool(spec.set),
         "more than one process; take `--gpus 1`, and no DeepSpeed": plan.distributed,
-        f"the prompt of {plan.family.title}": not isinstance(prompt.system, str) or prompt.system_inside,
+        "this model's prompt; take `--tokens once`": prompt is not None
+        and (not isinstance(prompt.system, str) or prompt.system_inside),
     }
     for what, asked in lacking.items():
         if asked:
@@ -43,7 +44,8 @@ def render(plan: TrainPlan) -> dict[str, str]:
         plan=plan,
         spec=spec,
         prompt=msgspec.to_builtins(prompt),
-        data_file=str(plan.dataset_dir / plan.entry.files[target]),
+        data_file="" if plan.tokens else str(plan.dataset_dir / plan.entry.files[target]),
+        tokens=str(plan.tokens.folder) if plan.tokens else "",
         output=str(plan.run / "output"),
         log=str(plan.run / "log.jsonl"),
     )

@@ -19,9 +19,11 @@ def prepare(spec: dict[str, Any]) -> None:
 
 def train(arguments: list[str]) -> None:
     """Train, from the start or from a checkpoint."""
+    from packed_collator import collate_packed
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainerCallback, TrainingArguments
 
     config, tokenizer, data, model = _built(arguments)
+    padded = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED)
 
     class Log(TrainerCallback):
         def on_log(self, _arguments: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
@@ -32,7 +34,7 @@ def train(arguments: list[str]) -> None:
         model=model,
         args=TrainingArguments(**config["training"]),
         train_dataset=data,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED),
+        data_collator=collate_packed if config.get("packed") else padded,
         callbacks=[Log()],
     )
     trainer.train(resume_from_checkpoint=config["resume"])
@@ -45,18 +47,13 @@ def build(arguments: list[str]) -> None:
 
 def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any, Any]:
     import yaml
-    from datasets import load_dataset
+    from datasets import load_from_disk
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     config: dict[str, Any] = yaml.safe_load(Path(arguments[0]).read_text(encoding="utf-8"))
-    encoder = Encoder(config)
-
-    def encoded(row: dict[str, Any]) -> dict[str, Any]:
-        return dict(zip(("input_ids", "labels"), encoder.encode(row, config["cutoff_length"]), strict=True))
-
-    rows = load_dataset(encoder.format, data_files=encoder.files, split="train")
-    data = rows.map(encoded, remove_columns=rows.column_names)
+    tokenizer = AutoTokenizer.from_pretrained(config["model"], trust_remote_code=config["trust_remote_code"])
+    data = load_from_disk(config["tokens"]) if config.get("tokens") else _encoded(config)
     attention = {} if config["attention"] == "auto" else {"attn_implementation": config["attention"]}
     model = AutoModelForCausalLM.from_pretrained(
         config["model"], dtype=config["dtype"], trust_remote_code=config["trust_remote_code"], **attention
@@ -64,7 +61,20 @@ def _built(arguments: list[str]) -> tuple[dict[str, Any], Any, Any, Any]:
     model.enable_input_require_grads()  # which gradient checkpointing needs where the weights are frozen
     lora = config["lora"]
     lora["target_modules"] = lora["target_modules"] or targets_of_model(model)
-    return config, encoder.tokenizer, data, get_peft_model(model, LoraConfig(**lora, task_type="CAUSAL_LM"))
+    return config, tokenizer, data, get_peft_model(model, LoraConfig(**lora, task_type="CAUSAL_LM"))
+
+
+def _encoded(config: dict[str, Any]) -> Any:
+    """Return the rows of texts as tokens, where these are not ready."""
+    from datasets import load_dataset
+
+    encoder = Encoder(config)
+
+    def encoded(row: dict[str, Any]) -> dict[str, Any]:
+        return dict(zip(("input_ids", "labels"), encoder.encode(row, config["cutoff_length"]), strict=True))
+
+    rows = load_dataset(encoder.format, data_files=encoder.files, split="train")
+    return rows.map(encoded, remove_columns=rows.column_names)
 
 
 class Encoder:
