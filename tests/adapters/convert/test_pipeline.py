@@ -144,7 +144,7 @@ ALPACA = st.fixed_dictionaries(
 def test_alpaca_records_come_out_the_same_in_alpaca_and_xtuner(records, array):
     source = Path("alpaca.json")
     source.write_text(json.dumps(records), "utf-8")
-    (part,) = convert(source, array=array, replace=True).parts
+    (part,) = convert(source, array=array, replace=True, to=["xtuner", "alpaca"]).parts
     both = {key: json.loads(path.read_text("utf-8")) if array else samples(path) for key, path in part.files.items()}
     assert both["alpaca"] == records
     for record, sample in zip(records, both["xtuner"], strict=True):
@@ -359,6 +359,7 @@ def test_conversion_with_other_options_is_made_anew_and_drops_old_parts(workbook
     assert sorted(path.name for path in Path("data").glob("[!.]*")) == [
         "dataset_info.json",
         "faq-train.alpaca.jsonl",
+        "faq-train.messages.jsonl",
         "faq-train.xtuner.jsonl",
     ]
 

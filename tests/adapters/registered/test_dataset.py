@@ -207,7 +207,7 @@ def test_edited_file_is_named_counted_and_hashed_for_its_backend_alone(faq, fold
     assert found.entry.samples == samples
     assert found.edited == (
         f"`{file.name}` has been changed since ftbridge wrote it: it holds {samples} samples, and 3 were converted; "
-        f"an edit there does not reach `{untouched}`"
+        f"an edit there does not reach `{untouched}` and `faq-train.messages.jsonl`"
     )
     assert (faq(other).edited, faq(other).entry.samples) == ("", 3)
 
