@@ -140,7 +140,8 @@ def _converted_dataset(dataset_dir: Path, name: str, raw: dict[str, Any], target
     own = registry.parse_entry(dataset_dir, name, raw)
     formatting = raw.get("formatting")
     if not target and formatting in {CONVERSATIONS, MESSAGES}:
-        raise InputError(f"the dataset `{name}` {XTUNER_ONLY if formatting == CONVERSATIONS else MESSAGES_ONLY}")
+        tried = MESSAGES in own.files and "alpaca" in own.options.not_held
+        raise InputError(f"the dataset `{name}` {MESSAGES_ONLY if tried or formatting == MESSAGES else XTUNER_ONLY}")
     file = own.files.get(target) if target else str(raw.get("file_name"))
     if not file and formatting == MESSAGES:
         raise InputError(f"the dataset `{name}` has no file for {target}; train on it with `--tokens once`")

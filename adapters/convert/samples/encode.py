@@ -65,7 +65,7 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
     classed: bool = False
     dedup: Dedup | None = None
 
-    def encode(  # noqa: C901  # complexipy: ignore - each row goes through it, and a call more for each costs some percent
+    def encode(  # noqa: C901, PLR0912  # complexipy: ignore - each row goes through it, and a call more for each costs some percent
         self, table: int, piece: Piece, room: int | None = None, *, whole: bool = True
     ) -> tuple[Batch, list[bytearray]]:
         """Return what became of a piece's rows, and the bytes of the samples by target; `table` is the table's place.
