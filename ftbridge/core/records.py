@@ -84,7 +84,7 @@ class Beside(msgspec.Struct, frozen=True, gc=False):
     observations: tuple[Observation, ...] = ()
 
 
-class Turn(msgspec.Struct, frozen=True, gc=False):
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One question and its answer; an empty `instruction` or `input` is "", never null.
 
     `beside` is None for a question and an answer that is learned, and nothing else; use `turn_of` where it may be more.
