@@ -83,6 +83,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def read_columns(self) -> list[str]:
         """Return the columns that must be there: it looks them up in every record."""
+        if self.formatting == MESSAGES:  # which has tools where there are some
+            return [self.columns["messages"]]
         fields = ["messages"] if self.formatting != "alpaca" else ["prompt", "query", "response", "history"]
         return [self.columns[field] for field in (*fields, "system", "tools", *MEDIA) if field in self.columns]
 
@@ -143,7 +145,11 @@ def target_entry(target: str, name: str, file_name: str) -> Entry:
         return Entry(name=name, file_name=file_name, formatting=CONVERSATIONS, columns={"messages": "conversation"})
     if target == MESSAGES:
         return Entry(
-            name=name, file_name=file_name, formatting="sharegpt", columns={"messages": "messages"}, tags=_MESSAGE_TAGS
+            name=name,
+            file_name=file_name,
+            formatting=MESSAGES,
+            columns={"messages": "messages", "tools": "tools"},
+            tags=_MESSAGE_TAGS,
         )
     return interpret_entry(name, {"file_name": file_name, **(load_target(target).entry or {})})
 

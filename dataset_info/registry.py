@@ -308,7 +308,7 @@ def _llamafactory_keys(entry: DatasetEntry) -> dict[str, Any]:
     keys = {name: load_target(name).entry for name in sorted(entry.files)}
     readable = [name for name in keys if keys[name] is not None]  # alpaca before sharegpt
     # A format that LLaMA-Factory does not know, it refuses by its name: "Dataset converter xtuner not found".
-    chosen = readable[0] if readable else min(keys)
+    chosen = readable[0] if readable else max(keys)  # xtuner before messages
     return {"file_name": entry.files[chosen], **(keys[chosen] or {"formatting": chosen})}
 
 

@@ -13,12 +13,12 @@ from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.core.errors import UsageError
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Reading
-from ftbridge.dataset_info.names import CONVERSATIONS
+from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
 
 Dedup = Literal["exact", "normalized"]
 OnError = Literal["stop", "skip"]
 PARTS = ("train", "validation", "test")
-TO = (CONVERSATIONS, "alpaca")
+TO = (CONVERSATIONS, "alpaca", MESSAGES)
 SHARES = re.compile("[0-9]{1,9}(:[0-9]{1,9}){1,2}")
 COUNTS = re.compile("(train|validation|test)=[0-9]{1,9}(,(train|validation|test)=[0-9]{1,9})*")
 MAX_REJECTED = re.compile(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,6})?)%")

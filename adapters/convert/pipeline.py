@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from os import PathLike, devnull, fspath
 from pathlib import Path
-from typing import IO, Unpack
+from typing import IO, Any, Unpack
 
 import msgspec
 from msgspec.structs import replace
@@ -37,7 +37,7 @@ from ftbridge.adapters.convert.result import Conversion, describe_conversion
 from ftbridge.adapters.convert.samples.encode import Encoder
 from ftbridge.adapters.convert.samples.remarks import Remarks, describe_remarks
 from ftbridge.adapters.convert.samples.workers import MOST_WORKERS, encode_tables
-from ftbridge.adapters.convert.selection import Counts, EncodedSamples, part_files, select_samples
+from ftbridge.adapters.convert.selection import Counts, EncodedSamples, count_not_held, part_files, select_samples
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.targets.sample_file import SampleFile
@@ -48,6 +48,7 @@ from ftbridge.core.files.atomic import scratch_file, sha256
 from ftbridge.core.plugins import load_target
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry, EntryOptions, Reading, ReadingOptions
+from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.dataset_info.registry import (
     locked_registry,
     read_entries,
@@ -205,11 +206,12 @@ def _add_workbook(plan: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[st
 def _dry_run(plan: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
     """Do all that `_write_dataset` does, but write."""
     with Path(devnull).open("r+b") as nowhere:
-        staged = {target: SampleFile(nowhere, as_array=plan.array) for target in plan.options.to}
+        staged = {target: SampleFile(nowhere, as_array=_is_array(plan, target)) for target in plan.options.to}
         encoded = _encode_rows(plan, list(staged.values()), Rejects(lambda: nowhere), callback)
     selection, counts = select_samples(plan, encoded)
     samples = {name: encoded.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
-    entries = {name: _dataset_entry(plan, encoded, counts, samples, name, {}, {}) for name in samples}
+    not_held = _count_not_held(plan, selection, samples, staged)
+    entries = {name: _dataset_entry(plan, encoded, counts, samples, name, {}, {}, not_held[name]) for name in samples}
     before = earlier.registered_entries(plan)
     earlier.refuse_loss(plan, before, entries)
     return describe_conversion(
@@ -228,18 +230,17 @@ def _write_dataset(plan: ConvertPlan, edited: Sequence[Path], callback: Callable
             return opened[name]
 
         def new_file(name: str, target: str) -> SampleFile:
-            return SampleFile(scratch(_file_name(name, target)), as_array=plan.array)
+            return SampleFile(scratch(_file_name(name, target)), as_array=_is_array(plan, target))
 
         staged = {target: new_file(plan.names[0], target) for target in plan.options.to}
         rejects = Rejects(partial(scratch, plan.rejected_file.name))
         encoded = _encode_rows(plan, list(staged.values()), rejects, callback)
+        _flag_all(staged, encoded)
         selection, counts = select_samples(plan, encoded)
+        samples = {name: encoded.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
+        not_held = _count_not_held(plan, selection, samples, staged)
         files = part_files(plan, selection, staged, encoded.multi_turn, new_file)
-        with ThreadPoolExecutor(MOST_WORKERS) as pool:
-            sources = pool.submit(lambda: plan.sources)
-            for done in [pool.submit(file.finish) for each in files.values() for file in each.values()]:
-                done.result()
-            sources.result()
+        _finish(plan, files)
         for whole in staged.values():
             if whole.file not in opened.values():  # it was copied into parts
                 Path(whole.file.name).unlink()
@@ -247,11 +248,12 @@ def _write_dataset(plan: ConvertPlan, edited: Sequence[Path], callback: Callable
             write_workbook(opened[plan.rejected_file.name], scratch(plan.rejected_workbook.name))
         if plan.stamps() != stamps:
             raise InputError(f"{', '.join(plan.sources)} has changed while it was read; convert it again")
-        samples = {name: next(iter(each.values())).samples for name, each in files.items()}
+        _drop_empty(files, opened, samples, not_held)
         names = (plan.rejected_file.name, plan.rejected_workbook.name)
         rejected = {name: _sha256(opened[name]) for name in names if name in opened}
         entries = {
-            name: _dataset_entry(plan, encoded, counts, samples, name, each, rejected) for name, each in files.items()
+            name: _dataset_entry(plan, encoded, counts, samples, name, each, rejected, not_held[name])
+            for name, each in files.items()
         }
         with locked_registry(plan.dataset_dir) as registry:
             before = earlier.registered_entries(plan)
@@ -278,7 +280,7 @@ def _encode_rows(
     encoder = Encoder(
         mappings=tuple(each.mapping for each in plan.mappings),
         targets=options.to,
-        between=files[0].between,
+        betweens=tuple(file.between for file in files),
         indexed=plan.indexed,
         grouped=len(parts) > 1,
         classed=bool(options.mapping.stratify),
@@ -331,6 +333,55 @@ def _file_name(name: str, target: str) -> str:
     return f"{name}.{load_target(target).suffix}"
 
 
+def _count_not_held(
+    plan: ConvertPlan, selection: dict[str, Any], samples: Mapping[str, int], staged: dict[str, SampleFile]
+) -> dict[str, dict[str, int]]:
+    """Return how many samples of each part its targets cannot hold; raises InputError where one is left without any."""
+    not_held = count_not_held(selection, staged)
+    for name, by_target in not_held.items():
+        if all(by_target.get(target, 0) == samples[name] for target in plan.options.to):
+            raise InputError(
+                f"no sample of `{name}` can be written for {' or '.join(plan.options.to)}, where tools and answers "
+                f"that are not learned have no place; add {MESSAGES} to `--to`"
+            )
+    return not_held
+
+
+def _finish(plan: ConvertPlan, files: Mapping[str, dict[str, SampleFile]]) -> None:
+    """Bring all files to their end, while the sources' sha256 are found."""
+    with ThreadPoolExecutor(MOST_WORKERS) as pool:
+        sources = pool.submit(lambda: plan.sources)
+        for done in [pool.submit(file.finish) for each in files.values() for file in each.values()]:
+            done.result()
+        sources.result()
+
+
+def _drop_empty(
+    files: Mapping[str, dict[str, SampleFile]],
+    opened: dict[str, IO[bytes]],
+    samples: Mapping[str, int],
+    not_held: Mapping[str, Mapping[str, int]],
+) -> None:
+    """Take out the files of targets that can hold no sample of their part."""
+    for name, by_target in not_held.items():
+        for target, count in by_target.items():
+            if count == samples[name]:
+                files[name].pop(target)
+                del opened[_file_name(name, target)]
+
+
+def _is_array(plan: ConvertPlan, target: str) -> bool:
+    """Tell whether a target's files are JSON arrays: those of messages are read by nobody who needs it."""
+    return plan.array and target != MESSAGES
+
+
+def _flag_all(staged: Mapping[str, SampleFile], encoded: EncodedSamples) -> None:
+    """Let each sample say what is learned of it, in formats where all have to, once one does."""
+    for target, file in staged.items() if encoded.flagged else ():
+        if change := getattr(load_target(target), "with_flags", None):
+            file.rewrite(change)
+
+
 def _dataset_entry(
     plan: ConvertPlan,
     encoded: EncodedSamples,
@@ -339,10 +390,12 @@ def _dataset_entry(
     name: str,
     files: Mapping[str, SampleFile],
     rejected: Mapping[str, str],
+    not_held: dict[str, int],
 ) -> DatasetEntry:
     """Return what is registered of one of the parts and subsets, which have so many `samples`.
 
-    `rejected` are the files of rejected rows, with their sha256.
+    `rejected` are the files of rejected rows, with their sha256, `not_held` the numbers of samples that targets cannot
+    hold.
     """
     of_part = {f"{plan.name}-{part}": remarks for part, remarks in encoded.remarks.items()}
     systems = of_part.get(name, encoded.remarks.get(PARTS[0], Remarks())).systems
@@ -351,7 +404,9 @@ def _dataset_entry(
         of_all.add_all(remarks)
     return DatasetEntry(
         version=__version__,
-        files={target: _file_name(name, target) for target in plan.options.to},
+        files={
+            target: _file_name(name, target) for target in plan.options.to if not_held.get(target, 0) < samples[name]
+        },
         samples=samples[name],
         sources={} if plan.dry_run else plan.sources,
         columns=plan.mappings[0].columns,
@@ -364,6 +419,7 @@ def _dataset_entry(
             sha256={target: file.sha256 for target, file in files.items()},
             rejected=dict(rejected),
             sheets=[table.sheet for table in plan.tables if table.sheet],
+            not_held=not_held,
             notes=describe_remarks(of_all.found, plan.mappings[0].columns.get("system", "")),
         ),
         preset=plan.presets[0],

@@ -133,5 +133,8 @@ def _table_read(plan: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry])
 
 def _decode_texts(sample: Conversation) -> Conversation:
     """Return a sample of which no text stands as in JSON any more."""
-    turns = tuple(Turn(*map(decode_raw, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
-    return msgspec.structs.replace(sample, system=decode_raw(sample.system), turns=turns)
+    turns = []
+    for turn in sample.turns:
+        question, extra, answer = map(decode_raw, (turn.instruction, turn.input, turn.output))
+        turns.append(Turn(question, extra, answer, turn.beside))
+    return msgspec.structs.replace(sample, system=decode_raw(sample.system), turns=tuple(turns))

@@ -42,8 +42,8 @@ class EncodedSamples(msgspec.Struct):
     """What is known of the samples that the staged files hold, each by its number in order of the source.
 
     `multi_turn` is 1 for a sample with earlier turns, `parts` the place of its part where the source has several,
-    `labels` the number of its class, `questions` and `wholes` are hashes. `remarks` are by the source's own part, else
-    "train".
+    `labels` the number of its class, `questions` and `wholes` are hashes. `flagged` says that some answer is not
+    learned. `remarks` are by the source's own part, else "train".
     """
 
     counts: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(("read", "empty", "left_out"), 0))
@@ -53,6 +53,7 @@ class EncodedSamples(msgspec.Struct):
     labels: "array[int]" = msgspec.field(default_factory=lambda: array("i"))
     questions: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     wholes: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
+    flagged: bool = False
     remarks: dict[str, Remarks] = {}
     classes: dict[int, int] = {}
 
@@ -63,6 +64,7 @@ class EncodedSamples(msgspec.Struct):
         if indexed:
             self.multi_turn += batch.multi_turn
         self.remarks.setdefault(part, Remarks()).add_all(batch.remarks)
+        self.flagged = self.flagged or batch.flagged
         self.questions += batch.questions
         self.wholes += batch.wholes
         classes = self.classes
@@ -105,6 +107,22 @@ def select_samples(plan: ConvertPlan, consumed: EncodedSamples) -> tuple[dict[st
         "shared": in_training_too,
     }
     return {name: selection[name] for name in plan.names if name in selection}, Counts(**counts)
+
+
+def count_not_held(selection: dict[str, "Numbers | None"], staged: dict[str, SampleFile]) -> dict[str, dict[str, int]]:
+    """Return how many samples of each part and subset a target cannot hold, for those targets of which it is true."""
+    import numpy as np
+
+    found: dict[str, dict[str, int]] = {name: {} for name in selection}
+    for target, file in staged.items():
+        if not file.not_held:
+            continue
+        for name, chosen in selection.items():
+            missing = file.not_held
+            if chosen is not None:
+                missing = int(np.count_nonzero(np.frombuffer(file.lengths, np.uint32)[chosen] == 0))
+            found[name] |= {target: missing} if missing else {}
+    return found
 
 
 def _subsets(plan: ConvertPlan, training: "Numbers", labels: "Numbers") -> dict[str, "Numbers"]:

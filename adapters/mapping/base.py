@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from ftbridge.adapters.mapping.conversations.flags import is_flag_off
+from ftbridge.adapters.mapping.conversations.flags import TOOLS, is_flag_off
 from ftbridge.adapters.mapping.headers import columns_by_field, untrainable_columns
 from ftbridge.adapters.problems import Problem
-from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, holds_nothing, is_blank, shorten
+from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, decode_raw, holds_nothing, is_blank, shorten
 from ftbridge.core.records import Conversation, Row, Text, Turn
 
 FastPath = Callable[[Row], Conversation | None]
@@ -43,6 +43,21 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     label_field: str = ""
     roles: dict[str, str] = {}
     tags: dict[str, str] = {}
+
+    @property
+    def tools_are_read(self) -> bool:
+        """Tell whether columns of tools are read; else they are refused."""
+        return False
+
+    @property
+    def tool_columns(self) -> list[str]:
+        """Return the columns of tools that are known, and read."""
+        return [column for column, what in self.refused_columns.items() if what == TOOLS and self.tools_are_read]
+
+    @property
+    def may_mark(self) -> bool:
+        """Tell whether samples may have more than questions and answers that are learned."""
+        return not {"messages", "history"}.isdisjoint(self.columns)
 
     def conversation(self, row: Row) -> Conversation:
         """Return the sample in `row`; raises BadValueError where there is none, and `problems` says why.
@@ -84,6 +99,10 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
         """Return system prompt and turns after a look at everything; what is wrong is added to `problems`."""
         raise NotImplementedError
 
+    def read_tools(self, row: Row, problems: "RowProblems") -> str:  # noqa: ARG002 - whoever holds them needs it
+        """Return the tools that a row offers as a JSON list, "" for none."""
+        return ""
+
     def label(self, row: Row, system: Text, last: Turn) -> str:
         """Return the sample's class, "" where there is none; raises BadValueError."""
         if self.label_column is not None:
@@ -106,6 +125,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
             return None, problems.found
         self._add_column_problems(row, problems)
         system, turns = self.read(row, problems)
+        tools = self.read_tools(row, problems)
         if self.system and is_blank(system):
             system = self.system
         label = ""
@@ -115,7 +135,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
             problems.add("stratify", self.label_column or "", str(error))
         if problems.found:
             return None, problems.found
-        return Conversation(system, turns, row.where, label), []
+        return Conversation(system, turns, row.where, label, tools), []
 
     def _add_column_problems(self, row: Row, problems: "RowProblems") -> None:
         """Add the columns that come too late, and those that should be empty, to `problems`."""
@@ -126,11 +146,17 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
             self._add_late_columns(late, problems)
             empty = empty | untrainable_columns(late)
         for column, content in empty.items():
-            if not holds_nothing(row.values.get(column)):
+            if not (content == TOOLS and self.tools_are_read) and not holds_nothing(row.values.get(column)):
                 problems.add("", column, f"holds {content}, which cannot be trained on yet")
+        self._add_flags(row, problems)
+
+    def _add_flags(self, row: Row, problems: "RowProblems") -> None:
+        """Add the columns of flags that are off to `problems`: nothing of such a row is learned."""
         for column in self.loss_flags:
-            if is_flag_off(row.values.get(column)):
-                problems.add("", column, f"has `{column}` off: no answer can be left out of the loss yet")
+            value = decode_raw(row.values.get(column))
+            if is_flag_off(value):
+                what = "; put a flag beside each answer" if isinstance(value, list) else ", and nothing to learn in it"
+                problems.add("", column, f"has `{column}` off{what}")
 
     def _add_late_columns(self, late: list[str], problems: "RowProblems") -> None:
         for field, columns in columns_by_field(late).items():

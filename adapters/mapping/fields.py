@@ -109,6 +109,8 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         style = style_of(value, self.roles) or PAIRS
         reader = ConversationReader(style=style, roles=self.roles, max_characters=self.max_characters, strip=self.strip)
         own_system, turns = reader.read(value)
+        if turns and turns[-1].calls:
+            raise BadValueError("ends with a call of tools that nothing answers")
         if own_system and system not in {"", own_system}:
             raise BadValueError("has a system prompt of its own")
         return system or own_system, tuple(turns)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.mapping.base import FastPath, Mapping, RowProblems
+from ftbridge.adapters.mapping.conversations.flags import TOOLS
 from ftbridge.adapters.mapping.conversations.formats import (
     OPENAI,
     SHAREGPT,
@@ -16,6 +17,8 @@ from ftbridge.adapters.mapping.conversations.formats import (
     conversation_items,
 )
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, USER, ask_for_roles, role_of
+from ftbridge.adapters.mapping.conversations.tools import tools_as_json
+from ftbridge.adapters.mapping.headers import untrainable_columns
 from ftbridge.adapters.values import BadValueError, decode_raw, quick_text
 from ftbridge.core.records import Conversation, Row, Table, Text, Turn
 
@@ -57,6 +60,11 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
     """
 
     style: str
+
+    @property
+    def tools_are_read(self) -> bool:
+        """Tell whether columns of tools are read: a conversation has room for them."""
+        return True
 
     def fast_path(self) -> FastPath | None:
         """Return a function that makes the sample of an ordinary row, and returns None for one that needs `read`."""
@@ -100,7 +108,23 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
                 system = reader.read_system(decode_raw(row.values.get(columns[field])))
         except BadValueError as error:
             problems.add(field, columns[field], str(error))
+        if turns and not any(turn.train for turn in turns):
+            problems.add("messages", columns["messages"], "has no answer that is learned: flags leave out all of them")
         return system, tuple(turns)
+
+    def read_tools(self, row: Row, problems: RowProblems) -> str:
+        """Return the tools that a row offers as a JSON list, "" for none; what is wrong is added to `problems`."""
+        found = self.tool_columns
+        if not self.user_decided:
+            late = untrainable_columns(column for column in row.values if column not in self.known_columns)
+            found += [column for column, content in late.items() if content == TOOLS]
+        for column in found:
+            try:
+                if tools := tools_as_json(decode_raw(row.values.get(column))):
+                    return tools
+            except BadValueError as error:
+                problems.add("", column, str(error))
+        return ""
 
     def ask_for_unknown_roles(self, table: Table) -> None:
         """Raise QuestionError where the first rows have roles that only the user can tell."""

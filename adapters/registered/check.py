@@ -7,14 +7,14 @@ from typing import Any, Literal
 import msgspec
 
 from ftbridge.adapters.problems import Tally
-from ftbridge.adapters.registered.dataset import ENTRY_CHANGED, XTUNER_ONLY, describe_edit
+from ftbridge.adapters.registered.dataset import ENTRY_CHANGED, MESSAGES_ONLY, XTUNER_ONLY, describe_edit
 from ftbridge.adapters.registered.validate import validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret_entry, target_entry
-from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
+from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -83,9 +83,9 @@ def _problems_of_ours(
     here = {file: sha256 for file, sha256 in registry.sha256_as_written(own).items() if (dataset_dir / file).is_file()}
     changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
     trusted = here.keys() - changed
-    problems: list[str] = [XTUNER_ONLY]
+    problems: list[str] = [MESSAGES_ONLY if entry.formatting == MESSAGES else XTUNER_ONLY]
     special: list[str] = []
-    if entry.formatting != CONVERSATIONS:
+    if entry.formatting not in {CONVERSATIONS, MESSAGES}:
         problems, special = _entry_problems(dataset_dir, entry, notes, trusted, changed)
     found = _by_target(targets, problems, special)
     for target in targets & own.files.keys():

@@ -23,9 +23,10 @@ from ftbridge.core.plugins import load_target
 from ftbridge.core.records import DatasetEntry, EntryOptions
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
-from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
+from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 
 XTUNER_ONLY = "was converted for XTuner alone; convert its source again with `--to alpaca`"
+MESSAGES_ONLY = "has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`"
 ENTRY_CHANGED = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
 
 
@@ -53,6 +54,8 @@ def resolve_dataset(dataset_dir: Path, name: str, target: str, cache: Path) -> D
     if is_ours(raw) and (own := _converted_dataset(dataset_dir, full, raw, target)):
         return own
     entry = interpret_entry(full, raw)
+    if is_ours(raw) and target == MESSAGES and raw.get("formatting") == CONVERSATIONS:
+        entry = target_entry(CONVERSATIONS, full, entry.file_name)
     _refuse_unreadable(dataset_dir, entry, target)
     if target:
         return Dataset(full, cache, _convert_into_cache(dataset_dir, entry, target, cache))
@@ -135,22 +138,28 @@ def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
 def _converted_dataset(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Dataset | None:
     """Return a dataset of ours, None where it has no file of the target; raises InputError where that is missing."""
     own = registry.parse_entry(dataset_dir, name, raw)
-    if not target and raw.get("formatting") == CONVERSATIONS:
-        raise InputError(f"the dataset `{name}` {XTUNER_ONLY}")
+    formatting = raw.get("formatting")
+    if not target and formatting in {CONVERSATIONS, MESSAGES}:
+        tried = MESSAGES in own.files and "alpaca" in own.options.not_held
+        raise InputError(f"the dataset `{name}` {MESSAGES_ONLY if tried or formatting == MESSAGES else XTUNER_ONLY}")
     file = own.files.get(target) if target else str(raw.get("file_name"))
+    if not file and formatting == MESSAGES:
+        raise InputError(f"the dataset `{name}` has no file for {target}; train on it with `--tokens once`")
     if not file:
         return None
+    written_for = next((each for each, name in own.files.items() if name == file), "")
+    own = msgspec.structs.replace(own, samples=own.samples - own.options.not_held.get(written_for, 0))
     if not (dataset_dir / file).is_file():
         raise InputError(f"the dataset `{name}` lacks its file `{dataset_dir / file}`; convert it again")
     return Dataset(name, dataset_dir, own)
 
 
-def _validate_or_refuse(dataset_dir: Path, entry: Entry, *, for_xtuner: bool = False) -> Findings:
-    """Return what reading an entry's records has shown.
+def _validate_or_refuse(dataset_dir: Path, entry: Entry, *, for_xtuner: bool = False, whole: bool = False) -> Findings:
+    """Return what reading an entry's records has shown, as `whole` conversations where these are wanted.
 
     Raises InputError where LLaMA-Factory would lose some, with `for_xtuner` where XTuner would.
     """
-    findings = validate(dataset_dir, entry)
+    findings = validate(dataset_dir, entry, whole=whole)
     place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
     if findings.columns or not findings.records:
         reasons = "; ".join(findings.columns) or "it holds no records"
@@ -194,16 +203,18 @@ def _convert_into_cache(dataset_dir: Path, entry: Entry, target: str, cache: Pat
     ):
         return known
     say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
-    findings = _validate_or_refuse(dataset_dir, entry, for_xtuner=True)
+    whole = target == MESSAGES
+    findings = _validate_or_refuse(dataset_dir, entry, for_xtuner=True, whole=whole)
+    read = entry_reader.read_whole_conversation if whole else entry_reader.read_conversation
     file = f"{name}.{load_target(target).suffix}"
     sample = load_target(target).sample
     # In JSON lines, but not in an array, texts that are all dates would be loaded as times.
-    head, between, tail = ARRAY if findings.dates else LINES
+    head, between, tail = ARRAY if findings.dates and not whole else LINES
     with scratch_file(cache / file) as out:
         before = head
         for each in data_files(dataset_dir, entry):
             for row in entry_reader.read_rows(each):
-                out.write(before + msgspec.json.encode(sample(entry_reader.read_conversation(entry, row))))
+                out.write(before + msgspec.json.encode(sample(read(entry, row))))
                 before = between
         out.write(tail)
         out.flush()

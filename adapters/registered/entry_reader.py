@@ -12,17 +12,29 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from ftbridge.adapters.mapping.conversations.formats import OPENAI, ConversationReader
+from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, CALL, SYSTEM, TOOL, USER
+from ftbridge.adapters.mapping.conversations.tools import tools_as_json
 from ftbridge.adapters.sources.compression import first_bytes
+from ftbridge.adapters.targets.text_only import answer_with_thought
 from ftbridge.adapters.values import BadValueError, decode_raw, parse_list, type_name, with_article
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import load_plugin
-from ftbridge.core.records import Conversation, Reading, Row, Table, Turn
+from ftbridge.core.records import Beside, Conversation, Reading, Row, Table, Turn, turn_of
 from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
-from ftbridge.dataset_info.names import CONVERSATIONS
+from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
 
 if TYPE_CHECKING:
     from ftbridge.core.plugins import Source
 
+# Who speaks, by the tags of an entry.
+_ROLES = {
+    "user_tag": USER,
+    "assistant_tag": ASSISTANT,
+    "system_tag": SYSTEM,
+    "observation_tag": TOOL,
+    "function_tag": CALL,
+}
 # What pandas, which reads CSV for the frameworks, takes for nothing.
 NULLS_OF_PANDAS = {
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
@@ -71,11 +83,13 @@ def read_conversation(entry: Entry, row: Row, *, tools: bool = False) -> Convers
     """Return the conversation of a row from `rows`; raises UnfitError where there is none for both frameworks.
 
     With `tools`, which LLaMA-Factory alone can hold, calls and results are answers and questions, and the tools join
-    the system prompt.
+    the system prompt. A thought stands before its answer, and what is not learned is there.
     """
     if row.error:
         raise UnfitError("", row.error)
     values = row.values
+    if entry.formatting == MESSAGES:
+        return _as_texts(read_whole_conversation(entry, row), entry.columns["messages"], tools=tools)
     if entry.formatting == CONVERSATIONS:
         system, turns = _read_xtuner(values)
     elif entry.formatting == "alpaca":
@@ -89,6 +103,59 @@ def read_conversation(entry: Entry, row: Row, *, tools: bool = False) -> Convers
     if offered and not tools:
         raise UnfitError(entry.columns["tools"], "holds tools, which XTuner has no place for", for_xtuner=True)
     return Conversation("\n".join(filter(None, (system, offered))), turns, row.where)
+
+
+def read_whole_conversation(entry: Entry, row: Row) -> Conversation:
+    """Return the conversation of a row with all that goes with its answers; raises UnfitError where there is none.
+
+    What LLaMA-Factory looks for in an entry decides which keys and roles count; flags and thoughts stand beside answers
+    under any name that is known.
+    """
+    values, column = row.values, entry.columns.get("messages", "")
+    messages = values.get(column) if entry.formatting not in {CONVERSATIONS, "alpaca"} else None
+    if row.error or not isinstance(messages, list) or not _has_more_than_texts(entry, messages, values):
+        plain = msgspec.structs.replace(entry, formatting="sharegpt") if entry.formatting == MESSAGES else entry
+        return read_conversation(plain, row)
+    tags = entry.tags
+    reader = ConversationReader(
+        style=OPENAI,
+        roles={tags[tag]: role for tag, role in _ROLES.items() if tag in tags},
+        tags={tag: tags[tag] for tag in ("role_tag", "content_tag")},
+    )
+    try:
+        system, turns = reader.read_messages(messages)
+        offered = tools_as_json(values.get(entry.columns.get("tools", "")))
+    except BadValueError as error:
+        raise UnfitError(column, str(error), messages) from error
+    if not any(turn.train for turn in turns):
+        raise UnfitError(column, "has no answer that is learned", messages)
+    return Conversation(system or _text(values, entry.columns.get("system")), tuple(turns), row.where, "", offered)
+
+
+def _has_more_than_texts(entry: Entry, messages: list[Any], values: dict[str, Any]) -> bool:
+    """Tell whether a row has more than questions and answers that are learned: tools, flags, thoughts."""
+    tags = entry.tags
+    keys = {tags["role_tag"], tags["content_tag"]}
+    roles = {tags[tag] for tag in ("user_tag", "assistant_tag", "system_tag") if tag in tags}
+    if _tools_as_json(values, entry.columns.get("tools", "")):
+        return True
+    return any(
+        isinstance(each, dict) and (each.get(tags["role_tag"]) not in roles or not each.keys() <= keys)
+        for each in messages
+    )
+
+
+def _as_texts(sample: Conversation, column: str, *, tools: bool) -> Conversation:
+    """Return a conversation as questions and answers; raises UnfitError where it has tools that are not wanted."""
+    if sample.uses_tools and not tools:
+        raise UnfitError(column, "has tools, which XTuner has no place for", for_xtuner=True)
+    turns = []
+    for turn in sample.turns:
+        heard = "\n".join(str(each.content) for each in turn.observations)
+        answer = "\n".join(filter(None, (str(answer_with_thought(turn)), turn.calls)))
+        turns.append(Turn(turn.instruction or heard, turn.input, answer))
+    system = "\n".join(filter(None, (str(sample.system), sample.tools)))
+    return Conversation(system, tuple(turns), sample.source)
 
 
 def _tools_as_json(values: dict[str, Any], column: str) -> str:
@@ -178,5 +245,11 @@ def _refuse_disorder(messages: list[dict[str, Any]], column: str, tags: dict[str
 def _read_xtuner(values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
     """Read XTuner's own format, as ftbridge writes it."""
     turns = _message_list(values, "conversation")
-    texts = [Turn(_text(turn, "input", needed=True), "", _text(turn, "output", needed=True)) for turn in turns]
+    texts = []
+    for turn in turns:
+        question, answer = (_text(turn, key, needed=True) for key in ("input", "output"))
+        learned = turn.get("output_with_loss", True)
+        if not isinstance(learned, bool):  # null, which `datasets` puts where the key is missing, leaves out the answer
+            raise UnfitError("conversation", "has `output_with_loss` that is neither true nor false", turns)
+        texts.append(turn_of(question, "", answer, Beside(train=learned)))
     return _text(turns[0], "system"), tuple(texts)

@@ -10,7 +10,7 @@ from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.column_types import ColumnTypes
 from ftbridge.adapters.registered.entry_reader import UnfitError
-from ftbridge.adapters.targets import xtuner
+from ftbridge.adapters.targets import messages
 from ftbridge.adapters.values import DATE, BadValueError, shorten
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Where
@@ -26,12 +26,13 @@ class Findings:
     on as they are. `unread` are columns that are called as if they were meant to be read.
     """
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, *, whole: bool = False) -> None:
         self.unfit, self.unfit_for_xtuner = Tally(), Tally()
         self.records = self.empty = 0
         self.columns: list[str] = []
         self.unread: list[str] = []
         self._entry = entry
+        self._read = entry_reader.read_whole_conversation if whole else entry_reader.read_conversation
         self._systems: set[str] = set()
         self._other_than_dates = {"question": False, "answer": False}
         self._types: ColumnTypes | None = None
@@ -62,7 +63,7 @@ class Findings:
             self._types = self._types or ColumnTypes("csv" if file.suffix == ".csv" else row.where.unit)
             try:
                 self._types.add({} if row.error else row.values)
-                self._add_sample(entry_reader.read_conversation(self._entry, row))
+                self._add_sample(self._read(self._entry, row))
             except (BadValueError, RecursionError, UnicodeEncodeError) as error:
                 self._add_problem(row.where, error)
             if trusted and not self.dates:
@@ -70,7 +71,7 @@ class Findings:
 
     def _add_sample(self, sample: Conversation) -> None:
         """Take in a sample; raises UnicodeEncodeError for text that cannot be written."""
-        msgspec.json.encode(xtuner.sample(sample))
+        msgspec.json.encode(messages.sample(sample))
         if len(self._systems) < 2:  # noqa: PLR2004 - two are enough to differ
             self._systems.add(str(sample.system))
         for turn in sample.turns:
@@ -102,12 +103,12 @@ class Findings:
             self.unread = sorted(meant & known.keys() - set(entry.columns.values()))
 
 
-def validate(dataset_dir: Path, entry: Entry, *, trusted: bool = False) -> Findings:
+def validate(dataset_dir: Path, entry: Entry, *, trusted: bool = False, whole: bool = False) -> Findings:
     """Return what reading an entry's files has shown; raises InputError where one is missing or damaged.
 
-    Of files that are `trusted`, as ftbridge wrote them, few records are read.
+    Of files that are `trusted`, as ftbridge wrote them, few records are read. With `whole`, tools are no fault.
     """
-    findings = Findings(entry)
+    findings = Findings(entry, whole=whole)
     for file in data_files(dataset_dir, entry):
         findings.read_file(file, trusted=trusted)
     findings.check_columns()

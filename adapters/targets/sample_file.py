@@ -2,10 +2,12 @@
 
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from ftbridge.core.files.atomic import sha256
@@ -29,14 +31,15 @@ SPAN = 4 << 20
 class SampleFile:
     """Samples in a binary file, as JSON lines or one JSON array.
 
-    `lengths` are those of the samples, separator included, where they are known. `copies` are further samples, by
+    `lengths` are those of the samples, separator included, where they are known; 0 is that of a sample which the format
+    cannot hold, and `not_held` counts these. `copies` are further samples, by
     their ascending numbers from 0 in another file that has the same separators; `finish` brings them in. Whoever
     writes a block of samples ends each with `between`.
     """
 
     def __init__(self, file: IO[bytes], *, as_array: bool) -> None:
         self.file = file
-        self.samples = 0
+        self.samples = self.not_held = 0
         self.head, self.between, self.tail = ARRAY if as_array else LINES
         os.pwrite(file.fileno(), self.head, 0)
         self.size = len(self.head)
@@ -44,17 +47,35 @@ class SampleFile:
         self.copies: list[tuple[SampleFile, Numbers]] = []
         self.sha256 = ""
 
-    def add(self, samples: int, size: int, lengths: Iterable[int] = ()) -> None:
+    def add(self, samples: int, size: int, lengths: Iterable[int] = (), not_held: int = 0) -> None:
         """Count in samples that stand in the file, of `size` bytes together; with their lengths, or none."""
         self.samples += samples
+        self.not_held += not_held
         self.size += size
         self.lengths.extend(lengths)
+
+    def rewrite(self, change: Callable[[bytes], bytes]) -> None:
+        """Put what `change` makes of each sample in its place; their lengths must be known."""
+        before, self.lengths = self.lengths, array("I")
+        between, place, handle = len(self.between), len(self.head), self.file.fileno()
+        with TemporaryFile(dir=Path(self.file.name).parent) as old:
+            self.file.seek(0)
+            copyfileobj(self.file, old)
+            old.seek(place)
+            self.size = place
+            for start in range(0, len(before), BATCH):
+                lines = [old.read(length) for length in before[start : start + BATCH]]
+                changed = [change(line[:-between]) + self.between if line else b"" for line in lines]
+                block = b"".join(changed)
+                write_at(handle, block, self.size)
+                self.size += len(block)
+                self.lengths.extend(map(len, changed))
 
     def finish(self) -> None:
         """Bring in the copies, write the end of the file, and find its sha256 while the disk gets it."""
         for source, numbers in self.copies:
             self._copy(source, numbers)
-        end = self.size - len(self.between)
+        end = max(self.size - len(self.between), len(self.head))
         write_at(self.file.fileno(), self.tail, end)
         os.ftruncate(self.file.fileno(), end + len(self.tail))
         with ThreadPoolExecutor(1) as pool:
@@ -104,7 +125,8 @@ def find_late_history(order: "Numbers | None", samples: SampleFile, multi_turn: 
     """
     import numpy as np
 
-    flags, lengths = np.frombuffer(multi_turn, np.uint8), np.frombuffer(samples.lengths, np.uint32)
+    lengths = np.frombuffer(samples.lengths, np.uint32)
+    flags = np.frombuffer(multi_turn, np.uint8) * (lengths > 0)
     marked = flags if order is None else flags[order]
     first = int(marked.argmax())
     before = slice(min(first, TYPED_BYTES))

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.targets.text_only import answer_with_thought, is_plain_text
 from ftbridge.core.records import Conversation, Text
 
 suffix = "sharegpt.jsonl"
@@ -43,9 +44,11 @@ class Sample(msgspec.Struct, gc=False):
     system: Text
 
 
-def sample(conversation: Conversation) -> Sample:
-    """Return the sample as it is written."""
+def sample(conversation: Conversation) -> Sample | None:
+    """Return the sample as it is written, None where it has tools, or an answer that is not learned."""
+    if not is_plain_text(conversation):
+        return None
     messages: list[Message] = []
     for turn in conversation.turns:
-        messages += [Message("user", turn.user), Message("assistant", turn.output)]
+        messages += [Message("user", turn.user), Message("assistant", answer_with_thought(turn))]
     return Sample(messages, conversation.system)

@@ -104,7 +104,12 @@ TURNS, COLUMNS = 5, 30
 @option("--max-rejected", default="", metavar="N|P%", help="Skip rows that cannot be used, but not more than this.")
 @option("--xlsx", is_flag=True, help="Write skipped rows to NAME.rejected.xlsx as well.")
 @option("--name", metavar="NAME", show_default="the source's name", help="Name of the dataset.")
-@option("--to", default="xtuner,alpaca", metavar="NAME,NAME", help="Formats to write: xtuner, alpaca, sharegpt.")
+@option(
+    "--to",
+    default="xtuner,alpaca,messages",
+    metavar="NAME,NAME",
+    help="Formats to write: xtuner, alpaca, messages, sharegpt.",
+)
 @option("--array", is_flag=True, help="Write one JSON array instead of JSON lines.")
 @option("--replace", is_flag=True, help="Replace a dataset of the same name, and parts of it that are left out.")
 @dataset_dir_option("data")
@@ -190,11 +195,7 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> Iterator[str]:
     counts = done.counts
     yield ""
     yield from _notes_on_all_samples(done)
-    rows = [("part", "samples", *done.parts[0].files)]
-    rows += [
-        (part.name, f"{part.samples:,}", *map(str, map(relative_path, part.files.values()))) for part in done.parts
-    ]
-    yield table(rows)
+    yield table([*_part_rows(done)])
     yield (
         f"{counts.read:,} rows read = {counts.written:,} written + {counts.rejected:,} rejected + "
         f"{counts.duplicates:,} duplicates + {counts.left_out:,} left out"
@@ -203,9 +204,18 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> Iterator[str]:
     if counts.shared:
         yield f"warning: {counts.shared:,} samples of other parts have a question of the training part"
     if done.rejected_file:
-        files = filter(None, (done.rejected_file, done.rejected_workbook))
-        yield f"rejected rows: {', '.join(str(relative_path(file)) for file in files)}"
+        rejected = filter(None, (done.rejected_file, done.rejected_workbook))
+        yield f"rejected rows: {', '.join(str(relative_path(file)) for file in rejected)}"
     yield _registry_changes(done)
+
+
+def _part_rows(done: "Conversion") -> Iterator[tuple[str, ...]]:
+    """Yield the table of parts and their files; a part has none of a format that cannot hold any of its samples."""
+    targets = dict.fromkeys(target for part in done.parts for target in part.files)
+    yield "part", "samples", *targets
+    for part in done.parts:
+        files = (str(relative_path(part.files[target])) if target in part.files else "-" for target in targets)
+        yield part.name, f"{part.samples:,}", *files
 
 
 def _notes_on_all_samples(done: "Conversion") -> Iterator[str]:
@@ -264,6 +274,10 @@ def _sample_lines(number: int | str, sample: Any) -> Iterator[str]:
         for text in filter(None, (turn.instruction, turn.input)):
             yield f"  {number:<3} {shorten(text, WIDTH)}"
             number = ""
-        yield f"   -> {shorten(turn.output, WIDTH)}"
+        for heard in turn.observations:
+            yield f"  {number:<3} tool: {shorten(heard.content, WIDTH)}"
+            number = ""
+        for said in filter(None, (turn.output, turn.calls)):
+            yield f"   -> {shorten(said, WIDTH)}"
     if (more := len(sample.turns) - TURNS) > 0:
         yield f"      and {more:,} more turns"

@@ -49,7 +49,11 @@ class Target(Protocol):
     entry: dict[str, Any] | None
 
     def sample(self, conversation: Conversation) -> Any:
-        """Return the sample as what msgspec writes as one JSON object; a struct is written faster than a dict."""
+        """Return the sample as what msgspec writes as one JSON object; a struct is written faster than a dict.
+
+        None stands for one that the format has no place for, such as tools, or answers that are not to be learned. A
+        module may have `with_flags` as well, which changes each written sample once some answer is not learned.
+        """
 
 
 # Yields the JSON objects that a log file has got since the last call, a line each.

@@ -63,12 +63,57 @@ def as_json(text: Text) -> bytes:
     return bytes(text) if isinstance(text, msgspec.Raw) else msgspec.json.encode(text)
 
 
-class Turn(msgspec.Struct, frozen=True, gc=False):
-    """One question and its answer; an empty `instruction` or `input` is "", never null."""
+class Observation(msgspec.Struct, frozen=True, gc=False):
+    """What a tool answered; `name` and `call` tell the tool and the id of its call, where the source does."""
+
+    content: Text
+    name: str = ""
+    call: str = ""
+
+
+class Beside(msgspec.Struct, frozen=True, gc=False):
+    """What goes with an answer: whether it is learned, the thought before it, and tools.
+
+    `calls` is the list of its calls of tools as JSON, as in OpenAI's messages but with arguments that are objects. The
+    turn after it has what these tools answered, its `observations`, in place of a question.
+    """
+
+    train: bool = True
+    thought: Text = ""
+    calls: str = ""
+    observations: tuple[Observation, ...] = ()
+
+
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One question and its answer; an empty `instruction` or `input` is "", never null.
+
+    `beside` is None for a question and an answer that is learned, and nothing else; use `turn_of` where it may be more.
+    """
 
     instruction: Text
     input: Text
     output: Text
+    beside: Beside | None = None
+
+    @property
+    def train(self) -> bool:
+        """Tell whether the answer is learned."""
+        return self.beside is None or self.beside.train
+
+    @property
+    def thought(self) -> Text:
+        """Return the thought before the answer, "" for none."""
+        return self.beside.thought if self.beside else ""
+
+    @property
+    def calls(self) -> str:
+        """Return the calls of tools in the answer as a JSON list, "" for none."""
+        return self.beside.calls if self.beside else ""
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """Return what tools answered before it."""
+        return self.beside.observations if self.beside else ()
 
     @property
     def user(self) -> Text:
@@ -81,13 +126,24 @@ class Turn(msgspec.Struct, frozen=True, gc=False):
         return msgspec.Raw(as_json(instruction)[:-1] + b"\\n" + as_json(extra)[1:])
 
 
+def turn_of(question: Text, extra: Text, answer: Text, beside: Beside) -> Turn:
+    """Return a turn; what says nothing is left out of it."""
+    return Turn(question, extra, answer, None if beside == Beside() else beside)
+
+
 class Conversation(msgspec.Struct, frozen=True, gc=False):
-    """One training sample; `label` is its class, for a stratified split."""
+    """One training sample; `label` is its class, for a stratified split, `tools` the list of its tools as JSON."""
 
     system: Text
     turns: tuple[Turn, ...]
     source: Where
     label: str = ""
+    tools: str = ""
+
+    @property
+    def uses_tools(self) -> bool:
+        """Tell whether tools are offered, called or heard."""
+        return bool(self.tools) or any(turn.calls or turn.observations for turn in self.turns)
 
 
 class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,8 +152,9 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     `dataset` is the conversion's name and `names` are all entries that it made; `asked` are the options that were
     given, as adapters/convert/options.py has them, `beside` is what another dataset_info.json said of the sources, a
     table each. `counts` are the rows by what became of them, `sha256` maps a target to that of its file, `rejected` the
-    files of rejected rows to theirs, `sheets` are those read, `notes` what was worth saying of the samples. All is as
-    in JSON, so that an entry that is written and read again is the same.
+    files of rejected rows to theirs, `sheets` are those read, `notes` what was worth saying of the samples. `not_held`
+    maps a target to the number of samples that are not in its file, since it cannot hold them. All is as in JSON, so
+    that an entry that is written and read again is the same.
     """
 
     dataset: str = ""
@@ -109,6 +166,7 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     rejected: dict[str, str] = {}
     sheets: list[str] = []
     notes: list[str] = []
+    not_held: dict[str, int] = {}
 
 
 class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from ftbridge.core.records import Reading
 def run(*tables, limit=None, **options):
     """Return the samples of all tables, and what the batches say together."""
     mappings = tuple(infer_mapping(table, MappingOptions(), None).mapping for table in tables)
-    maker = Encoder(mappings=mappings, targets=("alpaca", "xtuner"), between=b"\n", **options)
+    maker = Encoder(mappings=mappings, targets=("alpaca", "xtuner"), betweens=(b"\n",) * 2, **options)
     with Path("out.a").open("w+b") as alpaca, Path("out.x").open("w+b") as xtuner:
         files = [SampleFile(file, as_array=False) for file in (alpaca, xtuner)]
         found = [batch for _, batch in encode_tables(maker, tables, files, limit)]

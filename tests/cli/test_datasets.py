@@ -39,7 +39,7 @@ def datasets(*arguments, **options):
 def test_list_has_a_line_for_each():
     lines = datasets("list").splitlines()
     assert [line.split()[0] for line in lines] == ["name", "chats", "broken", "hub", "faq-train", "faq-test"]
-    assert lines[4].split()[:5] == ["faq-train", "3", "alpaca,", "xtuner", "faq.jsonl"]
+    assert lines[4].split()[:6] == ["faq-train", "3", "alpaca,", "messages,", "xtuner", "faq.jsonl"]
     assert [each["samples"] for each in json.loads(datasets("list", "--json"))] == [None, None, None, 3, 1]
 
 
@@ -104,7 +104,8 @@ def test_check_notes_edited_and_missing_files_of_ours(project):
     )
     assert (
         "note: `faq-train.alpaca.jsonl` has been changed since ftbridge wrote it: it holds 4 samples, and 3 were "
-        "converted; an edit there does not reach `faq-train.xtuner.jsonl`\n"
+        "converted; an edit there does not reach `faq-train.xtuner.jsonl` and "
+        "`faq-train.messages.jsonl`\n"
     ) in datasets("check", "faq")
     file.write_text(
         file.read_text() + '{"instruction": "new", "input": "", "output": 5, "system": "", "history": []}\n'
@@ -120,13 +121,14 @@ def test_check_notes_edited_and_missing_files_of_ours(project):
 def test_remove_shows_what_goes_and_asks(project):
     before = sorted(project.rglob("*"))
     done = CliRunner().invoke(cli, ["datasets", "remove", "faq-test", "chats"], input="n\n")
-    assert done.stderr.splitlines()[:4] == [
+    assert done.stderr.splitlines()[:5] == [
         "the dataset faq-test",
         "the dataset chats",
         "data/faq-test.alpaca.jsonl",
+        "data/faq-test.messages.jsonl",
         "data/faq-test.xtuner.jsonl",
     ]
-    assert "remove these? (datasets: 2, files: 2) [y/N]: " in done.stderr
+    assert "remove these? (datasets: 2, files: 3) [y/N]: " in done.stderr
     assert done.stdout == ""
     assert isinstance(done.exception, UsageError)
     assert sorted(project.rglob("*")) == before
@@ -159,7 +161,7 @@ def test_file_edited_after_the_question_is_asked_about_again(project, monkeypatc
 def test_remove_deletes_our_files_and_leaves_foreign_ones(project):
     output = datasets("remove", "faq", "chats", "--yes")
     assert output.splitlines()[:3] == [f"removed the dataset {name}" for name in ("faq-train", "faq-test", "chats")]
-    assert len(output.splitlines()) == 3 + 4
+    assert len(output.splitlines()) == 3 + 6
     assert {path.name for path in (project / "data").glob("[!.]*")} == {FILE, "chats.json"}
     assert json.loads(datasets("remove", "hub", "--json", input="y\n"))["entries"] == ["hub"]
 

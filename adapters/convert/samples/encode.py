@@ -7,6 +7,7 @@ writes its own at the offset that is left to it: nothing but counts comes back t
 import hashlib
 import unicodedata
 from array import array
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,7 @@ from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.problems import Problem
 from ftbridge.adapters.values import BadValueError, decode_raw
 from ftbridge.core.plugins import load_target
-from ftbridge.core.records import Conversation, Piece, Row, as_json
+from ftbridge.core.records import Conversation, Piece, Row, Text, as_json
 
 # Of a source that cannot be cut, so many bytes are encoded at a time.
 FULL_BYTES = 1 << 20
@@ -29,6 +30,7 @@ class Batch(msgspec.Struct):
 
     `last` is the number of the last row, empty ones included; `sizes` and `lengths` are the samples' bytes by target,
     `multi_turn` is 1 for a sample with earlier turns, `questions` and `wholes` are hashes, `labels` their classes.
+    `not_held` counts by target the samples that it cannot hold, and `flagged` says that some answer is not learned.
     `remarks` are on what is worth knowing of them.
     """
 
@@ -43,24 +45,27 @@ class Batch(msgspec.Struct):
     questions: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     wholes: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     labels: list[str] = []
+    not_held: list[int] = []
+    flagged: bool = False
     remarks: Remarks = msgspec.field(default_factory=Remarks)
 
 
 class Encoder(msgspec.Struct, frozen=True, kw_only=True):
     """Encodes the rows of a piece as samples of all targets; `mappings` has one for each table.
 
-    `grouped` asks for the questions' hashes, `dedup` for those of whole samples, `classed` for labels.
+    `betweens` are what stands between samples, by target. `grouped` asks for the questions' hashes, `dedup` for those
+    of whole samples, `classed` for labels.
     """
 
     mappings: tuple[Mapping, ...]
     targets: tuple[str, ...]
-    between: bytes
+    betweens: tuple[bytes, ...]
     indexed: bool = True
     grouped: bool = False
     classed: bool = False
     dedup: Dedup | None = None
 
-    def encode(  # complexipy: ignore - each row goes through it, and a call more for each costs some percent
+    def encode(  # noqa: C901, PLR0912  # complexipy: ignore - each row goes through it, and a call more for each costs some percent
         self, table: int, piece: Piece, room: int | None = None, *, whole: bool = True
     ) -> tuple[Batch, list[bytearray]]:
         """Return what became of a piece's rows, and the bytes of the samples by target; `table` is the table's place.
@@ -68,14 +73,19 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
         With `room` for so many samples, the rest is left out.
         Unless the `whole` piece is wanted, the rows behind a rejected one, or behind `FULL` bytes, are not taken.
         """
-        mapping, between = self.mappings[table], self.between
+        mapping = self.mappings[table]
         conversation, encode_into = mapping.row_converter(), msgspec.json.Encoder().encode_into
         beside = system_beside(mapping.columns)
+        marked = mapping.may_mark
         noted = self.grouped or self.classed or self.dedup or beside
-        batch, row = Batch(), None
+        batch, row = Batch(not_held=[0] * len(self.targets)), None
+        not_held: list[int] = []
         multi_turn = batch.multi_turn
         fresh: list[Conversation] = []
-        encoded = [(load_target(name).sample, bytearray(), array("Q", [0])) for name in self.targets]
+        encoded = [
+            (at, load_target(name).sample, self.betweens[at], bytearray(), array("Q", [0]))
+            for at, name in enumerate(self.targets)
+        ]
         for row in piece.rows():
             if not row.values and not row.error:
                 batch.empty += 1
@@ -85,12 +95,17 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             try:
                 sample = conversation(row)
-                for as_target, samples, ends in encoded:
-                    encode_into(as_target(sample), samples, -1)
-                    samples += between  # noqa: PLW2901 - the same bytearray, longer
+                for at, as_target, between, samples, ends in encoded:
+                    written = as_target(sample)
+                    if written is None:
+                        not_held.append(at)
+                    else:
+                        encode_into(written, samples, -1)
+                        samples += between  # noqa: PLW2901 - the same bytearray, longer
                     ends.append(len(samples))
             except (BadValueError, UnicodeEncodeError):
-                _keep_samples([(samples, ends) for _, samples, ends in encoded], len(multi_turn))
+                _keep_samples([(samples, ends) for *_, samples, ends in encoded], len(multi_turn))
+                not_held.clear()
                 batch.rejects.append((row, mapping.problems(row)))
             else:
                 multi_turn.append(len(sample.turns) > 1)
@@ -98,16 +113,29 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
                 if noted:
                     self._add_hashes(batch, sample)
                     batch.remarks.compare_systems(row, beside, sample)
+                if marked:
+                    for turn in sample.turns:
+                        if turn.beside is not None and not turn.beside.train:
+                            batch.flagged = True
+                if not_held:
+                    self._count_not_held(batch, sample, not_held)
                 if len(fresh) == TOGETHER:
-                    _, samples, ends = encoded[0]
+                    *_, samples, ends = encoded[0]
                     batch.remarks.add_samples(fresh, samples, ends[-1 - TOGETHER])
                     fresh.clear()
-            if not whole and (batch.rejects or len(encoded[0][1]) > FULL_BYTES):
+            if not whole and (batch.rejects or max(len(samples) for *_, samples, _ in encoded) > FULL_BYTES):
                 break
-        _, samples, ends = encoded[0]
+        *_, samples, ends = encoded[0]
         batch.remarks.add_samples(fresh, samples, ends[-1 - len(fresh)])
-        self._count_rows(batch, row, [ends for _, _, ends in encoded])
-        return batch, [samples for _, samples, _ in encoded]
+        self._count_rows(batch, row, [ends for *_, ends in encoded])
+        return batch, [samples for *_, samples, _ in encoded]
+
+    def _count_not_held(self, batch: Batch, sample: Conversation, not_held: list[int]) -> None:
+        """Count in a sample that the targets at these places cannot hold, and empty the list."""
+        for at in not_held:
+            batch.not_held[at] += 1
+            batch.remarks.add_not_held(sample, self.targets[at], written=at > 0)
+        not_held.clear()
 
     def _count_rows(self, batch: Batch, last: Row | None, every: list["array[int]"]) -> None:
         """Put the numbers of rows and of bytes into a batch; `every` has the places where samples end, by target."""
@@ -123,9 +151,20 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
             batch.questions.append(_hash_texts(sample.system, *(turn.user for turn in sample.turns)))
         if self.dedup:
             texts = (sample.system, *(text for turn in sample.turns for text in (turn.user, turn.output)))
+            texts = (*texts, *_further_texts(sample))
             batch.wholes.append(_hash_texts(*(map(normalize_text, texts) if self.dedup == "normalized" else texts)))
         if self.classed:
             batch.labels.append(sample.label)
+
+
+def _further_texts(sample: Conversation) -> Iterator[Text]:
+    """Yield what else makes a sample another one than that of the same questions and answers."""
+    if sample.tools:
+        yield sample.tools
+    for number, turn in enumerate(sample.turns):
+        if turn.beside is not None:
+            heard = [each.content for each in turn.observations]
+            yield from (f"{number} {turn.train} {len(heard)}", turn.thought, turn.calls, *heard)
 
 
 def _keep_samples(encoded: list[tuple[bytearray, "array[int]"]], count: int) -> None:

@@ -14,7 +14,7 @@ from ftbridge.core.records import Conversation, Row, Text, Where, as_json
 
 # An answer may begin inside its thoughts, where a chat template opens them.
 MARKS = re.compile(rb"</?think>|<\|?(img|image|video|audio)(?:_pad|[_ ]?[0-9]{1,3})?\|?>")
-THOUGHT, TWO_SYSTEMS = "thought", "two systems"
+THOUGHT, TWO_SYSTEMS, NOT_HELD = "thought", "two systems", "not held by"
 # So many samples are looked at together: few enough to be in the processor's cache still.
 TOGETHER = 64
 KIND_OF_MARK = {b"": THOUGHT, b"img": "image", b"image": "image", b"video": "video", b"audio": "audio"}
@@ -45,14 +45,25 @@ class Remarks(msgspec.Struct):
                     self.systems.add(decode_raw(last))
         if written.find(b"<", start) >= 0 and MARKS.search(written, start):
             for sample in samples:
-                for kind, (count, mark) in marks_in(sample).items():
-                    self.add_remark(kind, Remark(count, sample.source, mark))
+                self.add_marks(sample)
 
     def compare_systems(self, row: Row, column: str | None, sample: Conversation) -> None:
         """Note a row whose `column` has another system prompt than its conversation, whose own wins."""
         value = decode_raw(row.values.get(column)) if column else None
         if not is_blank(value) and str(value).strip() != decode_raw(sample.system).strip():
             self.add_remark(TWO_SYSTEMS, Remark(1, row.where))
+
+    def add_not_held(self, sample: Conversation, target: str, *, written: bool) -> None:
+        """Note a sample that a target cannot hold; unless it is `written` first, its marks have to be looked for."""
+        what = "tools" if sample.uses_tools else "answers that are not learned"
+        self.add_remark(f"{NOT_HELD} {target}: {what}", Remark(1, sample.source, what))
+        if not written:
+            self.add_marks(sample)
+
+    def add_marks(self, sample: Conversation) -> None:
+        """Note the marks in a sample."""
+        for kind, (count, mark) in marks_in(sample).items():
+            self.add_remark(kind, Remark(count, sample.source, mark))
 
     def add_remark(self, kind: str, more: Remark) -> None:
         """Count in a remark on samples further on."""
@@ -71,8 +82,9 @@ def marks_in(sample: Conversation) -> dict[str, tuple[int, str]]:
     """Return how many answers of a sample hold thoughts, and 1 for each other kind of mark in it; with the first."""
     found: dict[str, tuple[int, str]] = {}
     for turn in sample.turns:
-        if THOUGHT in (kinds := _kinds_of_marks([turn.output])):
-            count, mark = found.get(THOUGHT, (0, kinds[THOUGHT]))
+        mark = "<think>" if turn.thought else _kinds_of_marks([turn.output]).get(THOUGHT)
+        if mark:
+            count, mark = found.get(THOUGHT, (0, mark))
             found[THOUGHT] = count + 1, mark
     texts = [sample.system, *(text for turn in sample.turns for text in (turn.instruction, turn.input, turn.output))]
     return found | {kind: (1, mark) for kind, mark in _kinds_of_marks(texts).items() if kind != THOUGHT}
@@ -107,6 +119,12 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
             lines.append(
                 f"in {remark.count:,} {'row' if remark.count == 1 else 'rows'} the column `{column}` differs from the "
                 f"conversation's own system prompt {first}, which was taken"
+            )
+        elif kind.startswith(NOT_HELD):
+            target = kind.removeprefix(f"{NOT_HELD} ").removesuffix(f": {remark.mark}")
+            are = "sample is" if remark.count == 1 else "samples are"
+            lines.append(
+                f"{remark.count:,} {are} not in the file for {target}, which has no place for {remark.mark} {first}"
             )
         else:
             lines.append(

@@ -169,7 +169,7 @@ def _encode_in_processes(
 def _count_samples(files: Sequence[SampleFile], batch: Batch) -> None:
     """Tell the files, one for each target, of the samples that were written to them."""
     for at, file in enumerate(files):
-        file.add(len(batch.multi_turn), batch.sizes[at], batch.lengths[at] if batch.lengths else ())
+        file.add(len(batch.multi_turn), batch.sizes[at], batch.lengths[at] if batch.lengths else (), batch.not_held[at])
 
 
 @contextmanager

@@ -1,19 +1,22 @@
-"""Keys of messages that cannot be trained on: flags that leave answers out of the loss, tools, reasoning, media.
+"""Keys of messages beside their text: flags that leave answers out of the loss, thoughts, tools, media.
 
     {"role": "assistant", "content": "5", "loss_weight": 0.0}      a flag, by any name, that leaves an answer out
     {"role": "assistant", "content": "4", "reasoning": "2 + 2"}    a thought beside the answer
 
-Other keys, such as a name or a time, are passed over.
+Flags and thoughts are read; tools and media are refused here. Other keys, such as a name or a time, are passed over.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ftbridge.adapters.values import BadValueError, decode_raw, holds_nothing, shorten
+from ftbridge.adapters.values import BadValueError, checked_text, decode_raw, holds_nothing, shorten
 
-TOOLS, MEDIA, REASONING, LOSS, MASK = "tools", "images, sound or video", "reasoning", "loss", "mask"
+TOOLS, MEDIA, REASONING = "tools", "images, sound or video", "reasoning"
+# What is true of an answer that is learned, of one that is left out, and of either.
+LOSS, NO_LOSS, MASK = "loss", "no loss", "mask"
+ANY = (TOOLS, MEDIA, REASONING)
 # Keys of a message by what they hold, in lower case, words parted by a blank.
 KEY_KINDS = {
     **dict.fromkeys(("tool calls", "function call", "tool call id", "tools", "functions", "commands"), TOOLS),
@@ -35,30 +38,65 @@ TRUE, FALSE = {"true", "1", "1.0", "yes", "y", "on", "是"}, {"false", "0", "0.0
 
 @lru_cache(4096)
 def key_kind(key: str) -> str:
-    """Return the kind of a message's key, by its name: TOOLS, MEDIA, REASONING, LOSS or MASK, else ""."""
+    """Return the kind of a message's key, by its name: TOOLS, MEDIA, REASONING, LOSS, NO_LOSS or MASK, else ""."""
     words = [word.lower() for word in WORDS.findall(key)]
     if kind := KEY_KINDS.get(" ".join(words)):
         return kind
     if not any(FLAG.match(word) for word in words):
         return ""
-    learned = any(word.startswith(("loss", "train")) for word in words)
-    masks = any(word.startswith("mask") for word in words)
-    negated = not NEGATIONS.isdisjoint(words) or any(word.startswith(("un", "non")) for word in words)
-    # `loss_mask` is 1 where the loss is taken; `mask`, `masked` and `mask_loss` say nothing as sure.
-    return MASK if negated or (masks and not (learned and words[-1] == "mask")) else LOSS
+    return _flag_kind(words)
 
 
-def refuse_untrainable(item: Mapping[str, Any], *, trained: bool) -> None:
-    """Raise BadValueError where a message or turn has what cannot be trained on; flags count where it is `trained`."""
+def _flag_kind(words: Sequence[str]) -> str:
+    """Return the kind of a flag by the words of its name: `no_loss` says what is left out, `mask` may say either."""
+    learned = any(re.match("(un|non)?(loss|train)", word) for word in words)
+    opposite = any(FLAG.match(word) and word.startswith(("un", "non")) for word in words)
+    negated = opposite or not NEGATIONS.isdisjoint(words)
+    if any(word.startswith("mask") for word in words):
+        # `loss_mask` is 1 where the loss is taken; `mask`, `masked` and `mask_loss` say nothing as sure.
+        return LOSS if learned and words[-1] == "mask" and not negated else MASK
+    if not opposite and any(word.startswith(("un", "non")) for word in words):
+        return MASK
+    if negated:
+        return NO_LOSS if learned else MASK
+    return LOSS
+
+
+def refuse_untrainable(item: Mapping[str, Any], kinds: Container[str] = ANY) -> None:
+    """Raise BadValueError where a message or turn has what cannot be trained on, of these kinds."""
     for key, value in item.items():
         kind = key_kind(key)
-        if not kind or value is None:
-            continue
-        if kind in {LOSS, MASK}:
-            if trained and not _keeps_answer(key, kind, value):
-                raise BadValueError(f"has `{key}` {shorten(value)}: no answer can be left out of the loss yet")
-        elif value != 0 and not holds_nothing(value):
+        if kind in kinds and value is not None and value != 0 and not holds_nothing(value):
             raise BadValueError(f"has `{key}`: {kind} cannot be trained on yet")
+
+
+def is_learned(item: Mapping[str, Any]) -> bool:
+    """Tell whether the flags of an answer leave it in; raises BadValueError for a part of 1, or an unclear mask."""
+    learned = True
+    for key, value in item.items():
+        kind = key_kind(key)
+        if value is None or kind not in {LOSS, NO_LOSS, MASK}:
+            continue
+        flag = _flag(key, value)
+        if flag is None:
+            continue
+        if flag and kind == MASK:
+            raise BadValueError(f"has `{key}` {shorten(value)}, which may leave the answer out or in")
+        learned = learned and flag == (kind == LOSS) if kind != MASK else learned
+    return learned
+
+
+def thought_of(item: Mapping[str, Any], longest: int) -> str:
+    """Return the thought beside an answer, "" for none; raises BadValueError for one that is no text, or for two."""
+    found: dict[str, str] = {}
+    for key, value in item.items():
+        if key_kind(key) == REASONING and value != 0 and not holds_nothing(value):
+            if not isinstance(value, str):
+                raise BadValueError(f"has `{key}`: reasoning that is no text cannot be trained on yet")
+            found[key] = checked_text(value, longest)
+    if len({text.strip() for text in found.values()}) > 1:
+        raise BadValueError(f"has {' and '.join(f'`{key}`' for key in found)}, which differ")
+    return next((text for text in found.values() if text.strip()), "")
 
 
 def refuse_partial_masks(answers: Iterable[Mapping[str, Any]]) -> None:
@@ -66,7 +104,7 @@ def refuse_partial_masks(answers: Iterable[Mapping[str, Any]]) -> None:
     answers = list(answers)
     for key in dict.fromkeys(key for answer in answers for key in answer if key_kind(key) == MASK):
         if 0 < sum(answer.get(key) is not None for answer in answers) < len(answers):
-            raise BadValueError(f"has `{key}` on some answers only: no answer can be left out of the loss yet")
+            raise BadValueError(f"has `{key}` on some answers only, which may leave out these or the others")
 
 
 def is_flag_off(value: Any) -> bool:
@@ -77,11 +115,21 @@ def is_flag_off(value: Any) -> bool:
     return str(value).strip().lower() in {"false", "0", "0.0"}
 
 
-def _keeps_answer(key: str, kind: str, value: Any) -> bool:
-    """Tell whether a flag leaves the answer in; what says neither yes nor no is a flag only where its name is known."""
+def _flag(key: str, value: Any) -> bool | None:
+    """Return whether a flag is on; None for what says neither, and is a flag only where its name is known.
+
+    Raises BadValueError for a weight, and for a list that says both.
+    """
     if isinstance(value, list):
-        return all(not isinstance(each, list) and _keeps_answer(key, kind, each) for each in value)
+        flags = {None if isinstance(each, list) else _flag(key, each) for each in value}
+        if len(flags) > 1 or any(isinstance(each, list) for each in value):
+            raise BadValueError(f"has `{key}` {shorten(value)}: parts of an answer cannot be left out of the loss yet")
+        return next(iter(flags), None)
     text = str(value).strip().lower()
-    if isinstance(value, (bool, int, float)) or text in TRUE | FALSE:
-        return text in (TRUE if kind == LOSS else FALSE)
-    return not text or isinstance(value, dict) or " ".join(map(str.lower, WORDS.findall(key))) not in KEY_KINDS
+    if text in TRUE | FALSE:
+        return text in TRUE
+    if isinstance(value, (int, float)):
+        raise BadValueError(f"has `{key}` {shorten(value)}: answers cannot be weighted, only left out with 0")
+    if text and not isinstance(value, dict) and " ".join(map(str.lower, WORDS.findall(key))) in KEY_KINDS:
+        raise BadValueError(f"has `{key}` {shorten(value)}, which is neither yes nor no")
+    return None

@@ -19,11 +19,29 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.mapping.conversations.flags import refuse_partial_masks, refuse_untrainable
-from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, TOOL, USER, role_of
+from ftbridge.adapters.mapping.conversations.flags import (
+    MEDIA,
+    REASONING,
+    TOOLS,
+    is_learned,
+    refuse_partial_masks,
+    refuse_untrainable,
+    thought_of,
+)
+from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, CALL, ROLES, SYSTEM, TOOL, USER, role_of
+from ftbridge.adapters.mapping.conversations.taking_turns import TurnsSoFar
+from ftbridge.adapters.mapping.conversations.tools import (
+    CALL_KEYS,
+    RESULT_KEYS,
+    calls_as_json,
+    calls_of,
+    observation_of,
+    refuse_other_tool_keys,
+    result_text,
+)
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, holds_nothing, is_blank, parse_list, shorten
-from ftbridge.core.records import Turn
+from ftbridge.core.records import Beside, Turn, turn_of
 
 OPENAI, SHAREGPT, XTUNER = "OpenAI messages", "ShareGPT conversations", "XTuner conversations"
 STYLE_KEYS = {OPENAI: ("role", "content"), SHAREGPT: ("from", "value"), XTUNER: ("input", "output")}
@@ -43,6 +61,7 @@ CONVERSATION_HEADER = re.compile(
 CONVERSATION_ID = re.compile(
     r"\b(conversation|conv|session|dialog(ue)?|thread|chat|tree|group|sample|case)\b|会话|对话|编号"
 )
+THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 NUMBERED = re.compile(r"(\D{0,20})(\d{1,6})")
 TEXT_PART_TYPES = {None, "text", "input_text", "output_text"}
 MOSS_OPENING, MOSS_CLOSING = re.compile(r"\s*<\|[^|<>]{1,20}\|>: ?"), re.compile(r"<eo[a-z]>\s*\Z")
@@ -272,50 +291,74 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
 
     def read_messages(self, value: Iterable[Any]) -> tuple[str, list[Turn]]:
         """Return system prompt and turns of messages; raises BadValueError for one that is wrong or out of turn."""
-        system = ""
-        texts: list[str] = []
+        so_far = TurnsSoFar()
         answers: list[dict[str, Any]] = []
-        due: tuple[str, ...] = (SYSTEM, USER)
         for number, message in enumerate(value, 1):
             try:
-                role, text = self._read_message(message, due)
+                if self._read_message(message, so_far) == ASSISTANT:
+                    answers.append(message)
             except BadValueError as error:
                 raise BadValueError(f"message {number} {error}") from error
-            if role == SYSTEM:
-                system = text
-            else:
-                texts.append(text)
-            if role == ASSISTANT:
-                answers.append(message)
-            due = (ASSISTANT,) if role == USER else (USER,)
-        if not texts:
-            raise BadValueError("holds no question and answer")
-        if len(texts) % 2:
-            raise BadValueError("ends with the user's message")
+        system, turns = so_far.finish()
         refuse_partial_masks(answers)
-        return system, [Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True)]
+        return system, turns
 
-    def _read_message(self, message: Any, due: tuple[str, ...]) -> tuple[str, str]:
-        """Return role and text of a message; raises BadValueError where its role is not one that is `due`."""
+    def _read_message(self, message: Any, so_far: TurnsSoFar) -> str:
+        """Add a message to the turns so far, and return its role; raises BadValueError where it is wrong or not due."""
         keys = message_keys(message, self.tags)
         if not keys:
             wanted = self.tags.get("role_tag"), self.tags.get("content_tag")
             for_role, for_text = wanted if all(wanted) else STYLE_KEYS.get(self.style, STYLE_KEYS[OPENAI])
             raise BadValueError(f"is no object with `{for_role}` and `{for_text}`")
-        name = str(message[keys[0]])
-        role = role_of(name, self.roles)
-        if role == TOOL:
-            raise BadValueError(f"has the role `{shorten(name)}`: tools cannot be trained on yet")
-        if not role:
-            shown = shorten(name)
-            raise BadValueError(f"has the unknown role `{shown}`; say whose it is, as in `--role {shown}={due[-1]}`")
-        refuse_untrainable(message, trained=role == ASSISTANT)
-        if role not in due:
-            raise BadValueError(f"is the {role}'s, and the {due[-1]}'s is due")
-        text = self._checked_text(_join_parts(message.get(keys[1])))
-        if role != SYSTEM and not text.strip():
+        role = self._known_role(str(message[keys[0]]), so_far)
+        if role in {ASSISTANT, CALL}:
+            self._read_answer(message, keys[1], role, so_far)
+            return ASSISTANT
+        refuse_untrainable(message, kinds=(MEDIA, REASONING))
+        refuse_other_tool_keys(message, RESULT_KEYS if role == TOOL else set())
+        so_far.refuse_out_of_turn(role)
+        content = message.get(keys[1])
+        text = self._checked_text(_join_parts(result_text(content) if role == TOOL else content))
+        if role == USER and not text.strip():
             raise BadValueError("is empty")
-        return role, text
+        if role == TOOL:
+            so_far.add_observation(observation_of(message, text))
+        else:
+            so_far.add_text(role, text)
+        return role
+
+    def _known_role(self, name: str, so_far: TurnsSoFar) -> str:
+        """Return the role of a name; raises BadValueError where it is unknown."""
+        if role := role_of(name, self.roles):
+            return role
+        shown = shorten(name)
+        raise BadValueError(f"has the unknown role `{shown}`; say whose it is, as in `--role {shown}={so_far.due[-1]}`")
+
+    def _read_answer(self, message: dict[str, Any], key: str, role: str, so_far: TurnsSoFar) -> None:
+        """Add an answer, or a call of tools, to the turns so far; raises BadValueError."""
+        refuse_untrainable(message, kinds=(MEDIA,))
+        refuse_other_tool_keys(message, CALL_KEYS)
+        learned = is_learned(message)
+        so_far.refuse_out_of_turn(role)
+        content = message.get(key)
+        text, calls = "", ""
+        if role == CALL:
+            calls = calls_as_json(content)
+        else:
+            text, calls = self._checked_text(_join_parts(content)), calls_of(message)
+        if not calls and not text.strip():
+            raise BadValueError("is empty")
+        text, thought = self._thought_beside(message, text)
+        so_far.add_answer(text, train=learned, thought=thought, calls=calls)
+
+    def _thought_beside(self, item: Mapping[str, Any], answer: str) -> tuple[str, str]:
+        """Return an answer and the thought beside it; raises BadValueError where another stands in the answer."""
+        thought = thought_of(item, self.max_characters)
+        if thought and (inside := THOUGHT.match(answer)):
+            if inside[1].strip() != thought.strip():
+                raise BadValueError("has a thought in its text, and another beside it")
+            answer = answer[inside.end() :]
+        return answer, thought.strip() if self.strip else thought
 
     def _read_turns(self, value: list[Any]) -> tuple[str, list[Turn]]:
         """Return system prompt and turns of objects that hold a turn each; raises BadValueError for a wrong one."""
@@ -336,7 +379,10 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
     def _read_turn(self, turn: Any, before: str | None) -> tuple[str, Turn]:
         """Return the system prompt of a turn, which must be the one of the turns `before`, and the turn."""
         keys = self._question_and_answer_keys(turn)
-        question, answer = self._question_and_answer(turn, keys)
+        if self.style == MOSS:
+            turn = {key: _moss_section(each) for key, each in turn.items()}
+        refuse_untrainable(turn, kinds=(TOOLS, MEDIA))
+        question, answer = (self._checked_text(_join_parts(turn[key])) for key in keys)
         system = self._checked_text(next((turn[key] for key in turn if normalize_header(key) in HEADERS["system"]), ""))
         if before is not None and system not in {"", before}:
             raise BadValueError("has a system prompt of its own")
@@ -345,7 +391,9 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if not answer.strip():
             raise BadValueError(f"has an empty {keys[1]}")
         more = (turn[key] for key in turn if key not in keys and normalize_header(key) in HEADERS["input"])
-        return system, Turn(question, self._checked_text(next(more, "")), answer)
+        answer, thought = self._thought_beside(turn, answer)
+        beside = Beside(train=is_learned(turn), thought=thought)
+        return system, turn_of(question, self._checked_text(next(more, "")), answer, beside)
 
     def _question_and_answer_keys(self, turn: Any) -> tuple[str, str]:
         """Return the keys of question and answer in a turn; raises BadValueError where it has none, or several."""
@@ -354,15 +402,6 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
             return keys
         due = STYLE_KEYS[XTUNER] if self.style == XTUNER else self.style.removeprefix("turns of ").split("/")
         raise BadValueError(f"is no object with {' and '.join(f'`{key}`' for key in due)}")
-
-    def _question_and_answer(self, turn: dict[str, Any], keys: tuple[str, str]) -> tuple[str, str]:
-        """Return the texts of question and answer; raises BadValueError where the turn holds what cannot be trained."""
-        if self.style == MOSS:
-            turn = {key: _moss_section(each) for key, each in turn.items()}
-            refuse_untrainable(turn, trained=True)
-            return self._checked_text(turn[keys[0]]), self._checked_text(turn[keys[1]])
-        refuse_untrainable(turn, trained=True)
-        return self._checked_text(_join_parts(turn[keys[0]])), self._checked_text(_join_parts(turn[keys[1]]))
 
     def read_pairs(self, value: list[Any]) -> list[Turn]:
         """Return the turns of pairs of question and answer, or of texts in turn; raises BadValueError."""

@@ -11,7 +11,7 @@ from itertools import product
 from ftbridge.adapters.values import shorten
 from ftbridge.core.errors import QuestionError, UsageError
 
-SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
+SYSTEM, USER, ASSISTANT, TOOL, CALL = "system", "user", "assistant", "tool", "call"
 ROLES = {
     **dict.fromkeys(("system", "developer", "系统"), SYSTEM),
     **dict.fromkeys(("user", "human", "usr", "prompter", "用户", "人类", "使用者", "提问者"), USER),
@@ -20,12 +20,13 @@ ROLES = {
     ),
     **dict.fromkeys(("bing", "bard", "claude", "moss"), ASSISTANT),
     **dict.fromkeys(("助手", "助理", "智能助手", "机器人", "客服", "模型", "人工智能"), ASSISTANT),
-    **dict.fromkeys(("tool", "tools", "function", "observation", "function call", "tool call", "tool calls"), TOOL),
+    **dict.fromkeys(("tool", "tools", "function", "observation", "tool output"), TOOL),
+    **dict.fromkeys(("function call", "tool call", "tool calls"), CALL),
     **dict.fromkeys(("tool response", "tool result", "function response", "ipython", "environment", "工具"), TOOL),
 }
 # The roles that are tried for a name that only the user can explain.
 CHOICES = (USER, ASSISTANT, SYSTEM)
-ALL_ROLES = {*CHOICES, TOOL}
+ALL_ROLES = {*CHOICES, TOOL, CALL}
 # More unknown names than this are people's, and tell nothing of who answers.
 MOST_UNKNOWN = 3
 

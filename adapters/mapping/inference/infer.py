@@ -103,11 +103,13 @@ def infer_mapping(
     else:
         candidate = detect_candidate(table, templates, contents, works)
         reason = _why_detected(candidate)
+    mapping = _make_mapping(table, options, preset, candidate)
+    used = {*candidate.used_columns, *mapping.tool_columns}
     return TableMapping(
-        mapping=_make_mapping(table, options, preset, candidate),
+        mapping=mapping,
         shape=candidate.name,
         columns=candidate.field_sources,
-        left_out=tuple(column for column in table.columns if column not in candidate.used_columns),
+        left_out=tuple(column for column in table.columns if column not in used),
         why=(*_describe_columns(contents, candidate), f"read as {candidate}: {reason}"),
     )
 

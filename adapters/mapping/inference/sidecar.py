@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, SYSTEM, TOOL, USER
+from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, CALL, SYSTEM, TOOL, USER
 from ftbridge.adapters.mapping.headers import untrainable_columns
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
 from ftbridge.core.errors import InputError
@@ -29,7 +29,7 @@ TAGS = {
     "assistant_tag": ASSISTANT,
     "system_tag": SYSTEM,
     "observation_tag": TOOL,
-    "function_tag": TOOL,
+    "function_tag": CALL,
 }
 
 

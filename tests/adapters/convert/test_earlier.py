@@ -63,7 +63,7 @@ def test_part_that_would_go_or_mix_rows_is_changed_only_with_replace(source, fir
 @pytest.mark.parametrize(
     ("first", "then", "replaced"),
     [
-        (SPLIT, {**SPLIT, "to": ["xtuner", "alpaca", "sharegpt"]}, ()),
+        (SPLIT, {**SPLIT, "to": ["xtuner", "alpaca", "messages", "sharegpt"]}, ()),
         (SPLIT, {**SPLIT, "sample": "3"}, ()),
         (SPLIT, {**SPLIT, "array": True}, ()),
         (SPLIT, {**SPLIT, "on_error": "skip"}, ()),
@@ -119,13 +119,14 @@ def test_a_dry_run_tells_what_would_be_lost_and_asks_nothing(source):
 
 def test_files_of_a_format_are_taken_away_only_on_demand(source):
     convert(source)
-    with pytest.raises(QuestionError, match="remove the files for xtuner and alpaca") as error:
+    with pytest.raises(QuestionError, match="remove the files for xtuner and alpaca and messages") as error:
         convert(source, to="sharegpt")
-    assert error.value.answers["keep them"] == ["--to", "xtuner,alpaca,sharegpt"]
+    assert error.value.answers["keep them"] == ["--to", "xtuner,alpaca,messages,sharegpt"]
     with pytest.raises(QuestionError) as error:
         convert(source, to=["alpaca", "sharegpt"])
-    assert error.value.answers["keep them"] == ["--to", "xtuner,alpaca,sharegpt"]
-    assert list(convert(source, to=["xtuner", "alpaca", "sharegpt"]).parts[0].files) == ["xtuner", "alpaca", "sharegpt"]
+    assert error.value.answers["keep them"] == ["--to", "xtuner,alpaca,messages,sharegpt"]
+    every = ["xtuner", "alpaca", "messages", "sharegpt"]
+    assert list(convert(source, to=every).parts[0].files) == every
     assert list(convert(source, to="sharegpt", replace=True).parts[0].files) == ["sharegpt"]
 
 
@@ -140,7 +141,7 @@ def test_a_file_that_somebody_has_edited_is_given_up_only_on_demand(source):
     first = convert(source, **SPLIT).parts[1].files["alpaca"]
     first.write_text("mended\n")
     known = state()
-    for options in (SPLIT, {**SPLIT, "to": ["xtuner", "alpaca", "sharegpt"]}):
+    for options in (SPLIT, {**SPLIT, "to": ["xtuner", "alpaca", "messages", "sharegpt"]}):
         with pytest.raises(QuestionError, match=r"(?s)faq-test\.alpaca\.jsonl` was changed since.*--replace") as error:
             convert(source, **options)
         assert error.value.answers["keep it, and make another dataset"] == ["--name", "faq-2"]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import ftbridge
 from ftbridge.adapters.convert.earlier import Replaced
 from ftbridge.adapters.convert.pipeline import convert
+from ftbridge.adapters.sources.text import jsonl
 from ftbridge.adapters.targets import sample_file
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
@@ -144,7 +145,7 @@ ALPACA = st.fixed_dictionaries(
 def test_alpaca_records_come_out_the_same_in_alpaca_and_xtuner(records, array):
     source = Path("alpaca.json")
     source.write_text(json.dumps(records), "utf-8")
-    (part,) = convert(source, array=array, replace=True).parts
+    (part,) = convert(source, array=array, replace=True, to=["xtuner", "alpaca"]).parts
     both = {key: json.loads(path.read_text("utf-8")) if array else samples(path) for key, path in part.files.items()}
     assert both["alpaca"] == records
     for record, sample in zip(records, both["xtuner"], strict=True):
@@ -359,6 +360,7 @@ def test_conversion_with_other_options_is_made_anew_and_drops_old_parts(workbook
     assert sorted(path.name for path in Path("data").glob("[!.]*")) == [
         "dataset_info.json",
         "faq-train.alpaca.jsonl",
+        "faq-train.messages.jsonl",
         "faq-train.xtuner.jsonl",
     ]
 
@@ -553,3 +555,76 @@ def test_text_of_a_broken_line_is_kept_in_the_rejected_file(folder, name, text, 
     done = convert(folder / name, on_error="skip")
     (record,) = map(json.loads, done.rejected_file.read_text("utf-8").splitlines())
     assert record["values"] == {"": kept}
+
+
+def talk(*answers, **more):
+    """Return a row of messages; an answer is a text, or the keys of its message."""
+    said = []
+    for at, answer in enumerate(answers):
+        beside = answer if isinstance(answer, dict) else {"content": answer}
+        said += [{"role": "user", "content": f"q{at}"}, {"role": "assistant", **beside}]
+    return {"messages": said, **more}
+
+
+OFF = {"content": "off", "loss": 0}
+TOOLS = {"tools": [{"name": "f"}]}
+
+
+@pytest.mark.parametrize("split", [None, "1:1"])
+@pytest.mark.parametrize("array", [False, True])
+def test_a_format_leaves_out_the_samples_that_it_cannot_hold_and_says_how_many(lines, array, split):
+    rows = [talk("a"), talk(OFF, "b"), talk("c", **TOOLS), talk({"content": "d", "thinking": "hm"}), talk("e", OFF)]
+    for at, row in enumerate(rows):
+        row["messages"][0]["content"] = f"row {at}"
+    done = convert(lines(*rows), array=array, split=split, seed=7)
+    parts = [read_entries(Path("data"))[part.name] for part in done.parts]
+    held = {"messages": [], "xtuner": [], "alpaca": []}
+    for part, entry in zip(done.parts, parts, strict=True):
+        for target, file in part.files.items():
+            text = file.read_text("utf-8")
+            one_array = array and target != "messages"
+            found = json.loads(text) if one_array else [json.loads(line) for line in text.splitlines()]
+            held[target] += found
+            assert len(found) == part.samples - entry["ftbridge"]["options"]["not_held"].get(target, 0)
+    assert {target: len(found) for target, found in held.items()} == {"messages": 5, "xtuner": 4, "alpaca": 2}
+    assert {tuple(turn) for sample in held["xtuner"] for turn in sample["conversation"]} == {
+        ("system", "input", "output", "output_with_loss")
+    }
+    learned = {turn["output"]: turn["output_with_loss"] for each in held["xtuner"] for turn in each["conversation"]}
+    assert learned == {"a": True, "off": False, "b": True, "<think>\nhm\n</think>\n\nd": True, "e": True}
+    assert [note.split(" (")[0] for note in done.notes if "no place" in note] == [
+        "2 samples are not in the file for alpaca, which has no place for answers that are not learned",
+        "1 sample is not in the file for xtuner, which has no place for tools",
+        "1 sample is not in the file for alpaca, which has no place for tools",
+    ]
+
+
+def test_a_file_without_a_sample_is_not_written(lines):
+    source = lines(talk("a", **TOOLS), talk("b", **TOOLS))
+    for options in ({}, {"dry_run": True}):
+        (part,) = convert(source, replace=True, **options).parts
+        assert (part.samples, list(part.files)) == (2, ["messages"])
+    assert sorted(path.name for path in Path("data").glob("[!.]*")) == ["dataset_info.json", "faq-train.messages.jsonl"]
+    assert read_entries(Path("data"))["faq-train"]["formatting"] == "messages"
+    assert not convert(source).changed
+    with pytest.raises(InputError, match=r"no sample of `faq-train` can be written for xtuner, .*add messages to"):
+        convert(source, to="xtuner", replace=True)
+
+
+def test_samples_that_differ_in_what_is_learned_are_no_duplicates(lines):
+    same = [talk("a", "b"), talk("a", {"content": "b", "loss": 0}), talk("a", {"content": "b", "thought": "hm"})]
+    same.append(talk("a", "b", **TOOLS))
+    done = convert(lines(*same, *same), dedup="exact")
+    assert (done.counts.written, done.counts.duplicates) == (4, 4)
+
+
+def test_a_flag_in_a_late_piece_reaches_all_samples(monkeypatch, lines):
+    monkeypatch.setattr(jsonl, "BLOCK", 1000)
+    rows = [talk(f"a{at}") for at in range(300)]
+    (part,) = convert(lines(*rows, talk("b", OFF))).parts
+    found = samples(part.files["xtuner"])
+    assert len(found) == 301
+    assert {turn["output_with_loss"] for each in found[:300] for turn in each["conversation"]} == {True}
+    assert found[-1]["conversation"][1]["output_with_loss"] is False
+    (part,) = convert(lines(*rows), replace=True).parts
+    assert "output_with_loss" not in part.files["xtuner"].read_text()

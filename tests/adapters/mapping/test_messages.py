@@ -37,6 +37,16 @@ def sharegpt(*messages):
 
 
 GOOD = openai(("user", "q"), ("assistant", "a"))
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+CALLED = [
+    GOOD[0],
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "content": "42", "tool_call_id": "c"},
+    GOOD[1],
+]
+SHARED = sharegpt(
+    ("human", "q"), ("function_call", '{"name": "f", "arguments": {"x": 1}}'), ("observation", "42"), ("gpt", "a")
+)
 
 
 @pytest.mark.parametrize(
@@ -104,33 +114,32 @@ def test_message_lists_of_each_style_are_read(style, value, system, turns):
         (
             OPENAI,
             openai(("user", "q"), ("tool", "{}")),
-            "message 2 has the role `tool`: tools cannot",
+            "message 2 is a tool's, and the assistant's is due",
         ),
-        (SHAREGPT, sharegpt(("human", "q"), ("function_call", "{}")), "message 2 has the role `function_call`: tools"),
-        (SHAREGPT, sharegpt(("human", "q"), ("observation", "{}")), "message 2 has the role `observation`: tools"),
+        (SHAREGPT, sharegpt(("human", "q"), ("function_call", "{}")), "message 2 has the call `{}`"),
+        (SHAREGPT, sharegpt(("human", "q"), ("observation", "{}")), "message 2 is a tool's, and the"),
         (OPENAI, openai(("user", "q"), ("narrator", "a")), "message 2 has the unknown role `narrator`"),
         (
             OPENAI,
             [GOOD[0], {"role": "assistant", "tool_calls": [{"id": "1"}]}],
-            "message 2 has `tool_calls`: tools cannot be trained on yet",
+            "message 2 has the call `{'id': '1'}`, which is no object with `name` and `arguments`",
         ),
         (
             OPENAI,
             openai(("user", [{"type": "image_url", "image_url": {}}]), ("assistant", "a")),
             "message 1 holds a part `image_url`; only text can be trained on yet",
         ),
-        (OPENAI, [GOOD[0], {**GOOD[1], "reasoning_content": "hm"}], "message 2 has `reasoning_content`: reasoning"),
-        (
-            OPENAI,
-            [GOOD[0], {**GOOD[1], "weight": 0}],
-            "message 2 has `weight` 0: no answer can be left out",
-        ),
-        (SHAREGPT, [*sharegpt(("human", "q")), {"from": "gpt", "value": "a", "train": False}], "message 2 has `train`"),
-        (SHAREGPT, [*sharegpt(("human", "q")), {"from": "gpt", "value": "a", "loss": False}], "message 2 has `loss`"),
+        (OPENAI, [GOOD[0], {**GOOD[1], "weight": 0}], "has no answer that is learned"),
+        (OPENAI, [GOOD[0], {**GOOD[1], "weight": 0.5}], "message 2 has `weight` 0.5: answers cannot be weighted"),
+        (OPENAI, [*CALLED[:2], GOOD[0]], "message 3 is the user's, and a tool's is due"),
+        (OPENAI, CALLED[:3], "ends with a tool's answer"),
+        (OPENAI, [GOOD[0] | {"tool_calls": [{"name": "f"}]}, GOOD[1]], "message 1 has `tool_calls`: tools cannot"),
+        (SHAREGPT, [*sharegpt(("human", "q")), {"from": "gpt", "value": "a", "train": False}], "has no answer"),
+        (SHAREGPT, [*sharegpt(("human", "q")), {"from": "gpt", "value": "a", "loss": False}], "has no answer"),
         (XTUNER, [], "is empty|holds no question"),
         (XTUNER, [{"input": "q"}], "turn 1 is no object with `input` and `output`"),
         (XTUNER, [{"input": "", "output": "a"}], "turn 1 has an empty input"),
-        (XTUNER, [{"input": "q", "output": "a", "output_with_loss": False}], "turn 1 has `output_with_loss`"),
+        (XTUNER, [{"input": "q", "output": "a", "output_with_loss": False}], "has no answer"),
         (
             XTUNER,
             [{"system": "s", "input": "q", "output": "a"}, {"system": "t", "input": "q", "output": "a"}],
@@ -163,16 +172,35 @@ def test_a_system_column_is_for_conversations_without_one():
     assert (problem.field, problem.reason) == ("system", "holds a list, not text")
 
 
-def test_row_of_messages_with_tools_is_a_problem():
+@pytest.mark.parametrize("calls", [CALLED, SHARED])
+def test_calls_of_tools_and_what_they_answer_are_read(calls):
+    mapping, rows = both(SHAREGPT if calls is SHARED else OPENAI, calls)
+    for row in rows:
+        asked, told = mapping.conversation(row).turns
+        (call,) = json.loads(asked.calls)
+        assert (asked.user, asked.output) == ("q", "")
+        assert call["function"] == {"name": "f", "arguments": {"x": 1}}
+        assert ([each.content for each in told.observations], told.user, told.output) == (["42"], "", "a")
+
+
+def test_row_of_messages_offers_its_tools_as_openai_does():
     mapping = MessageMapping(
         columns={"messages": "m"},
         known_columns=frozenset(["m", "tools"]),
         style=OPENAI,
         refused_columns={"tools": "tools"},
     )
-    assert mapping.conversation(Row(WHERE, {"m": raw(GOOD), "tools": raw([])}))
-    (problem,) = mapping.problems(Row(WHERE, {"m": raw(GOOD), "tools": raw([{"name": "search"}])}))
-    assert (problem.column, problem.reason) == ("tools", "holds tools, which cannot be trained on yet")
+    assert mapping.conversation(Row(WHERE, {"m": raw(GOOD), "tools": raw([])})).tools == ""
+    wrapped = {"type": "function", "function": {"name": "search"}}
+    for tools in ([{"name": "search"}], [wrapped], json.dumps([{"name": "search"}]), [json.dumps(wrapped)]):
+        assert json.loads(mapping.conversation(Row(WHERE, {"m": raw(GOOD), "tools": raw(tools)})).tools) == [wrapped]
+    late = mapping.conversation(Row(WHERE, {"m": raw(GOOD), "functions": raw([wrapped])}))
+    assert json.loads(late.tools) == [wrapped]
+    (problem,) = mapping.problems(Row(WHERE, {"m": raw(GOOD), "tools": raw(["look"])}))
+    assert (problem.column, problem.reason) == (
+        "tools",
+        "holds `look`, which is no tool: an object with `name` and `parameters`",
+    )
 
 
 def test_label_of_a_conversation_is_its_last_answer():

@@ -230,7 +230,7 @@ def test_edited_file_is_noted_with_both_counts_and_each_file_judged_alone(lines,
     for note, file, other, count in ((first, alpaca, turns, 3), (second, turns, alpaca, 1)):
         assert note == (
             f"`{file.name}` has been changed since ftbridge wrote it: it holds {count} samples, and 2 were converted; "
-            f"an edit there does not reach `{other.name}`"
+            f"an edit there does not reach `{other.name}` and `faq-train.messages.jsonl`"
         )
 
 

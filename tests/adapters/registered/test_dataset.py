@@ -207,7 +207,7 @@ def test_edited_file_is_named_counted_and_hashed_for_its_backend_alone(faq, fold
     assert found.entry.samples == samples
     assert found.edited == (
         f"`{file.name}` has been changed since ftbridge wrote it: it holds {samples} samples, and 3 were converted; "
-        f"an edit there does not reach `{untouched}`"
+        f"an edit there does not reach `{untouched}` and `faq-train.messages.jsonl`"
     )
     assert (faq(other).edited, faq(other).entry.samples) == ("", 3)
 
@@ -292,3 +292,67 @@ def test_edited_conversion_for_xtuner_is_converted_again(data, folder):
     file.write_bytes(before.replace(b"so", b"no"))
     assert resolve_dataset(place, "theirs", "xtuner", folder / "cache") == found
     assert file.read_bytes() == before
+
+
+def conversations(dataset):
+    text = (dataset.folder / dataset.entry.files["messages"]).read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_foreign_dataset_with_tools_flags_and_thoughts_becomes_messages(data, folder):
+    called = [
+        {"from": "human", "value": "q"},
+        {"from": "function_call", "value": '{"name": "f", "arguments": {}}'},
+        {"from": "observation", "value": "42"},
+        {"from": "gpt", "value": "a", "reasoning_content": "hm"},
+    ]
+    flagged = [CHAT[0], CHAT[1] | {"loss": False}, *CHAT]
+    theirs = data(
+        {"conversations": called, "tools": '[{"name": "f"}]'},
+        {"conversations": flagged, "tools": ""},
+        {"conversations": CHAT, "tools": ""},
+        formatting="sharegpt",
+        columns={"messages": "conversations", "tools": "tools"},
+    )
+    first, second, third = conversations(resolve_dataset(theirs, "theirs", "messages", folder / "cache"))
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    assert first == {
+        "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "42"},
+            {"role": "assistant", "content": "a", "reasoning_content": "hm"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+    }
+    assert [each.get("train") for each in second["messages"]] == [None, False, None, None]
+    assert [each["content"] for each in third["messages"]] == ["hi", "hello"]
+    with pytest.raises(InputError, match="not fit for XTuner"):
+        resolve_dataset(theirs, "theirs", "xtuner", folder / "cache")
+
+
+def test_xtuners_file_alone_becomes_messages_with_its_flags(lines, folder):
+    said = [{"input": "q", "output": "a", "output_with_loss": False}, {"input": "r", "output": "b"}]
+    convert(lines({"conversation": said}), name="faq", to=["xtuner"])
+    (found,) = conversations(resolve_dataset(folder / "data", "faq", "messages", folder / "cache"))
+    assert [each.get("train") for each in found["messages"]] == [None, False, None, None]
+
+
+def test_samples_are_those_of_the_file_that_is_read(lines, folder):
+    flagged = {"messages": [*said("q", "a"), *said("r", "b")]}
+    flagged["messages"][1]["train"] = False
+    convert(lines({"messages": said("q", "a")}, flagged), name="faq")
+    for target, samples in (("", 1), ("xtuner", 2), ("messages", 2)):
+        assert resolve_dataset(folder / "data", "faq", target, folder / "cache").entry.samples == samples
+
+
+def test_dataset_of_tools_alone_names_the_way_to_train_on_it(lines, folder):
+    convert(lines({"messages": said("q", "a"), "tools": [{"name": "f"}]}), name="faq")
+    assert resolve_dataset(folder / "data", "faq", "messages", folder / "cache").entry.samples == 1
+    for target in TARGETS:
+        with pytest.raises(InputError, match=r"`faq-train` has no file .*`--tokens once`"):
+            resolve_dataset(folder / "data", "faq", target, folder / "cache")
+
+
+def said(question, answer):
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]

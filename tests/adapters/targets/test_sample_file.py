@@ -71,3 +71,32 @@ def test_late_history_is_found_beyond_the_typed_window(sample_file, monkeypatch)
     assert find_late_history(np.array([0, 1, 2, 4]), made, marks) == 3
     assert find_late_history(np.array([0, 1, 2]), made, marks) is None
     assert find_late_history(None, made, bytearray([0, 0, 1, 0, 0])) is None
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_rewritten_samples_stand_in_the_places_of_the_old_ones(sample_file, monkeypatch, as_array):
+    monkeypatch.setattr(write, "BATCH", 2)
+    made = sample_file(b"1", b"22", b"3", as_array=as_array)
+    made.lengths.insert(1, 0)  # one that the format cannot hold
+    made.rewrite(lambda sample: b"[" + sample + b"]")
+    between = len(made.between)
+    assert [*made.lengths] == [3 + between, 0, 4 + between, 3 + between]
+    made.finish()
+    text = Path(made.file.name).read_bytes()
+    assert (json.loads(text) if as_array else [json.loads(line) for line in text.splitlines()]) == [[1], [22], [3]]
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_file_without_a_sample_is_whole(sample_file, as_array):
+    made = sample_file(as_array=as_array)
+    made.add(1, 0, [0], 1)
+    made.finish()
+    text = Path(made.file.name).read_bytes()
+    assert (json.loads(text) if as_array else text.split()) == []
+
+
+def test_late_history_that_the_format_cannot_hold_is_none(sample_file, monkeypatch):
+    monkeypatch.setattr(write, "TYPED_BYTES", 5)
+    made = sample_file(*[b"12345"] * 3)
+    made.lengths.extend([0])
+    assert find_late_history(None, made, bytearray([0, 0, 0, 1])) is None

@@ -114,34 +114,33 @@ READ = {
     "other keys": (flagged(id=7, timestamp=0, name="Ann", glossary=0, score=0, title="x"), TWO),
 }
 REFUSED = {
-    **{
-        f"{key} {value}": (flagged(**{key: (value, 1)}), f"message 2 has `{key}`.*: no answer can be left out")
-        for key, value in {
-            "loss_weight": 0.0, "loss_scale": 0, "training": False, "trainable": "false", "weight": 0.5, "loss": "0",
-            "output_with_loss": "no", "learn": False, "is_trained": 0, "train_on": False, "isTrained": False,
-            "compute-loss": 0, "Training Weight": 0, "loss_mask": 0, "unsupervised_train": True, "no_loss": True,
-        }.items()
-    },
+    "a weight": (flagged(weight=(0.5, 1)), "message 2 has `weight` 0.5: answers cannot be weighted"),
+    "an unclear flag": (flagged(unsupervised_train=(True, False)), "has `unsupervised_train` true, which may"),
+    "no answer learned": (flagged(loss=0), "has no answer that is learned"),
     "a mask that is set": (flagged(mask=1), "has `mask` 1"),
     "masked as text": (flagged(masked=("false", "true")), "message 4 has `masked` true"),
     "a mask on some answers": (flagged(mask=(0, None)), "`mask` on some answers only"),
     "a mask of tokens": (flagged(loss_mask=[1, 0, 1]), r"has `loss_mask` \[1, 0, 1\]"),
-    **{
-        key: (flagged(**{key: "hm"}), f"message 2 has `{key}`: reasoning")
-        for key in ("reasoning_content", "reasoning", "thinking", "thoughts", "cot", "Inner Thoughts", "思考过程")
-    },
-    "thoughts of MOSS": ({"chat": {"turn_1": moss(thought="hm")}}, "turn 1 has `Inner Thoughts`: reasoning"),
+    "two thoughts": (flagged(reasoning="hm", thought="oh"), "message 2 has `reasoning` and `thought`, which differ"),
+    "a thought of the user's": ({"messages": [HI[0] | {"reasoning": "hm"}, HI[1]]}, "message 1 has `reasoning`"),
+    "a thought in the text as well": (
+        {"messages": [HI[0], {"role": "assistant", "content": "<think>a</think>b", "reasoning": "c"}]},
+        "message 2 has a thought in its text, and another beside it",
+    ),
     "tools of MOSS": ({"chat": {"turn_1": moss(tool='Search("x")')}}, "turn 1 has `Commands`: tools"),
     "rest in MOSS's text": ({"plain_text": "[Human]: hi<eoh> [MOSS]: hello"}, r"holds `\[MOSS\]: hello` behind"),
-    "a flag of a turn": ({"conversation": [{"human": "hi", "assistant": "hello", "train": 0}]}, "turn 1 has `train` 0"),
-    "a flag in the history": ({"query": "q", "response": "a", "history": flagged(loss=0)["messages"]}, "has `loss` 0"),
+    "a flag of a turn": ({"conversation": [{"human": "hi", "assistant": "hello", "train": 0}]}, "has no answer"),
+    "a call in the history": (
+        {"query": "q", "response": "a", "history": [HI[0], {"role": "assistant", "tool_calls": [{"name": "f"}]}]},
+        "ends with a call",
+    ),
     "answers in TRL's prompt": (
         {"prompt": said("hi", "hello", "why?"), "completion": said("?", "so")[1:]},
         "an answer in the prompt",
     ),
     "TRL's completion of three": ({"prompt": HI[:1], "completion": [HI[1], *HI]}, "completed by 3 messages"),
     "parts of other kinds": ({"messages": [HI[0], HI[1] | {"content": [{"type": "reasoning"}]}]}, "a part `reasoning`"),
-    "a role of tools": ({"messages": [*HI[:1], {"role": "工具", "content": "x"}]}, "the role `工具`: tools"),
+    "a role of tools": ({"messages": [*HI[:1], {"role": "工具", "content": "x"}]}, "is a tool's, and"),
     "texts that are odd": ({"data": ["hi", "hello"]}, "odd number", 99, {"data": ["hi", "hello", "why?"]}),
     "OASST's trees": ({"message_id": "1", "parent_id": None, "text": "hi", "role": "prompter"}, "trees of messages"),
     "OASST's nested trees": ({"message_tree_id": "1", "prompt": {"text": "hi", "replies": []}}, "trees of messages"),
@@ -159,6 +158,52 @@ def made(lines, rows, **options):
 @pytest.mark.parametrize(("row", "expected"), READ.values(), ids=READ)
 def test_known_conversation_format_is_read(lines, row, expected):
     assert made(lines, [row]) == [expected]
+
+
+def messages_of(lines, row):
+    """Return what the file of messages has of a row's answers."""
+    (part,) = convert(lines(row, name="a.jsonl"), to=["messages"], replace=True).parts
+    (line,) = part.files["messages"].read_text("utf-8").splitlines()
+    return [each for each in json.loads(line)["messages"] if each["role"] == "assistant"]
+
+
+OFF = {
+    "loss_weight": 0.0, "loss_scale": 0, "training": False, "trainable": "false", "loss": "0", "output_with_loss": "no",
+    "learn": False, "is_trained": 0, "train_on": False, "isTrained": False, "compute-loss": 0, "Training Weight": 0,
+    "loss_mask": 0, "no_loss": True, "skip_loss": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", OFF)
+def test_answer_with_a_flag_of_any_name_is_not_learned(lines, key):
+    on = not OFF[key] if isinstance(OFF[key], bool) else int(key != "skip_loss")
+    first, second = messages_of(lines, flagged(**{key: (OFF[key], on)}))
+    assert (first["train"], "train" in second) == (False, False)
+
+
+def test_flags_of_turns_and_of_the_history_are_kept(lines):
+    turns = [{"human": "hi", "assistant": "hello", "train": 0}, {"human": "why?", "assistant": "so"}]
+    assert [each.get("train") for each in messages_of(lines, {"conversation": turns})] == [False, None]
+    history = flagged(loss=(0, 1))["messages"]
+    row = {"query": "q", "response": "a", "history": history}
+    assert [each.get("train") for each in messages_of(lines, row)] == [False, None, None]
+
+
+@pytest.mark.parametrize(
+    "key", ["reasoning_content", "reasoning", "thinking", "thoughts", "cot", "Inner Thoughts", "思考过程"]
+)
+def test_thought_beside_an_answer_is_kept_under_any_name(lines, key):
+    row = flagged(**{key: ("hm\n", None)})
+    assert [each.get("reasoning_content") for each in messages_of(lines, row)] == ["hm\n", None]
+    assert made(lines, [row])[0][0] == ("hi", "<think>\nhm\n\n</think>\n\nhello")
+
+
+def test_thoughts_of_moss_and_those_that_the_text_repeats_are_read_once(lines):
+    (answer,) = messages_of(lines, {"chat": {"turn_1": moss(thought="hm")}})
+    assert (answer["content"], answer["reasoning_content"]) == ("hello", "hm")
+    twice = {"role": "assistant", "content": "<think>\nhm\n</think>\n\nhello", "reasoning_content": "hm"}
+    (answer,) = messages_of(lines, {"messages": [HI[0], twice]})
+    assert (answer["content"], answer["reasoning_content"]) == ("hello", "hm")
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)

@@ -14,7 +14,8 @@ SIDES = ("user", "assistant")
         *((name, "user") for name in ("user", "USER", "Human", "human:", "<|user|>", "用户", "prompter")),
         *((name, "assistant") for name in ("assistant", "GPT", "AI", "ai_assistant", "助手", "机器人", "客服", "MOSS")),
         *((name, "system") for name in ("system", "developer", "系统")),
-        *((name, "tool") for name in ("tool", "function_call", "observation", "tool-response")),
+        *((name, "call") for name in ("function_call", "tool calls")),
+        *((name, "tool") for name in ("tool", "function", "observation", "tool-response")),
         *((name, "") for name in ("", "patient", "doctor", "narrator", "A")),
     ],
 )

@@ -129,7 +129,7 @@ def test_a_row_whose_flag_is_off_is_refused(column, value):
     (problem,) = choice.mapping.problems(second)
     assert (problem.column, problem.reason) == (
         column,
-        f"has `{column}` off: no answer can be left out of the loss yet",
+        f"has `{column}` off, and nothing to learn in it",
     )
     with pytest.raises(BadValueError):
         choice.mapping.conversation(second)

@@ -23,7 +23,7 @@ def told(folder, lines):
     def tell(*rows, source="in/a.jsonl", entries, **options):
         lines(*rows, name="in/a.jsonl")
         (folder / "in" / "dataset_info.json").write_text(json.dumps(entries), "utf-8")
-        return convert(source, to=["xtuner"], name="a", replace=True, **options)
+        return convert(source, to=["xtuner", "messages"], name="a", replace=True, **options)
 
     return tell
 
@@ -54,11 +54,12 @@ def test_roles_given_by_option_add_to_those_of_the_entry(told):
     assert [turn["system"] for turn in samples()[0]] == ["be kind", ""]
 
 
-def test_tools_named_by_a_dataset_info_entry_are_refused(told):
-    with pytest.raises(InputError, match="holds tools, which cannot"):
-        told({"talk": TALK, "calls": '[{"name": "look"}]'}, entries=entries(TALKS))
+def test_tools_named_by_a_dataset_info_entry_are_read(told):
+    told({"talk": TALK, "calls": '[{"name": "look"}]'}, entries=entries(TALKS))
+    (line,) = next(Path("data").glob("*.messages.jsonl")).read_text("utf-8").splitlines()
+    assert json.loads(line)["tools"] == [{"type": "function", "function": {"name": "look"}}]
     tool = ({"who": "p", "says": "hi"}, {"who": "t", "says": "{}"})
-    with pytest.raises(InputError, match="the role `t`: tools"):
+    with pytest.raises(InputError, match="is a tool's, and the assistant's is due"):
         told({"id": 1, "talk": tool}, entries=entries(TALKS | {"tags": TAGS | {"observation_tag": "t"}}))
 
 
