@@ -111,8 +111,8 @@ class Reader:
     def _stop_places(self, ids: list[int], labels: list[int]) -> list[int]:
         """Return where a special token ends what is trained."""
         ends = {*self.tokenizer.convert_tokens_to_ids(self.stops), *self.tokenizer.all_special_ids}
-        lasts = [at for at, after in enumerate([*labels[1:], IGNORED]) if after == IGNORED != labels[at]]
-        return [at for at in lasts if ids[at] in ends]
+        both = zip(ids, labels, [*labels[1:], IGNORED], strict=False)  # none has no next
+        return [at for at, (token, label, after) in enumerate(both) if token in ends and after == IGNORED != label]
 
     def _parts_by_letters(self, messages: list[Message], sample: Sample) -> list[str]:
         """Return what each token of a text is a part of: what its last letter is, as a blank before a word is its."""

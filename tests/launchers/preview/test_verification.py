@@ -87,16 +87,16 @@ def test_an_answer_that_a_framework_cuts_is_found(verified):
 @pytest.mark.parametrize(
     ("name", "template", "options"),
     [
-        ("qwen", QWEN, {}),
-        ("qwen", QWEN, {"packing": True}),
-        ("qwen", QWEN, {"learn": "last"}),
-        ("qwen", QWEN, {"cutoff_length": 100}),
+        pytest.param("qwen", QWEN, {}, marks=pytest.mark.matrix),
+        pytest.param("qwen", QWEN, {"packing": True}, marks=pytest.mark.matrix),
+        pytest.param("qwen", QWEN, {"learn": "last"}, marks=pytest.mark.matrix),
+        pytest.param("qwen", QWEN, {"cutoff_length": 100}, marks=pytest.mark.matrix),
         ("qwen", QWEN, {"cutoff_length": 100, "too_long": "drop"}),
-        ("forgets", FORGETS_THOUGHTS, {"thinking": "on"}),
-        ("no stop", NO_STOP, {}),
-        ("alpaca", SHIPPED["alpaca"], {}),
-        ("vicuna", SHIPPED["vicuna"], {}),
-        ("shipped plain", SHIPPED["plain"], {}),
+        pytest.param("forgets", FORGETS_THOUGHTS, {"thinking": "on"}, marks=pytest.mark.matrix),
+        pytest.param("no stop", NO_STOP, {}, marks=pytest.mark.matrix),
+        pytest.param("alpaca", SHIPPED["alpaca"], {}, marks=pytest.mark.matrix),
+        pytest.param("vicuna", SHIPPED["vicuna"], {}, marks=pytest.mark.matrix),
+        pytest.param("shipped plain", SHIPPED["plain"], {}, marks=pytest.mark.matrix),
     ],
 )
 def test_ready_tokens_are_the_same_for_all_four(verified, name, template, options):
@@ -127,7 +127,9 @@ def test_what_is_wrong_in_ready_tokens_is_found(faq, verified, training_python):
 
 
 @pytest.mark.framework
-@pytest.mark.parametrize("name", ["raises", "runs code", "reorders turns"])
+@pytest.mark.parametrize(
+    "name", ["raises", *(pytest.param(each, marks=pytest.mark.matrix) for each in ("runs code", "reorders turns"))]
+)
 def test_a_template_that_is_no_good_for_the_conversation_is_one_sentence(verified, name):
     template, _, reason = REFUSED[name]
     with pytest.raises(InputError) as refused:
