@@ -41,6 +41,15 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n\n".join(aligned(block) for block in blocks)
 
 
+def can_show(text: str) -> bool:
+    """Tell whether stdout's encoding has all characters of a text."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def table_location(read: "TableRead | Profile") -> str:
     """Return where a table is: its file, sheet and part, as in `a.xlsx, sheet Rows`."""
     sheet, part = read.sheet and f", sheet {read.sheet}", read.part and f", part {read.part}"

@@ -16,6 +16,7 @@ from ftbridge.cli.options import (
     option,
     template_option,
 )
+from ftbridge.cli.output import can_show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,7 @@ BAR = 30  # letters of the longest bar
 
 @click.command(
     "preview", cls=Command,
-    examples=("ftbridge preview medqa --model base", "ftbridge preview medqa --model base --stats"),
+    examples=("ftbridge preview medqa --model base", "ftbridge preview medqa --model base --verify"),
 )  # fmt: skip
 @click.argument("dataset", metavar="[NAME]", required=False, shell_complete=complete_dataset)
 @option(
@@ -39,19 +40,31 @@ BAR = 30  # letters of the longest bar
     help="Model folder, or a hub's name, of which only the tokenizer and the config are fetched.",
 )  # fmt: skip
 @option("--backend", type=PluginName("backends"), show_default="all", help="Framework whose encoding is shown.")
-@option("-n", "--samples", type=click.IntRange(0), show_default="3; 0 with --stats", help="Number of samples to show.")
+@option(
+    "-n", "--samples", type=click.IntRange(0), show_default="3; 0 with --stats; 20 with --verify",
+    help="Number of samples to show.",
+)  # fmt: skip
+@option(
+    "--verify", is_flag=True,
+    help="Compare what the frameworks train on with what the chat template writes, and the merged folder's will.",
+)  # fmt: skip
+@option("--strict", is_flag=True, help="End with an error where --verify finds a difference.")
 @option(
     "--stats", is_flag=True,
     help="Count the tokens of all samples: lengths, tokens in answers, and what the cutoff length cuts off.",
 )  # fmt: skip
 @option("--png", type=click.Path(), metavar="FILE", show_default="NAME-lengths.png", help="Picture of --stats.")
 @option("--cutoff-length", type=click.IntRange(1), show_default="2048", help="Longest sample in tokens.")
+@option("--tokens", type=click.Choice(["once", "native"]), show_default="as train's", help="As a training makes them.")
+@option("--chat-template", metavar="FILE|NAME", show_default="the model's own", help="Chat template of --tokens once.")
 @template_option
 @dataset_dir_option("the last conversion's, else data")
 @option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model.")
 @config_option
 @json_option
-def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool, **options: Any) -> None:
+def command(
+    dataset: str | None, samples: int | None, stats: bool, verify: bool, strict: bool, as_json: bool, **options: Any
+) -> None:
     """Show what a training would see of the dataset NAME (default: the last conversion's).
 
     For each framework, by its own code: the text with what is trained on in colour (or in brackets), and every
@@ -60,6 +73,16 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
     from ftbridge.core.console import print_json, say
     from ftbridge.launchers.preview.preview import preview
 
+    if verify or strict:
+        _verify(
+            dataset,
+            {**options, "samples": 20 if samples is None else samples},
+            stats=stats,
+            verify=verify,
+            strict=strict,
+            as_json=as_json,
+        )
+        return
     count = samples if samples is not None else 0 if stats else 3
     found = preview(dataset, samples=count, stats=stats, **options)
     if as_json:
@@ -68,6 +91,29 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
         _print_preview(found)
     for warning in found.warnings:
         say(f"warning: {warning}")
+
+
+def _verify(
+    dataset: str | None, options: dict[str, Any], *, stats: bool, verify: bool, strict: bool, as_json: bool
+) -> None:
+    """Print samples as all who read them have them."""
+    from ftbridge.cli.verification import print_verification
+    from ftbridge.core.console import print_json
+    from ftbridge.core.errors import UsageError
+    from ftbridge.launchers.preview import verification
+    from ftbridge.weights.model_files.chat_template import text_of_native
+
+    if not verify:
+        raise UsageError("`--strict` is for `--verify`; add `--verify`")
+    if stats or options.pop("png"):
+        raise UsageError("`--verify` shows samples, and `--stats` counts them; leave one of them out")
+    found = verification.verify(dataset, text_of_native, **options)
+    if as_json:
+        print_json(found, indent=0)
+    else:
+        print_verification(found)
+    if strict:
+        found.refuse_differences()
 
 
 def _print_preview(found: "Preview") -> None:
@@ -111,7 +157,7 @@ def _text_with_marks(console: "Console", encoded: "EncodedSample") -> "Text":
     coloured = console.color_system is not None and not console.no_color
     before, after = "", ""
     if not coloured:
-        before, after = ("⟦", "⟧") if _can_show("⟦⟧") else ("[[", "]]")
+        before, after = ("⟦", "⟧") if can_show("⟦⟧") else ("[[", "]]")
     text = Text()
     for stretch in encoded.text:
         shown = escaped(stretch.text, DIRECTIONS)
@@ -181,11 +227,3 @@ def _stats_rows(stats: "TokenStatistics", cutoff: int) -> dict[str, str]:
 
 def _count_and_share(part: int, whole: int) -> str:
     return f"{part:,} ({part / max(1, whole):.1%})"
-
-
-def _can_show(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

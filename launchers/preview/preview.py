@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -101,6 +101,12 @@ class PreviewOptions(TypedDict, total=False):
     cutoff_length: int
     template: str | None
     trust_remote_code: bool
+    tokens: Literal["once", "native"]
+    chat_template: str | os.PathLike[str] | None
+    thinking: Literal["auto", "on", "off"]
+    learn: Literal["all", "last"]
+    too_long: Literal["cut", "drop", "refuse"]
+    packing: bool
 
 
 class _ScriptAnswer(msgspec.Struct, frozen=True):

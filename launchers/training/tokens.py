@@ -70,26 +70,27 @@ def with_tokens(plan: TrainPlan, template: ChatTemplate, data: Dataset, folder: 
     environment of the interpreter `python` cannot do it.
     """
     spec = plan.spec
-    options = TokenOptions(
-        cutoff_length=spec.cutoff_length, learn=spec.learn, too_long=spec.too_long, packing=spec.packing
-    )
-    tokens = _tokens_of(data, plan, template, options, folder, python)
+    tokens = tokens_of(data, spec, plan.model, template, folder, python, packing=spec.packing)
     if not tokens.counts.rows:
         raise InputError(f"`{data.name}` has no answer to train on within {spec.cutoff_length} tokens")
     validation = None
     if plan.validation:
-        unpacked = msgspec.structs.replace(options, packing=False)
-        validation = _tokens_of(plan.validation, plan, template, unpacked, folder, python)
+        validation = tokens_of(plan.validation, spec, plan.model, template, folder, python, packing=False)
     return msgspec.structs.replace(plan, tokens=tokens, validation_tokens=validation)
 
 
-def _tokens_of(
-    data: Dataset, plan: TrainPlan, template: ChatTemplate, options: TokenOptions, folder: Path, python: Path
+def tokens_of(
+    data: Dataset, spec: TrainSpec, model: Path, template: ChatTemplate, folder: Path, python: Path, *, packing: bool
 ) -> ReadyTokens:
+    """Return the ready tokens of a dataset, whose hashes are recorded, made where they are not there yet.
+
+    Raises as `with_tokens`.
+    """
     name = data.entry.files[MESSAGES]
+    options = TokenOptions(cutoff_length=spec.cutoff_length, learn=spec.learn, too_long=spec.too_long, packing=packing)
     fingerprint = Fingerprint(
         messages=data.sha256[name],
-        tokenizer=tokenizer_files(plan.model),
+        tokenizer=tokenizer_files(model),
         chat_template=template.sha256,
         options=options,
         code=_code_sha256(),
@@ -99,9 +100,9 @@ def _tokens_of(
     def make(unfinished: Path) -> Counts:
         say(f"making the tokens of `{data.name}` by {template.origin}")
         file = data.folder / name
-        spec = {
-            "model": str(plan.model),
-            "trust_remote_code": plan.spec.trust_remote_code,
+        request = {
+            "model": str(model),
+            "trust_remote_code": spec.trust_remote_code,
             "template": template.text,
             "file": str(file),
             "folder": str(unfinished),
@@ -112,7 +113,7 @@ def _tokens_of(
             "processes": host.cores(),
             "fingerprint": fingerprint.key,
         }
-        return _run(python, spec, file.stat().st_size, data.name)
+        return _run(python, request, file.stat().st_size, data.name)
 
     return ready_tokens(folder, fingerprint, template, make)
 

@@ -10,6 +10,7 @@ from ftbridge.core.console import say
 from ftbridge.core.files.atomic import write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.templates import chat_templates
+from ftbridge.templates.families import Family
 from ftbridge.templates.prompt import ChatPrompt
 from ftbridge.tokens.chat_template import TEMPLATE_FILE
 from ftbridge.weights.card import ModelCard
@@ -26,6 +27,20 @@ def write(folder: Path, card: ModelCard) -> None:
     elif card.family and not chat_templates.read_chat_template(folder):
         write_atomic(folder / TEMPLATE_FILE, card.prompt.chat_template())
     leave_out(folder, card)
+
+
+def text_of_native(model: Path, family: Family, backend: str, system: str) -> str:
+    """Return the chat template that a folder gets which is made of a training by a framework's own template.
+
+    `model` is its base, `system` the system prompt that all samples share.
+    """
+    prompt = family.cell(backend).prompt
+    template = chat_templates.read_chat_template(model)
+    if not template or system:
+        return template or prompt.chat_template()
+    tokens = chat_templates.special_tokens(model)
+    added = _added_system(template, tokens, prompt)
+    return (_template_without(template, added, tokens, prompt) if added.strip() else "") or template
 
 
 def _replace(folder: Path, text: str) -> None:

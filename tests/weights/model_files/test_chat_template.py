@@ -8,7 +8,7 @@ import pytest
 from ftbridge.templates import chat_templates
 from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
-from ftbridge.weights.model_files.chat_template import leave_out
+from ftbridge.weights.model_files.chat_template import leave_out, text_of_native
 
 PROMPT = get_family("qwen2.5").cell("xtuner").prompt
 CARD = ModelCard(
@@ -78,3 +78,12 @@ def test_template_of_another_training_or_family_stays_as_it_is(tmp_path, capsys,
     leave_out(tmp_path, msgspec.structs.replace(CARD, **known))
     assert (tmp_path / "chat_template.jinja").read_text() == template
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("system", "adds"), [("", False), ("Be brief.", True)])
+def test_template_that_a_merged_folder_will_have_is_known_without_merging(tmp_path, system, adds):
+    family = get_family("qwen2.5")
+    (tmp_path / "chat_template.jinja").write_text(PLAIN)
+    assert ("Be kind." in text_of_native(tmp_path, family, "xtuner", system)) == adds
+    (tmp_path / "chat_template.jinja").unlink()
+    assert text_of_native(tmp_path, family, "xtuner", system) == PROMPT.chat_template()

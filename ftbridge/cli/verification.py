@@ -1,0 +1,187 @@
+"""How `ftbridge preview --verify` shows what the readers of a sample have."""
+
+import sys
+from itertools import groupby, zip_longest
+from typing import TYPE_CHECKING
+
+from ftbridge.cli.output import can_show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ftbridge.launchers.preview.differences import Reference
+    from ftbridge.launchers.preview.verification import Verification, VerifiedSample
+
+TRAINED, DIFFERENT = "green", "red"
+MOST_PLACES = 3  # of one difference in a sample
+AROUND = 3  # tokens that are shown around a difference
+# A row of the table: the number of the reference's token and of each reader's, None for none.
+Row = tuple[int | None, dict[str, int | None]]
+
+
+def print_verification(found: "Verification") -> None:
+    """Print the samples beside each other, and the causes of what differs; with marks where there are no colours."""
+    from ftbridge.core.console import escaped, rich_console
+
+    console = rich_console(width=None if sys.stdout.isatty() else 160)
+    who = {"once": "tokens made once by", "native": "the frameworks' own tokens, beside"}[found.tokens]
+    console.print(escaped(f"{found.dataset} for {found.model}: {who} {found.chat_template}"))
+    seen: set[tuple[str, str]] = set()
+    for number, sample in enumerate(found.samples, 1):
+        _print_head(console, sample, f"sample {number}, of conversation {sample.conversation} of {found.conversations}")
+        kinds = _kinds(sample)
+        if number == 1 or not kinds.keys() <= seen:
+            console.print()
+            console.print(_token_table(console, sample, whole=number == 1))
+            console.print()
+        seen |= kinds.keys()
+        for (cause, readers), places in kinds.items():
+            _print_cause(console, cause, f"{readers}: {cause}", places)
+    console.print()
+    _print_summary(console, found)
+
+
+def _print_head(console: "Console", sample: "VerifiedSample", name: str) -> None:
+    from ftbridge.core.console import escaped
+
+    reference = sample.reference
+    if not reference.ids:
+        told = "left out, as it is too long"
+    else:
+        same = "the same for all" if sample.is_same else "NOT the same for all"
+        learned = sum(label >= 0 for label in reference.labels)
+        told = f"{same}; {len(reference.ids)} tokens, {learned} learned"
+    console.print(escaped(f"{name}: {told}"), style=None if sample.is_same else DIFFERENT)
+
+
+def _kinds(sample: "VerifiedSample") -> dict[tuple[str, str], list[str]]:
+    """Return the places of differences in words, by their cause and who has them."""
+    readers: dict[tuple[str, str], list[str]] = {}
+    for reader, differences in sample.differences.items():
+        for each in dict.fromkeys((each.cause, each.place) for each in differences):
+            readers.setdefault(each, []).append(reader)
+    found: dict[tuple[str, str], list[str]] = {}
+    for (cause, place), names in readers.items():
+        found.setdefault((cause, ", ".join(names)), []).append(place)
+    return found
+
+
+def _print_cause(console: "Console", cause: str, title: str, places: list[str]) -> None:
+    from ftbridge.core.console import escaped, first_few
+    from ftbridge.launchers.preview.differences import CAUSES
+
+    shown = first_few([each for each in places if each], MOST_PLACES)
+    console.print(escaped(f"{title}: {shown}" if shown else title), style=DIFFERENT)
+    console.print(f"  {CAUSES[cause]}")
+
+
+def _print_summary(console: "Console", found: "Verification") -> None:
+    from ftbridge.core.console import escaped
+
+    readers = ["chat template", *found.readers]
+    same = sum(sample.is_same for sample in found.samples)
+    console.print(escaped(f"{same} of {len(found.samples)} samples are the same for {', '.join(readers)}"))
+    for cause, by_reader in found.causes().items():
+        counts: dict[int, list[str]] = {}
+        for reader, numbers in by_reader.items():
+            counts.setdefault(len(numbers), []).append(reader)
+        told = "; ".join(
+            f"{', '.join(readers)} in {count} conversation{'s' if count > 1 else ''}"
+            for count, readers in counts.items()
+        )
+        console.print(escaped(f"{cause}: {told}"), style=DIFFERENT)
+
+
+def _token_table(console: "Console", sample: "VerifiedSample", *, whole: bool) -> "Table":
+    """Return the tokens beside each other: all of them, or those around differences."""
+    from rich.table import Table
+
+    coloured = console.color_system is not None and not console.no_color
+    table = Table(box=None, pad_edge=False)
+    table.add_column("token", justify="right")
+    table.add_column("id", justify="right")
+    for reader in ("chat template", *sample.readings):
+        table.add_column(reader, overflow="fold")
+    rows = [
+        (
+            _reference_cells(sample.reference, at, coloured=coloured),
+            [_cell(sample, at, *each) for each in places.items()],
+        )
+        for at, places in _rows(sample)
+    ]
+    differs = [any(cell.style for cell in read) for _, read in rows]
+    near = [whole or any(differs[max(0, number - AROUND) : number + AROUND + 1]) for number in range(len(rows))]
+    for is_near, group in groupby(zip(near, rows, strict=True), lambda each: each[0]):
+        if not is_near:
+            table.add_row("...")
+            continue
+        for _, (reference, read) in group:
+            table.add_row(*reference, *read)
+    return table
+
+
+def _rows(sample: "VerifiedSample") -> "Iterator[Row]":
+    """Yield the rows of the table: each token of the reference, and before it what readers have besides."""
+    from ftbridge.launchers.preview.differences import align, pairs
+
+    length = len(sample.reference.ids)
+    places: dict[str, dict[int, int]] = {}
+    besides: dict[int, dict[str, list[int]]] = {}
+    for reader, reading in sample.readings.items():
+        hunks = align(sample.reference, reading)
+        places[reader] = dict(pairs(hunks, length))
+        for hunk in hunks:
+            instead = range(hunk.start2, hunk.end2)
+            both = min(hunk.end - hunk.start, len(instead))
+            places[reader] |= zip(range(hunk.start, hunk.start + both), instead, strict=False)
+            besides.setdefault(hunk.start + both, {})[reader] = list(instead[both:])
+    for at in range(length + 1):
+        more = besides.get(at, {})
+        for numbers in zip_longest(*more.values()):
+            row = dict(zip(more, numbers, strict=True))
+            yield None, {reader: row.get(reader) for reader in sample.readings}
+        if at < length:
+            yield at, {reader: places[reader].get(at) for reader in sample.readings}
+
+
+def _cell(sample: "VerifiedSample", at: int | None, reader: str, place: int | None) -> "Text":
+    """Return what a reader has in a row: `=` for the same token and label."""
+    from rich.text import Text
+
+    from ftbridge.core.console import printable
+
+    reading = sample.readings[reader]
+    if place is None:
+        return Text("") if at is None else Text(f"{_mark()} none", DIFFERENT)
+    learned = reading.labels[place] >= 0
+    if at is not None and reading.ids[place] == sample.reference.ids[at]:
+        if reading.labels[place] == sample.reference.labels[at]:
+            return Text("=")
+        return Text(f"{_mark()} {'learned' if learned else 'not learned'}", DIFFERENT)
+    text = printable(reading.tokens[place])
+    return Text(f"{_mark()} {_in_brackets(text) if learned else text}", DIFFERENT)
+
+
+def _reference_cells(reference: "Reference", at: int | None, *, coloured: bool) -> "list[str | Text]":
+    """Return number, id and text of a token of the reference, in brackets where no colour says that it is learned."""
+    from rich.text import Text
+
+    from ftbridge.core.console import printable
+
+    if at is None:
+        return ["", "", ""]
+    text, learned = printable(reference.tokens[at]), reference.labels[at] >= 0
+    shown = _in_brackets(text) if learned and not coloured else text
+    return [str(at + 1), str(reference.ids[at]), Text(shown, TRAINED if learned else "")]
+
+
+def _in_brackets(text: str) -> str:
+    return f"⟦{text}⟧" if can_show("⟦⟧") else f"[[{text}]]"
+
+
+def _mark() -> str:
+    return "≠" if can_show("≠") else "!="
