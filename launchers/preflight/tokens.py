@@ -1,16 +1,16 @@
 """What making the tokens of a dataset has told of it: samples that were shortened, and those that are left out."""
 
 from ftbridge.core.console import first_few
-from ftbridge.launchers.backends.plan import TrainPlan
+from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.tokens.ready import Counts
 
 _SHOWN = 5  # conversations that a message names
 
 
-def token_checks(plan: TrainPlan, counts: Counts) -> list[Check]:
+def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
     """Return what there is to say of the cutoff length, of conversations without an answer, and of packs."""
-    cutoff = plan.spec.cutoff_length
+    cutoff = spec.cutoff_length
     longest = f"of {counts.samples + counts.left_out:,} samples, the longest has {counts.longest} tokens"
     checks = []
     shorter = [
@@ -32,7 +32,7 @@ def token_checks(plan: TrainPlan, counts: Counts) -> list[Check]:
     if counts.without_answer:
         found = f"{counts.without_answer:,} of {counts.conversations:,} conversations have no answer to train on"
         checks.append(Check("answers", "warning", found, "they are left out; convert the source again without them"))
-    if plan.spec.packing:
+    if spec.packing:
         share = counts.tokens / (counts.rows * cutoff)
         found = f"{counts.samples:,} samples in {counts.rows:,} packs, which are {share:.0%} full"
         checks.append(Check("packing", "ok", found))

@@ -54,10 +54,12 @@ class Tokenizing:
         fitted: list[Fitted] = []
         total: Counter[str] = Counter()
         left_out: list[int] = []  # numbers of conversations, from 1 within the shard
+        longest = 0  # also of what is left out
         lines = self._conversations(start, end)
         first = 1
         while batch := [line for _, line in zip(range(BATCH), lines, strict=False)]:
             for conversation, result in self._fitted(batch, first, total):
+                longest = max(longest, result.length)
                 total["samples" if result.ids else "left_out"] += 1
                 total[f"cut_{result.cut}"] += bool(result.cut)
                 if result.ids:
@@ -73,7 +75,7 @@ class Tokenizing:
         found = {
             **total,
             "left_out_conversations": left_out,
-            "longest": max((each.length for each in fitted), default=0),
+            "longest": longest,
         }
         _write(counts, json.dumps(found))
         return found

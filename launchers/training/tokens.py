@@ -19,7 +19,6 @@ from ftbridge.launchers.process.script import SCRIPTS, start_script
 from ftbridge.tokens.chat_template import ChatTemplate, Thinking, choose_chat_template
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions, ready_tokens, tokenizer_files
 
-TOKENS = Path(".ftbridge/tokens")
 _CODE = ("tokenize_dataset", "chat_tokens", "cutoff_tokens", "pack_tokens")
 _THOUGHTS = (b'"reasoning_content"', b"<think>")
 _BLOCK = 1 << 20  # bytes
@@ -33,14 +32,17 @@ class _Line(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-def chat_template_of(spec: TrainSpec, model: Path, data: Dataset) -> ChatTemplate:
-    """Return the chat template that a dataset is trained with; raises as `choose_chat_template`."""
+def chat_template_of(spec: TrainSpec, model: Path, data: Dataset, folder: Path) -> ChatTemplate:
+    """Return the chat template that a dataset is trained with in a project's folder.
+
+    Raises as `choose_chat_template`.
+    """
     thinking: Thinking
     if spec.thinking == "auto":
         thinking = "on" if has_thoughts(data.folder / data.entry.files[MESSAGES]) else "off"
     else:
         thinking = spec.thinking
-    return choose_chat_template(model, spec.chat_template, thinking)
+    return choose_chat_template(model, spec.chat_template, thinking, folder)
 
 
 def has_thoughts(messages: Path) -> bool:
@@ -60,27 +62,42 @@ def with_tokens(plan: TrainPlan, template: ChatTemplate, data: Dataset, folder: 
     They stand in `folder`. Raises InputError for a conversation that cannot be trained, SetupError where the
     environment of the interpreter `python` cannot do it.
     """
-    spec = plan.spec
-    options = TokenOptions(
-        cutoff_length=spec.cutoff_length, learn=spec.learn, too_long=spec.too_long, packing=spec.packing
-    )
-    tokens = _tokens_of(data, plan, template, options, folder, python)
-    if not tokens.counts.rows:
-        raise InputError(f"`{data.name}` has no answer to train on within {spec.cutoff_length} tokens")
-    validation = None
-    if plan.validation:
-        unpacked = msgspec.structs.replace(options, packing=False)
-        validation = _tokens_of(plan.validation, plan, template, unpacked, folder, python)
+    tokens, validation = make_tokens(plan.spec, plan.model, template, (data, plan.validation), folder, python)
     return msgspec.structs.replace(plan, tokens=tokens, validation_tokens=validation)
 
 
+def make_tokens(
+    spec: TrainSpec,
+    model: Path,
+    template: ChatTemplate,
+    datasets: tuple[Dataset, Dataset | None],
+    folder: Path,
+    python: Path,
+) -> tuple[ReadyTokens, ReadyTokens | None]:
+    """Return the ready tokens in `folder` of a dataset and of that which is validated on, and is never packed.
+
+    Raises as `with_tokens`.
+    """
+    data, validation = datasets
+    tokens = _tokens_of(data, spec, model, template, folder, python)
+    if not tokens.counts.rows:
+        raise InputError(f"`{data.name}` has no answer to train on within {spec.cutoff_length} tokens")
+    if not validation:
+        return tokens, None
+    unpacked = msgspec.structs.replace(spec, packing=False)
+    return tokens, _tokens_of(validation, unpacked, model, template, folder, python)
+
+
 def _tokens_of(
-    data: Dataset, plan: TrainPlan, template: ChatTemplate, options: TokenOptions, folder: Path, python: Path
+    data: Dataset, spec: TrainSpec, model: Path, template: ChatTemplate, folder: Path, python: Path
 ) -> ReadyTokens:
     name = data.entry.files[MESSAGES]
+    options = TokenOptions(
+        cutoff_length=spec.cutoff_length, learn=spec.learn, too_long=spec.too_long, packing=spec.packing
+    )
     fingerprint = Fingerprint(
         messages=data.sha256[name],
-        tokenizer=tokenizer_files(plan.model),
+        tokenizer=tokenizer_files(model),
         chat_template=template.sha256,
         options=options,
         code=_code_sha256(),
@@ -90,9 +107,9 @@ def _tokens_of(
     def make(unfinished: Path) -> Counts:
         say(f"making the tokens of `{data.name}` by {template.origin}")
         file = data.folder / name
-        spec = {
-            "model": str(plan.model),
-            "trust_remote_code": plan.spec.trust_remote_code,
+        told = {
+            "model": str(model),
+            "trust_remote_code": spec.trust_remote_code,
             "template": template.text,
             "file": str(file),
             "folder": str(unfinished),
@@ -103,7 +120,7 @@ def _tokens_of(
             "processes": host.cores(),
             "fingerprint": fingerprint.key,
         }
-        return _run(python, spec, file.stat().st_size, data.name)
+        return _run(python, told, file.stat().st_size, data.name)
 
     return ready_tokens(folder, fingerprint, template, make)
 
