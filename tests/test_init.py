@@ -133,7 +133,7 @@ def test_sources_are_read_with_the_same_options_everywhere():
 
 
 def test_preview_options_have_the_types_of_train_options():
-    assert get_type_hints(TokenizeOptions).items() <= get_type_hints(PreviewOptions).items()
+    assert get_type_hints(TokenizeOptions).items() <= get_type_hints(ftbridge.TrainOptions).items()
     assert get_type_hints(PreviewOptions).items() <= get_type_hints(ftbridge.TrainOptions).items()
 
 

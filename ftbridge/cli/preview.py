@@ -59,8 +59,8 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
     """Show what a training would see of the dataset NAME (default: the last conversion's).
 
     For each framework, by its own code: the text with what is trained on in colour (or in brackets), and every
-    token with its id and its label, "-" where it is not trained on. With --tokens once, all frameworks have the same
-    ready tokens, which are shown.
+    token with its id and its label, "-" where it is not trained on. Ready tokens (--tokens once) are the same for all
+    frameworks, and shown for all at once.
     """
     from ftbridge.core.console import print_json, say
     from ftbridge.launchers.preview.preview import preview

@@ -29,7 +29,7 @@ from ftbridge.launchers.preview.token_statistics import (
     histogram_bars,
     summarize_counts,
 )
-from ftbridge.launchers.preview.tokenize import TokenizeOptions, model_with_tokenizer, tokens_as_trained
+from ftbridge.launchers.preview.tokenize import SharedOptions, model_with_tokenizer, tokens_as_trained
 from ftbridge.launchers.process.script import run_script
 from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
 from ftbridge.launchers.training.options import resolve_train_spec
@@ -98,7 +98,7 @@ class Preview(msgspec.Struct, frozen=True):
         return {view.title: view.stats for view in self.views.values() if view.stats}
 
 
-class PreviewOptions(TokenizeOptions, total=False):
+class PreviewOptions(SharedOptions, total=False):
     """The options of a training that decide which tokens it sees, as TrainOptions has them."""
 
     tokens: Literal["once", "native"]

@@ -44,12 +44,11 @@ class Tokenization(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[TokenizedPart, ...]
 
 
-class TokenizeOptions(TypedDict, total=False):
-    """The options of a training that decide its ready tokens, as TrainOptions has them."""
+class SharedOptions(TypedDict, total=False):
+    """The options of a training that decide the ready tokens of one dataset, as TrainOptions has them."""
 
     model: str | os.PathLike[str]
     dataset_dir: str | os.PathLike[str]
-    validation_dataset: str
     cutoff_length: int
     too_long: Literal["cut", "drop", "refuse"]
     chat_template: str | os.PathLike[str] | None
@@ -57,6 +56,12 @@ class TokenizeOptions(TypedDict, total=False):
     thinking: Literal["auto", "on", "off"]
     packing: bool
     trust_remote_code: bool
+
+
+class TokenizeOptions(SharedOptions, total=False):
+    """The options of a training that decide its ready tokens, as TrainOptions has them."""
+
+    validation_dataset: str
 
 
 class Made(msgspec.Struct, frozen=True):
