@@ -18,8 +18,8 @@ WHOLE = {"conversations": 20, "samples": 20, "rows": 20, "tokens": 900, "answer_
             False,
             [
                 (
-                    "warning: of 20 samples, the longest has 500 tokens; with 100, 4 lose their oldest turns, 2 are left "
-                    "out (conversations 3, 9); no answer is cut"
+                    "warning: of 20 samples, the longest has 500 tokens; with 100, 4 lose their oldest turns, 2 are "
+                    "left out (conversations 3, 9); no answer is cut"
                 )
             ],
         ),
