@@ -45,6 +45,7 @@ _NAMES = {
     "ftbridge.launchers.environment.doctor": "doctor",
     "ftbridge.launchers.environment.setup": "setup",
     "ftbridge.launchers.preview.preview": "Preview PreviewOptions preview",
+    "ftbridge.launchers.preview.tokenize": "Tokenization TokenizedPart TokenizeOptions tokenize",
     "ftbridge.launchers.runs.prune": "Leftover",
     "ftbridge.launchers.runs.record": "Attempt Run",
     "ftbridge.launchers.runs.summary": "RunSummary",

@@ -31,6 +31,7 @@ from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.doctor import doctor
 from ftbridge.launchers.environment.setup import setup
 from ftbridge.launchers.preview.preview import Preview, PreviewOptions, preview
+from ftbridge.launchers.preview.tokenize import Tokenization, TokenizedPart, TokenizeOptions, tokenize
 from ftbridge.launchers.runs.prune import Leftover
 from ftbridge.launchers.runs.record import Attempt, Run
 from ftbridge.launchers.runs.summary import RunSummary
@@ -82,6 +83,9 @@ __all__ = [
     "Split",
     "Support",
     "TableRead",
+    "Tokenization",
+    "TokenizeOptions",
+    "TokenizedPart",
     "TrainOptions",
     "TrainSpec",
     "Turn",
@@ -105,6 +109,7 @@ __all__ = [
     "runs",
     "same_answers",
     "setup",
+    "tokenize",
     "train",
 ]
 

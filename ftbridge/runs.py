@@ -18,7 +18,7 @@ from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints, record, summary, text_chart, training_log
 from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
-from ftbridge.launchers.runs.prune import Leftover, find_leftovers, remove_leftovers
+from ftbridge.launchers.runs.prune import Leftover, find_leftovers, find_unused_tokens, remove_leftovers
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.summary import RunSummary
 
@@ -125,10 +125,14 @@ def stop(run: str | Run, *, mark_failed: bool = False) -> Run:
 
 
 def prune(*, keep: int | None = None, checkpoints: bool = False, dry_run: bool = False) -> builtins.list[Leftover]:
-    """Remove the runs that failed or were interrupted, and return what went; never one that runs or may.
+    """Remove the runs that failed or were interrupted, and ready tokens that no run uses; return what went.
 
+    Never one that runs or may.
     With `keep`, succeeded runs but the newest so many go, too; with `checkpoints`, old ones of succeeded runs. With
     `dry_run` nothing goes, and what would is returned. Raises SetupError where something cannot be removed.
     """
-    found = find_leftovers(record.all_runs(Project.find()), keep, checkpoints=checkpoints)
+    project = Project.find()
+    runs = record.all_runs(project)
+    found = find_leftovers(runs, keep, checkpoints=checkpoints)
+    found += find_unused_tokens(project, runs, found)
     return found if dry_run else remove_leftovers(found)

@@ -15,12 +15,13 @@ import pytest
 import ftbridge
 from ftbridge.core.project import Project
 from ftbridge.launchers.preview.preview import PreviewOptions
+from ftbridge.launchers.preview.tokenize import TokenizeOptions
 from ftbridge.launchers.training.options import given_options, resolve_train_spec
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
-    "inspect", "convert", "presets", "setup", "doctor", "preview", "prepare", "preflight", "build_only", "train",
-    "export", "merge", "chat", "chat_sessions", "predict", "same_answers", "demo",
+    "inspect", "convert", "presets", "setup", "doctor", "preview", "tokenize", "prepare", "preflight",
+    "build_only", "train", "export", "merge", "chat", "chat_sessions", "predict", "same_answers", "demo",
 }  # fmt: skip
 ERRORS = {
     "FtbridgeError", "UsageError", "QuestionError", "InputError", "SetupError", "FrameworkError", "InterruptedRun",
@@ -30,7 +31,7 @@ TYPES = {
     "Counts", "DatasetDetails", "DatasetSummary", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Metrics",
     "Part", "Predictions", "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions",
     "Removed", "Run", "RunComparison", "RunDetails", "RunSummary", "Sampling", "Split", "Support", "TableRead",
-    "TrainOptions", "TrainSpec", "Turn",
+    "Tokenization", "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}
 OF_DATASETS = {"list", "show", "check", "remove", "folder"}
@@ -116,7 +117,8 @@ def typed_options(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["setup", "inspect", "convert", "preview", "train", "export", "merge", "chat", "predict", "demo"]
+    "name",
+    ["setup", "inspect", "convert", "preview", "tokenize", "train", "export", "merge", "chat", "predict", "demo"],
 )
 def test_an_option_is_called_as_on_the_command_line(name):
     assert keywords(dict(callables())[name]) - OF_PYTHON_ALONE <= typed_options(name)
@@ -131,6 +133,7 @@ def test_sources_are_read_with_the_same_options_everywhere():
 
 
 def test_preview_options_have_the_types_of_train_options():
+    assert get_type_hints(TokenizeOptions).items() <= get_type_hints(ftbridge.TrainOptions).items()
     assert get_type_hints(PreviewOptions).items() <= get_type_hints(ftbridge.TrainOptions).items()
 
 

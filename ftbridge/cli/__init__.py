@@ -20,6 +20,7 @@ COMMANDS = {
     "plugins": "List the formats, frameworks, presets and families that are there.",
     "datasets": "List, show, check and remove registered datasets.",
     "preview": "Show what a training would see of a dataset.",
+    "tokenize": "Make the ready tokens of a dataset, for any framework.",
     "train": "Fine-tune a model with XTuner or LLaMA-Factory.",
     "runs": "List, show, follow, plot, compare, stop and prune runs.",
     "export": "Write the adapter of a run as a PEFT folder.",

@@ -17,6 +17,7 @@ from ftbridge.cli.options import (
     option,
     source_argument,
     template_option,
+    thinking_option,
     trust_option,
 )
 
@@ -62,7 +63,7 @@ from ftbridge.cli.options import (
 )  # fmt: skip
 @option("--seed", type=click.IntRange(0), default=0, help="Seed of the sampling.")
 @option("--stop-word", "stop_words", metavar="TEXT", multiple=True, help="Text that ends an answer; repeatable.")
-@option("--thinking", is_flag=True, help="Let a Qwen 3 model think first; it was trained without.")
+@thinking_option
 @checkpoint_option
 @model_option
 @template_option

@@ -259,6 +259,10 @@ dtype_option = option(
 max_new_tokens_option = option(
     "--max-new-tokens", type=click.IntRange(1, 2**31 - 1), default=512, help="Longest answer, in tokens."
 )
+thinking_option = option(
+    "--thinking", type=click.Choice(["auto", "on", "off"]), default="auto",
+    help="Thoughts before an answer; auto: as in the training.",
+)  # fmt: skip
 trust_option = option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
 template_option = option(
     "--template", metavar="FAMILY", shell_complete=complete_family, show_default="told from the model's files",

@@ -17,6 +17,7 @@ from ftbridge.cli.options import (
     max_new_tokens_option,
     option,
     out_option,
+    thinking_option,
     trust_option,
 )
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @option("--metrics", is_flag=True, help="Measure exact match; with labels accuracy, precision, recall and F1, too.")
 @option("--result-jsonl", is_flag=True, help="Write result.jsonl as well: messages and answer of a sample per line.")
 @max_new_tokens_option
+@thinking_option
 @option("--batch-size", type=click.IntRange(1), show_default="by the samples' length", help="Samples per batch.")
 @option("--limit", type=click.IntRange(1), help="Number of samples to answer, from the first.")
 @bits_option

@@ -1,6 +1,7 @@
 """`ftbridge preview`."""
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,7 @@ from ftbridge.cli.options import (
     template_option,
 )
 from ftbridge.cli.output import can_show
+from ftbridge.cli.train_options import train_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from ftbridge.launchers.preview.preview import EncodedSample, Preview
     from ftbridge.launchers.preview.token_statistics import TokenStatistics
+    from ftbridge.tokens.ready import Counts
 
 TRAINED = "green"
 BAR = 30  # letters of the longest bar
@@ -55,8 +58,7 @@ BAR = 30  # letters of the longest bar
 )  # fmt: skip
 @option("--png", type=click.Path(), metavar="FILE", show_default="NAME-lengths.png", help="Picture of --stats.")
 @option("--cutoff-length", type=click.IntRange(1), show_default="2048", help="Longest sample in tokens.")
-@option("--tokens", type=click.Choice(["once", "native"]), show_default="as train's", help="As a training makes them.")
-@option("--chat-template", metavar="FILE|NAME", show_default="the model's own", help="Chat template of --tokens once.")
+@train_options("tokens", "chat_template", "thinking", "learn", "too_long", "packing")
 @template_option
 @dataset_dir_option("the last conversion's, else data")
 @option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model.")
@@ -68,20 +70,15 @@ def command(
     """Show what a training would see of the dataset NAME (default: the last conversion's).
 
     For each framework, by its own code: the text with what is trained on in colour (or in brackets), and every
-    token with its id and its label, "-" where it is not trained on.
+    token with its id and its label, "-" where it is not trained on. Ready tokens (--tokens once) are the same for all
+    frameworks, and shown for all at once.
     """
     from ftbridge.core.console import print_json, say
     from ftbridge.launchers.preview.preview import preview
 
     if verify or strict:
-        _verify(
-            dataset,
-            {**options, "samples": 20 if samples is None else samples},
-            stats=stats,
-            verify=verify,
-            strict=strict,
-            as_json=as_json,
-        )
+        count = 20 if samples is None else samples
+        _verify(dataset, {**options, "samples": count}, stats=stats, verify=verify, strict=strict, as_json=as_json)
         return
     count = samples if samples is not None else 0 if stats else 3
     found = preview(dataset, samples=count, stats=stats, **options)
@@ -122,7 +119,7 @@ def _print_preview(found: "Preview") -> None:
 
     console = rich_console(width=None if sys.stdout.isatty() else 160)
     about = f"{found.dataset} for {found.model} ({found.family}), cutoff length {found.cutoff_length}"
-    console.print(escaped(about))
+    console.print(escaped(f"{about}; ready tokens, the same for every framework" if found.counts else about))
     views = list(found.views.values())
     for number in range(len(views[0].samples)):
         console.print(f"\nsample {number + 1} of {found.samples}")
@@ -191,7 +188,10 @@ def _print_stats(console: "Console", found: "Preview") -> None:
     from ftbridge.core.console import escaped
     from ftbridge.launchers.preview.token_statistics import length_histogram
 
-    columns = {title: _stats_rows(each, found.cutoff_length) for title, each in found.stats.items()}
+    rows_of = (
+        partial(_ready_rows, counts=found.counts) if found.counts else partial(_stats_rows, cutoff=found.cutoff_length)
+    )
+    columns = {title: rows_of(each) for title, each in found.stats.items()}
     table = Table("", box=None, pad_edge=False)
     for title in columns:
         table.add_column(title, justify="right")
@@ -203,12 +203,12 @@ def _print_stats(console: "Console", found: "Preview") -> None:
     for each, numbers in zip(bins, zip(*counts.values(), strict=True), strict=True):
         cells = (f"{number:>{len(str(most))}} {'#' * round(BAR * number / most)}" for number in numbers)
         bars.add_row(f"{each.start}-{each.stop - 1}" if len(each) > 1 else str(each.start), *cells)
-    longest = max(each.longest for each in found.stats.values())
+    longest = found.counts.longest if found.counts else max(each.longest for each in found.stats.values())
     console.print("", table, "", bars, "", sep="\n")
     console.print(f"`--cutoff-length {longest}` cuts nothing; the picture is {escaped(str(found.png))}")
 
 
-def _stats_rows(stats: "TokenStatistics", cutoff: int) -> dict[str, str]:
+def _length_rows(stats: "TokenStatistics") -> dict[str, str]:
     return {
         "samples": f"{stats.samples:,}",
         "tokens": f"{stats.tokens:,}",
@@ -217,6 +217,25 @@ def _stats_rows(stats: "TokenStatistics", cutoff: int) -> dict[str, str]:
         "of the median": f"{stats.median:,}",
         "of 95 % at most": f"{stats.p95:,}",
         "of the longest": f"{stats.longest:,}",
+    }
+
+
+def _ready_rows(stats: "TokenStatistics", counts: "Counts") -> dict[str, str]:
+    """Return what there is to say of ready tokens, of which nothing is cut any more."""
+    samples = counts.samples + counts.left_out
+    return {
+        **_length_rows(stats),
+        "rows": f"{counts.rows:,}",
+        "oldest turns cut": _count_and_share(counts.cut_turns, samples),
+        "end of the question cut": _count_and_share(counts.cut_question, samples),
+        "left out as too long": _count_and_share(counts.left_out, samples),
+        "left out without an answer": _count_and_share(counts.without_answer, counts.conversations),
+    }
+
+
+def _stats_rows(stats: "TokenStatistics", cutoff: int) -> dict[str, str]:
+    return {
+        **_length_rows(stats),
         f"samples over {cutoff}": _count_and_share(stats.over, stats.samples),
         "left out as no text": _count_and_share(len(stats.cut["refused"]), stats.samples),
         "whole answer cut": _count_and_share(len(stats.cut["lost"]), stats.samples),

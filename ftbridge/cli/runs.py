@@ -148,7 +148,7 @@ def stop_command(name: str, failed: bool, as_json: bool) -> None:
 
 @command.command(
     "prune",
-    short_help="Remove runs that failed or were interrupted.",
+    short_help="Remove runs that failed or were interrupted, and tokens of no run.",
     examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"),
 )
 @option("--keep", type=click.IntRange(1), help="Also remove succeeded runs, but the newest N.")
@@ -156,7 +156,10 @@ def stop_command(name: str, failed: bool, as_json: bool) -> None:
 @yes_option
 @json_option
 def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool) -> None:
-    """Remove the runs that failed or were interrupted, after showing them; never one that runs or may."""
+    """Remove the runs that failed or were interrupted, and ready tokens that no run uses, after showing them.
+
+    Never one that runs or may.
+    """
     from ftbridge import runs
     from ftbridge.core.console import aligned, print_json, result, say
     from ftbridge.launchers.runs.prune import remove_leftovers

@@ -99,8 +99,8 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Annotated[
         Literal["once", "native"],
         Meta(
-            description="once: make tokens by the model's own chat template, the same for every framework; native: "
-            "leave that to the framework and its templates."
+            description="How tokens are made; once: by the model's own chat template, the same for every framework; "
+            "native: by the framework and its templates."
         ),
     ] = "native"
     chat_template: Annotated[

@@ -27,6 +27,7 @@ from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import ModelSource, resolve, target_of
 
 SHOWN = 80  # characters of a system prompt
+Thoughts = Literal["auto", "on", "off"]
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
 _THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)|\A.*?</think>\s*", re.DOTALL)
 # Stands in the prompt where thinking is off; the family's template in families.yaml says why.
@@ -73,7 +74,7 @@ class ChatSession:
         card = self._generator.card
         if card.thinking == "none" and not card.chat_template:
             return [turn for turn in self.turns if turn[1]]
-        turns = [(question, _THOUGHT.sub("", answer, count=1)) for question, answer in self.turns]
+        turns = [(question, without_thought(answer)) for question, answer in self.turns]
         return [turn for turn in turns if turn[1]]
 
     def retry(self) -> Iterator[str]:
@@ -100,16 +101,16 @@ class ChatOptions(TypedDict, total=False):
     """How a model is found and loaded.
 
     `checkpoint` chooses one of a run's; `model` names the base, `template` the family, where the files do not say them
-    or instead of what they say; `trust_remote_code` runs code that comes with the model;
-    `thinking` lets a model think that can, and was trained without; `device` is auto, cuda or cpu; `bits`,
-    `offload_folder` and `dtype` are those of Loading.
+    or instead of what they say; `trust_remote_code` runs code that comes with the model; `thinking` turns a model's
+    thoughts on or off, auto leaves them as in training; `device` is auto, cuda or cpu; `bits`, `offload_folder` and
+    `dtype` are those of Loading.
     """
 
     checkpoint: str | os.PathLike[str] | None
     model: str | None
     template: str | None
     trust_remote_code: bool
-    thinking: bool
+    thinking: Thoughts
     device: Device
     bits: Literal[4, 8] | None
     offload_folder: str | None
@@ -138,7 +139,7 @@ def chat_sessions(
     gpus = devices.usable_gpus(options.get("device", "auto"))
     found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
-    card = _allow_thinking(card, options)
+    card = with_thinking(card, options.get("thinking", "auto"))
     asked = [model, Path(card.base)] if compare else [model]
     loading = Loading(
         bits=options.get("bits"),
@@ -252,18 +253,33 @@ def _is_model(folder: Path) -> bool:
     return (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
 
 
-def _allow_thinking(card: ModelCard, options: ChatOptions) -> ModelCard:
-    """Return the card with what the user wants otherwise than in training."""
-    if not options.get("thinking"):
+def without_thought(answer: str) -> str:
+    """Return an answer without the thought that stands before it."""
+    return _THOUGHT.sub("", answer, count=1)
+
+
+def with_thinking(card: ModelCard, thinking: Thoughts) -> ModelCard:
+    """Return the card with thoughts `on` or `off`; `auto` leaves them as in the training.
+
+    Raises UsageError where they cannot be turned so.
+    """
+    if thinking == "auto":
         return card
     if card.chat_template:
-        if card.chat_template.thinking:
-            return replace(card, chat_template=card.chat_template.with_thinking())
-        raise UsageError(f"`--thinking` is a switch of chat templates, and {card.chat_template.origin} has none")
+        template = card.chat_template.with_thinking(thinking)
+        if template.thinking:
+            return replace(card, chat_template=template)
+        raise UsageError(f"`--thinking` is a switch of chat templates, and {template.origin} has none; leave it out")
+    if thinking == "off":
+        is_so = (
+            "does not think before it answers" if card.thinking == "none" else "has thinking off, as in the training"
+        )
+        say(f"note: `{card.family}` {is_so}, with or without `--thinking off`")
+        return card
     if card.thinking == "none":
-        raise UsageError(f"`--thinking` is for models that think before they answer, and `{card.family}` does not")
+        raise UsageError(f"`--thinking on` is for models that think before they answer, and `{card.family}` does not")
     instruction = card.template["INSTRUCTION"].removesuffix(_NO_THOUGHT)
-    return replace(card, template=card.template | {"INSTRUCTION": instruction})
+    return replace(card, template=card.template | {"INSTRUCTION": instruction}, thinking="on")
 
 
 def _check_room(gpus: Sequence[Gpu], loading: Loading, *models: Path) -> None:

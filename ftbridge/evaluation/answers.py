@@ -22,7 +22,7 @@ from ftbridge.templates.prompt import ChatPrompt
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
 METRICS, RESULT = "metrics.json", "result.jsonl"
 FILES = (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT)
-_SHOWN_SETTINGS = {"max_new_tokens", "bits", "dtype", "device"}  # settings whose values are shown
+_SHOWN_SETTINGS = {"max_new_tokens", "thinking", "bits", "dtype", "device"}  # settings whose values are shown
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -43,14 +43,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What decides the answers, kept in predict.json; a change of any of it makes others.
 
     `data` is the sha256 of the samples, `prompt` that of a chat template where one renders the prompts, `model` tells
-    the model's files from others. `device` is cuda or cpu, and
-    `dtype` what was decided for it. `labels` are those that the dataset is known to have.
+    the model's files from others. `thinking` is on, off, or none where the prompt has no switch. `device` is cuda or
+    cpu, and `dtype` what was decided for it. `labels` are those that the dataset is known to have.
     """
 
     dataset: str
     data: str
     model: str
     prompt: ChatPrompt | str
+    thinking: str
     stop: tuple[str, ...]
     max_new_tokens: int
     bits: int | None
@@ -58,6 +59,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     labels: tuple[str, ...]
     labels_from: str
+
+    @property
+    def has_thoughts(self) -> bool:
+        """Tell whether what stands before `</think>` in an answer is a thought, and no text that was trained on."""
+        return isinstance(self.prompt, str) or self.thinking != "none"
 
 
 @contextmanager

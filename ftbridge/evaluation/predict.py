@@ -21,7 +21,7 @@ from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.dataset_info.presets import presets
-from ftbridge.dialogue.chat import model_of, source_of
+from ftbridge.dialogue.chat import Thoughts, model_of, source_of, with_thinking, without_thought
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.evaluation.answers import (
@@ -78,6 +78,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     metrics: bool = False,
     result_jsonl: bool = False,
     max_new_tokens: int = 512,
+    thinking: Thoughts = "auto",
     batch_size: int | None = None,
     limit: int | None = None,
     bits: Literal[4, 8] | None = None,
@@ -91,8 +92,9 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     Goes on where an earlier call was stopped, and asks nothing that is answered already. A `source` that ends with
     .jsonl is a predictions.jsonl to be measured as it stands. `checkpoint` chooses one of the run's.
     The folder is `out`, by default predictions/DATASET in the run's; `limit` takes the first samples alone;
-    `batch_size` None lets their length decide; `trust_remote_code` runs code that comes with the model. Raises
-    InputError where other settings were used there before, unless `replace` says to ask anew.
+    `batch_size` None lets their length decide; `thinking` auto is as in the training; `trust_remote_code` runs code
+    that comes with the model. Raises InputError where other settings were used there before, unless `replace` says to
+    ask anew.
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measure_file(Path(source))
@@ -105,6 +107,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         require_scikit_learn(labels, (question.reference for question in questions))
     folder = _output_folder(found, out, data.name)
     card, model, adapter = model_of(found)
+    card = with_thinking(card, thinking)
     if out:
         _refuse_what_is_read(
             folder, _folders_read(card, model, adapter), _dataset_folder(found, dataset_dir), found.project
@@ -118,6 +121,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         data=sha256(file_of(data)),
         model=_fingerprint(model, adapter),
         prompt=card.chat_template.sha256 if card.chat_template else card.prompt,
+        thinking=(card.chat_template.thinking or "none") if card.chat_template else card.thinking,
         stop=card.stop,
         max_new_tokens=max_new_tokens,
         bits=bits,
@@ -279,7 +283,10 @@ def _write_metrics(
     folder: Path, rows: Sequence[Prediction], settings: Settings | None, leaked: Leaks | None
 ) -> tuple[Metrics, Leakage | None]:
     labels, origin = (settings.labels, settings.labels_from) if settings else ((), "")
-    found = measure([(row.answer, row.reference, row.finish_reason) for row in rows], labels, origin)
+    answer_of = without_thought if settings and settings.has_thoughts else str
+    found = measure(
+        [(answer_of(row.answer), answer_of(row.reference), row.finish_reason) for row in rows], labels, origin
+    )
     leakage = leaked.among([row.id for row in rows]) if leaked else None
     write_json(folder / METRICS, msgspec.to_builtins(found) | ({"leakage": leakage} if leakage else {}))
     return found, leakage

@@ -32,12 +32,19 @@ class ChatTemplate(msgspec.Struct, frozen=True):
     origin: str
     thinking: Thinking | None
 
-    def with_thinking(self) -> Self:
-        """Return the template with its switch for thoughts on."""
+    def with_thinking(self, thinking: Thinking) -> Self:
+        """Return the template with its switch for thoughts at `thinking`; without a switch, the template as it is.
+
+        Raises InputError where the text is no template.
+        """
         text = self.text
-        for name in SWITCHES:
-            text = text.replace(_decide(name, "false"), _decide(name, "true"), 1)
-        return msgspec.structs.replace(self, text=text, thinking="on")
+        for name in SWITCHES:  # what was decided before
+            for value in ("true", "false"):
+                text = text.removeprefix(_decide(name, value))
+        if not (switches := _switches(text, self.origin)):
+            return self
+        decided = "".join(_decide(name, str(thinking == "on").lower()) for name in switches)
+        return msgspec.structs.replace(self, text=decided + text, thinking=thinking)
 
     @property
     def sha256(self) -> str:
@@ -56,10 +63,13 @@ def shipped() -> list[str]:
     return sorted(each.name.removesuffix(".jinja") for each in found if each.name.endswith(".jinja"))
 
 
-def choose_chat_template(model: Path, wanted: str | None, thinking: Thinking | None) -> ChatTemplate:
+def choose_chat_template(
+    model: Path, wanted: str | None, thinking: Thinking | None, folder: Path = Path()
+) -> ChatTemplate:
     """Return the chat template of the model in a folder, or that `wanted`: a file, or the name of a shipped one.
 
-    Its switch for thoughts is set to `thinking`; None leaves it to the template. Raises UsageError where there is
+    Its switch for thoughts is set to `thinking`; None leaves it to the template. A file's name counts from `folder`,
+    by default the current one. Raises UsageError where there is
     none, InputError for what is no template.
     """
     if wanted is None:
@@ -71,18 +81,16 @@ def choose_chat_template(model: Path, wanted: str | None, thinking: Thinking | N
     elif wanted in shipped():
         text = files("ftbridge.templates").joinpath("chat", f"{wanted}.jinja").read_text("utf-8")
         origin = f"the chat template `{wanted}`"
-    elif (file := Path(wanted).expanduser()).is_file():
-        text, origin = read_text(file, "chat template"), f"the chat template `{file}`"
+    elif (file := folder / Path(wanted).expanduser()).is_file():
+        text, origin = read_text(file, "chat template"), f"the chat template `{wanted}`"
     else:
         raise UsageError(
             f"`--chat-template` takes a Jinja file, or {_listed()}; "
             f"there is no file `{wanted}`{closest(wanted, shipped())}"
         )
-    switches = _switches(text, origin)
-    if thinking is None:
-        return ChatTemplate(text, origin, None)
-    decided = "".join(_decide(name, str(thinking == "on").lower()) for name in switches)
-    return ChatTemplate(decided + text, origin, thinking if switches else None)
+    _switches(text, origin)
+    template = ChatTemplate(text, origin, None)
+    return template.with_thinking(thinking) if thinking else template
 
 
 def _listed() -> str:

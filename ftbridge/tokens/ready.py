@@ -16,7 +16,9 @@ from ftbridge.core.files.atomic import locked, read_text, sha256, write_json
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.tokens.chat_template import ChatTemplate
 
-FOLDER, RECORD = "tokens", "fingerprint.json"
+TOKENS = Path(".ftbridge/tokens")  # in a project
+RECORD = "fingerprint.json"
+PART = ".part"  # behind the key, of a folder that is not finished
 _DICT = "dataset_dict.json"  # by which `datasets` tells a folder of several parts
 # What decides which tokens a text becomes. A tokenizer's own code is among it.
 _TOKENIZER = (
@@ -120,7 +122,7 @@ def ready_tokens(
     with locked(place, patience=-1):
         if found := _known(place, fingerprint):  # another process was quicker
             return found
-        unfinished = place.with_name(f"{place.name}.part")
+        unfinished = place.with_name(f"{place.name}{PART}")
         unfinished.mkdir(parents=True, exist_ok=True)
         counts = make(unfinished)
         write_json(unfinished / RECORD, _Record(fingerprint=fingerprint, counts=counts, template=template.text))

@@ -125,7 +125,7 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
     if name == "dataset":
         samples = [*spread_samples(entry, files)]
         if plan.tokens:
-            found += token_checks(plan, plan.tokens.counts)
+            found += token_checks(plan.spec, plan.tokens.counts)
         elif tokenizer:
             found.append(_cutoff_check(plan.spec.cutoff_length, estimate_cutoff(plan, samples, tokenizer)))
         found += mark_checks(samples, plan.family, plan.spec.backend)

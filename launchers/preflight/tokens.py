@@ -8,6 +8,7 @@ import msgspec
 
 from ftbridge.core.console import first_few
 from ftbridge.core.parsing.json_yaml import load_yaml, parse
+from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.model import is_before_transformers5
@@ -60,9 +61,9 @@ def _packing_problem(plan: TrainPlan, config: dict[str, Any], transformers: str)
     return f"packing does not keep samples of `{kind}` apart: {reason}" if reason else unknown
 
 
-def token_checks(plan: TrainPlan, counts: Counts) -> list[Check]:
+def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
     """Return what there is to say of the cutoff length, of conversations without an answer, and of packs."""
-    cutoff = plan.spec.cutoff_length
+    cutoff = spec.cutoff_length
     longest = f"of {counts.samples + counts.left_out:,} samples, the longest has {counts.longest} tokens"
     checks = []
     shorter = [
@@ -84,7 +85,7 @@ def token_checks(plan: TrainPlan, counts: Counts) -> list[Check]:
     if counts.without_answer:
         found = f"{counts.without_answer:,} of {counts.conversations:,} conversations have no answer to train on"
         checks.append(Check("answers", "warning", found, "they are left out; convert the source again without them"))
-    if plan.spec.packing:
+    if spec.packing:
         share = counts.tokens / (counts.rows * cutoff)
         found = f"{counts.samples:,} samples in {counts.rows:,} packs, which are {share:.0%} full"
         checks.append(Check("packing", "ok", found))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 import msgspec
 
@@ -17,11 +17,11 @@ from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import look_up
-from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
-from ftbridge.launchers.environment.venv import any_backend, interpreter
+from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.preflight.cutoff import spread_samples
 from ftbridge.launchers.preflight.markers import mark_checks
+from ftbridge.launchers.preflight.tokens import token_checks
 from ftbridge.launchers.preview.token_statistics import (
     Cut,
     TokenCounts,
@@ -29,11 +29,13 @@ from ftbridge.launchers.preview.token_statistics import (
     histogram_bars,
     summarize_counts,
 )
+from ftbridge.launchers.preview.tokenize import SharedOptions, model_with_tokenizer, tokens_as_trained
 from ftbridge.launchers.process.script import run_script
 from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
 from ftbridge.launchers.training.options import resolve_train_spec
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import Family, get_family
+from ftbridge.tokens.ready import Counts
 
 T = TypeVar("T")
 IGNORED = -100  # the label of a token that is not trained on
@@ -75,6 +77,8 @@ class Preview(msgspec.Struct, frozen=True):
     """A dataset as it would be trained; `samples` is how many it has, `views` is by backend.
 
     `differences` has a text for each sample: a sentence for each framework that trains it otherwise than the first.
+    Of ready tokens, which all frameworks train alike, there is one view, `once`; `counts` says what came of all
+    conversations, and `family` by which chat template.
     """
 
     dataset: str
@@ -86,6 +90,7 @@ class Preview(msgspec.Struct, frozen=True):
     differences: list[str]
     warnings: list[str]
     png: str | None = None
+    counts: Counts | None = None
 
     @property
     def stats(self) -> dict[str, TokenStatistics]:
@@ -93,20 +98,11 @@ class Preview(msgspec.Struct, frozen=True):
         return {view.title: view.stats for view in self.views.values() if view.stats}
 
 
-class PreviewOptions(TypedDict, total=False):
+class PreviewOptions(SharedOptions, total=False):
     """The options of a training that decide which tokens it sees, as TrainOptions has them."""
 
-    model: str | os.PathLike[str]
-    dataset_dir: str | os.PathLike[str]
-    cutoff_length: int
-    template: str | None
-    trust_remote_code: bool
     tokens: Literal["once", "native"]
-    chat_template: str | os.PathLike[str] | None
-    thinking: Literal["auto", "on", "off"]
-    learn: Literal["all", "last"]
-    too_long: Literal["cut", "drop", "refuse"]
-    packing: bool
+    template: str | None
 
 
 class _ScriptAnswer(msgspec.Struct, frozen=True):
@@ -143,7 +139,10 @@ def preview(
     folder = (project.folder / spec.dataset_dir).resolve()
     name, _ = look_up(folder, spec.dataset)
     picture = picture_file(png or f"{name.replace('/', '-')}-lengths.png") if stats else None
-    model, family = _model_and_family(spec, project)
+    if spec.tokens == "once":
+        return _preview_of_tokens(spec, project, backend, samples, picture)
+    model = model_with_tokenizer(spec, project)
+    family = get_family(spec.template) if spec.template else detect_family(model)
     wanted = [backend] if backend else [*reversed(plugin_names("backends"))]
     pythons = _by_usable_backend(
         wanted, lambda each: interpreter_for(project, each, model, trust_remote_code=spec.trust_remote_code)
@@ -180,12 +179,40 @@ def preview(
     return found
 
 
-def _model_and_family(spec: TrainSpec, project: Project) -> tuple[Path, Family]:
-    """Return the model's folder, where its tokenizer and config are at least, and its family."""
-    model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder, weights=False)
-    if not any(path for pattern in ("token*", "vocab*", "*.model") for path in model.glob(pattern)):
-        raise InputError(f"`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model")
-    return model, get_family(spec.template) if spec.template else detect_family(model)
+def _preview_of_tokens(
+    spec: TrainSpec, project: Project, backend: str | None, samples: int, picture: Path | None
+) -> Preview:
+    """Return the preview of ready tokens, made where they are not there, and the picture of all lengths drawn."""
+    made = tokens_as_trained(msgspec.structs.replace(spec, validation_dataset="none", early_stopping=None), project)
+    template, counts = made.template, made.tokens.counts
+    request = {
+        "model": str(made.model),
+        "trust_remote_code": spec.trust_remote_code,
+        "folder": str(made.tokens.folder),
+        "samples": samples,
+        "stats": picture is not None,
+    }
+    line = run_script(made.python, "show_tokens", request, stderr=subprocess.PIPE)
+    answer = msgspec.json.decode(line, type=_ScriptAnswer)
+    backends = [load_backend(each) for each in ([backend] if backend else reversed(plugin_names("backends")))]
+    title = " and ".join(each.title for each in backends if backend or each.token_columns)
+    stats = summarize_counts(answer.stats, spec.cutoff_length) if answer.stats else None
+    checks = [each for each in token_checks(spec, counts) if each.status != "ok"]
+    found = Preview(
+        dataset=made.data.name,
+        samples=counts.samples,
+        model=spec.model,
+        family=f"{template.origin}, thinking {template.thinking}" if template.thinking else template.origin,
+        cutoff_length=spec.cutoff_length,
+        views={"once": BackendView(title, answer.samples, stats)},
+        differences=[],
+        warnings=[f"{check.found}; {check.remedy}" for check in checks],
+        png=str(picture) if picture else None,
+        counts=counts,
+    )
+    if picture:
+        draw_picture(picture, made.python, "lengths", histogram_bars(found.stats, spec.cutoff_length))
+    return found
 
 
 def _by_usable_backend(backends: list[str], value_of: Callable[[str], T]) -> dict[str, T]:

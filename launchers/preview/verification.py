@@ -27,10 +27,11 @@ from ftbridge.launchers.preview.differences import Difference, Reading, Referenc
 from ftbridge.launchers.preview.preview import BackendView, PreviewOptions, preview
 from ftbridge.launchers.process.script import run_script
 from ftbridge.launchers.training.options import resolve_train_spec
-from ftbridge.launchers.training.tokens import TOKENS, chat_template_of, tokens_of
+from ftbridge.launchers.training.tokens import chat_template_of, tokens_of
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import Family, get_family
 from ftbridge.tokens.chat_template import ChatTemplate
+from ftbridge.tokens.ready import TOKENS
 
 MERGED = "merged folder"
 # The chat template that a folder gets that is merged of this base, trained by a family's template in this framework,
@@ -142,9 +143,9 @@ def verify(
         "tokens": None,
     }
     if spec.tokens == "once":
-        template = chat_template_of(spec, model, data)
+        template = chat_template_of(spec, model, data, project.folder)
         data = record_hashes(data, MESSAGES)
-        ready = tokens_of(data, spec, model, template, project.folder / TOKENS, python, packing=spec.packing)
+        ready = tokens_of(data, spec, model, template, project.folder / TOKENS, python)
         request |= {"tokens": str(ready.folder), "packing": spec.packing}
         request |= {"cutoff_length": spec.cutoff_length, "too_long": spec.too_long}
         found = _read(python, {**request, "template": template.text, "merged": {MERGED: template.text}}, data)
@@ -152,7 +153,7 @@ def verify(
     else:
         views = preview(dataset, backend=backend, samples=samples, config=config, **options).views
         merged = _merged_of_native(list(views), spec, model, data, merged_template)
-        template = _template_of_native(spec, model, data, merged)
+        template = _template_of_native(spec, model, data, project.folder, merged)
         found = _read(python, {**request, "template": template.text, "merged": merged}, data)
         verified = _compared_with_native(found, list(views.values()))
     return Verification(
@@ -186,10 +187,12 @@ def _merged_of_native(
     return {f"{MERGED} of {load_backend(each).title}": text for each, text in texts.items()}
 
 
-def _template_of_native(spec: TrainSpec, model: Path, data: Dataset, merged: dict[str, str]) -> ChatTemplate:
+def _template_of_native(
+    spec: TrainSpec, model: Path, data: Dataset, folder: Path, merged: dict[str, str]
+) -> ChatTemplate:
     """Return the model's chat template, that of the merged folder where it has none."""
     with suppress(UsageError):
-        return chat_template_of(spec, model, data)
+        return chat_template_of(spec, model, data, folder)
     if not merged:
         raise SetupError(f"`{model}` has no chat template to compare with; name one with `--chat-template`")
     return ChatTemplate(next(iter(merged.values())), f"the chat template of the {MERGED}", None)

@@ -11,10 +11,13 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.plugins import load_backend
+from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.runs.checkpoints import best_checkpoint
-from ftbridge.launchers.runs.record import RESERVE, Run, base_folder, load_run
+from ftbridge.launchers.runs.record import RESERVE, Run, all_runs, base_folder, load_run
 from ftbridge.launchers.runs.training_log import LOG_FILE
 from ftbridge.launchers.runs.written_files import CARD, is_plain_file, quoted_name, unknown_files
+from ftbridge.tokens.ready import TOKENS
+from ftbridge.tokens.unused import remove_tokens, unused_tokens
 
 # What training and `predict` put into a run's folder, besides what the launch is told to write.
 RUN_FOLDERS = ("output", "tracking", "predictions")
@@ -36,7 +39,7 @@ PREDICTION_FILES = ("predict.json", "predictions.jsonl", "unfinished.jsonl", "me
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """A run's folder, or a checkpoint of one: why it may go, and its size in bytes."""
+    """A run's folder, a checkpoint of one, or ready tokens (`run` is "" then): why it may go, and its size in bytes."""
 
     path: str
     run: str
@@ -60,26 +63,49 @@ def find_leftovers(runs: list[Run], keep: int | None = None, *, checkpoints: boo
     return found
 
 
+def find_unused_tokens(project: Project, runs: list[Run], going: list[Leftover]) -> list[Leftover]:
+    """Return the ready tokens of a project that no run of `runs` uses, but for those runs that are `going`.
+
+    Those that were begun and are not being made are among them.
+    """
+    gone = {each.path for each in going}
+    used = {key for run in runs if str(run.path) not in gone for key in run.tokens}
+    return [_leftover(path, None, why) for path, why in unused_tokens(project.folder / TOKENS, used)]
+
+
 def remove_leftovers(leftovers: list[Leftover]) -> list[Leftover]:
-    """Remove what `find_leftovers` gave and return what went; a run that has been resumed since stays.
+    """Remove what was found and return what went; what a run needs that has begun or was resumed since stays.
 
     Raises SetupError where something cannot be removed.
     """
     removed = []
     for leftover in leftovers:
         path = Path(leftover.path)
-        folder = path if (path / "run.json").exists() else path.parents[1]
-        if load_run(folder).status in {"running", "unknown"}:
-            continue
         try:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            if _remove(path) if leftover.run else _remove_tokens(path):
+                removed.append(leftover)
         except OSError as error:
             raise SetupError(f"cannot remove `{path}`: {error.strerror or error}") from error
-        removed.append(leftover)
     return removed
+
+
+def _remove(path: Path) -> bool:
+    """Remove a run's folder or a checkpoint unless the run may run; tell whether it went."""
+    folder = path if (path / "run.json").exists() else path.parents[1]
+    if load_run(folder).status in {"running", "unknown"}:
+        return False
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return True
+
+
+def _remove_tokens(path: Path) -> bool:
+    """Remove ready tokens unless a run uses them by now; tell whether they went."""
+    project = Project(path.parents[len(TOKENS.parts)], Settings())
+    used = {key for run in all_runs(project) for key in run.tokens}
+    return path.name not in used and remove_tokens(path)
 
 
 def _must_stay(run: Run, others: list[Run]) -> bool:
@@ -153,6 +179,8 @@ def _run_leftover(run: Run) -> Leftover:
     return _leftover(run.path, run, "older" if run.status == "succeeded" else run.status)
 
 
-def _leftover(path: Path, run: Run, why: str) -> Leftover:
+def _leftover(path: Path, run: Run | None, why: str) -> Leftover:
     files = path.rglob("*") if path.is_dir() else [path]
-    return Leftover(str(path), run.id, why, sum(file.lstat().st_size for file in files if file.is_file()))
+    return Leftover(
+        str(path), run.id if run else "", why, sum(file.lstat().st_size for file in files if file.is_file())
+    )

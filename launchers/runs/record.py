@@ -60,7 +60,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     the source it was made from, to its sha256, `base` is the fingerprint of the model (None in runs of before there was
     one), `pid` is the process that watches over the run, `pid_started` when that began, in the kernel's ticks,
     `machine` where it runs, and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see
-    training/resume.py). `chat_template` made the tokens, where they were made once.
+    training/resume.py). `chat_template` made the tokens, where they were made once, and `tokens` are their keys.
     `signature` is this machine's, of all but itself and the folder: "" where the record has none
     yet, and None in one that was read without: it stays unsigned, whatever is written to it. The status `unknown` is
     never written: it is that of a run which is said to run, and whose process cannot be seen from here.
@@ -87,6 +87,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     machine: Host = Host()
     checkpoints: dict[str, str] = {}
     chat_template: ChatTemplate | None = None
+    tokens: tuple[str, ...] = ()
     signature: str | None = ""
 
     @property

@@ -61,10 +61,10 @@ class Tokenizing:
         while batch := [line for _, line in zip(range(BATCH), lines, strict=False)]:
             for conversation, result in self._fitted(batch, first, total):
                 total["samples" if result.ids else "left_out"] += 1
+                longest = max(longest, result.length)  # also of what is left out
                 total[f"cut_{result.cut}"] += bool(result.cut)
                 if result.ids:
                     made.append((np.array(result.ids, np.int32), np.array(result.labels, np.int32)))
-                    longest = max(longest, result.length)
                 else:
                     left_out.append(conversation)
             first += len(batch)

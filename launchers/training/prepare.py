@@ -30,9 +30,10 @@ from ftbridge.launchers.runs.record import Run, new_run_folder
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import given_options, resolve_train_spec
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
-from ftbridge.launchers.training.tokens import TOKENS, chat_template_of, check_takes_tokens, with_tokens
+from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import get_family
+from ftbridge.tokens.ready import TOKENS, Counts
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
 
@@ -75,8 +76,7 @@ def prepare(
     if spec.tokens == "once":
         check_takes_tokens(backend, spec)
     target = MESSAGES if spec.tokens == "once" else backend.target
-    dataset = _resolve_dataset(project, spec, spec.dataset, target)
-    validation = _validation_dataset(project, spec, dataset.name, target)
+    dataset, validation = resolve_datasets(project, spec, target)
     chosen = devices.choose_devices(spec)
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
     python = (
@@ -86,7 +86,7 @@ def prepare(
     )
     family = template = None
     if spec.tokens == "once":
-        template = chat_template_of(spec, model, dataset)
+        template = chat_template_of(spec, model, dataset, project.folder)
     else:
         family = get_family(spec.template) if spec.template else detect_family(model)
         family.cell(spec.backend)
@@ -151,6 +151,7 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
         ("backend", load_backend(plan.spec.backend).title),
         ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
         ("dataset", f"{plan.dataset}, {plan.entry.samples} samples"),
+        *([("tokens", _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
         (
             "validation",
             f"{plan.validation.name}, {plan.validation.entry.samples} samples" if plan.validation else "none",
@@ -165,8 +166,15 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
 
 def _prompt_in_words(plan: TrainPlan) -> str:
     if plan.chat_template:
-        return f"by {plan.chat_template.origin}"
+        thinking = f", thinking {plan.chat_template.thinking}" if plan.chat_template.thinking else ""
+        return f"by {plan.chat_template.origin}{thinking}"
     return f"{plan.family.title} ({plan.family.status})" if plan.family else ""
+
+
+def _tokens_in_words(counts: Counts) -> str:
+    """Return what is trained on in an epoch, such as `21 samples in 4 rows, 3,100 tokens, 1,200 of them learned`."""
+    samples = f"{counts.samples:,} samples in {counts.rows:,} rows"
+    return f"{samples}, {counts.tokens:,} tokens, {counts.answer_tokens:,} of them learned"
 
 
 def _changed_options(spec: TrainSpec) -> list[str]:
@@ -184,6 +192,15 @@ def _as_typed(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value in (None, ()) else ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def resolve_datasets(project: Project, spec: TrainSpec, target: str) -> tuple[Dataset, Dataset | None]:
+    """Return the dataset that is trained on, with files of `target`, and that which is validated on, None for none.
+
+    Raises UsageError or InputError where one is not there, cannot be read, or is needed.
+    """
+    dataset = _resolve_dataset(project, spec, spec.dataset, target)
+    return dataset, _validation_dataset(project, spec, dataset.name, target)
 
 
 def _resolve_dataset(project: Project, spec: TrainSpec, name: str, target: str) -> Dataset:

@@ -20,7 +20,6 @@ from ftbridge.launchers.process.script import SCRIPTS, start_script
 from ftbridge.tokens.chat_template import ChatTemplate, Thinking, choose_chat_template
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions, ready_tokens, tokenizer_files
 
-TOKENS = Path(".ftbridge/tokens")
 _CODE = ("tokenize_dataset", "chat_tokens", "cutoff_tokens", "pack_tokens")
 _THOUGHTS = (b'"reasoning_content"', b"<think>")
 _BLOCK = 1 << 20  # bytes
@@ -42,14 +41,17 @@ def check_takes_tokens(backend: Backend, spec: TrainSpec) -> None:
         raise UsageError(f"{backend.title} cannot tell packed samples apart; take `--no-packing`")
 
 
-def chat_template_of(spec: TrainSpec, model: Path, data: Dataset) -> ChatTemplate:
-    """Return the chat template that a dataset is trained with; raises as `choose_chat_template`."""
+def chat_template_of(spec: TrainSpec, model: Path, data: Dataset, folder: Path) -> ChatTemplate:
+    """Return the chat template that a dataset is trained with in a project's folder.
+
+    Raises as `choose_chat_template`.
+    """
     thinking: Thinking
     if spec.thinking == "auto":
         thinking = "on" if has_thoughts(data.folder / data.entry.files[MESSAGES]) else "off"
     else:
         thinking = spec.thinking
-    return choose_chat_template(model, spec.chat_template, thinking)
+    return choose_chat_template(model, spec.chat_template, thinking, folder)
 
 
 def has_thoughts(messages: Path) -> bool:
@@ -69,25 +71,43 @@ def with_tokens(plan: TrainPlan, template: ChatTemplate, data: Dataset, folder: 
     They stand in `folder`. Raises InputError for a conversation that cannot be trained, SetupError where the
     environment of the interpreter `python` cannot do it.
     """
-    spec = plan.spec
-    tokens = tokens_of(data, spec, plan.model, template, folder, python, packing=spec.packing)
-    if not tokens.counts.rows:
-        raise InputError(f"`{data.name}` has no answer to train on within {spec.cutoff_length} tokens")
-    validation = None
-    if plan.validation:
-        validation = tokens_of(plan.validation, spec, plan.model, template, folder, python, packing=False)
+    tokens, validation = make_tokens(plan.spec, plan.model, template, (data, plan.validation), folder, python)
     return msgspec.structs.replace(plan, tokens=tokens, validation_tokens=validation)
 
 
+def make_tokens(
+    spec: TrainSpec,
+    model: Path,
+    template: ChatTemplate,
+    datasets: tuple[Dataset, Dataset | None],
+    folder: Path,
+    python: Path,
+) -> tuple[ReadyTokens, ReadyTokens | None]:
+    """Return the ready tokens in `folder` of a dataset and of that which is validated on, and is never packed.
+
+    Raises as `with_tokens`.
+    """
+    data, validation = datasets
+    tokens = tokens_of(data, spec, model, template, folder, python)
+    if not tokens.counts.rows:
+        raise InputError(f"`{data.name}` has no answer to train on within {spec.cutoff_length} tokens")
+    if not validation:
+        return tokens, None
+    unpacked = msgspec.structs.replace(spec, packing=False)
+    return tokens, tokens_of(validation, unpacked, model, template, folder, python)
+
+
 def tokens_of(
-    data: Dataset, spec: TrainSpec, model: Path, template: ChatTemplate, folder: Path, python: Path, *, packing: bool
+    data: Dataset, spec: TrainSpec, model: Path, template: ChatTemplate, folder: Path, python: Path
 ) -> ReadyTokens:
     """Return the ready tokens of a dataset, whose hashes are recorded, made where they are not there yet.
 
     Raises as `with_tokens`.
     """
     name = data.entry.files[MESSAGES]
-    options = TokenOptions(cutoff_length=spec.cutoff_length, learn=spec.learn, too_long=spec.too_long, packing=packing)
+    options = TokenOptions(
+        cutoff_length=spec.cutoff_length, learn=spec.learn, too_long=spec.too_long, packing=spec.packing
+    )
     fingerprint = Fingerprint(
         messages=data.sha256[name],
         tokenizer=tokenizer_files(model),
@@ -100,7 +120,7 @@ def tokens_of(
     def make(unfinished: Path) -> Counts:
         say(f"making the tokens of `{data.name}` by {template.origin}")
         file = data.folder / name
-        request = {
+        told = {
             "model": str(model),
             "trust_remote_code": spec.trust_remote_code,
             "template": template.text,
@@ -113,7 +133,7 @@ def tokens_of(
             "processes": host.cores(),
             "fingerprint": fingerprint.key,
         }
-        return _run(python, request, file.stat().st_size, data.name)
+        return _run(python, told, file.stat().st_size, data.name)
 
     return ready_tokens(folder, fingerprint, template, make)
 

@@ -147,6 +147,7 @@ def _run_record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
         datasets=dataset_hashes(plan),
         base=plan.base,
         chat_template=plan.chat_template,
+        tokens=tuple(each.fingerprint.key for each in (plan.tokens, plan.validation_tokens) if each),
         attempts=(Attempt(utc_now()),),
         pid=os.getpid(),
     )

@@ -132,6 +132,11 @@ def test_prune_shows_and_asks(project):
     assert runs("prune", "--yes").startswith("removed ")
     assert not (project.runs / "ccc").exists()
     assert runs("prune") == "there is nothing to remove\n"
+    tokens = project.folder / ".ftbridge" / "tokens" / ("1" * 24)
+    tokens.mkdir(parents=True)
+    assert f"tokens of no run  {tokens}" in invoke("prune", input="n\n").stderr
+    assert runs("prune", "--yes") == "removed 0 bytes\n"
+    assert not tokens.exists()
     assert json.loads(runs("prune", "--json")) == {"removed": [], "bytes": 0}
     found = json.loads(runs("prune", "--keep", "1", "--json", input="y\n"))
     assert [each["run"] for each in found["removed"]] == ["a"]

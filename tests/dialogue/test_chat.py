@@ -22,9 +22,12 @@ from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process import script
 from ftbridge.launchers.runs.written_files import CARD
+from ftbridge.templates.chat_templates import render_chat_template
+from ftbridge.tokens.chat_template import choose_chat_template
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
 
+from ..builders.chat_templates import FORGETS_THOUGHTS  # noqa: TID252
 from ..builders.environments import make_environment  # noqa: TID252
 from ..builders.models import write_model  # noqa: TID252
 from ..builders.runs import record_run  # noqa: TID252
@@ -308,7 +311,7 @@ def test_several_system_prompts_of_the_training_are_told_in_chat(
 def test_the_thoughts_of_a_model_do_not_join_the_history():
     assert chat._THOUGHT.sub("", "\n<think>\nwell\n</think>\n\nyes <think>no</think>") == "yes <think>no</think>"
     assert chat._THOUGHT.sub("", "<think>cut") == ""
-    talk = ChatSession(SimpleNamespace(card=SimpleNamespace(family="qwen3")), "", Sampling())
+    talk = ChatSession(SimpleNamespace(card=SimpleNamespace(thinking="off", chat_template=None)), "", Sampling())
     talk.turns = [("69?", "<think>well</think>yes"), ("why?", "<think>cut")]
     assert talk.answered == [("69?", "yes")]
 
@@ -317,10 +320,37 @@ def test_thinking_is_turned_on_for_families_that_can_think(model):
     card = card_of(resolve(model), template="qwen3")
     asked = [("1+1?", "2"), ("why?", None)]
     assert card.prompt.render("", asked).count("<think>\n\n</think>\n\n") == 2
-    thinking = chat._allow_thinking(card, {"thinking": True})
+    thinking = chat.with_thinking(card, "on")
     assert thinking.prompt.render("", asked).endswith("why?<|im_end|>\n<|im_start|>assistant\n")
+    assert thinking.thinking == "on"
     with pytest.raises(UsageError, match=r"`qwen2\.5` does not"):
-        chat._allow_thinking(card_of(resolve(model), template="qwen2.5"), {"thinking": True})
+        chat.with_thinking(card_of(resolve(model), template="qwen2.5"), "on")
+
+
+@pytest.mark.parametrize(
+    ("family", "said"), [("qwen3", "has thinking off, as in the training"), ("qwen2.5", "does not think")]
+)
+def test_thinking_off_of_a_family_is_how_it_was_trained_which_is_said(model, capsys, family, said):
+    card = card_of(resolve(model), template=family)
+    assert chat.with_thinking(card, "auto") == card
+    assert capsys.readouterr().err == ""
+    assert chat.with_thinking(card, "off") == card
+    assert said in capsys.readouterr().err
+
+
+def test_thinking_sets_the_switch_of_the_trainings_chat_template_or_says_that_it_has_none(model):
+    (model / "chat_template.jinja").write_text(FORGETS_THOUGHTS)
+    card = card_of(resolve(model), template="qwen2.5")
+    asked = [{"role": "user", "content": "why?"}]
+    for trained, wanted, end in (("off", "on", "assistant\n"), ("on", "off", "<think>\n\n</think>\n\n")):
+        template = choose_chat_template(model, None, trained)
+        switched = chat.with_thinking(msgspec.structs.replace(card, chat_template=template), wanted).chat_template
+        assert switched == choose_chat_template(model, None, wanted)
+        assert render_chat_template(switched.text, asked, {}).endswith(end)
+    plain = msgspec.structs.replace(card, chat_template=choose_chat_template(model, "plain", "off"))
+    for wanted in ("on", "off"):
+        with pytest.raises(UsageError, match="the chat template `plain` has none; leave it out"):
+            chat.with_thinking(plain, wanted)
 
 
 def test_a_gpu_that_is_not_there_is_told(model, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 
 import ftbridge
+from ftbridge.dialogue.generation import BatchAnswer
 from ftbridge.evaluation.answers import FINISHED
 
 SYSTEM = "You sort news."
@@ -14,6 +15,7 @@ class AnsweringModel:
 
     asked: list[str]
     stop_after: int
+    thought = ""
 
     def __init__(self, _python, card, *_):
         self.card = card
@@ -32,7 +34,7 @@ class AnsweringModel:
             if count == type(self).stop_after:
                 raise KeyboardInterrupt
             type(self).asked.append(texts[at])
-            yield at, "It is Sports." if count else "药", "stop"
+            yield BatchAnswer(at, type(self).thought + ("It is Sports." if count else "药"), "stop", "")
 
 
 def rows(folder, name=FINISHED):

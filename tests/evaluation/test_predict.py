@@ -128,6 +128,32 @@ def test_metrics_of_finished_answers_are_made_without_asking_again(model):
         ftbridge.predict("no.jsonl")
 
 
+@pytest.mark.parametrize(("family", "parsed"), [("qwen3", 5), ("qwen2.5", 0)])
+def test_a_thought_is_kept_and_not_measured_where_the_model_has_thoughts(model, monkeypatch, family, parsed):
+    """Of a model without them, the words are text."""
+    prompt = msgspec.to_builtins(get_family(family).cell("xtuner").prompt)
+    thinking = get_family(family).thinking
+    msgspec.structs.replace(load_card(model), family=family, template=prompt, thinking=thinking).save(model)
+    monkeypatch.setattr(AnsweringModel, "thought", "<think>Politics? Sports?</think>\n\n")
+    found = predict(model, metrics=True)
+    assert found.metrics.labels.parsed["contained"] == parsed
+    assert all(row["answer"].startswith("<think>") for row in rows(Path("out")))
+    assert ftbridge.predict(found.file).metrics == found.metrics
+
+
+def test_thinking_is_among_what_decides_the_answers(model):
+    prompt = msgspec.to_builtins(get_family("qwen3").cell("xtuner").prompt)
+    msgspec.structs.replace(load_card(model), family="qwen3", template=prompt, thinking="off").save(model)
+    predict(model)
+    assert all(asked.endswith("<think>\n\n</think>\n\n") for asked in AnsweringModel.asked)
+    assert predict(model, thinking="off").asked == 0  # as it was trained
+    with pytest.raises(InputError, match=r"another .*thinking \(off, now on\)"):
+        predict(model, thinking="on")
+    AnsweringModel.asked.clear()
+    assert predict(model, thinking="on", replace=True).asked == 6
+    assert all(asked.endswith("<|im_start|>assistant\n") for asked in AnsweringModel.asked)
+
+
 def test_metrics_of_somebody_else_are_left_alone(model, tmp_path):
     predict(model)
     own = tmp_path / "own"

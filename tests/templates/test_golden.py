@@ -9,8 +9,10 @@ import os
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import DatasetEntry
@@ -20,6 +22,8 @@ from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates.families import get_family
+from ftbridge.tokens.chat_template import ChatTemplate
+from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions
 
 from ..conftest import SMALL  # noqa: TID252
 
@@ -49,6 +53,12 @@ CASES = {
             "save_limit": 5,
         },
     ),
+}
+# Of ready tokens; with a validation set, which the last of the options is about.
+ONCE = {
+    "once": (CPU, {"chat_template": "plain", "learn": "last"}, False),
+    "once-validated": (CPU, {"validation_steps": 50}, True),
+    "once-packed-validated": (GPUS, {"packing": True, "gpus": 2, "deepspeed": "zero2"}, True),
 }
 # Every option that shows in what the frameworks build.
 BUILT = (
@@ -92,6 +102,42 @@ def test_rendered_config_equals_the_golden_file(backend, case):
         if os.environ.get("UPDATE_GOLDEN"):
             file.write_text(text, encoding="utf-8")
         assert text == file.read_text(encoding="utf-8")
+
+
+def ready(folder, samples, rows, *, packing=False):
+    """Return made-up ready tokens, whose folder is that of their key."""
+    fingerprint = Fingerprint(
+        messages=f"{samples:064}", tokenizer={"tokenizer.json": "b" * 64}, chat_template="c" * 64,
+        options=TokenOptions(cutoff_length=2048, packing=packing), code="d" * 64, version="5.24.0",
+    )  # fmt: skip
+    counts = Counts(conversations=samples, samples=samples, rows=rows, tokens=9000, answer_tokens=900, longest=400)
+    return ReadyTokens(folder=folder / fingerprint.key, fingerprint=fingerprint, counts=counts)
+
+
+@pytest.mark.parametrize("case", ONCE)
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_rendered_config_of_ready_tokens_equals_the_golden_file(backend, case, tmp_path):
+    machine, options, validated = ONCE[case]
+    packing = options.get("packing", False)
+    plan = golden_plan(backend, machine, "qwen2.5", {"tokens": "once", **options})
+    entry = msgspec.structs.replace(plan.entry, samples=40)
+    plan = msgspec.structs.replace(
+        plan,
+        family=None,
+        chat_template=ChatTemplate("{{ messages }}", "the chat template of `base`", None),
+        tokens=ready(tmp_path, 483, 60 if packing else 483, packing=packing),
+        validation=Dataset("medqa-validation", plan.dataset_dir, entry) if validated else None,
+        validation_tokens=ready(tmp_path, 40, 40) if validated else None,
+    )
+    rendered = load_backend(backend).render(plan)
+    assert rendered
+    for name, text in rendered.items():
+        file = GOLDEN / f"{backend}-{case}{Path(name).suffix}"
+        found = text.replace(str(tmp_path), "/project/.ftbridge/tokens")
+        if os.environ.get("UPDATE_GOLDEN"):
+            file.write_text(found, encoding="utf-8")
+        assert found == file.read_text(encoding="utf-8")
+        assert "/project/.ftbridge/tokens" in found or name.endswith(".json")
 
 
 @pytest.mark.framework

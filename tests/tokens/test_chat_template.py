@@ -62,6 +62,24 @@ def test_a_template_without_a_switch_stays_as_it_is(model):
     assert (template.text, template.thinking) == (CHATML, None)
 
 
+@pytest.mark.parametrize("decided", [None, "on", "off"])
+def test_the_switch_is_set_anew_and_not_twice(model, decided):
+    text = "{{ thinking }} {{ enable_thinking }}"
+    (model / "chat_template.jinja").write_text(text)
+    template = choose_chat_template(model, None, decided)
+    for wanted in ("on", "off"):
+        template = template.with_thinking(wanted)
+        assert template == choose_chat_template(model, None, wanted)
+    (model / "chat_template.jinja").write_text(template.text)  # as a merged folder has it
+    assert choose_chat_template(model, None, None).with_thinking("on").text == template.with_thinking("on").text
+    assert rendered(template) == "False False"
+
+
+def test_a_template_without_a_switch_cannot_be_set(model):
+    template = choose_chat_template(model, "chatml", None)
+    assert template.with_thinking("on") == template
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_template_is_taken_by_its_name(model, name):
     template = choose_chat_template(model, name, "off")

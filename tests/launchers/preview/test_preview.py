@@ -15,6 +15,7 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info.registry import FILE
 from ftbridge.launchers.preview import preview as module
+from ftbridge.launchers.preview import tokenize
 from ftbridge.launchers.preview.preview import EncodedSample, Stretch, preview
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs import png_chart
@@ -284,7 +285,7 @@ def test_preview_of_a_hubs_model_fetches_no_weights(made_up, asked, monkeypatch)
         fetched[model] = options
         return made_up / "base"
 
-    monkeypatch.setattr(module, "local_model", local_model)
+    monkeypatch.setattr(tokenize, "local_model", local_model)
     preview("faq", model="owner/name")
     assert fetched == {"owner/name": {"weights": False}}
 
@@ -398,3 +399,55 @@ def test_differences_beyond_the_first_are_counted():
     assert module._difference({"A": encoded(ids, ids), "B": encoded(ids, [-100] * 9)}).endswith(
         "'t4' (position 5) and 4 more"
     )
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("packing", [False, True])
+def test_ready_tokens_are_shown_once_for_all_frameworks(faq, project, monkeypatch, packing):
+    """The system prompt of one row, and nothing else, is that row's own; what is learned is the answer and its stop."""
+    monkeypatch.chdir(faq)
+    options = {"model": str(project / "base"), "tokens": "once", "packing": packing, "cutoff_length": 200}
+    found = preview("faq", samples=len(ROWS), stats=True, **options)
+    assert list(found.views) == ["once"]
+    view = found.views["once"]
+    assert (view.title, found.differences, found.family) == (
+        "LLaMA-Factory and XTuner" if view.title.startswith("LL") else "XTuner and LLaMA-Factory",
+        [], "the chat template of `base`",
+    )  # fmt: skip
+    total = len(ROWS) * COPIES
+    assert (found.samples, found.counts.samples, view.stats.samples) == (total, total, total)
+    assert (view.stats.tokens, view.stats.answer_tokens) == (found.counts.tokens, found.counts.answer_tokens)
+    assert view.stats.longest == found.counts.longest
+    assert (found.counts.rows < total) == packing
+    for sample in view.samples:
+        assert sample.text[-1].text.rstrip("\n") == "" or sample.text[-1].trained
+        trained = [stretch.text for stretch in sample.text if stretch.trained]
+        assert trained
+        assert all(text.endswith("<|im_end|>") for text in trained)
+        assert sample.length == len(sample.ids)
+    if not packing:
+        learned = [[stretch.text for stretch in sample.text if stretch.trained] for sample in view.samples]
+        assert learned[3] == ["1<|im_end|>", "2<|im_end|>", "3<|im_end|>"]
+        assert learned[4] == ["阿司匹林 💊\ufffd<|im_end|>"]
+    only = preview("faq", backend="xtuner", samples=1, **options)
+    assert (only.views["once"].title, only.views["once"].stats) == ("XTuner", None)
+
+
+@pytest.mark.framework
+def test_what_was_cut_of_ready_tokens_is_told(faq, project, monkeypatch):
+    monkeypatch.chdir(faq)
+    found = preview("faq", model=str(project / "base"), tokens="once", samples=0, cutoff_length=CUTOFF)
+    counts = found.counts
+    assert counts.left_out > 0
+    assert counts.cut_question > 0
+    (warning,) = found.warnings
+    assert f"{counts.left_out:,} are left out (conversations " in warning
+    assert f"`--cutoff-length {counts.longest}` keeps all whole" in warning
+    whole = preview("faq", model=str(project / "base"), tokens="once", samples=0, cutoff_length=counts.longest)
+    assert (whole.counts.left_out, whole.counts.cut_question, whole.counts.cut_turns) == (0, 0, 0)
+
+
+def test_options_of_ready_tokens_are_refused_without_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_project(tmp_path, "", 3))
+    with pytest.raises(UsageError, match="`--learn` is for `--tokens once`"):
+        preview("faq", model="base", learn="last", backend="xtuner")

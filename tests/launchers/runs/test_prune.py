@@ -160,3 +160,39 @@ def test_a_run_that_holds_the_base_of_another_stays_where_the_project_was_moved(
     (project.runs / "a" / "merged" / "ftbridge.json").write_text("{}")
     record_run(project, "bb", model="runs/a/merged")  # on record with its old place
     assert prune.find_leftovers(all_runs(project)) == []
+
+
+def make_tokens(project, *names):
+    for name in names:
+        folder = project.folder / ".ftbridge" / "tokens" / name
+        folder.mkdir(parents=True)
+        (folder / "data-00000.arrow").write_bytes(b"tokens")
+
+
+def test_tokens_that_no_staying_run_uses_are_found_with_their_size(project):
+    one, two, three = "1" * 24, "2" * 24, "3" * 24
+    make_tokens(project, one, two, three, f"{'4' * 24}.part")
+    msgspec.structs.replace(record_run(project, "a", "failed"), tokens=(one, two)).save()
+    msgspec.structs.replace(record_run(project, "bb"), tokens=(two,)).save()
+    runs = all_runs(project)
+    gone = prune.find_leftovers(runs)
+    tokens = prune.find_unused_tokens(project, runs, gone)
+    assert [(each.run, each.why, each.size) for each in tokens] == [
+        ("", "tokens of no run", 6), ("", "tokens of no run", 6), ("", "unfinished tokens", 6),
+    ]  # fmt: skip
+    assert names(tokens) == [one, three, f"{'4' * 24}.part"]
+    assert names(prune.find_unused_tokens(project, runs, [])) == [three, f"{'4' * 24}.part"]
+    assert prune.remove_leftovers([*gone, *tokens]) == [*gone, *tokens]
+    assert [path.name for path in (project.folder / ".ftbridge" / "tokens").glob("[0-9]*")] == [two]
+
+
+def test_tokens_of_a_run_that_was_resumed_or_made_meanwhile_stay(project):
+    one, two = "1" * 24, "2" * 24
+    make_tokens(project, one, two)
+    run = msgspec.structs.replace(record_run(project, "a", "failed"), tokens=(one,)).save()
+    gone = prune.find_leftovers([run])
+    gone += prune.find_unused_tokens(project, [run], gone)
+    msgspec.structs.replace(run, status="running").save()
+    msgspec.structs.replace(record_run(project, "bb"), tokens=(two,)).save()
+    assert prune.remove_leftovers(gone) == []
+    assert (project.folder / ".ftbridge" / "tokens" / two).is_dir()
