@@ -148,7 +148,7 @@ def table_of_rows(path: Path, first: list[Row], pieces: Iterable[Piece], **other
 
 
 def conversation_table(path: Path, rows: list[Row], rest: Iterator[Any]) -> Table | None:
-    """Return a table of one row where `rows` are the messages of one conversation and the `rest` is empty; else None."""
+    """Return a table of one row of the messages of one conversation, if `rows` are that and the `rest` is empty."""
     if len(rows) >= ROWS_PEEKED or next(rest, None):
         return None
     if not rows or not message_keys(rows[0].values, {}) or any(row.error for row in rows):
