@@ -23,6 +23,7 @@ from ftbridge.adapters.mapping.conversations.flags import refuse_partial_masks, 
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, TOOL, USER, role_of
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, holds_nothing, is_blank, parse_list, shorten
+from ftbridge.core.errors import shell_words
 from ftbridge.core.records import Turn
 
 OPENAI, SHAREGPT, XTUNER = "OpenAI messages", "ShareGPT conversations", "XTuner conversations"
@@ -308,7 +309,8 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
             raise BadValueError(f"has the role `{shorten(name)}`: tools cannot be trained on yet")
         if not role:
             shown = shorten(name)
-            raise BadValueError(f"has the unknown role `{shown}`; say whose it is, as in `--role {shown}={due[-1]}`")
+            option = shell_words([f"{shown}={due[-1]}"])
+            raise BadValueError(f"has the unknown role `{shown}`; say whose it is, as in `--role {option}`")
         refuse_untrainable(message, trained=role == ASSISTANT)
         if role not in due:
             raise BadValueError(f"is the {role}'s, and the {due[-1]}'s is due")
