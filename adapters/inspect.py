@@ -80,7 +80,7 @@ def _profile_table(origin: Origin, table: Table, callback: Callable[[int], objec
             table = sidecar.with_note(table)
             choice = sidecar.infer_mapping(table, MappingOptions())
         else:
-            choice = infer_mapping(table, MappingOptions(), preset)
+            choice = infer_mapping(table, MappingOptions(), preset, recognised=not origin.preset)
     except FtbridgeError as error:
         unclear = str(error)
     rows, broken, columns = _profile_columns(table, callback)

@@ -23,7 +23,7 @@ from typing import IO, Any
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.errors import InputError, SetupError, shell_words
 from ftbridge.core.files.atomic import (
     LARGEST_TEXT,
     opened_record,
@@ -166,7 +166,7 @@ def recover(dataset_dir: Path, registry: Path) -> None:
     if left and not registry.exists():  # moved without the files whose names begin with a dot
         raise InputError(
             f"`{registry}` is gone, and `{left[0]}` beside it is a file of its datasets; put it back, or move all that "
-            f"`ls -A {dataset_dir}` shows to where it is; nothing was moved or deleted"
+            f"`ls -A {shell_words([str(dataset_dir)])}` shows to where it is; nothing was moved or deleted"
         )
     _finish(dataset_dir, registry, read_text_of(registry), journal)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.console import result, rich_console, say
-from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError
+from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError, shell_words
 from ftbridge.core.files.atomic import json_lines, write_atomic
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project, Settings
@@ -242,7 +242,7 @@ def _shorten(text: str, length: int = 60) -> str:
 def _say_next_steps(folder: Path | None, backend: str, *, trained: bool) -> None:
     say("\nNext, with a workbook and a model of your own:" if trained else "\nNext:")
     if folder:
-        say(f"  cd {folder}")
+        say(f"  cd {shell_words([str(folder)])}")
     if not trained:
         say("  ftbridge convert medqa.xlsx --split 7:3")
         say(f"  ftbridge train --backend {backend} --model base")

@@ -1,7 +1,7 @@
 """The runs of this project: what `ftbridge runs` does, in Python.
 
 Each function is called as its command. A run is named by its id, or by the Run that `train` returns; where none is
-named, the newest is meant. All raise InputError for a run that is not there.
+named, the newest is meant, to stop one the only one that runs. All raise InputError for a run that is not there.
 """
 
 import builtins
@@ -115,13 +115,24 @@ def compare(*runs: str | Run) -> RunComparison:
     return RunComparison(tuple(run.id for run in found), summary.compare_runs(found))
 
 
-def stop(run: str | Run, *, mark_failed: bool = False) -> Run:
-    """End a running run and return it; what it has saved stays.
+def stop(run: str | Run | None = None, *, mark_failed: bool = False) -> Run:
+    """End a running run, for None the only one that runs, and return it; what it has saved stays.
 
     `mark_failed` says instead that a run whose status is unknown has ended, and stops nothing. Raises UsageError where
-    the run is not running, or cannot be seen from here, SetupError where it is another user's.
+    the run is not running, or cannot be seen from here, or none or several are meant, SetupError where it is another
+    user's.
     """
-    return record.mark_failed(get(run)) if mark_failed else record.stop_run(get(run))
+    found = _only_running("unknown" if mark_failed else "running") if run is None else get(run)
+    return record.mark_failed(found) if mark_failed else record.stop_run(found)
+
+
+def _only_running(status: str) -> Run:
+    """Return the only run of a status; raises UsageError, with those that there are, for none or several."""
+    ids = [f"`{run.id}`" for run in record.all_runs(Project.find()) if run.status == status]
+    if len(ids) != 1:
+        which = f"these have the status {status}: {', '.join(ids)}" if ids else f"none has the status {status}"
+        raise UsageError(f"name the run to stop, as in `ftbridge runs stop RUN`; {which}")
+    return get(ids[0].strip("`"))
 
 
 def prune(*, keep: int | None = None, checkpoints: bool = False, dry_run: bool = False) -> builtins.list[Leftover]:

@@ -1,6 +1,8 @@
 """What `ftbridge runs` does, in Python."""
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -115,11 +117,29 @@ def test_compare_gives_what_differs():
 def test_stop_refuses_what_does_not_run_and_marks_what_cannot_be_seen(project):
     with pytest.raises(ftbridge.UsageError, match="`ccc` is not running: it has failed"):
         ftbridge.runs.stop("ccc")
+    with pytest.raises(ftbridge.UsageError, match=r"name the run to stop.*; none has the status running"):
+        ftbridge.runs.stop()
     run = record_run(project, "dddd", "running")
     file = run.path / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": {"name": "else"}}))
     assert ftbridge.runs.stop("dddd", mark_failed=True).status == "failed"
     assert ftbridge.runs.get("dddd").status == "failed"
+
+
+def test_stop_without_a_name_means_the_only_one_that_runs(project):
+    children = [subprocess.Popen(["sleep", "60"]) for _ in "ab"]
+    try:
+        for child, name in zip(children, ("dddd", "eeeee"), strict=True):
+            record_run(project, name, "running", pid=child.pid)
+        with pytest.raises(ftbridge.UsageError, match=r"name the run to stop.*; .*running: `dddd`, `eeeee`"):
+            ftbridge.runs.stop()
+        children[0].kill()
+        children[0].wait()
+        assert (ftbridge.runs.stop().id, children[1].wait()) == ("eeeee", -signal.SIGTERM)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
 
 
 def test_prune_returns_the_runs_and_deletes_them_unless_dry_run(project):

@@ -106,11 +106,15 @@ class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class _DescribedTable(msgspec.Struct, frozen=True):
-    """A table with the preset that it is, or the entry of a dataset_info.json beside its file (`sidecar`)."""
+    """A table with the preset that it is, or the entry of a dataset_info.json beside its file (`sidecar`).
+
+    `recognised` says that the preset was found by the table's sheet or columns.
+    """
 
     table: Table
     preset: Preset | None
     sidecar: Sidecar | None
+    recognised: bool
 
 
 def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
@@ -191,7 +195,8 @@ def _describe_table(origin: Origin, table: Table, options: ConvertOptions) -> _D
     """Return a table with what says how it is read: its preset, else, unless the user decides, its sidecar."""
     found = preset_for(options, origin, table)
     decided = found or options.mapping.names_columns
-    return _DescribedTable(table, found, None if decided else find_sidecar(origin.path, table))
+    sidecar = None if decided else find_sidecar(origin.path, table)
+    return _DescribedTable(table, found, sidecar, not (options.preset or origin.preset))
 
 
 def _infer_mappings(described: Sequence[_DescribedTable], asked: MappingOptions) -> tuple[TableMapping, ...]:
@@ -200,7 +205,7 @@ def _infer_mappings(described: Sequence[_DescribedTable], asked: MappingOptions)
         return tuple(
             each.sidecar.infer_mapping(each.table, asked)
             if each.sidecar
-            else infer_mapping(each.table, asked, each.preset)
+            else infer_mapping(each.table, asked, each.preset, recognised=each.recognised)
             for each in described
         )
     except QuestionError as error:

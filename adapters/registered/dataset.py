@@ -17,7 +17,7 @@ from ftbridge.adapters.registered.validate import Findings, validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.targets.sample_file import ARRAY, LINES
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.files.atomic import scratch_file
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import DatasetEntry, EntryOptions
@@ -172,7 +172,7 @@ def _validate_or_refuse(dataset_dir: Path, entry: Entry, *, for_xtuner: bool = F
             raise InputError(
                 f"{tally.count} of {findings.records} records of {place} are not fit for {whom}\n\n{tally.table()}\n\n"
                 f"Mend them, or convert the file without them: "
-                f"`ftbridge convert {dataset_dir / entry.file_name} --name NAME --on-error skip`"
+                f"`ftbridge convert {shell_words([str(dataset_dir / entry.file_name)])} --name NAME --on-error skip`"
             )
     return findings
 

@@ -1,7 +1,6 @@
 """Which source reads a file, told by its content."""
 
 import os
-import shlex
 import stat
 from contextlib import suppress
 from itertools import islice
@@ -10,7 +9,7 @@ from typing import cast
 
 from ftbridge.adapters.columns import did_you_mean
 from ftbridge.adapters.sources.compression import GZIP, ZSTD, first_bytes
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.plugins import Source, load_plugin, plugin_names
 from ftbridge.core.records import Reading, Table
 
@@ -85,5 +84,5 @@ def _suggested_path(path: Path) -> str:
     with suppress(OSError, ValueError), os.scandir(path.parent) as found:
         there = sorted(each.name for each in islice(found, 1000))
     if blank := next((name for name in there if name.startswith(f"{path.name} ")), ""):
-        return f"; a name with blanks goes in quotes: {shlex.quote(str(path.parent / blank))}"
+        return f"; a name with blanks goes in quotes: {shell_words([str(path.parent / blank)])}"
     return did_you_mean(path.name, there)

@@ -184,7 +184,7 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> Iterator[str]:
     shown: list[tuple[object, ...]] = []
     for read in done.tables:
         how = (read.shape, read.columns, read.left_out, read.system, read.notes, read.why)
-        preset = f" (preset {read.preset})" if read.preset else ""
+        preset = f" (preset {read.preset})" if read.preset and read.preset not in read.shape else ""
         yield f"{table_location(read)}: {read.shape}{preset}"
         if how in shown:
             continue

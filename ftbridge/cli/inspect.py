@@ -53,8 +53,9 @@ def _profile_lines(profile: "Profile") -> Iterator[str]:
     if empty := len(profile.columns) - len(columns):
         yield f"and {empty:,} columns without a header and values"
     if profile.choice:
-        preset = f" (preset {profile.preset})" if profile.preset else ""
-        yield f"would be read as {profile.choice.shape}{preset}"
+        shape = profile.choice.shape
+        preset = f" (preset {profile.preset})" if profile.preset and profile.preset not in shape else ""
+        yield f"would be {shape}" if shape.startswith("recognised") else f"would be read as {shape}{preset}"
         yield from (f"  {field:<12} {shorten(column, WIDTH)}" for field, column in profile.choice.columns.items())
     else:
         yield f"would not be read: {profile.unclear}"

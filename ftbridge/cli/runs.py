@@ -22,7 +22,10 @@ _run_argument = click.argument("name", required=False, metavar="[RUN]", shell_co
     examples=("ftbridge runs list", "ftbridge runs logs --follow"),
 )
 def command() -> None:
-    """List, show, follow, plot, compare, stop and prune runs; without a RUN, the newest is meant."""
+    """List, show, follow, plot, compare, stop and prune runs.
+
+    Without a RUN, show, logs and plot take the newest, and stop the only one that runs; compare takes two or more.
+    """
 
 
 @command.command("list", examples=("ftbridge runs list", "ftbridge runs list --json"))
@@ -128,14 +131,14 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     result(table([("", *found.runs), *rows]))
 
 
-@command.command("stop", examples=("ftbridge runs stop RUN", "ftbridge runs stop RUN --mark-failed"))
-@click.argument("name", metavar="RUN", shell_complete=complete_run)
+@command.command("stop", examples=("ftbridge runs stop", "ftbridge runs stop RUN --mark-failed"))
+@_run_argument
 @option(
     "--mark-failed", "failed", is_flag=True, help="Record that a run whose status is unknown has ended; stops nothing."
 )
 @json_option
-def stop_command(name: str, failed: bool, as_json: bool) -> None:
-    """End a running RUN; what it has saved stays."""
+def stop_command(name: str | None, failed: bool, as_json: bool) -> None:
+    """End a running RUN, or the only one that runs; what it has saved stays."""
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ftbridge.core.console import natural_size, printable, say
-from ftbridge.core.errors import InputError, SetupError, UsageError
+from ftbridge.core.errors import InputError, SetupError, UsageError, shell_words
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import Device, Dtype
@@ -290,5 +290,5 @@ def _check_room(gpus: Sequence[Gpu], loading: Loading, *models: Path) -> None:
         raise SetupError(
             f"the models before and after need {natural_size(needed, binary=True)} together, and "
             f"{natural_size(free, binary=True)} are free; take `--bits 4` or `--offload-folder DIR`, or ask one after "
-            "the other: " + " and ".join(f"`ftbridge chat {model}`" for model in models)
+            "the other: " + " and ".join(f"`{shell_words(['ftbridge', 'chat', str(model)])}`" for model in models)
         )

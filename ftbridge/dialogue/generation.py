@@ -1,6 +1,5 @@
 """A model that answers, in a child process of the training environment."""
 
-import shlex
 import signal
 from collections import abc
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError, shell_words
 from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers.hardware import devices
@@ -237,15 +236,14 @@ class Generator:
     def _refuse_misfit(self, record: dict[str, Any]) -> None:
         if "misfit" not in record:
             return
-        model, adapter = (shlex.quote(str(path)) for path in self._loaded)
+        model, adapter = map(str, self._loaded)
+        command = shell_words(["ftbridge", "merge", adapter, "--model", model, "--out", "DIR"])
         remedy = (
-            f"`ftbridge merge {adapter} --model {model} --out DIR` merges it if it is of this base; then ask DIR"
+            f"`{command}` merges it if it is of this base; then ask DIR"
             if record["whole"]
             else "copy or export it again, or name the base that it was trained on"
         )
-        raise InputError(
-            f"the adapter `{self._loaded[1]}` does not fit `{self._loaded[0]}`: {record['misfit']}; {remedy}"
-        )
+        raise InputError(f"the adapter `{adapter}` does not fit `{model}`: {record['misfit']}; {remedy}")
 
     def _receive_reply(self) -> dict[str, Any]:
         """Return the next record of the answer asked for last; what is left of an ended one is dropped."""

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from ftbridge.core.console import result, say
-from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError, shell_words
 from ftbridge.core.plugins import plugin_names
 from ftbridge.core.process.json_lines import ChildEndedError, JsonLinesChild
 from ftbridge.core.project import Project
@@ -124,7 +124,7 @@ def _python_with_gradio(project: Project) -> Path:
     pinned = pinned_versions(environment_of(installed_versions(python)))
     raise SetupError(
         f"the page needs Gradio, which `{python}` does not have; install it with "
-        f"`uv pip install --python {python} gradio=={pinned['gradio']}`"
+        f"`uv pip install --python {shell_words([str(python)])} gradio=={pinned['gradio']}`"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.console import first_few, say
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import PathText, load_json, read_json
 from ftbridge.launchers.environment.model_download import local_model
@@ -220,7 +220,8 @@ def say_changes(card: ModelCard, *, refuse: bool = False) -> None:
         found = f"the base `{card.base}` does not have the weights that {who} was trained on: {weights}"
         if refuse:
             raise InputError(
-                f"{found}. Put it back as it was, or name a base yourself: `--model {card.base}` takes this one"
+                f"{found}. Put it back as it was, or name a base yourself: `--model {shell_words([card.base])}` takes "
+                "this one"
             )
         say(f"warning: {found}")
     if files:

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from ftbridge.core.errors import SetupError
+from ftbridge.core.errors import SetupError, shell_words
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import default_folder, environment_of, installed_versions, pinned_versions
 
@@ -56,7 +56,8 @@ def check_installed(python: Path, trackers: tuple[str, ...]) -> None:
         if name not in installed:
             version = pinned_versions(environment_of(installed))[name]
             is_ours = python.is_relative_to(default_folder())
-            command = "ftbridge setup" if is_ours else f"uv pip install --python {python} {name}=={version}"
+            own = shell_words(["uv", "pip", "install", "--python", str(python), f"{name}=={version}"])
+            command = "ftbridge setup" if is_ours else own
             raise SetupError(
                 f"`--track {name}` needs the package {name}, which `{python}` lacks; install it: `{command}`"
             )

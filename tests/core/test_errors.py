@@ -1,9 +1,15 @@
 """Errors: one family, an exit code each, and a builtin parent where there is a fitting one."""
 
+import ast
+import re
+import shlex
+
 import pytest
 
 from ftbridge.core import errors
-from ftbridge.core.errors import FtbridgeError
+from ftbridge.core.errors import FtbridgeError, shell_words
+
+from ..conftest import ROOT  # noqa: TID252
 
 CODES = {
     "UsageError": (2, ValueError),
@@ -30,3 +36,29 @@ def test_every_error_is_in_the_table():
     assert len({kind.exit_code for kind in kinds}) == len(kinds) - 1  # a question is one of usage
     assert FtbridgeError.exit_code == 70
     assert issubclass(errors.QuestionError, errors.UsageError)
+
+
+def test_words_can_be_typed_in_a_shell():
+    for words in (["cd", "/a b/it's"], ["--role", "the user=user"], ["路 径", '"', "$HOME"], ["plain/path.csv"]):
+        assert shlex.split(shell_words(words)) == words
+
+
+def printed_commands(file):
+    """Yield what the commands that a file prints take from elsewhere."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            parts = [
+                each.value if isinstance(each, ast.Constant) else f"\0{ast.unparse(each.value)}\0"
+                for each in node.values
+            ]
+            for command in re.findall(r"`((?:ftbridge|uv|ls|kill|--model) [^`]*)`|^ *(cd .*)", "".join(parts)):
+                yield from "".join(command).split("\0")[1::2]
+
+
+def test_paths_in_printed_commands_are_quoted():
+    folders = ("adapters", "dataset_info", "ftbridge", "launchers", "templates")
+    files = [file for name in folders for file in (ROOT / name).rglob("*.py")]
+    given = [(file.name, each) for file in files for each in printed_commands(file)]
+    bare = re.compile(r"path|folder|dir\b|file|python|card|model\b", re.IGNORECASE)
+    assert ("dataset.py", "shell_words([str(dataset_dir / entry.file_name)])") in given
+    assert [each for each in given if bare.search(each[1]) and "shell_words" not in each[1]] == []

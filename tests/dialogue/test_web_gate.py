@@ -336,7 +336,7 @@ def test_half_sent_requests_shut_nobody_out_and_are_ended(training_python, page,
     ],
 )
 def test_wrong_passwords_and_connections_are_counted_by_whom_an_address_belongs_to(training_python, address, owner):
-    asked = "import sys, web_connections; print(web_connections.owner(sys.argv[1]))"
+    asked = "import sys, web_connections; print(web_connections.address_owner(sys.argv[1]))"
     said = subprocess.run(
         [training_python, "-c", asked, address], cwd=SCRIPTS, stdout=subprocess.PIPE, check=True
     ).stdout

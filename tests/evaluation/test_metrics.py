@@ -173,5 +173,5 @@ def test_missing_scikit_learn_is_refused_with_the_install_command(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     require_scikit_learn((), ["free text", "of all kinds"])
-    with pytest.raises(SetupError, match=r"pip install 'ftbridge\[metrics\]'"):
+    with pytest.raises(SetupError, match=r"`pip install '\.\[metrics\]'`"):
         require_scikit_learn(("a",), ["a"])

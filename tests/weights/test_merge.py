@@ -250,11 +250,11 @@ def test_a_gpu_that_fails_is_one_sentence(cases, training_python, tmp_path):
 
 @pytest.mark.parametrize(("device", "used"), [("auto", []), ("cpu", []), ("cuda", ["GPU-b"])])
 def test_a_merge_takes_the_freest_gpu_where_one_is_asked_for(trained, in_project, tmp_path, monkeypatch, device, used):
-    cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 1), ("b", 9))]
-    monkeypatch.setattr(devices, "gpus", lambda: cards)
+    present = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 1), ("b", 9))]
+    monkeypatch.setattr(devices, "gpus", lambda: present)
 
-    def merge_weights(*_, cards, **__):
-        assert [card.uuid for card in cards] == used
+    def merge_weights(*_, gpus, **__):
+        assert [gpu.uuid for gpu in gpus] == used
         raise InputError("enough")
 
     monkeypatch.setattr("ftbridge.weights.merge.merge_weights", merge_weights)

@@ -41,6 +41,7 @@ from ftbridge.adapters.mapping.conversations.tools import (
 )
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, holds_nothing, is_blank, parse_list, shorten
+from ftbridge.core.errors import shell_words
 from ftbridge.core.records import Beside, Turn, turn_of
 
 OPENAI, SHAREGPT, XTUNER = "OpenAI messages", "ShareGPT conversations", "XTuner conversations"
@@ -332,7 +333,8 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if role := role_of(name, self.roles):
             return role
         shown = shorten(name)
-        raise BadValueError(f"has the unknown role `{shown}`; say whose it is, as in `--role {shown}={so_far.due[-1]}`")
+        option = shell_words([f"{shown}={so_far.due[-1]}"])
+        raise BadValueError(f"has the unknown role `{shown}`; say whose it is, as in `--role {option}`")
 
     def _read_answer(self, message: dict[str, Any], key: str, role: str, so_far: TurnsSoFar) -> None:
         """Add an answer, or a call of tools, to the turns so far; raises BadValueError."""

@@ -79,11 +79,18 @@ class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def infer_mapping(
-    table: Table, options: MappingOptions, preset: Preset | None, said_by: str = "", *, ask: bool = True
+    table: Table,
+    options: MappingOptions,
+    preset: Preset | None,
+    said_by: str = "",
+    *,
+    ask: bool = True,
+    recognised: bool = False,
 ) -> TableMapping:
     """Return how `table` is read: by `options`, else by `preset`, else by its columns and first rows.
 
-    `said_by` says for the explanation who decides, where that is not the user. Raises QuestionError for what only the
+    `said_by` says for the explanation who decides, where that is not the user, and `recognised` that nobody asked for
+    the preset. Raises QuestionError for what only the
     user can decide (InputError where there is nobody to `ask`), UsageError for what `options` names and is not there,
     InputError for what cannot be read.
     """
@@ -107,11 +114,20 @@ def infer_mapping(
     used = {*candidate.used_columns, *mapping.tool_columns}
     return TableMapping(
         mapping=mapping,
-        shape=candidate.name,
+        shape=_recognised_shape(candidate, options, preset) if preset and recognised else candidate.name,
         columns=candidate.field_sources,
         left_out=tuple(column for column in table.columns if column not in used),
         why=(*_describe_columns(contents, candidate), f"read as {candidate}: {reason}"),
     )
+
+
+def _recognised_shape(candidate: Candidate, options: MappingOptions, preset: Preset) -> str:
+    """Return in words that a table is read as a preset which nobody asked for, and what that adds."""
+    shape = f"recognised as the preset {preset.name}"
+    if options.map or candidate.style:
+        shape = f"{candidate.name}, {shape}"
+    added = preset.system and options.system is None
+    return f"{shape}, which adds a system prompt (`--system ''` leaves it out)" if added else shape
 
 
 def _why_detected(candidate: Candidate) -> str:

@@ -27,7 +27,9 @@ def require_columnar(path: Path, reading: Reading) -> None:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise SetupError("parquet, arrow and saved datasets need pyarrow: pip install 'ftbridge[arrow]'") from error
+        raise SetupError(
+            "parquet, arrow and saved datasets need pyarrow: `pip install '.[arrow]'` in the clone of ftbridge"
+        ) from error
     del pa
     if path.is_file() and is_packed(path):
         raise InputError(f"`{path}` is packed a second time, around its own packing; unpack it with gunzip or unzstd")

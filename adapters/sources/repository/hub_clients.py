@@ -176,7 +176,9 @@ def hub_client(address: Address) -> Hub:
         with warnings.catch_warnings(action="ignore"):
             return HuggingFace() if address.hub == "hf" else ModelScope()
     except ImportError as error:
-        raise SetupError(f"`{address}` needs the hub's client: pip install 'ftbridge[hub]'") from error
+        raise SetupError(
+            f"`{address}` needs the hub's client: `pip install '.[hub]'` in the clone of ftbridge"
+        ) from error
 
 
 @contextmanager

@@ -77,12 +77,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     reading.refuse_sheets(path, "JSON")
     batches = _row_batches(path, encoding, exact=reading.exact)
     first = peek_rows(batches)
-    if (
-        not reading.exact
-        and len(first) < ROWS_PEEKED
-        and not next(batches, None)
-        and (one := conversation_table(path, first))
-    ):
+    if not reading.exact and (one := conversation_table(path, first, batches)):
         return [one]
     rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding, exact=reading.exact))
     return [table_of_rows(path, first, [Rows(rows)], notes=(encoding.note,))]

@@ -65,12 +65,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     how = {"commas": commas, "exact": reading.exact}
     batches = ((piece.size, piece.rows()) for piece in _pieces(path, encoding, **how))
     first = peek_rows(batches)
-    if (
-        not reading.exact
-        and len(first) < ROWS_PEEKED
-        and not next(batches, None)
-        and (one := conversation_table(path, first))
-    ):
+    if not reading.exact and (one := conversation_table(path, first, batches)):
         return [one]
     note = "lines end with a comma, read as JSON lines" if commas else ""
     return [table_of_rows(path, first, _pieces(path, encoding, **how), notes=(encoding.note, note), cut=True)]
@@ -152,8 +147,10 @@ def table_of_rows(path: Path, first: list[Row], pieces: Iterable[Piece], **other
     return Table(file=path.name, columns=tuple(columns), pieces=pieces, first=tuple(first[:FIRST]), **other)
 
 
-def conversation_table(path: Path, rows: list[Row]) -> Table | None:
-    """Return a table of one row where `rows`, all there are, are the messages of one conversation; else None."""
+def conversation_table(path: Path, rows: list[Row], rest: Iterator[Any]) -> Table | None:
+    """Return a table of one row of the messages of one conversation, if `rows` are that and the `rest` is empty."""
+    if len(rows) >= ROWS_PEEKED or next(rest, None):
+        return None
     if not rows or not message_keys(rows[0].values, {}) or any(row.error for row in rows):
         return None
     messages = [{key: decode_raw(value) for key, value in row.values.items()} for row in rows if row.values]

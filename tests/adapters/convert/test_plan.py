@@ -57,14 +57,18 @@ def test_a_preset_fills_what_is_not_asked_for(workbook):
 
     preset, choice = settled()
     assert (preset, choice.columns) == ("medqa", {"instruction": "Question", "output": "Answer"})
+    assert choice.shape == "recognised as the preset medqa, which adds a system prompt (`--system ''` leaves it out)"
     assert choice.mapping.system.startswith("You are a professional, highly experienced doctor professor.")
-    assert settled(mapping=MappingOptions(system=""))[1].mapping.system == ""
+    plain = settled(mapping=MappingOptions(system=""))[1]
+    assert (plain.mapping.system, plain.shape) == ("", "recognised as the preset medqa")
     preset, mapped = settled(mapping=MappingOptions(map={"instruction": "C", "output": "A"}))
     assert (preset, mapped.columns["instruction"]) == ("medqa", "URL")
     assert mapped.mapping.system == choice.mapping.system
+    assert mapped.shape.startswith("columns as asked for, recognised as the preset medqa, which adds")
     assert settled(rows=[["question", "reply"], ["q", "a"]])[0] == ""
     assert settled(sheet="Other")[0] == ""
-    assert settled(sheet="Other", preset="medqa")[0] == "medqa"
+    preset, choice = settled(sheet="Other", preset="medqa")
+    assert (preset, choice.shape) == ("medqa", "columns as asked for")
 
 
 def test_preset_columns_that_hold_other_values_are_no_preset(lines):

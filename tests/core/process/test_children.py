@@ -27,13 +27,13 @@ HEAD = "import sys\nfrom pathlib import Path\nfrom types import SimpleNamespace 
 # Each kind of child that there is, and what starts it.
 PARENTS = {
     "a helper that is asked": """
-from ftbridge.launchers.environment.venv import ask
-ask(Path(busy), "preview", {})
+from ftbridge.launchers.process.script import run_script
+run_script(Path(busy), "preview", {})
 """,
     "side by side in threads": """
 from concurrent.futures import ThreadPoolExecutor
-from ftbridge.launchers.environment.venv import ask
-list(ThreadPoolExecutor(2).map(lambda name: ask(Path(busy), name, {}), ["preview", "preview"]))
+from ftbridge.launchers.process.script import run_script
+list(ThreadPoolExecutor(2).map(lambda name: run_script(Path(busy), name, {}), ["preview", "preview"]))
 """,
     "from a thread that has ended": """
 import subprocess, threading, time

@@ -71,7 +71,7 @@ def test_downloaded_dataset_is_read_without_a_network(server, scheme, monkeypatc
 @pytest.mark.parametrize(("url", "module"), [("hf://a/b", "huggingface_hub"), ("ms://a/b", "modelscope_hub")])
 def test_missing_hub_client_is_refused_with_the_install_command(url, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(SetupError, match=r"pip install 'ftbridge\[hub\]'"):
+    with pytest.raises(SetupError, match=r"`pip install '\.\[hub\]'`"):
         open_url(url, READING)
 
 
