@@ -46,7 +46,7 @@ def list_command(as_json: bool) -> None:
         status = "failed (died)" if each.status == "died" else each.status
         loss = "" if each.loss is None else f"{each.loss:.4f}"
         started = f"{each.started.astimezone():%Y-%m-%d %H:%M}"
-        steps = f"{each.step:g}/{each.steps}"
+        steps = f"{each.step}/{each.steps}"
         time = format_duration(each.seconds)
         rows.append((each.id, status, each.backend, each.model, each.dataset, steps, loss, started, time))
     result(table(rows) if found else f"there is no run in {Project.find().runs} yet; start one with `ftbridge train`")
