@@ -131,7 +131,11 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     result(table([("", *found.runs), *rows]))
 
 
-@command.command("stop", examples=("ftbridge runs stop", "ftbridge runs stop RUN --mark-failed"))
+@command.command(
+    "stop",
+    short_help="End a running run; what it has saved stays.",
+    examples=("ftbridge runs stop", "ftbridge runs stop RUN --mark-failed"),
+)
 @_run_argument
 @option(
     "--mark-failed", "failed", is_flag=True, help="Record that a run whose status is unknown has ended; stops nothing."
