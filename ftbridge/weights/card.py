@@ -21,6 +21,8 @@ from ftbridge.templates.families import get_family
 from ftbridge.templates.prompt import ChatPrompt
 from ftbridge.weights.source import ModelSource, target_of
 
+WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".distcp"}
+
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """The ftbridge.json of an exported or merged folder: base, prompt and system prompt, as the training had them.
@@ -107,6 +109,11 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     template of its family.
     """
     known = load_card(source.folder)
+    if not source.run and not known and not _holds_weights(source.folder):
+        raise InputError(
+            f"`{source.folder}` is no model: neither a run, a checkpoint, an adapter nor a model is there; give a run "
+            "(`ftbridge runs list` shows them) or a model's folder"
+        )
     backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)
     base = _base_folder(source, model, known, backend)
     if known and not template:
@@ -169,6 +176,14 @@ def _card_base(source: ModelSource, known: ModelCard) -> str:
             if (run.id, run.model) == (known.run, known.base):
                 return base_folder(run)
     return known.base
+
+
+def _holds_weights(path: Path) -> bool:
+    """Tell whether a file, or something in a folder, is called as weights or the config of a model are."""
+    if not path.is_dir():
+        return path.suffix in WEIGHTS
+    named = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+    return named or any(file.suffix in WEIGHTS for pattern in ("*", "global_step*/*") for file in path.glob(pattern))
 
 
 def _adapter_base(folder: Path) -> str:
