@@ -169,8 +169,11 @@ def _validate_or_refuse(
         unfit.append((findings.unfit_for_xtuner, "XTuner"))
     for tally, whom in unfit:
         if tally.count:
-            file = shell_words([str(dataset_dir / entry.file_name)])
-            remedy, why = f"convert the file without them: `ftbridge convert {file} --name NAME --on-error skip`", ""
+            why = ""
+            remedy = (
+                f"convert the file without them: `ftbridge convert {shell_words([str(dataset_dir / entry.file_name)])} "
+                "--name NAME --on-error skip`"
+            )
             if edited:
                 remedy = "convert its source again with `--replace`"
                 why = f"; `{entry.file_name}` has been changed since ftbridge wrote it"
