@@ -91,7 +91,8 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
     file_edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", file_sha256}
     if not own.files or not (file_edited or entry_edited):
         return data
-    findings = _validate_or_refuse(data.folder, entry)
+    reader = "XTuner" if file else "LLaMA-Factory"
+    findings = _validate_or_refuse(data.folder, entry, reader=reader, edited=file_edited)
     samples = entry.samples or findings.records
     several = own.several_systems and findings.several_systems
     own = msgspec.structs.replace(
@@ -154,25 +155,41 @@ def _converted_dataset(dataset_dir: Path, name: str, raw: dict[str, Any], target
     return Dataset(name, dataset_dir, own)
 
 
-def _validate_or_refuse(dataset_dir: Path, entry: Entry, *, for_xtuner: bool = False, whole: bool = False) -> Findings:
+def _validate_or_refuse(
+    dataset_dir: Path,
+    entry: Entry,
+    *,
+    for_xtuner: bool = False,
+    whole: bool = False,
+    reader: str = "either framework",
+    edited: bool = False,
+) -> Findings:
     """Return what reading an entry's records has shown, as `whole` conversations where these are wanted.
 
-    Raises InputError where LLaMA-Factory would lose some, with `for_xtuner` where XTuner would.
+    Raises InputError where LLaMA-Factory would lose some, with `for_xtuner` where XTuner would. `reader` is who reads
+    the file, and `edited` says that it was changed since ftbridge wrote it.
     """
     findings = validate(dataset_dir, entry, whole=whole)
     place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
     if findings.columns or not findings.records:
         reasons = "; ".join(findings.columns) or "it holds no records"
         raise InputError(f"{place} cannot be trained on: {reasons}")
-    unfit = [(findings.unfit, "either framework")]
+    unfit = [(findings.unfit, reader)]
     if for_xtuner:
         unfit.append((findings.unfit_for_xtuner, "XTuner"))
     for tally, whom in unfit:
         if tally.count:
+            why = ""
+            remedy = (
+                f"convert the file without them: `ftbridge convert {shell_words([str(dataset_dir / entry.file_name)])} "
+                "--name NAME --on-error skip`"
+            )
+            if edited:
+                remedy = "convert its source again with `--replace`"
+                why = f"; `{entry.file_name}` has been changed since ftbridge wrote it"
             raise InputError(
-                f"{tally.count} of {findings.records} records of {place} are not fit for {whom}\n\n{tally.table()}\n\n"
-                f"Mend them, or convert the file without them: "
-                f"`ftbridge convert {shell_words([str(dataset_dir / entry.file_name)])} --name NAME --on-error skip`"
+                f"{tally.count} of {findings.records} records of {place} are not fit for {whom}{why}\n\n"
+                f"{tally.table()}\n\nMend them, or {remedy}"
             )
     return findings
 

@@ -46,7 +46,7 @@ def list_command(as_json: bool) -> None:
         status = "failed (died)" if each.status == "died" else each.status
         loss = "" if each.loss is None else f"{each.loss:.4f}"
         started = f"{each.started.astimezone():%Y-%m-%d %H:%M}"
-        steps = f"{each.step:g}/{each.steps}"
+        steps = f"{each.step}/{each.steps}"
         time = format_duration(each.seconds)
         rows.append((each.id, status, each.backend, each.model, each.dataset, steps, loss, started, time))
     result(table(rows) if found else f"there is no run in {Project.find().runs} yet; start one with `ftbridge train`")
@@ -131,7 +131,11 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     result(table([("", *found.runs), *rows]))
 
 
-@command.command("stop", examples=("ftbridge runs stop", "ftbridge runs stop RUN --mark-failed"))
+@command.command(
+    "stop",
+    short_help="End a running run; what it has saved stays.",
+    examples=("ftbridge runs stop", "ftbridge runs stop RUN --mark-failed"),
+)
 @_run_argument
 @option(
     "--mark-failed", "failed", is_flag=True, help="Record that a run whose status is unknown has ended; stops nothing."

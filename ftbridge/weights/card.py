@@ -24,6 +24,7 @@ from ftbridge.templates.prompt import ChatPrompt, Segment
 from ftbridge.tokens.chat_template import ChatTemplate, choose_chat_template
 from ftbridge.weights.source import ModelSource, target_of
 
+WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".distcp"}
 # Texts and tokens by name, each encoded by itself; or messages, for a chat template.
 Prompt = Sequence[Segment] | Sequence[dict[str, str]]
 
@@ -129,6 +130,11 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     template of its family.
     """
     known = load_card(source.folder)
+    if not source.run and not known and not _holds_weights(source.folder):
+        raise InputError(
+            f"`{source.folder}` is no model: neither a run, a checkpoint, an adapter nor a model is there; give a run "
+            "(`ftbridge runs list` shows them) or a model's folder"
+        )
     backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)
     base = _base_folder(source, model, known, backend)
     if known and not template:
@@ -198,6 +204,14 @@ def _card_base(source: ModelSource, known: ModelCard) -> str:
             if (run.id, run.model) == (known.run, known.base):
                 return base_folder(run)
     return known.base
+
+
+def _holds_weights(path: Path) -> bool:
+    """Tell whether a file, or something in a folder, is called as weights or the config of a model are."""
+    if not path.is_dir():
+        return path.suffix in WEIGHTS
+    named = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+    return named or any(file.suffix in WEIGHTS for pattern in ("*", "global_step*/*") for file in path.glob(pattern))
 
 
 def _adapter_base(folder: Path) -> str:

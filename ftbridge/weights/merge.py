@@ -21,6 +21,7 @@ from ftbridge.core.train_spec import Device
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
+from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.card import ModelCard, card_of, existing_output, load_card, say_changes
 from ftbridge.weights.export import write_export
 from ftbridge.weights.merging.plan import MergePlan
@@ -72,6 +73,7 @@ def merge(
     gpus = nvidia.freest_first(devices.usable_gpus("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
+    _refuse_whole_model(found)
     target = target_of(found, out, "merged")
     more = [(Path(path).expanduser(), weight) for path, weight in how.get("adapters", ())]
     own = [target_of(found, None, "adapter")] if found.run else []
@@ -118,6 +120,15 @@ def adapter_of(source: ModelSource, model: str | None = None) -> Path:
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
+
+
+def _refuse_whole_model(source: ModelSource) -> None:
+    """Raise InputError for a folder with a model that no full fine-tuning of ours has left there."""
+    folder = source.folder
+    if source.run or not (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file():
+        return
+    if not (folder / CARD).is_file() or read_json(folder / CARD).get("kind") == "merged":
+        raise InputError(f"`{folder}` holds no adapter; there is nothing to merge. Give a run, or an adapter's folder")
 
 
 def _is_adapter(source: ModelSource) -> bool:

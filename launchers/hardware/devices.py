@@ -56,6 +56,11 @@ def choose_devices(spec: TrainSpec) -> Devices:
     """
     visible = usable_gpus(spec.device)
     if not visible:
+        if spec.gpus != 1 and spec.device != "cpu":
+            raise SetupError(
+                f"`--gpus {spec.gpus}` needs NVIDIA GPUs, and none is visible; see `ftbridge doctor`. "
+                "`--device cpu` computes on the CPU"
+            )
         return _cpu_devices(spec)
     count = len(visible) if spec.gpus == "all" else spec.gpus
     if count > len(visible):

@@ -14,8 +14,9 @@ _SHA256 = "sha256 of "
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """A run in a line; `step` of `steps` is done, losses are None where none was logged, `seconds` is its working time.
+    """A run in a line: `step` of `steps` whole ones are done, `seconds` is its working time.
 
+    Losses are None where none was logged.
     `status` is `died` for a run whose watching process was killed.
     """
 
@@ -24,7 +25,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     backend: str
     model: str
     dataset: str
-    step: float
+    step: int
     steps: int
     loss: float | None
     lowest_loss: float | None
@@ -45,7 +46,7 @@ def summarise_run(run: Run) -> RunSummary:
         backend=run.spec.backend,
         model=run.spec.model,
         dataset=run.spec.dataset,
-        step=max((record["step"] for record in records), default=0),
+        step=_whole_steps(run, max((record["step"] for record in records), default=0)),
         steps=run.steps,
         loss=losses[-1] if losses else None,
         lowest_loss=_lowest_value(losses),
@@ -89,6 +90,13 @@ def _compared_values(run: Run) -> dict[str, Any]:
         "steps": run.steps,
         **{name: values[name] for name in results},
     }
+
+
+def _whole_steps(run: Run, last: float) -> int:
+    """Return how many optimiser steps are done, by the last that was logged; XTuner counts in parts of a step."""
+    if run.status != "succeeded":
+        return int(last)
+    return math.ceil(last) if run.spec.early_stopping else max(math.ceil(last), run.steps)
 
 
 def _lowest_value(values: list[float]) -> float | None:

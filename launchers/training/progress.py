@@ -1,5 +1,6 @@
 """How a training is shown while it runs: a bar on a terminal, plain lines elsewhere."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -51,7 +52,7 @@ class _PlainLines:
     def __call__(self, record: dict[str, float]) -> None:
         step = record["step"]
         if "loss" not in record:
-            say(f"step {step:g}/{self.steps}  validation loss {record['validation_loss']:.4f}")
+            say(f"step {math.ceil(step)}/{self.steps}  validation loss {record['validation_loss']:.4f}")
             return
         if step <= self.last_step or not self.is_time(surely=step >= self.steps):
             return
@@ -59,7 +60,7 @@ class _PlainLines:
         self.first = self.first or (step, now)
         seconds_per_step = (now - self.first[1]) / (step - self.first[0]) if step > self.first[0] else 0
         left = f"  {format_duration(seconds_per_step * (self.steps - step))} left" if seconds_per_step else ""
-        say(f"step {step:g}/{self.steps}  loss {record['loss']:.4f}{left}")
+        say(f"step {int(step)}/{self.steps}  loss {record['loss']:.4f}{left}")
         self.last_step = step
 
 
@@ -75,6 +76,6 @@ def _bar_or_lines(steps: int) -> Iterator[Update]:
             if "loss" in record:
                 bar.update(int(record["step"]), loss=f"loss {record['loss']:.4f}")
             else:
-                bar.say(f"step {record['step']:g}: validation loss {record['validation_loss']:.4f}")
+                bar.say(f"step {math.ceil(record['step'])}: validation loss {record['validation_loss']:.4f}")
 
         yield update

@@ -77,6 +77,20 @@ def test_unchanged_or_moved_base_gives_no_warning(base, tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
+def test_a_model_without_an_adapter_is_not_merged_and_replaces_nothing(base, tmp_path):
+    out = tmp_path / "out"
+    for kind in (None, "merged"):
+        if kind:
+            (base / CARD).write_text(
+                json.dumps({**json.loads((ftbridge.export("one") / CARD).read_text()), "kind": kind})
+            )
+        with pytest.raises(InputError, match=r"base` holds no adapter; there is nothing to merge"):
+            ftbridge.merge("base", out=out)
+        assert not out.exists()
+    (base / CARD).write_text((base / CARD).read_text().replace('"merged"', '"model"'))
+    assert (ftbridge.merge("base", model=str(tmp_path / "base"), out=out) / "model.safetensors").is_file()
+
+
 def test_changed_base_weights_are_refused_unless_the_base_is_named(base, capsys):
     weights(base, 2)
     with pytest.raises(InputError, match=rf"{OTHER}.*`--model .*base` takes this one"):
@@ -222,9 +236,21 @@ def test_a_damaged_card_is_one_sentence(folder):
         card_of(resolve("base"))
 
 
+@pytest.mark.parametrize("name", ["qa.csv", "data", "runs"])
+def test_what_holds_no_model_is_none_whatever_base_is_named(folder, name):
+    if name == "qa.csv":
+        (folder / name).write_text("question,answer\n")
+    else:
+        (folder / name).mkdir(exist_ok=True)
+    for base in (None, "base"):
+        with pytest.raises(InputError, match=rf"{name}` is no model: .*`ftbridge runs list`.* or a model's folder"):
+            card_of(resolve(name), base)
+
+
 def test_an_adapter_of_somebody_else_names_its_base(folder):
     adapter = folder / "adapter"
     adapter.mkdir()
+    (adapter / "adapter_model.safetensors").touch()
     with pytest.raises(InputError, match=r"adapter` does not say which base.*--model"):
         card_of(resolve("adapter"))
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(folder / "base")}))

@@ -320,7 +320,7 @@ def test_the_chat_template_adds_no_system_prompt_where_the_training_had_none(fol
 
 def test_a_folder_without_a_checkpoint_is_one_sentence(folder):
     (folder / "empty").mkdir()
-    with pytest.raises(InputError, match="holds neither a checkpoint nor an adapter"):
+    with pytest.raises(InputError, match="empty` is no model: neither a run, a checkpoint, an adapter nor a model"):
         export("empty", model="base", out="new")
     (folder / "empty" / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match="holds neither a checkpoint nor an adapter"):

@@ -226,8 +226,12 @@ def test_an_edit_that_loses_samples_is_refused(faq, folder, backend, content, me
     file = folder / "data" / FILES[backend]
     whole = content and content.startswith("{")
     file.write_text((file.read_text() if whole else "") + (content or ""))
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as raised:
         faq(backend)
+    if message.startswith("1 of 4"):
+        reader = {"xtuner": "XTuner", "": "LLaMA-Factory"}[backend]
+        assert f"are not fit for {reader}; `{file.name}` has been changed since ftbridge" in str(raised.value)
+        assert str(raised.value).endswith("Mend them, or convert its source again with `--replace`")
 
 
 def test_the_system_prompt_of_an_edited_file_is_the_one_that_is_in_it(lines, folder):

@@ -86,6 +86,10 @@ def test_gpus_that_are_hidden_on_purpose_or_not_there_leave_the_cpu(smi, monkeyp
     if says is not None:
         smi(says)
     assert choose_devices(spec()).device == "cpu"
+    for asked in (2, "all"):
+        with pytest.raises(SetupError, match=rf"`--gpus {asked}` needs NVIDIA GPUs.*`--device cpu`"):
+            choose_devices(spec(gpus=asked))
+    assert choose_devices(spec(gpus=2, device="cpu")).processes == 2
 
 
 @pytest.mark.parametrize(

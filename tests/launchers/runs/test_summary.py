@@ -28,8 +28,17 @@ def test_summary_of_a_run_has_its_steps_and_losses(project):
 
 
 def test_a_run_that_logged_nothing_has_no_loss(project):
-    line = summarise_run(record_run(project, "one"))
+    line = summarise_run(record_run(project, "one", "failed"))
     assert (line.step, line.loss, line.lowest_loss, line.validation_loss) == (0, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "options", "step"),
+    [("succeeded", {}, 4), ("failed", {}, 2), ("running", {}, 2), ("succeeded", {"early_stopping": 1}, 3)],
+)
+def test_steps_are_whole_and_all_of_them_once_a_run_has_succeeded(project, status, options, step):
+    run = record_run(project, "one", status, steps=4, metrics=[{"step": 2.375, "loss": 1.0}], **options)
+    assert repr(summarise_run(run).step) == repr(step)
 
 
 def test_duration_of_a_died_run_ends_with_its_log(project):

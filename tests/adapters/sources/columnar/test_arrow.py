@@ -174,5 +174,5 @@ def test_folders_saved_by_datasets_are_read(folder, training_python):
 def test_missing_pyarrow_is_refused_with_the_install_command(folder, monkeypatch):
     saved = save(folder / "saved", {"q": ["x"]})
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SetupError, match="pip install 'ftbridge"):
+    with pytest.raises(SetupError, match=r"`pip install '\.\[arrow\]'`"):
         arrow.open_tables(saved, READING)
