@@ -10,8 +10,8 @@ from torch.optim import AdamW
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from xtuner.dataset.collate_fns import default_collate_fn
 from xtuner.engine.hooks import DatasetInfoHook
-from xtuner.engine.runner import TrainLoop
 from xtuner.model import SupervisedFinetune
+from xtuner_loop import TokenMeanLoop
 from xtuner_validation import LastCheckpointHook, ValidationLoop  # stands beside the helper that starts XTuner
 
 # Model and tokenizer
@@ -83,18 +83,18 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0, error_if_nonfinite=False),
     accumulative_counts=16,
 )
-# LinearLR is at its full rate in its last iteration, end - 1; with end=1 it would stay at the start factor for ever.
+# By optimiser steps, as transformers' Trainer has it; the last iteration of a step is the one that changes weights.
 param_scheduler = [
-    dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=0, end=49),
-    dict(type=CosineAnnealingLR, eta_min=0.0, by_epoch=False, begin=49, end=1449),
+    dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=15, end=64),
+    dict(type=CosineAnnealingLR, eta_min=0.0, by_epoch=False, begin=63, end=1471),
 ]
-train_cfg = dict(type=TrainLoop, max_iters=1449, val_interval=800)
+train_cfg = dict(type=TokenMeanLoop, accumulation=16, max_iters=1449, val_interval=800)
 
 # Runtime
 custom_hooks = [dict(type=DatasetInfoHook, tokenizer=tokenizer)]
 default_hooks = dict(
     timer=dict(type=IterTimerHook),
-    logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval=72),
+    logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval=64),
     param_scheduler=dict(type=ParamSchedulerHook),
     checkpoint=dict(type=LastCheckpointHook, by_epoch=False, interval=8000, max_keep_ckpts=2, save_best="val_loss", rule="less"),
     sampler_seed=dict(type=DistSamplerSeedHook),
@@ -110,4 +110,4 @@ log_level = "INFO"
 load_from = None
 resume = False
 randomness = dict(seed=42, deterministic=False)
-log_processor = dict(by_epoch=False, window_size=72)
+log_processor = dict(by_epoch=False, window_size=64)
