@@ -92,7 +92,11 @@ def test_answers_in_a_narrow_terminal_stand_one_below_the_other():
 @pytest.fixture
 def talk():
     """Return a conversation with something in it; its model is never asked."""
-    talk = ChatSession(SimpleNamespace(card=SimpleNamespace(family="qwen2.5")), "be kind", Sampling())
+    talk = ChatSession(
+        SimpleNamespace(card=SimpleNamespace(family="qwen2.5", thinking="none", chat_template=None, stop=())),
+        "be kind",
+        Sampling(),
+    )
     talk.turns = [("药?", "好"), ("cut", "")]
     return talk
 
