@@ -37,6 +37,7 @@ def uv(monkeypatch):
     monkeypatch.setattr(module, "inspect_environment", lambda *_: holding())
     monkeypatch.setattr(module, "forget_imports", lambda *_: None)
     monkeypatch.setattr(module, "_can_start", lambda _: True)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=90 << 30, total=100 << 30))
     default_folder().mkdir(parents=True)
     return calls
 
