@@ -57,8 +57,8 @@ def given_options(project: Project, options: Mapping[str, Any]) -> dict[str, Any
             given[key] = os.fspath(given[key])
         path = Path(str(given[key])).expanduser()
         if key == "dataset_dir" or path.exists():
-            inside = path.absolute().is_relative_to(project.folder)
-            given[key] = str(path.absolute().relative_to(project.folder) if inside else path.absolute())
+            path = Path(os.path.normpath(path.absolute()))
+            given[key] = str(path.relative_to(project.folder) if path.is_relative_to(project.folder) else path)
     return _with_set_as_text(given)
 
 
