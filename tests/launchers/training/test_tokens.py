@@ -82,6 +82,7 @@ def test_a_dry_run_tells_rows_steps_and_the_chat_template(in_project, packing):
 def test_a_chat_template_is_found_from_any_folder_of_the_project(in_project, monkeypatch):
     text = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}\n{% endfor %}"
     Path("own.jinja").write_text(text + "{% if add_generation_prompt %}assistant: {% endif %}")
+    Path("ftbridge.yaml").touch()  # by which the project's folder is told from below
     monkeypatch.chdir("data")
     options = {**SMALL, "dataset": "medqa", "dataset_dir": ".", "model": "../base", "backend": "xtuner", **ONCE}
     ready = prepare(**options, chat_template="../own.jinja")
