@@ -128,11 +128,12 @@ def stop(run: str | Run | None = None, *, mark_failed: bool = False) -> Run:
 
 def _only_running(status: str) -> Run:
     """Return the only run of a status; raises UsageError, with those that there are, for none or several."""
-    ids = [f"`{run.id}`" for run in record.all_runs(Project.find()) if run.status == status]
-    if len(ids) != 1:
-        which = f"these have the status {status}: {', '.join(ids)}" if ids else f"none has the status {status}"
-        raise UsageError(f"name the run to stop, as in `ftbridge runs stop RUN`; {which}")
-    return get(ids[0].strip("`"))
+    found = [run for run in record.all_runs(Project.find()) if run.status == status]
+    if len(found) == 1:
+        return found[0]
+    ids = ", ".join(f"`{run.id}`" for run in found)
+    which = f"these have the status {status}: {ids}" if found else f"none has the status {status}"
+    raise UsageError(f"name the run to stop, as in `ftbridge runs stop RUN`; {which}")
 
 
 def prune(*, keep: int | None = None, checkpoints: bool = False, dry_run: bool = False) -> builtins.list[Leftover]:

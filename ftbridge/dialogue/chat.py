@@ -24,7 +24,7 @@ from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.card import ModelCard, card_in, card_of, card_with_prompt, load_card, say_changes
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.source import ModelSource, resolve, target_of
+from ftbridge.weights.source import ModelSource, is_whole_model, resolve, target_of
 
 SHOWN = 80  # characters of a system prompt
 Thoughts = Literal["auto", "on", "off"]
@@ -223,7 +223,7 @@ def model_of(
 ) -> tuple[ModelCard, Path, Path | None]:
     """Return card, model folder and adapter folder: a whole model where one is there and will do, else an adapter."""
     merged = target_of(source, None, "merged") if source.run else source.folder
-    merged_card = card_in(source, merged) if _is_model(merged) else None
+    merged_card = card_in(source, merged) if is_whole_model(merged) else None
     if merged_card and not (compare or base):
         return card_with_prompt(merged_card, merged, template), merged, None  # its base need not be there
     card = card_of(source, base, template)
@@ -231,7 +231,7 @@ def model_of(
         folder = adapter_of(source)
     except InputError:
         # Nothing but the merged model was kept; its card may say that it was made of something else.
-        if not _is_model(merged) or not (merged_card or load_card(merged) is None):
+        if not is_whole_model(merged) or not (merged_card or load_card(merged) is None):
             raise
         folder = merged
     card = card_with_prompt(card, Path(card.base))
@@ -246,11 +246,6 @@ def model_of(
             "with `--model BASE`"
         )
     return card, folder, None
-
-
-def _is_model(folder: Path) -> bool:
-    """Tell whether a folder holds a whole model, by its config.json, and no adapter."""
-    return (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
 
 
 def without_thought(answer: str) -> str:

@@ -30,7 +30,7 @@ from ftbridge.weights.model_files import chat_template
 from ftbridge.weights.model_files.config import write_files
 from ftbridge.weights.model_files.tokenizer import copy_files
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
-from ftbridge.weights.source import ModelSource, resolve, target_of
+from ftbridge.weights.source import ModelSource, is_whole_model, resolve, target_of
 from ftbridge.weights.tensors.safetensors import SHARD
 
 # As safetensors calls them.
@@ -125,7 +125,7 @@ def adapter_of(source: ModelSource, model: str | None = None) -> Path:
 def _refuse_whole_model(source: ModelSource) -> None:
     """Raise InputError for a folder with a model that no full fine-tuning of ours has left there."""
     folder = source.folder
-    if source.run or not (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file():
+    if source.run or not is_whole_model(folder):
         return
     if not (folder / CARD).is_file() or read_json(folder / CARD).get("kind") == "merged":
         raise InputError(f"`{folder}` holds no adapter; there is nothing to merge. Give a run, or an adapter's folder")

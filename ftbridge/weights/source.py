@@ -92,6 +92,11 @@ def target_of(source: ModelSource, out: str | os.PathLike[str] | None, name: str
     return source.folder / f"{name}-{chosen.stem}"
 
 
+def is_whole_model(folder: Path) -> bool:
+    """Tell whether a folder holds a whole model, by its config.json, and no adapter."""
+    return (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
+
+
 def checkpoint_of(source: ModelSource) -> Path:
     """Return the chosen checkpoint of a run (default: the newest readable one), or the folder or file itself."""
     if not source.run:
