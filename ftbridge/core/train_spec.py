@@ -26,7 +26,7 @@ NotNegative = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 
 
 # Options for tokens that are made once, with their defaults.
-_OF_TOKENS = {"chat_template": None, "learn": "all", "thinking": "auto", "too_long": "cut"}
+OF_TOKENS = {"chat_template": None, "learn": "all", "thinking": "auto", "too_long": "cut"}
 
 
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
             description="How tokens are made; once: by the model's own chat template, the same for every framework; "
             "native: by the framework and its templates."
         ),
-    ] = "native"
+    ] = "once"
     chat_template: Annotated[
         str | None, Meta(description="Chat template: a Jinja file, or alpaca, chatml, plain, vicuna.")
     ] = None
@@ -163,11 +163,11 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         for name, value in adapter.items():
             if value and self.method == "full":
                 raise UsageError(f"`{name}` is for an adapter, and `--method full` trains all weights; leave one out")
-        others = {"template": None} if self.tokens == "once" else _OF_TOKENS
+        others, wanted = ({"template": None}, "native") if self.tokens == "once" else (OF_TOKENS, "once")
         for name, default in others.items():
             if getattr(self, name) != default:
-                wanted = "native" if self.tokens == "once" else "once"
-                raise UsageError(f"`--{name.replace('_', '-')}` is for `--tokens {wanted}`; leave one of the two out")
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"`{option}` is for `--tokens {wanted}`; take that, or leave `{option}` out")
         if self.early_stopping and self.validation_dataset == "none":
             raise UsageError("`--early-stopping` watches the validation loss; leave `--validation-dataset none` out")
 

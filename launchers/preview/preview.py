@@ -33,6 +33,7 @@ from ftbridge.launchers.preview.tokenize import SharedOptions, model_with_tokeni
 from ftbridge.launchers.process.script import run_script
 from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
 from ftbridge.launchers.training.options import resolve_train_spec
+from ftbridge.launchers.training.tokens import with_possible_tokens
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import Family, get_family
 from ftbridge.tokens.ready import Counts
@@ -139,9 +140,10 @@ def preview(
     folder = (project.folder / spec.dataset_dir).resolve()
     name, _ = look_up(folder, spec.dataset)
     picture = picture_file(png or f"{name.replace('/', '-')}-lengths.png") if stats else None
+    model = model_with_tokenizer(spec, project)
+    spec = with_possible_tokens(spec, model, load_backend(backend) if backend else None)
     if spec.tokens == "once":
         return _preview_of_tokens(spec, project, backend, samples, picture)
-    model = model_with_tokenizer(spec, project)
     family = get_family(spec.template) if spec.template else detect_family(model)
     wanted = [backend] if backend else [*reversed(plugin_names("backends"))]
     pythons = _by_usable_backend(

@@ -27,7 +27,7 @@ from ftbridge.launchers.preview.differences import Difference, Reading, Referenc
 from ftbridge.launchers.preview.preview import BackendView, PreviewOptions, preview
 from ftbridge.launchers.process.script import run_script
 from ftbridge.launchers.training.options import resolve_train_spec
-from ftbridge.launchers.training.tokens import chat_template_of, tokens_of
+from ftbridge.launchers.training.tokens import chat_template_of, tokens_of, with_possible_tokens
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import Family, get_family
 from ftbridge.tokens.chat_template import ChatTemplate
@@ -131,6 +131,7 @@ def verify(
     project = Project.find(config=Path(config) if config else None)
     spec = resolve_train_spec(project, {**options, "dataset": dataset, "backend": backend or any_backend(project)})
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder, weights=False)
+    spec = with_possible_tokens(spec, model, load_backend(backend) if backend else None)
     python = interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     cache = project.folder / ".ftbridge" / "datasets"
     data = resolve_dataset((project.folder / spec.dataset_dir).resolve(), spec.dataset, MESSAGES, cache)
@@ -151,6 +152,7 @@ def verify(
         found = _read(python, {**request, "template": template.text, "merged": {MERGED: template.text}}, data)
         verified = _compared_with_ready(found, [backend] if backend else [*reversed(plugin_names("backends"))])
     else:
+        options["tokens"] = "native"
         views = preview(dataset, backend=backend, samples=samples, config=config, **options).views
         merged = _merged_of_native(list(views), spec, model, data, merged_template)
         template = _template_of_native(spec, model, data, project.folder, merged)

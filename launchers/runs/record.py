@@ -142,6 +142,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, status=status, attempts=(*earlier, last)).save()
 
 
+class _Record(msgspec.Struct):
+    """What is read of a record to tell what it leaves out."""
+
+    spec: dict[str, Any]
+
+
 def utc_now() -> datetime:
     """Return the time, in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
@@ -176,13 +182,22 @@ def load_run(folder: Path) -> Run:
     """
     file = folder / "run.json"
     content = read_record(file)
-    run = load_json(content, Run, f"cannot read `{file}`")
+    run = _run_of(content, f"cannot read `{file}`")
     backend, known = run.spec.backend, plugin_names("backends")
     if backend not in known:
         raise InputError(f"cannot read `{file}`: there is no backend `{backend}` here{closest(backend, known)}")
     signature = run.signature if run.signature and _signature_holds(content, run.signature) else None
     run = msgspec.structs.replace(run, folder=str(folder), signature=signature)
     return msgspec.structs.replace(run, status=_current_status(run))
+
+
+def _run_of(content: bytes, refusal: str) -> Run:
+    """Return the run of a record; one that does not say how its tokens were made is of before there was a choice."""
+    record = load_json(content, _Record, refusal)
+    if "tokens" in record.spec:
+        return load_json(content, Run, refusal)
+    raw = load_json(content, dict[str, Any], refusal)
+    return load_json(msgspec.json.encode(raw | {"spec": record.spec | {"tokens": "native"}}), Run, refusal)
 
 
 def all_runs(project: Project) -> list[Run]:

@@ -30,7 +30,7 @@ from ftbridge.launchers.runs.record import Run, new_run_folder
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import given_options, resolve_train_spec
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
-from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_tokens
+from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_possible_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import get_family
 from ftbridge.tokens.ready import TOKENS, Counts
@@ -73,12 +73,12 @@ def prepare(
     resumed = point.run if point else None
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
     backend = load_backend(spec.backend)
-    if spec.tokens == "once":
-        check_takes_tokens(backend, spec)
-    target = MESSAGES if spec.tokens == "once" else backend.target
-    dataset, validation = resolve_datasets(project, spec, target)
+    dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
     chosen = devices.choose_devices(spec)
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
+    asked, spec = spec, with_possible_tokens(spec, model, backend)
+    if spec is not asked:
+        dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
     python = (
         interpreter_of(resumed, project)
         if resumed
@@ -86,6 +86,7 @@ def prepare(
     )
     family = template = None
     if spec.tokens == "once":
+        check_takes_tokens(backend, spec)
         template = chat_template_of(spec, model, dataset, project.folder)
     else:
         family = get_family(spec.template) if spec.template else detect_family(model)
@@ -115,6 +116,11 @@ def prepare(
     if point:
         check_resume_point(point, plan, launch.argv, dataset_hashes(plan))
     return Prepared(plan, launch, project, python, resumed)
+
+
+def _target(spec: TrainSpec, backend: Backend) -> str:
+    """Return the format of the file that a training reads."""
+    return MESSAGES if spec.tokens == "once" else backend.target
 
 
 def build_only(ready: Prepared) -> None:

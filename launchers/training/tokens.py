@@ -11,12 +11,14 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256_of_files
 from ftbridge.core.plugins import Backend
 from ftbridge.core.process.json_lines import ChildEndedError
-from ftbridge.core.train_spec import TrainSpec
+from ftbridge.core.train_spec import OF_TOKENS, TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.process.script import SCRIPTS, start_script
+from ftbridge.templates.chat_templates import read_chat_template
+from ftbridge.templates.detect import find_family
 from ftbridge.tokens.chat_template import ChatTemplate, Thinking, choose_chat_template
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions, ready_tokens, tokenizer_files
 
@@ -39,6 +41,24 @@ def check_takes_tokens(backend: Backend, spec: TrainSpec) -> None:
         raise UsageError(f"{backend.title} does not train on ready tokens; take `--tokens native`")
     if spec.packing and "position_ids" not in backend.token_columns:
         raise UsageError(f"{backend.title} cannot tell packed samples apart; take `--no-packing`")
+
+
+def with_possible_tokens(spec: TrainSpec, model: Path, backend: Backend | None = None) -> TrainSpec:
+    """Return the spec, with the framework's own tokens where ready ones cannot be had, which is said.
+
+    So it is with a model that has no chat template and is of a known family, and with a backend that trains on none,
+    unless an option of ready tokens was given.
+    """
+    if spec.tokens == "native" or any(getattr(spec, name) != default for name, default in OF_TOKENS.items()):
+        return spec
+    if backend and not backend.token_columns:
+        reason = f"{backend.title} does not train on ready tokens"
+    elif not read_chat_template(model) and (family := find_family(model)):
+        reason = f"`{model.name}` has no chat template; it is taken for {family.title}"
+    else:
+        return spec
+    say(f"note: {reason} (`--tokens native`)")
+    return msgspec.structs.replace(spec, tokens="native")
 
 
 def chat_template_of(spec: TrainSpec, model: Path, data: Dataset, folder: Path) -> ChatTemplate:
