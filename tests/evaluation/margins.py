@@ -1,8 +1,8 @@
 """Runs in the training environment: print how certain a model is of its greedy answers, computed in float32.
 
 `python margins.py SPEC`, SPEC as JSON with `base`, `adapter`, `template` (a chat template's text), `prompts` (lists of
-messages) and `max_new_tokens`. For each prompt, the least distance between the two likeliest tokens of a step, as a share of the
-larger one's logit.
+messages) and `max_new_tokens`. For each prompt, the least distance between the two likeliest tokens of a step, as a
+share of the larger one's logit.
 """
 
 import json
