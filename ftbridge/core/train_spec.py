@@ -88,7 +88,9 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     gradient_accumulation_steps: Annotated[
         Whole, Meta(description="Forward and backward passes per optimiser step.")
     ] = 16
-    cutoff_length: Annotated[Whole, Meta(description="Longest sample in tokens; --too-long says what becomes of others.")] = 2048
+    cutoff_length: Annotated[
+        Whole, Meta(description="Longest sample in tokens; --too-long says what becomes of others.")
+    ] = 2048
     too_long: Annotated[
         Literal["cut", "drop", "refuse"],
         Meta(
