@@ -266,7 +266,7 @@ thinking_option = option(
 trust_option = option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
 template_option = option(
     "--template", metavar="FAMILY", shell_complete=complete_family, show_default="told from the model's files",
-    help="Model family, whose chat template is used.",
+    help="Model family, whose prompt is used.",
 )  # fmt: skip
 config_option = option(
     "--config", type=click.Path(), metavar="FILE", show_default="ftbridge.yaml", help="File of settings."

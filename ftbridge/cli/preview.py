@@ -69,9 +69,9 @@ def command(
 ) -> None:
     """Show what a training would see of the dataset NAME (default: the last conversion's).
 
-    For each framework, by its own code: the text with what is trained on in colour (or in brackets), and every
-    token with its id and its label, "-" where it is not trained on. Ready tokens (--tokens once) are the same for all
-    frameworks, and shown for all at once.
+    The text with what is trained on in colour (or in brackets), and every token with its id and its label, "-" where
+    it is not trained on. They are the same for all frameworks; with --tokens native they are shown for each, by its own
+    code.
     """
     from ftbridge.core.console import print_json, say
     from ftbridge.launchers.preview.preview import preview

@@ -32,8 +32,8 @@ SHOWN = 20  # conversations that are named
 def command(dataset: str | None, as_json: bool, **options: Any) -> None:
     """Make the ready tokens of the dataset NAME (default: the last conversion's).
 
-    `ftbridge train --tokens once` with the same options takes them, on any framework, and makes them where they are
-    not there. Those of the validation set come with them.
+    `ftbridge train` with the same options takes them, on any framework, and makes them where they are not there. Those
+    of the validation set come with them.
     """
     from ftbridge.core.console import print_json, result
     from ftbridge.launchers.preview.tokenize import tokenize

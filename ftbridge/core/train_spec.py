@@ -88,7 +88,9 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     gradient_accumulation_steps: Annotated[
         Whole, Meta(description="Forward and backward passes per optimiser step.")
     ] = 16
-    cutoff_length: Annotated[Whole, Meta(description="Longest sample in tokens; the rest is cut off.")] = 2048
+    cutoff_length: Annotated[
+        Whole, Meta(description="Longest sample in tokens; --too-long says what becomes of others.")
+    ] = 2048
     too_long: Annotated[
         Literal["cut", "drop", "refuse"],
         Meta(
@@ -150,7 +152,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         int | Literal["all"], Meta(description="Number of GPUs, of those in CUDA_VISIBLE_DEVICES where it is set.")
     ] = 1
     device: Annotated[Device, Meta(description="Where to train; auto: on GPUs where there are any.")] = "auto"
-    template: Annotated[str | None, Meta(description="Model family, whose chat template is used.")] = None
+    template: Annotated[str | None, Meta(description="Model family (--tokens native): whose prompt is trained.")] = None
     trust_remote_code: Annotated[bool, Meta(description="Run Python code that comes with the model.")] = False
     set: Annotated[dict[str, str], Meta(description="Any other setting of the framework; repeatable.")] = msgspec.field(
         default_factory=dict

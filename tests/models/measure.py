@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun
 from ftbridge.core.files.atomic import json_lines, write_atomic, write_json
 from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.launchers.preflight.tokens import packing_table
 from ftbridge.launchers.runs.training_log import LOG_FILE
 from ftbridge.templates.detect import detect_family
 
@@ -201,8 +203,26 @@ def table(text: str, kinds: dict[str, Kind], results: Results) -> str:
             family = next(iter(found.values())).family
             rows[name] = f"| `{name}` | {kinds[name].models} | {family} | {' | '.join(cells)} |"
     head = f"| class | models of it | family | {' | '.join(BACKENDS.values())} |\n|---|---|---|{'---|' * len(BACKENDS)}"
-    body = "\n".join(rows[name] for name in kinds if name in rows)
-    return f"{before}{BEGIN}\n{head}\n{body}\n{END}{after}"
+    measured = [*head.splitlines(), *(rows[name] for name in kinds if name in rows)]
+    body = "\n".join(map(_with_packing, measured))
+    return f"{before}{BEGIN}\n{body}\n{END}{after}"
+
+
+def _with_packing(line: str) -> str:
+    """Return a line of the table with its last column: whether `--packing` keeps samples of the class apart."""
+    cells = re.split(r"(?<!\\)\|", line)[1 : 4 + len(BACKENDS)]  # a row of before has that column already
+    known, name = packing_table(), cells[0].strip().strip("`")
+    if name == "class":
+        packing = " packing "
+    elif set(name) == {"-"}:
+        packing = "---"
+    elif name in known.apart:
+        packing = " yes "
+    elif name in known.apart_with_transformers5:
+        packing = " with transformers 5 "
+    else:
+        packing = " no " if any(name in names for names in known.together.values()) else " not measured "
+    return "|".join(["", *cells, packing, ""])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 
 from ftbridge.core.errors import InputError, InterruptedRun
 from ftbridge.launchers.environment.checklist import Check, checks_as_text
+from ftbridge.launchers.preflight.tokens import Packing
 from ftbridge.templates.families import get_family
 
 HERE = Path(__file__).parent
@@ -66,6 +67,30 @@ def test_class_that_does_not_run_neither_ends_the_others_nor_passes(measure, cal
     assert called([whole], "qwen3", "--backend", "xtuner") == 0
     known = json.loads((tmp_path / "built" / "results.json").read_text())
     assert known["qwen3"]["xtuner"]["done"] == ["run", "merged", "asked"]
+
+
+def test_the_table_says_of_each_class_whether_it_may_be_packed(measure, monkeypatch):
+    known = Packing(("lfm2",), ("qwen3",), {"it mixes": ("qwen2",)})
+    monkeypatch.setattr(measure, "packing_table", lambda: known)
+    kinds, _ = measure.read()
+    rows = ["| `lfm2` | LFM2 | chatml | run \\| merged | no |", "| `qwen2` | Qwen | qwen | run | run | yes |"]
+    page = "\n".join([measure.BEGIN, *rows, measure.END])
+    results = {name: dict.fromkeys(measure.BACKENDS, measure.Result(done=["run"])) for name in ("qwen3", "gemma3")}
+    lines = measure.table(page, kinds, results).splitlines()
+    assert lines[1].endswith("| LLaMA-Factory | packing |")
+    assert lines[2] == "|---|---|---|---|---|---|"
+    assert {line.split("`")[1]: line.rpartition("run")[2] for line in lines[3:-1]} == {
+        "qwen2": " | no |",
+        "qwen3": " | with transformers 5 |",
+        "gemma3": " | not measured |",
+        "lfm2": " \\| merged | no | yes |",
+    }
+    assert measure.table("\n".join(lines), kinds, {}).splitlines() == lines
+
+
+def test_the_table_on_the_page_says_what_is_known_of_packing_and_nothing_older(measure):
+    page = (ROOT / "docs" / "models.md").read_text("utf-8")
+    assert measure.table(page, measure.read()[0], {}) == page
 
 
 @pytest.mark.slow
