@@ -143,8 +143,10 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, a
 
 def _no_datasets_yet(dataset_dir: str | None) -> str:
     from ftbridge import datasets
+    from ftbridge.core.errors import shell_words
 
-    return f"there is no dataset in {datasets.folder(dataset_dir)} yet"
+    there = f" {shell_words(['--dataset-dir', dataset_dir])}" if dataset_dir else ""
+    return f"there is no dataset in {datasets.folder(dataset_dir)} yet; make one with `ftbridge convert FILE{there}`"
 
 
 def _check_lines(checked: "CheckResult") -> str:

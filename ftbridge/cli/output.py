@@ -27,14 +27,12 @@ def show_row_count() -> Iterator[Callable[[int], None] | None]:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as a table under the first of them, or, in a terminal that is too narrow, as a list for each row."""
-    from shutil import get_terminal_size
-
     from rich.cells import cell_len
 
-    from ftbridge.core.console import aligned, is_terminal
+    from ftbridge.core.console import aligned, is_terminal, terminal_size
 
     text = aligned(rows)
-    if not is_terminal(sys.stdout) or max(map(cell_len, text.splitlines())) <= get_terminal_size().columns:
+    if not is_terminal(sys.stdout) or max(map(cell_len, text.splitlines())) <= terminal_size()[0]:
         return text
     titles, *rest = rows
     blocks = ([(title, cell) for title, cell in zip(titles, row, strict=True) if cell] for row in rest)

@@ -130,7 +130,17 @@ def rich_console(*, stderr: bool = False, width: int | None = None) -> "Console"
 
     stream = sys.stderr if stderr else sys.stdout
     file = cast("TextIO", _EncodingStream(_unguarded(stream)))
-    return Shown(file=file, width=width, markup=False, emoji=False, highlight=False)
+    console = Shown(file=file, width=width, markup=False, emoji=False, highlight=False)
+    if console.is_dumb_terminal and not width:  # which rich takes for 80 columns wide, whatever it says
+        console.width, console.height = terminal_size()
+    return console
+
+
+def terminal_size() -> tuple[int, int]:
+    """Return columns and lines of the terminal, or of the variables COLUMNS and LINES; 80 and 24 where none says."""
+    from shutil import get_terminal_size
+
+    return get_terminal_size()
 
 
 class ProgressBar:

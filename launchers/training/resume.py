@@ -26,7 +26,7 @@ from ftbridge.launchers.backends.plan import TrainPlan, zero_stage
 from ftbridge.launchers.environment.venv import LOCK_NAMES, NEWEST, Environment, installed_versions, interpreter
 from ftbridge.launchers.runs.checkpoints import PICKLED, warn_of_unreadable
 from ftbridge.launchers.runs.fingerprint import Fingerprint, base_changes
-from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, find_run, load_run, unseen_message
+from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, load_run, match_run, unseen_message
 
 FileStamps = list[tuple[str, int, int]]  # path, bytes, and nanoseconds of the last change
 
@@ -53,7 +53,7 @@ def find_resume_point(project: Project, wanted: str, given: dict[str, Any], *, t
     elif path.exists():
         point = _resume_point_at(path.absolute(), trusted=trusted)
     else:
-        point = _resume_point_of_run(find_run(project, wanted), trusted=trusted)
+        point = _resume_point_of_run(match_run(project, wanted), trusted=trusted)
     if point.run:
         _refuse_other_options(point.run, given)
         _require_options_again(point.run, given)

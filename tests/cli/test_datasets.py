@@ -46,7 +46,8 @@ def test_list_has_a_line_for_each():
 @pytest.mark.parametrize("command", ["list", "check"])
 def test_empty_dataset_folder_is_named(command, tmp_path):
     said = datasets(command, "--dataset-dir", str(tmp_path / "new"))
-    assert said == f"there is no dataset in {tmp_path / 'new'} yet\n"
+    made = f"`ftbridge convert FILE --dataset-dir {tmp_path / 'new'}`"
+    assert said == f"there is no dataset in {tmp_path / 'new'} yet; make one with {made}\n"
     assert not (tmp_path / "new").exists()
 
 

@@ -14,6 +14,7 @@ from ftbridge.cli.failure import report
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 
+from ..builders.keyboard import terminal  # noqa: TID252
 from ..builders.runs import loss_records, record_run, write_metrics  # noqa: TID252
 
 
@@ -99,6 +100,15 @@ def test_plot_draws_runs_of_both_frameworks_together():
         raise invoke("plot", "a", "--png", "loss.jpg").exception
     with pytest.raises(InputError, match="no loss was logged yet in ccc"):
         raise invoke("plot", "ccc", "--png", "loss.png").exception
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_plot_is_as_wide_as_the_terminal(project, columns, monkeypatch):
+    with terminal("-m", "ftbridge", "runs", "plot", "a", columns=columns) as there:
+        assert there.end() == 0
+        assert max(map(len, there.shown.decode().split("\r\n"))) == columns
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert max(map(len, runs("plot", "a").splitlines())) == columns
 
 
 @pytest.mark.framework
