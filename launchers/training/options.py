@@ -12,7 +12,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import TrainSpec
+from ftbridge.core.train_spec import TrainSpec, option_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import load_preset
 
@@ -24,7 +24,8 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     """
     state = project.state()
     values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
-    values |= project.settings.train | given_options(project, options)
+    given = given_options(project, options)
+    values |= project.settings.train | given
     if "backend" not in values:
         raise UsageError(f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}")
     load_backend(str(values["backend"]))
@@ -44,7 +45,9 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
         values["model"] = load_preset(entries[name].preset).model
         say(f"no model is chosen: taking {values['model']}, which goes with the preset {entries[name].preset}")
     try:
-        return parse(TrainSpec, _with_set_as_text(values), "the training")
+        return parse(
+            TrainSpec, _with_set_as_text(values), "the training", project.settings.places | option_names(given)
+        )
     except InputError as error:
         raise UsageError(str(error)) from error
 

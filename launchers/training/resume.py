@@ -21,7 +21,7 @@ from ftbridge.core.files.atomic import locked, read_record, sha256, sha256_of_fi
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import TrainSpec
+from ftbridge.core.train_spec import TrainSpec, option_names
 from ftbridge.launchers.backends.plan import TrainPlan, zero_stage
 from ftbridge.launchers.environment.venv import LOCK_NAMES, NEWEST, Environment, installed_versions, interpreter
 from ftbridge.launchers.runs.checkpoints import PICKLED, warn_of_unreadable
@@ -282,7 +282,7 @@ def _refuse_other_options(run: Run, given: dict[str, Any]) -> None:
     """Raise UsageError where `given` changes an option: schedule, data order and optimiser state depend on them."""
     before = msgspec.to_builtins(run.spec)
     try:
-        now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, "the training"))
+        now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, "the training", option_names(given)))
     except InputError as error:
         raise UsageError(str(error)) from error
     for key, value in now.items():

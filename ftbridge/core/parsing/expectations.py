@@ -1,0 +1,56 @@
+"""What a field of a record takes, in words: `a whole number of at least 1`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+SHOWN = 80  # letters of a value
+HUGE = 1 << 31  # a limit from here on is named only where a value is beyond it
+
+
+def wrong_value(kind: type[msgspec.Struct], values: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the first field of a `kind` that a value does not fit, and what it takes; "" for both where none is."""
+    for field in msgspec.structs.fields(kind):
+        if field.encode_name not in values:
+            continue
+        value = values[field.encode_name]
+        try:
+            msgspec.convert(value, field.type, strict=False)
+        except (msgspec.ValidationError, RecursionError, UnicodeError):
+            words = _words(inspect.type_info(field.type), value)
+            return (field.encode_name, f"takes {words}; got {_shown(value)}") if words else ("", "")
+    return "", ""
+
+
+def _words(kind: inspect.Type, value: Any) -> str:
+    """Return what a type takes, "" for one without plain words; `value` is what did not fit."""
+    if isinstance(kind, inspect.Metadata):
+        return _words(kind.type, value)
+    if isinstance(kind, inspect.UnionType):
+        return " or ".join(_words(each, value) for each in kind.types if not isinstance(each, inspect.NoneType))
+    if isinstance(kind, inspect.LiteralType):
+        *most, last = (f"`{each}`" for each in kind.values)
+        return f"{', '.join(most)} or {last}" if most else last
+    if isinstance(kind, inspect.IntType | inspect.FloatType):
+        number = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+        return " ".join((number, " and ".join(_limits(kind, value)))).strip()
+    if isinstance(kind, inspect.VarTupleType | inspect.ListType):
+        return f"a list of {_words(kind.item_type, value)}"
+    plain = {inspect.BoolType: "true or false", inspect.StrType: "text", inspect.DictType: "`key: value` lines"}
+    return plain.get(type(kind), "")
+
+
+def _limits(kind: inspect.IntType | inspect.FloatType, value: Any) -> list[str]:
+    limits = [(kind.ge, "of at least"), (kind.gt, "above"), (kind.le, "of at most"), (kind.lt, "below")]
+    beyond = value if isinstance(value, int | float) else 0
+    return [f"{word} {limit:.10g}" for limit, word in limits if limit is not None and (limit < HUGE or beyond >= limit)]
+
+
+def _shown(value: Any) -> str:
+    """Return a value as its file or the command line has it, the beginning where it is long."""
+    if value is None:
+        return "nothing"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{text[:SHOWN]}{'...' if len(text) > SHOWN else ''}`"
