@@ -23,6 +23,25 @@ ARCHIVES = {
     ZSTD: "packed twice",
 }
 TAR_MARK_AT = 257
+# What begins so has no rows, or none that are read; a web page may begin with blanks.
+OTHERS = {
+    b"%PDF": "a PDF",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"SQLite format 3": "a database of SQLite",
+    b"<": "a web page or XML",
+}
+# What the sources read, in the user's words; one that is not ours is listed by its name.
+READ = {
+    "workbook": "workbooks (.xlsx, .xls, .xlsb, .ods)",
+    "csv": "CSV and other delimited text",
+    "json": "JSON",
+    "jsonl": "JSON lines",
+    "parquet": "Parquet",
+    "arrow": "Arrow",
+    "folder": "folders of these",
+}
 
 
 def open_path(path: Path, reading: Reading) -> list[Table]:
@@ -60,8 +79,11 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
         raise InputError(f"`{path}` is {archive}; unpack it, and give what is in it")
     if delimited and not path.is_dir():
         return cast("Source", load_plugin("sources", "csv"))
-    kind = "folder" if path.is_dir() else "file"
-    raise InputError(f"no source reads the {kind} `{path}`; there are: {', '.join(known)}")
+    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    what = next((name for magic, name in OTHERS.items() if begin.startswith(magic)), "of no kind that is read")
+    readable = ", ".join(READ[name] for name in READ if name in known)
+    others = "".join(f", {name}" for name in known if name not in READ)
+    raise InputError(f"`{path}` is {what}; files that are read: {readable}{others}")
 
 
 def refuse_special(path: Path) -> None:
