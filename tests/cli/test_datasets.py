@@ -152,7 +152,7 @@ def test_remove_names_what_was_edited_and_takes_it_after_a_yes(project):
 
 def test_file_edited_after_the_question_is_asked_about_again(project, monkeypatch):
     file = project / "data" / "faq-test.alpaca.jsonl"
-    monkeypatch.setattr("click.confirm", lambda *_, **__: file.write_text("mine\n"))
+    monkeypatch.setattr("click.prompt", lambda *_, **__: file.write_text("mine\n"))
     question = CliRunner().invoke(cli, ["datasets", "remove", "faq"]).exception
     assert isinstance(question, QuestionError)
     assert f"`{file}` was changed since it was converted" in question.reason
