@@ -316,7 +316,7 @@ def _refuse_rejects(plan: ConvertPlan, encoded: EncodedSamples, rejects: Rejects
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(
             f"{rejects.rows} of {read_rows} rows of {what} cannot be used{more}; nothing was written\n\n"
-            f"{rejects.problems.table()}\n\n{_table_notes(plan)}Mend them, or go on without them: --on-error skip"
+            f"{rejects.problems.table()}\n\n{_table_notes(plan)}{rejects.remedy()}"
         )
     if not encoded.samples:
         none = f"none of its {read_rows} rows can be used\n\n{rejects.problems.table()}"
