@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -79,11 +80,17 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
         raise InputError(f"`{path}` is {archive}; unpack it, and give what is in it")
     if delimited and not path.is_dir():
         return cast("Source", load_plugin("sources", "csv"))
+    raise InputError(f"`{path}` is {_kind(head)}; files that are read: {', '.join(_readable(known))}")
+
+
+def _kind(head: bytes) -> str:
+    """Return what a file that is not read is, by its first bytes."""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    what = next((name for magic, name in OTHERS.items() if begin.startswith(magic)), "of no kind that is read")
-    readable = ", ".join(READ[name] for name in READ if name in known)
-    others = "".join(f", {name}" for name in known if name not in READ)
-    raise InputError(f"`{path}` is {what}; files that are read: {readable}{others}")
+    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), "of no kind that is read")
+
+
+def _readable(sources: Sequence[str]) -> list[str]:
+    return [*(READ[name] for name in READ if name in sources), *(name for name in sources if name not in READ)]
 
 
 def refuse_special(path: Path) -> None:
