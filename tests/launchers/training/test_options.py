@@ -8,6 +8,7 @@ from click.testing import CliRunner
 import ftbridge
 from ftbridge.cli import cli
 from ftbridge.core.errors import InputError, UsageError
+from ftbridge.launchers.environment.venv import default_folder
 
 
 def test_missing_backend_dataset_or_model_is_named(tmp_path, monkeypatch):
@@ -27,6 +28,32 @@ def test_missing_backend_dataset_or_model_is_named(tmp_path, monkeypatch):
         ftbridge.train(backend="xtuner")
     with pytest.raises(InputError, match="no model folder"):
         ftbridge.train(backend="xtuner", model="./nowhere")
+
+
+@pytest.mark.parametrize("environment", [True, False])
+def test_all_that_a_newcomer_lacks_is_named_at_once_with_the_commands(tmp_path, monkeypatch, environment):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    python = default_folder() / "bin" / "python"
+    assert python.is_relative_to(tmp_path)
+    if environment:
+        python.parent.mkdir(parents=True)
+        python.touch()
+    with pytest.raises(UsageError) as told:
+        ftbridge.train()
+    said = str(told.value).splitlines()
+    assert said[0] == "several things are missing:"
+    commands = ["`ftbridge convert FILE`", "`--model Qwen/", "`--backend`: llamafactory or xtuner"]
+    commands = commands if environment else ["`ftbridge setup`", *commands]
+    assert len(said) == 1 + len(commands)
+    for line, command in zip(said[1:], commands, strict=True):
+        assert command in line
+    (tmp_path / "faq.jsonl").write_text('{"question": "a", "answer": "b"}')
+    ftbridge.convert("faq.jsonl")
+    with pytest.raises(UsageError, match=r"--model(.*\n)+.*--backend"):
+        ftbridge.train()
+    with pytest.raises(UsageError, match=r"^choose a framework.*xtuner$"):
+        ftbridge.train(model="base")
 
 
 LIMITS = {
