@@ -7,9 +7,12 @@ from ftbridge.dataset_info.registry import register
 
 
 def write_project(folder, settings, samples):
-    """Write a project with a line of settings, a dataset of so many samples and a model; returns its folder."""
+    """Write a project with a line of settings, a dataset of so many samples and a model; returns its folder.
+
+    Nothing is started there, so that tokens are the frameworks' own.
+    """
     backends = "".join(f"  {name}: {{python: {sys.executable}}}\n" for name in ("xtuner", "llamafactory"))
-    (folder / "ftbridge.yaml").write_text(f"{settings}\nbackends:\n{backends}")
+    (folder / "ftbridge.yaml").write_text(f"tokens: native\n{settings}\nbackends:\n{backends}")
     (folder / "base").mkdir()
     (folder / "base" / "config.json").write_text('{"model_type": "qwen2"}')
     files = {"xtuner": "faq-train.xtuner.jsonl", "alpaca": "faq-train.alpaca.jsonl"}

@@ -18,7 +18,7 @@ def record_run(project, name, status="succeeded", *, metrics=(), pid=None, steps
     """Save and return a run called `name`, which began so many hours after midnight as it has letters."""
     begun = BEGIN + timedelta(hours=len(name))
     ended = None if status == "running" else begun + timedelta(seconds=90)
-    spec = TrainSpec(**{"backend": "xtuner", "model": "base", "dataset": "faq", **options})
+    spec = TrainSpec(**{"backend": "xtuner", "model": "base", "dataset": "faq", "tokens": "native", **options})
     made = Run(
         id=name,
         folder=str(project.runs / name),

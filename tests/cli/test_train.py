@@ -112,6 +112,7 @@ def test_a_dry_run_sums_up_and_starts_nothing(made_up, backend, title):
         "dataset     faq-train, 40 samples",
         "validation  none",
         "options     --epochs 1 (default: 3)",
+        "            --tokens native (default: once)",
         "            --gpus 2 (default: 1)",
         "            --device cpu (default: auto)",
         "            --set log_level=INFO",
