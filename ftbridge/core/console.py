@@ -94,6 +94,11 @@ def first_few(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with what it counts: `1 step`, `2,000 steps`; `several` where that is not `one` with an s."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def natural_size(size: float, *, binary: bool = False) -> str:
     """Return a size in the unit that fits it: 12.3 GB, 45.0 MB, 900 bytes; `binary` counts in GiB, as memory is."""
     step, units = (1024, ("GiB", "MiB", "KiB")) if binary else (1000, ("GB", "MB", "kB"))

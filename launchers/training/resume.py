@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import first_few, say
+from ftbridge.core.console import counted, first_few, say
 from ftbridge.core.errors import InputError, SetupError, UsageError, shell_words
 from ftbridge.core.files.atomic import locked, read_record, sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import parse
@@ -97,8 +97,8 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
     processes = _process_count(run.launch.argv) if run else len(shards) or plan.machine.processes
     if processes != _process_count(argv):
         raise UsageError(
-            f"`{path}` was saved by {processes} processes, and {_process_count(argv)} would start now: "
-            f"make {processes} GPUs visible (CUDA_VISIBLE_DEVICES), or train from the start"
+            f"`{path}` was saved by {counted(processes, 'process', 'processes')}, and {_process_count(argv)} "
+            f"would start now: make {counted(processes, 'GPU')} visible (CUDA_VISIBLE_DEVICES), or train from the start"
         )
     if not run:
         if not _is_resumable(path, processes, load_backend(plan.spec.backend)):

@@ -137,7 +137,7 @@ def test_prune_shows_and_asks(project):
     with pytest.raises(UsageError, match="nothing was removed, for nobody said yes; add `--yes`"):
         raise done.exception
     assert "runs/ccc" in done.stderr
-    assert "remove these 1 (" in done.stderr
+    assert "remove these? (items: 1, bytes: " in done.stderr
     assert (project.runs / "ccc").exists()
     assert runs("prune", "--yes").startswith("removed ")
     assert not (project.runs / "ccc").exists()

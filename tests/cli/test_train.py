@@ -141,6 +141,7 @@ def test_a_dry_run_with_json_is_the_launch_as_a_value(made_up, backend):
 def test_steps_of_packed_samples_are_called_a_guess(made_up, backend):
     options = ("--packing", "--epochs", "3", "--gradient-accumulation-steps", "1")
     assert "about 3 optimiser steps" in dry_run(backend, *options)
+    assert "steps       1 optimiser step," in dry_run(backend, "--max-steps", "1")
     assert "steps       7 optimiser steps" in dry_run(backend, "--packing", "--max-steps", "7")
 
 

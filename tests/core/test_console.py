@@ -112,6 +112,20 @@ def test_a_log_loses_its_colours_and_keeps_its_bars(capsys):
     assert capsys.readouterr().out == "ok 药\r 50%\r100%\n\\x1b]52;c;aGk=\\x07 \\x9b\\x9b1m\\x1b"
 
 
+@pytest.mark.parametrize(
+    ("number", "words", "said"),
+    [
+        (0, ["step"], "0 steps"),
+        (1, ["step"], "1 step"),
+        (2000, ["step"], "2,000 steps"),
+        (1, ["process", "processes"], "1 process"),
+        (2, ["tensor is", "tensors are"], "2 tensors are"),
+    ],
+)
+def test_one_of_a_thing_has_no_plural(number, words, said):
+    assert console.counted(number, *words) == said
+
+
 def test_a_table_of_rich_keeps_its_colours_and_shows_what_it_is_given(monkeypatch, capsys):
     from rich.table import Table
     from rich.text import Text
