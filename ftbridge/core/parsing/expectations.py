@@ -52,5 +52,11 @@ def _shown(value: Any) -> str:
     """Return a value as its file or the command line has it, the beginning where it is long."""
     if value is None:
         return "nothing"
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value)
+    if isinstance(value, bool):
+        text = text.lower()
+    elif isinstance(value, float):
+        text = f"{value:.15g}"
+    elif isinstance(value, tuple):  # as an option takes several
+        text = ",".join(map(str, value))
     return f"`{text[:SHOWN]}{'...' if len(text) > SHOWN else ''}`"

@@ -59,8 +59,8 @@ def test_all_that_a_newcomer_lacks_is_named_at_once_with_the_commands(tmp_path, 
 LIMITS = {
     "lora_rank": (-3, "takes a whole number of at least 1; got `-3`"),
     "max_steps": (0, "takes a whole number of at least 1; got `0`"),
-    "epochs": (0, "takes a number above 0; got `0"),
-    "lora_dropout": (1, "takes a number of at least 0 and below 1; got `1"),
+    "epochs": (0, "takes a number above 0; got `0`"),
+    "lora_dropout": (1, "takes a number of at least 0 and below 1; got `1`"),
     "seed": (-1, "takes a whole number of at least 0; got `-1`"),
     "cutoff_length": (1 << 31, "takes a whole number of at least 1 and below 2147483648; got `2147483648`"),
 }
