@@ -88,7 +88,7 @@ def load_yaml_lines(text: str, where: str) -> tuple[dict[str, Any], dict[str, in
         node = loader.get_single_node()
         values = None if node is None else loader.construct_document(node)
     except faults as error:
-        raise InputError(f"{where} is not valid YAML: {_yaml_reason(error, text, loader)}") from error
+        raise InputError(f"{where} is not valid YAML: {yaml_reason(error, text, loader)}") from error
     finally:
         if loader:
             loader.dispose()
@@ -101,8 +101,8 @@ def load_yaml_lines(text: str, where: str) -> tuple[dict[str, Any], dict[str, in
     return {str(key): value for key, value in values.items()}, lines
 
 
-def _yaml_reason(error: Exception, text: str, loader: Any) -> str:
-    """Return the line at which a YAML text is at fault, where that is known, and what is wrong there."""
+def yaml_reason(error: Exception, text: str, loader: Any = None) -> str:
+    """Return the line at which PyYAML found a text at fault, where that is known, and what is wrong there."""
     import yaml
 
     if isinstance(error, RecursionError):
