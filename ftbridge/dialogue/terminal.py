@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ftbridge.core.console import DIRECTIONS, escaped, print_piece, result, rich_console, say
+from ftbridge.core.console import DIRECTIONS, counted, escaped, print_piece, result, rich_console, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.dialogue.chat import ChatSession, save_conversations
 
@@ -32,7 +32,7 @@ NARROW = 80  # columns of a terminal in which two answers do not stand side by s
 _COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
 # Why an answer ended, where the user should know.
 _ENDS = {
-    "length": "cut after {0} tokens; `--max-new-tokens` allows more",
+    "length": "cut after {0}; `--max-new-tokens` allows more",
     "full": "cut, for the conversation fills what the model takes; /reset begins a new one",
     "interrupted": "ended by Ctrl-C",
 }
@@ -90,7 +90,7 @@ def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: 
     for talk in talks:
         if talk.finish in _ENDS:
             who = f"{talk.title}: " if len(talks) > 1 else ""
-            say(f"({who}{_ENDS[talk.finish].format(talk.sampling.max_new_tokens)})")
+            say(f"({who}{_ENDS[talk.finish].format(counted(talk.sampling.max_new_tokens, 'token'))})")
 
 
 def _show_one_by_one(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:

@@ -99,6 +99,13 @@ def test_answers_in_a_dumb_terminal_keep_to_its_columns():
     assert max(map(cell_len, person.shown.decode().split("\r\n"))) == 90
 
 
+@pytest.mark.parametrize(("most", "said"), [(1, "(cut after 1 token; `"), (20, "(cut after 20 tokens; `")])
+def test_an_answer_that_was_cut_is_told_with_its_length(most, said, capsys):
+    cut = SimpleNamespace(title="after", finish="length", sampling=Sampling(max_new_tokens=most))
+    terminal.show([cut], lambda _: iter(["x"]))
+    assert capsys.readouterr().err.startswith(said)
+
+
 @pytest.fixture
 def talk():
     """Return a conversation with something in it; its model is never asked."""
