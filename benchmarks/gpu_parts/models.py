@@ -33,7 +33,8 @@ WORDS = (
     "never",
     "food",
 )
-SAMPLES, LENGTH = 128, 4200  # words, of a token each at least: beyond every cutoff length of ours
+# Words, of a token each at least: questions beyond every cutoff length of ours, and answers that fit, as none is cut.
+SAMPLES, QUESTION, ANSWER = 128, 4200, 60
 
 
 def models_phase(bench: Bench) -> Iterator[Row]:
@@ -86,11 +87,11 @@ def _config_sizes(shape: Shape) -> dict[str, object]:
 
 
 def _write_samples(bench: Bench) -> None:
-    """Write samples with a short question and an answer that is longer than any cutoff length."""
+    """Write samples with a question that is longer than any cutoff length."""
     drawn = random.Random(0)  # noqa: S311 - words, no secrets
-    samples, length = (16, 100) if bench.rehearse else (SAMPLES, LENGTH)
+    samples, *lengths = (16, 100, 3) if bench.rehearse else (SAMPLES, QUESTION, ANSWER)
     with Path("talk.jsonl").open("w", encoding="utf-8") as file:
         for number in range(samples):
-            answer = " ".join(drawn.choices(WORDS, k=length))
-            file.write(json.dumps({"instruction": f"What is {drawn.choice(WORDS)} {number}?", "output": answer}) + "\n")
+            question, answer = (" ".join(drawn.choices(WORDS, k=length)) for length in lengths)
+            file.write(json.dumps({"instruction": f"{number} {question}?", "output": answer}) + "\n")
     ftbridge.convert("talk.jsonl", name="talk", split="2:1:1")

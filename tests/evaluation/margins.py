@@ -1,8 +1,8 @@
 """Runs in the training environment: print how certain a model is of its greedy answers, computed in float32.
 
-`python margins.py SPEC`, SPEC as JSON with `base`, `adapter`, `prompts` (lists of texts and {"token": name}) and
-`max_new_tokens`. For each prompt, the least distance between the two likeliest tokens of a step, as a share of the
-larger one's logit.
+`python margins.py SPEC`, SPEC as JSON with `base`, `adapter`, `template` (a chat template's text), `prompts` (lists of
+messages) and `max_new_tokens`. For each prompt, the least distance between the two likeliest tokens of a step, as a
+share of the larger one's logit.
 """
 
 import json
@@ -17,12 +17,10 @@ tokenizer = AutoTokenizer.from_pretrained(spec["base"])
 base = AutoModelForCausalLM.from_pretrained(spec["base"], dtype=torch.float32)
 model = PeftModel.from_pretrained(base, spec["adapter"]).eval()
 found = []
-for segments in spec["prompts"]:
-    ids = []
-    for segment in segments:
-        text = segment if isinstance(segment, str) else segment["token"]
-        ids += tokenizer.encode(text, add_special_tokens=False)
-    inputs = torch.tensor([ids])
+for messages in spec["prompts"]:
+    inputs = tokenizer.apply_chat_template(
+        messages, chat_template=spec["template"], add_generation_prompt=True, return_tensors="pt", return_dict=False
+    )
     with torch.inference_mode():
         output = model.generate(
             inputs,

@@ -240,8 +240,9 @@ def asked(trained, in_project):
 def sure(python, card, adapter, questions, length):
     """Return the questions whose answers no rounding changes: float32 is off by millionths, and they are decided by
     more than a hundred times that."""
-    prompts = [card.prompt.segments(card.system, [(question, None)]) for question in questions]
-    spec = {"base": card.base, "adapter": str(adapter), "prompts": prompts, "max_new_tokens": length}
+    prompts = [card.prompt_for(card.system, [(question, None)]) for question in questions]
+    told = {"base": card.base, "adapter": str(adapter), "template": card.chat_template.text}
+    spec = {**told, "prompts": prompts, "max_new_tokens": length}
     argv = [python, Path(__file__).with_name("margins.py"), json.dumps(spec)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     margins = json.loads(done.stdout.splitlines()[-1])
@@ -253,7 +254,7 @@ def test_answers_in_batches_equal_those_one_by_one(asked):
     run, questions = asked
     source = resolve(run.id)
     card, adapter = card_of(source), adapter_of(source)  # also where another test has merged the run
-    stop, sampling = get_family(card.family).stop, Sampling(max_new_tokens=12)
+    stop, sampling = card.stop, Sampling(max_new_tokens=12)
     questions = sure(interpreter(source.project, "xtuner"), card, adapter, questions, sampling.max_new_tokens)
     assert len(questions) > 7
     with Generator(

@@ -83,14 +83,16 @@ def test_backend_of_a_package_trains_on_ready_tokens(package, trained, packing):
 
 
 @pytest.mark.framework
-def test_backend_that_takes_no_ready_tokens_is_refused_by_name(in_project, package, monkeypatch):
+def test_backend_that_takes_no_ready_tokens_trains_on_its_own(in_project, package, monkeypatch, capsys):
     plugin = _entry_points("backends")["plain"].load()
     monkeypatch.setattr(plugin, "token_columns", ("input_ids", "labels"))
     with pytest.raises(UsageError, match="plain PEFT cannot tell packed samples apart; take `--no-packing`"):
         prepare(**OPTIONS, tokens="once", packing=True)
     monkeypatch.delattr(plugin, "token_columns")
+    assert prepare(**OPTIONS).plan.tokens is None
+    assert "note: plain PEFT does not train on ready tokens (`--tokens native`)" in capsys.readouterr().err
     with pytest.raises(UsageError, match="plain PEFT does not train on ready tokens; take `--tokens native`"):
-        prepare(**OPTIONS, tokens="once")
+        prepare(**OPTIONS, learn="last")
 
 
 @pytest.mark.framework
@@ -142,11 +144,12 @@ def test_backend_of_a_package_is_built_without_training(in_project, package):
 
 @pytest.mark.framework
 def test_preview_shows_its_tokens_beside_ours(in_project, package):
-    found = preview("medqa", model="base", samples=2)
+    native = {"model": "base", "tokens": "native"}
+    found = preview("medqa", samples=2, **native)
     assert list(found.views) == ["xtuner", "plain", "llamafactory"]
     assert found.views["plain"].samples == found.views["xtuner"].samples
     assert ["plain PEFT" not in difference for difference in found.differences] == [True, True]
-    alone = preview("medqa", model="base", backend="plain", stats=True, png=in_project / "plain.png")
+    alone = preview("medqa", backend="plain", stats=True, png=in_project / "plain.png", **native)
     assert list(alone.views) == ["plain"]
     assert alone.stats["plain PEFT"].samples == 21
 
@@ -155,7 +158,7 @@ def test_preview_shows_its_tokens_beside_ours(in_project, package):
     ("options", "message"),
     [
         ({"method": "qlora"}, "plain PEFT has not `method: qlora`; take `--method lora`"),
-        ({"packing": True}, "plain PEFT has not packing"),
+        ({"packing": True, "tokens": "native"}, "plain PEFT has not packing"),
         ({"set": {"a": "1"}}, "plain PEFT has not options of its own"),
     ],
 )

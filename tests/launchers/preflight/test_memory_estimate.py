@@ -100,6 +100,7 @@ def test_memory_estimate_is_within_a_hundredth_of_real_tensors(project, training
                 model=str(tmp_path / name),
                 dataset="medqa",
                 template="qwen2.5",
+                tokens="native",
                 device="cpu",
                 dtype=dtype,
                 method=case["method"],

@@ -61,7 +61,7 @@ def faq(tmp_path_factory):
 def seen(faq, project):
     """Return the preview of all rows, none of them cut."""
     with contextlib.chdir(faq):
-        return preview("faq", model=str(project / "base"), samples=len(ROWS))
+        return preview("faq", model=str(project / "base"), tokens="native", samples=len(ROWS))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,8 @@ def cut(faq, project):
     with contextlib.chdir(faq), pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_PER_PROCESS", 500)
         patch.setattr(os, "sched_getaffinity", lambda _: range(4))
-        return preview("faq", model=str(project / "base"), samples=len(ROWS), stats=True, cutoff_length=CUTOFF)
+        options = {"tokens": "native", "stats": True, "cutoff_length": CUTOFF}
+        return preview("faq", model=str(project / "base"), samples=len(ROWS), **options)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,7 @@ def test_an_answer_that_a_loader_does_not_read_as_text_is_told(tmp_path, project
     Path("times.json").write_text(json.dumps([{"instruction": "when?", "output": "later"}]))
     file = ftbridge.convert("times.json").parts[0].files["alpaca"]
     file.write_text(file.read_text().replace("later", "2020-01-01 10:00:00"))
-    found = preview("times", model=str(project / "base"), backend="llamafactory")
+    found = preview("times", model=str(project / "base"), backend="llamafactory", tokens="native")
     assert found.warnings == ["LLaMA-Factory leaves out sample 1: its loader does not read the answer as text"]
 
 
@@ -207,7 +208,7 @@ def test_a_folder_of_files_is_read_whole_by_both(tmp_path, project, monkeypatch)
     for each in "ba":
         row = {"instruction": each, "input": "", "output": each}
         (tmp_path / "data" / "parts" / f"{each}.json").write_text(json.dumps([row]))
-    found = preview("parts", model=str(project / "base"), samples=2)
+    found = preview("parts", model=str(project / "base"), samples=2, tokens="native")
     assert [found.samples, *map(len, (view.samples for view in found.views.values()))] == [2, 2, 2]
     assert all("a" in view.samples[0].tokens for view in found.views.values())
     assert found.views["xtuner"].samples[1].ids == found.views["llamafactory"].samples[1].ids
