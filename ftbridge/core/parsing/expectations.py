@@ -29,17 +29,24 @@ def _words(kind: inspect.Type, value: Any) -> str:
     if isinstance(kind, inspect.Metadata):
         return _words(kind.type, value)
     if isinstance(kind, inspect.UnionType):
-        return " or ".join(_words(each, value) for each in kind.types if not isinstance(each, inspect.NoneType))
+        words = [_words(each, value) for each in kind.types if not isinstance(each, inspect.NoneType)]
+        return " or ".join(words) if all(words) else ""
+    if isinstance(kind, inspect.VarTupleType | inspect.ListType):
+        item = _words(kind.item_type, value)
+        return item and f"a list of {item}"
+    if isinstance(kind, inspect.DictType) and not isinstance(value, dict):
+        return "`key: value` lines"  # what is wrong deeper down has no plain words
+    return _plain_words(kind, value)
+
+
+def _plain_words(kind: inspect.Type, value: Any) -> str:
     if isinstance(kind, inspect.LiteralType):
         *most, last = (f"`{each}`" for each in kind.values)
         return f"{', '.join(most)} or {last}" if most else last
     if isinstance(kind, inspect.IntType | inspect.FloatType):
         number = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
         return " ".join((number, " and ".join(_limits(kind, value)))).strip()
-    if isinstance(kind, inspect.VarTupleType | inspect.ListType):
-        return f"a list of {_words(kind.item_type, value)}"
-    plain = {inspect.BoolType: "true or false", inspect.StrType: "text", inspect.DictType: "`key: value` lines"}
-    return plain.get(type(kind), "")
+    return {inspect.BoolType: "true or false", inspect.StrType: "text"}.get(type(kind), "")
 
 
 def _limits(kind: inspect.IntType | inspect.FloatType, value: Any) -> list[str]:

@@ -25,6 +25,8 @@ class Kettle(msgspec.Struct):
     words: tuple[Literal["a", "b"], ...] = ()
     more: dict[str, str] = {}
     inner: Inner | None = None
+    inners: tuple[Inner, ...] = ()
+    either: Inner | int = 1
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,9 @@ def test_a_value_that_does_not_fit_is_told_what_is_taken(field, value, words):
     assert wrong_value(Kettle, {"share": 0.1, field: value}) == (field, words)
 
 
-@pytest.mark.parametrize("values", [{}, {"cups": "3", "lid": True}, {"inner": {"depth": "x"}}, {"unknown": 1}])
+DEEPER = [{"inner": {"depth": "x"}}, {"inners": [{"depth": "x"}]}, {"more": {"a": [1]}}, {"either": {"depth": "x"}}]
+
+
+@pytest.mark.parametrize("values", [{}, {"cups": "3", "lid": True}, *DEEPER, {"unknown": 1}])
 def test_what_fits_or_has_no_plain_words_is_not_told(values):
     assert wrong_value(Kettle, values) == ("", "")
