@@ -84,7 +84,7 @@ def demo(
         load_backend(name)
     around = Project.find(Path(keep).expanduser().absolute().parent if keep else None)
     with _working_folder(keep) as folder, contextlib.chdir(folder):
-        if around.settings != Settings():
+        if around.settings.train or around.settings.backends:
             # A project of its own: the one around it keeps its data, and lends its interpreters.
             own = {name: {"python": str(interpreter(around, name))} for name in around.settings.backends}
             Project(folder, Settings()).write_settings({"model": "base", "backends": own})

@@ -1,7 +1,8 @@
 """The runs of this project: what `ftbridge runs` does, in Python.
 
-Each function is called as its command. A run is named by its id, or by the Run that `train` returns; where none is
-named, the newest is meant, to stop one the only one that runs. All raise InputError for a run that is not there.
+Each function is called as its command. A run is named by its id, by a beginning that no other id has, or by the Run
+that `train` returns; where none is named, the newest is meant, to stop one the only one that runs. All raise InputError
+for a run that is not there.
 """
 
 import builtins
@@ -12,6 +13,7 @@ from typing import overload
 
 import msgspec
 
+from ftbridge.core.console import terminal_size
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
@@ -23,6 +25,8 @@ from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.summary import RunSummary
 
 __all__ = ["compare", "get", "list", "logs", "losses", "plot", "prune", "show", "stop"]
+
+WIDEST = 100  # columns of a chart
 
 
 class RunDetails(msgspec.Struct, frozen=True):
@@ -55,7 +59,7 @@ def get(run: str | Run | None = None) -> Run:
         return record.load_run(run.path)
     project = Project.find()
     if run is not None:
-        return record.find_run(project, run)
+        return record.match_run(project, run)
     if not (found := record.all_runs(project)):
         raise InputError(f"there is no run in `{project.runs}` yet; start one with `ftbridge train`")
     return found[-1]
@@ -95,7 +99,7 @@ def plot(*runs: str | Run, png: str | os.PathLike[str] | None = None) -> str | P
         if (found := training_log.curve_points(training_log.read_curve(run), name))
     }
     if not png:
-        return text_chart.text_chart(curves)
+        return text_chart.text_chart(curves, min(terminal_size()[0], WIDEST))
     path = picture_file(png)
     if not curves:
         raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
@@ -109,9 +113,9 @@ def compare(*runs: str | Run) -> RunComparison:
 
     Raises UsageError for fewer than two.
     """
-    if len({run if isinstance(run, str) else run.id for run in runs}) < 2:  # noqa: PLR2004
+    found = [get(run) for run in runs] if len(runs) > 1 else []
+    if len({run.id for run in found}) < 2:  # noqa: PLR2004
         raise UsageError("give at least two runs to compare; `ftbridge runs list` shows them")
-    found = [get(run) for run in runs]
     return RunComparison(tuple(run.id for run in found), summary.compare_runs(found))
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import ftbridge
 from ftbridge.cli import cli
 from ftbridge.core.project import Project
+from ftbridge.launchers.training.resume import find_resume_point
 from ftbridge.weights.source import resolve
 
 from .builders.runs import loss_records, record_run
@@ -95,6 +96,19 @@ def test_plot_gives_lines_and_refuses_what_is_no_picture():
         ftbridge.runs.plot("a", png="loss.jpg")
     with pytest.raises(ftbridge.InputError, match="no loss was logged yet in ccc"):
         ftbridge.runs.plot(png=Path("loss.png"))
+
+
+def test_a_beginning_of_an_id_means_the_run_wherever_one_is_named(project):
+    assert ftbridge.runs.get("b").id == ftbridge.runs.show("b").run.id == resolve("b").run.id == "bb"
+    assert b"".join(ftbridge.runs.logs("a")) == b"step 1\n"
+    assert "training of bb" in ftbridge.runs.plot("b")
+    assert ftbridge.runs.compare("a", "b").runs == ("a", "bb")
+    with pytest.raises(ftbridge.UsageError, match="at least two runs"):
+        ftbridge.runs.compare("b", "bb")
+    with pytest.raises(ftbridge.UsageError, match="`ccc` is not running"):
+        ftbridge.runs.stop("c")
+    with pytest.raises(ftbridge.UsageError, match="run `bb` has succeeded"):
+        find_resume_point(project, "b", {}, trusted=False)
 
 
 @pytest.mark.framework

@@ -11,6 +11,7 @@ from ftbridge import __version__
 from ftbridge.adapters.convert.options import PARTS, ConvertOptions, options_as_json, options_from_json
 from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.sources.repository.layout import digest
+from ftbridge.core.console import counted
 from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import converted_entries, edited_files, read_entries
@@ -97,7 +98,7 @@ def _formats(entries: Mapping[str, DatasetEntry]) -> list[str]:
 
 def _describe_loss(plan: ConvertPlan, before: Mapping[str, DatasetEntry], loss: _Loss) -> str:
     def listed(names: list[str]) -> str:
-        return ", ".join(f"`{name}` ({before[name].samples:,} samples)" for name in names)
+        return ", ".join(f"`{name}` ({counted(before[name].samples, 'sample')})" for name in names)
 
     would = []
     if loss.gone:

@@ -42,7 +42,7 @@ from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.targets.sample_file import SampleFile
 from ftbridge.adapters.values import LONGEST
-from ftbridge.core.console import say
+from ftbridge.core.console import counted, say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import scratch_file, sha256
 from ftbridge.core.plugins import load_target
@@ -315,11 +315,12 @@ def _refuse_rejects(plan: ConvertPlan, encoded: EncodedSamples, rejects: Rejects
     if rejects.rows > allowed:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(
-            f"{rejects.rows} of {read_rows} rows of {what} cannot be used{more}; nothing was written\n\n"
-            f"{rejects.problems.table()}\n\n{_table_notes(plan)}Mend them, or go on without them: --on-error skip"
+            f"{rejects.rows:,} of {counted(read_rows, 'row')} of {what} cannot be used{more}; nothing was written\n\n"
+            f"{rejects.problems.table()}\n\n{_table_notes(plan)}{rejects.remedy()}"
         )
     if not encoded.samples:
-        none = f"none of its {read_rows} rows can be used\n\n{rejects.problems.table()}"
+        none = "its only row cannot" if read_rows == 1 else f"none of its {read_rows:,} rows can"
+        none += f" be used\n\n{rejects.problems.table()}"
         raise InputError(f"nothing to convert in {what}: {none if read_rows else 'it holds no rows'}")
 
 

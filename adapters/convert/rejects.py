@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import IO, Any
 
+from ftbridge.adapters.mapping.fields import NOT_IN_LABEL_MAP
 from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.adapters.values import decode_raw, shorten
+from ftbridge.core.console import first_few
+from ftbridge.core.errors import shell_words
 from ftbridge.core.records import Row
 
+LABELS_SHOWN = 5
 # Excel's limits, and how many digits of a number it keeps.
 CHARACTERS, ROWS, COLUMNS = 32_767, 1 << 20, 1 << 14
 EXACT = 10**15
@@ -49,6 +53,14 @@ class Rejects:
             record = {**where, **first, "more": more, "values": values}
             line = json.dumps(record, default=shorten, ensure_ascii=False)
             self._file.write(line.encode(errors="backslashreplace") + b"\n")  # half a surrogate pair as `\\ud800`
+
+    def remedy(self) -> str:
+        """Return what may be done about the rows, for a message: labels without a text get one."""
+        first = self.problems.first
+        labels = dict.fromkeys(each.value for each in first if each.reason.startswith(NOT_IN_LABEL_MAP))
+        options = [shell_words(["--label-map", f"{label}=TEXT"]) for label in labels]
+        texts = f"Give labels a text: {first_few(options, LABELS_SHOWN)}. " if labels else ""
+        return f"{texts}Mend them, or go on without them: --on-error skip"
 
 
 def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:

@@ -12,6 +12,7 @@ from ftbridge.adapters.convert.samples.encode import Batch
 from ftbridge.adapters.convert.samples.remarks import Remarks
 from ftbridge.adapters.convert.split import LEFT_OUT, assign_parts, count_shared, first_occurrences, nested_order
 from ftbridge.adapters.targets.sample_file import SampleFile, find_late_history
+from ftbridge.core.console import counted
 from ftbridge.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,7 +134,9 @@ def _subsets(plan: ConvertPlan, training: "Numbers", labels: "Numbers") -> dict[
     if not sizes:
         return {}
     if sizes[-1] > len(training):
-        raise UsageError(f"`--sample` asks for {sizes[-1]} of {len(training)} training samples; ask for fewer")
+        raise UsageError(
+            f"`--sample` asks for {sizes[-1]} of {counted(len(training), 'training sample')}; ask for fewer"
+        )
     order = nested_order(labels, plan.options.seed, sizes[-1])
     return {f"{plan.name}-{PARTS[0]}-{size}": np.sort(training[order[:size]]) for size in sizes}
 

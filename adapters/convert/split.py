@@ -9,6 +9,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from ftbridge.adapters.convert.options import Split
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,10 +72,10 @@ def assign_parts(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: i
     for at in range(0, len(keys), BATCH):
         codes[at : at + BATCH] = (np.searchsorted(every, line[at : at + BATCH], "right") - 1) % len(edges)
     if empty := [name for at, name in enumerate(names) if not np.any(codes == at)]:
-        groups = 1 + np.count_nonzero(np.diff(ordered))
+        groups = 1 + int(np.count_nonzero(np.diff(ordered)))
         raise InputError(
-            f"{len(keys)} samples with {groups} different questions, each kept in one part, leave no {empty[0]} part "
-            f"for `{split}`; try another `--seed` or other numbers"
+            f"{counted(len(keys), 'sample')} with {counted(groups, 'different question')}, each kept in one part, "
+            f"leave no {empty[0]} part for `{split}`; try another `--seed` or other numbers"
         )
     codes[codes == len(names)] = LEFT_OUT
     return codes
@@ -185,7 +186,9 @@ def _part_ends(split: Split, total: int) -> list[int]:
         rest = total - sum(number or 0 for number in numbers)
         ends = [*accumulate(rest if number is None else number for number in numbers)]
     if ends[-1] > total or any(end <= start for start, end in pairwise([0, *ends])):
-        raise InputError(f"{total} samples cannot be split `{split}`; choose other numbers, or leave `--split` out")
+        raise InputError(
+            f"{counted(total, 'sample')} cannot be split `{split}`; choose other numbers, or leave `--split` out"
+        )
     return ends if ends[-1] < total else ends[:-1]
 
 

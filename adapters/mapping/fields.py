@@ -9,6 +9,8 @@ from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import BadValueError, checked_text, is_blank, quick_text
 from ftbridge.core.records import Conversation, Row, Text, Turn
 
+NOT_IN_LABEL_MAP = "is not in the label map"
+
 
 class ColumnMapping(Mapping, frozen=True, kw_only=True):
     """One sample a row, its fields from columns or `templates`; `label_texts` maps outputs to what stands for them."""
@@ -96,7 +98,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         if not output.strip():
             problems.add("output", column, "is empty")
         elif self.label_texts and output not in self.label_texts:
-            problems.add("output", column, f"is not in the label map: {', '.join(sorted(self.label_texts))[:100]}")
+            problems.add("output", column, f"{NOT_IN_LABEL_MAP}: {', '.join(sorted(self.label_texts))[:100]}")
         return self.label_texts.get(output, output)
 
     def _system_and_history(self, value: Any, system: str) -> tuple[str, tuple[Turn, ...]]:

@@ -10,11 +10,17 @@ from ftbridge.adapters.problems import Tally
 from ftbridge.adapters.registered.dataset import ENTRY_CHANGED, MESSAGES_ONLY, XTUNER_ONLY, describe_edit
 from ftbridge.adapters.registered.validate import validate
 from ftbridge.adapters.sources.repository.layout import digest
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
+
+EMPTY = (
+    "question or answer is empty, and is trained on as it is",
+    "questions or answers are empty, and are trained on as they are",
+)
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -124,7 +130,7 @@ def _entry_problems(
     if entry.drawn:
         special.append(f"only LLaMA-Factory draws {entry.drawn}")
     if findings.empty:
-        notes.append(f"{findings.empty} questions or answers are empty, and are trained on as they are")
+        notes.append(counted(findings.empty, *EMPTY))
     if findings.unread:
         named = ", ".join(f"`{column}`" for column in findings.unread)
         notes.append(f"the file has {named}, which the entry does not name, so that it is not read")

@@ -16,7 +16,7 @@ from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.validate import Findings, validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.targets.sample_file import ARRAY, LINES
-from ftbridge.core.console import say
+from ftbridge.core.console import counted, say
 from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.files.atomic import scratch_file
 from ftbridge.core.plugins import load_target
@@ -114,7 +114,7 @@ def describe_edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int 
     known = file in own.files.values()
     said = f"`{file}` {'has been changed since ftbridge wrote it' if known else 'is no file that ftbridge wrote'}"
     if samples is not None:
-        said += f": it holds {samples} samples, and {own.samples} were converted"
+        said += f": it holds {counted(samples, 'sample')}, and {counted(own.samples, 'was', 'were')} converted"
     others = [f"`{name}`" for name in own.files.values() if name != file and (dataset_dir / name).is_file()]
     return f"{said}; an edit there does not reach {' and '.join(others)}" if others else said
 
@@ -188,7 +188,8 @@ def _validate_or_refuse(
                 remedy = "convert its source again with `--replace`"
                 why = f"; `{entry.file_name}` has been changed since ftbridge wrote it"
             raise InputError(
-                f"{tally.count} of {findings.records} records of {place} are not fit for {whom}{why}\n\n"
+                f"{tally.count:,} of {counted(findings.records, 'record')} of {place} "
+                f"{'is' if findings.records == 1 else 'are'} not fit for {whom}{why}\n\n"
                 f"{tally.table()}\n\nMend them, or {remedy}"
             )
     return findings

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,25 @@ ARCHIVES = {
     ZSTD: "packed twice",
 }
 TAR_MARK_AT = 257
+# What begins so has no rows, or none that are read; a web page may begin with blanks.
+OTHERS = {
+    b"%PDF": "a PDF",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"SQLite format 3": "a database of SQLite",
+    b"<": "a web page or XML",
+}
+# What the sources read, in the user's words; one that is not ours is listed by its name.
+READ = {
+    "workbook": "workbooks (.xlsx, .xls, .xlsb, .ods)",
+    "csv": "CSV and other delimited text",
+    "json": "JSON",
+    "jsonl": "JSON lines",
+    "parquet": "Parquet",
+    "arrow": "Arrow",
+    "folder": "folders of these",
+}
 
 
 def open_path(path: Path, reading: Reading) -> list[Table]:
@@ -60,8 +80,17 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
         raise InputError(f"`{path}` is {archive}; unpack it, and give what is in it")
     if delimited and not path.is_dir():
         return cast("Source", load_plugin("sources", "csv"))
-    kind = "folder" if path.is_dir() else "file"
-    raise InputError(f"no source reads the {kind} `{path}`; there are: {', '.join(known)}")
+    raise InputError(f"`{path}` is {_kind(head)}; files that are read: {', '.join(_readable(known))}")
+
+
+def _kind(head: bytes) -> str:
+    """Return what a file that is not read is, by its first bytes."""
+    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), "of no kind that is read")
+
+
+def _readable(sources: Sequence[str]) -> list[str]:
+    return [*(READ[name] for name in READ if name in sources), *(name for name in sources if name not in READ)]
 
 
 def refuse_special(path: Path) -> None:

@@ -104,12 +104,23 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end with an honest exit code."""
+    _start_in_utf8()
     from ftbridge.core.console import escape_streams
 
     if not os.environ.get(COMPLETE):  # what a shell reads is written as bytes
         escape_streams()
     code = _run_command(sys.argv[1:])
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _start_in_utf8() -> None:
+    """Start anew in UTF-8 where Python takes paths for ASCII: no file of ours could hold one with Chinese in it.
+
+    That is so in the C locale, and only where somebody has turned off what Python does about it.
+    """
+    if sys.getfilesystemencoding() == "ascii" and sys.executable:
+        arguments = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execve(sys.executable, arguments, {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606 - ourselves
 
 
 def _run_command(arguments: list[str]) -> object:

@@ -95,7 +95,7 @@ def command(
     if not web and (options["allow_hosts"] or options["password"] is not None):
         raise UsageError("`--allow-host` and `--password` are for the page; add `--web`, or leave them out")
     if not web and (prompt == "-" or (prompt is None and not sys.stdin.isatty())):
-        prompt = _question_from_stdin()
+        prompt = _question_from_stdin(source)
     system = _system_prompt(options.pop("system"), options.pop("system_template"), bot_name)
     sampling = Sampling(**{name: options.pop(name) for name in Sampling.__struct_fields__})
     page = {name: options.pop(name) for name in ("host", "port", "allow_hosts", "password")}
@@ -128,14 +128,18 @@ def _system_prompt(text: str | None, template: str | None, bot_name: str) -> str
     return system_prompt(template, bot_name) if template else text
 
 
-def _question_from_stdin() -> str:
-    """Return the question on stdin."""
+def _question_from_stdin(source: str | None) -> str:
+    """Return the question on stdin; where there is none, the first thing to say is that no run would answer it."""
     from ftbridge.core.errors import InputError
+    from ftbridge.core.project import Project
+    from ftbridge.launchers.runs.record import last_run
 
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise InputError(f"stdin is no UTF-8 text ({error}); convert it, as with `iconv -f GB18030`") from error
     if not text:
+        if source is None:
+            last_run(Project.find())
         raise InputError("there is no question on stdin; pipe one in, or start `ftbridge chat` in a terminal")
     return text

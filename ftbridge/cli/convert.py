@@ -181,6 +181,8 @@ def _text_or_file(value: str | None) -> str | None:
 
 
 def _summary_lines(done: "Conversion", *, explain: bool) -> Iterator[str]:
+    from ftbridge.core.console import counted
+
     shown: list[tuple[object, ...]] = []
     for read in done.tables:
         how = (read.shape, read.columns, read.left_out, read.system, read.notes, read.why)
@@ -197,12 +199,13 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> Iterator[str]:
     yield from _notes_on_all_samples(done)
     yield table([*_part_rows(done)])
     yield (
-        f"{counts.read:,} rows read = {counts.written:,} written + {counts.rejected:,} rejected + "
-        f"{counts.duplicates:,} duplicates + {counts.left_out:,} left out"
-        + (f"; {counts.empty:,} empty rows passed over" if counts.empty else "")
+        f"{counted(counts.read, 'row')} read = {counts.written:,} written + {counts.rejected:,} rejected + "
+        f"{counted(counts.duplicates, 'duplicate')} + {counts.left_out:,} left out"
+        + (f"; {counted(counts.empty, 'empty row')} passed over" if counts.empty else "")
     )
     if counts.shared:
-        yield f"warning: {counts.shared:,} samples of other parts have a question of the training part"
+        sharing = counted(counts.shared, "sample of another part has", "samples of other parts have")
+        yield f"warning: {sharing} a question of the training part"
     if done.rejected_file:
         rejected = filter(None, (done.rejected_file, done.rejected_workbook))
         yield f"rejected rows: {', '.join(str(relative_path(file)) for file in rejected)}"
@@ -269,6 +272,7 @@ def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
 
 def _sample_lines(number: int | str, sample: Any) -> Iterator[str]:
     from ftbridge.adapters.values import shorten
+    from ftbridge.core.console import counted
 
     for turn in sample.turns[:TURNS]:
         for text in filter(None, (turn.instruction, turn.input)):
@@ -280,4 +284,4 @@ def _sample_lines(number: int | str, sample: Any) -> Iterator[str]:
         for said in filter(None, (turn.output, turn.calls)):
             yield f"   -> {shorten(said, WIDTH)}"
     if (more := len(sample.turns) - TURNS) > 0:
-        yield f"      and {more:,} more turns"
+        yield f"      and {counted(more, 'more turn')}"

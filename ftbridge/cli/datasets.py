@@ -93,7 +93,7 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
 def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
     """Tell whether each framework would load each dataset whole, and why not; ends with 3 where not."""
     from ftbridge import datasets
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import counted, print_json, result
     from ftbridge.core.errors import InputError
 
     checked = datasets.check(*names, dataset_dir=dataset_dir)
@@ -103,7 +103,9 @@ def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool
         result("\n".join(map(_check_lines, checked)) if checked else _no_datasets_yet(dataset_dir))
     failed = [each for each in checked if any(support.loads == "no" for support in each.backends.values())]
     if failed:
-        raise InputError(f"{len(failed)} of {len(checked)} datasets would not load whole; the reasons stand above")
+        raise InputError(
+            f"{len(failed)} of {counted(len(checked), 'dataset')} would not load whole; the reasons stand above"
+        )
 
 
 @command.command(
@@ -143,8 +145,10 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, a
 
 def _no_datasets_yet(dataset_dir: str | None) -> str:
     from ftbridge import datasets
+    from ftbridge.core.errors import shell_words
 
-    return f"there is no dataset in {datasets.folder(dataset_dir)} yet"
+    there = f" {shell_words(['--dataset-dir', dataset_dir])}" if dataset_dir else ""
+    return f"there is no dataset in {datasets.folder(dataset_dir)} yet; make one with `ftbridge convert FILE{there}`"
 
 
 def _check_lines(checked: "CheckResult") -> str:

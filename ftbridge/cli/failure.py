@@ -6,10 +6,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from errno import EACCES, EDQUOT, ELOOP, ENAMETOOLONG, ENOSPC, EPERM, EROFS
+from typing import TYPE_CHECKING
 
 from ftbridge import __version__
 from ftbridge.core.console import say
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, SetupError, shell_words
+
+if TYPE_CHECKING:
+    import click
 
 
 def arguments_with_answer(error: Exception, arguments: Sequence[str]) -> list[str]:
@@ -26,9 +30,38 @@ def arguments_with_answer(error: Exception, arguments: Sequence[str]) -> list[st
 
 
 def _add_options(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
-    """Return the arguments with further options, which stand before a `--`."""
+    """Return the arguments with further options, which stand before a `--`, in place of the same ones before them."""
     at = arguments.index("--") if "--" in arguments else len(arguments)
-    return [*arguments[:at], *options, *arguments[at:]]
+    return [*_without_options(arguments[:at], options), *options, *arguments[at:]]
+
+
+def _without_options(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return the arguments without those of `options`, and their values, that the command takes only once."""
+    known = _options_of_command(arguments)
+    again = {known[word] for word in options if word in known and not known[word].multiple}
+    kept, words = [], iter(arguments)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        option = known.get(name)
+        value = [next(words, "")] if option and not option.is_flag and not equals else []
+        if option not in again:
+            kept += [word, *value]
+    return kept
+
+
+def _options_of_command(arguments: Sequence[str]) -> "dict[str, click.Option]":
+    """Return the options of the command that the arguments call, by each of their names."""
+    import click
+
+    from ftbridge.cli import cli
+
+    command: click.Command | None = cli
+    for word in arguments:
+        if not isinstance(command, click.Group):
+            break
+        command = command.get_command(click.Context(command), word)
+    options = [param for param in command.params if isinstance(param, click.Option)] if command else []
+    return {name: option for option in options for name in (*option.opts, *option.secondary_opts)}
 
 
 def report(error: Exception, arguments: Sequence[str] = ()) -> int:

@@ -39,9 +39,10 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 def _profile_lines(profile: "Profile") -> Iterator[str]:
     from ftbridge.adapters.values import shorten
+    from ftbridge.core.console import counted
 
     broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
-    yield f"{table_location(profile)}: {profile.rows:,} rows{broken}"
+    yield f"{table_location(profile)}: {counted(profile.rows, 'row')}{broken}"
     yield from (f"  note: {note}" for note in profile.notes)
     rows = [("", "column", "types", "empty", "characters", "example")]
     columns = [column for column in profile.columns if column.types or not column.name.startswith("[")]
@@ -51,7 +52,7 @@ def _profile_lines(profile: "Profile") -> Iterator[str]:
         rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
     yield table(rows)
     if empty := len(profile.columns) - len(columns):
-        yield f"and {empty:,} columns without a header and values"
+        yield f"and {counted(empty, 'column')} without a header and values"
     if profile.choice:
         shape = profile.choice.shape
         preset = f" (preset {profile.preset})" if profile.preset and profile.preset not in shape else ""

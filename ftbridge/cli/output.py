@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ftbridge.adapters.inspect import Profile
 
 WIDTH = 70  # letters that are shown of a cell
+YES = {"y", "yes", "是", "是的", "好", "好的", "对", "行", "可以", "确定", "确认", "確定", "確認"}
+NO = {"n", "no", "否", "不", "不是", "不要", "不行", "不可以", "取消"}
 
 
 @contextmanager
@@ -27,14 +29,12 @@ def show_row_count() -> Iterator[Callable[[int], None] | None]:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as a table under the first of them, or, in a terminal that is too narrow, as a list for each row."""
-    from shutil import get_terminal_size
-
     from rich.cells import cell_len
 
-    from ftbridge.core.console import aligned, is_terminal
+    from ftbridge.core.console import aligned, is_terminal, terminal_size
 
     text = aligned(rows)
-    if not is_terminal(sys.stdout) or max(map(cell_len, text.splitlines())) <= get_terminal_size().columns:
+    if not is_terminal(sys.stdout) or max(map(cell_len, text.splitlines())) <= terminal_size()[0]:
         return text
     titles, *rest = rows
     blocks = ([(title, cell) for title, cell in zip(titles, row, strict=True) if cell] for row in rest)
@@ -68,10 +68,24 @@ def confirm(question: str) -> None:
     from ftbridge.core.errors import UsageError
 
     try:
-        click.confirm(question, abort=True, err=True)
+        agreed = click.prompt(f"{question} [y/N]", "n", show_default=False, value_proc=_parse_yes_or_no, err=True)
     except click.Abort:
-        if sys.stdin is None or not sys.stdin.isatty():
-            say()
-            reason = "nothing was removed, for nobody said yes; add `--yes` to remove without being asked"
-            raise UsageError(reason) from None
-        raise
+        agreed = False
+    if agreed:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        say()
+        raise UsageError("nothing was removed, for nobody said yes; add `--yes` to remove without being asked")
+    raise click.Abort
+
+
+def _parse_yes_or_no(text: str) -> bool:
+    """Return whether an answer is a yes, in English or Chinese, of any width; raises BadParameter for neither."""
+    from unicodedata import normalize
+
+    # In the C locale Chinese comes as single bytes.
+    typed = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    word = normalize("NFKC", typed).strip(" \t.!。").casefold()
+    if word not in YES and word not in NO:
+        raise click.BadParameter("answer y (是) or n (否)")
+    return word in YES

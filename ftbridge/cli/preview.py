@@ -132,6 +132,8 @@ def _print_preview(found: "Preview") -> None:
 
 def _print_sample(console: "Console", encoded: dict[str, "EncodedSample"]) -> None:
     """Show a sample: a text for each way of training it, and a table for each way of encoding it."""
+    from ftbridge.core.console import counted
+
     ways: dict[tuple[int, ...], dict[tuple[int, ...], list[str]]] = {}
     for title, each in encoded.items():
         ways.setdefault(tuple(each.ids), {}).setdefault(tuple(each.labels), []).append(title)
@@ -140,7 +142,8 @@ def _print_sample(console: "Console", encoded: dict[str, "EncodedSample"]) -> No
         for title, each in titles.items():
             trained = sum(label >= 0 for label in each.labels)
             whole = f" of {each.length}" if each.length > len(each.ids) else ""
-            console.print(f"\n{title}: {len(each.ids)}{whole} tokens, {trained} trained on")
+            shown = counted(len(each.ids), "token") if not whole else f"{len(each.ids)}{whole} tokens"
+            console.print(f"\n{title}: {shown}, {trained} trained on")
             console.print(_text_with_marks(console, each), soft_wrap=True)
         console.print()
         console.print(_token_table(titles))

@@ -175,7 +175,7 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool)
     if gone:
         say(aligned([(f"{each.size:,} bytes", each.why, each.path) for each in gone]))
         if not yes:
-            confirm(f"remove these {len(gone)} ({sum(each.size for each in gone):,} bytes)?")
+            confirm(f"remove these? (items: {len(gone)}, bytes: {sum(each.size for each in gone):,})")
         gone = remove_leftovers(gone)
     size = sum(each.size for each in gone)
     if as_json:

@@ -50,7 +50,7 @@ def command(dataset: str | None, as_json: bool, **options: Any) -> None:
 
 def _counts_table(part: "TokenizedPart") -> str:
     """Return what came of a dataset's conversations, and where its tokens are, as lines."""
-    from ftbridge.core.console import aligned, first_few
+    from ftbridge.core.console import aligned, counted, first_few
 
     counts = part.counts
     numbers = first_few([str(number) for number in counts.left_out_conversations], SHOWN)
@@ -62,10 +62,10 @@ def _counts_table(part: "TokenizedPart") -> str:
     ]
     return aligned(
         [
-            ("dataset", f"{part.dataset}, {counts.conversations:,} conversations"),
-            ("samples", f"{counts.samples:,} in {counts.rows:,} rows"),
+            ("dataset", f"{part.dataset}, {counted(counts.conversations, 'conversation')}"),
+            ("samples", f"{counts.samples:,} in {counted(counts.rows, 'row')}"),
             ("tokens", f"{counts.tokens:,}, {counts.answer_tokens:,} of them learned"),
-            ("longest", f"{counts.longest:,} tokens"),
+            ("longest", counted(counts.longest, "token")),
             *((name, f"{count:,}{more}") for name, count, more in told if count),
             ("folder", part.folder),
         ]

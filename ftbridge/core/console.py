@@ -94,6 +94,11 @@ def first_few(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with what it counts: `1 step`, `2,000 steps`; `several` where that is not `one` with an s."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def natural_size(size: float, *, binary: bool = False) -> str:
     """Return a size in the unit that fits it: 12.3 GB, 45.0 MB, 900 bytes; `binary` counts in GiB, as memory is."""
     step, units = (1024, ("GiB", "MiB", "KiB")) if binary else (1000, ("GB", "MB", "kB"))
@@ -130,7 +135,17 @@ def rich_console(*, stderr: bool = False, width: int | None = None) -> "Console"
 
     stream = sys.stderr if stderr else sys.stdout
     file = cast("TextIO", _EncodingStream(_unguarded(stream)))
-    return Shown(file=file, width=width, markup=False, emoji=False, highlight=False)
+    console = Shown(file=file, width=width, markup=False, emoji=False, highlight=False)
+    if console.is_dumb_terminal and not width:  # which rich takes for 80 columns wide, whatever it says
+        console.width, console.height = terminal_size()
+    return console
+
+
+def terminal_size() -> tuple[int, int]:
+    """Return columns and lines of the terminal, or of the variables COLUMNS and LINES; 80 and 24 where none says."""
+    from shutil import get_terminal_size
+
+    return get_terminal_size()
 
 
 class ProgressBar:

@@ -8,7 +8,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import locked, read_text, write_atomic, write_json
 from ftbridge.core.files.owner import SAFE_FOLDERS, foreign_owner
-from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml, parse
+from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml_lines, parse
 from ftbridge.core.plugins import plugin_names
 from ftbridge.core.train_spec import TrainSpec
 
@@ -23,10 +23,14 @@ class BackendSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The content of ftbridge.yaml: defaults for the options of `train`, and interpreters by backend."""
+    """The content of ftbridge.yaml: defaults for the options of `train`, and interpreters by backend.
+
+    `places` says of each key where it stands, for messages: "`ftbridge.yaml`, line 2: `lora_rank`".
+    """
 
     train: dict[str, Any] = {}
     backends: dict[str, BackendSettings] = {}
+    places: dict[str, str] = {}
 
 
 class State(msgspec.Struct, frozen=True):
@@ -96,16 +100,26 @@ class Project(msgspec.Struct, frozen=True):
 
 def _read_settings(file: Path) -> Settings:
     """Return the Settings in a YAML file; raises InputError where it names an option or a backend that is not there."""
-    values = load_yaml(read_text(file, "settings file"), f"`{file}`")
+    values, lines = load_yaml_lines(read_text(file, "settings file"), f"`{file}`")
+    line_of = {key: f"`{file}`, line {line}" for key, line in lines.items()}
+    places = {key: f"{line}: `{key}`" for key, line in line_of.items()}
     backends = values.pop("backends", None) or {}
     for key in values:
         if key not in TrainSpec.__struct_fields__:
-            parse(TrainSpec, {key: None}, f"`{file}`")
-    settings = parse(Settings, {"train": values, "backends": backends}, f"`{file}`")
-    for name in settings.backends:
+            parse(TrainSpec, {key: None}, f"{line_of.get(key, f'`{file}`')}:")
+    if isinstance(backends, dict):
+        _check_backends(backends, places)
+    return parse(Settings, {"train": values, "backends": backends, "places": places}, f"`{file}`", places)
+
+
+def _check_backends(backends: dict[Any, Any], places: dict[str, str]) -> None:
+    for name, own in backends.items():
+        place = places.get("backends", "`backends`")
         if name not in (known := plugin_names("backends")):
-            raise InputError(f"`{file}`, `backends`: there is no backend `{name}`{closest(name, known)}")
-    return settings
+            raise InputError(f"{place}: there is no backend `{name}`{closest(str(name), known)}")
+        if not isinstance(own, dict):
+            raise InputError(f"{place}: `{name}` is followed by a line such as `python: PATH`; got `{own}`")
+        parse(BackendSettings, own, f"{place}: `{name}`")
 
 
 def _refusal(file: Path, owner: str, start: Path) -> str:

@@ -6,7 +6,7 @@ docs/options.md come from this table, too.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
@@ -225,6 +225,11 @@ class TrainOptions(TypedDict, total=False):
     template: str | None
     trust_remote_code: bool
     set: Mapping[str, str | float]
+
+
+def option_names(fields: Iterable[str]) -> dict[str, str]:
+    """Return what fields are called in messages: "`--lora-rank`"."""
+    return {name: f"`--{name.replace('_', '-')}`" for name in fields}
 
 
 def defaults() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ftbridge.core.console import DIRECTIONS, escaped, print_piece, result, rich_console, say
+from ftbridge.core.console import DIRECTIONS, counted, escaped, print_piece, result, rich_console, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.dialogue.chat import ChatSession, save_conversations
 
@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 
 Begin = Callable[[ChatSession], Iterator[str]]
 HELP = """\
-/reset forgets what was said, /retry asks the last question again, /system TEXT sets the system prompt, /save FILE
-writes the conversation for `ftbridge convert`, /exit or Ctrl-D ends; Ctrl-C ends an answer. Several lines: paste them,
-or write them between \"\"\" and \"\"\"."""
+/reset        forgets what was said
+/retry        asks the last question again
+/system TEXT  sets the system prompt
+/save FILE    writes what was said for `ftbridge convert`
+/help         shows this
+/exit         or Ctrl-D ends; Ctrl-C ends an answer
+Several lines: paste them, or put them between \"\"\" and \"\"\"."""
 BLOCK = '"""'
 NARROW = 80  # columns of a terminal in which two answers do not stand side by side
-_COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?", re.DOTALL)
+_COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
 # Why an answer ended, where the user should know.
 _ENDS = {
-    "length": "cut after {0} tokens; `--max-new-tokens` allows more",
+    "length": "cut after {0}; `--max-new-tokens` allows more",
     "full": "cut, for the conversation fills what the model takes; /reset begins a new one",
     "interrupted": "ended by Ctrl-C",
 }
@@ -86,7 +90,7 @@ def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: 
     for talk in talks:
         if talk.finish in _ENDS:
             who = f"{talk.title}: " if len(talks) > 1 else ""
-            say(f"({who}{_ENDS[talk.finish].format(talk.sampling.max_new_tokens)})")
+            say(f"({who}{_ENDS[talk.finish].format(counted(talk.sampling.max_new_tokens, 'token'))})")
 
 
 def _show_one_by_one(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
@@ -106,7 +110,7 @@ def _obey_or_answer(text: str, talks: Sequence[ChatSession], name: str, stream: 
         if text.strip():
             _show_until_ctrl_c(talks, lambda talk: talk.say(text.strip()), name, stream)
         return True
-    word, value = command[1], (command[2] or "").strip()
+    word, value = command[1].lower(), (command[2] or "").strip()
     if word == "retry":
         if not talks[0].sampling.temperature:
             say("at temperature 0 the answer is always the same; `--temperature 0.7` gives others")
@@ -116,7 +120,7 @@ def _obey_or_answer(text: str, talks: Sequence[ChatSession], name: str, stream: 
     elif word in _SETTINGS:
         _SETTINGS[word](talks, value)
     elif word != "exit":
-        raise InputError(f"there is no command `/{word}`; to ask this, begin with a space. {HELP}")
+        raise InputError(f"there is no command `/{word}`; to ask this, begin with a space; /help lists what is there")
     return word != "exit"
 
 
@@ -133,7 +137,11 @@ def _set_system(talks: Sequence[ChatSession], text: str) -> None:
     say(f"the system prompt is: {talks[0].system}" if talks[0].system else "there is no system prompt")
 
 
-_SETTINGS = {"reset": _reset_talks, "system": _set_system}
+_SETTINGS: dict[str, Callable[[Sequence[ChatSession], str], None]] = {
+    "help": lambda _talks, _text: say(HELP),
+    "reset": _reset_talks,
+    "system": _set_system,
+}
 
 
 def _show_until_ctrl_c(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import say
+from ftbridge.core.console import counted, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked, opened_record, read_record, read_text, write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import load_json
@@ -21,6 +21,10 @@ from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
 METRICS, RESULT = "metrics.json", "result.jsonl"
+_TOO_LONG = (
+    "prompt is too long for the model; its answer is empty, and wrong",
+    "prompts are too long for the model; their answers are empty, and wrong",
+)
 FILES = (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT)
 _SHOWN_SETTINGS = {"max_new_tokens", "thinking", "bits", "dtype", "device"}  # settings whose values are shown
 
@@ -180,5 +184,5 @@ def finish_predictions(folder: Path) -> list[Prediction]:
         write_atomic(folder / FINISHED, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
         (folder / UNFINISHED).unlink()
     if long := sum(row.finish_reason == "too_long" for row in rows):
-        say(f"warning: {long} prompts are too long for the model; their answers are empty, and wrong")
+        say(f"warning: {counted(long, *_TOO_LONG)}")
     return rows

@@ -16,7 +16,7 @@ from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import BadValueError
-from ftbridge.core.console import first_few
+from ftbridge.core.console import counted, first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
@@ -48,8 +48,8 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
         if not self.trained:
             return ""
         return (
-            f"{self.trained:,} of {self.questions:,} questions were trained on (they stand in `{self.dataset}`): the "
-            "figures are better than the model is"
+            f"{self.trained:,} of {counted(self.questions, 'question was', 'questions were')} trained on (they "
+            f"stand in `{self.dataset}`): the figures are better than the model is"
         )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from ftbridge.adapters.convert.earlier import options_of
 from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
-from ftbridge.core.console import progress, say
+from ftbridge.core.console import counted, progress, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256, write_atomic, write_json
 from ftbridge.core.project import Project
@@ -138,7 +138,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
             python = interpreter_for(
                 found.project, any_backend(found.project, card.backend), model, trust_remote_code=trust
             )
-            say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
+            of_all = f"{len(waiting)} of {counted(len(questions), 'sample')}"
+            say(f"loading the model, then answering {of_all} of {data.name} ...")
             with Generator(python, card, model, adapter, gpus, loading) as generator:
                 _write_answers(generator, waiting, settings, batch_size, folder)
         rows = finish_predictions(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.values import BadValueError
-from ftbridge.core.console import say
+from ftbridge.core.console import counted, say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
@@ -46,7 +46,7 @@ def same_answers(
         base = Path(card.base)
         trust = is_code_trusted(run, (base, merged), trust_remote_code=trust_remote_code)
         python = interpreter_for(project, any_backend(project, card.backend), base, trust_remote_code=trust)
-        say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
+        say(f"asking {counted(len(asked), 'question')} of `{run.spec.dataset}`, before and after the merge ...")
         gpus, loading = devices.usable_gpus(device), Loading(dtype="float32", trust_remote_code=trust)
         before = _ask_all(Generator(python, card, base, adapter, gpus, loading), asked)
         after = _ask_all(Generator(python, card, merged, None, gpus, loading), asked)
@@ -54,11 +54,12 @@ def same_answers(
         for (_, question), one, other in zip(asked, before, after, strict=True):
             if one != other:
                 say(f"  {question!r}\n    base and adapter: {one!r}\n    merged:           {other!r}")
-        say(f"{same} of {len(asked)} answers are the same")
+        say(f"{same} of {counted(len(asked), 'answer is', 'answers are')} the same")
         if sum(map(_common_share, before, after)) < SHARE * len(asked):
             raise FrameworkError(
-                f"the merged model does not answer as base and adapter do ({same} of {len(asked)} answers are the "
-                "same, and the others part early); is the base the one that was trained on? `--model` names it"
+                f"the merged model does not answer as base and adapter do ({same} of "
+                f"{counted(len(asked), 'answer is', 'answers are')} the same, and the others part early); is the base "
+                "the one that was trained on? `--model` names it"
             )
 
     return check

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import msgspec
 
-from ftbridge.core.console import say
+from ftbridge.core.console import counted, say
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.parsing.json_yaml import read_json
@@ -163,11 +163,12 @@ def merge_weights(
     first = f"e.g. `{unchanged[0]}`" if unchanged else ""
     if len(unchanged) == len(computed):
         raise InputError(
-            f"the merge changes nothing: all {len(unchanged)} tensors that the adapter touches stay as they are in the "
-            f"base, {first}; the adapter is empty, or its changes are too small for the base's dtype"
+            f"the merge changes nothing: all that the adapter touches ({counted(len(unchanged), 'tensor')}) stays as "
+            f"it is in the base, {first}; the adapter is empty, or its changes are too small for the base's dtype"
         )
     if unchanged:
-        say(f"note: {len(unchanged)} of {len(computed)} tensors that the adapter touches stay as they are, {first}")
+        of_all = f"{len(unchanged)} of {counted(len(computed), 'tensor')}"
+        say(f"note: {of_all} that the adapter touches stay as they are, {first}")
     return merged.config
 
 

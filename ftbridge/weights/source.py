@@ -10,7 +10,7 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.launchers.runs.record import Run, find_run, last_run, load_run
+from ftbridge.launchers.runs.record import Run, last_run, load_run, match_run
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ def _resolve_name(source: str | os.PathLike[str] | None) -> ModelSource:
         return _run_of_checkpoint(project, path.resolve()) or ModelSource(
             project=project, folder=path.resolve(), run=None
         )
-    run = find_run(project, name)
+    run = match_run(project, name)
     return ModelSource(project=project, folder=run.path, run=run)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from ftbridge.core.console import say
+from ftbridge.core.console import counted, say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.process import children
@@ -187,7 +187,8 @@ def _versions_check(python: Path, inspection: Inspection) -> Check:
     if not differing:
         return Check("versions", "ok", f"the tested set {environment}, Python {inspection.python}, {python}")
     made_by_setup = any(default_folder(environment) in python.parents for environment in LOCK_NAMES)
-    found = f"{len(differing)} packages differ from the tested set: {', '.join(differing[:5])}"
+    count = counted(len(differing), "package differs", "packages differ")
+    found = f"{count} from the tested set: {', '.join(differing[:5])}"
     return Check("versions", "failure" if made_by_setup else "warning", found, environment_remedy(python))
 
 

@@ -6,7 +6,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from ftbridge.core.console import natural_size, say
+from ftbridge.core.console import counted, natural_size, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked
 from ftbridge.core.process import children
@@ -50,7 +50,7 @@ def setup(venv: str | os.PathLike[str] | None = None, environment: Environment =
         differing = inspect_environment(python, []).differences(environment)
         if differing:
             _check_disk_space(folder, differing)
-            say(f"installing {len(differing)} packages of the tested set ({_download_size(differing)}) ...")
+            say(f"installing {counted(len(differing), 'package')} of the tested set ({_download_size(differing)}) ...")
             _install_packages(python, differing, environment)
             forget_imports(python, backends_of(environment))
         for module, error in broken_imports(python, backends_of(environment)).items():

@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from ftbridge.core.console import say
+from ftbridge.core.console import counted, say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files.owner import data_folder
 from ftbridge.core.plugins import load_backend, plugin_names
@@ -57,7 +57,7 @@ class Inspection(msgspec.Struct, frozen=True):
             elif package.version != version:
                 found[name] = f"{package.version} instead of {version}"
             elif package.missing:
-                found[name] = f"{package.missing} files missing"
+                found[name] = f"{counted(package.missing, 'file')} missing"
         return found
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from ftbridge.adapters.convert.samples.remarks import THOUGHT, Remark, Remarks, marks_in
+from ftbridge.core.console import counted
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import Conversation
 from ftbridge.launchers.environment.checklist import Check
@@ -21,7 +22,7 @@ def mark_checks(samples: Iterable[Conversation], family: Family | None, backend:
 
 
 def _mark_check(kind: str, remark: Remark, total: int, family: Family | None, backend: str) -> Check:
-    among = f"of {total} samples looked at, {remark.count}"
+    among = f"of {counted(total, 'sample')} looked at, {remark.count}"
     if kind != THOUGHT:
         found = f"{among} hold `{remark.mark}`: it is trained on as text, no {kind} goes with it"
         return Check(f"{kind} marks", "warning", found)

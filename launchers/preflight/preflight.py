@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftbridge.core.console import natural_size, say
+from ftbridge.core.console import counted, natural_size, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape, shapes
@@ -114,7 +114,7 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
         return [Check(name, "failure", f"`{plan.dataset}`: {error}", "convert its source again")]
     if not plan.entry.samples:
         return [Check(name, "failure", f"`{plan.dataset}` has no samples", "convert its source again")]
-    found = [Check(name, "ok", f"`{plan.dataset}`, {plan.entry.samples} samples, {files[0]}")]
+    found = [Check(name, "ok", f"`{plan.dataset}`, {counted(plan.entry.samples, 'sample')}, {files[0]}")]
     if plan.edited:
         remedy = "the training takes it as it is, and run.json says so; convert the source again to undo the edit"
         found.append(Check(name, "warning", f"`{plan.dataset}`: {plan.edited}", remedy))
@@ -135,7 +135,9 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
 def _cutoff_check(cutoff: int, found: CutoffEstimate) -> Check:
     if not found.samples:
         return Check("cutoff length", "failure", "no sample of the data can be read", "convert its source again")
-    longest = f"of {found.samples} samples looked at, the longest has about {found.longest} tokens"
+    longest = (
+        f"of {counted(found.samples, 'sample')} looked at, the longest has about {counted(found.longest, 'token')}"
+    )
     if not found.cut:
         return Check("cutoff length", "ok", f"{longest}; {cutoff} cuts no answer")
     share = f"{found.cut} ({found.cut / found.samples:.1%}) lose a part of an answer, {found.lost} of these all of it"
@@ -145,7 +147,7 @@ def _cutoff_check(cutoff: int, found: CutoffEstimate) -> Check:
 
 
 def _steps_check(plan: TrainPlan) -> Check:
-    found = f"{plan.steps} optimiser steps, {plan.warmup_steps} of them warm-up"
+    found = f"{counted(plan.steps, 'optimiser step')}, {plan.warmup_steps} of them warm-up"
     if plan.steps > plan.warmup_steps:
         return Check("steps", "ok", found)
     remedy = "take more `--epochs`, or smaller `--gradient-accumulation-steps` or `--micro-batch-size`"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftbridge.core.console import first_few
+from ftbridge.core.console import counted, first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.parsing.safetensors_header import INDEXES, stored_tensors, weight_map
@@ -85,7 +85,9 @@ def base_changes(model: Path, recorded: Fingerprint) -> BaseChanges:
     elif now.samples != recorded.samples:
         digests = zip(names, _split_digests(now.samples), _split_digests(recorded.samples), strict=False)
         changed = [f"`{name}`" for name, digest, before in digests if digest != before]
-        weights = f"{len(changed)} of its {len(names)} tensors differ, such as {changed[0]}"
+        weights = (
+            f"{len(changed)} of its {counted(len(names), 'tensor differs', 'tensors differ')}, such as {changed[0]}"
+        )
     others = {name: None for name in (*recorded.files, *now.files) if name not in INDEXES}
     return BaseChanges(weights, [name for name in others if now.files.get(name) != recorded.files.get(name)])
 

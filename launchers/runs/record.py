@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ftbridge.core.console import say
+from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files import signing
 from ftbridge.core.files.atomic import flock, is_locked, opened_record, read_record, write_atomic, write_json
@@ -27,6 +27,7 @@ from ftbridge.tokens.chat_template import ChatTemplate
 
 # What is said of a record without this machine's signature.
 UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
+SHOWN = 10  # ids of runs in a message
 STOP_SECONDS = 30  # until a watcher that was asked to end is killed; it gives the framework 15
 # A file in the folder of a running run that makes room, of this many bytes, for its end on a disk that it has filled.
 # Its watcher holds a lock on it, by which the others on the same kernel, in whatever container, know that it lives.
@@ -232,7 +233,23 @@ def find_run(project: Project, name: str) -> Run:
     if (project.runs / name / "run.json").is_file():
         return load_run(project.runs / name)
     known = [run.id for run in all_runs(project)]
-    raise InputError(f"there is no run or folder `{name}`{closest(name, known) if known else '; no run was made yet'}")
+    hint = closest(name, known) if known else "; no run was made yet, `ftbridge train` makes one"
+    raise InputError(f"there is no run or folder `{name}`{hint}")
+
+
+def match_run(project: Project, typed: str) -> Run:
+    """Return the run called `typed`, else the only one whose id begins so; raises InputError naming those there are.
+
+    For what somebody types: an id on record is looked up by `find_run`, for another run's may begin with it.
+    """
+    folders = sorted(file.parent for file in project.runs.glob("*/run.json"))
+    beginning = [folder for folder in folders if typed and folder.name.startswith(typed)]
+    if len(beginning) == 1:
+        return load_run(beginning[0])
+    if beginning and project.runs / typed not in beginning:
+        names = first_few([f"`{folder.name}`" for folder in reversed(beginning)], SHOWN)
+        raise InputError(f"several runs begin with `{typed}`: {names}; type more of the one that you mean")
+    return find_run(project, typed)
 
 
 def stop_run(run: Run) -> Run:

@@ -55,5 +55,8 @@ def load_adapter_onto(model: Any, adapter: str, **options: Any) -> Any:
         if is_lora and (unexpected := result.unexpected_keys):
             raise MisfitError(f"the model has no place for {len(unexpected)} of its tensors, e.g. `{unexpected[0]}`")
         if missing := [key for key in result.missing_keys if not any(name in key for name in _NOT_STORED)]:
-            raise MisfitError(f"it lacks {len(missing)} tensors, e.g. `{missing[0]}`", whole=False)
+            raise MisfitError(
+                f"it lacks {len(missing)} {'tensor' if len(missing) == 1 else 'tensors'}, e.g. `{missing[0]}`",
+                whole=False,
+            )
     return loaded

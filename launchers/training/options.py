@@ -1,7 +1,7 @@
 """The options of a training, from the command, ftbridge.yaml, the last conversion and the preset."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,16 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import TrainSpec
+from ftbridge.core.train_spec import TrainSpec, option_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import load_preset
+from ftbridge.launchers.environment.venv import default_folder
+
+NO_DATASET = "there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`"
+NO_MODEL = (
+    "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, or write "
+    "`model: ...` into ftbridge.yaml"
+)
 
 
 def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpec:
@@ -24,29 +31,47 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     """
     state = project.state()
     values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
-    values |= project.settings.train | given_options(project, options)
-    if "backend" not in values:
-        raise UsageError(f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}")
-    load_backend(str(values["backend"]))
-    if not values["dataset"]:
-        raise UsageError(
-            "there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`"
-        )
-    dataset_dir = (project.folder / str(values["dataset_dir"])).resolve()
-    name, _ = registry.look_up(dataset_dir, str(values["dataset"]))
+    given = given_options(project, options)
+    values |= project.settings.train | given
+    if "backend" in values:
+        load_backend(str(values["backend"]))
+    preset = _preset_of(project, values) if values["dataset"] else ""
+    missing = {
+        NO_DATASET: not values["dataset"],
+        NO_MODEL: "model" not in values and not preset,
+        f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}": "backend" not in values,
+    }
+    if any(missing.values()):
+        raise UsageError(_list_of_missing([text for text, lacks in missing.items() if lacks]))
     if "model" not in values:
-        entries = registry.converted_entries(dataset_dir, [name])
-        if not entries or not entries[name].preset:
-            raise UsageError(
-                "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, "
-                "or write `model: ...` into ftbridge.yaml"
-            )
-        values["model"] = load_preset(entries[name].preset).model
-        say(f"no model is chosen: taking {values['model']}, which goes with the preset {entries[name].preset}")
+        values["model"] = load_preset(preset).model
+        say(f"no model is chosen: taking {values['model']}, which goes with the preset {preset}")
     try:
-        return parse(TrainSpec, _with_set_as_text(values), "the training")
+        return parse(
+            TrainSpec, _with_set_as_text(values), "the training", project.settings.places | option_names(given)
+        )
     except InputError as error:
         raise UsageError(str(error)) from error
+
+
+def _preset_of(project: Project, values: Mapping[str, Any]) -> str:
+    """Return the preset that goes with the dataset where no model is chosen, else "".
+
+    Raises InputError where there is no such dataset.
+    """
+    folder = (project.folder / str(values["dataset_dir"])).resolve()
+    name, _ = registry.look_up(folder, str(values["dataset"]))
+    entries = {} if "model" in values else registry.converted_entries(folder, [name])
+    return entries[name].preset if entries else ""
+
+
+def _list_of_missing(missing: Sequence[str]) -> str:
+    """Return the message for all that a training lacks, in the order in which it is to be got."""
+    if len(missing) == 1:
+        return missing[0]
+    if not (default_folder() / "bin" / "python").exists():
+        missing = ["there is no training environment: `ftbridge setup` makes it", *missing]
+    return "\n  ".join(["several things are missing:", *missing])
 
 
 def given_options(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import msgspec
 
 from ftbridge.adapters.registered.dataset import Dataset, record_hashes, resolve_dataset
-from ftbridge.core.console import say
+from ftbridge.core.console import counted, say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import Backend, load_backend
@@ -156,11 +156,13 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
     return [
         ("backend", load_backend(plan.spec.backend).title),
         ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
-        ("dataset", f"{plan.dataset}, {plan.entry.samples} samples"),
+        ("dataset", f"{plan.dataset}, {counted(plan.entry.samples, 'sample')}"),
         *([("tokens", _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
         (
             "validation",
-            f"{plan.validation.name}, {plan.validation.entry.samples} samples" if plan.validation else "none",
+            f"{plan.validation.name}, {counted(plan.validation.entry.samples, 'sample')}"
+            if plan.validation
+            else "none",
         ),
         ("options", "all as by default" if not changed else changed[0]),
         *(("", option) for option in changed[1:]),
@@ -179,8 +181,8 @@ def _prompt_in_words(plan: TrainPlan) -> str:
 
 def _tokens_in_words(counts: Counts) -> str:
     """Return what is trained on in an epoch, such as `21 samples in 4 rows, 3,100 tokens, 1,200 of them learned`."""
-    samples = f"{counts.samples:,} samples in {counts.rows:,} rows"
-    return f"{samples}, {counts.tokens:,} tokens, {counts.answer_tokens:,} of them learned"
+    samples = f"{counted(counts.samples, 'sample')} in {counted(counts.rows, 'row')}"
+    return f"{samples}, {counted(counts.tokens, 'token')}, {counts.answer_tokens:,} of them learned"
 
 
 def _changed_options(spec: TrainSpec) -> list[str]:
@@ -287,11 +289,11 @@ def dataset_hashes(plan: TrainPlan) -> dict[str, str]:
 
 def steps_in_words(plan: TrainPlan) -> str:
     """Return the number of optimiser steps as a message has it, such as `about 40 optimiser steps`."""
-    return f"{'about ' if plan.estimated else ''}{plan.steps} optimiser steps"
+    return f"{'about ' if plan.estimated else ''}{counted(plan.steps, 'optimiser step')}"
 
 
 def devices_in_words(plan: TrainPlan) -> str:
     """Return what computes, as a message has it, such as `2 GPUs`."""
     if plan.machine.device == "cuda":
-        return f"{plan.machine.processes} GPU{'s' if plan.machine.processes > 1 else ''}"
+        return counted(plan.machine.processes, "GPU")
     return "the CPU" if plan.machine.processes == 1 else f"the CPU, {plan.machine.processes} processes"

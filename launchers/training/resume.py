@@ -15,18 +15,18 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import first_few, say
+from ftbridge.core.console import counted, first_few, say
 from ftbridge.core.errors import InputError, SetupError, UsageError, shell_words
 from ftbridge.core.files.atomic import locked, read_record, sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import TrainSpec
+from ftbridge.core.train_spec import TrainSpec, option_names
 from ftbridge.launchers.backends.plan import TrainPlan, zero_stage
 from ftbridge.launchers.environment.venv import LOCK_NAMES, NEWEST, Environment, installed_versions, interpreter
 from ftbridge.launchers.runs.checkpoints import PICKLED, warn_of_unreadable
 from ftbridge.launchers.runs.fingerprint import Fingerprint, base_changes
-from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, find_run, load_run, unseen_message
+from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, load_run, match_run, unseen_message
 
 FileStamps = list[tuple[str, int, int]]  # path, bytes, and nanoseconds of the last change
 
@@ -53,7 +53,7 @@ def find_resume_point(project: Project, wanted: str, given: dict[str, Any], *, t
     elif path.exists():
         point = _resume_point_at(path.absolute(), trusted=trusted)
     else:
-        point = _resume_point_of_run(find_run(project, wanted), trusted=trusted)
+        point = _resume_point_of_run(match_run(project, wanted), trusted=trusted)
     if point.run:
         _refuse_other_options(point.run, given)
         _require_options_again(point.run, given)
@@ -97,8 +97,8 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
     processes = _process_count(run.launch.argv) if run else len(shards) or plan.machine.processes
     if processes != _process_count(argv):
         raise UsageError(
-            f"`{path}` was saved by {processes} processes, and {_process_count(argv)} would start now: "
-            f"make {processes} GPUs visible (CUDA_VISIBLE_DEVICES), or train from the start"
+            f"`{path}` was saved by {counted(processes, 'process', 'processes')}, and {_process_count(argv)} "
+            f"would start now: make {counted(processes, 'GPU')} visible (CUDA_VISIBLE_DEVICES), or train from the start"
         )
     if not run:
         if not _is_resumable(path, processes, load_backend(plan.spec.backend)):
@@ -282,7 +282,7 @@ def _refuse_other_options(run: Run, given: dict[str, Any]) -> None:
     """Raise UsageError where `given` changes an option: schedule, data order and optimiser state depend on them."""
     before = msgspec.to_builtins(run.spec)
     try:
-        now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, "the training"))
+        now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, "the training", option_names(given)))
     except InputError as error:
         raise UsageError(str(error)) from error
     for key, value in now.items():

@@ -46,7 +46,8 @@ def test_list_has_a_line_for_each():
 @pytest.mark.parametrize("command", ["list", "check"])
 def test_empty_dataset_folder_is_named(command, tmp_path):
     said = datasets(command, "--dataset-dir", str(tmp_path / "new"))
-    assert said == f"there is no dataset in {tmp_path / 'new'} yet\n"
+    made = f"`ftbridge convert FILE --dataset-dir {tmp_path / 'new'}`"
+    assert said == f"there is no dataset in {tmp_path / 'new'} yet; make one with {made}\n"
     assert not (tmp_path / "new").exists()
 
 
@@ -151,7 +152,7 @@ def test_remove_names_what_was_edited_and_takes_it_after_a_yes(project):
 
 def test_file_edited_after_the_question_is_asked_about_again(project, monkeypatch):
     file = project / "data" / "faq-test.alpaca.jsonl"
-    monkeypatch.setattr("click.confirm", lambda *_, **__: file.write_text("mine\n"))
+    monkeypatch.setattr("click.prompt", lambda *_, **__: file.write_text("mine\n"))
     question = CliRunner().invoke(cli, ["datasets", "remove", "faq"]).exception
     assert isinstance(question, QuestionError)
     assert f"`{file}` was changed since it was converted" in question.reason

@@ -198,6 +198,32 @@ def test_a_question_that_nobody_answers_shows_the_commands_to_type(asking, capsy
     )
 
 
+@pytest.mark.parametrize(
+    ("typed", "answer", "shown"),
+    [
+        ("a.csv --name faq --seed 3", "--name faq-2", "a.csv --seed 3 --name faq-2"),
+        ("--name=faq a.csv", "--name faq-2", "a.csv --name faq-2"),
+        ("a.csv --system --name", "--name faq-2", "a.csv --system --name --name faq-2"),
+        ("a.csv --replace --no-shuffle", "--replace --shuffle", "a.csv --replace --shuffle"),
+        (
+            "a.csv --map input=A --to xtuner",
+            "--map output=B --to alpaca",
+            "a.csv --map input=A --map output=B --to alpaca",
+        ),
+        ("a.csv --name faq -- --name", "--name faq-2", "a.csv --name faq-2 -- --name"),
+        ("a.csv --name", "--name faq-2", "a.csv --name faq-2"),
+    ],
+)
+def test_an_answer_takes_the_place_of_what_was_typed(typed, answer, shown, capsys):
+    report(QuestionError("which?", {"this": answer.split()}), ["convert", *typed.split()])
+    assert capsys.readouterr().err == f"error: which?\n  this:\n    ftbridge convert {shown}\n"
+
+
+def test_an_answer_to_a_command_of_a_group_takes_the_place_of_what_was_typed(capsys):
+    report(QuestionError("which?", {"this": ["--yes"]}), ["datasets", "remove", "faq", "--yes"])
+    assert capsys.readouterr().err.endswith("    ftbridge datasets remove faq --yes\n")
+
+
 def test_a_question_is_an_error_with_the_options_for_callers_from_python():
     error = QuestionError("which?", {"the sea": ["--colour", "deep blue"]})
     assert str(error) == "which?\n  the sea: --colour 'deep blue'"

@@ -77,3 +77,17 @@ def test_process_exits_with_the_code_of_the_command(run_ftbridge, arguments, cod
     done = run_ftbridge(*arguments)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_chinese_paths_work_where_python_takes_them_for_ascii(run_ftbridge, tmp_path):
+    folder = tmp_path / "项目"
+    folder.mkdir()
+    (folder / "药.csv").write_text("question,answer\n药?,好\n", encoding="utf-8")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run_ftbridge("convert", "药.csv", cwd=folder, **plain)
+    assert done.returncode == 0, done.stderr
+    assert "药?" in done.stdout
+    assert (folder / "data" / "药-train.xtuner.jsonl").is_file()
+    assert "药-train" in run_ftbridge("datasets", "list", cwd=folder, **plain).stdout
+    assert run_ftbridge("datasets", "remove", "药", "--yes", cwd=folder, **plain).returncode == 0
+    assert not (folder / "data" / "药-train.xtuner.jsonl").exists()

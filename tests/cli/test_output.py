@@ -26,6 +26,35 @@ def test_answer_other_than_yes_is_refused_naming_the_yes_option():
         assert "add `--yes`" in str(done.exception)
 
 
+@pytest.mark.parametrize("said", ["y", "YES ", "是", "好", "\uff59", "确定", "是的。", "好!"])
+def test_yes_is_understood_in_english_and_chinese(said):
+    done = CliRunner().invoke(asking, input=f"{said}\n")
+    assert done.stdout == "removed\n"
+    assert done.stderr.count("remove it? [y/N]: ") == 1
+
+
+@pytest.mark.parametrize("said", ["n", "No", "否", "不", "\uff4e", "取消", ""])
+def test_no_is_understood_in_english_and_chinese(said):
+    done = CliRunner().invoke(asking, input=f"{said}\n")
+    assert isinstance(done.exception, UsageError)
+    assert done.stderr.count("remove it?") == 1
+
+
+def test_what_is_neither_yes_nor_no_is_asked_again():
+    done = CliRunner().invoke(asking, input="好吗\n是吧\n是\n")
+    assert done.stdout == "removed\n"
+    assert done.stderr.count("answer y (是) or n (否)") == 2
+
+
+def test_yes_is_understood_where_the_locale_has_no_chinese():
+    code = "from ftbridge.cli.output import confirm; confirm('remove it?')"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with terminal("-c", code, **plain) as there:
+        there.wait("[y/N]: ")
+        there.type("是\n")
+        assert there.end() == 0
+
+
 def test_a_no_on_a_terminal_ends_as_ctrl_c_does(monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")

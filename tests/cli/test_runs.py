@@ -14,6 +14,7 @@ from ftbridge.cli.failure import report
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 
+from ..builders.keyboard import terminal  # noqa: TID252
 from ..builders.runs import loss_records, record_run, write_metrics  # noqa: TID252
 
 
@@ -101,6 +102,15 @@ def test_plot_draws_runs_of_both_frameworks_together():
         raise invoke("plot", "ccc", "--png", "loss.png").exception
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+def test_plot_is_as_wide_as_the_terminal(project, columns, monkeypatch):
+    with terminal("-m", "ftbridge", "runs", "plot", "a", columns=columns) as there:
+        assert there.end() == 0
+        assert max(map(len, there.shown.decode().split("\r\n"))) == columns
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert max(map(len, runs("plot", "a").splitlines())) == columns
+
+
 @pytest.mark.framework
 def test_plot_writes_a_picture(project, training_python):
     assert runs("plot", "a", "bb", "--png", "loss.png") == "loss.png\n"
@@ -127,7 +137,7 @@ def test_prune_shows_and_asks(project):
     with pytest.raises(UsageError, match="nothing was removed, for nobody said yes; add `--yes`"):
         raise done.exception
     assert "runs/ccc" in done.stderr
-    assert "remove these 1 (" in done.stderr
+    assert "remove these? (items: 1, bytes: " in done.stderr
     assert (project.runs / "ccc").exists()
     assert runs("prune", "--yes").startswith("removed ")
     assert not (project.runs / "ccc").exists()

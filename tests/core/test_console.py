@@ -26,6 +26,8 @@ from ftbridge.core.console import (
     show_log,
 )
 
+from ..builders import keyboard  # noqa: TID252
+
 # What writes a clipboard, colours, a one-letter CSI, a bell, a backspace, and two that turn the direction.
 HOSTILE = "\x1b]52;c;aGk=\x07\x1b[31m\x9b1m\x7f\b\r\u202ex\u2066"
 SHOWN = r"\x1b]52;c;aGk=\x07\x1b[31m\x9b1m\x7f\x08\r\u202ex\u2066"
@@ -110,6 +112,20 @@ def test_a_log_loses_its_colours_and_keeps_its_bars(capsys):
     assert capsys.readouterr().out == "ok 药\r 50%\r100%\n\\x1b]52;c;aGk=\\x07 \\x9b\\x9b1m\\x1b"
 
 
+@pytest.mark.parametrize(
+    ("number", "words", "said"),
+    [
+        (0, ["step"], "0 steps"),
+        (1, ["step"], "1 step"),
+        (2000, ["step"], "2,000 steps"),
+        (1, ["process", "processes"], "1 process"),
+        (2, ["tensor is", "tensors are"], "2 tensors are"),
+    ],
+)
+def test_one_of_a_thing_has_no_plural(number, words, said):
+    assert console.counted(number, *words) == said
+
+
 def test_a_table_of_rich_keeps_its_colours_and_shows_what_it_is_given(monkeypatch, capsys):
     from rich.table import Table
     from rich.text import Text
@@ -127,6 +143,14 @@ def test_a_table_of_rich_keeps_its_colours_and_shows_what_it_is_given(monkeypatc
     assert escaped(said) == said
     assert "h\\x1b[31m" in said
     assert ":smile: [b]" in said
+
+
+@pytest.mark.parametrize("kind", ["dumb", "xterm"])
+def test_a_table_of_rich_is_as_wide_as_the_terminal_of_any_kind(kind):
+    code = "from ftbridge.core.console import rich_console; rich_console().print('x' * 100)"
+    with keyboard.terminal("-c", code, columns=60, TERM=kind) as there:
+        assert there.end() == 0
+        assert max(map(len, there.shown.decode().split("\r\n"))) == 60
 
 
 def test_a_bar_of_rich_obeys_no_link_that_another_prints(monkeypatch, capsys):

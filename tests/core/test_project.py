@@ -28,7 +28,8 @@ def test_the_nearest_parent_with_settings_is_the_project(folder):
     settings(folder / "inner", "epochs: 2")
     deep = folder / "inner" / "a" / "b"
     deep.mkdir(parents=True)
-    assert Project.find(deep) == Project(folder / "inner", Settings(train={"epochs": 2}))
+    found = Project.find(deep)
+    assert (found.folder, found.settings.train) == (folder / "inner", {"epochs": 2})
     assert Project.find().settings.train == {"epochs": 1}
     assert Project.find(deep).runs == folder / "inner" / "runs"
 
@@ -40,7 +41,9 @@ def test_current_folder_without_settings_is_the_project(folder):
 def test_a_file_named_by_the_user_takes_the_place_of_the_settings(folder):
     settings(folder, "epochs: 1")
     other = settings(folder / "other", "lora_rank: 8", "mine.yaml")
-    assert Project.find(config=other) == Project(folder, Settings(train={"lora_rank": 8}))
+    found = Project.find(config=other)
+    assert (found.folder, found.settings.train) == (folder, {"lora_rank": 8})
+    assert found.settings.places == {"lora_rank": f"`{other}`, line 1: `lora_rank`"}
     with pytest.raises(InputError, match=r"there is no settings file at `absent.yaml`"):
         Project.find(config=Path("absent.yaml"))
 
@@ -48,25 +51,33 @@ def test_a_file_named_by_the_user_takes_the_place_of_the_settings(folder):
 def test_settings_hold_options_and_interpreters(folder):
     settings(folder, "model: 基座\nbackends: {xtuner: {python: bin/python}}")
     found = Project.find().settings
-    assert found == Settings({"model": "基座"}, {"xtuner": BackendSettings("bin/python")})
+    assert (found.train, found.backends) == ({"model": "基座"}, {"xtuner": BackendSettings("bin/python")})
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet", "backends:\n"])
 def test_empty_settings_are_settings(folder, text):
     settings(folder, text)
-    assert Project.find().settings == Settings()
+    found = Project.find().settings
+    assert (found.train, found.backends) == ({}, {})
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("lora_rnak: 8", "unknown key `lora_rnak`; did you mean `lora_rank`"),
-        ("backends: {xtuner: {pyton: x}}", "unknown field `pyton`"),
+        ("epochs: 1\n# so\n\nlora_rnak: 8", ", line 4: has an unknown key"),
+        ("0x10: 8", "unknown key `16`"),
+        ("epochs: 1\nbackends: {xtuner: {pyton: x}}", ", line 2: `backends`: `xtuner` has an unknown key `pyton`; did"),
+        ("backends: {xtuner: {python: [x]}}", r"`backends`: `xtuner`: `python` takes text; got `\['x'\]`"),
+        ("backends: {xtuner: 3}", "line 1: `backends`: `xtuner` is followed by a line such as `python: PATH`; got `3`"),
+        ("backends: {3: {python: x}}", "there is no backend `3`"),
         ("backends: {xtunr: {python: x}}", "`backends`: there is no backend `xtunr`; did you mean `xtuner`"),
         ("backends: {swift: {python: x}}", "no backend `swift`; known are: llamafactory, xtuner"),
-        ("backends: [xtuner]", "Expected `object`, got `array`"),
+        ("backends: [xtuner]", r"line 1: `backends` takes `key: value` lines; got `\['xtuner'\]`"),
         ("- model", "holds list"),
-        ("model: [", "is not valid YAML"),
+        ("epochs: 1\nmodel: [", "is not valid YAML: line 2: .*did not find"),
+        ("epochs: 1\nlora_rank：8", "is not valid YAML: line 2: "),
+        ("lora_rank:8", "holds str, not `key: value` lines; a key is followed by `:` and a blank"),
     ],
 )
 def test_settings_that_do_not_fit_name_file_and_key(folder, text, message):
@@ -138,12 +149,14 @@ def test_a_folder_that_is_called_safe_has_its_settings(folder, theirs, monkeypat
 
 
 def test_settings_named_by_the_user_are_taken_whoever_owns_them(folder, theirs, give_away):
-    assert Project.find(config=theirs) == Project.find(config=Path("ftbridge.yaml"))
-    assert Project.find(config=theirs).folder == folder
+    for config in (theirs, Path("ftbridge.yaml")):
+        found = Project.find(config=config)
+        assert (found.folder, found.settings.backends["xtuner"].python) == (folder, "./evil.sh")
     inner = folder / "inner"
     mine = give_away(settings(inner, "epochs: 3", "mine.yaml"))
     # Relative paths of the named file do not begin in the folder of somebody else.
-    assert Project.find(inner, config=mine) == Project(inner, Settings(train={"epochs": 3}))
+    found = Project.find(inner, config=mine)
+    assert (found.folder, found.settings.train) == (inner, {"epochs": 3})
 
 
 @pytest.mark.parametrize("command", ["doctor", "datasets list", "runs list", "chat base --prompt hi", "convert x.csv"])

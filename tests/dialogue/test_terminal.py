@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from rich.cells import cell_len
 
 from ftbridge.core.errors import InputError
 from ftbridge.dialogue import terminal
@@ -89,6 +90,22 @@ def test_answers_in_a_narrow_terminal_stand_one_below_the_other():
     assert "[before]\r\n不知道\\x1b[31m\r\n[after]\r\n阿司匹林可以" in shown
 
 
+def test_answers_in_a_dumb_terminal_keep_to_its_columns():
+    with keyboard.terminal("-c", SHOW, columns=60, TERM="dumb") as person:
+        assert person.end() == 0
+    assert "[before]\r\n" in person.shown.decode()
+    with keyboard.terminal("-c", SHOW, columns=90, TERM="dumb") as person:
+        assert person.end() == 0
+    assert max(map(cell_len, person.shown.decode().split("\r\n"))) == 90
+
+
+@pytest.mark.parametrize(("most", "said"), [(1, "(cut after 1 token; `"), (20, "(cut after 20 tokens; `")])
+def test_an_answer_that_was_cut_is_told_with_its_length(most, said, capsys):
+    cut = SimpleNamespace(title="after", finish="length", sampling=Sampling(max_new_tokens=most))
+    terminal.show([cut], lambda _: iter(["x"]))
+    assert capsys.readouterr().err.startswith(said)
+
+
 @pytest.fixture
 def talk():
     """Return a conversation with something in it; its model is never asked."""
@@ -124,6 +141,18 @@ def test_an_unknown_command_is_not_asked(talk):
         obey("/rest", talk)
     with pytest.raises(InputError, match="no question yet"):
         obey("/retry", ChatSession(talk._generator, "", Sampling(temperature=1.0)))
+
+
+def test_help_lists_all_that_can_be_typed_in_a_narrow_terminal(talk, capsys):
+    assert obey("/help", talk)
+    assert obey("/HELP ", talk)
+    said = capsys.readouterr().err
+    assert said == f"{terminal.HELP}\n" * 2
+    assert max(map(len, said.splitlines())) <= 60
+    for command in (*terminal._SETTINGS, "retry", "save", "exit"):
+        assert f"/{command} " in said
+    with pytest.raises(InputError, match="/help lists what is there"):
+        obey("/quit", talk)
 
 
 def test_a_conversation_is_saved_once(talk, tmp_path, capsys):

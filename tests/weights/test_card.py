@@ -25,7 +25,7 @@ from ..builders.runs import record_run  # noqa: TID252
 from ..builders.torch_files import save_pickled  # noqa: TID252
 
 TENSOR = "model.layers.0.self_attn.q_proj.weight"
-OTHER = f"does not have the weights that run `one` was trained on: 1 of its 1 tensors differ, such as `{TENSOR}`"
+OTHER = f"does not have the weights that run `one` was trained on: 1 of its 1 tensor differs, such as `{TENSOR}`"
 
 
 class ReachedError(Exception):

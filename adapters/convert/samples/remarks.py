@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from ftbridge.adapters.values import decode_raw, is_blank
+from ftbridge.core.console import counted
 from ftbridge.core.records import Conversation, Row, Text, Where, as_json
 
 # An answer may begin inside its thoughts, where a chat template opens them.
@@ -111,29 +112,22 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
         first = f"(the first: {remark.where})"
         if kind == THOUGHT:
             lines.append(
-                f"{_count_holding(remark.count, 'answer')} `{remark.mark}` {first}, and the frameworks do not train on "
-                "the same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a reasoning model's "
-                "template puts an empty block before them; `ftbridge preview` shows it"
+                f"{counted(remark.count, 'answer holds', 'answers hold')} `{remark.mark}` {first}, and the frameworks "
+                "do not train on the same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a "
+                "reasoning model's template puts an empty block before them; `ftbridge preview` shows it"
             )
         elif kind == TWO_SYSTEMS:
             lines.append(
-                f"in {remark.count:,} {'row' if remark.count == 1 else 'rows'} the column `{column}` differs from the "
+                f"in {counted(remark.count, 'row')} the column `{column}` differs from the "
                 f"conversation's own system prompt {first}, which was taken"
             )
         elif kind.startswith(NOT_HELD):
             target = kind.removeprefix(f"{NOT_HELD} ").removesuffix(f": {remark.mark}")
-            are = "sample is" if remark.count == 1 else "samples are"
-            lines.append(
-                f"{remark.count:,} {are} not in the file for {target}, which has no place for {remark.mark} {first}"
-            )
+            what = counted(remark.count, "sample is", "samples are")
+            lines.append(f"{what} not in the file for {target}, which has no place for {remark.mark} {first}")
         else:
             lines.append(
-                f"{_count_holding(remark.count, 'sample')} `{remark.mark}` {first}, which is trained on as text: no "
-                f"{kind} goes with it"
+                f"{counted(remark.count, 'sample holds', 'samples hold')} `{remark.mark}` {first}, which is trained on "
+                f"as text: no {kind} goes with it"
             )
     return lines
-
-
-def _count_holding(count: int, what: str) -> str:
-    """Return such as `3 answers hold`."""
-    return f"1 {what} holds" if count == 1 else f"{count:,} {what}s hold"

@@ -30,6 +30,7 @@ from ftbridge.adapters.sources.text import jsonl
 from ftbridge.adapters.sources.text.csv_dialect import HEADERS_WITHIN, TABLE_SHARE, Dialect, find_dialect, is_delimited
 from ftbridge.adapters.sources.text.encoding import DecodedText, as_utf8, find_encoding
 from ftbridge.adapters.values import shorten
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where, first_rows
@@ -308,7 +309,7 @@ class _Records(msgspec.Struct, frozen=True):
             if error:
                 return error
         if len(cells) < width or any(cells[width:]):
-            return f"has {len(cells)} cells, not {width} as the headers say, in {line}"
+            return f"has {counted(len(cells), 'cell')}, not {width} as the headers say, in {line}"
         return ""
 
 

@@ -24,6 +24,7 @@ from ftbridge.adapters.mapping.conversations.formats import is_one_conversation,
 from ftbridge.adapters.sources.compression import is_packed, open_unpacked, unpacked_name
 from ftbridge.adapters.sources.text.encoding import CHINESE_CODECS, Encoding, as_utf8, find_encoding, utf8_blocks
 from ftbridge.adapters.values import decode_raw, shorten
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Piece, Reading, Row, Rows, Table, Where
@@ -158,7 +159,10 @@ def conversation_table(path: Path, rows: list[Row], rest: Iterator[Any]) -> Tabl
         return None
     row = Row(Where(path.name, 1, "", "conversation"), {MESSAGE_COLUMN: messages})
     return table_of_rows(
-        path, [row], [Rows(iter([row]))], notes=(f"its {len(messages)} messages are one conversation",)
+        path,
+        [row],
+        [Rows(iter([row]))],
+        notes=(f"its {counted(len(messages), 'message is', 'messages are')} one conversation",),
     )
 
 

@@ -55,6 +55,15 @@ LONGEST_TAG = 512
 UNSTORED = "is a formula without a stored value; open the file in Excel or LibreOffice and save it"
 FORMULA_SHOWN = 100
 LAST_COLUMN = 1 << 14
+# What other documents keep their text in: a part of a zip archive, a stream of an old file.
+DOCUMENT_PARTS = {
+    "word/document.xml": "a Word document",
+    "ppt/presentation.xml": "a presentation",
+    "visio/document.xml": "a drawing",
+}
+DOCUMENT_STREAMS = {"WordDocument": "a Word document", "PowerPoint Document": "a presentation"}
+WORKBOOK_STREAMS = ("Workbook", "Book")
+OPENDOCUMENT = "application/vnd.oasis.opendocument."
 ODS_CONTENT = "content.xml"
 ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
 LONGEST_NAME = 32
@@ -73,8 +82,8 @@ def workbook_kind(path: Path) -> Kind:
     try:
         with path.open("rb") as file:
             head = file.read(1024)
-            if head.startswith(OLE) and _is_encrypted(file):
-                raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
+            if head.startswith(OLE):
+                _refuse_old_file(path, file)
         if head.startswith((OLE, *BARE)):
             return "xls"
         if head.startswith(ZIP):
@@ -92,15 +101,27 @@ def workbook_kind(path: Path) -> Kind:
     raise InputError(f"`{path}` is no workbook, or only a part of one; save or download it again")
 
 
-def _is_encrypted(file: IO[bytes]) -> bool:
+def _refuse_old_file(path: Path, file: IO[bytes]) -> None:
+    """Raise InputError for a file with streams, as .xls is one, that is encrypted or another program's."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(ENCRYPTED) >= 0
+        if content.find(ENCRYPTED) >= 0:
+            raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
+        names = [name for name in (*WORKBOOK_STREAMS, *DOCUMENT_STREAMS) if content.find(name.encode("utf-16-le")) >= 0]
+    if names and names[0] in DOCUMENT_STREAMS:
+        _refuse_document(path, DOCUMENT_STREAMS[names[0]])
+
+
+def _refuse_document(path: Path, what: str) -> None:
+    """Raise InputError for a document that is `what`; for "", which is none, return."""
+    if what:
+        raise InputError(f"`{path}` is {what}, and no workbook; copy its table into one, and save that as .xlsx")
 
 
 def _zip_kind(path: Path) -> Kind:
     try:
         with zipfile.ZipFile(path) as package:
             parts = package.infolist()
+            document = _opendocument_kind(package)
     except DAMAGE as error:
         raise InputError(f"`{path}` is only a part of a workbook; save or download it again") from error
     for info in parts:
@@ -113,11 +134,23 @@ def _zip_kind(path: Path) -> Kind:
     if "xl/workbook.bin" in names:
         return "xlsb"
     if "content.xml" in names:
+        _refuse_document(path, f"an OpenDocument {document}" if document not in {"", "spreadsheet"} else "")
         return "ods"
     if "_rels/.rels" in names:
+        _refuse_document(path, next((DOCUMENT_PARTS[name] for name in DOCUMENT_PARTS if name in names), ""))
         return "xlsx"
     held = ", ".join(f"`{part.filename}`" for part in parts[:3]) or "nothing"
     raise InputError(f"`{path}` is a zip archive, but no workbook; it holds {held}")
+
+
+def _opendocument_kind(package: zipfile.ZipFile) -> str:
+    """Return what an OpenDocument file says that it is, such as `text`; "" where it does not."""
+    try:
+        with package.open("mimetype") as file:
+            kind = file.read(len(OPENDOCUMENT) + LONGEST_NAME).decode("ascii", "replace").strip()
+    except (KeyError, *DAMAGE):
+        return ""
+    return kind.removeprefix(OPENDOCUMENT).partition("-")[0] if kind.startswith(OPENDOCUMENT) else ""
 
 
 def _parts_by_name(parts: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:

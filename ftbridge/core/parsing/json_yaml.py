@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
+from ftbridge.core.parsing.expectations import wrong_value
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -29,14 +31,22 @@ def closest(word: str, choices: Iterable[str]) -> str:
     return f"; did you mean `{near[0]}`?" if near else f"; known are: {', '.join(sorted(choices))}"
 
 
-def parse(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
-    """Make a `kind` of `values`; raises InputError naming `where`, the key, and the closest known key."""
+def parse(
+    kind: type[Record], values: Mapping[str, Any], where: str, places: Mapping[str, str] = MappingProxyType({})
+) -> Record:
+    """Make a `kind` of `values`; raises InputError naming `where`, the key, and what it takes or the closest known key.
+
+    `places` are what keys are called that do not come from `where`, such as "`--lora-rank`".
+    """
     for key in values:
         if key not in kind.__struct_fields__:
             raise InputError(f"{where} has an unknown key `{key}`{closest(key, kind.__struct_fields__)}")
     try:
         return msgspec.convert(values, kind, strict=False)
     except (msgspec.ValidationError, RecursionError, UnicodeError) as error:
+        key, words = wrong_value(kind, values) if isinstance(error, msgspec.ValidationError) else ("", "")
+        if key:
+            raise InputError(f"{places.get(key, f'{where}: `{key}`')} {words}") from error
         raise InputError(f"{where}: {_reason(error)}") from error
 
 
@@ -62,22 +72,63 @@ def _reason(error: Exception) -> str:
 
 
 def load_yaml(text: str, where: str) -> dict[str, Any]:
-    """Return the mapping in a YAML text; raises InputError for anything else."""
+    """Return the mapping in a YAML text; raises InputError, with the line, for anything else."""
+    return load_yaml_lines(text, where)[0]
+
+
+def load_yaml_lines(text: str, where: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the mapping in a YAML text, and the line of each of its keys; raises as `load_yaml` does."""
     import yaml
 
     # PyYAML's own for a syntax; the others for a date, a number or a tag whose value is none.
     faults = (yaml.YAMLError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+    loader = None
     try:
-        values = yaml.load(text, _yaml_loader())  # noqa: S506 - a safe one
+        loader = _yaml_loader()(text)
+        node = loader.get_single_node()
+        values = None if node is None else loader.construct_document(node)
     except faults as error:
-        reason = str(error) if isinstance(error, yaml.YAMLError) else _reason(error)
-        more = "" if isinstance(error, (yaml.YAMLError, RecursionError)) else "; in quotes it is text"
-        raise InputError(f"{where} is not valid YAML: {reason}{more}") from error
+        raise InputError(f"{where} is not valid YAML: {yaml_reason(error, text, loader)}") from error
+    finally:
+        if loader:
+            loader.dispose()
     if not isinstance(values, dict):
         if values is None:
-            return {}
-        raise InputError(f"{where} holds {type(values).__name__}, not `key: value` lines")
-    return {str(key): value for key, value in values.items()}
+            return {}, {}
+        hint = "; a key is followed by `:` and a blank" if isinstance(values, str) else ""
+        raise InputError(f"{where} holds {type(values).__name__}, not `key: value` lines{hint}")
+    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+    return {str(key): value for key, value in values.items()}, lines
+
+
+def yaml_reason(error: Exception, text: str, loader: Any = None) -> str:
+    """Return the line at which PyYAML found a text at fault, where that is known, and what is wrong there."""
+    import yaml
+
+    if isinstance(error, RecursionError):
+        return _reason(error)
+    if isinstance(error, yaml.MarkedYAMLError):
+        # What is missing is missed past the end.
+        line = error.problem_mark and min(error.problem_mark.line + 1, len(text.splitlines()))
+        reason = ", ".join(filter(None, (error.context, error.problem)))[:SHOWN]
+    elif isinstance(error, yaml.reader.ReaderError):
+        in_bytes = isinstance(error.character, int)  # libyaml's
+        before = text.encode()[: error.position] if in_bytes else text[: error.position].encode()
+        line, reason = before.count(b"\n") + 1, error.reason
+    else:
+        line = loader.node.start_mark.line + 1 if loader and loader.node else None
+        reason = f"{_reason(error)}; in quotes it is text"
+    return f"line {line}: {reason}" if line else reason
+
+
+class _NodeNoting:
+    """A loader that notes the `node` that a value is to be made of, for the line of one that is none."""
+
+    node: Any = None
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        self.node = node
+        return super().construct_object(node, deep)  # type: ignore[misc]  # PyYAML's
 
 
 @cache
@@ -85,7 +136,7 @@ def _yaml_loader() -> Any:
     """Return what `safe_load` uses, by libyaml where PyYAML has it (ten times as fast), with bounds of ours."""
     import yaml
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    class Loader(_NodeNoting, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         depth = 0
 
         def descend_resolver(self, node: Any, index: Any) -> None:

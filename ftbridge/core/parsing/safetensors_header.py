@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import opened_record
 from ftbridge.core.parsing.json_yaml import read_json
@@ -108,5 +109,6 @@ def shapes(model: Path) -> dict[str, Shape]:
             raise InputError(f"the weights in `{model / name}`: the file {what}")
         found |= {tensor: stored.shape for tensor, stored in tensors.items() if math.prod(stored.shape)}
     if missing := named.keys() - found:
-        raise InputError(f"`{model / INDEX}` names {len(missing)} tensors that are in no file, e.g. `{min(missing)}`")
+        what = counted(len(missing), "tensor that is", "tensors that are")
+        raise InputError(f"`{model / INDEX}` names {what} in no file, e.g. `{min(missing)}`")
     return found

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import weight_map
 from ftbridge.weights.tensors import safetensors
@@ -62,7 +63,9 @@ def _read_safetensors(folder: Path) -> dict[str, Tensor]:
     files = [*folder.glob("adapter_model.safetensors")] or sorted(folder.glob("model*.safetensors"))
     found = {name: tensor for file in files for name, tensor in safetensors.read(file).items()}
     if missing := weight_map(folder).keys() - found:
-        raise InputError(f"`{folder}` lacks {len(missing)} tensors that its index names, such as `{min(missing)}`")
+        raise InputError(
+            f"`{folder}` lacks {counted(len(missing), 'tensor')} that its index names, such as `{min(missing)}`"
+        )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import INDEXES, weight_map
 from ftbridge.weights.tensors import safetensors
@@ -23,7 +24,8 @@ def model_tensors(folder: Path) -> dict[str, Tensor]:
     found = {name: tensor for file in files for name, tensor in file_tensors(file).items()}
     if missing := sorted(named.keys() - found):
         raise InputError(
-            f"the index in `{folder}` names {len(missing)} tensors that are in no file, e.g. `{missing[0]}`; {_REMEDY}"
+            f"the index in `{folder}` names {counted(len(missing), 'tensor that is', 'tensors that are')} in no file, "
+            f"e.g. `{missing[0]}`; {_REMEDY}"
         )
     return found
 

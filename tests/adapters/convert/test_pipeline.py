@@ -417,7 +417,7 @@ def test_wrong_rows_are_skipped_on_demand_and_kept(workbook):
 @pytest.mark.parametrize("record", [{"question": "q", "answer": ""}, {"question": "q", "answer": "\0"}])
 def test_conversion_without_a_usable_row_writes_nothing(folder, record):
     (folder / "faq.jsonl").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="none of its 1 rows"):
+    with pytest.raises(InputError, match="its only row cannot be used"):
         convert("faq.jsonl", on_error="skip")
     assert not Path("data").exists()
 

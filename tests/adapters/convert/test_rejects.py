@@ -12,6 +12,7 @@ from ftbridge.adapters.convert.rejects import Rejects, write_workbook
 from ftbridge.adapters.problems import Problem
 from ftbridge.adapters.sources.workbook.source import open_tables
 from ftbridge.adapters.values import BadCell
+from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.records import Reading, Row, Where
 from ftbridge.dataset_info.registry import files_written, remove
@@ -25,6 +26,19 @@ def test_the_first_twenty_are_shown_and_the_rest_counted():
     assert rejects.rows == 32
     assert len(rejects.problems.table().splitlines()) == 22
     assert rejects.problems.table().endswith("... and 12 more")
+
+
+def test_labels_without_a_text_are_to_get_one(folder):
+    (folder / "a.csv").write_text("text,label\nfine,1\nbad,0\nso so,two words\nbad,0\n")
+    with pytest.raises(InputError) as told:
+        convert("a.csv", label_map={"1": "good"})
+    assert str(told.value).endswith(
+        "Give labels a text: --label-map 0=TEXT, --label-map 'two words=TEXT'. Mend them, or go on without them: "
+        "--on-error skip"
+    )
+    (folder / "b.csv").write_text("text,label\nfine,1\nbad,\n")
+    with pytest.raises(InputError, match="\n\nMend them, or"):
+        convert("b.csv", label_map={"1": "good"})
 
 
 def test_rejected_rows_are_kept_whatever_they_hold():

@@ -70,11 +70,11 @@ def test_unshuffled_split_keeps_the_order_and_counts_shared_questions():
 @pytest.mark.parametrize(
     ("split", "values", "message"),
     [
-        ("7:3", [1], "1 samples cannot be split `7:3`"),
+        ("7:3", [1], "1 sample cannot be split `7:3`"),
         ("8:1:1", [1, 2], "cannot be split"),
         ("test=2", [1, 2], "cannot be split"),
         ("train=2,test=2", [1, 2, 3], "cannot be split"),
-        ("7:3", [1, 1, 1, 1], "4 samples with 1 different questions, each kept in one part, leave no"),
+        ("7:3", [1, 1, 1, 1], "4 samples with 1 different question, each kept in one part, leave no"),
     ],
 )
 def test_too_few_samples_for_a_split_are_refused(split, values, message):

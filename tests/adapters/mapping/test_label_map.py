@@ -26,10 +26,10 @@ def test_labels_are_read_as_they_are_written(folder, content, labels):
     [
         ("", "holds no labels"),
         ("just text", "holds no labels"),
-        ("7: [a]\n", "one text for each label"),
+        ("6: b\n\n7: [a]\n", ", line 3: one text for each label"),
         ("7:\n", "one text for each label"),
-        ("7: a\n7: b\n", "two texts for the label `7`"),
-        ("7: 'a\n", "not valid YAML"),
+        ("7: a\n7: b\n", ", line 2: a second text for the label `7`"),
+        ("6: b\n7: 'a\n", "not valid YAML: line 2: "),
         pytest.param("[" * 100_000, "not valid YAML", marks=pytest.mark.slow),
         ("7: !!python/object/apply:os.system ['true']\n", "one text for each label"),
     ],

@@ -12,6 +12,7 @@ from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.registered.check import check_datasets
 from ftbridge.adapters.registered.dataset import resolve_dataset
 from ftbridge.adapters.targets import sharegpt
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Turn, Where
 from ftbridge.dataset_info.registry import FILE
@@ -229,7 +230,8 @@ def test_edited_file_is_noted_with_both_counts_and_each_file_judged_alone(lines,
     assert entry == "its entry in dataset_info.json has been changed since ftbridge wrote it"
     for note, file, other, count in ((first, alpaca, turns, 3), (second, turns, alpaca, 1)):
         assert note == (
-            f"`{file.name}` has been changed since ftbridge wrote it: it holds {count} samples, and 2 were converted; "
+            f"`{file.name}` has been changed since ftbridge wrote it: it holds "
+            f"{counted(count, 'sample')}, and 2 were converted; "
             f"an edit there does not reach `{other.name}` and `faq-train.messages.jsonl`"
         )
 

@@ -105,7 +105,7 @@ def test_a_file_given_twice_is_refused(files, again):
         ("faq.zip", "`faq.zip` is a zip archive, but no workbook; it holds `a.csv`"),
         ("faq.tar.gz", "`faq.tar.gz` is a tar archive; unpack it"),
         ("faq.csv.gz", "`faq.csv.gz` is packed twice; unpack it"),
-        ("faq.bin", "no source reads the file `faq.bin`; there are: arrow, csv"),
+        ("faq.bin", "`faq.bin` is of no kind that is read; files that are read: workbooks"),
         ("a" * 300, "cannot be read: File name too long"),
         ("a\0b", "there is no file"),
     ],

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml, parse, read_json
+from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml, load_yaml_lines, parse, read_json
 
 
 class Meal(msgspec.Struct):
@@ -33,7 +33,7 @@ def test_values_become_a_record():
         ({"name": "tea", "guest": 2}, "the table has an unknown key `guest`; did you mean `guests`?"),
         ({"guests": 2}, "the table: Object missing required field `name`"),
         ({"name": "tea", "time": "\ud800"}, "the table: it holds half a surrogate pair"),
-        ({"name": "tea", "guests": "two"}, r"the table: Expected `int`, got `str` - at `\$.guests`"),
+        ({"name": "tea", "guests": "two"}, "the table: `guests` takes a whole number; got `two`"),
     ],
 )
 def test_value_that_does_not_fit_is_refused_with_place_and_key(values, message):
@@ -75,6 +75,33 @@ def test_yaml_with_an_impossible_date_or_number_is_one_sentence(value):
     with pytest.raises(InputError, match=r"`ftbridge.yaml` is not valid YAML: \S") as told:
         load_yaml(f"model: {value}\n", "`ftbridge.yaml`")
     assert len(str(told.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: 1\nb: [", 2),
+        ("a: 1\n b: 2", 2),
+        ("a: 1\n\tb: 2", 2),
+        ("药: 1\nb\x00: 2", 2),
+        ("a: 1\nb: 2026-99-99\nc: 3", 2),
+        ("a: 1\nb:\n  - x\n  - {c: !!int ''}", 4),
+        ("a: 1\nb: !!python/object/apply:os.getcwd []", 2),
+        ("a: 1\n\nb: *x", 3),
+    ],
+)
+def test_broken_yaml_is_told_with_its_line(text, line):
+    with pytest.raises(InputError, match=f"^it is not valid YAML: line {line}: .*$"):
+        load_yaml(text, "it")
+
+
+def test_yaml_has_a_line_for_each_key():
+    assert load_yaml_lines("# so\na: 1\n\n'b c': {d: 1}\n2: x", "it")[1] == {"a": 2, "b c": 4, "2": 5}
+
+
+def test_value_from_elsewhere_is_told_by_its_own_name():
+    with pytest.raises(InputError, match=r"^`--guests` takes a whole number; got `two`$"):
+        parse(Meal, {"name": "tea", "guests": "two"}, "the table", {"guests": "`--guests`"})
 
 
 @pytest.mark.slow

@@ -28,9 +28,44 @@ def asked(monkeypatch):
     return specs
 
 
+def model_folder(folder, part="config.json"):
+    folder.mkdir(parents=True)
+    (folder / part).write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("dataset_info.json", "; it is a folder of datasets, which `--dataset-dir` takes"),
+        ("run.json", "; it is a run, whose model `ftbridge merge` makes"),
+        ("adapter_config.json", "; it is an adapter, and `--model` takes the base that it was trained on"),
+        ("qwen/config.json", "; `{folder}/qwen` is one"),
+        ("README.md", ""),
+    ],
+)
+def test_a_folder_without_a_model_is_told_with_what_one_has(asked, tmp_path, part, told):
+    model_folder((tmp_path / "data" / part).parent, Path(part).name)
+    with pytest.raises(InputError) as refused:
+        local_model("data", lambda: PYTHON, tmp_path)
+    assert str(refused.value) == (
+        "`data` is no model folder: one has a config.json, a tokenizer (tokenizer.json or tokenizer.model) and weights "
+        "(*.safetensors)" + told.format(folder=tmp_path / "data")
+    )
+    assert asked == []
+    if part == "adapter_config.json":  # as LLaMA-Factory writes it
+        (tmp_path / "data" / "tokenizer.json").write_text("{}")
+        with pytest.raises(InputError, match="it is an adapter"):
+            local_model("data", lambda: PYTHON, tmp_path)
+
+
+def test_a_folder_with_a_tokenizer_alone_is_taken(tmp_path):
+    model_folder(tmp_path / "base", "tokenizer.json")
+    assert local_model("base", lambda: PYTHON, tmp_path) == tmp_path / "base"
+
+
 @pytest.mark.parametrize("name", ["base", "./base", "owner/name", "药 it's"])
 def test_a_folder_is_taken_before_a_hub_is_asked(asked, tmp_path, name):
-    (tmp_path / name).mkdir(parents=True)
+    model_folder(tmp_path / name)
     assert local_model(name, lambda: PYTHON, tmp_path) == tmp_path / name
     assert local_model(str(tmp_path / name), lambda: PYTHON, Path("/")) == tmp_path / name
     assert asked == []
@@ -38,7 +73,7 @@ def test_a_folder_is_taken_before_a_hub_is_asked(asked, tmp_path, name):
 
 def test_the_home_folder_has_its_short_name(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "base").mkdir()
+    model_folder(tmp_path / "base")
     assert local_model("~/base", lambda: PYTHON, Path("/")) == tmp_path / "base"
 
 

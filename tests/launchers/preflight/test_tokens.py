@@ -66,7 +66,7 @@ def test_what_is_shortened_left_out_or_has_no_answer_is_said():
     assert (cutoff.status, answers.status, packs.status) == ("warning", "warning", "ok")
     assert cutoff.found == (
         "of 9 samples, the longest has 80 tokens; with 100, 12 lose their oldest turns, "
-        "3 lose the end of their question, 1 are left out (conversations 7); no answer is cut"
+        "3 lose the end of their question, 1 is left out (conversations 7); no answer is cut"
     )
     assert answers.found == "2 of 9 conversations have no answer to train on"
     assert packs.found == "8 samples in 2 packs, which are 75% full"

@@ -321,7 +321,7 @@ def test_a_framework_without_a_template_is_left_out_unless_it_is_asked_for(made_
         ({"model": "absent"}, InputError, "there is no model folder `absent`"),
         ({"backend": "xtunre"}, UsageError, "there is no backend `xtunre`; choose from: llamafactory, xtuner"),
         ({"template": "qwne"}, UsageError, "no model family `qwne`"),
-        ({"cutoff_length": 0}, UsageError, "cutoff_length"),
+        ({"cutoff_length": 0}, UsageError, "`--cutoff-length` takes"),
         ({"png": "x.png"}, UsageError, "add `--stats`"),
         ({"stats": True, "png": "x.jpg"}, UsageError, "must end with .png"),
         ({"stats": True, "png": "ftbridge.png"}, UsageError, "no picture of ftbridge's"),

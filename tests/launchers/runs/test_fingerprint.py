@@ -149,7 +149,7 @@ def test_pickled_weights_are_sampled_and_never_loaded(model, tmp_path, monkeypat
     assert base_changes(model, before) == ("", [])
     content = file.read_bytes()
     file.write_bytes(content[:-5] + b"1" + content[-4:])  # where a zip lists the checksums of its tensors
-    assert base_changes(model, before).weights == "1 of its 1 tensors differ, such as `pytorch_model.bin`"
+    assert base_changes(model, before).weights == "1 of its 1 tensor differs, such as `pytorch_model.bin`"
     file.write_bytes(content + b"1")
     assert "(`pytorch_model.bin`)" in base_changes(model, before).weights
 

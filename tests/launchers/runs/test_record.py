@@ -28,6 +28,7 @@ from ftbridge.launchers.runs.record import (
     load_run,
     make_run_folder,
     mark_failed,
+    match_run,
     new_run_folder,
     stop_run,
     utc_now,
@@ -139,6 +140,20 @@ def test_a_run_is_found_by_its_id_or_the_closest_is_named(project):
     assert find_run(project, run.id) == run
     with pytest.raises(InputError, match=f"did you mean `{run.id}`"):
         find_run(project, "20260102-030405-xtuner-fag")
+
+
+def test_a_beginning_of_one_id_alone_means_that_run_and_of_several_names_them(project):
+    one, two, other = (record(project, f"2026010{name}") for name in ("2-xtuner-faq", "2-xtuner-faq-2", "3-xtuner-faq"))
+    assert match_run(project, "20260103") == other
+    assert match_run(project, one.id) == one  # which is a beginning of another's, too
+    assert match_run(project, f"{one.id}-") == two
+    with pytest.raises(InputError, match=f"several runs begin with `20260102`: `{two.id}`, `{one.id}`; type more"):
+        match_run(project, "20260102")
+    for typed in ("", "2025", "xtuner", "?"):
+        with pytest.raises(InputError, match="no run or folder"):
+            match_run(project, typed)
+    with pytest.raises(InputError, match="no run or folder `20260103`"):  # what is on record is whole
+        find_run(project, "20260103")
 
 
 def test_run_folder_without_a_record_is_no_run(project):

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from rich.cells import cell_len
 
 from ftbridge.launchers.runs import text_chart
 
@@ -10,15 +11,23 @@ CURVES = {"training of one": [(1, 4.0), (2, math.nan), (3, 2.0)], "validation of
 
 
 def test_a_chart_has_the_points_the_ranges_and_a_legend():
-    assert text_chart.text_chart(CURVES, width=9, height=3).splitlines() == [
+    assert text_chart.text_chart(CURVES, columns=31, height=3).splitlines() == [
         "        4 |*",
-        "          |    o",
-        "        2 |        *",
-        "          +---------",
-        "           1       3  step",
+        "          |          o",
+        "        2 |                   *",
+        "          +--------------------",
+        "           1       step       3",
         "          * training of one",
         "          o validation of one",
     ]
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80, 89])
+def test_no_line_of_a_chart_is_wider_than_the_terminal(columns):
+    name = "training of 2026-药"
+    lines = text_chart.text_chart({name: [(1, 4.0), (100_000, 2.0)]}, columns=columns).splitlines()
+    assert max(map(cell_len, lines)) == columns
+    assert lines[-1].endswith(f"* {name}")
 
 
 @pytest.mark.parametrize(

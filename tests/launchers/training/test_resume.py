@@ -403,7 +403,7 @@ def test_a_run_without_a_record_of_its_base_is_held_to_what_it_noted(recorded):
 
 
 @pytest.mark.parametrize(
-    ("file", "told"), [("model.safetensors", "its 1 tensors differ, such as"), ("tokenizer.json", "`tokenizer.json`")]
+    ("file", "told"), [("model.safetensors", "its 1 tensor differs, such as"), ("tokenizer.json", "`tokenizer.json`")]
 )
 def test_resume_with_a_changed_base_model_is_refused(recorded, file, told):
     plan, source = recorded

@@ -197,7 +197,7 @@ def test_a_folder_of_safetensors_needs_all_that_its_index_names(tmp_path):
     write(tmp_path / "model-00001-of-00002.safetensors", [("a", "F32", (1,), [floats(1)])])
     places = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    with pytest.raises(InputError, match="lacks 1 tensors that its index names, such as `b`"):
+    with pytest.raises(InputError, match="lacks 1 tensor that its index names, such as `b`"):
         read_weights(tmp_path)
     write(tmp_path / "model-00002-of-00002.safetensors", [("b", "F32", (1,), [floats(2)])])
     assert content(read_weights(tmp_path)) == {"a": ("F32", (1,), floats(1)), "b": ("F32", (1,), floats(2))}

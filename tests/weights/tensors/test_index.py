@@ -36,7 +36,7 @@ def test_an_index_says_which_files_count(tmp_path):
     index(tmp_path, "model.safetensors.index.json", a="model-1.safetensors")
     assert tensors.model_tensors(tmp_path)["a"].shape == (3,)
     index(tmp_path, "model.safetensors.index.json", a="model-1.safetensors", b="model-1.safetensors")
-    with pytest.raises(InputError, match=r"1 tensors that are in no file, e\.g\. `b`"):
+    with pytest.raises(InputError, match=r"1 tensor that is in no file, e\.g\. `b`"):
         tensors.model_tensors(tmp_path)
     index(tmp_path, "model.safetensors.index.json", a="model-2.safetensors")
     with pytest.raises(InputError, match=r"model-2\.safetensors`: the file is missing"):

@@ -3,6 +3,7 @@
 import gzip
 import re
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,12 @@ def test_an_old_workbook_is_told_by_its_head(folder):
     [
         ("~$faq.xlsx", b"", "only Excel's mark that `faq.xlsx` is open"),
         ("faq.xlsx", OLE + b"\0" * 600 + "EncryptedPackage".encode("utf-16-le"), "is encrypted"),
+        ("faq.xls", OLE + b"\0" * 600 + "WordDocument".encode("utf-16-le"), "faq.xls` is a Word document, and no"),
+        (
+            "faq.xls",
+            OLE + b"\0" * 600 + "PowerPoint Document".encode("utf-16-le"),
+            "is a presentation, and no workbook",
+        ),
         ("faq.xlsx", b"question,answer\n", "no workbook, or only a part of one"),
         ("faq.xlsx", b"", "is empty"),
         ("faq.xlsx", b"PK\3\4" + b"\0" * 100, "only a part of a workbook"),
@@ -59,6 +66,36 @@ def test_zip_that_is_no_workbook_and_missing_file_are_one_sentence(folder):
         workbook_kind(folder / "faq.xlsx")
     with pytest.raises(InputError, match="cannot be read"):
         workbook_kind(folder / "gone.xlsx")
+
+
+TEXT = "application/vnd.oasis.opendocument.text"
+
+
+@pytest.mark.parametrize(
+    ("members", "what"),
+    [
+        ({"_rels/.rels": "", "word/document.xml": ""}, "a Word document"),
+        ({"_rels/.rels": "", "ppt/presentation.xml": ""}, "a presentation"),
+        ({"mimetype": TEXT, "content.xml": ""}, "an OpenDocument text"),
+        ({"mimetype": f"{TEXT}-template\n", "content.xml": ""}, "an OpenDocument text"),
+    ],
+)
+def test_document_under_a_workbooks_name_is_told_as_what_it_is(folder, members, what):
+    with zipfile.ZipFile(folder / "faq.xlsx", "w") as package:
+        for name, content in members.items():
+            package.writestr(name, content)
+    with pytest.raises(InputError, match=f"`faq.xlsx` is {what}, and no workbook; copy its table into one"):
+        workbook_kind(Path("faq.xlsx"))
+
+
+def test_a_workbook_that_holds_documents_is_a_workbook(folder):
+    (folder / "faq.xls").write_bytes(OLE + "WordDocument".encode("utf-16-le") + "Workbook".encode("utf-16-le"))
+    assert workbook_kind(folder / "faq.xls") == "xls"
+    for mimetype in ("application/vnd.oasis.opendocument.spreadsheet", "\xff" * 200):
+        with zipfile.ZipFile(folder / "faq.ods", "w") as package:
+            package.writestr("mimetype", mimetype)
+            package.writestr("content.xml", "")
+        assert workbook_kind(folder / "faq.ods") == "ods"
 
 
 @pytest.fixture
