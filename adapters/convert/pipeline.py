@@ -95,7 +95,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
 ) -> Conversion:
     """Convert `sources` into files of both frameworks and register them as `<name>-train` and so on.
 
-    The options are those of the command: `map` maps a field (system, instruction, input, output, history) to a column,
+    The options are those of the command: `map` maps a field (instruction, thought, output and so on) to a column,
     `instruction`, `input` and `output` are Jinja templates over the columns, `role` maps the names of who speaks to
     user, assistant or system, `label_map` maps answers to text, `set` the settings of a preset that makes its rows to
     values, `split` is as in "7:3" or a Split, `sample` holds the sizes of nested subsets, and `reading` says how the

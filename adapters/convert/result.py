@@ -10,7 +10,9 @@ import msgspec
 from ftbridge.adapters.convert.earlier import Replaced
 from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.convert.selection import Counts
+from ftbridge.adapters.mapping.inference.suggestions import column_suggestion, command_options
 from ftbridge.adapters.values import decode_raw, shorten
+from ftbridge.core.errors import shell_words
 from ftbridge.core.records import Conversation, DatasetEntry, Turn
 
 SAMPLES_SHOWN = 3
@@ -116,6 +118,10 @@ def _table_read(plan: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry])
     if read_as.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
         names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
         notes += (f"the answers are numbers; `{names}` and so on gives them names",)
+    if (thought := read_as.columns.get("thought")) and not plan.options.mapping.map:
+        others = {field: column for field, column in read_as.mapping.columns.items() if field != "thought"}
+        without = shell_words(command_options(column_suggestion(others))) or "--map"
+        notes += (f"`{shorten(thought)}` is taken for the thought before each answer; `{without}` leaves it out",)
     return TableRead(
         file=table.file,
         sheet=table.sheet,
@@ -136,5 +142,6 @@ def _decode_texts(sample: Conversation) -> Conversation:
     turns = []
     for turn in sample.turns:
         question, extra, answer = map(decode_raw, (turn.instruction, turn.input, turn.output))
-        turns.append(Turn(question, extra, answer, turn.beside))
+        beside = turn.beside and msgspec.structs.replace(turn.beside, thought=decode_raw(turn.beside.thought))
+        turns.append(Turn(question, extra, answer, beside))
     return msgspec.structs.replace(sample, system=decode_raw(sample.system), turns=tuple(turns))

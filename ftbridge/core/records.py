@@ -173,8 +173,8 @@ class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What the registry keeps of one part of a dataset, under the key `ftbridge` of its entry.
 
     `files` maps a target to its file's name, relative to the dataset folder, `sources` maps a source's name to
-    the sha256 of its content, `columns` maps a field (instruction, input, output, system, history) to the
-    column it was read from. `system` is the system prompt that all samples share, or, where they have
+    the sha256 of its content, `columns` maps a field (instruction, input, thought, output, system, history)
+    to the column it was read from. `system` is the system prompt that all samples share, or, where they have
     `several_systems`, the one of those that brought none.
     """
 

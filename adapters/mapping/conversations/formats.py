@@ -23,6 +23,7 @@ from ftbridge.adapters.mapping.conversations.flags import (
     MEDIA,
     REASONING,
     TOOLS,
+    answer_without,
     is_learned,
     refuse_partial_masks,
     refuse_untrainable,
@@ -62,7 +63,6 @@ CONVERSATION_HEADER = re.compile(
 CONVERSATION_ID = re.compile(
     r"\b(conversation|conv|session|dialog(ue)?|thread|chat|tree|group|sample|case)\b|会话|对话|编号"
 )
-THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 NUMBERED = re.compile(r"(\D{0,20})(\d{1,6})")
 TEXT_PART_TYPES = {None, "text", "input_text", "output_text"}
 MOSS_OPENING, MOSS_CLOSING = re.compile(r"\s*<\|[^|<>]{1,20}\|>: ?"), re.compile(r"<eo[a-z]>\s*\Z")
@@ -356,11 +356,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
     def _thought_beside(self, item: Mapping[str, Any], answer: str) -> tuple[str, str]:
         """Return an answer and the thought beside it; raises BadValueError where another stands in the answer."""
         thought = thought_of(item, self.max_characters)
-        if thought and (inside := THOUGHT.match(answer)):
-            if inside[1].strip() != thought.strip():
-                raise BadValueError("has a thought in its text, and another beside it")
-            answer = answer[inside.end() :]
-        return answer, thought.strip() if self.strip else thought
+        return answer_without(thought, answer), thought.strip() if self.strip else thought
 
     def _read_turns(self, value: list[Any]) -> tuple[str, list[Turn]]:
         """Return system prompt and turns of objects that hold a turn each; raises BadValueError for a wrong one."""

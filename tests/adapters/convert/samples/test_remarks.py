@@ -90,7 +90,9 @@ def test_thoughts_and_placeholders_are_counted_and_the_first_is_named(lines, mon
     rows[140] = talk("so", "what says <|audio_1|>?")
     rows[110] = talk("")  # which is rejected
     thoughts, image, audio = convert(lines(*rows), to=to, on_error="skip").notes
-    assert thoughts.startswith("2 answers hold `<think>` (the first: faq.jsonl line 101), ")
+    assert thoughts.startswith(
+        "2 answers hold `<think>` (the first: faq.jsonl line 101); with `--tokens native` the frameworks"
+    )
     assert image.startswith("1 sample holds `<image>` (the first: faq.jsonl line 131), ")
     assert audio.startswith("1 sample holds `<|audio_1|>` (the first: faq.jsonl line 141), ")
     assert len(convert("faq.jsonl", to=to, on_error="skip").notes) == 3
