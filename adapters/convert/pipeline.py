@@ -35,7 +35,7 @@ from ftbridge.adapters.convert.plan import ConvertPlan, dataset_name, plan_conve
 from ftbridge.adapters.convert.rejects import Rejects, write_workbook
 from ftbridge.adapters.convert.result import Conversion, describe_conversion
 from ftbridge.adapters.convert.samples.encode import Encoder
-from ftbridge.adapters.convert.samples.remarks import Remarks, describe_remarks
+from ftbridge.adapters.convert.samples.remarks import Remarks, describe_remarks, no_place_for
 from ftbridge.adapters.convert.samples.workers import MOST_WORKERS, encode_tables
 from ftbridge.adapters.convert.selection import Counts, EncodedSamples, count_not_held, part_files, select_samples
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
@@ -420,6 +420,7 @@ def _dataset_entry(
             rejected=dict(rejected),
             sheets=[table.sheet for table in plan.tables if table.sheet],
             not_held=not_held,
+            no_place_for={target: what for target, what in no_place_for(of_all.found).items() if target in not_held},
             notes=describe_remarks(of_all.found, plan.mappings[0].columns.get("system", "")),
         ),
         preset=plan.presets[0],

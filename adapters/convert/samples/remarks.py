@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from ftbridge.adapters.targets.text_only import describe_not_held
 from ftbridge.adapters.values import decode_raw, is_blank
 from ftbridge.core.records import Conversation, Row, Text, Where, as_json
 
@@ -121,17 +122,27 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
                 f"conversation's own system prompt {first}, which was taken"
             )
         elif kind.startswith(NOT_HELD):
-            target = kind.removeprefix(f"{NOT_HELD} ").removesuffix(f": {remark.mark}")
-            are = "sample is" if remark.count == 1 else "samples are"
-            lines.append(
-                f"{remark.count:,} {are} not in the file for {target}, which has no place for {remark.mark} {first}"
-            )
+            lines.append(f"{describe_not_held(remark.count, _target_of(kind, remark), remark.mark)} {first}")
         else:
             lines.append(
                 f"{_count_holding(remark.count, 'sample')} `{remark.mark}` {first}, which is trained on as text: no "
                 f"{kind} goes with it"
             )
     return lines
+
+
+def no_place_for(remarks: Mapping[str, Remark]) -> dict[str, list[str]]:
+    """Return what there is in samples that a target cannot hold, by target."""
+    found: dict[str, list[str]] = {}
+    for kind, remark in remarks.items():
+        if kind.startswith(NOT_HELD):
+            found.setdefault(_target_of(kind, remark), []).append(remark.mark)
+    return found
+
+
+def _target_of(kind: str, remark: Remark) -> str:
+    """Return the target that cannot hold a sample, by the kind of the remark on it."""
+    return kind.removeprefix(f"{NOT_HELD} ").removesuffix(f": {remark.mark}")
 
 
 def _count_holding(count: int, what: str) -> str:
