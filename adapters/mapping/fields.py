@@ -4,7 +4,8 @@ from typing import Any
 
 from ftbridge.adapters.mapping.base import FastPath, Mapping, RowProblems
 from ftbridge.adapters.mapping.conversations.flags import answer_without
-from ftbridge.adapters.mapping.conversations.formats import PAIRS, ConversationReader, conversation_items, style_of
+from ftbridge.adapters.mapping.conversations.formats import PAIRS, conversation_items, style_of
+from ftbridge.adapters.mapping.conversations.reader import ConversationReader
 from ftbridge.adapters.mapping.headers import HEADERS
 from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import BadValueError, checked_text, holds_nothing, is_blank, quick_text
