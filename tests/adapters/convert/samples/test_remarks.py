@@ -105,6 +105,14 @@ def test_thoughts_in_every_answer_of_a_conversation_are_counted(lines):
     assert convert(lines(history), replace=True).notes[0].startswith("1 answer holds `<think>`")
 
 
+def test_thoughts_beside_answers_are_counted_whichever_format_comes_first(lines):
+    said = talk("a")["messages"]
+    file = lines({"messages": [said[0], said[1] | {"reasoning": "hm"}]}, {"messages": said})
+    for to in ("messages,alpaca", "alpaca,messages", "messages,xtuner"):
+        (note,) = convert(file, to=to.split(","), replace=True).notes
+        assert note.startswith("1 answer holds `<think>` (the first: faq.jsonl line 1)")
+
+
 def test_row_with_two_system_prompts_is_remarked(lines):
     own = [{"role": "system", "content": "own"}]
     rows = [talk("a", system="column"), talk("a", system="own"), talk("a", system=" "), talk("a", system=None)]
