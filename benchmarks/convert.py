@@ -2,8 +2,8 @@
 
     python benchmarks/convert.py --peer PYTHON [--rows 1000000]
 
-PYTHON is one that has `datasets`, such as that of the training environment. The peer loads, maps and writes one of
-the two formats; ftbridge checks every row, writes both, and registers them.
+PYTHON is one that has `datasets`, such as that of the training environment. The peer loads, maps and writes one
+format; ftbridge checks every row, writes all three, and registers them.
 """
 
 import argparse
@@ -47,7 +47,8 @@ def main() -> None:
     ours = [sys.executable, "-m", "ftbridge", "convert", "rows.jsonl"]
     commands = {
         "datasets, one format": [options.peer, "-c", PEER],
-        "ftbridge, both formats": ours,
+        "ftbridge, three formats": ours,
+        "  --to xtuner,alpaca": [*ours, "--to", "xtuner,alpaca"],
         "  --split 7:3": [*ours, "--split", "7:3"],
         "  and --dedup exact --sample 100": [*ours, "--split", "7:3", "--dedup", "exact", "--sample", "100"],
     }

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.registered.check import CheckResult, check_datasets
+from ftbridge.adapters.registered.dataset import whole_entry
 from ftbridge.adapters.registered.validate import first_samples
 from ftbridge.core.project import Project
 from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import interpret_entry
 from ftbridge.dataset_info.listing import DatasetSummary, summaries
 from ftbridge.dataset_info.registry import Removed
 
@@ -24,11 +24,15 @@ __all__ = ["check", "folder", "list", "remove", "show"]
 
 
 class DatasetDetails(msgspec.Struct, frozen=True):
-    """A dataset in full: its name, its entry in dataset_info.json as it stands, and its first samples."""
+    """A dataset in full: its name, its entry in dataset_info.json as it stands, and its first samples.
+
+    `notes` say which of its files do not have all samples.
+    """
 
     name: str
     entry: Any
     samples: builtins.list[Conversation]
+    notes: builtins.list[str] = []
 
 
 def folder(dataset_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -53,7 +57,8 @@ def show(name: str, *, samples: int = 1, dataset_dir: str | os.PathLike[str] | N
     """
     where = folder(dataset_dir)
     full, entry = registry.look_up(where, name)
-    return DatasetDetails(full, entry, first_samples(where, interpret_entry(full, entry), samples) if samples else [])
+    read, notes = whole_entry(where, full, entry)
+    return DatasetDetails(full, entry, first_samples(where, read, samples) if samples else [], notes)
 
 
 def check(*names: str, dataset_dir: str | os.PathLike[str] | None = None) -> builtins.list[CheckResult]:

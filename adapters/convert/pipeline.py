@@ -11,12 +11,10 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from os import PathLike, devnull, fspath
 from pathlib import Path
-from typing import IO, Any, Unpack
+from typing import IO, Unpack
 
-import msgspec
 from msgspec.structs import replace
 
-from ftbridge import __version__
 from ftbridge.adapters.convert import earlier
 from ftbridge.adapters.convert.options import (
     PARTS,
@@ -26,18 +24,16 @@ from ftbridge.adapters.convert.options import (
     MaxRejected,
     OnError,
     Split,
-    options_as_json,
     parse_max_rejected,
     parse_sample,
     parse_split,
 )
-from ftbridge.adapters.convert.plan import ConvertPlan, dataset_name, plan_conversion
+from ftbridge.adapters.convert.plan import ConvertPlan, dataset_name, file_name, plan_conversion
 from ftbridge.adapters.convert.rejects import Rejects, write_workbook
-from ftbridge.adapters.convert.result import Conversion, describe_conversion
+from ftbridge.adapters.convert.result import Conversion, dataset_entry, describe_conversion
 from ftbridge.adapters.convert.samples.encode import Encoder
-from ftbridge.adapters.convert.samples.remarks import Remarks, describe_remarks
 from ftbridge.adapters.convert.samples.workers import MOST_WORKERS, encode_tables
-from ftbridge.adapters.convert.selection import Counts, EncodedSamples, count_not_held, part_files, select_samples
+from ftbridge.adapters.convert.selection import EncodedSamples, count_not_held, drop_empty, part_files, select_samples
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.targets.sample_file import SampleFile
@@ -47,7 +43,7 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import scratch_file, sha256
 from ftbridge.core.plugins import load_target
 from ftbridge.core.project import Project, State
-from ftbridge.core.records import DatasetEntry, EntryOptions, Reading, ReadingOptions
+from ftbridge.core.records import DatasetEntry, Reading, ReadingOptions
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.dataset_info.registry import (
     locked_registry,
@@ -95,7 +91,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
 ) -> Conversion:
     """Convert `sources` into files of both frameworks and register them as `<name>-train` and so on.
 
-    The options are those of the command: `map` maps a field (system, instruction, input, output, history) to a column,
+    The options are those of the command: `map` maps a field (instruction, thought, output and so on) to a column,
     `instruction`, `input` and `output` are Jinja templates over the columns, `role` maps the names of who speaks to
     user, assistant or system, `label_map` maps answers to text, `set` the settings of a preset that makes its rows to
     values, `split` is as in "7:3" or a Split, `sample` holds the sizes of nested subsets, and `reading` says how the
@@ -170,7 +166,7 @@ def _run_plan(plan: ConvertPlan, callback: Callable[[int], object] | None) -> Co
         refuse_taken_names(plan.dataset_dir, dict.fromkeys(plan.names, plan.sources))
     earlier.refuse_loss(plan, before, plan.names)
     edited = earlier.refuse_edited(plan, before)
-    files = [_file_name(name, target) for name in plan.names for target in plan.options.to]
+    files = [file_name(name, target) for name in plan.names for target in plan.options.to]
     refuse_foreign_files(plan.dataset_dir, {**before, **dict.fromkeys(plan.names)}, files)
     if plan.dry_run:
         return _dry_run(plan, edited, callback)
@@ -210,8 +206,8 @@ def _dry_run(plan: ConvertPlan, edited: Sequence[Path], callback: Callable[[int]
         encoded = _encode_rows(plan, list(staged.values()), Rejects(lambda: nowhere), callback)
     selection, counts = select_samples(plan, encoded)
     samples = {name: encoded.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
-    not_held = _count_not_held(plan, selection, samples, staged)
-    entries = {name: _dataset_entry(plan, encoded, counts, samples, name, {}, {}, not_held[name]) for name in samples}
+    not_held = count_not_held(selection, samples, staged)
+    entries = {name: dataset_entry(plan, encoded, counts, samples, name, {}, {}, not_held[name]) for name in samples}
     before = earlier.registered_entries(plan)
     earlier.refuse_loss(plan, before, entries)
     return describe_conversion(
@@ -230,7 +226,7 @@ def _write_dataset(plan: ConvertPlan, edited: Sequence[Path], callback: Callable
             return opened[name]
 
         def new_file(name: str, target: str) -> SampleFile:
-            return SampleFile(scratch(_file_name(name, target)), as_array=_is_array(plan, target))
+            return SampleFile(scratch(file_name(name, target)), as_array=_is_array(plan, target))
 
         staged = {target: new_file(plan.names[0], target) for target in plan.options.to}
         rejects = Rejects(partial(scratch, plan.rejected_file.name))
@@ -238,7 +234,7 @@ def _write_dataset(plan: ConvertPlan, edited: Sequence[Path], callback: Callable
         _flag_all(staged, encoded)
         selection, counts = select_samples(plan, encoded)
         samples = {name: encoded.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
-        not_held = _count_not_held(plan, selection, samples, staged)
+        not_held = count_not_held(selection, samples, staged)
         files = part_files(plan, selection, staged, encoded.multi_turn, new_file)
         _finish(plan, files)
         for whole in staged.values():
@@ -248,11 +244,11 @@ def _write_dataset(plan: ConvertPlan, edited: Sequence[Path], callback: Callable
             write_workbook(opened[plan.rejected_file.name], scratch(plan.rejected_workbook.name))
         if plan.stamps() != stamps:
             raise InputError(f"{', '.join(plan.sources)} has changed while it was read; convert it again")
-        _drop_empty(files, opened, samples, not_held)
+        drop_empty(files, opened, samples, not_held)
         names = (plan.rejected_file.name, plan.rejected_workbook.name)
         rejected = {name: _sha256(opened[name]) for name in names if name in opened}
         entries = {
-            name: _dataset_entry(plan, encoded, counts, samples, name, each, rejected, not_held[name])
+            name: dataset_entry(plan, encoded, counts, samples, name, each, rejected, not_held[name])
             for name, each in files.items()
         }
         with locked_registry(plan.dataset_dir) as registry:
@@ -330,24 +326,6 @@ def _table_notes(plan: ConvertPlan) -> str:
     return "".join(f"note: {note}\n" for note in list(notes)[:5])
 
 
-def _file_name(name: str, target: str) -> str:
-    return f"{name}.{load_target(target).suffix}"
-
-
-def _count_not_held(
-    plan: ConvertPlan, selection: dict[str, Any], samples: Mapping[str, int], staged: dict[str, SampleFile]
-) -> dict[str, dict[str, int]]:
-    """Return how many samples of each part its targets cannot hold; raises InputError where one is left without any."""
-    not_held = count_not_held(selection, staged)
-    for name, by_target in not_held.items():
-        if all(by_target.get(target, 0) == samples[name] for target in plan.options.to):
-            raise InputError(
-                f"no sample of `{name}` can be written for {' or '.join(plan.options.to)}, where tools and answers "
-                f"that are not learned have no place; add {MESSAGES} to `--to`"
-            )
-    return not_held
-
-
 def _finish(plan: ConvertPlan, files: Mapping[str, dict[str, SampleFile]]) -> None:
     """Bring all files to their end, while the sources' sha256 are found."""
     with ThreadPoolExecutor(MOST_WORKERS) as pool:
@@ -355,20 +333,6 @@ def _finish(plan: ConvertPlan, files: Mapping[str, dict[str, SampleFile]]) -> No
         for done in [pool.submit(file.finish) for each in files.values() for file in each.values()]:
             done.result()
         sources.result()
-
-
-def _drop_empty(
-    files: Mapping[str, dict[str, SampleFile]],
-    opened: dict[str, IO[bytes]],
-    samples: Mapping[str, int],
-    not_held: Mapping[str, Mapping[str, int]],
-) -> None:
-    """Take out the files of targets that can hold no sample of their part."""
-    for name, by_target in not_held.items():
-        for target, count in by_target.items():
-            if count == samples[name]:
-                files[name].pop(target)
-                del opened[_file_name(name, target)]
 
 
 def _is_array(plan: ConvertPlan, target: str) -> bool:
@@ -381,49 +345,3 @@ def _flag_all(staged: Mapping[str, SampleFile], encoded: EncodedSamples) -> None
     for target, file in staged.items() if encoded.flagged else ():
         if change := getattr(load_target(target), "with_flags", None):
             file.rewrite(change)
-
-
-def _dataset_entry(
-    plan: ConvertPlan,
-    encoded: EncodedSamples,
-    counts: Counts,
-    samples: Mapping[str, int],
-    name: str,
-    files: Mapping[str, SampleFile],
-    rejected: Mapping[str, str],
-    not_held: dict[str, int],
-) -> DatasetEntry:
-    """Return what is registered of one of the parts and subsets, which have so many `samples`.
-
-    `rejected` are the files of rejected rows, with their sha256, `not_held` the numbers of samples that targets cannot
-    hold.
-    """
-    of_part = {f"{plan.name}-{part}": remarks for part, remarks in encoded.remarks.items()}
-    systems = of_part.get(name, encoded.remarks.get(PARTS[0], Remarks())).systems
-    of_all = Remarks()
-    for remarks in encoded.remarks.values():
-        of_all.add_all(remarks)
-    return DatasetEntry(
-        version=__version__,
-        files={
-            target: _file_name(name, target) for target in plan.options.to if not_held.get(target, 0) < samples[name]
-        },
-        samples=samples[name],
-        sources={} if plan.dry_run else plan.sources,
-        columns=plan.mappings[0].columns,
-        options=EntryOptions(
-            dataset=plan.name,
-            asked=options_as_json(plan.options),
-            names=[*samples],
-            beside=earlier.sidecars_as_json(plan),
-            counts=msgspec.to_builtins(counts),
-            sha256={target: file.sha256 for target, file in files.items()},
-            rejected=dict(rejected),
-            sheets=[table.sheet for table in plan.tables if table.sheet],
-            not_held=not_held,
-            notes=describe_remarks(of_all.found, plan.mappings[0].columns.get("system", "")),
-        ),
-        preset=plan.presets[0],
-        system=min(systems) if len(systems) == 1 else plan.mappings[0].mapping.system,
-        several_systems=len(systems) > 1,
-    )

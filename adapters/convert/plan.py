@@ -24,6 +24,7 @@ from ftbridge.adapters.sources.locate import Origin, open_origin
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import DATE, BadValueError, decode_raw, parse_list
 from ftbridge.core.errors import InputError, QuestionError, UsageError
+from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Table
 from ftbridge.dataset_info.presets import Preset, detect_preset, load_preset
 
@@ -115,6 +116,11 @@ class _DescribedTable(msgspec.Struct, frozen=True):
     preset: Preset | None
     sidecar: Sidecar | None
     recognised: bool
+
+
+def file_name(name: str, target: str) -> str:
+    """Return the name of the file of a part or subset for a target."""
+    return f"{name}.{load_target(target).suffix}"
 
 
 def dataset_name(origins: Sequence[Origin], name: str | None) -> str:

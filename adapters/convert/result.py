@@ -1,4 +1,4 @@
-"""What a conversion made, and how it read its tables, for whoever asked for it."""
+"""What a conversion made: the entries that are registered, and all of it for whoever asked."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from ftbridge.adapters.convert.earlier import Replaced
-from ftbridge.adapters.convert.plan import ConvertPlan
-from ftbridge.adapters.convert.selection import Counts
+from ftbridge import __version__
+from ftbridge.adapters.convert.earlier import Replaced, sidecars_as_json
+from ftbridge.adapters.convert.options import PARTS, options_as_json
+from ftbridge.adapters.convert.plan import ConvertPlan, file_name
+from ftbridge.adapters.convert.samples.remarks import Remarks, describe_remarks, no_place_for
+from ftbridge.adapters.convert.selection import Counts, EncodedSamples
+from ftbridge.adapters.mapping.inference.suggestions import column_suggestion, command_options
+from ftbridge.adapters.targets.sample_file import SampleFile
 from ftbridge.adapters.values import decode_raw, shorten
-from ftbridge.core.records import Conversation, DatasetEntry, Turn
+from ftbridge.core.errors import shell_words
+from ftbridge.core.records import Conversation, DatasetEntry, EntryOptions, Turn
 
 SAMPLES_SHOWN = 3
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -70,6 +76,53 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+def dataset_entry(
+    plan: ConvertPlan,
+    encoded: EncodedSamples,
+    counts: Counts,
+    samples: Mapping[str, int],
+    name: str,
+    files: Mapping[str, SampleFile],
+    rejected: Mapping[str, str],
+    not_held: dict[str, int],
+) -> DatasetEntry:
+    """Return what is registered of one of the parts and subsets, which have so many `samples`.
+
+    `rejected` are the files of rejected rows, with their sha256, `not_held` the numbers of samples that targets cannot
+    hold.
+    """
+    of_part = {f"{plan.name}-{part}": remarks for part, remarks in encoded.remarks.items()}
+    systems = of_part.get(name, encoded.remarks.get(PARTS[0], Remarks())).systems
+    of_all = Remarks()
+    for remarks in encoded.remarks.values():
+        of_all.add_all(remarks)
+    return DatasetEntry(
+        version=__version__,
+        files={
+            target: file_name(name, target) for target in plan.options.to if not_held.get(target, 0) < samples[name]
+        },
+        samples=samples[name],
+        sources={} if plan.dry_run else plan.sources,
+        columns=plan.mappings[0].columns,
+        options=EntryOptions(
+            dataset=plan.name,
+            asked=options_as_json(plan.options),
+            names=[*samples],
+            beside=sidecars_as_json(plan),
+            counts=msgspec.to_builtins(counts),
+            sha256={target: file.sha256 for target, file in files.items()},
+            rejected=dict(rejected),
+            sheets=[table.sheet for table in plan.tables if table.sheet],
+            not_held=not_held,
+            no_place_for={target: what for target, what in no_place_for(of_all.found).items() if target in not_held},
+            notes=describe_remarks(of_all.found, plan.mappings[0].columns.get("system", "")),
+        ),
+        preset=plan.presets[0],
+        system=min(systems) if len(systems) == 1 else plan.mappings[0].mapping.system,
+        several_systems=len(systems) > 1,
+    )
+
+
 def describe_conversion(
     plan: ConvertPlan,
     entries: Mapping[str, DatasetEntry],
@@ -116,6 +169,10 @@ def _table_read(plan: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry])
     if read_as.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
         names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
         notes += (f"the answers are numbers; `{names}` and so on gives them names",)
+    if (thought := read_as.columns.get("thought")) and not plan.options.mapping.map:
+        others = {field: column for field, column in read_as.mapping.columns.items() if field != "thought"}
+        without = shell_words(command_options(column_suggestion(others))) or "--map"
+        notes += (f"`{shorten(thought)}` is taken for the thought before each answer; `{without}` leaves it out",)
     return TableRead(
         file=table.file,
         sheet=table.sheet,
@@ -136,5 +193,6 @@ def _decode_texts(sample: Conversation) -> Conversation:
     turns = []
     for turn in sample.turns:
         question, extra, answer = map(decode_raw, (turn.instruction, turn.input, turn.output))
-        turns.append(Turn(question, extra, answer, turn.beside))
+        beside = turn.beside and msgspec.structs.replace(turn.beside, thought=decode_raw(turn.beside.thought))
+        turns.append(Turn(question, extra, answer, beside))
     return msgspec.structs.replace(sample, system=decode_raw(sample.system), turns=tuple(turns))

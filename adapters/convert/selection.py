@@ -1,19 +1,20 @@
 """Which samples of a conversion go into which files, and what became of all its rows."""
 
 from array import array
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
 from ftbridge.adapters.convert.options import PARTS
-from ftbridge.adapters.convert.plan import ConvertPlan
+from ftbridge.adapters.convert.plan import ConvertPlan, file_name
 from ftbridge.adapters.convert.samples.encode import Batch
 from ftbridge.adapters.convert.samples.remarks import Remarks
 from ftbridge.adapters.convert.split import LEFT_OUT, assign_parts, count_shared, first_occurrences, nested_order
 from ftbridge.adapters.targets.sample_file import SampleFile, find_late_history
 from ftbridge.core.console import counted
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.dataset_info.names import MESSAGES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,8 +111,15 @@ def select_samples(plan: ConvertPlan, consumed: EncodedSamples) -> tuple[dict[st
     return {name: selection[name] for name in plan.names if name in selection}, Counts(**counts)
 
 
-def count_not_held(selection: dict[str, "Numbers | None"], staged: dict[str, SampleFile]) -> dict[str, dict[str, int]]:
-    """Return how many samples of each part and subset a target cannot hold, for those targets of which it is true."""
+def count_not_held(
+    selection: dict[str, "Numbers | None"],
+    samples: Mapping[str, int],
+    staged: Mapping[str, SampleFile],
+) -> dict[str, dict[str, int]]:
+    """Return how many `samples` of each part and subset a target cannot hold, for those targets of which it is true.
+
+    Raises InputError where no target can hold any of a part.
+    """
     import numpy as np
 
     found: dict[str, dict[str, int]] = {name: {} for name in selection}
@@ -123,7 +131,35 @@ def count_not_held(selection: dict[str, "Numbers | None"], staged: dict[str, Sam
             if chosen is not None:
                 missing = int(np.count_nonzero(np.frombuffer(file.lengths, np.uint32)[chosen] == 0))
             found[name] |= {target: missing} if missing else {}
+    _refuse_unwritable(found, samples, staged)
     return found
+
+
+def _refuse_unwritable(
+    not_held: Mapping[str, Mapping[str, int]], samples: Mapping[str, int], targets: Iterable[str]
+) -> None:
+    """Raise InputError where no target can hold any of the samples of a part."""
+    targets = list(targets)
+    for name, by_target in not_held.items():
+        if all(by_target.get(target, 0) == samples[name] for target in targets):
+            raise InputError(
+                f"no sample of `{name}` can be written for {' or '.join(targets)}, where tools and answers that are "
+                f"not learned have no place; add {MESSAGES} to `--to`"
+            )
+
+
+def drop_empty(
+    files: Mapping[str, dict[str, SampleFile]],
+    opened: dict[str, IO[bytes]],
+    samples: Mapping[str, int],
+    not_held: Mapping[str, Mapping[str, int]],
+) -> None:
+    """Take out the files of targets that can hold no sample of their part."""
+    for name, by_target in not_held.items():
+        for target, count in by_target.items():
+            if count == samples[name]:
+                files[name].pop(target)
+                del opened[file_name(name, target)]
 
 
 def _subsets(plan: ConvertPlan, training: "Numbers", labels: "Numbers") -> dict[str, "Numbers"]:

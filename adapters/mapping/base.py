@@ -5,10 +5,11 @@ or says what is wrong, so that `conversation` and `problems` never disagree.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.mapping.conversations.flags import TOOLS, is_flag_off
+from ftbridge.adapters.mapping.conversations.flags import NO_LOSS, REASONING, TOOLS, is_left_out, key_kind
 from ftbridge.adapters.mapping.headers import columns_by_field, untrainable_columns
 from ftbridge.adapters.problems import Problem
 from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, decode_raw, holds_nothing, is_blank, shorten
@@ -23,9 +24,9 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     `columns` maps a field to its column, `known_columns` are the table's columns, `letters` the sheet's letters by
     column. Another column that turns up later is an error of its row where it would have been taken for one of the
     `watched_fields`, unless the `user_decided` which columns count. `refused_columns` maps the columns that must be
-    empty to what they hold, and no flag in the columns `loss_flags` may be off. `system` is for rows that bring none.
-    `strip` takes blanks off the ends of every text. The label is the text of `label_column`, or of the field
-    `label_field`. `roles` are names of user, assistant or system that the user has explained, `tags` the keys of
+    empty to what they hold, and no flag in the columns `loss_flags` may leave its row out. `system` is for rows that
+    bring none. `strip` takes blanks off the ends of every text. The label is the text of `label_column`, or of the
+    field `label_field`. `roles` are names of user, assistant or system that the user has explained, `tags` the keys of
     messages, as in LLaMA-Factory's dataset_info.json.
     """
 
@@ -78,7 +79,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
             ordinary = not row.error and known_columns.issuperset(values)
             if refused_columns or loss_flags:
                 ordinary = ordinary and all(holds_nothing(values.get(column)) for column in refused_columns)
-                ordinary = ordinary and not any(is_flag_off(values.get(column)) for column in loss_flags)
+                ordinary = ordinary and not any(is_left_out(column, values.get(column)) for column in loss_flags)
             if ordinary:
                 sample = fast_path(row)
                 if sample is not None:
@@ -146,17 +147,27 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
             self._add_late_columns(late, problems)
             empty = empty | untrainable_columns(late)
         for column, content in empty.items():
-            if not (content == TOOLS and self.tools_are_read) and not holds_nothing(row.values.get(column)):
-                problems.add("", column, f"holds {content}, which cannot be trained on yet")
+            if not (content == TOOLS and self.tools_are_read):
+                self._add_content(column, content, decode_raw(row.values.get(column)), problems)
         self._add_flags(row, problems)
+
+    def _add_content(self, column: str, content: str, value: Any, problems: "RowProblems") -> None:
+        """Add the value of a column that must be empty to `problems`, where it holds this content by its header."""
+        if holds_nothing(value):
+            return
+        if content != REASONING:
+            problems.add("", column, f"holds {content}, which cannot be trained on yet")
+        elif not isinstance(value, (bool, int, float)):
+            problems.add("", column, f"holds {content}; say with `--map` what is read")
 
     def _add_flags(self, row: Row, problems: "RowProblems") -> None:
         """Add the columns of flags that are off to `problems`: nothing of such a row is learned."""
         for column in self.loss_flags:
             value = decode_raw(row.values.get(column))
-            if is_flag_off(value):
+            if is_left_out(column, value):
+                state = "on" if key_kind(column) == NO_LOSS else "off"
                 what = "; put a flag beside each answer" if isinstance(value, list) else ", and nothing to learn in it"
-                problems.add("", column, f"has `{column}` off{what}")
+                problems.add("", column, f"has `{column}` {state}{what}")
 
     def _add_late_columns(self, late: list[str], problems: "RowProblems") -> None:
         for field, columns in columns_by_field(late).items():

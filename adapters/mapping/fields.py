@@ -1,13 +1,15 @@
-"""Samples whose fields stand in columns of their own: question, answer, system prompt, history."""
+"""Samples whose fields stand in columns of their own: question, thought, answer, system prompt, history."""
 
 from typing import Any
 
 from ftbridge.adapters.mapping.base import FastPath, Mapping, RowProblems
-from ftbridge.adapters.mapping.conversations.formats import PAIRS, ConversationReader, conversation_items, style_of
+from ftbridge.adapters.mapping.conversations.flags import answer_without
+from ftbridge.adapters.mapping.conversations.formats import PAIRS, conversation_items, style_of
+from ftbridge.adapters.mapping.conversations.reader import ConversationReader
 from ftbridge.adapters.mapping.headers import HEADERS
 from ftbridge.adapters.mapping.row_template import RowTemplate
-from ftbridge.adapters.values import BadValueError, checked_text, is_blank, quick_text
-from ftbridge.core.records import Conversation, Row, Text, Turn
+from ftbridge.adapters.values import BadValueError, checked_text, holds_nothing, is_blank, quick_text
+from ftbridge.core.records import Beside, Conversation, Row, Text, Turn, as_json, turn_of
 
 NOT_IN_LABEL_MAP = "is not in the label map"
 
@@ -25,7 +27,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         if self.templates or self.label_texts:
             return None
         question, answer = self.columns["instruction"], self.columns["output"]
-        more, system_column, history = (self.columns.get(field) for field in ("input", "system", "history"))
+        more, system_column, history, before = map(self.columns.get, ("input", "system", "history", "thought"))
         longest, default_system, label = self.max_characters, self.system, self.label
         has_label = self.label_column is not None or self.label_field
 
@@ -41,6 +43,11 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
             if history and not is_blank(get(history)):
                 return None
             turn, system = Turn(instruction, extra, output), system or default_system
+            if before and not is_blank(get(before)):
+                thought = quick_text(get(before), longest)
+                if not thought or holds_nothing(thought) or b"<think>" in as_json(output):
+                    return None
+                turn = Turn(instruction, extra, output, Beside(thought=thought))
             return Conversation(system, (turn,), row.where, label(row, system, turn) if has_label else "")
 
         return convert
@@ -63,8 +70,22 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
                 system, history = self._system_and_history(row.values.get(self.columns["history"]), system)
             except BadValueError as error:
                 problems.add("history", self.columns["history"], str(error))
-        turn = Turn(texts.get("instruction") or "", texts.get("input") or "", texts["output"] or "")
-        return system, (*history, turn)
+        return system, (*history, self._last_turn(texts, problems))
+
+    def _last_turn(self, texts: dict[str, str | None], problems: RowProblems) -> Turn:
+        """Return the turn of a row's texts; what is wrong with its thought is added to `problems`."""
+        question, extra, thought, answer = (
+            texts.get(field) or "" for field in ("instruction", "input", "thought", "output")
+        )
+        if not thought.strip() or holds_nothing(thought):
+            return Turn(question, extra, answer)
+        try:
+            answer = answer_without(thought, answer)
+        except BadValueError as error:
+            problems.add("output", self._column_of("output"), str(error))
+        if not answer:
+            problems.add("output", self._column_of("output"), "holds nothing but the thought")
+        return turn_of(question, extra, answer, Beside(thought=thought))
 
     def _add_empty_question(self, texts: dict[str, str | None], problems: RowProblems) -> None:
         """Add an empty question to `problems`; a text that is None was wrong, and is there already."""

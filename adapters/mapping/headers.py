@@ -29,6 +29,13 @@ HEADERS = {
         *("提示词", "用户问题", "题目", "题干", "试题", "咨询", "问题描述", "问题标题"),
     ),
     "input": ("input", "inputs", "context", "输入", "上下文", "补充输入"),
+    "thought": (
+        *("reasoning", "reasoning content", "reasoning text", "reasoning process", "reasoning steps"),
+        *("reasoning trace", "reasoning chain", "reasoning trajectory", "think", "thinking", "thinking content"),
+        *("thinking process", "thinking trace", "thinking trajectory", "thought", "thoughts", "thought process"),
+        *("cot", "chain of thought", "chain of thoughts", "思考", "思考过程", "思考内容", "深度思考"),
+        *("思维链", "思维过程", "推理", "推理过程", "推理链", "推理步骤", "推理内容"),
+    ),
     "output": (
         *("output", "answer", "answers", "ans", "response", "reply", "a", "completion", "solution", "targets"),
         *(
@@ -114,12 +121,16 @@ CLASSES = {
 INTENTS = {"intent", "sentiment", "emotion", "意图", "情感", "情绪"}
 # The better ones first; they count where no better header is there.
 TIERS = {"instruction": (TEXT_HEADERS,), "output": (NAMED_CLASSES, CLASSES | TARGETS)}
-# Words before a question or an answer that say whose it is, and after it that it is text.
+# Words before a question, a thought or an answer that say whose it is, and after it that it is text.
 QUALIFIED = {
     "instruction": re.compile(
         r"(?:(?:user|customer|client|patient|student|human|faq|original|user's|customer's) |"
         r"faq|qa|用户|客户|顾客|买家|访客|患者|病人|学生|学员|读者|网友|常见|标准|原始)?"
         r"(questions?|query|prompt|inquiry|problem|问题|提问|问句|问法|咨询|问)(?: text|内容|文本|正文)?"
+    ),
+    "thought": re.compile(
+        r"(?:complex|long|short|full|model|assistant|deepseek|deepseek r1|r1|qwen|gpt|o1|gemini|claude|answer|response)"
+        rf" ({'|'.join(HEADERS['thought'])})"
     ),
     "output": re.compile(
         r"(?:(?:std|standard|reference|ref|correct|right|best|gold|golden|expected|ideal|target|ground truth|assistant|"
@@ -160,7 +171,8 @@ REASONING = re.compile(
 )
 LOSS_FLAG = re.compile(
     r"(?:output with )?loss(?: weights?| scale| masks?)?|train(?:ing|able|ed)?|(?:loss |train )?masks?|weights?|"
-    r"is train(?:ed|able)"
+    r"is train(?:ed|able)|(?:no|skip|ignore|exclude|without|disable) (?:loss|train(?:ing)?)|untrain(?:ed|able)|"
+    "是否(?:参与|用于)?(?:训练|学习)|(?:参与|用于)训练"
 )
 # What a source calls a column without a header.
 NAMELESS = re.compile(r"\[[A-Z]{1,3}\]")

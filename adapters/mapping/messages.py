@@ -13,9 +13,9 @@ from ftbridge.adapters.mapping.conversations.formats import (
     OPENAI,
     SHAREGPT,
     XTUNER,
-    ConversationReader,
     conversation_items,
 )
+from ftbridge.adapters.mapping.conversations.reader import ConversationReader
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, USER, ask_for_roles, role_of
 from ftbridge.adapters.mapping.conversations.tools import tools_as_json
 from ftbridge.adapters.mapping.headers import untrainable_columns

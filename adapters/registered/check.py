@@ -7,7 +7,13 @@ from typing import Any, Literal
 import msgspec
 
 from ftbridge.adapters.problems import Tally
-from ftbridge.adapters.registered.dataset import ENTRY_CHANGED, MESSAGES_ONLY, XTUNER_ONLY, describe_edit
+from ftbridge.adapters.registered.dataset import (
+    ENTRY_CHANGED,
+    describe_edit,
+    describe_missing,
+    samples_in,
+    why_unread,
+)
 from ftbridge.adapters.registered.validate import validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.console import counted
@@ -85,11 +91,12 @@ def _problems_of_ours(
     dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str], targets: Collection[str]
 ) -> dict[str, list[str]]:
     own = registry.parse_entry(dataset_dir, entry.name, raw)
+    notes += describe_missing(own)
     notes += [ENTRY_CHANGED] if registry.is_entry_edited(raw, own) else []
     here = {file: sha256 for file, sha256 in registry.sha256_as_written(own).items() if (dataset_dir / file).is_file()}
     changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
     trusted = here.keys() - changed
-    problems: list[str] = [MESSAGES_ONLY if entry.formatting == MESSAGES else XTUNER_ONLY]
+    problems: list[str] = [why_unread(own)]
     special: list[str] = []
     if entry.formatting not in {CONVERSATIONS, MESSAGES}:
         problems, special = _entry_problems(dataset_dir, entry, notes, trusted, changed)
@@ -98,7 +105,9 @@ def _problems_of_ours(
         turns = target_entry(target, entry.name, own.files[target])
         problems, special = _entry_problems(dataset_dir, turns, [], trusted, changed)
         found[target] = [*problems, *special]
-    notes += [describe_edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
+    for file, samples in sorted(changed.items()):
+        written = msgspec.structs.replace(own, samples=samples_in(own, file))
+        notes.append(describe_edit(dataset_dir, written, file, samples))
     return found
 
 

@@ -16,6 +16,7 @@ from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.validate import Findings, validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.targets.sample_file import ARRAY, LINES
+from ftbridge.adapters.targets.text_only import describe_not_held
 from ftbridge.core.console import counted, say
 from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.files.atomic import scratch_file
@@ -25,8 +26,8 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 
-XTUNER_ONLY = "was converted for XTuner alone; convert its source again with `--to alpaca`"
-MESSAGES_ONLY = "has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`"
+_XTUNER_ONLY = "was converted for XTuner alone; convert its source again with `--to alpaca`"
+_MESSAGES_ONLY = "has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`"
 ENTRY_CHANGED = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
 
 
@@ -91,8 +92,13 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
     file_edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", file_sha256}
     if not own.files or not (file_edited or entry_edited):
         return data
-    reader = "XTuner" if file else "LLaMA-Factory"
-    findings = _validate_or_refuse(data.folder, entry, reader=reader, edited=file_edited)
+    findings = _validate_or_refuse(
+        data.folder,
+        entry,
+        whole=target == MESSAGES,
+        reader="training" if file else "LLaMA-Factory",
+        edited=file_edited,
+    )
     samples = entry.samples or findings.records
     several = own.several_systems and findings.several_systems
     own = msgspec.structs.replace(
@@ -109,6 +115,18 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
     return msgspec.structs.replace(data, entry=own, edited="; ".join(edits))
 
 
+def why_unread(own: DatasetEntry) -> str:
+    """Return why LLaMA-Factory cannot read a dataset of ours by itself that has no file for it."""
+    tried = MESSAGES in own.files and (own.options.not_held or CONVERSATIONS not in own.files)
+    return _MESSAGES_ONLY if tried else _XTUNER_ONLY
+
+
+def samples_in(own: DatasetEntry, file: str) -> int:
+    """Return how many samples were written to a file of ours: those that its format can hold."""
+    target = next((each for each, name in own.files.items() if name == file), "")
+    return own.samples - own.options.not_held.get(target, 0)
+
+
 def describe_edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = None) -> str:
     """Return what to say of a file of ours that was changed, and holds so many samples now, where that is known."""
     known = file in own.files.values()
@@ -117,6 +135,30 @@ def describe_edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int 
         said += f": it holds {counted(samples, 'sample')}, and {counted(own.samples, 'was', 'were')} converted"
     others = [f"`{name}`" for name in own.files.values() if name != file and (dataset_dir / name).is_file()]
     return f"{said}; an edit there does not reach {' and '.join(others)}" if others else said
+
+
+def whole_entry(dataset_dir: Path, name: str, raw: Any) -> tuple[Entry, list[str]]:
+    """Return the entry of a file that has all samples of a dataset, and what to say of files that have not."""
+    entry = interpret_entry(name, raw)
+    if not is_ours(raw):
+        return entry, []
+    try:
+        own = registry.parse_entry(dataset_dir, name, raw)
+    except InputError:  # somebody changed what we wrote, and `check` says it
+        return entry, []
+    file = own.files.get(MESSAGES)
+    if own.options.not_held and file and (dataset_dir / file).is_file():
+        entry = target_entry(MESSAGES, name, file)
+    return entry, describe_missing(own)
+
+
+def describe_missing(own: DatasetEntry) -> list[str]:
+    """Return, a sentence for each target, how many samples of a dataset of ours are not in its file, and why."""
+    options = own.options
+    return [
+        describe_not_held(count, target, " and ".join(options.no_place_for.get(target, ["them"])))
+        for target, count in options.not_held.items()
+    ]
 
 
 def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
@@ -141,15 +183,13 @@ def _converted_dataset(dataset_dir: Path, name: str, raw: dict[str, Any], target
     own = registry.parse_entry(dataset_dir, name, raw)
     formatting = raw.get("formatting")
     if not target and formatting in {CONVERSATIONS, MESSAGES}:
-        tried = MESSAGES in own.files and "alpaca" in own.options.not_held
-        raise InputError(f"the dataset `{name}` {MESSAGES_ONLY if tried or formatting == MESSAGES else XTUNER_ONLY}")
+        raise InputError(f"the dataset `{name}` {why_unread(own)}")
     file = own.files.get(target) if target else str(raw.get("file_name"))
     if not file and formatting == MESSAGES:
         raise InputError(f"the dataset `{name}` has no file for {target}; train on it with `--tokens once`")
     if not file:
         return None
-    written_for = next((each for each, name in own.files.items() if name == file), "")
-    own = msgspec.structs.replace(own, samples=own.samples - own.options.not_held.get(written_for, 0))
+    own = msgspec.structs.replace(own, samples=samples_in(own, file))
     if not (dataset_dir / file).is_file():
         raise InputError(f"the dataset `{name}` lacks its file `{dataset_dir / file}`; convert it again")
     return Dataset(name, dataset_dir, own)
@@ -159,15 +199,15 @@ def _validate_or_refuse(
     dataset_dir: Path,
     entry: Entry,
     *,
-    for_xtuner: bool = False,
+    target: str = "",
     whole: bool = False,
     reader: str = "either framework",
     edited: bool = False,
 ) -> Findings:
     """Return what reading an entry's records has shown, as `whole` conversations where these are wanted.
 
-    Raises InputError where LLaMA-Factory would lose some, with `for_xtuner` where XTuner would. `reader` is who reads
-    the file, and `edited` says that it was changed since ftbridge wrote it.
+    Raises InputError where LLaMA-Factory would lose some, and, with a `target` to convert them for, where that would.
+    `reader` is what the file is for, and `edited` says that it was changed since ftbridge wrote it.
     """
     findings = validate(dataset_dir, entry, whole=whole)
     place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
@@ -175,8 +215,8 @@ def _validate_or_refuse(
         reasons = "; ".join(findings.columns) or "it holds no records"
         raise InputError(f"{place} cannot be trained on: {reasons}")
     unfit = [(findings.unfit, reader)]
-    if for_xtuner:
-        unfit.append((findings.unfit_for_xtuner, "XTuner"))
+    if target:
+        unfit.append((findings.unfit_for_xtuner, f"the format `{target}`"))
     for tally, whom in unfit:
         if tally.count:
             why = ""
@@ -222,7 +262,7 @@ def _convert_into_cache(dataset_dir: Path, entry: Entry, target: str, cache: Pat
         return known
     say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
     whole = target == MESSAGES
-    findings = _validate_or_refuse(dataset_dir, entry, for_xtuner=True, whole=whole)
+    findings = _validate_or_refuse(dataset_dir, entry, target=target, whole=whole)
     read = entry_reader.read_whole_conversation if whole else entry_reader.read_conversation
     file = f"{name}.{load_target(target).suffix}"
     sample = load_target(target).sample

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from ftbridge.adapters.mapping.conversations.formats import OPENAI, ConversationReader
+from ftbridge.adapters.mapping.conversations.formats import OPENAI
+from ftbridge.adapters.mapping.conversations.reader import ConversationReader
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, CALL, SYSTEM, TOOL, USER
 from ftbridge.adapters.mapping.conversations.tools import tools_as_json
 from ftbridge.adapters.sources.compression import first_bytes

@@ -24,6 +24,12 @@ def answer_with_thought(turn: Turn) -> Text:
     return msgspec.Raw(b'"<think>\\n' + as_json(thought)[1:-1] + b"\\n</think>\\n\\n" + as_json(answer)[1:])
 
 
+def describe_not_held(count: int, target: str, what: str) -> str:
+    """Return that so many samples are not in the file for a target; `what` is what that has no place for."""
+    are = "sample is" if count == 1 else "samples are"
+    return f"{count:,} {are} not in the file for {target}, which has no place for {what}"
+
+
 def is_plain_text(conversation: Conversation) -> bool:
     """Tell whether a conversation is nothing but texts whose answers are all learned."""
     if conversation.uses_tools:

@@ -75,6 +75,8 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
     found = datasets.show(name, samples=0, dataset_dir=dataset_dir)  # shown also where its samples cannot be read
     entry = json.dumps(found.entry, indent=2, ensure_ascii=False)
     result(f"{found.name}, in {datasets.folder(dataset_dir)}\n{entry}")
+    for note in found.notes:
+        result(f"note: {note}")
     for sample in datasets.show(found.name, samples=samples, dataset_dir=dataset_dir).samples:
         result(f"\n{sample.source}")
         said = [("system", sample.system)] if sample.system else []

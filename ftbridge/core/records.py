@@ -153,8 +153,8 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     given, as adapters/convert/options.py has them, `beside` is what another dataset_info.json said of the sources, a
     table each. `counts` are the rows by what became of them, `sha256` maps a target to that of its file, `rejected` the
     files of rejected rows to theirs, `sheets` are those read, `notes` what was worth saying of the samples. `not_held`
-    maps a target to the number of samples that are not in its file, since it cannot hold them. All is as in JSON, so
-    that an entry that is written and read again is the same.
+    maps a target to the number of samples that are not in its file, since it cannot hold them, and `no_place_for` to
+    what it has no place for. All is as in JSON, so that an entry that is written and read again is the same.
     """
 
     dataset: str = ""
@@ -167,14 +167,15 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     sheets: list[str] = []
     notes: list[str] = []
     not_held: dict[str, int] = {}
+    no_place_for: dict[str, list[str]] = {}
 
 
 class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What the registry keeps of one part of a dataset, under the key `ftbridge` of its entry.
 
     `files` maps a target to its file's name, relative to the dataset folder, `sources` maps a source's name to
-    the sha256 of its content, `columns` maps a field (instruction, input, output, system, history) to the
-    column it was read from. `system` is the system prompt that all samples share, or, where they have
+    the sha256 of its content, `columns` maps a field (instruction, input, thought, output, system, history)
+    to the column it was read from. `system` is the system prompt that all samples share, or, where they have
     `several_systems`, the one of those that brought none.
     """
 

@@ -89,9 +89,9 @@ def headers_table():
             "sentence1 and sentence2, 句子1 and 句子2 and the like",
         ],
         "the answer, where no better header is there": answers,
-        "preferences, reasoning, flags of the loss": [
-            *("chosen, rejected, preferred, winner, reasoning, thinking, thought, cot, rationale, 思维链, 推理过程",),
-            *("loss, train, trainable, mask, weight and the like",),
+        "preferences, other reasoning, flags of the loss": [
+            *("chosen, rejected, preferred, winner, rationale, scratchpad, inner monologue, 思路",),
+            *("loss, train, trainable, mask, weight, no_loss, 是否训练 and the like",),
         ],
     }
     lines = [

@@ -71,7 +71,7 @@ def test_conversion_killed_at_any_moment_leaves_a_whole_registry(source, times):
     assert whole() == ["faq-train", "faq-test"]
     kept = {
         "dataset_info.json",
-        *(f"faq-{part}.{kind}.jsonl" for part in ("train", "test") for kind in ("alpaca", "xtuner")),
+        *(f"faq-{part}.{kind}.jsonl" for part in ("train", "test") for kind in ("alpaca", "messages", "xtuner")),
     }
     assert {path.name for path in Path("data").iterdir() if not path.name.endswith(".lock")} == kept
 

@@ -5,6 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftbridge.adapters.convert.pipeline import convert
+from ftbridge.adapters.registered.entry_reader import read_rows, read_whole_conversation
+from ftbridge.adapters.targets import messages
 from ftbridge.core.errors import InputError
+from ftbridge.dataset_info.entries import target_entry
 
 FIELDS = ("instruction", "input", "output", "system")
 ANY = st.text(max_size=12)
@@ -158,3 +162,83 @@ def test_samples_of_any_source_come_back_from_any_target(source, data):
 @given(st.data())
 def test_ten_thousand_samples_of_any_source_come_back_from_any_target(source, data):
     check(source, data.draw(st.sampled_from(["xtuner", "alpaca", "sharegpt"])), data.draw(rows_of(SOURCES[source][1])))
+
+
+SAID = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
+FILLED = SAID.filter(str.strip) | st.sampled_from(["<think>hm</think>so", "2024-01-01", " \u00a0x\n", '{"a": [1]}'])
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "cot", "思考过程")
+# Flags by name, each with what leaves an answer out and what does not.
+FLAGS = {
+    "train": (False, True),
+    "loss_weight": (0.0, 1),
+    "no_loss": ("yes", 0),
+    "是否训练": ("否", "是"),
+    "loss": ([0], 1),
+}
+ARGUMENTS = st.dictionaries(
+    SAID,
+    SAID | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.none() | st.lists(SAID),
+    max_size=3,
+)
+
+
+@st.composite
+def said_by_assistant(draw, *, calling):
+    """Draw an answer, or a call of tools, as a source writes it, and as the file of messages has it."""
+    text, thought = (
+        draw(FILLED if not calling else SAID),
+        draw(st.just("") | FILLED.filter(lambda each: "<" not in each)),
+    )
+    text = "so" if thought and "<think>" in text else text
+    flag, learned = draw(st.sampled_from([*FLAGS])), draw(st.booleans())
+    given = {"role": "assistant", "content": text, flag: FLAGS[flag][learned]}
+    due = {"role": "assistant", "content": text}
+    if thought.strip() and thought.strip().lower() not in {"[]", "{}", "null", "none"}:
+        given[draw(st.sampled_from(THOUGHTS))] = due["reasoning_content"] = thought
+    if calling:
+        arguments = draw(st.lists(ARGUMENTS, min_size=1, max_size=2))
+        calls = [{"type": "function", "function": {"name": "look", "arguments": each}} for each in arguments]
+        as_text = [{"function": {"name": "look", "arguments": json.dumps(each)}} for each in arguments]
+        given["tool_calls"], due["tool_calls"] = draw(st.sampled_from([calls, as_text])), calls
+    return given, due if learned else due | {"train": False}
+
+
+@st.composite
+def talks(draw):
+    """Draw a conversation with flags, thoughts and tools as a source writes it, and as the file of messages has it."""
+    system, tools = draw(st.just("") | FILLED), draw(st.sampled_from([[], [{"name": "look", "parameters": {}}]]))
+    both = [({"role": "system", "content": system},) * 2] if system else []
+    for _ in range(draw(st.integers(1, 3))):
+        both.append(({"role": "user", "content": draw(FILLED)},) * 2)
+        for _ in range(draw(st.integers(0, 2))):
+            both.append(draw(said_by_assistant(calling=True)))
+            for _ in range(draw(st.integers(1, 2))):
+                heard = {"role": "tool", "content": draw(SAID), **draw(st.sampled_from([{}, {"name": "look"}]))}
+                both.append((heard, heard))
+        both.append(draw(said_by_assistant(calling=False)))
+    given, due = ([*each] for each in zip(*both, strict=True))
+    offered = [{"type": "function", "function": each} for each in tools]
+    given = {"messages": given, "tools": tools}
+    return given, {"messages": due, **({"tools": offered} if offered else {})}
+
+
+def is_learned_somewhere(talk):
+    return any(each["role"] == "assistant" and each.get("train", True) for each in talk["messages"])
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(st.lists(talks().filter(lambda each: is_learned_somewhere(each[1])), min_size=1, max_size=4))
+def test_messages_with_flags_thoughts_and_tools_come_back_byte_for_byte(rows):
+    given, due = zip(*rows, strict=True)
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
+        folder = Path(scratch)
+        write_json_lines(folder / "rows.jsonl", given)
+        first = convert(folder / "rows.jsonl", dataset_dir=folder / "data").parts[0].files["messages"]
+        written = first.read_bytes()
+        assert [json.loads(line) for line in written.splitlines()] == [*due]
+        entry = target_entry("messages", "rows", str(first))
+        samples = (messages.sample(read_whole_conversation(entry, row)) for row in read_rows(first))
+        assert b"".join(msgspec.json.encode(each) + b"\n" for each in samples) == written
+        again = convert(first, dataset_dir=folder / "again").parts[0].files["messages"]
+        assert again.read_bytes() == written

@@ -61,6 +61,20 @@ def test_show_gives_the_entry_and_the_first_samples():
     assert "assistant" not in datasets("show", "hub")
 
 
+def test_show_and_check_say_what_a_file_does_not_hold(project):
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    rows = ({"messages": said, "tools": [{"name": "f"}]}, {"messages": [*said, *said]})
+    (project / "calls.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ftbridge.convert("calls.jsonl")
+    output = datasets("show", "calls")
+    for target in ("xtuner", "alpaca"):
+        note = f"note: 1 sample is not in the file for {target}, which has no place for tools\n"
+        assert note in output
+        assert f"  {note}" in datasets("check", "calls")
+    assert '\ncalls-train.messages.jsonl line 1\nsystem: [{"type":"function"' in output
+    assert len(json.loads(datasets("show", "calls", "--json"))["notes"]) == 2
+
+
 def test_show_gives_the_entry_also_where_its_samples_cannot_be_read():
     done = CliRunner().invoke(cli, ["datasets", "show", "broken"])
     assert '"file_name": "nowhere.json"' in done.stdout

@@ -20,6 +20,7 @@ from ftbridge.adapters.problems import Problem
 from ftbridge.adapters.values import BadValueError, decode_raw
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Piece, Row, Text, as_json
+from ftbridge.dataset_info.names import MESSAGES
 
 # Of a source that cannot be cut, so many bytes are encoded at a time.
 FULL_BYTES = 1 << 20
@@ -65,6 +66,11 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
     classed: bool = False
     dedup: Dedup | None = None
 
+    @property
+    def searched(self) -> int:
+        """Return the place of the target whose samples are searched for marks: messages have thoughts without any."""
+        return next((at for at, name in enumerate(self.targets) if name != MESSAGES), 0)
+
     def encode(  # noqa: C901, PLR0912  # complexipy: ignore - each row goes through it, and a call more for each costs some percent
         self, table: int, piece: Piece, room: int | None = None, *, whole: bool = True
     ) -> tuple[Batch, list[bytearray]]:
@@ -86,6 +92,7 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
             (at, load_target(name).sample, self.betweens[at], bytearray(), array("Q", [0]))
             for at, name in enumerate(self.targets)
         ]
+        *_, searched, searched_ends = encoded[self.searched]
         for row in piece.rows():
             if not row.values and not row.error:
                 batch.empty += 1
@@ -120,13 +127,11 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
                 if not_held:
                     self._count_not_held(batch, sample, not_held)
                 if len(fresh) == TOGETHER:
-                    *_, samples, ends = encoded[0]
-                    batch.remarks.add_samples(fresh, samples, ends[-1 - TOGETHER])
+                    batch.remarks.add_samples(fresh, searched, searched_ends[-1 - TOGETHER])
                     fresh.clear()
             if not whole and (batch.rejects or max(len(samples) for *_, samples, _ in encoded) > FULL_BYTES):
                 break
-        *_, samples, ends = encoded[0]
-        batch.remarks.add_samples(fresh, samples, ends[-1 - len(fresh)])
+        batch.remarks.add_samples(fresh, searched, searched_ends[-1 - len(fresh)])
         self._count_rows(batch, row, [ends for *_, ends in encoded])
         return batch, [samples for *_, samples, _ in encoded]
 
@@ -134,7 +139,7 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
         """Count in a sample that the targets at these places cannot hold, and empty the list."""
         for at in not_held:
             batch.not_held[at] += 1
-            batch.remarks.add_not_held(sample, self.targets[at], written=at > 0)
+            batch.remarks.add_not_held(sample, self.targets[at], written=at != self.searched)
         not_held.clear()
 
     def _count_rows(self, batch: Batch, last: Row | None, every: list["array[int]"]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from ftbridge.adapters.targets.text_only import describe_not_held
 from ftbridge.adapters.values import decode_raw, is_blank
 from ftbridge.core.console import counted
 from ftbridge.core.records import Conversation, Row, Text, Where, as_json
@@ -112,9 +113,9 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
         first = f"(the first: {remark.where})"
         if kind == THOUGHT:
             lines.append(
-                f"{counted(remark.count, 'answer holds', 'answers hold')} `{remark.mark}` {first}, and the frameworks "
-                "do not train on the same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a "
-                "reasoning model's template puts an empty block before them; `ftbridge preview` shows it"
+                f"{counted(remark.count, 'answer holds', 'answers hold')} `{remark.mark}` {first}; with `--tokens native` "
+                "the frameworks do not train on the same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop "
+                "them, and a reasoning model's template puts an empty block before them; `ftbridge preview` shows it"
             )
         elif kind == TWO_SYSTEMS:
             lines.append(
@@ -122,12 +123,24 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
                 f"conversation's own system prompt {first}, which was taken"
             )
         elif kind.startswith(NOT_HELD):
-            target = kind.removeprefix(f"{NOT_HELD} ").removesuffix(f": {remark.mark}")
-            what = counted(remark.count, "sample is", "samples are")
-            lines.append(f"{what} not in the file for {target}, which has no place for {remark.mark} {first}")
+            lines.append(f"{describe_not_held(remark.count, _target_of(kind, remark), remark.mark)} {first}")
         else:
             lines.append(
                 f"{counted(remark.count, 'sample holds', 'samples hold')} `{remark.mark}` {first}, which is trained on "
                 f"as text: no {kind} goes with it"
             )
     return lines
+
+
+def no_place_for(remarks: Mapping[str, Remark]) -> dict[str, list[str]]:
+    """Return what there is in samples that a target cannot hold, by target."""
+    found: dict[str, list[str]] = {}
+    for kind, remark in remarks.items():
+        if kind.startswith(NOT_HELD):
+            found.setdefault(_target_of(kind, remark), []).append(remark.mark)
+    return found
+
+
+def _target_of(kind: str, remark: Remark) -> str:
+    """Return the target that cannot hold a sample, by the kind of the remark on it."""
+    return kind.removeprefix(f"{NOT_HELD} ").removesuffix(f": {remark.mark}")

@@ -23,6 +23,8 @@ ROWS_AT_A_TIME = 256
 FEWEST_PIECES = 4
 # More processes than this wait for each other's writing.
 MOST_WORKERS = 8
+# Once a block of this size was freed, malloc keeps freed memory up to twice as much for what comes next.
+KEPT_BYTES = 8 << 20
 
 
 def worker_count() -> int:
@@ -86,6 +88,7 @@ def encode_tables(
     streamed tables are not read any more, those of others are counted. Raises InputError where a source is
     damaged, SetupError where a worker is killed.
     """
+    bytearray(KEPT_BYTES)  # else the pages of each piece's samples would come from the kernel anew
     pieces = _pieces_to_encode(tables, lambda: limit is not None and files[0].samples >= limit)
     several = limit is None and worker_count() > 1 and all(table.cut for table in tables)
     first = list(islice(pieces, FEWEST_PIECES)) if several else []

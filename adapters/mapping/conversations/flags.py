@@ -28,7 +28,9 @@ KEY_KINDS = {
     **dict.fromkeys(("thought process", "inner thoughts", "cot", "chain of thought", "scratchpad"), REASONING),
     **dict.fromkeys(("思考", "思考过程", "思维链", "推理", "推理过程", "想法"), REASONING),
     **dict.fromkeys(("loss", "output with loss", "weight", "train", "learn", "supervise", "supervised"), LOSS),
+    **dict.fromkeys(("是否训练", "是否学习", "是否参与训练", "是否用于训练", "参与训练", "用于训练"), LOSS),
 }
+THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[^\W_a-zA-Z]+")
 FLAG = re.compile("(un|non)?(loss|train|mask|weight)|learnable")
 # A flag with one of these says which answers are left out, not which are learned.
@@ -99,6 +101,15 @@ def thought_of(item: Mapping[str, Any], longest: int) -> str:
     return next((text for text in found.values() if text.strip()), "")
 
 
+def answer_without(thought: str, answer: str) -> str:
+    """Return an answer without the thought in it that stands beside it, too; raises BadValueError for another one."""
+    if not thought or not (inside := THOUGHT.match(answer)):
+        return answer
+    if inside[1].strip() != thought.strip():
+        raise BadValueError("has a thought in its text, and another beside it")
+    return answer[inside.end() :]
+
+
 def refuse_partial_masks(answers: Iterable[Mapping[str, Any]]) -> None:
     """Raise BadValueError where a mask stands on some answers alone, whatever it says there."""
     answers = list(answers)
@@ -107,12 +118,12 @@ def refuse_partial_masks(answers: Iterable[Mapping[str, Any]]) -> None:
             raise BadValueError(f"has `{key}` on some answers only, which may leave out these or the others")
 
 
-def is_flag_off(value: Any) -> bool:
-    """Tell whether a column's flag is false or 0, as a value or as text, or in a list of them."""
+def is_left_out(column: str, value: Any) -> bool:
+    """Tell whether a column's flag leaves its row out, as a value or as text, or some of it in a list of them."""
     value = decode_raw(value)
     if isinstance(value, list):
-        return any(map(is_flag_off, value))
-    return str(value).strip().lower() in {"false", "0", "0.0"}
+        return any(is_left_out(column, each) for each in value)
+    return str(value).strip().lower() in (TRUE if key_kind(column) == NO_LOSS else FALSE)
 
 
 def _flag(key: str, value: Any) -> bool | None:

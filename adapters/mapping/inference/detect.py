@@ -70,7 +70,7 @@ class _Detection(TableColumns):
         columns = [] if double else self.reading_by_headers()
         candidates = [*conversations, *columns]
         self._refuse_preferences(candidates)
-        self._refuse_reasoning(candidates)
+        self._ask_for_thoughts(candidates)
         self._ask_for_left_out(conversations, columns)
         if len(candidates) > 1:
             self._ask(f"`{self.table.file}` can be read in several ways", map(_suggestion_of, candidates))
@@ -191,16 +191,27 @@ class _Detection(TableColumns):
             ", and no answer is left without it",
         )
 
-    def _refuse_reasoning(self, candidates: Sequence[Candidate]) -> None:
-        """Ask for a reading without the columns of reasoning."""
+    def _ask_for_thoughts(self, candidates: Sequence[Candidate]) -> None:
+        """Ask where columns of reasoning are there, and it is not sure that they are the thought before the answer."""
         columns = [column for column in self.columns if REASONING.fullmatch(normalize_header(column))]
-        if columns := [column for column in columns if self.holds_text(column)]:
-            self._ask(
-                f"{_quote_all(columns)} of `{self.table.file}` {'hold' if len(columns) > 1 else 'holds'} reasoning, "
-                "which cannot be trained on yet",
-                [*map(_suggestion_of, candidates)] or self.possible_readings(),
-                ", and no answer is left without it",
-            )
+        columns = [column for column in columns if self.holds_text(column)]
+        if not columns or (self.by_field.get("thought") == columns and all(map(_takes_thought, candidates))):
+            return
+        self._ask(
+            f"{_quote_all(columns)} of `{self.table.file}` {'hold' if len(columns) > 1 else 'holds'} reasoning; "
+            "is it the thought before an answer?",
+            self._readings_with_thoughts(columns, [*map(_suggestion_of, candidates)] or self.possible_readings()),
+            ", and no answer is left without it",
+        )
+
+    def _readings_with_thoughts(self, columns: Sequence[str], readings: Iterable[Suggestion]) -> Iterator[Suggestion]:
+        """Yield readings with each column as the thought, where they have a place for it, and without."""
+        for reading in readings:
+            without = {field: source for field, source in reading.items() if field != "thought"}
+            if "messages" not in reading:
+                texts = [column for column in columns if self.contents[column].may_be_text]
+                yield from (without | {"thought": column_source(column)} for column in texts)
+            yield without
 
     def _ask_for_questions(self, conversations: Sequence[Candidate]) -> None:
         """Ask where a question stands beside a conversation that does not repeat it."""
@@ -298,6 +309,12 @@ def _are_lettered(choices: Sequence[str]) -> bool:
 def _first_columns(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return the first column of each field."""
     return {field: names[0] for field, names in fields.items()}
+
+
+def _takes_thought(candidate: Candidate) -> bool:
+    """Tell whether a reading has a thought before what is surely an answer, and no class."""
+    answer = candidate.columns.get("output")
+    return "thought" in candidate.columns and (answer is None or normalize_header(answer) in HEADERS["output"])
 
 
 def _suggestion_of(candidate: Candidate) -> Suggestion:

@@ -44,10 +44,11 @@ ALONE = "several sources, sheets or files are read with the same options, and no
 class MappingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a conversion that decide how rows are read; kept with the dataset.
 
-    `map` maps a field (messages, system, instruction, input, output, history) to a column; `instruction`, `input` and
-    `output` are templates over the row's columns; `label_map` holds the texts for outputs. `stratify` is a field or a
-    column, whose text becomes the sample's label. A text of more than `max_characters` is an error of its row. `role`
-    maps the names of who speaks to user, assistant or system, and `tags` are a message's keys, as LLaMA-Factory's.
+    `map` maps a field (messages, system, instruction, input, thought, output, history) to a column; `instruction`,
+    `input` and `output` are templates over the row's columns; `label_map` holds the texts for outputs. `stratify` is a
+    field or a column, whose text becomes the sample's label. A text of more than `max_characters` is an error of its
+    row. `role` maps the names of who speaks to user, assistant or system, and `tags` are a message's keys, as
+    LLaMA-Factory's.
     """
 
     map: dict[str, str] = {}

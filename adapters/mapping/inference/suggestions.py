@@ -22,6 +22,7 @@ FIELD_WORDS = {
     "system": "system prompt",
     "instruction": "question",
     "input": "input",
+    "thought": "thought",
     "output": "answer",
     "history": "history",
 }

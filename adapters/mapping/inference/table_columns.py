@@ -49,13 +49,18 @@ class TableColumns:
         used = {column for template in templates.values() for column in template.columns}
         self.columns = [column for column in table.columns if column not in used]
         self.rows = [row.values for row in table.first]
-        self.by_field = columns_by_field(
-            column
-            for column in self.columns
-            if contents[column].may_be_text or normalize_header(column) in HEADERS["history"]
-        )
+        self.by_field = columns_by_field(column for column in self.columns if self._may_be_of_its_field(column))
+        if len(self.by_field.get("thought", ())) > 1:
+            self.by_field.pop("thought")
         if not _is_constant(templates.get("instruction")):
             self.by_field = {field: names for field, names in self.by_field.items() if field not in templates}
+
+    def _may_be_of_its_field(self, column: str) -> bool:
+        """Tell whether a column may be what its header says: a thought is text, a history may be a list."""
+        header, content = normalize_header(column), self.contents[column]
+        if header in HEADERS["thought"]:
+            return not content.types or TEXT in content.types
+        return content.may_be_text or header in HEADERS["history"]
 
     def columns_with_header_of(self, field: str) -> list[str]:
         """Return the columns with one of the best headers of a field, whatever they hold."""

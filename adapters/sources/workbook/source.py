@@ -1,11 +1,10 @@
 """Workbooks: .xlsx .xlsm .xltx .xltm .xls .xlsb .ods, whatever they are called; stored values, text to the character.
 
-The headers stand in the first row, or below titles and notes (see `_header_at`). A header that is missing or occurs
+The headers stand in the first row, or below titles and notes (see sheet_head.py). A header that is missing or occurs
 twice gets its column's letter: `[C]`, `Answer [D]`. `TRUE`, `2019-01-02` and `69` are text as Excel and ISO 8601
 write it. Cells to the right of the last header are no part of the table.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -13,18 +12,15 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import column_letter, disambiguate_headers
+from ftbridge.adapters.columns import column_letter
 from ftbridge.adapters.mapping.header_rows import (
     HEADERS_TO,
-    FirstRows,
-    HeaderFindings,
-    is_rule,
     suspicious_cells,
     why_no_sample,
 )
 from ftbridge.adapters.mapping.headers import has_question_and_answer, normalize_header
 from ftbridge.adapters.sources.split_names import PART_OF
-from ftbridge.adapters.sources.workbook.engines import LAST_ROW, Cell, Cells
+from ftbridge.adapters.sources.workbook.engines import LAST_ROW, Cells
 from ftbridge.adapters.sources.workbook.package import (
     SUFFIXES_OF_KIND,
     WORKBOOK_SUFFIXES,
@@ -46,6 +42,7 @@ from ftbridge.adapters.sources.workbook.reader import (
     Sheets,
     messages,
 )
+from ftbridge.adapters.sources.workbook.sheet_head import HEADERS_WITHIN, SheetHead, find_head, header_text
 from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
@@ -53,8 +50,6 @@ from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info.presets import detect_preset
 
-# HeaderFindings are searched in so many rows.
-HEADERS_WITHIN = 20
 # What reads the kinds that the fast reader may fail at: with a value far away, such as in XFD1048576, since it does
 # without the cells between, and where the fast one finds damage.
 SECOND_ENGINE: dict[Kind, Engine] = {"xlsx": "openpyxl", "xls": "xlrd"}
@@ -109,25 +104,11 @@ class _Book(msgspec.Struct, frozen=True):
         return search_sheets(self.path, self.kind, sheets) if self.kind in {"xlsx", "ods"} else {}
 
 
-class _SheetHead(msgspec.Struct, frozen=True):
-    """What the first rows of a sheet tell; its rows begin at `start`, counted from 1.
-
-    `named` says that the columns have their names from a row, and `found` what is to be known about that one.
-    """
-
-    page: Page
-    columns: tuple[str, ...]
-    start: int
-    notes: tuple[str, ...] = ()
-    named: bool = True
-    found: HeaderFindings = HeaderFindings(0)
-
-
 class _SheetPiece(msgspec.Struct, frozen=True):
     """One sheet of several, opened when its rows are wanted."""
 
     book: _Book
-    head: _SheetHead
+    head: SheetHead
     late: list[str]
 
     def rows(self) -> Iterator[Row]:
@@ -188,7 +169,7 @@ def _quote_titles(titles: Iterable[str]) -> str:
     return ", ".join(f"`{title}`" for title in titles)
 
 
-def _read_heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_SheetHead, Iterator[Cells]]]:
+def _read_heads(book: _Book, stream: Iterator[Message]) -> list[tuple[SheetHead, Iterator[Cells]]]:
     """Return what the first rows of each sheet that `stream` brings tell, and those rows."""
     pages: list[tuple[Page, list[Cells]]] = []
     for message in stream:
@@ -211,13 +192,13 @@ def _read_sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Pag
     return _with_findings(page, cells, found)
 
 
-def _peek_head(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_SheetHead, Iterator[Cells]]:
+def _peek_head(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[SheetHead, Iterator[Cells]]:
     """Return what the first rows of a sheet tell, and all of its rows."""
     peeked = list(islice(cells, FIRST + (book.reading.header_row or HEADERS_WITHIN)))
-    return _find_head(book, page, peeked), chain(peeked, cells)
+    return find_head(book.path.name, page, peeked, book.reading), chain(peeked, cells)
 
 
-def _sheet_table(book: _Book, head: _SheetHead, cells: Iterator[Cells], *, only: bool = False) -> Table:
+def _sheet_table(book: _Book, head: SheetHead, cells: Iterator[Cells], *, only: bool = False) -> Table:
     """Return the table of a sheet; where it is not the `only` one, `cells` may be no more than its first."""
     page, row = head.page, book.reading.header_row
     if not head.columns:
@@ -273,75 +254,6 @@ def _no_choice(path: Path, visible: dict[str, bool], columns: dict[str, tuple[st
 def _answers_by_sheet(titles: Iterable[str]) -> dict[str, list[str]]:
     """Return the answers that take one of these sheets."""
     return {f"the sheet `{title}`": ["--sheet", title] for title in titles}
-
-
-def _find_head(book: _Book, page: Page, rows: list[Cells]) -> _SheetHead:
-    """Return columns and start of a sheet from its first rows; no columns where its header row is empty."""
-    reading = book.reading
-    if reading.header_row == 0:
-        width = max((len(row) for row in rows), default=0)
-        return _SheetHead(
-            page, tuple(column_letter(at) for at in range(1, width + 1)), page.start, page.notes, named=False
-        )
-    names = [[*map(_header_text, row)] for row in rows]
-    at = _header_at(names) if reading.header_row is None else reading.header_row - page.start
-    columns = disambiguate_headers(names[at] if 0 <= at < len(rows) else [])
-    if not columns:
-        return _SheetHead(page, (), page.start)
-    sheet = FirstRows(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
-    found = sheet.examine_headers(at, columns, requested=reading.header_row is not None)
-    start = page.start + found.start
-    notes = [*page.notes, *_notes_above(page, at, titled=reading.header_row is None and any(map(any, names[:at])))]
-    notes += found.notes
-    if max(map(len, rows[at + 1 :]), default=0) > len(columns):
-        notes.append(
-            f"values in column {column_letter(len(columns) + 1)} and to its right have no header, and are not read"
-        )
-    if page.merged and page.merged[2] >= start and not reading.fill_merged:
-        top, left, bottom, right = page.merged
-        area = f"{column_letter(left)}{top}:{column_letter(right)}{bottom}"
-        notes.append(f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all")
-    return _SheetHead(page, columns, start, tuple(notes), found=found)
-
-
-def _notes_above(page: Page, at: int, *, titled: bool) -> Iterator[str]:
-    """Yield notes on hidden rows, and on the header row where the sheet is `titled`: where something is above it."""
-    if page.hidden:
-        rows_are = "row is" if page.hidden == 1 else "rows are"
-        yield f"{page.hidden:,} {rows_are} hidden in the sheet `{page.name}`, as by a filter, and read as well"
-    if titled:
-        yield f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another"
-
-
-def _header_at(rows: list[list[str]]) -> int:
-    """Return which of `rows` holds the headers.
-
-    Among the first twenty, it is the first with a recognised question and answer; else, in a table of several
-    columns, the first that is only text, all different, and fills more than half of the usual width, as titles and
-    notes do not; else the first that is not empty.
-    """
-    names = [[*filter(None, row)] for row in rows]
-    filled = [(at, row) for at, row in enumerate(names[:HEADERS_WITHIN]) if row and not is_rule(row)]
-    widths = Counter(len(row) for row in names if row)
-    usual = max(widths, key=lambda width: (widths[width], width), default=0)
-    if known := [at for at, row in filled if has_question_and_answer(row)]:
-        return known[0]
-    for at, row in filled:
-        if len(set(row)) == len(row) and all(map(_is_text, row)) and 2 * len(row) > usual > 1:
-            return at
-    return filled[0][0] if filled else 0
-
-
-def _is_text(name: str) -> bool:
-    """Tell whether a cell is more than a number or a date."""
-    return any(map(str.isalpha, name)) or not any(map(str.isdigit, name))
-
-
-def _header_text(cell: Cell) -> str:
-    """Return a cell as a header; an error is none."""
-    if isinstance(cell, list):
-        return "" if isinstance(cell[0], str) else _header_text(cell[-1])
-    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
 
 
 def _with_findings(
@@ -401,7 +313,7 @@ class _SpecialCells:
         return cell[-1]
 
 
-def _sheet_rows(book: _Book, head: _SheetHead, cells: Iterator[Cells], late: list[str]) -> Iterator[Row]:
+def _sheet_rows(book: _Book, head: SheetHead, cells: Iterator[Cells], late: list[str]) -> Iterator[Row]:
     """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows.
 
     Columns with numbers that are not what was typed are noted in `late`.
@@ -430,7 +342,7 @@ def _row_error(row: Cells, headers: Sequence[str], suspect_cells: tuple[int, fro
     column, suspect = suspect_cells
     cell = row[column] if column < len(row) else ""
     if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
-        return why_no_sample([*map(_header_text, row)], headers)
+        return why_no_sample([*map(header_text, row)], headers)
     return ""
 
 

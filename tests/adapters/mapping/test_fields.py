@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from ftbridge.adapters.mapping.fields import ColumnMapping
 from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.targets import alpaca
-from ftbridge.adapters.values import BadCell, BadValueError
-from ftbridge.core.records import Turn
+from ftbridge.adapters.values import BadCell, BadValueError, decode_raw
+from ftbridge.core.records import Beside, Turn
 
 from ...builders.mappings import QA, mapping, raw, row  # noqa: TID252
 
-COLUMNS = {"system": "s", "instruction": "q", "input": "i", "output": "a", "history": "h"}
+COLUMNS = {"system": "s", "instruction": "q", "input": "i", "thought": "t", "output": "a", "history": "h"}
 ANYTHING = st.one_of(
     st.none(),
-    st.sampled_from(["", " ", "x", "\n问", "\0", "\ud800", "1", "too long"]),
+    st.sampled_from(["", " ", "x", "\n问", "\0", "\ud800", "1", "too long", "null"]),
     st.integers(),
     st.floats(),
     st.booleans(),
@@ -53,6 +53,35 @@ def test_system_prompt_of_a_row_wins_over_the_default():
     assert columns.conversation(row(q="q", a="a", s="be brief")).system == "be brief"
     for none in (None, " ", raw("")):
         assert columns.conversation(row(q="q", a="a", s=none)).system == "be kind"
+
+
+@pytest.mark.parametrize("as_source", [lambda value: value, raw], ids=["plain", "raw"])
+@pytest.mark.parametrize("strip", [False, True])
+def test_thought_of_a_row_goes_with_its_answer(as_source, strip):
+    columns = mapping({"instruction": "q", "thought": "t", "output": "a"}, strip=strip)
+
+    def made(**values):
+        (turn,) = columns.conversation(row(**{key: as_source(value) for key, value in values.items()})).turns
+        return decode_raw(turn.output), decode_raw(turn.thought)
+
+    assert made(q="q", t="hm", a="a") == ("a", "hm")
+    assert made(q="q", t="hm\n", a="<think>hm</think>\na") == ("a", "hm" if strip else "hm\n")
+    assert made(q="q", t=7, a="a") == ("a", "7")
+    for none in (None, "", " ", "null", "[]"):
+        assert made(q="q", t=none, a="<think>hm</think>a") == ("<think>hm</think>a", "")
+    for answer, reason in (
+        ("<think>oh</think>a", "has a thought in its text, and another beside it"),
+        ("<think>hm</think>", "holds nothing but the thought"),
+    ):
+        (problem,) = columns.problems(row(q="q", t="hm", a=answer))
+        assert (problem.field, problem.reason) == ("output", reason)
+    assert columns.problems(row(q="q", t=["hm"], a="a"))[0].field == "thought"
+
+
+def test_ordinary_thought_passes_undecoded():
+    columns = mapping({"instruction": "q", "thought": "t", "output": "a"})
+    thought = raw("嗯")
+    assert columns.conversation(row(q=raw("q"), t=thought, a=raw("a"))).turns[0].beside == Beside(thought=thought)
 
 
 @pytest.mark.parametrize("as_source", [lambda value: value, raw], ids=["plain", "raw"])
@@ -152,7 +181,7 @@ def test_text_is_kept_to_the_character_unless_strip_is_asked_for():
 
 
 @given(
-    st.dictionaries(st.sampled_from(["q", "i", "a", "s", "h", "history", "tools", "else"]), ANYTHING),
+    st.dictionaries(st.sampled_from(["q", "i", "t", "a", "s", "h", "history", "tools", "else"]), ANYTHING),
     st.booleans(),
     st.booleans(),
     st.booleans(),

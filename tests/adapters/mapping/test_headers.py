@@ -141,7 +141,8 @@ def test_columns_that_cannot_be_trained_on_are_known():
     ("name", "flag"),
     [
         *[(each, True) for each in ("loss_weight", "loss scale", "training", "trainable", "mask", "weight", "loss")],
-        *[(each, False) for each in ("weight (kg)", "train station", "losses", "text")],
+        *[(each, True) for each in ("no_loss", "Skip training", "untrained", "是否训练", "参与训练")],
+        *[(each, False) for each in ("weight (kg)", "train station", "losses", "text", "no weight loss", "训练")],
     ],
 )
 def test_flags_of_the_loss_are_known(name, flag):

@@ -213,6 +213,28 @@ def test_broken_entry_of_ours_is_judged_unloadable_with_its_name(folder):
     assert "the entry `a`" in " ".join(verdict.backends["llamafactory"].reasons)
 
 
+def test_samples_that_a_file_cannot_hold_are_noted_for_each_part(lines):
+    off = [ASKED[0], ASKED[1] | {"train": False}]
+    rows = [[*ASKED, *off], [*off, *ASKED], ASKED, ASKED]
+    convert(lines(*({"messages": row} for row in rows)), split="train=3,test=1", shuffle=False)
+    train, test = check_datasets(Path("data"), ["faq"])
+    assert (train.notes, test.notes) == (
+        ("2 samples are not in the file for alpaca, which has no place for answers that are not learned",),
+        (),
+    )
+    assert {support.loads for support in train.backends.values()} == {"yes"}
+    file = Path("data/faq-train.alpaca.jsonl")
+    file.write_text(file.read_text() * 2)
+    assert "it holds 2 samples, and 1 were converted" in check_datasets(Path("data"), ["faq-train"])[0].notes[-1]
+
+
+def test_a_file_that_could_hold_nothing_is_no_reason_to_convert_again(lines):
+    convert(lines({"messages": [*ASKED, ASKED[0], ASKED[1] | {"loss": 0}]}))
+    (found,) = check_datasets(Path("data"))
+    assert found.backends["llamafactory"].reasons[0].endswith("train on it with `--tokens once`")
+    assert found.backends["xtuner"].loads == "yes"
+
+
 def test_edited_file_is_noted_with_both_counts_and_each_file_judged_alone(lines, folder):
     convert(lines(GOOD, GOOD | {"instruction": "how?"}), name="faq")
     place = folder / "data"

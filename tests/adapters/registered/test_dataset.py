@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.registered.dataset import record_hashes, resolve_dataset
+from ftbridge.adapters.registered.dataset import record_hashes, resolve_dataset, whole_entry
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info.registry import FILE, read_entries
 
@@ -119,7 +119,9 @@ def test_tools_are_for_llamafactory_alone(data, folder):
     calls = [CHAT[0], {"from": "function_call", "value": "{}"}]
     place = data({"conversations": CHAT}, {"conversations": calls}, formatting="sharegpt")
     assert resolve_dataset(place, "theirs", "", folder / "cache").entry.samples == 2
-    with pytest.raises(InputError, match=r"1 of 2 records .*not fit for XTuner\n\naddress(.|\n)*line 2.*calls tools"):
+    with pytest.raises(
+        InputError, match=r"1 of 2 records .*not fit for the format `xtuner`\n\naddress(.|\n)*line 2.*calls tools"
+    ):
         resolve_dataset(place, "theirs", "xtuner", folder / "cache")
     assert not (folder / "cache").exists()
 
@@ -229,7 +231,7 @@ def test_an_edit_that_loses_samples_is_refused(faq, folder, backend, content, me
     with pytest.raises(InputError, match=message) as raised:
         faq(backend)
     if message.startswith("1 of 4"):
-        reader = {"xtuner": "XTuner", "": "LLaMA-Factory"}[backend]
+        reader = {"xtuner": "training", "": "LLaMA-Factory"}[backend]
         assert f"are not fit for {reader}; `{file.name}` has been changed since ftbridge" in str(raised.value)
         assert str(raised.value).endswith("Mend them, or convert its source again with `--replace`")
 
@@ -331,7 +333,7 @@ def test_foreign_dataset_with_tools_flags_and_thoughts_becomes_messages(data, fo
     }
     assert [each.get("train") for each in second["messages"]] == [None, False, None, None]
     assert [each["content"] for each in third["messages"]] == ["hi", "hello"]
-    with pytest.raises(InputError, match="not fit for XTuner"):
+    with pytest.raises(InputError, match="not fit for the format `xtuner`"):
         resolve_dataset(theirs, "theirs", "xtuner", folder / "cache")
 
 
@@ -348,6 +350,35 @@ def test_samples_are_those_of_the_file_that_is_read(lines, folder):
     convert(lines({"messages": said("q", "a")}, flagged), name="faq")
     for target, samples in (("", 1), ("xtuner", 2), ("messages", 2)):
         assert resolve_dataset(folder / "data", "faq", target, folder / "cache").entry.samples == samples
+
+
+def test_edit_of_messages_with_tools_and_flags_is_told_and_loses_nothing(lines, folder):
+    convert(lines({"messages": said("q", "a"), "tools": [{"name": "f"}]}, {"messages": said("q", "a")}), name="faq")
+    file = folder / "data" / "faq-train.messages.jsonl"
+    system = '"messages":[{"role":"system","content":"be kind"},'
+    file.write_text(file.read_text().replace('"messages":[', system))
+    found = record_hashes(resolve_dataset(folder / "data", "faq", "messages", folder / "cache"), "messages")
+    assert (found.entry.samples, found.entry.system, found.entry.several_systems) == (2, "be kind", False)
+    assert found.edited.startswith("`faq-train.messages.jsonl` has been changed")
+    file.write_text(file.read_text().replace('"content":"a"', '"content":7'))
+    with pytest.raises(InputError, match=r"2 of 2 records .* are not fit for training; `faq-train.messages.jsonl` has"):
+        record_hashes(resolve_dataset(folder / "data", "faq", "messages", folder / "cache"), "messages")
+
+
+def test_what_files_lack_is_said_and_all_samples_are_shown(lines, folder):
+    flagged = {"messages": [*said("q", "a"), *said("r", "b")]}
+    flagged["messages"][1]["train"] = False
+    convert(lines(flagged, {"messages": said("p", "c"), "tools": [{"name": "f"}]}, {"messages": said("o", "d")}))
+    raw = read_entries(folder / "data")["faq-train"]
+    entry, notes = whole_entry(folder / "data", "faq-train", raw)
+    assert (entry.file_name, raw["file_name"]) == ("faq-train.messages.jsonl", "faq-train.alpaca.jsonl")
+    assert notes == [
+        "1 sample is not in the file for xtuner, which has no place for tools",
+        "2 samples are not in the file for alpaca, which has no place for answers that are not learned and tools",
+    ]
+    assert whole_entry(folder / "data", "odd", {"file_name": "x.json"})[1] == []
+    raw["ftbridge"]["samples"] = "many"
+    assert whole_entry(folder / "data", "faq-train", raw)[0].file_name == "faq-train.alpaca.jsonl"
 
 
 def test_dataset_of_tools_alone_names_the_way_to_train_on_it(lines, folder):

@@ -90,7 +90,9 @@ def test_thoughts_and_placeholders_are_counted_and_the_first_is_named(lines, mon
     rows[140] = talk("so", "what says <|audio_1|>?")
     rows[110] = talk("")  # which is rejected
     thoughts, image, audio = convert(lines(*rows), to=to, on_error="skip").notes
-    assert thoughts.startswith("2 answers hold `<think>` (the first: faq.jsonl line 101), ")
+    assert thoughts.startswith(
+        "2 answers hold `<think>` (the first: faq.jsonl line 101); with `--tokens native` the frameworks"
+    )
     assert image.startswith("1 sample holds `<image>` (the first: faq.jsonl line 131), ")
     assert audio.startswith("1 sample holds `<|audio_1|>` (the first: faq.jsonl line 141), ")
     assert len(convert("faq.jsonl", to=to, on_error="skip").notes) == 3
@@ -101,6 +103,14 @@ def test_thoughts_in_every_answer_of_a_conversation_are_counted(lines):
     assert convert(lines({"messages": said})).notes[0].startswith("3 answers hold `<think>`")
     history = {"instruction": "q", "output": "a", "history": [["q", "<think></think>a"]]}
     assert convert(lines(history), replace=True).notes[0].startswith("1 answer holds `<think>`")
+
+
+def test_thoughts_beside_answers_are_counted_whichever_format_comes_first(lines):
+    said = talk("a")["messages"]
+    file = lines({"messages": [said[0], said[1] | {"reasoning": "hm"}]}, {"messages": said})
+    for to in ("messages,alpaca", "alpaca,messages", "messages,xtuner"):
+        (note,) = convert(file, to=to.split(","), replace=True).notes
+        assert note.startswith("1 answer holds `<think>` (the first: faq.jsonl line 1)")
 
 
 def test_row_with_two_system_prompts_is_remarked(lines):

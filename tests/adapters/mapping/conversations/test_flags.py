@@ -8,7 +8,9 @@ from ftbridge.adapters.mapping.conversations.flags import (
     NO_LOSS,
     REASONING,
     TOOLS,
+    answer_without,
     is_learned,
+    is_left_out,
     key_kind,
     refuse_partial_masks,
     refuse_untrainable,
@@ -22,7 +24,16 @@ from ftbridge.adapters.values import BadValueError
     [
         *(
             (key, LOSS)
-            for key in ("loss", "lossWeight", "loss_scale", "isTrained", "train-on", "trainable", "loss_mask")
+            for key in (
+                "loss",
+                "lossWeight",
+                "loss_scale",
+                "isTrained",
+                "train-on",
+                "trainable",
+                "loss_mask",
+                "是否训练",
+            )
         ),
         *((key, NO_LOSS) for key in ("no_loss", "untrained", "exclude_from_training", "skipLoss", "ignore-train")),
         *((key, MASK) for key in ("mask", "is_masked", "mask_loss", "unmasked", "no_loss_mask", "unsupervised_train")),
@@ -76,6 +87,23 @@ def test_one_thought_beside_an_answer_is_read_under_any_name():
     for values in ({"reasoning": "hm", "thought": "oh"}, {"thinking_blocks": [{"thinking": "hm"}]}, {"cot": "x" * 11}):
         with pytest.raises(BadValueError):
             thought_of(values, 10)
+
+
+def test_flag_of_a_row_leaves_it_out_by_its_name():
+    for value in (0, 0.0, False, "false", " No ", "否", [1, 0]):
+        assert is_left_out("train", value)
+        assert not is_left_out("no_loss", value if not isinstance(value, list) else 0)
+    for value in (1, True, "yes", "是", "later", 0.5, None, "", []):
+        assert not is_left_out("loss", value)
+    assert is_left_out("skip_loss", "true")
+
+
+def test_thought_that_stands_in_the_answer_too_is_taken_out_of_it():
+    assert answer_without("hm", "\n<think> hm\n</think>\n\n4") == "4"
+    assert answer_without("", "<think>hm</think>4") == "<think>hm</think>4"
+    assert answer_without("hm", "4 <think>") == "4 <think>"
+    with pytest.raises(BadValueError, match="has a thought in its text, and another beside it"):
+        answer_without("hm", "<think>oh</think>4")
 
 
 @pytest.mark.parametrize("value", [None, "", "[]", "{}", "null", [], {}, {"name": None, "arguments": ""}, False, 0])

@@ -40,11 +40,13 @@ from ....builders.tables import GOOD, choose, made_of, table  # noqa: TID252
         ({"prompt": "q", "completion": "a", "label": True}, "`label` of `faq.jsonl` says"),
         ({"messages": GOOD, "kto_tag": False}, "`kto_tag` of"),
         (
-            {"question": "q", "reasoning_content": "c", "answer": "a"},
-            "`reasoning_content` .* holds reasoning, which cannot",
+            {"question": "q", "rationale": "c", "answer": "a"},
+            "`rationale` .* holds reasoning; is it the thought before",
         ),
-        ({"Question": "q", "Complex_CoT": "c", "Response": "a"}, "`Complex_CoT` of"),
-        ({"问题": "q", "思考过程": "c", "答案": "a"}, "`思考过程` of"),
+        ({"question": "q", "cot": "c", "gemini_thinking": "d", "answer": "a"}, "`cot` and `gemini_thinking` of"),
+        ({"question": "q", "reasoning_steps": ["c", "d"], "answer": "a"}, "`reasoning_steps` of"),
+        ({"text": "t", "reasoning": "c", "label": "l"}, "`reasoning` of"),
+        ({"messages": GOOD, "reasoning": "c"}, "`reasoning` of"),
         ({"text": "t", "label": ["x", "y"]}, "`label` holds lists, not text"),
         ({"text": "t", "label": "['x']"}, "`label` holds lists, not text"),
         ({"question": "q", "context": ["c", "d"], "answer": "a"}, "`context` of `faq.jsonl` holds lists, not text"),
@@ -75,7 +77,8 @@ def test_ambiguous_columns_are_asked_about_and_every_answer_works(record, messag
         ({"question": "q", "id": 7}, "no column is recognised"),
         ({"messages": "[{'role': 'user'}]"}, "`messages` holds lists, not lists of objects with role/content"),
         ({"question": "q", "rejected": "a"}, "`rejected` of .*, and no answer is left without it"),
-        ({"id": 1, "thought": "x"}, "holds reasoning.*, and no answer is left without it"),
+        ({"id": 1, "rationale": "x"}, "holds reasoning.*, and no answer is left without it"),
+        ({"id": 1, "thought": "x"}, "no column is recognised as question and answer"),
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )
@@ -115,6 +118,17 @@ def test_columns_that_no_answer_makes_usable_are_refused(record, message):
         (
             {"prompt": "q", "chosen": "a", "rejected": "b"},
             {"question from `prompt`, answer from `chosen`": ["instruction=prompt", "output=chosen"]},
+        ),
+        (
+            {"question": "q", "rationale": "r", "answer": "a"},
+            {
+                "question from `question`, thought from `rationale`, answer from `answer`": [
+                    "instruction=question",
+                    "thought=rationale",
+                    "output=answer",
+                ],
+                "question from `question`, answer from `answer`": ["instruction=question", "output=answer"],
+            },
         ),
         (
             {"question": "q", "class": "c", "our words": "r", "system": "s"},

@@ -65,6 +65,26 @@ def asked(record):
             "prompt and completion",
             {"instruction": "prompt", "output": "completion"},
         ),
+        *(
+            (
+                {"q": "q", "thinking switch": True, column: "c", "Response": "a"},
+                "question and answer",
+                {"instruction": "q", "thought": column, "output": "Response"},
+            )
+            for column in (
+                "reasoning_content",
+                "Complex_CoT",
+                "deepseek-reasoning",
+                "thinking",
+                "思考过程",
+                "思维链 CoT",
+            )
+        ),
+        (
+            {"question": "q", "history": [["p", "b"]], "thought": None, "answer": "a"},
+            "question and answer",
+            {"instruction": "question", "thought": "thought", "output": "answer", "history": "history"},
+        ),
         (
             {"text": "t", "category": ["x", "y"], "output": "x"},
             "question and answer",
@@ -134,6 +154,28 @@ def test_a_row_whose_flag_is_off_is_refused(column, value):
     with pytest.raises(BadValueError):
         choice.mapping.conversation(second)
     assert choose(source, map={"instruction": "question", "output": "answer"}).mapping.conversation(second)
+
+
+@pytest.mark.parametrize(
+    ("column", "on", "off"),
+    [("no_loss", 0, 1), ("是否训练", "是", "否"), ("untrained", "no", "yes"), ("train", "y", "n")],
+)
+def test_flags_of_rows_are_known_in_words_and_turned_round(column, on, off):
+    source = table(*({"question": "q", "answer": "a", column: value} for value in (on, off)))
+    mapping = choose(source).mapping
+    assert mapping.conversation(source.first[0])
+    assert mapping.problems(source.first[1])[0].reason.endswith(", and nothing to learn in it")
+
+
+def test_truth_under_the_name_of_a_thought_is_no_reasoning():
+    source = table({"question": "q", "answer": "a", "thinking": True})
+    choice = choose(source)
+    assert choice.left_out == ("thinking",)
+    assert choice.mapping.conversation(source.first[0])
+    (problem,) = choice.mapping.problems(
+        msgspec.structs.replace(source.first[0], values={"question": "q", "answer": "a", "thinking": "hm"})
+    )
+    assert problem.reason == "holds reasoning; say with `--map` what is read"
 
 
 def test_unrecognised_columns_are_refused_with_notes_of_what_may_be_behind():

@@ -327,13 +327,6 @@ def test_headers_below_titles_are_found_with_a_note(workbook, rows, row):
     assert [f"in row {row};" in note for note in table.notes] == [True] * (row > 1)
 
 
-def test_headers_like_the_rows_below_are_doubted_with_a_note(workbook):
-    table, _ = read(workbook(Q=[[1, 2], [3, 4]]))
-    assert [*table.unsure.answers.values()] == [["--header-row", "none"], ["--header-row", "1"]]
-    assert table.notes == ("row 1 is taken for the headers (`1`, `2`); if it is data, add `--header-row none`",)
-    assert read(workbook(Q=[["x", "y"], ["a", "b"]]))[0].unsure is None
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "numbers"),
@@ -385,10 +378,6 @@ def test_the_header_row_can_be_chosen(workbook):
     for row in (2, 6):
         with pytest.raises(InputError, match=f"row {row} of the sheet `Q` of .* is empty"):
             read(path, header_row=row)
-
-
-def test_values_beyond_the_headers_are_told(workbook):
-    assert "column C" in read(workbook(Q=[*FAQ, ["how?", "so", "stray"]]))[0].notes[0]
 
 
 @pytest.mark.slow
@@ -830,13 +819,6 @@ def test_medqa_workbook_is_read_as_the_tutorial_has_it(public_data):
     assert not table.notes
 
 
-def test_headers_over_several_columns_are_divided_by_the_row_below(workbook):
-    rows = [["Question", "", "Answer", ""], ["en", "zh", "en", "zh"], ["why?", "\u4e3a\u4f55", "so", "\u56e0\u6b64"]]
-    (table,) = tables(workbook(Q=rows))
-    assert [row.values["Question"] for row in rows_of(table)] == ["why?"]
-    assert "row 2 is passed over: it divides the headers" in " ".join(table.notes)
-
-
 @pytest.mark.slow
 def test_sheets_that_are_called_as_splits_are_parts(workbook):
     found = tables(workbook(Train=FAQ, test=FAQ, 验证集=FAQ))
@@ -846,17 +828,3 @@ def test_sheets_that_are_called_as_splits_are_parts(workbook):
         ("\u9a8c\u8bc1\u96c6", "validation"),
     ]
     assert [table.part for table in tables(workbook(train=FAQ, other=FAQ))] == ["", ""]
-
-
-def test_first_row_of_sentences_is_doubted_as_headers(workbook):
-    rows = [["\u600e\u4e48\u9000\u8d27\uff1f", "\u5728\u8ba2\u5355\u9875\u7533\u8bf7\u3002"]]
-    rows += [["\u591a\u4e45\u53d1\u8d27\uff1f", "48\u5c0f\u65f6\u5185\u3002"]] * 2
-    (table,) = tables(workbook(Q=rows))
-    assert table.unsure
-    assert "`--header-row none`" in " ".join(table.notes)
-
-
-def test_title_above_repeated_headers_is_not_asked_about(workbook):
-    rows = [["\u7b2c\u4e00\u90e8\u5206"], *FAQ, ["\u7b2c\u4e8c\u90e8\u5206"], *FAQ]
-    (table,) = tables(workbook(Q=rows))
-    assert not table.asks
