@@ -11,6 +11,7 @@ A thought stands before its answer:
 
 import msgspec
 
+from ftbridge.core.console import counted
 from ftbridge.core.records import Conversation, Text, Turn, as_json
 
 
@@ -26,8 +27,7 @@ def answer_with_thought(turn: Turn) -> Text:
 
 def describe_not_held(count: int, target: str, what: str) -> str:
     """Return that so many samples are not in the file for a target; `what` is what that has no place for."""
-    are = "sample is" if count == 1 else "samples are"
-    return f"{count:,} {are} not in the file for {target}, which has no place for {what}"
+    return f"{counted(count, 'sample is', 'samples are')} not in the file for {target}, which has no place for {what}"
 
 
 def is_plain_text(conversation: Conversation) -> bool:

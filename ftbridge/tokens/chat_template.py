@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 import jinja2
 import msgspec
-from jinja2 import meta
+from jinja2 import meta, nodes
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
@@ -19,6 +19,7 @@ Thinking = Literal["on", "off"]
 TEMPLATE_FILE = "chat_template.jinja"  # as transformers calls it
 # What templates call the switch for a model's thoughts: Qwen 3, GLM 4.5, SmolLM 3 and Nemotron; DeepSeek V3.1, Granite.
 SWITCHES = ("enable_thinking", "thinking")
+LONGEST = 1 << 16  # bytes of JSON, as a script is given it; the longest of a published model has a quarter of that
 
 
 class ChatTemplate(msgspec.Struct, frozen=True):
@@ -97,10 +98,31 @@ def _listed() -> str:
     return ", ".join(f"`{name}`" for name in shipped())
 
 
+class _Names(meta.TrackingCodeGenerator):
+    """Finds the variables that a template asks for, and computes nothing that it writes.
+
+    Jinja's own way (`meta.find_undeclared_variables`) works out what is constant, such as `'a' * 10**10`.
+    """
+
+    def __init__(self, template: nodes.Template) -> None:
+        super().__init__(environment())
+        self.optimizer = None
+        for setting in template.find_all(nodes.EvalContextModifier):
+            setting.options = []
+        self.visit(template)
+
+    def _output_child_to_const(self, *_: object) -> str:
+        raise nodes.Impossible
+
+
 def _switches(text: str, origin: str) -> list[str]:
     """Return the switches for thoughts that a template asks for; raises InputError where it is none."""
+    if len(msgspec.json.encode(text)) > LONGEST:
+        raise InputError(f"{origin} has {len(text):,} characters, which is more than any model's; is it another file?")
     try:
-        asked = meta.find_undeclared_variables(environment().parse(text))
+        asked = _Names(environment().parse(text)).undeclared_identifiers
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"{origin} is no Jinja template: line {error.lineno}: {error.message}") from error
+    except (RecursionError, ValueError) as error:  # brackets without an end; a number of thousands of digits
+        raise InputError(f"{origin} is no Jinja template: {error}") from error
     return [name for name in SWITCHES if name in asked]

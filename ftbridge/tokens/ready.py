@@ -6,12 +6,13 @@ were made of beside them in `fingerprint.json`.
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked, read_text, sha256, write_json
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.tokens.chat_template import ChatTemplate
@@ -19,6 +20,7 @@ from ftbridge.tokens.chat_template import ChatTemplate
 TOKENS = Path(".ftbridge/tokens")  # in a project
 RECORD = "fingerprint.json"
 PART = ".part"  # behind the key, of a folder that is not finished
+_SCHEMA = 4096  # bytes at the beginning of an Arrow file that hold more than its schema
 _DICT = "dataset_dict.json"  # by which `datasets` tells a folder of several parts
 # What decides which tokens a text becomes. A tokenizer's own code is among it.
 _TOKENIZER = (
@@ -94,9 +96,12 @@ class ReadyTokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands beside the tokens: `files` are their names, with the bytes of each."""
+
     fingerprint: Fingerprint
     counts: Counts
     template: str
+    files: dict[str, int]
 
 
 def tokenizer_files(model: Path) -> dict[str, str]:
@@ -114,20 +119,36 @@ def ready_tokens(
     """Return the tokens of this `fingerprint` in a `folder` of all, which `make` writes where they are not there yet.
 
     It writes into a folder that it is given, and finds there what an earlier start has left. Raises InputError where
-    the record beside the tokens is of others.
+    others stand there, or not all of them, SetupError where the folder cannot be read or written.
     """
     place = folder / fingerprint.key
-    if found := _known(place, fingerprint):
-        return found
-    with locked(place, patience=-1):
-        if found := _known(place, fingerprint):  # another process was quicker
+    try:
+        if found := _known(place, fingerprint):
             return found
-        unfinished = place.with_name(f"{place.name}{PART}")
-        unfinished.mkdir(parents=True, exist_ok=True)
-        counts = make(unfinished)
-        write_json(unfinished / RECORD, _Record(fingerprint=fingerprint, counts=counts, template=template.text))
-        unfinished.rename(place)
+        with locked(place, patience=-1):
+            if found := _known(place, fingerprint):  # another process was quicker
+                return found
+            counts = _made(place, fingerprint, template, make)
+    except OSError as error:
+        raise SetupError(f"cannot keep tokens in `{place}`: {error.strerror or error}") from error
     return ReadyTokens(folder=place, fingerprint=fingerprint, counts=counts)
+
+
+def _made(place: Path, fingerprint: Fingerprint, template: ChatTemplate, make: Callable[[Path], Counts]) -> Counts:
+    """Return the counts of the tokens that are made now; what was begun stays, for the next start."""
+    unfinished = place.with_name(f"{place.name}{PART}")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    try:
+        counts = make(unfinished)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.rmdir()  # unless something was begun
+        raise
+    files = {file.name: file.stat().st_size for file in sorted(unfinished.iterdir()) if file.is_file()}
+    record = _Record(fingerprint=fingerprint, counts=counts, template=template.text, files=files)
+    write_json(unfinished / RECORD, record)
+    unfinished.rename(place)
+    return counts
 
 
 def together(train: ReadyTokens, validation: ReadyTokens | None) -> Path:
@@ -150,11 +171,25 @@ def together(train: ReadyTokens, validation: ReadyTokens | None) -> Path:
 
 
 def _known(place: Path, fingerprint: Fingerprint) -> ReadyTokens | None:
-    """Return the tokens in a folder, None where it is not there; raises InputError where they are others."""
-    if not place.is_dir():
+    """Return the tokens in a folder, None where it is not there; raises InputError for others, or damaged ones."""
+    if not place.exists():
         return None
-    file = place / RECORD
-    record = load_json(read_text(file, "record"), _Record, f"`{file}` is not what ftbridge wrote")
+    file, again = place / RECORD, "delete it, and the tokens are made again"
+    if not file.exists():
+        raise InputError(f"`{place}` has no `{RECORD}`, as ready tokens have; {again}")
+    record = load_json(read_text(file, "record"), _Record, f"`{file}` is not what ftbridge wrote ({again})")
     if record.fingerprint != fingerprint:
-        raise InputError(f"`{place}` holds the tokens of another dataset or tokenizer; delete that folder")
+        raise InputError(f"`{place}` holds the tokens of another dataset or tokenizer; {again}")
+    for name, size in record.files.items():
+        path = place / Path(name).name
+        if not path.is_file() or path.stat().st_size != size:
+            raise InputError(f"`{place}` is damaged: `{name}` is not whole; {again}")
+        if path.suffix == ".arrow" and not _is_of(path, fingerprint):
+            raise InputError(f"`{place}` is damaged: `{name}` is of another dataset or tokenizer; {again}")
     return ReadyTokens(folder=place, fingerprint=fingerprint, counts=record.counts)
+
+
+def _is_of(path: Path, fingerprint: Fingerprint) -> bool:
+    """Tell whether a file's schema, with which it begins, names the fingerprint."""
+    with path.open("rb") as file:
+        return fingerprint.key.encode() in file.read(_SCHEMA)

@@ -2,14 +2,15 @@
 
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ftbridge.core.console import counted, first_few
-from ftbridge.core.parsing.json_yaml import load_yaml, parse
+from ftbridge.core.errors import InputError
+from ftbridge.core.parsing.json_yaml import load_yaml, parse, read_json
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.model import is_before_transformers5
 from ftbridge.tokens.ready import Counts
@@ -32,26 +33,29 @@ def packing_table() -> Packing:
     return parse(Packing, load_yaml(text, "packing.yaml"), "packing.yaml")
 
 
-def packing_checks(plan: TrainPlan, config: dict[str, Any], transformers: str) -> list[Check]:
-    """Return a failure where packed samples would see each other; `config` is the model's, or empty."""
-    if not (plan.tokens and plan.spec.packing and config):
-        return []
-    checks = []
-    if problem := _packing_problem(plan, config, transformers):
-        checks.append(Check("packing", "failure", problem, "leave `--packing` out"))
-    if plan.spec.attention == "flash_attention_2" and plan.spec.micro_batch_size > 1:
+def refuse_packing(spec: TrainSpec, model: Path, transformers: str) -> None:
+    """Raise InputError where packed samples of the model in a folder would see each other, before any are packed.
+
+    `transformers` is the version that trains it. What a framework packs by itself is not judged.
+    """
+    file = model / "config.json"
+    if not (spec.packing and spec.tokens == "once" and file.is_file()):
+        return
+    if problem := _packing_problem(spec, read_json(file), transformers):
+        raise InputError(f"{problem}; leave `--packing` out")
+    if spec.attention == "flash_attention_2" and spec.micro_batch_size > 1:
         # transformers (modeling_flash_attention_utils.py) looks for packed samples in a batch of one row only.
-        found = "flash_attention_2 keeps packed samples apart only at `--micro-batch-size 1`"
-        remedy = "take that, and more `--gradient-accumulation-steps`, or `--attention sdpa`"
-        checks.append(Check("packing", "failure", found, remedy))
-    return checks
+        raise InputError(
+            "flash_attention_2 keeps packed samples apart only at `--micro-batch-size 1`; take that, and more "
+            "`--gradient-accumulation-steps`, or `--attention sdpa`"
+        )
 
 
-def _packing_problem(plan: TrainPlan, config: dict[str, Any], transformers: str) -> str:
+def _packing_problem(spec: TrainSpec, config: dict[str, Any], transformers: str) -> str:
     """Return why packed samples of a model may see each other, "" where they do not."""
     known, kind = packing_table(), str(config.get("model_type"))
     unknown = f"packing is not known to keep samples of `{kind}` apart"
-    if plan.spec.trust_remote_code and config.get("auto_map"):
+    if spec.trust_remote_code and config.get("auto_map"):
         return f"{unknown} where the model's own code computes"
     if kind in known.apart:
         return ""

@@ -14,6 +14,8 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
+from template_bounds import Bounds
+
 IGNORED = -100  # the label of a token that is not trained
 # A template whose prompt ends within a thought, as DeepSeek R1's, opens it so; the answer closes it.
 THOUGHT_OPENED, THOUGHT_CLOSED = "<think>", "</think>"
@@ -82,6 +84,7 @@ class ChatTemplate:
         names = "|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)"
         self._next_special = re.compile(rf"\s*({names})")
         self._layouts: dict[Any, Layout | None] = {}
+        self._bounds = Bounds()
         self._last_specials = re.compile(rf"(?:(?:{names})\s*)+\Z")
 
     def render(self, messages: Sequence[Message], tools: Any = None, *, prompt: bool = False, **variables: Any) -> str:
@@ -90,16 +93,21 @@ class ChatTemplate:
         `variables` are what the template may ask for besides.
         """
         try:
-            if self._direct and tools is None and not prompt and not variables and all(map(_is_plain, messages)):
-                return str(self._direct(messages=messages))
-            text = self.tokenizer.apply_chat_template(
-                list(messages),
-                tools=tools,
-                chat_template=self.template,
-                add_generation_prompt=prompt,
-                tokenize=False,
-                **variables,
-            )
+            with self._bounds:
+                if self._direct and tools is None and not prompt and not variables and all(map(_is_plain, messages)):
+                    text = str(self._direct(messages=messages))
+                else:
+                    text = self.tokenizer.apply_chat_template(
+                        list(messages),
+                        tools=tools,
+                        chat_template=self.template,
+                        add_generation_prompt=prompt,
+                        tokenize=False,
+                        **variables,
+                    )
+            text.encode()  # refuses half a character
+        except MemoryError as error:
+            raise TemplateError("it takes more memory than any conversation needs") from error
         except Exception as error:
             raise TemplateError(" ".join(str(error).split())[:200] or type(error).__name__) from error
         return str(text)
@@ -178,7 +186,7 @@ class ChatTemplate:
         numbers = [
             number
             for number, message in enumerate(messages)
-            if message["role"] == "assistant" and message.get("train", True) and _says_something(message)
+            if message["role"] == "assistant" and message.get("train", True) and _says_something(given[number])
         ]
         alone = [self._one_answer(given, tools, number, text) for number in (numbers[-1:] if last_only else numbers)]
         if len(alone) == 1 and alone[0].answers[0] == len(given) - 1:
@@ -260,7 +268,13 @@ def _is_plain(message: Message) -> bool:
 
 
 def _says_something(message: Message) -> bool:
-    return bool(str(message.get("content") or "").strip() or message.get("tool_calls"))
+    """Tell whether a message is more than a thought, which a template may leave out."""
+    return bool(_said(message) or message.get("tool_calls"))
+
+
+def _said(message: Message) -> str:
+    """Return what a message says behind a thought, without the blanks around it, which a template may strip."""
+    return str(message.get("content") or "").rpartition(THOUGHT_CLOSED)[2].strip()
 
 
 def _continued(prompt: str, text: str, message: Message) -> str:
@@ -278,7 +292,7 @@ def _check_turns(messages: Sequence[Message], text: str) -> None:
     """Raise TemplateError where a turn is not in the text, or stands before an earlier one."""
     place = 0
     for message in messages:
-        content = str(message.get("content") or "").rpartition(THOUGHT_CLOSED)[2].strip()
+        content = _said(message)
         if message["role"] != "system":
             place = _end_of_turn(message, content, text, place)
         elif content not in text:

@@ -31,6 +31,7 @@ from chat_tokens import (
 )
 from cutoff_tokens import fit
 from encode_samples import IdsAndLabels, TokenTexts
+from tokenizer_loading import TokenizerError, load_tokenizer
 
 Place = tuple[str, int, int]  # what stands there, and from which letter to which
 
@@ -223,9 +224,7 @@ def _read(number: int, line: dict[str, Any], reader: Reader, later: dict[str, Re
 
 def conversations(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the samples of the first conversations, read in each way; raises TemplateError."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(spec["model"], trust_remote_code=spec["trust_remote_code"])
+    tokenizer = load_tokenizer(spec["model"], trust_remote_code=spec["trust_remote_code"])
     reader = Reader(spec, tokenizer, spec["template"])
     later = {name: Reader(spec, tokenizer, template) for name, template in spec["merged"].items()}
     read = [_read(number, line, reader, later) for number, line in enumerate(_lines(spec), 1)]
@@ -257,7 +256,7 @@ def main() -> None:
     result: dict[str, Any]
     try:
         result = {"conversations": conversations(spec)}
-    except (TemplateError, OffsetsError) as error:
+    except (TemplateError, OffsetsError, TokenizerError) as error:
         result = {"error": str(error)}
     sys.stdout.write("\n" + json.dumps(result) + "\n")
 

@@ -3,7 +3,7 @@
 Runs inside the training environment: `python tokenize_dataset.py SPEC` with SPEC as JSON: `model`,
 `trust_remote_code`, `template` (the chat template's text, its variables decided), `file` (a message file: JSON lines of
 `messages` and `tools`), `folder` (where to write; shards that an earlier start has left there count), `last_only`,
-`cutoff_length`, `too_long` (cut, drop or refuse), `packing`, `processes`, and `fingerprint`, which `datasets` keeps.
+`cutoff_length`, `too_long` (cut, drop or refuse), `packing`, `processes`, and `fingerprint`, which each file holds.
 
 Lines on stdout are JSON: {"bytes": done} as it goes, and last {"counts": ...} or {"error": sentence}. The folder is
 then one that `datasets.load_from_disk` reads, with the columns input_ids, labels, and attention_mask, or position_ids
@@ -25,6 +25,7 @@ import pyarrow as pa
 from chat_tokens import ChatTemplate, OffsetsError, Sample, TemplateError, encode, generation_stops
 from cutoff_tokens import Fitted, fit
 from pack_tokens import packs
+from tokenizer_loading import TokenizerError, load_tokenizer
 
 SHARD = 1 << 23  # bytes of messages whose tokens make one file
 BATCH = 200  # conversations that the tokenizer takes at once
@@ -41,18 +42,17 @@ class Tokenizing:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         """Load the tokenizer."""
-        from transformers import AutoTokenizer
-
-        self.spec = spec
-        self.tokenizer = AutoTokenizer.from_pretrained(spec["model"], trust_remote_code=spec["trust_remote_code"])
+        self.spec, self.start = spec, 0
+        self.tokenizer = load_tokenizer(spec["model"], trust_remote_code=spec["trust_remote_code"])
         self.template = ChatTemplate(self.tokenizer, spec["template"], generation_stops(self.tokenizer, spec["model"]))
 
     def shard(self, start: int, end: int, number: int) -> dict[str, Any]:
         """Write the file of the messages between two places of the source, and return its counts."""
         file = Path(self.spec["folder"], f"data-{number:05}.arrow")
         counts = file.with_suffix(".json")
-        if counts.is_file():
+        if file.is_file() and counts.is_file():
             return dict(json.loads(counts.read_text()))
+        self.start = start
         made: list[Row] = []
         total: Counter[str] = Counter()
         left_out: list[int] = []  # numbers of conversations, from 1 within the shard
@@ -72,10 +72,18 @@ class Tokenizing:
         total["conversations"], total["rows"] = first - 1, len(rows["input_ids"])
         total["tokens"] = len(rows["input_ids"].values)
         total["answer_tokens"] = int((rows["labels"].values.to_numpy() >= 0).sum())
-        _write_arrow(file, rows)
+        _write_arrow(file, rows, self.spec["fingerprint"])
         found = {**total, "left_out_conversations": left_out, "longest": longest}
         _write(counts, json.dumps(found))
         return found
+
+    def _counted_through(self, number: int) -> int:
+        """Return the number in the file of a conversation that is counted from 1 within the shard."""
+        with Path(self.spec["file"]).open("rb") as source:
+            while source.tell() < self.start:
+                source.readline()
+                number += 1
+        return number
 
     def _conversations(self, start: int, end: int) -> Iterator[dict[str, Any]]:
         with Path(self.spec["file"]).open("rb") as source:
@@ -90,7 +98,10 @@ class Tokenizing:
             try:
                 samples = self.template.samples(line["messages"], line.get("tools"), last_only=self.spec["last_only"])
             except TemplateError as error:
-                raise RefusedError(f"conversation {number}: {error}") from error
+                where = f"conversation {self._counted_through(number)}"
+                raise RefusedError(
+                    f"the chat template fails on {where}: {error}; `--chat-template` names another"
+                ) from error
             if not samples:
                 total["without_answer"] += 1
             found += [(number, line, sample) for sample in samples]
@@ -103,7 +114,8 @@ class Tokenizing:
             elif self.spec["too_long"] == "cut":
                 yield number, fit(self.template, line["messages"], line.get("tools"), sample, cutoff)
             elif self.spec["too_long"] == "refuse":
-                raise RefusedError(f"conversation {number} has {len(ids)} tokens, and the cutoff length is {cutoff}")
+                where = f"conversation {self._counted_through(number)}"
+                raise RefusedError(f"{where} has {len(ids)} tokens, and the cutoff length is {cutoff}")
             else:
                 yield number, Fitted([], [], len(ids))
 
@@ -131,8 +143,9 @@ def _lists(parts: list[Any], sizes: list[int]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(parts or [np.array([], np.int32)])))
 
 
-def _write_arrow(file: Path, rows: dict[str, pa.ListArray]) -> None:
-    table = pa.table(rows)
+def _write_arrow(file: Path, rows: dict[str, pa.ListArray], fingerprint: str) -> None:
+    """Write a file at whose beginning stands what it was made of, as nothing in its numbers tells a tokenizer."""
+    table = pa.table(rows).replace_schema_metadata({"ftbridge": fingerprint})
     beside = file.with_suffix(".arrow.part")
     with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=1000)
@@ -233,8 +246,10 @@ def main() -> None:
         total = summed([counts[number] for number in sorted(counts)])
         finish(Path(spec["folder"]), spec["fingerprint"])
         say({"counts": total})
-    except (RefusedError, OffsetsError) as error:
+    except (RefusedError, OffsetsError, TokenizerError) as error:
         say({"error": str(error)})
+    except OSError as error:
+        say({"error": f"`{error.filename}`: {error.strerror}" if error.filename else str(error)})
 
 
 def say(record: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware import devices, host
+from ftbridge.launchers.preflight.tokens import refuse_packing
 from ftbridge.launchers.process.script import SCRIPTS, start_script
 from ftbridge.templates.chat_templates import read_chat_template
 from ftbridge.templates.detect import find_family
@@ -71,7 +72,13 @@ def chat_template_of(spec: TrainSpec, model: Path, data: Dataset, folder: Path) 
         thinking = "on" if has_thoughts(data.folder / data.entry.files[MESSAGES]) else "off"
     else:
         thinking = spec.thinking
-    return choose_chat_template(model, spec.chat_template, thinking, folder)
+    template = choose_chat_template(model, spec.chat_template, thinking, folder)
+    if "strftime_now" in template.text:
+        say(
+            f"note: {template.origin} writes the date: the tokens have that of the day on which they are made, and "
+            "who asks the model later has another"
+        )
+    return template
 
 
 def has_thoughts(messages: Path) -> bool:
@@ -105,12 +112,14 @@ def make_tokens(
 ) -> tuple[ReadyTokens, ReadyTokens | None]:
     """Return the ready tokens in `folder` of a dataset and of that which is validated on, and is never packed.
 
-    Raises as `with_tokens`.
+    Raises as `with_tokens`, and InputError where packed samples would see each other.
     """
+    refuse_packing(spec, model, installed_versions(python).get("transformers", ""))
     data, validation = datasets
     tokens = tokens_of(data, spec, model, template, folder, python)
     if not tokens.counts.rows:
-        raise InputError(f"`{data.name}` has no answer to train on within {spec.cutoff_length} tokens")
+        within = f" within {spec.cutoff_length} tokens" if tokens.counts.left_out else ""
+        raise InputError(f"`{data.name}` has no answer to train on{within}")
     if not validation:
         return tokens, None
     unpacked = msgspec.structs.replace(spec, packing=False)

@@ -109,6 +109,14 @@ CASES: dict[str, tuple[str, str, list[str], list[Message], list[list[str]]]] = {
         [["eins<|im_end|>"]],
     ),
     "empty answer": (CHATML, "<|im_end|>", [], [user("1?"), assistant(" \n")], []),
+    "answer that is a thought": (FORGETS_THOUGHTS, "<|im_end|>", [], [user("1?"), assistant("<think>hm</think> ")], []),
+    "answer of which a template leaves nothing": (
+        CHATML.replace("m.content", "m.content.split('</think>')[-1] | trim"),
+        "<|im_end|>",
+        [],
+        [user("1?"), assistant("hm</think>\n"), *THREE[2:4]],
+        [["zwei<|im_end|>"]],
+    ),
     "forgotten thoughts": (
         "{% set enable_thinking = true %}" + FORGETS_THOUGHTS,
         "<|im_end|>",
@@ -185,4 +193,28 @@ REFUSED: dict[str, tuple[str, list[Message], str]] = {
     "continues no prompt of its own": (CHATML.replace("assistant\n", "model\n"), ONE, NO_CONTINUATION),
     "runs code": ("{{ ''.__class__.__mro__ }}", ONE, "access to attribute '__class__' of 'str' object is unsafe."),
     "asks for what is not there": ("{{ messages[9].content.text }}", ONE, "list object has no element 9"),
+    "asks for a name that nobody has": ("{{ nobody.knows }}", ONE, "'nobody' is undefined"),
+    "includes a file": ("{% include '/etc/hosts' %}", ONE, "no loader for this environment specified"),
+    "runs in circles": (
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        ONE,
+        "it takes more than 4 seconds",
+    ),
+    "calls itself": ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", ONE, "maximum recursion depth exceeded"),
+    "has a range without an end": (
+        "{% for a in range(10**9) %}{% endfor %}",
+        ONE,
+        "Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).",
+    ),
+    "writes without an end": ("{{ 'a' * 10**11 }}", ONE, "it takes more memory than any conversation needs"),
+    "doubles without an end": (
+        "{% set n = namespace(text='a') %}{% for a in range(60) %}{% set n.text = n.text + n.text %}{% endfor %}",
+        ONE,
+        "it takes more memory than any conversation needs",
+    ),
+    "writes half a character": (
+        "{{ '\\ud800' }}" + CHATML,
+        ONE,
+        "'utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed",
+    ),
 }

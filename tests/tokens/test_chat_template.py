@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+from jinja2.defaults import DEFAULT_FILTERS
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.templates.chat_templates import render_chat_template
@@ -118,6 +119,40 @@ def test_what_is_no_template_is_refused(model, tmp_path):
     file.write_text("a\n{% if %}", "utf-8")
     with pytest.raises(InputError, match=r"t\.jinja` is no Jinja template: line 2: "):
         choose_chat_template(model, str(file), "off")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "is no Jinja template: maximum recursion depth"),
+        ("{{ " + "9" * 5000 + " }}", "is no Jinja template: Exceeds the limit"),
+        ("{{ a | nobodys }}", "is no Jinja template: line 1: No filter named 'nobodys'"),
+        ("a" * 10_000_000, "has 10,000,000 characters, which is more than any model's; is it another file"),
+        ("é".encode("latin-1"), "is not in UTF-8; save it as UTF-8"),
+    ],
+    ids=["brackets", "digits", "filter", "size", "encoding"],
+)
+def test_a_template_that_cannot_be_read_is_a_sentence(model, tmp_path, text, told):
+    file = tmp_path / "t.jinja"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=told):
+        choose_chat_template(model, str(file), "off")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 'a' | center(9) }}",
+        "{% if 'a' | center(9) %}{% endif %}",
+        "{% autoescape 'a' | center(9) %}{% endautoescape %}",
+    ],
+)
+def test_nothing_is_computed_of_a_template_that_is_only_looked_at(model, monkeypatch, text):
+    computed = []  # by Jinja, of what is constant: it could as well be `'a' * 10**10`
+    monkeypatch.setitem(DEFAULT_FILTERS, "center", lambda *given: computed.append(given))
+    (model / "chat_template.jinja").write_text(text + "{{ thinking }}")
+    assert choose_chat_template(model, None, "on").thinking == "on"
+    assert not computed
 
 
 def test_a_name_that_is_none_is_refused_with_those_that_are(model):

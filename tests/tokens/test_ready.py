@@ -1,14 +1,17 @@
 """Where ready tokens stand, when they are made, and what is refused."""
 
 import json
+import os
+import re
+import shutil
 import threading
 
 import msgspec
 import pytest
 
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, SetupError
 from ftbridge.tokens.chat_template import ChatTemplate
-from ftbridge.tokens.ready import Counts, Fingerprint, TokenOptions, ready_tokens, together, tokenizer_files
+from ftbridge.tokens.ready import PART, Counts, Fingerprint, TokenOptions, ready_tokens, together, tokenizer_files
 
 TEMPLATE = ChatTemplate("{{ messages }}", "a template", None)
 COUNTS = Counts(conversations=3, samples=3, rows=3, tokens=90, answer_tokens=30, longest=31)
@@ -27,7 +30,8 @@ def fingerprint(**changes):
 
 
 def write(folder):
-    (folder / "data-00000.arrow").write_bytes(b"tokens")
+    (folder / "data-00000.arrow").write_bytes(b"schema of " + folder.name.removesuffix(PART).encode() + b" tokens")
+    (folder / "state.json").write_text("{}")
     return COUNTS
 
 
@@ -40,7 +44,7 @@ def test_tokens_are_made_once(tmp_path):
     again = ready_tokens(tmp_path / "分词", fingerprint(), TEMPLATE, never)
     assert made == again
     assert made.folder.parent == tmp_path / "分词"
-    assert (made.folder / "data-00000.arrow").read_bytes() == b"tokens"
+    assert (made.folder / "data-00000.arrow").read_bytes().endswith(b" tokens")
     assert json.loads((made.folder / "fingerprint.json").read_text())["template"] == TEMPLATE.text
 
 
@@ -74,10 +78,20 @@ def test_tokens_that_were_not_finished_are_gone_on_with(tmp_path):
 
     def go_on(folder):
         seen.append((folder / "data-00000.arrow").read_bytes())
-        return COUNTS
+        return write(folder)
 
     assert ready_tokens(tmp_path, fingerprint(), TEMPLATE, go_on).counts == COUNTS
     assert seen == [b"half"]
+
+
+def test_what_was_not_begun_leaves_no_folder(tmp_path):
+    def refuse(folder):
+        assert folder.is_dir()
+        raise InputError("no system here")
+
+    with pytest.raises(InputError, match="no system here"):
+        ready_tokens(tmp_path, fingerprint(), TEMPLATE, refuse)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_two_at_a_time_make_them_once(tmp_path):
@@ -86,7 +100,7 @@ def test_two_at_a_time_make_them_once(tmp_path):
     def make(folder):
         made.append(folder)
         slow.wait(0.2)
-        return COUNTS
+        return write(folder)
 
     threads = [threading.Thread(target=ready_tokens, args=(tmp_path, fingerprint(), TEMPLATE, make)) for _ in range(2)]
     for thread in threads:
@@ -101,6 +115,44 @@ def test_a_folder_of_other_tokens_is_refused(tmp_path):
     other = ready_tokens(tmp_path, fingerprint(messages="e" * 64), TEMPLATE, write)
     (made.folder / "fingerprint.json").write_bytes((other.folder / "fingerprint.json").read_bytes())
     with pytest.raises(InputError, match="holds the tokens of another dataset or tokenizer"):
+        ready_tokens(tmp_path, fingerprint(), TEMPLATE, never)
+
+
+def cut(folder):
+    os.truncate(folder / "data-00000.arrow", 9)
+
+
+def take_another_tokenizers(folder):
+    file = folder / "data-00000.arrow"
+    file.write_bytes(file.read_bytes().replace(folder.name.encode(), b"f" * len(folder.name)))
+
+
+def put_a_file_there(folder):
+    shutil.rmtree(folder)
+    folder.write_text("tokens")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (cut, "is damaged: `data-00000.arrow` is not whole"),
+        (take_another_tokenizers, "is damaged: `data-00000.arrow` is of another dataset or tokenizer"),
+        (lambda folder: (folder / "data-00000.arrow").unlink(), "is damaged: `data-00000.arrow` is not whole"),
+        (lambda folder: (folder / "state.json").write_text(""), "is damaged: `state.json` is not whole"),
+        (lambda folder: (folder / "fingerprint.json").unlink(), "has no `fingerprint.json`, as ready tokens have"),
+        (put_a_file_there, "has no `fingerprint.json`, as ready tokens have"),
+    ],
+)
+def test_tokens_that_are_not_whole_are_refused(tmp_path, damage, told):
+    made = ready_tokens(tmp_path, fingerprint(), TEMPLATE, write)
+    damage(made.folder)
+    with pytest.raises(InputError, match=f"`{re.escape(str(made.folder))}` {told}; delete it, and the tokens are made"):
+        ready_tokens(tmp_path, fingerprint(), TEMPLATE, never)
+
+
+def test_a_file_where_tokens_are_begun_is_one_sentence(tmp_path):
+    (tmp_path / f"{fingerprint().key}{PART}").write_text("mine")
+    with pytest.raises(SetupError, match=rf"cannot keep tokens in `.*{fingerprint().key}`: File exists"):
         ready_tokens(tmp_path, fingerprint(), TEMPLATE, never)
 
 

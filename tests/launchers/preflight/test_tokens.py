@@ -1,33 +1,40 @@
 """What the pre-flight says of ready tokens."""
 
-from pathlib import Path
+import json
 
 import msgspec
 import pytest
 
+from ftbridge.core.errors import InputError
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.preflight.tokens import packing_checks, packing_table, token_checks
-from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions
+from ftbridge.launchers.preflight.tokens import packing_table, refuse_packing, token_checks
+from ftbridge.tokens.ready import Counts
 
 from ...builders.plans import plan  # noqa: TID252
 
 COUNTS = Counts(conversations=9, samples=8, rows=2, tokens=150, answer_tokens=30, longest=80)
-MADE = Fingerprint(
-    messages="", tokenizer={}, chat_template="", options=TokenOptions(cutoff_length=100), code="", version=""
-)
-TOKENS = ReadyTokens(folder=Path("/tokens"), fingerprint=MADE, counts=COUNTS)
 
 
-def packed(kind, transformers="5.24.0", tokens=TOKENS, own_code=False, **spec):
-    made = msgspec.structs.replace(plan(**{"packing": True, **spec}), tokens=tokens)
-    config = {"model_type": kind, **({"auto_map": {"AutoModel": "own.Model"}} if own_code else {})}
-    return [f"{check.status}: {check.found} -> {check.remedy}" for check in packing_checks(made, config, transformers)]
+@pytest.fixture
+def refusal(tmp_path):
+    """Return what says why a class's samples are not packed, "" where they are."""
+
+    def told(kind, transformers="5.24.0", own_code=False, **spec):
+        config = {"model_type": kind, **({"auto_map": {"AutoModel": "own.Model"}} if own_code else {})}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        try:
+            refuse_packing(plan(**{"packing": True, "tokens": "once", **spec}).spec, tmp_path, transformers)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    return told
 
 
-def test_a_class_that_keeps_packed_samples_apart_is_let_through():
-    assert [packed(kind) for kind in packing_table().apart] == [[]] * len(packing_table().apart)
-    assert packed("qwen2", own_code=True) == []  # which is not asked for
-    assert packed("qwen2_moe") == []
+def test_a_class_that_keeps_packed_samples_apart_is_let_through(refusal):
+    assert [refusal(kind) for kind in packing_table().apart] == [""] * len(packing_table().apart)
+    assert refusal("qwen2", own_code=True) == ""  # which is not asked for
+    assert refusal("qwen2_moe") == ""
 
 
 @pytest.mark.parametrize(
@@ -35,27 +42,27 @@ def test_a_class_that_keeps_packed_samples_apart_is_let_through():
     [
         ("qwen3_next", {}, "does not keep samples of `qwen3_next` apart: its linear attention carries what it has"),
         ("gpt_oss", {}, "does not keep samples of `gpt_oss` apart: it makes its attention mask without positions"),
-        ("nobodys", {}, "is not known to keep samples of `nobodys` apart ->"),
-        ("qwen2_moe", {"transformers": "4.57.1"}, "samples of `qwen2_moe` apart with transformers 4 ->"),
-        ("qwen2", {"own_code": True, "trust_remote_code": True}, "apart where the model's own code computes ->"),
+        ("nobodys", {}, "is not known to keep samples of `nobodys` apart;"),
+        ("qwen2_moe", {"transformers": "4.57.1"}, "samples of `qwen2_moe` apart with transformers 4;"),
+        ("qwen2", {"own_code": True, "trust_remote_code": True}, "apart where the model's own code computes;"),
     ],
 )
-def test_a_class_that_does_not_or_was_not_tried_is_refused_by_name(kind, options, told):
-    (only,) = packed(kind, **options)
-    assert only.startswith("failure: packing ")
-    assert told in only
-    assert only.endswith("-> leave `--packing` out")
-    assert packed(kind, **options, packing=False) == []
+def test_a_class_that_does_not_or_was_not_tried_is_refused_by_name(refusal, kind, options, told):
+    found = refusal(kind, **options)
+    assert found.startswith("packing ")
+    assert told in found
+    assert found.endswith("; leave `--packing` out")
+    assert refusal(kind, **options, packing=False) == ""
 
 
-def test_packing_by_the_framework_is_not_judged():
-    assert packed("qwen3_next", tokens=None) == []
+def test_packing_by_the_framework_is_not_judged(refusal):
+    assert refusal("qwen3_next", tokens="native") == ""
 
 
-def test_flash_attention_keeps_only_the_packs_of_a_single_row_apart():
-    (only,) = packed("qwen2", attention="flash_attention_2", micro_batch_size=2)
-    assert only.startswith("failure: flash_attention_2 keeps packed samples apart only at `--micro-batch-size 1`")
-    assert packed("qwen2", attention="flash_attention_2") == packed("qwen2", micro_batch_size=2) == []
+def test_flash_attention_keeps_only_the_packs_of_a_single_row_apart(refusal):
+    found = refusal("qwen2", attention="flash_attention_2", micro_batch_size=2)
+    assert found.startswith("flash_attention_2 keeps packed samples apart only at `--micro-batch-size 1`")
+    assert refusal("qwen2", attention="flash_attention_2") == refusal("qwen2", micro_batch_size=2) == ""
 
 
 def test_what_is_shortened_left_out_or_has_no_answer_is_said():

@@ -144,7 +144,14 @@ def test_a_conversation_that_the_template_refuses_is_named(read):
             "{% for", "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}{% for", 1
         ),
     )
-    assert told == "conversation 2: no system here"
+    assert told == "the chat template fails on conversation 2: no system here; `--chat-template` names another"
+
+
+@pytest.mark.framework
+def test_a_conversation_is_counted_through_all_shards(read):
+    long = talk(user("?"), assistant(" " * (3 << 20)))  # says nothing, and fills a third of a shard
+    told, _ = read([*[long] * 5, talk(user(LONG), assistant("b"))], cutoff_length=60, too_long="refuse")
+    assert told.startswith("conversation 6 has ")
 
 
 @pytest.mark.framework
@@ -152,6 +159,18 @@ def test_nothing_to_train_leaves_no_rows(read):
     told, rows = read([talk(user("?"), assistant(" "))])
     assert rows == []
     assert (told["conversations"], told["rows"], told["without_answer"]) == (1, 0, 1)
+
+
+@pytest.mark.framework
+def test_a_tokenizer_that_needs_its_own_code_is_a_sentence(read, project, tmp_path):
+    model = shutil.copytree(project / "base", tmp_path / "model")
+    (model / "tokenizer.json").unlink()
+    config = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["tokenization_own.Own", None]}}
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    (model / "tokenization_own.py").write_text("raise SystemExit('I ran')")
+    told, _ = read([talk(user("?"), assistant("!"))], model=str(model))
+    assert told.startswith(f"the tokenizer of `{model}` cannot be loaded: it comes with Python code of its own.")
+    assert told.endswith("add `--trust-remote-code`")
 
 
 @pytest.mark.framework
