@@ -14,6 +14,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import locked, read_text, sha256, write_json
 from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate
 
 TOKENS = Path(".ftbridge/tokens")  # in a project
@@ -86,16 +87,18 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadyTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens that are ready: their folder, and what became of the conversations."""
+    """Tokens that are ready: their folder, what became of the conversations, and who reads them alike."""
 
     folder: Path
     fingerprint: Fingerprint
     counts: Counts
+    agreement: Agreement
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: Fingerprint
     counts: Counts
+    agreement: Agreement
     template: str
 
 
@@ -109,7 +112,7 @@ def tokenizer_files(model: Path) -> dict[str, str]:
 
 
 def ready_tokens(
-    folder: Path, fingerprint: Fingerprint, template: ChatTemplate, make: Callable[[Path], Counts]
+    folder: Path, fingerprint: Fingerprint, template: ChatTemplate, make: Callable[[Path], tuple[Counts, Agreement]]
 ) -> ReadyTokens:
     """Return the tokens of this `fingerprint` in a `folder` of all, which `make` writes where they are not there yet.
 
@@ -124,10 +127,11 @@ def ready_tokens(
             return found
         unfinished = place.with_name(f"{place.name}{PART}")
         unfinished.mkdir(parents=True, exist_ok=True)
-        counts = make(unfinished)
-        write_json(unfinished / RECORD, _Record(fingerprint=fingerprint, counts=counts, template=template.text))
+        counts, agreement = make(unfinished)
+        record = _Record(fingerprint=fingerprint, counts=counts, agreement=agreement, template=template.text)
+        write_json(unfinished / RECORD, record)
         unfinished.rename(place)
-    return ReadyTokens(folder=place, fingerprint=fingerprint, counts=counts)
+    return ReadyTokens(folder=place, fingerprint=fingerprint, counts=counts, agreement=agreement)
 
 
 def together(train: ReadyTokens, validation: ReadyTokens | None) -> Path:
@@ -157,4 +161,4 @@ def _known(place: Path, fingerprint: Fingerprint) -> ReadyTokens | None:
     record = load_json(read_text(file, "record"), _Record, f"`{file}` is not what ftbridge wrote")
     if record.fingerprint != fingerprint:
         raise InputError(f"`{place}` holds the tokens of another dataset or tokenizer; delete that folder")
-    return ReadyTokens(folder=place, fingerprint=fingerprint, counts=record.counts)
+    return ReadyTokens(folder=place, fingerprint=fingerprint, counts=record.counts, agreement=record.agreement)

@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError
+from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate
 from ftbridge.tokens.ready import Counts, Fingerprint, TokenOptions, ready_tokens, together, tokenizer_files
 
 TEMPLATE = ChatTemplate("{{ messages }}", "a template", None)
 COUNTS = Counts(conversations=3, samples=3, rows=3, tokens=90, answer_tokens=30, longest=31)
+AGREEMENT = Agreement(samples=3, same=2, readers=("chat template",), causes={"cut answer": {"chat template": 1}})
 
 
 def fingerprint(**changes):
@@ -28,7 +30,7 @@ def fingerprint(**changes):
 
 def write(folder):
     (folder / "data-00000.arrow").write_bytes(b"tokens")
-    return COUNTS
+    return COUNTS, AGREEMENT
 
 
 def never(folder):
@@ -39,6 +41,7 @@ def test_tokens_are_made_once(tmp_path):
     made = ready_tokens(tmp_path / "分词", fingerprint(), TEMPLATE, write)
     again = ready_tokens(tmp_path / "分词", fingerprint(), TEMPLATE, never)
     assert made == again
+    assert again.agreement == AGREEMENT
     assert made.folder.parent == tmp_path / "分词"
     assert (made.folder / "data-00000.arrow").read_bytes() == b"tokens"
     assert json.loads((made.folder / "fingerprint.json").read_text())["template"] == TEMPLATE.text
@@ -74,7 +77,7 @@ def test_tokens_that_were_not_finished_are_gone_on_with(tmp_path):
 
     def go_on(folder):
         seen.append((folder / "data-00000.arrow").read_bytes())
-        return COUNTS
+        return COUNTS, AGREEMENT
 
     assert ready_tokens(tmp_path, fingerprint(), TEMPLATE, go_on).counts == COUNTS
     assert seen == [b"half"]
@@ -86,7 +89,7 @@ def test_two_at_a_time_make_them_once(tmp_path):
     def make(folder):
         made.append(folder)
         slow.wait(0.2)
-        return COUNTS
+        return COUNTS, AGREEMENT
 
     threads = [threading.Thread(target=ready_tokens, args=(tmp_path, fingerprint(), TEMPLATE, make)) for _ in range(2)]
     for thread in threads:
