@@ -35,7 +35,7 @@ TYPES = {
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}
 OF_DATASETS = {"list", "show", "check", "remove", "folder"}
-# Objects, and what its command has as `--verify`, `--adapter` (again and again), `--no-check` and `--no-train`.
+# Objects, and what its command has as `--verify-answers`, `--adapter` (again and again), `--no-check` and `--no-train`.
 OF_PYTHON_ALONE = {"callback", "sampling", "check", "adapters", "preflight", "train"}
 
 

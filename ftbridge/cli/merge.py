@@ -55,27 +55,30 @@ def _parse_weights(
 @option("--shard-size", callback=_parse_size, default="5GB", metavar="SIZE", help="Largest size of a weights file.")
 @option(
     "--device", type=DEVICES, default="auto",
-    help="Where to compute; auto: the CPU, which is as quick as the disk, and for --verify a GPU where there is one.",
+    help="Where to compute; auto: the CPU, which is as quick as the disk, and for --verify-answers a GPU where there "
+    "is one.",
 )  # fmt: skip
 @option(
-    "--verify", type=click.IntRange(min=1), is_flag=False, flag_value=4, metavar="[N]",
+    "--verify-answers", "count", type=click.IntRange(min=1), is_flag=False, flag_value=4, metavar="[N]",
     help="Compare greedy answers of base with adapter and of the merged model to N questions of the run's data (4 "
     "where N is left out).",
 )  # fmt: skip
-@option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model, for --verify.")
+@option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model, for --verify-answers.")
 @json_option
-def command(source: str | None, verify: int | None, trust_remote_code: bool, as_json: bool, **how: object) -> None:
+def command(source: str | None, count: int | None, trust_remote_code: bool, as_json: bool, **how: object) -> None:
     """Merge the adapter of a run (default: the last that succeeded) or of a folder into its base model."""
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import UsageError
     from ftbridge.weights.merge import merge
 
-    if trust_remote_code and not verify:
-        raise UsageError("`--trust-remote-code` is for `--verify`; a merge runs no code of the model, so leave it out")
-    if verify:
+    if trust_remote_code and not count:
+        raise UsageError(
+            "`--trust-remote-code` is for `--verify-answers`; a merge runs no code of the model, so leave it out"
+        )
+    if count:
         from ftbridge.evaluation.verify import same_answers
 
-        how["check"] = same_answers(verify, str(how["device"]), trust_remote_code=trust_remote_code)
+        how["check"] = same_answers(count, str(how["device"]), trust_remote_code=trust_remote_code)
     folder = merge(source, **how)  # type: ignore[arg-type]  # click has made them what they are to be
     if as_json:
         print_json({"folder": folder})

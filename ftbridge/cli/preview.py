@@ -44,7 +44,7 @@ BAR = 30  # letters of the longest bar
 )  # fmt: skip
 @option("--backend", type=PluginName("backends"), show_default="all", help="Framework whose encoding is shown.")
 @option(
-    "-n", "--samples", type=click.IntRange(0), show_default="3; 0 with --stats; 20 with --verify",
+    "-n", "--samples", type=click.IntRange(0), show_default="3; 0 with --stats; 20 and more with --verify",
     help="Number of samples to show.",
 )  # fmt: skip
 @option(
@@ -77,8 +77,7 @@ def command(
     from ftbridge.launchers.preview.preview import preview
 
     if verify or strict:
-        count = 20 if samples is None else samples
-        _verify(dataset, {**options, "samples": count}, stats=stats, verify=verify, strict=strict, as_json=as_json)
+        _verify(dataset, {**options, "samples": samples}, stats=stats, verify=verify, strict=strict, as_json=as_json)
         return
     count = samples if samples is not None else 0 if stats else 3
     found = preview(dataset, samples=count, stats=stats, **options)

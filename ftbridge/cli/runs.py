@@ -75,6 +75,8 @@ def show_command(name: str | None, as_json: bool) -> None:
         return
     if base := found.run.base:
         full["base"] = base.files | {name: f"{size} bytes" for name, size in base.weights.items()}
+    if agreement := found.run.agreement:
+        full["agreement"] = str(agreement)
     for key, value in full.items():
         if not isinstance(value, dict | list):
             result(f"{key}: {'' if value is None else value}")

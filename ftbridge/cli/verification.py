@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from ftbridge.launchers.preview.differences import Reference
     from ftbridge.launchers.preview.verification import Verification, VerifiedSample
+    from ftbridge.tokens.differences import Reference
 
 TRAINED, DIFFERENT = "green", "red"
 MOST_PLACES = 3  # of one difference in a sample
@@ -72,7 +72,7 @@ def _kinds(sample: "VerifiedSample") -> dict[tuple[str, str], list[str]]:
 
 def _print_cause(console: "Console", cause: str, title: str, places: list[str]) -> None:
     from ftbridge.core.console import escaped, first_few
-    from ftbridge.launchers.preview.differences import CAUSES
+    from ftbridge.tokens.differences import CAUSES
 
     shown = first_few([each for each in places if each], MOST_PLACES)
     console.print(escaped(f"{title}: {shown}" if shown else title), style=DIFFERENT)
@@ -81,30 +81,26 @@ def _print_cause(console: "Console", cause: str, title: str, places: list[str]) 
 
 def _print_summary(console: "Console", found: "Verification") -> None:
     from ftbridge.core.console import escaped
+    from ftbridge.tokens.agreement import CHAT_TEMPLATE, causes_in_words
 
-    readers = ["chat template", *found.readers]
+    readers = [CHAT_TEMPLATE, *found.readers]
     same = sum(sample.is_same for sample in found.samples)
     console.print(escaped(f"{same} of {len(found.samples)} samples are the same for {', '.join(readers)}"))
-    for cause, by_reader in found.causes().items():
-        counts: dict[int, list[str]] = {}
-        for reader, numbers in by_reader.items():
-            counts.setdefault(len(numbers), []).append(reader)
-        told = "; ".join(
-            f"{', '.join(readers)} in {count} conversation{'s' if count > 1 else ''}"
-            for count, readers in counts.items()
-        )
-        console.print(escaped(f"{cause}: {told}"), style=DIFFERENT)
+    for told in causes_in_words(found.counts()):
+        console.print(escaped(told), style=DIFFERENT)
 
 
 def _token_table(console: "Console", sample: "VerifiedSample", *, whole: bool) -> "Table":
     """Return the tokens beside each other: all of them, or those around differences."""
     from rich.table import Table
 
+    from ftbridge.tokens.agreement import CHAT_TEMPLATE
+
     coloured = console.color_system is not None and not console.no_color
     table = Table(box=None, pad_edge=False)
     table.add_column("token", justify="right")
     table.add_column("id", justify="right")
-    for reader in ("chat template", *sample.readings):
+    for reader in (CHAT_TEMPLATE, *sample.readings):
         table.add_column(reader, overflow="fold")
     rows = [
         (
@@ -126,7 +122,7 @@ def _token_table(console: "Console", sample: "VerifiedSample", *, whole: bool) -
 
 def _rows(sample: "VerifiedSample") -> "Iterator[Row]":
     """Yield the rows of the table: each token of the reference, and before it what readers have besides."""
-    from ftbridge.launchers.preview.differences import align, pairs
+    from ftbridge.tokens.differences import align, pairs
 
     length = len(sample.reference.ids)
     places: dict[str, dict[int, int]] = {}

@@ -1,4 +1,4 @@
-"""`ftbridge merge --verify`: whether the merged model answers as base and adapter do."""
+"""`ftbridge merge --verify-answers`: whether the merged model answers as base and adapter do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -39,7 +39,7 @@ def same_answers(
     def check(card: ModelCard, adapter: Path, merged: Path) -> None:
         project = Project.find()
         if not card.run:
-            raise UsageError("`--verify` asks the questions of a run's dataset, and this adapter is of no run")
+            raise UsageError("`--verify-answers` asks the questions of a run's dataset, and this adapter is of no run")
         own = adapter.parent / "run.json"
         run = load_run(adapter.parent) if own.is_file() else find_run(project, card.run)
         asked = first_questions(project, run, count)

@@ -15,6 +15,7 @@ import msgspec
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked, read_text, sha256, write_json
 from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate
 
 TOKENS = Path(".ftbridge/tokens")  # in a project
@@ -88,11 +89,12 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadyTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens that are ready: their folder, and what became of the conversations."""
+    """Tokens that are ready: their folder, what became of the conversations, and who reads them alike."""
 
     folder: Path
     fingerprint: Fingerprint
     counts: Counts
+    agreement: Agreement
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 
     fingerprint: Fingerprint
     counts: Counts
+    agreement: Agreement
     template: str
     files: dict[str, int]
 
@@ -114,7 +117,7 @@ def tokenizer_files(model: Path) -> dict[str, str]:
 
 
 def ready_tokens(
-    folder: Path, fingerprint: Fingerprint, template: ChatTemplate, make: Callable[[Path], Counts]
+    folder: Path, fingerprint: Fingerprint, template: ChatTemplate, make: Callable[[Path], tuple[Counts, Agreement]]
 ) -> ReadyTokens:
     """Return the tokens of this `fingerprint` in a `folder` of all, which `make` writes where they are not there yet.
 
@@ -128,27 +131,29 @@ def ready_tokens(
         with locked(place, patience=-1):
             if found := _known(place, fingerprint):  # another process was quicker
                 return found
-            counts = _made(place, fingerprint, template, make)
+            counts, agreement = _made(place, fingerprint, template, make)
     except OSError as error:
         raise SetupError(f"cannot keep tokens in `{place}`: {error.strerror or error}") from error
-    return ReadyTokens(folder=place, fingerprint=fingerprint, counts=counts)
+    return ReadyTokens(folder=place, fingerprint=fingerprint, counts=counts, agreement=agreement)
 
 
-def _made(place: Path, fingerprint: Fingerprint, template: ChatTemplate, make: Callable[[Path], Counts]) -> Counts:
-    """Return the counts of the tokens that are made now; what was begun stays, for the next start."""
+def _made(
+    place: Path, fingerprint: Fingerprint, template: ChatTemplate, make: Callable[[Path], tuple[Counts, Agreement]]
+) -> tuple[Counts, Agreement]:
+    """Return what `make` returns of the tokens that it makes now; what was begun stays, for the next start."""
     unfinished = place.with_name(f"{place.name}{PART}")
     unfinished.mkdir(parents=True, exist_ok=True)
     try:
-        counts = make(unfinished)
+        counts, agreement = make(unfinished)
     except BaseException:
         with suppress(OSError):
             unfinished.rmdir()  # unless something was begun
         raise
     files = {file.name: file.stat().st_size for file in sorted(unfinished.iterdir()) if file.is_file()}
-    record = _Record(fingerprint=fingerprint, counts=counts, template=template.text, files=files)
+    record = _Record(fingerprint=fingerprint, counts=counts, agreement=agreement, template=template.text, files=files)
     write_json(unfinished / RECORD, record)
     unfinished.rename(place)
-    return counts
+    return counts, agreement
 
 
 def together(train: ReadyTokens, validation: ReadyTokens | None) -> Path:
@@ -186,7 +191,7 @@ def _known(place: Path, fingerprint: Fingerprint) -> ReadyTokens | None:
             raise InputError(f"`{place}` is damaged: `{name}` is not whole; {again}")
         if path.suffix == ".arrow" and not _is_of(path, fingerprint):
             raise InputError(f"`{place}` is damaged: `{name}` is of another dataset or tokenizer; {again}")
-    return ReadyTokens(folder=place, fingerprint=fingerprint, counts=record.counts)
+    return ReadyTokens(folder=place, fingerprint=fingerprint, counts=record.counts, agreement=record.agreement)
 
 
 def _is_of(path: Path, fingerprint: Fingerprint) -> bool:

@@ -68,7 +68,7 @@ def merge(
     """
     if how.get("check") and (how.get("onto") or how.get("adapters")):
         raise UsageError(
-            "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
+            "`--verify-answers` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
         )
     gpus = nvidia.freest_first(devices.usable_gpus("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))

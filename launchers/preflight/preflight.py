@@ -28,7 +28,7 @@ from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preflight.memory import memory_checks
 from ftbridge.launchers.preflight.memory_estimate import checkpoint_size
 from ftbridge.launchers.preflight.model import folder_checks, shapes_in_memory, template_checks, tokenizer_checks
-from ftbridge.launchers.preflight.tokens import token_checks
+from ftbridge.launchers.preflight.tokens import agreement_checks, token_checks
 
 
 def preflight_checks(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
@@ -48,6 +48,7 @@ def preflight_checks(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
     checks += template_checks(plan) if config else []
     checks += [*_dataset_checks(plan, tokenizer), _steps_check(plan)]
     checks += combination_checks(plan, config, installed)
+    checks += agreement_checks(plan)
     if places := paths_outside_run(plan.deepspeed):
         named = ", ".join(f"`{key}` (`{value}`)" for key, value in places.items())
         found = f"`{plan.spec.deepspeed}` names places outside the run's folder, to be read or written: {named}"

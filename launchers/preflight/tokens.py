@@ -11,8 +11,10 @@ from ftbridge.core.console import counted, first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import load_yaml, parse, read_json
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.model import is_before_transformers5
+from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.ready import Counts
 
 _SHOWN = 5  # conversations that a message names
@@ -63,6 +65,19 @@ def _packing_problem(spec: TrainSpec, config: dict[str, Any], transformers: str)
         return f"{unknown} with transformers 4" if is_before_transformers5(transformers) else ""
     reason = next((reason for reason, kinds in known.together.items() if kind in kinds), "")
     return f"packing does not keep samples of `{kind}` apart: {reason}" if reason else unknown
+
+
+def agreement_checks(plan: TrainPlan) -> list[Check]:
+    """Return whether those who read ready tokens have all the same, of the dataset and of what is validated on."""
+    tokens = {plan.dataset: plan.tokens, **({plan.validation.name: plan.validation_tokens} if plan.validation else {})}
+    return [_agreement_check(name, each.agreement) for name, each in tokens.items() if each]
+
+
+def _agreement_check(dataset: str, found: Agreement) -> Check:
+    told = f"`{dataset}`: {found if found.samples else 'no conversation is short enough to be looked at'}"
+    if found.same == found.samples:
+        return Check("tokens", "ok", told)
+    return Check("tokens", "warning", told, f"`ftbridge preview {dataset} --verify` shows them")
 
 
 def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:

@@ -16,28 +16,29 @@ import msgspec
 from ftbridge.adapters.registered.dataset import Dataset, record_hashes, resolve_dataset
 from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import InputError, SetupError, UsageError
-from ftbridge.core.plugins import load_backend, plugin_names
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend, interpreter
-from ftbridge.launchers.preview.differences import Difference, Reading, Reference, compare
 from ftbridge.launchers.preview.preview import BackendView, PreviewOptions, preview
 from ftbridge.launchers.process.script import run_script
 from ftbridge.launchers.training.options import resolve_train_spec
-from ftbridge.launchers.training.tokens import chat_template_of, tokens_of, with_possible_tokens
+from ftbridge.launchers.training.tokens import chat_template_of, frameworks, tokens_of, with_possible_tokens
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import Family, get_family
+from ftbridge.tokens.agreement import MERGED
 from ftbridge.tokens.chat_template import ChatTemplate
+from ftbridge.tokens.compared import ReadConversation, ReadSample, differences
+from ftbridge.tokens.differences import Difference, Reading, Reference
 from ftbridge.tokens.ready import TOKENS
 
-MERGED = "merged folder"
 # The chat template that a folder gets that is merged of this base, trained by a family's template in this framework,
 # with this system prompt in all of its samples.
 MergedTemplate = Callable[[Path, Family, str, str], str]
-_NOTHING = Reading([], [], [])
+_FIRST = 20  # conversations that are compared where nobody says how many
 _FURTHER = 20  # conversations that a framework may have left out one after the other
 
 
@@ -80,11 +81,18 @@ class Verification(msgspec.Struct, frozen=True):
         """Return the causes of differences, with the conversations by reader."""
         found: dict[str, dict[str, list[int]]] = {}
         for sample in self.samples:
-            for reader, differences in sample.differences.items():
-                for cause in dict.fromkeys(each.cause for each in differences):
+            for reader, those in sample.differences.items():
+                for cause in dict.fromkeys(each.cause for each in those):
                     numbers = found.setdefault(cause, {}).setdefault(reader, [])
                     numbers += [sample.conversation] if sample.conversation not in numbers else []
         return found
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the causes of differences, with how many conversations have them by reader."""
+        return {
+            cause: {reader: len(numbers) for reader, numbers in readers.items()}
+            for cause, readers in self.causes().items()
+        }
 
     def refuse_differences(self) -> None:
         """Raise InputError where there is a difference."""
@@ -96,20 +104,10 @@ class Verification(msgspec.Struct, frozen=True):
             )
 
 
-class _Sample(msgspec.Struct, frozen=True):
-    reference: Reference
-    merged: dict[str, Reading | None]
-    ready: Reading | None
-
-
-class _Conversation(msgspec.Struct, frozen=True):
-    samples: list[_Sample]
-
-
 class _ScriptAnswer(msgspec.Struct, frozen=True):
     """What reference_samples.py prints."""
 
-    conversations: list[_Conversation] = []
+    conversations: list[ReadConversation] = []
     error: str = ""
 
 
@@ -118,12 +116,13 @@ def verify(
     merged_template: MergedTemplate | None = None,
     *,
     backend: str | None = None,
-    samples: int = 20,
+    samples: int | None = None,
     config: str | os.PathLike[str] | None = None,
     **options: Unpack[PreviewOptions],
 ) -> Verification:
     """Return the first conversations of a dataset, `samples` of them, as frameworks and chat templates have them.
 
+    By default that are 20, and of ready tokens some more that are spread over the data, as in the pre-flight.
     `options` are those of `train` that decide the tokens. `merged_template` is asked for native tokens; ready ones are
     merged with the very template that made them. Raises an FtbridgeError that says what to do where something is
     missing, or where the chat template is no good for a conversation.
@@ -139,7 +138,7 @@ def verify(
         "model": str(model),
         "trust_remote_code": spec.trust_remote_code,
         "file": str(data.folder / data.entry.files[MESSAGES]),
-        "samples": samples,
+        "samples": _FIRST if samples is None else samples,
         "last_only": spec.learn == "last",
         "tokens": None,
     }
@@ -147,13 +146,14 @@ def verify(
         template = chat_template_of(spec, model, data, project.folder)
         data = record_hashes(data, MESSAGES)
         ready = tokens_of(data, spec, model, template, project.folder / TOKENS, python)
-        request |= {"tokens": str(ready.folder), "packing": spec.packing}
+        request |= {"tokens": str(ready.folder), "packing": spec.packing, "samples": samples}
         request |= {"cutoff_length": spec.cutoff_length, "too_long": spec.too_long}
         found = _read(python, {**request, "template": template.text, "merged": {MERGED: template.text}}, data)
-        verified = _compared_with_ready(found, [backend] if backend else [*reversed(plugin_names("backends"))])
+        verified = _compared_with_ready(found, [load_backend(backend).title] if backend else frameworks())
     else:
         options["tokens"] = "native"
-        views = preview(dataset, backend=backend, samples=samples, config=config, **options).views
+        count = _FIRST if samples is None else samples
+        views = preview(dataset, backend=backend, samples=count, config=config, **options).views
         merged = _merged_of_native(list(views), spec, model, data, merged_template)
         template = _template_of_native(spec, model, data, project.folder, merged)
         found = _read(python, {**request, "template": template.text, "merged": merged}, data)
@@ -168,7 +168,7 @@ def verify(
     )
 
 
-def _read(python: Path, request: dict[str, object], data: Dataset) -> list[_Conversation]:
+def _read(python: Path, request: dict[str, object], data: Dataset) -> list[ReadConversation]:
     say("reading with the chat template (10 seconds to load) ...")
     answer = msgspec.json.decode(run_script(python, "reference_samples", request), type=_ScriptAnswer)
     if answer.error:
@@ -200,25 +200,23 @@ def _template_of_native(
     return ChatTemplate(next(iter(merged.values())), f"the chat template of the {MERGED}", None)
 
 
-def _compared(number: int, sample: _Sample, read: dict[str, Reading | None]) -> VerifiedSample:
-    readings = {reader: reading or _NOTHING for reader, reading in {**read, **sample.merged}.items()}
-    differences = {reader: compare(reading, sample.reference) for reader, reading in readings.items()}
-    return VerifiedSample(number, sample.reference, readings, differences)
+def _compared(number: int, sample: ReadSample, read: dict[str, Reading | None]) -> VerifiedSample:
+    readings = sample.readings(read)
+    return VerifiedSample(number, sample.reference, readings, differences(readings, sample.reference))
 
 
-def _compared_with_ready(found: list[_Conversation], backends: list[str]) -> list[VerifiedSample]:
+def _compared_with_ready(found: list[ReadConversation], titles: list[str]) -> list[VerifiedSample]:
     """Return all samples, beside the ready tokens, which every framework reads as they are."""
-    titles = [load_backend(each).title for each in backends]
     return [
-        _compared(number, sample, dict.fromkeys(titles, sample.ready))
-        for number, conversation in enumerate(found, 1)
+        _compared(conversation.number, sample, dict.fromkeys(titles, sample.ready))
+        for conversation in found
         for sample in conversation.samples
     ]
 
 
-def _compared_with_native(found: list[_Conversation], views: list[BackendView]) -> list[VerifiedSample]:
+def _compared_with_native(found: list[ReadConversation], views: list[BackendView]) -> list[VerifiedSample]:
     """Return the last sample of each conversation, which has all turns, beside what the frameworks make of these."""
-    answered = [(number, each.samples) for number, each in enumerate(found, 1) if each.samples]
+    answered = [(each.number, each.samples) for each in found if each.samples]
     references = [samples[-1].reference for _, samples in answered]
     read = {view.title: _in_order(_readings(view), references) for view in views}
     result = []

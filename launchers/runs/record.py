@@ -23,6 +23,7 @@ from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.process.identity import Host, is_hidden, process_start, signal_sender, this_machine
 from ftbridge.launchers.runs.fingerprint import Fingerprint
+from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate
 
 # What is said of a record without this machine's signature.
@@ -61,7 +62,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     the source it was made from, to its sha256, `base` is the fingerprint of the model (None in runs of before there was
     one), `pid` is the process that watches over the run, `pid_started` when that began, in the kernel's ticks,
     `machine` where it runs, and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see
-    training/resume.py). `chat_template` made the tokens, where they were made once, and `tokens` are their keys.
+    training/resume.py). `chat_template` made the tokens, where they were made once, `tokens` are their keys, and
+    `agreement` tells who has those of the training samples alike.
     `signature` is this machine's, of all but itself and the folder: "" where the record has none
     yet, and None in one that was read without: it stays unsigned, whatever is written to it. The status `unknown` is
     never written: it is that of a run which is said to run, and whose process cannot be seen from here.
@@ -89,6 +91,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: dict[str, str] = {}
     chat_template: ChatTemplate | None = None
     tokens: tuple[str, ...] = ()
+    agreement: Agreement | None = None
     signature: str | None = ""
 
     @property

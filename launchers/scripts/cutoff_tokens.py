@@ -14,13 +14,15 @@ Encoded = tuple[list[int], list[int]]  # token ids and labels
 class Fitted:
     """Token ids and labels of a sample within the cutoff length; none where it cannot be made to fit.
 
-    `length` counts its tokens before that; `cut` is "turns" or "question" where these were shortened.
+    `length` counts its tokens before that; `cut` is "turns" or "question" where these were shortened, and `messages`
+    are then what is left.
     """
 
     ids: list[int]
     labels: list[int]
     length: int
     cut: str = ""
+    messages: Sequence[Message] = ()
 
 
 def fit(template: ChatTemplate, messages: Sequence[Message], tools: Any, sample: Sample, cutoff: int) -> Fitted:
@@ -39,24 +41,29 @@ def fit(template: ChatTemplate, messages: Sequence[Message], tools: Any, sample:
     later = starts[1:]
     dropped = bisect_left(later, True, key=lambda start: len(encoded(system + given[start:])[0]) <= cutoff)
     if dropped < len(later):
-        return Fitted(*encoded(system + given[later[dropped] :]), length, "turns")
+        kept = [*system, *given[later[dropped] :]]
+        return Fitted(*encoded(kept), length, "turns", kept)
     kept = system + given[starts[-1] :] if starts else given
     shortened = _with_shorter_question(template.tokenizer, kept, encoded, cutoff)
-    return Fitted(*shortened, length, "question") if shortened else Fitted([], [], length)
+    if not shortened:
+        return Fitted([], [], length)
+    (ids, labels), kept = shortened
+    return Fitted(ids, labels, length, "question", kept)
 
 
-def _with_shorter_question(tokenizer: Any, messages: list[Message], encoded: Any, cutoff: int) -> Encoded | None:
-    """Return a conversation of one question as tokens, the question shortened at its end; None where none fits."""
+def _with_shorter_question(
+    tokenizer: Any, messages: list[Message], encoded: Any, cutoff: int
+) -> tuple[Encoded, list[Message]] | None:
+    """Return a conversation of one question, which is shortened at its end, and its tokens first; None if none fits."""
     number = next((number for number, message in enumerate(messages) if message["role"] == "user"), None)
     if number is None:
         return None
     question = messages[number]["content"]
     while question:
-        result: Encoded = encoded(
-            [*messages[:number], {**messages[number], "content": question}, *messages[number + 1 :]]
-        )
+        shorter = [*messages[:number], {**messages[number], "content": question}, *messages[number + 1 :]]
+        result: Encoded = encoded(shorter)
         if len(result[0]) <= cutoff:
-            return result
+            return result, shorter
         question = _beginning(tokenizer, question, len(result[0]) - cutoff)
     return None
 

@@ -2,19 +2,23 @@
 
 Runs inside the training environment: `python reference_samples.py SPEC` with SPEC as JSON: `model`,
 `trust_remote_code`, `template` (a chat template's text), `merged` (such texts by the name of who renders them later),
-`file` (of messages), `samples` (how many conversations), `last_only`; `tokens` (a folder of ready tokens, or null), and
-where there is one, `cutoff_length`, `too_long` and `packing`, as these were made with.
+`file` (of messages), `samples` (how many conversations; null for those that probes.py has chosen), `last_only`;
+`tokens` (a folder of ready tokens, or null), and where there is one, `cutoff_length`, `too_long` and `packing`, as
+these were made with.
 
-The last line of stdout is {"conversations": [{"samples": [...]}, ...]}, or {"error": sentence}. A sample has
-`reference`, `merged` by name, and `ready`: what stands among the ready tokens, null where that is nothing.
+The last line of stdout is {"conversations": [{"number": ..., "samples": [...]}, ...]}, or {"error": sentence}. A sample
+has `reference`, `merged` by name, and `ready`: what stands among the ready tokens, null where that is nothing.
+
+The reference is made by the tokenizer's own way from messages to tokens, and not as the ready tokens were.
 """
 
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator
-from itertools import islice, repeat, takewhile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +35,24 @@ from chat_tokens import (
 )
 from cutoff_tokens import fit
 from encode_samples import IdsAndLabels, TokenTexts
+from ready_rows import ReadyRows
 from tokenizer_loading import TokenizerError, load_tokenizer
 
 Place = tuple[str, int, int]  # what stands there, and from which letter to which
 
+MERGED = "merged folder"
 _PARTS = {"system": "system", "assistant": "answer"}
 _THOUGHT = re.compile("<think>.*?</think>", re.DOTALL)
 _SYSTEM = "\ue000"  # a system text that no template writes by itself
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Token ids and labels of a sample, with the messages that it has and the text; none for one that is left out."""
+
+    encoded: IdsAndLabels
+    messages: list[Message]
+    sample: Sample | None
 
 
 class Reader:
@@ -46,34 +61,109 @@ class Reader:
     def __init__(self, spec: dict[str, Any], tokenizer: Any, template: str) -> None:
         """Prepare for a template's text."""
         self.spec, self.tokenizer = spec, tokenizer
-        self.stops = generation_stops(tokenizer, spec["model"])
-        self.template = ChatTemplate(tokenizer, template, self.stops)
+        stops = generation_stops(tokenizer, spec["model"])
+        self.template = ChatTemplate(tokenizer, template, stops)
+        self.stops = {*tokenizer.convert_tokens_to_ids(stops), tokenizer.eos_token_id} - {None}
+        special = (number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
+        self.ends = {*self.stops, *tokenizer.all_special_ids, *special}
 
-    def samples(self, line: dict[str, Any]) -> list[tuple[IdsAndLabels, Sample | None]]:
-        """Return ids and labels of a conversation's samples, none for one that is left out.
-
-        Each comes with its text, but for those that were shortened.
-        """
+    def samples(self, line: dict[str, Any]) -> list[Reading]:
+        """Return the samples of a conversation, as a server's tokenizer reads them; raises TemplateError."""
         messages, tools = line["messages"], line.get("tools")
         samples = self.template.samples(messages, tools, last_only=self.spec["last_only"])
-        found: list[tuple[IdsAndLabels, Sample | None]] = []
-        for sample, encoded in zip(samples, encode(self.tokenizer, samples), strict=True):
-            if self.spec["tokens"] is None or len(encoded[0]) <= self.spec["cutoff_length"]:
-                found.append((encoded, sample))
-            elif self.spec["too_long"] == "cut":
-                fitted = fit(self.template, messages, tools, sample, self.spec["cutoff_length"])
-                found.append(((fitted.ids, fitted.labels), None))
-            else:
-                found.append((([], []), None))
-        return found
+        return [
+            self._within_cutoff(line, sample, encoded)
+            for sample, encoded in zip(samples, encode(self.tokenizer, samples), strict=True)
+        ]
+
+    def _within_cutoff(self, line: dict[str, Any], sample: Sample, encoded: IdsAndLabels) -> Reading:
+        """Return a sample that its tokens are known of, shortened as the training has it, if it is too long."""
+        messages, tools = line["messages"], line.get("tools")
+        if self.spec["tokens"] and len(encoded[0]) > self.spec["cutoff_length"]:
+            if self.spec["too_long"] != "cut":
+                return Reading(([], []), messages, None)
+            fitted = fit(self.template, messages, tools, sample, self.spec["cutoff_length"])
+            if not fitted.ids:
+                return Reading(([], []), messages, None)
+            messages, encoded = list(fitted.messages), (fitted.ids, fitted.labels)
+            sample = self.template.samples(messages, tools, last_only=len(sample.answers) == 1)[-1]
+        return Reading(self._read(messages, tools, sample, encoded[1]), messages, sample)
+
+    def ids(self, messages: list[Message], tools: Any, *, prompt: bool = False) -> list[int]:
+        """Return the tokens of a conversation, as a `prompt` up to where an answer begins; raises TemplateError."""
+        try:
+            ids = self.tokenizer.apply_chat_template(
+                messages,
+                tools=tools,
+                chat_template=self.template.template,
+                add_generation_prompt=prompt,
+                tokenize=True,
+                return_dict=False,
+            )
+        except Exception as error:
+            raise TemplateError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+        return list(ids)
+
+    def _read(self, messages: list[Message], tools: Any, sample: Sample, labels: list[int]) -> IdsAndLabels:
+        """Return ids and labels of a sample by the tokens of its prompts and of its beginnings.
+
+        Where these cannot tell what is learned, it is what `labels` say.
+        """
+        given = [as_template_reads(message) for message in messages]
+        last = sample.answers[-1] + 1
+        prompts = {number: self.ids(given[:number], tools, prompt=True) for number in sample.answers}
+        if sample.text == self.template.render(given, tools):
+            ids = self.ids(given, tools)
+        elif sample.text == self.template.render(given[:last], tools):
+            ids = self.ids(given[:last], tools)
+        else:  # the prompt has opened a thought
+            text = self.template.render(given[: last - 1], tools, prompt=True)
+            rest = self.tokenizer.encode(sample.text[len(text) :], add_special_tokens=False)
+            ids = [*prompts[last - 1], *rest]
+        stop = [self.tokenizer.convert_tokens_to_ids(sample.closing)] if sample.closing else []
+        ids += stop
+        learned = [IGNORED] * len(ids)
+        for number, prompt in prompts.items():
+            said = str(given[number].get("content") or "").strip()
+            end = self._end(ids, self.ids(given[: number + 1], tools), len(prompt), said)
+            start = _common(prompt, ids)
+            if not end:
+                return ids, labels
+            learned[start:end] = ids[start:end]
+        return ids, learned
+
+    def _end(self, ids: list[int], beginning: list[int], least: int, said: str) -> int:
+        """Return where an answer ends in `ids`, by those of the `beginning` that ends with it; 0 if that is unclear.
+
+        That is behind the stop token that comes straight after it; it begins at `least`, and is what is `said`.
+        """
+        content = len(beginning)
+        while content > least and self._says_nothing(beginning[content - 1]):
+            content -= 1
+        specials = [at for at in range(content, len(beginning)) if beginning[at] in self.ends]
+        if specials:
+            end = 1 + next((at for at in specials if beginning[at] in self.stops), specials[0])
+            rest = len(beginning) - end
+            if ids[:end] == beginning[:end]:
+                return end
+            # What the prompt has opened begins otherwise.
+            return len(ids) - rest if ids[len(ids) - rest - 1 :] == beginning[end - 1 :] else 0
+        if ids[:content] != beginning[:content] or not self.tokenizer.decode(ids[:content]).endswith(said):
+            return 0
+        after = dropwhile(lambda at: ids[at] not in self.ends and self._says_nothing(ids[at]), range(content, len(ids)))
+        end = next(after, len(ids))
+        return end + 1 if ids[end : end + 1] and ids[end] in self.ends else 0
+
+    def _says_nothing(self, token: int) -> bool:
+        """Tell whether a token is blank, or special."""
+        return token in self.ends or not self.tokenizer.decode([token]).strip()
 
     def about(self, line: dict[str, Any]) -> dict[str, Any]:
         """Return the begin token, the stop tokens, and the thoughts of a conversation."""
-        stops = {*self.tokenizer.convert_tokens_to_ids(self.stops), self.tokenizer.eos_token_id}
         thoughts = [each.get("reasoning_content") for each in map(as_template_reads, line["messages"])]
         return {
             "bos": self.tokenizer.bos_token_id,
-            "stops": sorted(stops - {None}),
+            "stops": sorted(self.stops),
             "thoughts": [str(each) for each in thoughts if each],
         }
 
@@ -82,26 +172,39 @@ class Reader:
 
         Where the prompt that it renders is not how a sample begins, the sample begins with that prompt.
         """
-        given = [as_template_reads(message) for message in line["messages"]]
-        found = []
-        for (ids, labels), sample in self.samples(line):
-            result = ids, labels
-            starts = [at for at, label in enumerate(labels) if label != IGNORED and (not at or labels[at - 1] < 0)]
-            answers = sample.answers if sample else ()
-            for number, start in zip(answers, starts, strict=False):
-                text = self.template.render(given[:number], line.get("tools"), prompt=True)
-                prompt = self.tokenizer.encode(text, add_special_tokens=False)
-                if prompt != ids[: len(prompt)]:
-                    result = [*prompt, *ids[start:]], [IGNORED] * len(prompt) + labels[start:]
-                    break
-            found.append(result)
-        return found
+        return [self._asked(each, line.get("tools")) for each in self.samples(line)]
 
-    def parts(self, line: dict[str, Any], encoded: IdsAndLabels, sample: Sample | None) -> list[str]:
+    def _asked(self, read: Reading, tools: Any) -> IdsAndLabels:
+        if read.sample is None:
+            return read.encoded
+        given = [as_template_reads(message) for message in read.messages]
+        for number, (place, _) in zip(read.sample.answers, read.sample.spans, strict=True):
+            prompt = self.ids(given[:number], tools, prompt=True)
+            if prompt != read.encoded[0][: len(prompt)]:
+                return self._with_prompt(prompt, read, read.sample.text, place)
+        return read.encoded
+
+    def _with_prompt(self, prompt: list[int], read: Reading, text: str, place: int) -> IdsAndLabels:
+        """Return a sample with this `prompt`, which ends at this place of its `text`.
+
+        A token that belongs to both the prompt and the answer is cut in two.
+        """
+        ids, labels = read.encoded
+        if not self.tokenizer.is_fast:
+            start = _common(prompt, ids)
+            return [*prompt, *ids[start:]], [IGNORED] * len(prompt) + labels[start:]
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        starts = [start for start, _ in encoded["offset_mapping"]]
+        after = next((at for at, start in enumerate(starts) if start >= place), len(starts))
+        until = starts[after] if after < len(starts) else len(text)
+        begun = self.tokenizer.encode(text[place:until], add_special_tokens=False)
+        return [*prompt, *begun, *ids[after:]], [IGNORED] * len(prompt) + begun + labels[after:]
+
+    def parts(self, read: Reading) -> list[str]:
         """Return what each token is a part of: tag, system, question, thought, answer or stop."""
-        ids, labels = encoded
-        found = self._parts_by_letters(line["messages"], sample) if sample and self.tokenizer.is_fast else []
-        if not found:
+        ids, labels = read.encoded
+        found = self._parts_by_letters(read.messages, read.sample) if read.sample and self.tokenizer.is_fast else []
+        if not found or len(found) > len(ids):
             first = len(list(takewhile(lambda label: label == IGNORED, labels)))
             found = ["tag" if at in {0, first - 1} else "question" for at in range(first)]
         found += ["tag" if label == IGNORED else "answer" for label in labels[len(found) :]]
@@ -111,9 +214,8 @@ class Reader:
 
     def _stop_places(self, ids: list[int], labels: list[int]) -> list[int]:
         """Return where a special token ends what is trained."""
-        ends = {*self.tokenizer.convert_tokens_to_ids(self.stops), *self.tokenizer.all_special_ids}
         both = zip(ids, labels, [*labels[1:], IGNORED], strict=False)  # none has no next
-        return [at for at, (token, label, after) in enumerate(both) if token in ends and after == IGNORED != label]
+        return [at for at, (token, label, after) in enumerate(both) if token in self.ends and after == IGNORED != label]
 
     def _parts_by_letters(self, messages: list[Message], sample: Sample) -> list[str]:
         """Return what each token of a text is a part of: what its last letter is, as a blank before a word is its."""
@@ -140,6 +242,12 @@ class Reader:
             yield "system", len(before), end
 
 
+def _common(one: list[int], other: list[int]) -> int:
+    """Return how many tokens two sequences have in common at their beginning."""
+    both = zip(one, other, strict=False)
+    return next((at for at, (mine, theirs) in enumerate(both) if mine != theirs), min(len(one), len(other)))
+
+
 def _said(messages: list[Message], text: str) -> Iterator[Place]:
     """Yield where the turns of a conversation stand in its text."""
     place = 0
@@ -150,41 +258,6 @@ def _said(messages: list[Message], text: str) -> Iterator[Place]:
             yield _PARTS.get(message["role"], "question"), start, start + len(said)
             # A system text may be put into the first question.
             place = place if message["role"] == "system" else start + len(said)
-
-
-class ReadyRows:
-    """The rows of a folder of ready tokens, in their order; of packs, the samples within them."""
-
-    def __init__(self, folder: str, *, packed: bool) -> None:
-        """Open the folder."""
-        from datasets import load_from_disk
-
-        self.rows, self.packed = load_from_disk(folder), packed
-        self.next = iter(range(len(self.rows)))
-
-    def take(self, wanted: list[IdsAndLabels]) -> list[IdsAndLabels | None]:
-        """Return what stands there of samples that should: those that come next, in packs those of the same tokens."""
-        if self.packed:
-            return self._search(wanted)
-        found: list[IdsAndLabels | None] = []
-        for ids, _ in wanted:
-            number = next(self.next, None) if ids else None
-            row = self.rows[number] if number is not None else None
-            found.append((row["input_ids"], row["labels"]) if row else None)
-        return found
-
-    def _search(self, wanted: list[IdsAndLabels]) -> list[IdsAndLabels | None]:
-        missing = {tuple(ids) for ids, _ in wanted if ids}
-        found: dict[tuple[int, ...], IdsAndLabels] = {}
-        for row in self.rows if missing else ():
-            places = [at for at, position in enumerate(row["position_ids"]) if position == 0]
-            for start, end in zip(places, [*places[1:], len(row["input_ids"])], strict=True):
-                key = tuple(row["input_ids"][start:end])
-                if key in missing:
-                    found[key] = row["input_ids"][start:end], row["labels"][start:end]
-            if found.keys() == missing:
-                break
-        return [found.get(tuple(ids)) for ids, _ in wanted]
 
 
 class Told:
@@ -200,52 +273,78 @@ class Told:
             return None
         return {"ids": encoded[0], "labels": encoded[1], "tokens": self.texts.decode(*encoded)[0]}
 
-    def reference(self, line: dict[str, Any], encoded: IdsAndLabels, sample: Sample | None) -> dict[str, Any]:
+    def reference(self, line: dict[str, Any], read: Reading) -> dict[str, Any]:
         """Return the same with the part that each token belongs to, and what the conversation has."""
-        parts = self.reader.parts(line, encoded, sample)
-        return {**(self.reading(encoded) or {}), **self.reader.about(line), "parts": parts}
+        return {**(self.reading(read.encoded) or {}), **self.reader.about(line), "parts": self.reader.parts(read)}
 
 
-Read = tuple[dict[str, Any], list[tuple[IdsAndLabels, Sample | None]], dict[str, list[IdsAndLabels]]]
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation of a number, from 1, with its samples: as the template writes, others ask, and what is ready."""
+
+    number: int
+    line: dict[str, Any]
+    samples: list[Reading]
+    merged: dict[str, list[IdsAndLabels]]
+    ready: list[IdsAndLabels | None]
+
+    def read(self, at: int) -> tuple[dict[str, IdsAndLabels | None], IdsAndLabels | None]:
+        """Return how others read the sample of this number, by their names, and what is ready of it."""
+        return {name: dict(enumerate(each)).get(at) for name, each in self.merged.items()}, self.ready[at]
 
 
-def _lines(spec: dict[str, Any]) -> list[dict[str, Any]]:
+def _lines(spec: dict[str, Any], probes: Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the conversations that are looked at, with their numbers."""
     with Path(spec["file"]).open("rb") as file:
-        return [json.loads(line) for line in islice(file, spec["samples"])]
+        if spec["samples"] is not None:
+            yield from enumerate(map(json.loads, islice(file, spec["samples"])), 1)
+            return
+        for probe in probes:
+            file.seek(probe["place"])
+            yield probe["conversation"], json.loads(file.readline())
 
 
-def _read(number: int, line: dict[str, Any], reader: Reader, later: dict[str, Reader]) -> Read:
-    """Return a conversation with its samples, and these as others render them; raises TemplateError."""
-    try:
-        return line, reader.samples(line), {name: each.asked(line) for name, each in later.items()}
-    except TemplateError as error:
-        raise TemplateError(f"conversation {number}: {error}") from error
-
-
-def conversations(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the samples of the first conversations, read in each way; raises TemplateError."""
-    tokenizer = load_tokenizer(spec["model"], trust_remote_code=spec["trust_remote_code"])
+def conversations(tokenizer: Any, spec: dict[str, Any]) -> Iterator[Conversation]:
+    """Yield conversations of a dataset, read in each way; raises TemplateError."""
     reader = Reader(spec, tokenizer, spec["template"])
     later = {name: Reader(spec, tokenizer, template) for name, template in spec["merged"].items()}
-    read = [_read(number, line, reader, later) for number, line in enumerate(_lines(spec), 1)]
-    ready: Iterator[IdsAndLabels | None] = repeat(None)
-    if spec["tokens"]:
-        wanted = [encoded for _, samples, _ in read for encoded, _ in samples]
-        ready = iter(ReadyRows(spec["tokens"], packed=spec["packing"]).take(wanted))
-    told = Told(reader)
-    return [
-        {
-            "samples": [
-                {
-                    "reference": told.reference(line, *sample),
-                    "merged": {name: told.reading(dict(enumerate(each)).get(at)) for name, each in merged.items()},
-                    "ready": told.reading(next(ready)),
-                }
-                for at, sample in enumerate(samples)
-            ]
-        }
-        for line, samples, merged in read
-    ]
+    ready = ReadyRows(spec["tokens"], packed=spec["packing"]) if spec["tokens"] else None
+    for number, line in _lines(spec, ready.probes.values() if ready else ()):
+        try:
+            samples = reader.samples(line)
+            merged = {name: each.asked(line) for name, each in later.items()}
+        except TemplateError as error:
+            raise TemplateError(f"conversation {number}: {error}") from error
+        found = ready.take(number, [each.encoded for each in samples]) if ready else [None] * len(samples)
+        yield Conversation(number, line, samples, merged, found)
+
+
+def compared(tokenizer: Any, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return how many samples of ready tokens were looked at (`samples`), and `conversations` where readers differ.
+
+    `spec` is what tokenize_dataset.py gets, whose `folder` is finished.
+    """
+    told = Told(Reader(spec | {"tokens": spec["folder"]}, tokenizer, spec["template"]))
+    asked = {**spec, "tokens": spec["folder"], "samples": None, "merged": {MERGED: spec["template"]}}
+    count, different = 0, []
+    for each in conversations(tokenizer, asked):
+        count += sum(bool(sample.encoded[0]) for sample in each.samples)
+        for at, sample in enumerate(each.samples):
+            merged, ready = each.read(at)
+            readings: list[IdsAndLabels | None] = [ready or ([], []), *merged.values()]
+            if any(reading is None or tuple(reading) != sample.encoded for reading in readings):
+                different.append({"number": each.number, "samples": [_told(told, each, at)]})
+    return {"samples": count, "conversations": different}
+
+
+def _told(told: Told, conversation: Conversation, at: int) -> dict[str, Any]:
+    """Return all readings of a sample, with the texts of their tokens."""
+    merged, ready = conversation.read(at)
+    return {
+        "reference": told.reference(conversation.line, conversation.samples[at]),
+        "merged": {name: told.reading(each) for name, each in merged.items()},
+        "ready": told.reading(ready),
+    }
 
 
 def main() -> None:
@@ -255,7 +354,14 @@ def main() -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"  # the tokenizer is here already
     result: dict[str, Any]
     try:
-        result = {"conversations": conversations(spec)}
+        tokenizer = load_tokenizer(spec["model"], trust_remote_code=spec["trust_remote_code"])
+        told = Told(Reader(spec, tokenizer, spec["template"]))
+        result = {
+            "conversations": [
+                {"number": each.number, "samples": [_told(told, each, at) for at in range(len(each.samples))]}
+                for each in conversations(tokenizer, spec)
+            ]
+        }
     except (TemplateError, OffsetsError, TokenizerError) as error:
         result = {"error": str(error)}
     sys.stdout.write("\n" + json.dumps(result) + "\n")

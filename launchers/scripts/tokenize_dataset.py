@@ -5,9 +5,9 @@ Runs inside the training environment: `python tokenize_dataset.py SPEC` with SPE
 `messages` and `tools`), `folder` (where to write; shards that an earlier start has left there count), `last_only`,
 `cutoff_length`, `too_long` (cut, drop or refuse), `packing`, `processes`, and `fingerprint`, which each file holds.
 
-Lines on stdout are JSON: {"bytes": done} as it goes, and last {"counts": ...} or {"error": sentence}. The folder is
-then one that `datasets.load_from_disk` reads, with the columns input_ids, labels, and attention_mask, or position_ids
-where samples are packed.
+Lines on stdout are JSON: {"bytes": done} as it goes, and last {"counts": ..., "compared": ...}, as reference_samples.py
+compares what was written, or {"error": sentence}. The folder is then one that `datasets.load_from_disk` reads, with the
+columns input_ids, labels, and attention_mask, or position_ids where samples are packed.
 """
 
 import json
@@ -17,6 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ import pyarrow as pa
 from chat_tokens import ChatTemplate, OffsetsError, Sample, TemplateError, encode, generation_stops
 from cutoff_tokens import Fitted, fit
 from pack_tokens import packs
+from probes import FILE as PROBES
+from probes import Probes
+from reference_samples import compared
 from tokenizer_loading import TokenizerError, load_tokenizer
 
 SHARD = 1 << 23  # bytes of messages whose tokens make one file
@@ -56,24 +60,27 @@ class Tokenizing:
         made: list[Row] = []
         total: Counter[str] = Counter()
         left_out: list[int] = []  # numbers of conversations, from 1 within the shard
-        lines = self._conversations(start, end)
+        probes = Probes(Path(self.spec["file"]).stat().st_size, start, end)
+        lines = self._conversations(start, end, probes)
         first, longest = 1, 0
         while batch := [line for _, line in zip(range(BATCH), lines, strict=False)]:
             for conversation, result in self._fitted(batch, first, total):
                 total["samples" if result.ids else "left_out"] += 1
                 longest = max(longest, result.length)  # also of what is left out
                 total[f"cut_{result.cut}"] += bool(result.cut)
+                if conversation in probes.found:
+                    probes.found[conversation]["samples"].append(len(made) if result.ids else None)
                 if result.ids:
                     made.append((np.array(result.ids, np.int32), np.array(result.labels, np.int32)))
                 else:
                     left_out.append(conversation)
             first += len(batch)
-        rows = self._rows(made)
+        rows, places = self._rows(made)
         total["conversations"], total["rows"] = first - 1, len(rows["input_ids"])
         total["tokens"] = len(rows["input_ids"].values)
         total["answer_tokens"] = int((rows["labels"].values.to_numpy() >= 0).sum())
         _write_arrow(file, rows, self.spec["fingerprint"])
-        found = {**total, "left_out_conversations": left_out, "longest": longest}
+        found = {**total, "left_out_conversations": left_out, "longest": longest, "probes": probes.records(places)}
         _write(counts, json.dumps(found))
         return found
 
@@ -85,11 +92,15 @@ class Tokenizing:
                 number += 1
         return number
 
-    def _conversations(self, start: int, end: int) -> Iterator[dict[str, Any]]:
+    def _conversations(self, start: int, end: int, probes: Probes) -> Iterator[dict[str, Any]]:
+        place, number = start, 0
         with Path(self.spec["file"]).open("rb") as source:
             source.seek(start)
-            while source.tell() < end and (line := source.readline()):
-                yield json.loads(line)
+            while place < end and (line := source.readline()):
+                conversation, number = json.loads(line), number + 1
+                probes.look_at(number, place, len(line), conversation)
+                place += len(line)
+                yield conversation
 
     def _fitted(self, batch: list[dict[str, Any]], first: int, total: "Counter[str]") -> Iterator[tuple[int, Fitted]]:
         """Yield the samples of conversations, the first of which has this number, with their conversation's."""
@@ -119,17 +130,27 @@ class Tokenizing:
             else:
                 yield number, Fitted([], [], len(ids))
 
-    def _rows(self, made: "list[Row]") -> dict[str, pa.ListArray]:
-        """Return the columns of the samples, or of the packs that they are put into."""
+    def _rows(self, made: "list[Row]") -> tuple[dict[str, pa.ListArray], list[tuple[int, int]]]:
+        """Return the columns of the samples, or of the packs that they are put into, and where each sample begins.
+
+        That is its row, and its first token there.
+        """
         lengths = [len(ids) for ids, _ in made]
         if not self.spec["packing"]:
             ones = [np.ones(sum(lengths), np.int8)]
-            return _columns(made, lengths) | {"attention_mask": _lists(ones, lengths)}
+            columns = _columns(made, lengths) | {"attention_mask": _lists(ones, lengths)}
+            return columns, [(row, 0) for row in range(len(made))]
         groups = packs(lengths, self.spec["cutoff_length"])
         order = [number for group in groups for number in group]
         sizes = [sum(lengths[number] for number in group) for group in groups]
         positions = [np.arange(lengths[number], dtype=np.int32) for number in order]
-        return _columns([made[number] for number in order], sizes) | {"position_ids": _lists(positions, sizes)}
+        columns = _columns([made[number] for number in order], sizes) | {"position_ids": _lists(positions, sizes)}
+        places = [(0, 0)] * len(made)
+        for row, group in enumerate(groups):
+            starts = accumulate((lengths[number] for number in group), initial=0)
+            for number, start in zip(group, starts, strict=False):
+                places[number] = row, start
+        return columns, places
 
 
 def _columns(made: "list[Row]", sizes: list[int]) -> dict[str, pa.ListArray]:
@@ -200,15 +221,20 @@ class Shards:
 
 
 def summed(counts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the counts of all shards, in their order, with the numbers of conversations counted through."""
+    """Return the counts of all shards, in their order, with the numbers of conversations and rows counted through."""
     total: Counter[str] = Counter()
     left_out: list[int] = []
+    probes: list[dict[str, Any]] = []
     for each in counts:
         left_out += [total["conversations"] + number for number in each.pop("left_out_conversations")]
+        for probe in each.pop("probes"):
+            places = [place and (total["rows"] + place[0], place[1]) for place in probe["samples"]]
+            numbered = {"conversation": total["conversations"] + probe["conversation"], "samples": places}
+            probes.append(probe | numbered)
         longest = max(total["longest"], each.pop("longest"))
         total.update(each)
         total["longest"] = longest
-    return {**total, "left_out_conversations": left_out}
+    return {**total, "left_out_conversations": left_out, "probes": probes}
 
 
 def finish(folder: Path, fingerprint: str) -> None:
@@ -244,9 +270,11 @@ def main() -> None:
             done += length
             say({"bytes": done})
         total = summed([counts[number] for number in sorted(counts)])
-        finish(Path(spec["folder"]), spec["fingerprint"])
-        say({"counts": total})
-    except (RefusedError, OffsetsError, TokenizerError) as error:
+        folder = Path(spec["folder"])
+        _write(folder / PROBES, json.dumps(total.pop("probes")))
+        finish(folder, spec["fingerprint"])
+        say({"counts": total, "compared": compared(Shards.made_by.tokenizer, spec)})
+    except (RefusedError, OffsetsError, TemplateError, TokenizerError) as error:
         say({"error": str(error)})
     except OSError as error:
         say({"error": f"`{error.filename}`: {error.strerror}" if error.filename else str(error)})

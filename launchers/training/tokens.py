@@ -1,5 +1,6 @@
 """Tokens made once, before a training starts: by the model's chat template, in the training environment."""
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -7,9 +8,9 @@ import msgspec
 
 from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.core.console import natural_size, progress, say
-from ftbridge.core.errors import InputError, SetupError, UsageError
+from ftbridge.core.errors import FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256_of_files
-from ftbridge.core.plugins import Backend
+from ftbridge.core.plugins import Backend, load_backend, plugin_names
 from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.core.train_spec import OF_TOKENS, TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
@@ -20,19 +21,24 @@ from ftbridge.launchers.preflight.tokens import refuse_packing
 from ftbridge.launchers.process.script import SCRIPTS, start_script
 from ftbridge.templates.chat_templates import read_chat_template
 from ftbridge.templates.detect import find_family
+from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate, Thinking, choose_chat_template
+from ftbridge.tokens.compared import Compared, agreement_of
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions, ready_tokens, tokenizer_files
 
-_CODE = ("tokenize_dataset", "chat_tokens", "cutoff_tokens", "pack_tokens")
+_CODE = (
+    "tokenize_dataset", "chat_tokens", "cutoff_tokens", "pack_tokens", "probes", "reference_samples", "ready_rows",
+)  # fmt: skip
 _THOUGHTS = (b'"reasoning_content"', b"<think>")
 _BLOCK = 1 << 20  # bytes
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """What the script prints: how many bytes of the messages are done, what it counted, or what is wrong."""
+    """What the script prints: how many bytes of the messages are done, what it counted and read, or what is wrong."""
 
     bytes: int = 0
     counts: Counts | None = None
+    compared: Compared | None = None
     error: str = ""
 
 
@@ -146,7 +152,7 @@ def tokens_of(
         version=installed_versions(python).get("transformers", ""),
     )
 
-    def make(unfinished: Path) -> Counts:
+    def make(unfinished: Path) -> tuple[Counts, Agreement]:
         say(f"making the tokens of `{data.name}` by {template.origin}")
         file = data.folder / name
         told = {
@@ -167,8 +173,18 @@ def tokens_of(
     return ready_tokens(folder, fingerprint, template, make)
 
 
-def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> Counts:
-    """Run the script with a bar, and return what it counted."""
+def frameworks() -> list[str]:
+    """Return the titles of the frameworks that train on ready tokens, of which all read the same."""
+    titles = []
+    for name in reversed(plugin_names("backends")):
+        with suppress(FtbridgeError, ImportError):  # of a package that does not work
+            backend = load_backend(name)
+            titles += [backend.title] if backend.token_columns else []
+    return titles
+
+
+def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> tuple[Counts, Agreement]:
+    """Run the script with a bar, and return what it counted, and what it found when it read the tokens again."""
     told = msgspec.json.encode(spec).decode()
     with (
         start_script(python, "tokenize_dataset", told, environment=devices.device_variables(())) as child,
@@ -180,8 +196,8 @@ def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> Coun
                 show(line.bytes)
                 if line.error:
                     raise InputError(f"the tokens of `{dataset}` cannot be made: {line.error}")
-                if line.counts:
-                    return line.counts
+                if line.counts and line.compared:
+                    return line.counts, agreement_of(line.compared, frameworks())
         except ChildEndedError as error:
             raise SetupError(
                 f"`{python}` could not make tokens (exit status {error.status})\n{error.messages}"

@@ -148,6 +148,7 @@ def _run_record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
         base=plan.base,
         chat_template=plan.chat_template,
         tokens=tuple(each.fingerprint.key for each in (plan.tokens, plan.validation_tokens) if each),
+        agreement=plan.tokens.agreement if plan.tokens else None,
         attempts=(Attempt(utc_now()),),
         pid=os.getpid(),
     )

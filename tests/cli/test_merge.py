@@ -46,12 +46,12 @@ def test_merge_options_reach_the_function_and_the_folder_is_printed(monkeypatch,
 @pytest.mark.parametrize(
     ("arguments", "asked"),
     [
-        (["--verify"], (4, False)),
-        (["--verify", "2", "--trust-remote-code"], (2, True)),
-        (["--verify", "7", "run"], (7, False)),
+        (["--verify-answers"], (4, False)),
+        (["--verify-answers", "2", "--trust-remote-code"], (2, True)),
+        (["--verify-answers", "7", "run"], (7, False)),
     ],
 )
-def test_merge_with_verify_passes_a_check(monkeypatch, arguments, asked):
+def test_merge_with_verify_answers_passes_a_check(monkeypatch, arguments, asked):
     def same_answers(count, device, *, trust_remote_code):
         return count, device, trust_remote_code
 
@@ -64,6 +64,7 @@ def test_merge_with_verify_passes_a_check(monkeypatch, arguments, asked):
 def test_trust_without_a_check_is_wrong_usage():
     done = CliRunner().invoke(cli, ["merge", "--trust-remote-code"])
     assert isinstance(done.exception, UsageError)
+    assert "is for `--verify-answers`;" in str(done.exception)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,8 @@ def test_trust_without_a_check_is_wrong_usage():
         ["--shard-size", "0"],
         ["--shard-size", "big"],
         ["--onto", "int8"],
-        ["--verify", "0"],
+        ["--verify-answers", "0"],
+        ["--verify"],  # which is preview's
     ],
 )
 def test_wrong_arguments_are_wrong_usage(arguments):

@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from ftbridge.cli import cli
 from ftbridge.cli.failure import report
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
+from ftbridge.tokens.agreement import Agreement
 
 from ..builders.keyboard import terminal  # noqa: TID252
 from ..builders.runs import loss_records, record_run, write_metrics  # noqa: TID252
@@ -77,6 +79,17 @@ def test_show_gives_one_run_in_full():
         [],
     )
     assert runs("show").startswith("id: ccc\n")
+
+
+def test_show_tells_in_a_line_who_has_the_tokens_alike(project):
+    readers = ("chat template", "XTuner", "LLaMA-Factory", "merged folder")
+    found = Agreement(samples=23, same=22, readers=readers, causes={"stray newline": {"merged folder": 1}})
+    msgspec.structs.replace(record_run(project, "dddd"), agreement=found).save()
+    told = "22 of 23 samples are the same for chat template, XTuner, LLaMA-Factory, merged folder"
+    assert f"agreement: {told}; stray newline: merged folder in 1 conversation\n" in runs("show", "dddd")
+    shown = json.loads(runs("show", "dddd", "--json"))["agreement"]
+    assert (shown["same"], shown["causes"]) == (22, {"stray newline": {"merged folder": 1}})
+    assert "agreement: \n" in runs("show", "a")
 
 
 @pytest.mark.parametrize("command", ["show", "logs", "plot"])

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from ftbridge.cli import cli
 from ftbridge.core import console
 from ftbridge.launchers.preview import verification as module
-from ftbridge.launchers.preview.differences import CAUSES, Reading, Reference, compare
 from ftbridge.launchers.preview.verification import Verification, VerifiedSample
+from ftbridge.tokens.differences import CAUSES, Reading, Reference, compare
 from ftbridge.weights.model_files.chat_template import text_of_native
 
 TOKENS = ["<|im_start|>", "user\n", "Why?", "<|im_end|>", "\n", "assistant\n", "Be", "\x1b[31m", "<|im_end|>"]
@@ -147,7 +147,7 @@ def test_an_encoding_without_marks_gets_others(run):
 
 def test_the_library_is_asked_for_what_was_typed(run):
     run(EQUAL, "faq", "--verify")
-    assert (run.asked["dataset"], run.asked["samples"], run.asked["merged_template"]) == ("faq", 20, text_of_native)
+    assert (run.asked["dataset"], run.asked["samples"], run.asked["merged_template"]) == ("faq", None, text_of_native)
     run(EQUAL, "faq", "--verify", "-n", "3", "--tokens", "once", "--model", "m", "--backend", "xtuner")
     assert (run.asked["samples"], run.asked["tokens"]) == (3, "once")
     assert (run.asked["model"], run.asked["backend"]) == ("m", "xtuner")

@@ -22,6 +22,7 @@ from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates.families import get_family
+from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions
 
@@ -111,7 +112,8 @@ def ready(folder, samples, rows, *, packing=False):
         options=TokenOptions(cutoff_length=2048, packing=packing), code="d" * 64, version="5.24.0",
     )  # fmt: skip
     counts = Counts(conversations=samples, samples=samples, rows=rows, tokens=9000, answer_tokens=900, longest=400)
-    return ReadyTokens(folder=folder / fingerprint.key, fingerprint=fingerprint, counts=counts)
+    agreement = Agreement(samples=20, same=20, readers=())
+    return ReadyTokens(folder=folder / fingerprint.key, fingerprint=fingerprint, counts=counts, agreement=agreement)
 
 
 @pytest.mark.parametrize("case", ONCE)

@@ -10,11 +10,13 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError, SetupError
+from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate
 from ftbridge.tokens.ready import PART, Counts, Fingerprint, TokenOptions, ready_tokens, together, tokenizer_files
 
 TEMPLATE = ChatTemplate("{{ messages }}", "a template", None)
 COUNTS = Counts(conversations=3, samples=3, rows=3, tokens=90, answer_tokens=30, longest=31)
+AGREEMENT = Agreement(samples=3, same=2, readers=("chat template",), causes={"cut answer": {"chat template": 1}})
 
 
 def fingerprint(**changes):
@@ -32,7 +34,7 @@ def fingerprint(**changes):
 def write(folder):
     (folder / "data-00000.arrow").write_bytes(b"schema of " + folder.name.removesuffix(PART).encode() + b" tokens")
     (folder / "state.json").write_text("{}")
-    return COUNTS
+    return COUNTS, AGREEMENT
 
 
 def never(folder):
@@ -43,6 +45,7 @@ def test_tokens_are_made_once(tmp_path):
     made = ready_tokens(tmp_path / "分词", fingerprint(), TEMPLATE, write)
     again = ready_tokens(tmp_path / "分词", fingerprint(), TEMPLATE, never)
     assert made == again
+    assert again.agreement == AGREEMENT
     assert made.folder.parent == tmp_path / "分词"
     assert (made.folder / "data-00000.arrow").read_bytes().endswith(b" tokens")
     assert json.loads((made.folder / "fingerprint.json").read_text())["template"] == TEMPLATE.text

@@ -114,8 +114,9 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
         if kind == THOUGHT:
             lines.append(
                 f"{counted(remark.count, 'answer holds', 'answers hold')} `{remark.mark}` {first}; with "
-                "`--tokens native` the frameworks do not train on the same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop "
-                "them, and a reasoning model's template puts an empty block before them; `ftbridge preview` shows it"
+                "`--tokens native` the frameworks do not train on the same tokens there: XTuner keeps thoughts, "
+                "LLaMA-Factory may drop them, and a reasoning model's template puts an empty block before them; "
+                "`ftbridge preview` shows it"
             )
         elif kind == TWO_SYSTEMS:
             lines.append(

@@ -18,6 +18,7 @@ from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.templates.families import get_family, load_families
+from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions
 
 NASTY = [
@@ -274,7 +275,8 @@ def test_rate_and_log_of_ready_tokens_go_by_optimiser_steps():
     options = TokenOptions(cutoff_length=64)
     made = Fingerprint(messages="", tokenizer={}, chat_template="", options=options, code="", version="")
     counts = Counts(conversations=400, rows=400, tokens=9, answer_tokens=9, longest=9)
-    tokens = ReadyTokens(folder=Path("/tokens"), fingerprint=made, counts=counts)
+    agreement = Agreement(samples=20, same=20, readers=())
+    tokens = ReadyTokens(folder=Path("/tokens"), fingerprint=made, counts=counts, agreement=agreement)
     planned = plan(epochs=1, gradient_accumulation_steps=4, warmup_ratio=0.1)
     (text,) = xtuner.render(msgspec.structs.replace(planned, family=None, tokens=tokens)).values()
     for line in (

@@ -1,18 +1,27 @@
 """What the pre-flight says of ready tokens."""
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.core.errors import InputError
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.preflight.tokens import packing_table, refuse_packing, token_checks
-from ftbridge.tokens.ready import Counts
+from ftbridge.launchers.preflight.tokens import agreement_checks, packing_table, refuse_packing, token_checks
+from ftbridge.tokens.agreement import Agreement
+from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions
 
 from ...builders.plans import plan  # noqa: TID252
 
 COUNTS = Counts(conversations=9, samples=8, rows=2, tokens=150, answer_tokens=30, longest=80)
+MADE = Fingerprint(
+    messages="", tokenizer={}, chat_template="", options=TokenOptions(cutoff_length=100), code="", version=""
+)
+FOUR = ("chat template", "XTuner", "LLaMA-Factory", "merged folder")
+ALIKE = Agreement(samples=8, same=8, readers=FOUR)
+TOKENS = ReadyTokens(folder=Path("/tokens"), fingerprint=MADE, counts=COUNTS, agreement=ALIKE)
 
 
 @pytest.fixture
@@ -63,6 +72,36 @@ def test_flash_attention_keeps_only_the_packs_of_a_single_row_apart(refusal):
     found = refusal("qwen2", attention="flash_attention_2", micro_batch_size=2)
     assert found.startswith("flash_attention_2 keeps packed samples apart only at `--micro-batch-size 1`")
     assert refusal("qwen2", attention="flash_attention_2") == refusal("qwen2", micro_batch_size=2) == ""
+
+
+def agreements(*found):
+    """Return what is said of these of a dataset, and of what it is validated on."""
+    made = [TOKENS, None] if not found else [msgspec.structs.replace(TOKENS, agreement=each) for each in found]
+    tokens, validated = [*made, None][:2]
+    other = Dataset("faq-validation", Path("/data"), plan().entry) if validated else None
+    planned = msgspec.structs.replace(plan(), tokens=tokens, validation=other, validation_tokens=validated)
+    return [f"{check.status}: {check.found} -> {check.remedy}" for check in agreement_checks(planned)]
+
+
+def test_tokens_that_all_read_alike_are_said_to_be():
+    assert agreements(ALIKE) == [
+        "ok: `faq`: 8 of 8 samples are the same for chat template, XTuner, LLaMA-Factory, merged folder -> "
+    ]
+    nothing = Agreement(samples=0, same=0, readers=FOUR)
+    assert agreements(nothing) == ["ok: `faq`: no conversation is short enough to be looked at -> "]
+    assert agreement_checks(plan()) == []  # the framework's own
+
+
+def test_tokens_that_somebody_reads_otherwise_are_a_warning_with_cause_count_and_command():
+    causes = {"stray newline": {"merged folder": 2}, "cut answer": {"XTuner": 1, "LLaMA-Factory": 1}}
+    other = Agreement(samples=8, same=5, readers=FOUR, causes=causes)
+    first, second = agreements(ALIKE, other)
+    assert first.startswith("ok: ")
+    assert second == (
+        "warning: `faq-validation`: 5 of 8 samples are the same for chat template, XTuner, LLaMA-Factory, merged "
+        "folder; stray newline: merged folder in 2 conversations; cut answer: XTuner, LLaMA-Factory in 1 conversation "
+        "-> `ftbridge preview faq-validation --verify` shows them"
+    )
 
 
 def test_what_is_shortened_left_out_or_has_no_answer_is_said():

@@ -9,8 +9,9 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.preview.differences import Reading, Reference, compare
-from ftbridge.launchers.preview.verification import MERGED, Verification, VerifiedSample, _in_order, verify
+from ftbridge.launchers.preview.verification import Verification, VerifiedSample, _in_order, verify
+from ftbridge.tokens.agreement import MERGED
+from ftbridge.tokens.differences import Reading, Reference, compare
 from ftbridge.weights.model_files.chat_template import text_of_native
 from tests.builders.chat_templates import CHATML, FORGETS_THOUGHTS, NO_STOP, REFUSED, SHIPPED
 
@@ -22,13 +23,13 @@ ROWS = [
     {"instruction": "药?", "output": "阿司匹林 💊"},
     {"instruction": "long " * 60, "output": "short"},
 ]
-# Takes the labels from the last trained token of each row of ready tokens.
+# Takes the label from the last trained token of the sample that a row of ready tokens ends with, from a row on.
 TAKE_LABEL = """
 import sys
 from datasets import load_from_disk
 found = load_from_disk(sys.argv[1])
 rows = [dict(row) for row in found]
-for row in rows:
+for row in rows[int(sys.argv[3]):]:
     last = max(at for at, label in enumerate(row["labels"]) if label >= 0)
     row["labels"][last] = -100
 found.from_list(rows, features=found.features).save_to_disk(sys.argv[2])
@@ -52,6 +53,17 @@ def faq(tmp_path_factory, project):
         return str(made)
 
     return folder, model
+
+
+@pytest.fixture
+def many(tmp_path, project, monkeypatch):
+    """Return a project with a dataset of 300 conversations, in which one stands."""
+    shutil.copytree(project / "base", tmp_path / "base")
+    rows = [{"instruction": f"Question {number}?", "output": "yes " * (number % 7 + 1)} for number in range(300)]
+    (tmp_path / "many.json").write_text(json.dumps(rows))
+    monkeypatch.chdir(tmp_path)
+    ftbridge.convert("many.json")
+    return tmp_path
 
 
 @pytest.fixture
@@ -111,19 +123,68 @@ def test_ready_tokens_are_the_same_for_all_four(verified, name, template, option
     assert all("answer" in each.reference.parts and "stop" in each.reference.parts for each in trained)
 
 
-@pytest.mark.framework
-def test_what_is_wrong_in_ready_tokens_is_found(faq, verified, training_python):
-    folder, _ = faq
-    verified("planted", QWEN, tokens="once", cutoff_length=999)
+def plant(folder, python, row):
+    """Take labels out of the ready tokens that were made last, from a row on."""
     record = max((folder / ".ftbridge/tokens").glob("*/fingerprint.json"), key=lambda file: file.stat().st_mtime)
     other = folder / "other"
-    command = [training_python, "-c", TAKE_LABEL, record.parent, other]
+    command = [python, "-c", TAKE_LABEL, record.parent, other, str(row)]
     subprocess.run(command, check=True, capture_output=True)
-    (other / record.name).write_bytes(record.read_bytes())
+    for name in (record.name, "probes.json"):
+        shutil.copy(record.with_name(name), other)
     shutil.rmtree(record.parent)
     other.rename(record.parent)
+
+
+@pytest.mark.framework
+def test_what_is_wrong_in_ready_tokens_is_found(faq, verified, training_python):
+    verified("planted", QWEN, tokens="once", cutoff_length=999)
+    plant(faq[0], training_python, 0)
     found = verified("planted", QWEN, tokens="once", cutoff_length=999)
     assert found.causes() == {"stop token not trained": {reader: [1, 2, 3, 4] for reader in FOUR[:2]}}
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"packing": True, "cutoff_length": 200}, marks=pytest.mark.matrix)]
+)
+def test_what_is_wrong_far_behind_in_the_data_is_found_by_its_cause(many, training_python, options):
+    asked = {"model": "base", "tokens": "once", **options}
+    whole = verify("many", **asked)
+    numbers = [each.conversation for each in whole.samples]
+    assert numbers[:20] == [*range(1, 21)]
+    assert len(numbers) > 30
+    assert numbers[-1] > 280
+    assert whole.causes() == {}
+    plant(many, training_python, 0 if options else 200)
+    found = verify("many", **asked).causes()["stop token not trained"]
+    assert found["XTuner"] == found["LLaMA-Factory"]
+    assert found.keys() == {"XTuner", "LLaMA-Factory"}
+    assert found["XTuner"] == [number for number in numbers if number > 200] or options
+    only = verify("many", samples=3, **asked)
+    assert [each.conversation for each in only.samples] == [1, 2, 3]
+
+
+@pytest.mark.framework
+def test_a_prompt_that_is_cut_into_other_tokens_than_the_whole_is_a_warning_before_the_training(many, run_ftbridge):
+    """As by a tokenizer with a token for two newlines, of which the template writes one, and the answer the other."""
+    model = shutil.copytree(many / "base", many / "newlines")
+    made = json.loads((model / "tokenizer.json").read_text())
+    token = {"content": "\n\n", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    number = 1 + max(each["id"] for each in made["added_tokens"])
+    made["added_tokens"].append({"id": number, "special": False, **token})
+    (model / "tokenizer.json").write_text(json.dumps(made))
+    rows = [{"instruction": f"{number}?", "output": f"\n{number}" if number < 3 else "!"} for number in range(9)]
+    (many / "lines.json").write_text(json.dumps(rows))
+    assert run_ftbridge("convert", "lines.json", cwd=many).returncode == 0
+    options = ("lines", "--model", "newlines")
+    done = run_ftbridge("train", "--backend", "xtuner", "--dataset", *options, "--device", "cpu", "--dry-run", cwd=many)
+    told = "tokens: `lines-train`: 6 of 9 samples are the same for chat template, XTuner, LLaMA-Factory, merged folder"
+    cause = "other tokens of the same text: merged folder in 3 conversations"
+    assert f"{told}; {cause}\n" in done.stdout, done.stderr
+    assert "`ftbridge preview lines-train --verify` shows them" in done.stdout
+    shown = run_ftbridge("preview", *options, "--verify", "--strict", cwd=many)
+    assert shown.returncode == 3
+    assert shown.stdout.splitlines()[-1] == cause
 
 
 @pytest.mark.framework

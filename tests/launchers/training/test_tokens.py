@@ -36,6 +36,9 @@ def test_a_training_on_ready_tokens_validates_and_is_asked_by_its_chat_template(
     made = ftbridge.tokenize("medqa", model="base", backend=backend, validation_dataset="medqa-test")
     assert run.tokens == tuple(Path(part.folder).name for part in made.parts)
     assert [part.dataset for part in made.parts] == ["medqa-train", "medqa-test"]
+    assert run.agreement.readers == ("chat template", "XTuner", "LLaMA-Factory", "merged folder")
+    assert (run.agreement.same, run.agreement.causes) == (run.agreement.samples, {})
+    assert run.agreement.samples > 0
     records = ftbridge.runs.losses(run)
     assert {"loss", "validation_loss"} <= {key for record in records for key in record}
     assert run.chat_template.origin == made.chat_template == "the chat template of `base`"

@@ -343,14 +343,14 @@ def _extra_labels(reference: Reference, extra: list[int]) -> Iterator[tuple[str,
     for first, last in _runs(extra):
         for part, group in groupby(range(first, last), lambda at: reference.parts[at]):
             positions = list(group)
-            if part == "thought":
+            blank = not "".join(reference.tokens[at] for at in positions).strip()
+            before = reference.parts[positions[0] - 1] if positions[0] else None
+            if part == "thought" or (before == "thought" and blank and positions[0] > first):
                 yield "thought in the labels", positions
             elif part in {"answer", "stop"}:
                 yield "answer in the labels", positions
             else:
-                blank = not "".join(reference.tokens[at] for at in positions).strip()
-                after_stop = positions[0] > 0 and reference.parts[positions[0] - 1] == "stop"
-                (behind if blank and after_stop else prompt).extend(positions)
+                (behind if blank and before == "stop" else prompt).extend(positions)
     if prompt:
         yield "prompt in the labels", [*prompt, *behind]
     else:

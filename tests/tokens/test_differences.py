@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.launchers.preview.differences import CAUSES, Reading, Reference, align, compare, pairs
+from ftbridge.tokens.differences import CAUSES, Reading, Reference, align, compare, pairs
 
 KNOWN: list[str] = []  # a token's id is its place here
 
@@ -161,6 +161,13 @@ def test_a_planted_fault_is_found_by_its_cause_alone(cause, name):
 def test_equal_readings_have_no_difference(name):
     it = REFERENCES[name]
     assert compare(Reading(it.ids, it.labels, it.tokens), it) == []
+
+
+def test_blanks_behind_a_thought_in_the_labels_are_of_the_thought():
+    it = REFERENCES["no system"]
+    last = places(it, "thought")[-1]
+    found = compare(labelled(it, lambda at, part: it.labels[at] >= 0 or part == "thought" or at == last + 1), it)
+    assert [(each.cause, each.start, each.end) for each in found] == [("thought in the labels", last - 2, last + 2)]
 
 
 # Of the first nothing can be seen where there is the second: the tokens in question are gone, or the label is.

@@ -1,0 +1,36 @@
+"""What is recorded of the readers of ready tokens: whether all of them have the same."""
+
+import msgspec
+
+CHAT_TEMPLATE, MERGED = "chat template", "merged folder"  # readers that are no framework
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """How many samples were looked at, how many of them are the same for all `readers`, and the causes of the rest.
+
+    `causes` counts conversations, by cause and reader.
+    """
+
+    samples: int
+    same: int
+    readers: tuple[str, ...]
+    causes: dict[str, dict[str, int]] = {}
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        same = f"{self.same} of {self.samples} samples are the same for {', '.join(self.readers)}"
+        return "; ".join([same, *causes_in_words(self.causes)])
+
+
+def causes_in_words(causes: dict[str, dict[str, int]]) -> list[str]:
+    """Return each cause with who has it in how many conversations, as in `cut answer: XTuner in 3 conversations`."""
+    return [f"{cause}: {_counts_in_words(counts)}" for cause, counts in causes.items()]
+
+
+def _counts_in_words(counts: dict[str, int]) -> str:
+    readers: dict[int, list[str]] = {}
+    for reader, count in counts.items():
+        readers.setdefault(count, []).append(reader)
+    return "; ".join(
+        f"{', '.join(names)} in {count} conversation{'s' if count > 1 else ''}" for count, names in readers.items()
+    )
