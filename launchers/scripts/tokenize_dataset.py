@@ -25,6 +25,7 @@ import pyarrow as pa
 from chat_tokens import ChatTemplate, OffsetsError, Sample, TemplateError, encode, generation_stops
 from cutoff_tokens import Fitted, fit
 from pack_tokens import packs
+from word_tokens import WordTokens
 
 SHARD = 1 << 23  # bytes of messages whose tokens make one file
 BATCH = 200  # conversations that the tokenizer takes at once
@@ -46,6 +47,7 @@ class Tokenizing:
         self.spec = spec
         self.tokenizer = AutoTokenizer.from_pretrained(spec["model"], trust_remote_code=spec["trust_remote_code"])
         self.template = ChatTemplate(self.tokenizer, spec["template"], generation_stops(self.tokenizer, spec["model"]))
+        self.words = WordTokens.of(self.tokenizer)
 
     def shard(self, start: int, end: int, number: int) -> dict[str, Any]:
         """Write the file of the messages between two places of the source, and return its counts."""
@@ -60,11 +62,11 @@ class Tokenizing:
         first, longest = 1, 0
         while batch := [line for _, line in zip(range(BATCH), lines, strict=False)]:
             for conversation, result in self._fitted(batch, first, total):
-                total["samples" if result.ids else "left_out"] += 1
+                total["samples" if len(result.ids) else "left_out"] += 1
                 longest = max(longest, result.length)  # also of what is left out
                 total[f"cut_{result.cut}"] += bool(result.cut)
-                if result.ids:
-                    made.append((np.array(result.ids, np.int32), np.array(result.labels, np.int32)))
+                if len(result.ids):
+                    made.append((np.asarray(result.ids, np.int32), np.asarray(result.labels, np.int32)))
                 else:
                     left_out.append(conversation)
             first += len(batch)
@@ -96,7 +98,7 @@ class Tokenizing:
             found += [(number, line, sample) for sample in samples]
         cutoff = self.spec["cutoff_length"]
         for (number, line, sample), (ids, labels) in zip(
-            found, encode(self.tokenizer, [sample for _, _, sample in found]), strict=True
+            found, self._encoded([sample for _, _, sample in found]), strict=True
         ):
             if len(ids) <= cutoff:
                 yield number, Fitted(ids, labels, len(ids))
@@ -106,6 +108,14 @@ class Tokenizing:
                 raise RefusedError(f"conversation {number} has {len(ids)} tokens, and the cutoff length is {cutoff}")
             else:
                 yield number, Fitted([], [], len(ids))
+
+    def _encoded(self, samples: list[Sample]) -> Iterator[Row]:
+        """Yield ids and labels of each sample."""
+        found = self.words.encode(samples) if self.words else [None] * len(samples)
+        rest = encode(self.tokenizer, [sample for sample, known in zip(samples, found, strict=True) if not known])
+        others = iter(rest)
+        for known in found:
+            yield known or next(others)
 
     def _rows(self, made: "list[Row]") -> dict[str, pa.ListArray]:
         """Return the columns of the samples, or of the packs that they are put into."""
