@@ -11,10 +11,14 @@ from typing import NamedTuple
 
 
 class Measured(NamedTuple):
-    """Seconds of wall time, and the peak of the resident memory of all processes together, in MB."""
+    """Seconds of wall time, and the peaks of resident memory in MB: of all processes together, and of any one by depth.
+
+    The first of these is the command's own, the second that of a process that it has started, and so on.
+    """
 
     seconds: float
     megabytes: float
+    by_depth: tuple[float, ...] = ()
 
 
 def measure_command(argv: list[str], cwd: Path, source: Path) -> Measured:
@@ -29,16 +33,22 @@ def measure_command(argv: list[str], cwd: Path, source: Path) -> Measured:
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
     peak = 0.0
+    by_depth: dict[int, float] = {}
     with subprocess.Popen(argv, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         ended = threading.Thread(target=process.wait)  # which sees the end at once, with nothing to poll
         ended.start()
         while ended.is_alive():
-            peak = max(peak, sum(map(_resident_megabytes, [process.pid, *_children(process.pid)])))
+            together = 0.0
+            for depth, pid in [(0, process.pid), *_children(process.pid)]:
+                resident = _resident_megabytes(pid)
+                together += resident
+                by_depth[depth] = max(by_depth.get(depth, 0.0), resident)
+            peak = max(peak, together)
             ended.join(0.1)
         seconds = time.perf_counter() - start
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, argv)
-    return Measured(seconds, peak)
+    return Measured(seconds, peak, tuple(peak for _, peak in sorted(by_depth.items())))
 
 
 def best_of(runs: int, commands: Mapping[str, list[str]], source: Path) -> dict[str, Measured]:
@@ -56,12 +66,13 @@ def best_of(runs: int, commands: Mapping[str, list[str]], source: Path) -> dict[
     return {title: min(each) for title, each in found.items()}
 
 
-def _children(pid: int) -> list[int]:
+def _children(pid: int, depth: int = 1) -> list[tuple[int, int]]:
+    """Return the processes that one has started, and these in turn, each with how deep it stands."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
-    return [each for child in map(int, children) for each in (child, *_children(child))]
+    return [each for child in map(int, children) for each in ((depth, child), *_children(child, depth + 1))]
 
 
 def _resident_megabytes(pid: int) -> float:

@@ -1,28 +1,35 @@
 """Ready tokens: `tokenize_dataset.py` against `datasets.map` with `apply_chat_template`, a row at a time.
 
-    python benchmarks/tokenize.py --model FOLDER [--rows 40000] [--runs 3]
+    python benchmarks/tokenize.py --model FOLDER [FILE ...] [--rows 40000] [--runs 3]
 
-FOLDER holds a tokenizer and its chat template. All run in the training environment, with as many processes as there
-are cores. Ours also labels each answer, counts, and leaves shards that can be gone on with; the peer makes the ids
-alone. Beside them stands the tokenizer itself, in batches, which neither can be faster than.
+FOLDER holds a tokenizer and its chat template. Each FILE is converted as `ftbridge convert` does it, and its
+conversations are repeated up to so many; without one, rows of long Chinese and of English are made up. All run in the
+training environment, with as many processes as there are cores. Both make the same ids, which is checked; ours also
+labels each answer, counts, and leaves shards that can be gone on with. Beside them stands the tokenizer itself, which
+gets whole texts in batches, in one process. The last lines tell the memory of `ftbridge tokenize`, for two sizes.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import random
 import resource
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
-from convert import write_rows
+from convert import ENGLISH, write_rows
 from measure import measure_command
 
+import ftbridge
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
+from ftbridge.templates.chat_templates import read_chat_template
 
 PYTHON = str(default_folder() / "bin" / "python")
 PEER = """
@@ -42,78 +49,137 @@ BATCHES = """
 import datasets, json, sys
 from transformers import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-lines = [json.loads(line)["messages"] for line in open("rows.jsonl", encoding="utf-8")]
-texts = ["".join(message["content"] for message in messages) for messages in lines]
-for start in range(0, len(texts), 200):
-    tokenizer(texts[start : start + 200], add_special_tokens=False)
+texts = [tokenizer.apply_chat_template(json.loads(line)["messages"], tokenize=False) for line in open("rows.jsonl")]
+import resource, time
+before, start = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), time.perf_counter()
+for at in range(0, len(texts), 200):
+    tokenizer(texts[at : at + 200], add_special_tokens=False)
+print(time.perf_counter() - start, sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - before)
+"""
+HASH = """
+import datasets, hashlib
+found = hashlib.sha256()
+for row in datasets.load_from_disk("data"):
+    found.update(repr(row["input_ids"]).encode())
+print(found.hexdigest())
 """
 START = "import datasets, transformers, sys; transformers.AutoTokenizer.from_pretrained(sys.argv[1])"
+OURS, THEIRS, ALONE = "ftbridge", "datasets.map", "tokenizer alone"
+
+Spent = dict[str, tuple[float, float]]  # wall and CPU seconds, by who spent them
 
 
-def write_messages(file: Path, rows: int) -> None:
-    alpaca = file.with_name("alpaca.jsonl")
-    write_rows(alpaca, rows)
-    with alpaca.open(encoding="utf-8") as source, file.open("w", encoding="utf-8") as out:
-        for row in map(json.loads, source):
-            question = {"role": "user", "content": row["instruction"]}
-            turns = {"messages": [question, {"role": "assistant", "content": row["output"]}]}
-            out.write(json.dumps(turns, ensure_ascii=False) + "\n")
+def write_english(file: Path, rows: int) -> None:
+    draw = random.Random(1)  # noqa: S311 - made-up text
+    words = [*ENGLISH, *(word.capitalize() for word in ENGLISH)]
+    with file.open("w", encoding="utf-8") as out:
+        for _ in range(rows):
+            question, answer = (" ".join(draw.choices(words, k=draw.randint(8, most))) for most in (16, 90))
+            out.write(json.dumps({"instruction": f"{question}?", "input": "", "output": f"{answer}."}) + "\n")
 
 
-def measured(argv: list[str], source: Path) -> Iterator[float]:
-    """Yield wall seconds, CPU seconds and megabytes of a command."""
+def messages_of(file: Path) -> list[str]:
+    """Return the lines of the messages that a file is converted to."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        ftbridge.convert(str(file), name="rows")
+        (made,) = Path(folder).rglob("*.messages.jsonl")
+        return made.read_text("utf-8").splitlines(keepends=True)
+
+
+def spent(argv: list[str], source: Path) -> tuple[float, float]:
+    """Return the wall and CPU seconds of a command that writes into the folder `data` beside the source."""
     for made in ("data", "cache"):
         shutil.rmtree(source.with_name(made), ignore_errors=True)
     source.with_name("data").mkdir()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = measure_command(argv, source.parent, source)
+    seconds = measure_command(argv, source.parent, source).seconds
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    yield found.seconds
-    yield after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    yield found.megabytes
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def printed(code: str, folder: Path, *arguments: str) -> str:
+    argv = [PYTHON, "-c", code, *arguments]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def compare(model: Path, source: Path, runs: int) -> list[Spent]:
+    """Return what each takes for the conversations of a file, in turns, less what loading a tokenizer takes."""
+    told = {"model": str(model), "trust_remote_code": False, "file": "rows.jsonl", "folder": "data"}
+    told |= {"template": read_chat_template(model), "last_only": False, "packing": False, "cutoff_length": 1 << 20}
+    told |= {"too_long": "cut", "processes": os.cpu_count(), "fingerprint": "0" * 16}
+    commands = {
+        THEIRS: [PYTHON, "-c", PEER, str(model)],
+        OURS: [PYTHON, str(SCRIPTS / "tokenize_dataset.py"), json.dumps(told)],
+    }
+    found = []
+    for number in range(runs):
+        start, run, ids = spent([PYTHON, "-c", START, str(model)], source), {}, set()
+        for title, argv in commands.items():
+            wall, cpu = spent(argv, source)
+            run[title] = wall - start[0], cpu - start[1]
+            if not number:
+                ids.add(printed(HASH, source.parent))
+        if len(ids) > 1:
+            raise SystemExit("the two make other ids of the same conversations")
+        wall, cpu = map(float, printed(BATCHES, source.parent, str(model)).split())
+        found.append({**run, ALONE: (wall, cpu)})
+    return found
+
+
+def in_words(title: str, rows: int, runs: list[Spent]) -> str:
+    """Return the medians of one, and of its ratios to `datasets.map` in the same run."""
+
+    def medians(at: int) -> tuple[float, float]:
+        pairs = [(run[title][at], run[THEIRS][at]) for run in runs]
+        return statistics.median(own for own, _ in pairs), statistics.median(theirs / own for own, theirs in pairs)
+
+    (wall, faster), (cpu, cheaper) = medians(0), medians(1)
+    rates = f"{rows / wall:7,.0f} rows/s, {rows / cpu:7,.0f} a second of CPU"
+    return f"  {title:16} {rates}; against datasets.map {faster:.2f} times, by CPU {cheaper:.2f}"
+
+
+def print_memory(model: Path, lines: list[str], sizes: tuple[int, int]) -> None:
+    """Print the peaks of the resident memory of `ftbridge tokenize`, of its script, and of the script's processes."""
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+            source = Path(name) / "rows.jsonl"
+            with source.open("w", encoding="utf-8") as out:
+                out.writelines(islice(cycle(lines), rows))
+            ftbridge.convert(source.name)
+            argv = [sys.executable, "-m", "ftbridge", "tokenize", "rows", "--model", str(model)]
+            peaks = measure_command(argv, Path(name), source).by_depth
+        told = ", ".join(
+            f"{who} {peak:.0f} MB" for who, peak in zip(("ftbridge", "script", "worker"), peaks, strict=False)
+        )
+        print(f"{rows:9,} conversations: {told}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--model", required=True, type=Path)
     parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     os.environ |= CHILD_ENV
-    model = options.model.absolute()
-    told = {"model": str(model), "trust_remote_code": False, "file": "rows.jsonl", "folder": "data"}
-    told |= {"template": (model / "chat_template.jinja").read_text("utf-8"), "last_only": False, "packing": False}
-    told |= {"cutoff_length": 2048, "too_long": "cut", "processes": os.cpu_count(), "fingerprint": "0" * 16}
-    commands = {
-        "start": [PYTHON, "-c", START, str(model)],
-        "datasets.map": [PYTHON, "-c", PEER, str(model)],
-        "ftbridge": [PYTHON, str(SCRIPTS / "tokenize_dataset.py"), json.dumps(told)],
-        "tokenizer alone": [PYTHON, "-c", BATCHES, str(model)],
-    }
-    for rows in (options.rows // 4, options.rows):
-        with tempfile.TemporaryDirectory() as scratch:
-            source = Path(scratch) / "rows.jsonl"
-            write_messages(source, rows)
-            print(f"{rows:,} conversations, {source.stat().st_size / 1e6:.0f} MB")
-            runs = [
-                {title: tuple(measured(argv, source)) for title, argv in commands.items()} for _ in range(options.runs)
-            ]
-        for title in list(commands)[1:]:
-            print(in_words(title, rows, runs))
-
-
-def in_words(title: str, rows: int, runs: list[dict[str, tuple[float, ...]]]) -> str:
-    """Return the medians of a command, less what loading the tokenizer costs, which is no matter of rows."""
-
-    def medians(at: int) -> tuple[float, float]:
-        pairs = [(run[title][at] - run["start"][at], run["datasets.map"][at] - run["start"][at]) for run in runs]
-        return statistics.median(own for own, _ in pairs), statistics.median(peer / own for own, peer in pairs)
-
-    (wall, faster), (cpu, cheaper) = medians(0), medians(1)
-    return (
-        f"{title:16} {rows / wall:7.0f} rows/s, {rows / cpu:7.0f} a second of CPU; "
-        f"{max(run[title][2] for run in runs):5.0f} MB; against datasets.map {faster:.2f} times, by CPU {cheaper:.2f}"
-    )
+    model, rows = options.model.absolute(), options.rows
+    with tempfile.TemporaryDirectory() as scratch:
+        files = [file.absolute() for file in options.files]
+        if not files:
+            files = [Path(scratch, "long Chinese.jsonl"), Path(scratch, "English.jsonl")]
+            write_rows(files[0], rows)
+            write_english(files[1], rows)
+        source = Path(scratch) / "rows.jsonl"
+        lines: list[str] = []
+        for file in files:
+            lines = messages_of(file)
+            with source.open("w", encoding="utf-8") as out:
+                out.writelines(islice(cycle(lines), rows))
+            print(f"{file.stem}: {rows:,} conversations, {source.stat().st_size / 1e6:.0f} MB")
+            runs = compare(model, source, options.runs)
+            for title in (THEIRS, OURS, ALONE):
+                print(in_words(title, rows, runs))
+        print_memory(model, lines, (rows // 2, rows * 5))
 
 
 if __name__ == "__main__":

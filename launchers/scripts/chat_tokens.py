@@ -317,14 +317,18 @@ def encode(tokenizer: Any, samples: Sequence[Sample]) -> list[tuple[list[int], l
         return []
     if not tokenizer.is_fast:
         return [_encode_by_beginnings(tokenizer, sample) for sample in samples]
-    encodings = _backend(tokenizer).encode_batch([sample.text for sample in samples], add_special_tokens=False)
+    backend = plain_backend(tokenizer)
+    # It adds nothing here, but some take the blanks at a token's ends out of its offsets.
+    processor, backend.post_processor = backend.post_processor, None
+    encodings = backend.encode_batch([sample.text for sample in samples], add_special_tokens=False)
+    backend.post_processor = processor
     return [
         _closed(tokenizer, sample, ids := encoding.ids, _labels(encoding, ids, sample))
         for sample, encoding in zip(samples, encodings, strict=True)
     ]
 
 
-def _backend(tokenizer: Any) -> Any:
+def plain_backend(tokenizer: Any) -> Any:
     """Return the tokenizer that does the work, which neither pads nor cuts, as transformers sets it for each call."""
     backend = tokenizer.backend_tokenizer
     backend.no_padding()

@@ -30,6 +30,7 @@ from probes import FILE as PROBES
 from probes import Probes
 from reference_samples import compared
 from tokenizer_loading import TokenizerError, load_tokenizer
+from word_tokens import WordTokens
 
 SHARD = 1 << 23  # bytes of messages whose tokens make one file
 BATCH = 200  # conversations that the tokenizer takes at once
@@ -49,6 +50,7 @@ class Tokenizing:
         self.spec, self.start = spec, 0
         self.tokenizer = load_tokenizer(spec["model"], trust_remote_code=spec["trust_remote_code"])
         self.template = ChatTemplate(self.tokenizer, spec["template"], generation_stops(self.tokenizer, spec["model"]))
+        self.words = WordTokens.of(self.tokenizer)
 
     def shard(self, start: int, end: int, number: int) -> dict[str, Any]:
         """Write the file of the messages between two places of the source, and return its counts."""
@@ -65,13 +67,13 @@ class Tokenizing:
         first, longest = 1, 0
         while batch := [line for _, line in zip(range(BATCH), lines, strict=False)]:
             for conversation, result in self._fitted(batch, first, total):
-                total["samples" if result.ids else "left_out"] += 1
+                total["samples" if len(result.ids) else "left_out"] += 1
                 longest = max(longest, result.length)  # also of what is left out
                 total[f"cut_{result.cut}"] += bool(result.cut)
                 if conversation in probes.found:
-                    probes.found[conversation]["samples"].append(len(made) if result.ids else None)
-                if result.ids:
-                    made.append((np.array(result.ids, np.int32), np.array(result.labels, np.int32)))
+                    probes.found[conversation]["samples"].append(len(made) if len(result.ids) else None)
+                if len(result.ids):
+                    made.append((np.asarray(result.ids, np.int32), np.asarray(result.labels, np.int32)))
                 else:
                     left_out.append(conversation)
             first += len(batch)
@@ -118,7 +120,7 @@ class Tokenizing:
             found += [(number, line, sample) for sample in samples]
         cutoff = self.spec["cutoff_length"]
         for (number, line, sample), (ids, labels) in zip(
-            found, encode(self.tokenizer, [sample for _, _, sample in found]), strict=True
+            found, self._encoded([sample for _, _, sample in found]), strict=True
         ):
             if len(ids) <= cutoff:
                 yield number, Fitted(ids, labels, len(ids))
@@ -129,6 +131,14 @@ class Tokenizing:
                 raise RefusedError(f"{where} has {len(ids)} tokens, and the cutoff length is {cutoff}")
             else:
                 yield number, Fitted([], [], len(ids))
+
+    def _encoded(self, samples: list[Sample]) -> Iterator[Row]:
+        """Yield ids and labels of each sample."""
+        found = self.words.encode(samples) if self.words else [None] * len(samples)
+        rest = encode(self.tokenizer, [sample for sample, known in zip(samples, found, strict=True) if not known])
+        others = iter(rest)
+        for known in found:
+            yield known or next(others)
 
     def _rows(self, made: "list[Row]") -> tuple[dict[str, pa.ListArray], list[tuple[int, int]]]:
         """Return the columns of the samples, or of the packs that they are put into, and where each sample begins.

@@ -28,6 +28,7 @@ from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions
 
 _CODE = (
     "tokenize_dataset", "chat_tokens", "cutoff_tokens", "pack_tokens", "probes", "reference_samples", "ready_rows",
+    "word_tokens",
 )  # fmt: skip
 _THOUGHTS = (b'"reasoning_content"', b"<think>")
 _BLOCK = 1 << 20  # bytes
