@@ -22,7 +22,7 @@ from ftbridge.templates.detect import find_family
 from ftbridge.tokens.chat_template import ChatTemplate, Thinking, choose_chat_template
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions, ready_tokens, tokenizer_files
 
-_CODE = ("tokenize_dataset", "chat_tokens", "cutoff_tokens", "pack_tokens")
+_CODE = ("tokenize_dataset", "chat_tokens", "thoughts", "cutoff_tokens", "pack_tokens")
 _THOUGHTS = (b'"reasoning_content"', b"<think>")
 _BLOCK = 1 << 20  # bytes
 
