@@ -21,11 +21,11 @@ import msgspec
 import yaml
 
 import ftbridge
-from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InterruptedRun
 from ftbridge.core.files.atomic import json_lines, write_atomic, write_json
 from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import LOG_FILE
-from ftbridge.templates.detect import detect_family
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parents[1] / "dataset_info" / "samples" / "medqa.xlsx"
@@ -51,15 +51,15 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: str
     architecture: str
     config: dict[str, Any]
-    tokens: str = "chatml"
+    tokens: str
     options: dict[str, Any] = {}
     refused: tuple[str, ...] = ()
 
 
 class Result(msgspec.Struct):
-    """What came of a class on a backend: the steps that were done, and what was said where one failed."""
+    """What came of a class on a backend: its prompt, the steps that were done, and what was said where one failed."""
 
-    family: str = ""
+    prompt: str = ""
     done: list[str] = []
     said: str = ""
     refused: bool = False
@@ -109,9 +109,12 @@ def main() -> int:
 
 
 def read() -> tuple[dict[str, Kind], dict[str, dict[str, Any]]]:
-    """Return the classes and the tokenizers of classes.yaml."""
-    content = yaml.safe_load((HERE / "classes.yaml").read_text(encoding="utf-8"))
-    return msgspec.convert(content["classes"], dict[str, Kind]), content["tokenizers"]
+    """Return the classes of classes.yaml, and the tokenizers of tokenizers.yaml."""
+    known = {
+        name: yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))[name]
+        for name in ("classes", "tokenizers")
+    }
+    return msgspec.convert(known["classes"], dict[str, Kind]), known["tokenizers"]
 
 
 def prepare(folder: Path) -> Path:
@@ -131,7 +134,7 @@ def measure(folder: Path, kind: Kind, tokenizer: dict[str, Any], backend: str) -
     (folder / backend).mkdir(parents=True)
     try:
         with contextlib.chdir(folder / backend):
-            _go(result, kind, base(folder, kind, tokenizer), tokenizer["template"], backend)
+            _go(result, kind, base(folder, kind, tokenizer), backend)
     except InterruptedRun:
         raise
     except FtbridgeError as error:
@@ -151,14 +154,10 @@ def base(folder: Path, kind: Kind, tokenizer: dict[str, Any]) -> Path:
     return model
 
 
-def _go(result: Result, kind: Kind, model: Path, template: str, backend: str) -> None:
-    try:
-        result.family, asked = detect_family(model).name, {}
-    except InputError:
-        result.family, asked = f"`--template {template}`", {"template": template}
+def _go(result: Result, kind: Kind, model: Path, backend: str) -> None:
     data = {"dataset_dir": model.parents[1] / "data"}
-    run = ftbridge.train(backend=backend, model=str(model), **SETTINGS, **data, **asked, **kind.options)
-    result.versions = run.versions
+    run = ftbridge.train(backend=backend, model=str(model), **SETTINGS, **data, **kind.options)
+    result.versions, result.prompt = run.versions, _prompt(run)
     losses = [record["loss"] for record in json_lines(run.path / LOG_FILE) if "loss" in record]
     if not losses or not all(map(math.isfinite, losses)):
         raise FrameworkError(f"the losses are {losses}")
@@ -171,6 +170,14 @@ def _go(result: Result, kind: Kind, model: Path, template: str, backend: str) ->
     if not all(record["answer"] for record in json_lines(Path(answers))):
         raise FrameworkError("an answer is empty")
     result.done.append("asked")
+
+
+def _prompt(run: Run) -> str:
+    """Return what the table says of the prompt: whose it is, and where a switch for thoughts stands."""
+    if not run.chat_template:
+        return f"the prompt of {run.family}"
+    thinking = f", thinking {run.chat_template.thinking}" if run.chat_template.thinking else ""
+    return f"its chat template{thinking}"
 
 
 def _ask(script: str, *arguments: Any) -> None:
@@ -198,9 +205,9 @@ def table(text: str, kinds: dict[str, Kind], results: Results) -> str:
     for name, found in results.items():
         cells = [found[backend].cell for backend in BACKENDS if backend in found]
         if len(cells) == len(BACKENDS):
-            family = next(iter(found.values())).family
-            rows[name] = f"| `{name}` | {kinds[name].models} | {family} | {' | '.join(cells)} |"
-    head = f"| class | models of it | family | {' | '.join(BACKENDS.values())} |\n|---|---|---|{'---|' * len(BACKENDS)}"
+            prompt = next(iter(found.values())).prompt
+            rows[name] = f"| `{name}` | {kinds[name].models} | {prompt} | {' | '.join(cells)} |"
+    head = f"| class | models of it | prompt | {' | '.join(BACKENDS.values())} |\n|---|---|---|{'---|' * len(BACKENDS)}"
     body = "\n".join(rows[name] for name in kinds if name in rows)
     return f"{before}{BEGIN}\n{head}\n{body}\n{END}{after}"
 

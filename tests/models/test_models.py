@@ -12,7 +12,6 @@ import pytest
 
 from ftbridge.core.errors import InputError, InterruptedRun
 from ftbridge.launchers.environment.checklist import Check, checks_as_text
-from ftbridge.templates.families import get_family
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -47,7 +46,7 @@ def test_class_of_the_models_table_says_all_that_its_model_needs(measure):
     for name, kind in kinds.items():
         assert kind.config["model_type"] == name
         assert kind.models
-        assert get_family(tokenizers[kind.tokens]["template"])
+        assert "".join(tokenizers[kind.tokens]["chat_template"])
         assert set(kind.refused) <= set(measure.BACKENDS)
 
 
@@ -71,7 +70,7 @@ def test_class_that_does_not_run_neither_ends_the_others_nor_passes(measure, cal
 @pytest.mark.slow
 def test_a_class_that_should_be_refused_and_is_not_is_no_success(measure, called, monkeypatch):
     kinds, tokenizers = measure.read()
-    kinds["qwen3"] = measure.Kind("Qwen 3", "", {}, refused=("xtuner",))
+    kinds["qwen3"] = measure.Kind("Qwen 3", "", {}, "qwen3", refused=("xtuner",))
     monkeypatch.setattr(measure, "read", lambda: (kinds, tokenizers))
     whole, refused = measure.Result(done=["run", "merged", "asked"]), measure.Result(said="no", refused=True)
     assert called([refused], "qwen3", "--backend", "xtuner") == 0
