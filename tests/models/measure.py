@@ -92,7 +92,7 @@ def main() -> int:
     file, failed = folder / "results.json", []
     known = msgspec.json.decode(file.read_bytes(), type=Results) if file.exists() else {}
     for name in wanted.classes or kinds:
-        shutil.rmtree(folder / name / "base", ignore_errors=True)
+        shutil.rmtree(folder / name, ignore_errors=True)
         for backend in wanted.backend or BACKENDS:
             if not (wanted.go_on and backend in known.get(name, {})):
                 result = measure(folder / name, kinds[name], tokenizers[kinds[name].tokens], backend)
@@ -128,17 +128,16 @@ def prepare(folder: Path) -> Path:
 
 
 def measure(folder: Path, kind: Kind, tokenizer: dict[str, Any], backend: str) -> Result:
-    """Go the whole way with one class on one framework, as far as it goes, in `folder`."""
+    """Go the whole way with one class on one framework, as far as it goes, in `folder`; both have the same tokens."""
     result, started = Result(), time.monotonic()
-    shutil.rmtree(folder / backend, ignore_errors=True)
-    (folder / backend).mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with contextlib.chdir(folder / backend):
+        with contextlib.chdir(folder):
             _go(result, kind, base(folder, kind, tokenizer), backend)
     except InterruptedRun:
         raise
     except FtbridgeError as error:
-        result.said = sentence(str(error).replace(f"{folder / backend}/", ""))
+        result.said = sentence(str(error).replace(f"{folder}/", ""))
         result.refused = not result.done and not isinstance(error, FrameworkError)
     result.seconds = time.monotonic() - started
     return result

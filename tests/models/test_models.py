@@ -116,7 +116,7 @@ def test_a_class_goes_the_whole_way_on_both_frameworks(tmp_path, training_python
 
 
 def the_judge_sees_a_wrong_weight(project, python):
-    (adapter,), (merged,) = project.glob("xtuner/runs/*/adapter"), project.glob("xtuner/runs/*/merged")
+    (adapter,), (merged,) = (project.glob(f"runs/*-xtuner-*/{made}") for made in ("adapter", "merged"))
     file = merged / "model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 0b0100_0000  # of an exponent
