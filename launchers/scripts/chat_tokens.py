@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,9 @@ class ChatTemplate:
             return alone
         if not alone or not all(text.startswith(sample.text[: sample.spans[0][1]]) for sample in alone):
             return alone
+        # The blank at a prompt's end is a token of its own there, and in the text of an earlier turn none.
+        if any(sample.text[: sample.spans[0][0]].endswith(" ") for sample in alone):
+            return alone
         return [
             Sample(
                 text,
@@ -315,9 +318,10 @@ def encode(tokenizer: Any, samples: Sequence[Sample]) -> list[tuple[list[int], l
         return []
     if not tokenizer.is_fast:
         return [_encode_by_beginnings(tokenizer, sample) for sample in samples]
-    encodings = _backend(tokenizer).encode_batch([sample.text for sample in samples], add_special_tokens=False)
+    backend = _backend(tokenizer)
+    encodings = backend.encode_batch([sample.text for sample in samples], add_special_tokens=False)
     return [
-        _closed(tokenizer, sample, ids := encoding.ids, _labels(encoding, ids, sample))
+        _closed(tokenizer, sample, *_ids_and_labels(backend, encoding, sample))
         for sample, encoding in zip(samples, encodings, strict=True)
     ]
 
@@ -329,6 +333,29 @@ def _backend(tokenizer: Any) -> Any:
     backend.no_truncation()
     backend.encode_special_tokens = tokenizer.split_special_tokens
     return backend
+
+
+def _ids_and_labels(backend: Any, encoding: Any, sample: Sample) -> tuple[list[int], list[int]]:
+    """Return ids and labels, no token of which holds both the end of a prompt and the beginning of its answer."""
+    text, spans = sample.text, sample.spans
+    if joined := [start for start, _ in spans if _is_within_token(encoding, start)]:
+        parts = [
+            Sample(text[begin:end], tuple((s - begin, e - begin) for s, e in spans if begin <= s < end), sample.answers)
+            for begin, end in pairwise([0, *joined, len(text)])
+        ]
+        apart = [backend.encode(part.text, add_special_tokens=False) for part in parts]
+        ids = [token for each in apart for token in each.ids]
+        # A tokenizer that puts a blank before each text cannot encode an answer alone.
+        if backend.decode(ids, skip_special_tokens=False) == backend.decode(encoding.ids, skip_special_tokens=False):
+            labels = [_labels(each, each.ids, part) for each, part in zip(apart, parts, strict=True)]
+            return ids, [label for each in labels for label in each]
+    return encoding.ids, _labels(encoding, encoding.ids, sample)
+
+
+def _is_within_token(encoding: Any, place: int) -> bool:
+    """Tell whether a token holds a character and the one before it."""
+    token = encoding.char_to_token(place)
+    return place > 0 and token is not None and token == encoding.char_to_token(place - 1)
 
 
 def _labels(encoding: Any, ids: list[int], sample: Sample) -> list[int]:

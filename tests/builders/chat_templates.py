@@ -45,6 +45,12 @@ ENDS_THOUGHT_AT_ONCE = ENDS_THOUGHT.replace("'</think>'", "'<think></think>'").r
 ASKS_WITHOUT_THOUGHT = (
     CHATML + "{% if add_generation_prompt and not enable_thinking %}<|channel>thought\n<channel|>{% endif %}"
 )
+# As ERNIE 4.5: the prompt ends with a blank, which a tokenizer would join with the answer.
+ENDS_WITH_BLANK = (
+    "{% for m in messages %}{% if m.role == 'user' %}User: {{ m.content }}\n"
+    "{% else %}Assistant: {{ m.content }}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant: {% endif %}"
+)
 # As GLM 4: nothing ends an answer but the next question.
 NO_STOP = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}{% endfor %}"
@@ -212,6 +218,15 @@ CASES: dict[str, tuple[str, str, list[str], list[Message], list[list[str]]]] = {
         [],
         CALLS[:2],
         [['<tool_call>{"name": "weather", "arguments": {"city": "Bern"}}</tool_call><|im_end|>']],
+    ),
+    "blank before an answer": (ENDS_WITH_BLANK, "</s>", [], THREE[2:4], [["zwei</s>"]]),
+    "blank before each answer": (ENDS_WITH_BLANK, "</s>", [], THREE[:4], [["eins</s>"], ["zwei</s>"]]),
+    "newline before an answer": (
+        CHATML,
+        "<|im_end|>",
+        [],
+        [user("?"), assistant("\n\nzwei")],
+        [["\n\nzwei<|im_end|>"]],
     ),
     "system in the last question": (SYSTEM_LAST, "</s>", [], [SYSTEM, *THREE[:4]], [[" eins</s>"], [" zwei</s>"]]),
     "no stop": (NO_STOP, "<|eos|>", ["<|user|>"], ONE, [["\nBecause.<|user|>"]]),
