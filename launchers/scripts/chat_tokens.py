@@ -6,23 +6,18 @@ text is encoded as a whole, as a server encodes it, and labelled by where its ch
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import accumulate
-from os.path import commonprefix
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 from template_bounds import Bounds
+from thoughts import THOUGHT_CLOSED, Message, are_off, as_template_reads, as_text, between, is_opened
 
 IGNORED = -100  # the label of a token that is not trained
-# A template whose prompt ends within a thought, as DeepSeek R1's, opens it so; the answer closes it.
-THOUGHT_OPENED, THOUGHT_CLOSED = "<think>", "</think>"
-
-_THOUGHT = re.compile(rf"\s*{THOUGHT_OPENED}(.*?){THOUGHT_CLOSED}\s*", re.DOTALL)
-
-Message = dict[str, Any]
+_MARK = "\ue000{}\ue001"  # stands for what a turn says
 
 
 class TemplateError(ValueError):
@@ -137,6 +132,15 @@ class ChatTemplate:
         found = self._next_special.match(text, text.find("answer") + len("answer"))
         return found[1] if found else str(self.tokenizer.eos_token or "")
 
+    @cached_property
+    def _drops_thoughts(self) -> bool:
+        """Tell whether a thought must stand in an answer's text, as the template writes it nowhere and is not off."""
+        mark = _MARK.format("")
+        question, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
+        if are_off(self.template) or mark in self.render([question, {**answer, "reasoning_content": mark}]):
+            return False
+        return mark in self.render([question, as_text({**answer, "reasoning_content": mark})])
+
     def samples(self, messages: Sequence[Message], tools: Any = None, *, last_only: bool = False) -> list[Sample]:
         """Return the samples that train the answers of a conversation: one, where they can stand in one text.
 
@@ -157,7 +161,7 @@ class ChatTemplate:
 
     def _layout(self, messages: Sequence[Message], last_only: bool) -> "Layout | None":
         """Return what the template writes around the turns of such a conversation; None where that depends on them."""
-        marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
+        marks = [_MARK.format(number) for number in range(len(messages))]
         marked = [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)]
         given = [as_template_reads(message) for message in marked]
         try:
@@ -182,16 +186,19 @@ class ChatTemplate:
         self, messages: Sequence[Message], given: list[Message], tools: Any, text: str, *, last_only: bool
     ) -> list[Sample]:
         """Return the samples of a conversation, by comparing its `text` with that of each beginning."""
-        _check_turns(given, text)
         numbers = [
             number
             for number, message in enumerate(messages)
             if message["role"] == "assistant" and message.get("train", True) and _says_something(given[number])
         ]
+        _check_turns(given, text, lambda: self.render(given[: max(numbers, default=0)], tools, prompt=True))
         alone = [self._one_answer(given, tools, number, text) for number in (numbers[-1:] if last_only else numbers)]
         if len(alone) == 1 and alone[0].answers[0] == len(given) - 1:
             return alone
         if not alone or not all(text.startswith(sample.text[: sample.spans[0][1]]) for sample in alone):
+            return alone
+        # The blank at a prompt's end is a token of its own there, and in the text of an earlier turn none.
+        if any(sample.text[: sample.spans[0][0]].endswith(" ") for sample in alone):
             return alone
         return [
             Sample(
@@ -205,15 +212,39 @@ class ChatTemplate:
     def _one_answer(self, messages: list[Message], tools: Any, number: int, whole: str) -> Sample:
         """Return the sample that trains the answer `number` alone, with all that comes before it as its prompt."""
         prompt = self.render(messages[:number], tools, prompt=True)
-        text = whole if number == len(messages) - 1 else self.render(messages[: number + 1], tools)
+        if messages[number].get("reasoning_content") and not is_opened(prompt) and self._drops_thoughts:
+            text = self.render([*messages[:number], as_text(messages[number])], tools)
+        else:
+            text = whole if number == len(messages) - 1 else self.render(messages[: number + 1], tools)
         if not text.startswith(prompt):
-            text = _continued(prompt, text, messages[number])
+            text = self._continued(messages[: number + 1], tools, prompt, text)
         if specials := self._last_specials.search(text, len(prompt)):
             return Sample(text, ((len(prompt), self._end_of_stop(text, specials.start())),), (number,))
         content = str(messages[number].get("content") or "").strip()
         place = text.rfind(content, len(prompt)) if content else -1
         end = place + len(content) if place >= 0 else max(len(text.rstrip()), len(prompt))
         return Sample(text, ((len(prompt), end),), (number,), self.closing)
+
+    def _continued(self, messages: list[Message], tools: Any, prompt: str, text: str) -> str:
+        """Return the prompt for the last message with the answer of `text` behind it, which begins otherwise there.
+
+        Only the prompt may have the system text, as Mistral's, or a thought, which is opened or empty.
+        """
+        thought = messages[-1].get("reasoning_content") or ""
+        if thought and not is_opened(prompt):
+            messages = [*messages[:-1], {**messages[-1], "reasoning_content": ""}]
+            text = self.render(messages, tools)
+            if text.startswith(prompt):
+                return text
+        mark = _MARK.format("")
+        begun = self.render([*messages[:-1], {**messages[-1], "content": mark}], tools).partition(mark)[0]
+        question = str(messages[-2].get("content") or "").strip() if len(messages) > 1 else ""
+        more = between(prompt, begun, thought)
+        if more is None and question:
+            more = between(prompt.rpartition(question)[2], begun.rpartition(question)[2], thought)
+        if more is None or not text.startswith(begun):
+            raise TemplateError("the prompt that it writes for an answer is not how it begins the answer itself")
+        return f"{prompt}{more}{text[len(begun) :]}"
 
     def _end_of_stop(self, text: str, start: int) -> int:
         """Return where the first stop token of the special tokens from `start` on ends, else where the first does."""
@@ -239,15 +270,6 @@ def generation_stops(tokenizer: Any, model: str) -> list[str]:
     ids = json.loads(file.read_text("utf-8")).get("eos_token_id") if file.is_file() else None
     found = tokenizer.convert_ids_to_tokens(ids if isinstance(ids, list) else [] if ids is None else [ids])
     return [each for each in found if each]
-
-
-def as_template_reads(message: Message) -> Message:
-    """Return a message without `train`, and with a thought that stands in its text as `reasoning_content`."""
-    found = {key: value for key, value in message.items() if key != "train"}
-    thought = _THOUGHT.match(found.get("content") or "") if found["role"] == "assistant" else None
-    if thought and "reasoning_content" not in found:
-        found |= {"content": found["content"][thought.end() :], "reasoning_content": thought[1].strip()}
-    return found
 
 
 def _shape(messages: Sequence[Message], last_only: bool) -> Any:
@@ -277,25 +299,17 @@ def _said(message: Message) -> str:
     return str(message.get("content") or "").rpartition(THOUGHT_CLOSED)[2].strip()
 
 
-def _continued(prompt: str, text: str, message: Message) -> str:
-    """Return `prompt` with the answer that the template writes behind another beginning in `text`.
+def _check_turns(messages: Sequence[Message], text: str, prompt: Callable[[], str]) -> None:
+    """Raise TemplateError where a turn is not in the text, or stands before an earlier one.
 
-    The thought that the prompt has opened is the message's, and may be empty.
+    The system text may stand in the `prompt` for the last answer alone.
     """
-    rest = text[len(commonprefix([prompt, text])) :]  # noqa: RUF071 - of letters
-    if THOUGHT_OPENED in prompt[-20:] and THOUGHT_CLOSED not in rest:
-        return f"{prompt}{message.get('reasoning_content') or ''}\n{THOUGHT_CLOSED}\n\n{rest}"
-    raise TemplateError("the prompt that it writes for an answer is not how it begins the answer itself")
-
-
-def _check_turns(messages: Sequence[Message], text: str) -> None:
-    """Raise TemplateError where a turn is not in the text, or stands before an earlier one."""
     place = 0
     for message in messages:
         content = _said(message)
         if message["role"] != "system":
             place = _end_of_turn(message, content, text, place)
-        elif content not in text:
+        elif content not in text and content not in prompt():
             raise TemplateError("it leaves the system text out")
 
 
@@ -323,7 +337,7 @@ def encode(tokenizer: Any, samples: Sequence[Sample]) -> list[tuple[list[int], l
     encodings = backend.encode_batch([sample.text for sample in samples], add_special_tokens=False)
     backend.post_processor = processor
     return [
-        _closed(tokenizer, sample, ids := encoding.ids, _labels(encoding, ids, sample))
+        _closed(tokenizer, sample, *_ids_and_labels(backend, encoding, sample))
         for sample, encoding in zip(samples, encodings, strict=True)
     ]
 
@@ -335,6 +349,29 @@ def plain_backend(tokenizer: Any) -> Any:
     backend.no_truncation()
     backend.encode_special_tokens = tokenizer.split_special_tokens
     return backend
+
+
+def _ids_and_labels(backend: Any, encoding: Any, sample: Sample) -> tuple[list[int], list[int]]:
+    """Return ids and labels, no token of which holds both the end of a prompt and the beginning of its answer."""
+    text, spans = sample.text, sample.spans
+    if joined := [start for start, _ in spans if _is_within_token(encoding, start)]:
+        parts = [
+            Sample(text[begin:end], tuple((s - begin, e - begin) for s, e in spans if begin <= s < end), sample.answers)
+            for begin, end in pairwise([0, *joined, len(text)])
+        ]
+        apart = [backend.encode(part.text, add_special_tokens=False) for part in parts]
+        ids = [token for each in apart for token in each.ids]
+        # A tokenizer that puts a blank before each text cannot encode an answer alone.
+        if backend.decode(ids, skip_special_tokens=False) == backend.decode(encoding.ids, skip_special_tokens=False):
+            labels = [_labels(each, each.ids, part) for each, part in zip(apart, parts, strict=True)]
+            return ids, [label for each in labels for label in each]
+    return encoding.ids, _labels(encoding, encoding.ids, sample)
+
+
+def _is_within_token(encoding: Any, place: int) -> bool:
+    """Tell whether a token holds a character and the one before it."""
+    token = encoding.char_to_token(place)
+    return place > 0 and token is not None and token == encoding.char_to_token(place - 1)
 
 
 def _labels(encoding: Any, ids: list[int], sample: Sample) -> list[int]:

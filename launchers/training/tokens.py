@@ -27,8 +27,8 @@ from ftbridge.tokens.compared import Compared, agreement_of
 from ftbridge.tokens.ready import Counts, Fingerprint, ReadyTokens, TokenOptions, ready_tokens, tokenizer_files
 
 _CODE = (
-    "tokenize_dataset", "chat_tokens", "cutoff_tokens", "pack_tokens", "probes", "reference_samples", "ready_rows",
-    "word_tokens",
+    "tokenize_dataset", "chat_tokens", "thoughts", "cutoff_tokens", "pack_tokens", "probes", "reference_samples",
+    "ready_rows", "word_tokens", "template_bounds",
 )  # fmt: skip
 _THOUGHTS = (b'"reasoning_content"', b"<think>")
 _BLOCK = 1 << 20  # bytes

@@ -33,6 +33,24 @@ OPENS_THOUGHT = (
     "{% else %}<|{{ m.role }}|>{{ m.content }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
 )
+# As GLM 4.7 and DeepSeek V3.1: an answer without a thought begins with the end of one, which the prompt may open.
+ENDS_THOUGHT = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ '</think>' if m.role == 'assistant' }}{{ m.content }}"
+    "{{ '<|end|>' if m.role == 'assistant' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{{ '<think>' if thinking else '</think>' }}{% endif %}"
+)
+# As Nemotron 3: the same with both marks, and lines of their own in the prompt alone.
+ENDS_THOUGHT_AT_ONCE = ENDS_THOUGHT.replace("'</think>'", "'<think></think>'").replace("'<think>' if", "'<think>\n' if")
+# As Hunyuan and Gemma 4: the empty thought stands in the prompt alone.
+ASKS_WITHOUT_THOUGHT = (
+    CHATML + "{% if add_generation_prompt and not enable_thinking %}<|channel>thought\n<channel|>{% endif %}"
+)
+# As ERNIE 4.5: the prompt ends with a blank, which a tokenizer would join with the answer.
+ENDS_WITH_BLANK = (
+    "{% for m in messages %}{% if m.role == 'user' %}User: {{ m.content }}\n"
+    "{% else %}Assistant: {{ m.content }}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant: {% endif %}"
+)
 # As GLM 4: nothing ends an answer but the next question.
 NO_STOP = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}{% endfor %}"
@@ -60,6 +78,12 @@ SYSTEM_INSIDE = (
     "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST] "
     "{% if loop.first and messages[0].role == 'system' %}{{ messages[0].content }}\n{% endif %}{{ m.content }} [/INST]"
     "{% else %} {{ m.content | trim }} </s>{% endif %}{% endfor %}"
+)
+# As Mistral 0.3: the system text stands within the last question, so that what is asked alone has it.
+SYSTEM_LAST = (
+    "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST] "
+    "{% if loop.last and messages[0].role == 'system' %}{{ messages[0].content }}\n{% endif %}{{ m.content }}[/INST]"
+    "{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"
 )
 TOOLS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
@@ -139,6 +163,80 @@ CASES: dict[str, tuple[str, str, list[str], list[Message], list[list[str]]]] = {
         [["I count.\n</think>\n\n2<|end|>"], ["I add.\n</think>\n\n4<|end|>"]],
     ),
     "opened and empty thought": (OPENS_THOUGHT, "<|end|>", [], ONE, [["\n</think>\n\nBecause.<|end|>"]]),
+    "thoughts that are off": (
+        FORGETS_THOUGHTS,
+        "<|im_end|>",
+        [],
+        THOUGHTS,
+        [["2<|im_end|>"], ["4<|im_end|>"]],
+    ),
+    "thoughts of no template": (
+        CHATML,
+        "<|im_end|>",
+        [],
+        THOUGHTS,
+        [["<think>\nI count.\n</think>\n\n2<|im_end|>"], ["<think>\nI add.\n</think>\n\n4<|im_end|>"]],
+    ),
+    "thought of no template, and one turn without": (
+        CHATML,
+        "<|im_end|>",
+        [],
+        [*THOUGHTS[:2], *THREE[2:4]],
+        [["<think>\nI count.\n</think>\n\n2<|im_end|>"], ["zwei<|im_end|>"]],
+    ),
+    "thoughts of no template, switched off": (
+        "{%- if thinking is not defined %}{%- set thinking = false %}{%- endif -%}{{ 'Think. ' if thinking }}" + CHATML,
+        "<|im_end|>",
+        [],
+        THOUGHTS,
+        [["2<|im_end|>", "4<|im_end|>"]],
+    ),
+    "ended thought": (ENDS_THOUGHT, "<|end|>", [], THREE[:4], [["eins<|end|>", "zwei<|end|>"]]),
+    "opened thought that is ended at once": (
+        "{% set thinking = true %}" + ENDS_THOUGHT,
+        "<|end|>",
+        [],
+        [*THOUGHTS[:2], *THREE[2:4]],
+        [["I count.</think>2<|end|>"], ["</think>zwei<|end|>"]],
+    ),
+    "opened thought on lines of its own": (
+        "{% set thinking = true %}" + ENDS_THOUGHT_AT_ONCE,
+        "<|end|>",
+        [],
+        [*THOUGHTS[:2], *THREE[2:4]],
+        [["I count.\n</think>2<|end|>"], ["\n</think>zwei<|end|>"]],
+    ),
+    "thought in the prompt alone": (
+        ASKS_WITHOUT_THOUGHT,
+        "<|im_end|>",
+        [],
+        THREE[:4],
+        [["eins<|im_end|>"], ["zwei<|im_end|>"]],
+    ),
+    "question that is a part of the tags": (
+        ASKS_WITHOUT_THOUGHT,
+        "<|im_end|>",
+        [],
+        [user("n"), assistant("<"), user("|"), assistant("n")],
+        [["<<|im_end|>"], ["n<|im_end|>"]],
+    ),
+    "call behind a thought in the prompt alone": (
+        TOOLS + ASKS_WITHOUT_THOUGHT.removeprefix(CHATML),
+        "<|im_end|>",
+        [],
+        CALLS[:2],
+        [['<tool_call>{"name": "weather", "arguments": {"city": "Bern"}}</tool_call><|im_end|>']],
+    ),
+    "blank before an answer": (ENDS_WITH_BLANK, "</s>", [], THREE[2:4], [["zwei</s>"]]),
+    "blank before each answer": (ENDS_WITH_BLANK, "</s>", [], THREE[:4], [["eins</s>"], ["zwei</s>"]]),
+    "newline before an answer": (
+        CHATML,
+        "<|im_end|>",
+        [],
+        [user("?"), assistant("\n\nzwei")],
+        [["\n\nzwei<|im_end|>"]],
+    ),
+    "system in the last question": (SYSTEM_LAST, "</s>", [], [SYSTEM, *THREE[:4]], [[" eins</s>"], [" zwei</s>"]]),
     "no stop": (NO_STOP, "<|eos|>", ["<|user|>"], ONE, [["\nBecause.<|user|>"]]),
     "no stop but between turns": (
         NO_STOP,

@@ -1,7 +1,8 @@
 """Make a small model of a class in the shape of its published ones; runs in the training environment.
 
 `make_model.py '{"class": ..., "tokenizer": ..., "texts": "FILE.json", "out": "DIR"}'`: `class` and `tokenizer` are
-entries of classes.yaml, the file holds a list of texts. The weights are random, from a fixed seed, in bfloat16.
+entries of classes.yaml and tokenizers.yaml, the file holds a list of texts. The weights are random, from a fixed seed,
+in bfloat16.
 """
 
 import json
@@ -11,30 +12,40 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerFast
 
 VOCABULARY = 400
 
 
 def make_tokenizer(texts: list[str], kind: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE tokenizer with the special tokens of `kind`, whose ids come first."""
+    """Return a byte-level BPE tokenizer with the tokens of `kind`, whose ids come first."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=[AddedToken(token, special=True) for token in kind["special"]],
+        special_tokens=[
+            AddedToken(token, special=special == "special", normalized=False)
+            for special in ("special", "added")
+            for token in kind.get(special, ())
+        ],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
+    if prefix := kind.get("prefix"):
+        bpe.post_processor = processors.TemplateProcessing(
+            single=[*prefix, "$A"],
+            pair=[*prefix, "$A", "$B"],
+            special_tokens=[(token, bpe.token_to_id(token)) for token in prefix],
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         bos_token=kind.get("bos"),
         eos_token=kind["eos"],
         pad_token=kind["pad"],
-        chat_template=kind["chat_template"],
+        chat_template="".join(kind["chat_template"]),
         model_max_length=2048,
     )
 
@@ -61,7 +72,8 @@ def main() -> None:
     model = getattr(transformers, kind["architecture"])._from_config(config, dtype=torch.bfloat16)
     # A token whose output weights are zeros is never the likeliest: no answer ends before it has begun.
     model.get_output_embeddings().weight.data[tokenizer.all_special_ids] = 0
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    stops = tokenizer.convert_tokens_to_ids(spec["tokenizer"].get("stops", [tokenizer.eos_token]))
+    model.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(spec["out"])
     tokenizer.save_pretrained(spec["out"])
 

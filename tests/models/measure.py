@@ -22,12 +22,12 @@ import msgspec
 import yaml
 
 import ftbridge
-from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InterruptedRun
 from ftbridge.core.files.atomic import json_lines, write_atomic, write_json
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.preflight.tokens import packing_table
+from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import LOG_FILE
-from ftbridge.templates.detect import detect_family
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parents[1] / "dataset_info" / "samples" / "medqa.xlsx"
@@ -53,15 +53,15 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: str
     architecture: str
     config: dict[str, Any]
-    tokens: str = "chatml"
+    tokens: str
     options: dict[str, Any] = {}
     refused: tuple[str, ...] = ()
 
 
 class Result(msgspec.Struct):
-    """What came of a class on a backend: the steps that were done, and what was said where one failed."""
+    """What came of a class on a backend: its prompt, the steps that were done, and what was said where one failed."""
 
-    family: str = ""
+    prompt: str = ""
     done: list[str] = []
     said: str = ""
     refused: bool = False
@@ -94,7 +94,7 @@ def main() -> int:
     file, failed = folder / "results.json", []
     known = msgspec.json.decode(file.read_bytes(), type=Results) if file.exists() else {}
     for name in wanted.classes or kinds:
-        shutil.rmtree(folder / name / "base", ignore_errors=True)
+        shutil.rmtree(folder / name, ignore_errors=True)
         for backend in wanted.backend or BACKENDS:
             if not (wanted.go_on and backend in known.get(name, {})):
                 result = measure(folder / name, kinds[name], tokenizers[kinds[name].tokens], backend)
@@ -111,9 +111,12 @@ def main() -> int:
 
 
 def read() -> tuple[dict[str, Kind], dict[str, dict[str, Any]]]:
-    """Return the classes and the tokenizers of classes.yaml."""
-    content = yaml.safe_load((HERE / "classes.yaml").read_text(encoding="utf-8"))
-    return msgspec.convert(content["classes"], dict[str, Kind]), content["tokenizers"]
+    """Return the classes of classes.yaml, and the tokenizers of tokenizers.yaml."""
+    known = {
+        name: yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))[name]
+        for name in ("classes", "tokenizers")
+    }
+    return msgspec.convert(known["classes"], dict[str, Kind]), known["tokenizers"]
 
 
 def prepare(folder: Path) -> Path:
@@ -127,17 +130,16 @@ def prepare(folder: Path) -> Path:
 
 
 def measure(folder: Path, kind: Kind, tokenizer: dict[str, Any], backend: str) -> Result:
-    """Go the whole way with one class on one framework, as far as it goes, in `folder`."""
+    """Go the whole way with one class on one framework, as far as it goes, in `folder`; both have the same tokens."""
     result, started = Result(), time.monotonic()
-    shutil.rmtree(folder / backend, ignore_errors=True)
-    (folder / backend).mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with contextlib.chdir(folder / backend):
-            _go(result, kind, base(folder, kind, tokenizer), tokenizer["template"], backend)
+        with contextlib.chdir(folder):
+            _go(result, kind, base(folder, kind, tokenizer), backend)
     except InterruptedRun:
         raise
     except FtbridgeError as error:
-        result.said = sentence(str(error).replace(f"{folder / backend}/", ""))
+        result.said = sentence(str(error).replace(f"{folder}/", ""))
         result.refused = not result.done and not isinstance(error, FrameworkError)
     result.seconds = time.monotonic() - started
     return result
@@ -153,14 +155,10 @@ def base(folder: Path, kind: Kind, tokenizer: dict[str, Any]) -> Path:
     return model
 
 
-def _go(result: Result, kind: Kind, model: Path, template: str, backend: str) -> None:
-    try:
-        result.family, asked = detect_family(model).name, {}
-    except InputError:
-        result.family, asked = f"`--template {template}`", {"template": template}
+def _go(result: Result, kind: Kind, model: Path, backend: str) -> None:
     data = {"dataset_dir": model.parents[1] / "data"}
-    run = ftbridge.train(backend=backend, model=str(model), **SETTINGS, **data, **asked, **kind.options)
-    result.versions = run.versions
+    run = ftbridge.train(backend=backend, model=str(model), **SETTINGS, **data, **kind.options)
+    result.versions, result.prompt = run.versions, _prompt(run)
     losses = [record["loss"] for record in json_lines(run.path / LOG_FILE) if "loss" in record]
     if not losses or not all(map(math.isfinite, losses)):
         raise FrameworkError(f"the losses are {losses}")
@@ -173,6 +171,14 @@ def _go(result: Result, kind: Kind, model: Path, template: str, backend: str) ->
     if not all(record["answer"] for record in json_lines(Path(answers))):
         raise FrameworkError("an answer is empty")
     result.done.append("asked")
+
+
+def _prompt(run: Run) -> str:
+    """Return what the table says of the prompt: whose it is, and where a switch for thoughts stands."""
+    if not run.chat_template:
+        return f"the prompt of {run.family}"
+    thinking = f", thinking {run.chat_template.thinking}" if run.chat_template.thinking else ""
+    return f"its chat template{thinking}"
 
 
 def _ask(script: str, *arguments: Any) -> None:
@@ -200,9 +206,9 @@ def table(text: str, kinds: dict[str, Kind], results: Results) -> str:
     for name, found in results.items():
         cells = [found[backend].cell for backend in BACKENDS if backend in found]
         if len(cells) == len(BACKENDS):
-            family = next(iter(found.values())).family
-            rows[name] = f"| `{name}` | {kinds[name].models} | {family} | {' | '.join(cells)} |"
-    head = f"| class | models of it | family | {' | '.join(BACKENDS.values())} |\n|---|---|---|{'---|' * len(BACKENDS)}"
+            prompt = next(iter(found.values())).prompt
+            rows[name] = f"| `{name}` | {kinds[name].models} | {prompt} | {' | '.join(cells)} |"
+    head = f"| class | models of it | prompt | {' | '.join(BACKENDS.values())} |\n|---|---|---|{'---|' * len(BACKENDS)}"
     measured = [*head.splitlines(), *(rows[name] for name in kinds if name in rows)]
     body = "\n".join(map(_with_packing, measured))
     return f"{before}{BEGIN}\n{body}\n{END}{after}"

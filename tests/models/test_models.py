@@ -13,7 +13,6 @@ import pytest
 from ftbridge.core.errors import InputError, InterruptedRun
 from ftbridge.launchers.environment.checklist import Check, checks_as_text
 from ftbridge.launchers.preflight.tokens import Packing
-from ftbridge.templates.families import get_family
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -48,7 +47,7 @@ def test_class_of_the_models_table_says_all_that_its_model_needs(measure):
     for name, kind in kinds.items():
         assert kind.config["model_type"] == name
         assert kind.models
-        assert get_family(tokenizers[kind.tokens]["template"])
+        assert "".join(tokenizers[kind.tokens]["chat_template"])
         assert set(kind.refused) <= set(measure.BACKENDS)
 
 
@@ -96,7 +95,7 @@ def test_the_table_on_the_page_says_what_is_known_of_packing_and_nothing_older(m
 @pytest.mark.slow
 def test_a_class_that_should_be_refused_and_is_not_is_no_success(measure, called, monkeypatch):
     kinds, tokenizers = measure.read()
-    kinds["qwen3"] = measure.Kind("Qwen 3", "", {}, refused=("xtuner",))
+    kinds["qwen3"] = measure.Kind("Qwen 3", "", {}, "qwen3", refused=("xtuner",))
     monkeypatch.setattr(measure, "read", lambda: (kinds, tokenizers))
     whole, refused = measure.Result(done=["run", "merged", "asked"]), measure.Result(said="no", refused=True)
     assert called([refused], "qwen3", "--backend", "xtuner") == 0
@@ -142,7 +141,7 @@ def test_a_class_goes_the_whole_way_on_both_frameworks(tmp_path, training_python
 
 
 def the_judge_sees_a_wrong_weight(project, python):
-    (adapter,), (merged,) = project.glob("xtuner/runs/*/adapter"), project.glob("xtuner/runs/*/merged")
+    (adapter,), (merged,) = (project.glob(f"runs/*-xtuner-*/{made}") for made in ("adapter", "merged"))
     file = merged / "model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 0b0100_0000  # of an exponent
