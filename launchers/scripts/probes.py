@@ -45,6 +45,11 @@ class Probes:
         if fits:
             self.found[number] = {"conversation": number, "place": place, "samples": []}
 
+    def note_sample(self, number: int, sample: int | None) -> None:
+        """Note the number of a sample of the conversation `number`, if that was chosen; None is one that is left out."""
+        if number in self.found:
+            self.found[number]["samples"].append(sample)
+
     def records(self, places: list[tuple[int, int]]) -> list[dict[str, Any]]:
         """Return what was found, with the row and the first token in it of each sample, by the samples' numbers."""
         for each in self.found.values():

@@ -67,12 +67,12 @@ class Tokenizing:
         first, longest = 1, 0
         while batch := [line for _, line in zip(range(BATCH), lines, strict=False)]:
             for conversation, result in self._fitted(batch, first, total):
-                total["samples" if len(result.ids) else "left_out"] += 1
                 longest = max(longest, result.length)  # also of what is left out
+                fits = len(result.ids) > 0
+                total["samples" if fits else "left_out"] += 1
                 total[f"cut_{result.cut}"] += bool(result.cut)
-                if conversation in probes.found:
-                    probes.found[conversation]["samples"].append(len(made) if len(result.ids) else None)
-                if len(result.ids):
+                probes.note_sample(conversation, len(made) if fits else None)
+                if fits:
                     made.append((np.asarray(result.ids, np.int32), np.asarray(result.labels, np.int32)))
                 else:
                     left_out.append(conversation)
