@@ -225,7 +225,7 @@ def test_samples_that_a_file_cannot_hold_are_noted_for_each_part(lines):
     assert {support.loads for support in train.backends.values()} == {"yes"}
     file = Path("data/faq-train.alpaca.jsonl")
     file.write_text(file.read_text() * 2)
-    assert "it holds 2 samples, and 1 were converted" in check_datasets(Path("data"), ["faq-train"])[0].notes[-1]
+    assert "it holds 2 samples, and 1 was converted" in check_datasets(Path("data"), ["faq-train"])[0].notes[-1]
 
 
 def test_a_file_that_could_hold_nothing_is_no_reason_to_convert_again(lines):
