@@ -104,7 +104,7 @@ def test_ragged_records_are_errors_with_their_cells():
     _, rows = table('a,b\n"1\n",2\n3\n\n4,5,6\n,\n7,8\n')
     assert [(row.where.cell(""), row.values, row.error) for row in rows] == [
         ("record 2", {"a": "1\n", "b": "2"}, ""),
-        ("record 3", {"a": "3"}, "has 1 cells, not 2 as the headers say, in line 4"),
+        ("record 3", {"a": "3"}, "has 1 cell, not 2 as the headers say, in line 4"),
         ("record 4", {}, ""),
         ("record 5", {"a": "4", "b": "5", "3": "6"}, "has 3 cells, not 2 as the headers say, in line 6"),
         ("record 6", {}, ""),
