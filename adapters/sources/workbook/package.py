@@ -61,8 +61,8 @@ DOCUMENT_PARTS = {
     "ppt/presentation.xml": "a presentation",
     "visio/document.xml": "a drawing",
 }
-DOCUMENT_STREAMS = {"WordDocument": "a Word document", "PowerPoint Document": "a presentation"}
-WORKBOOK_STREAMS = ("Workbook", "Book")
+# A workbook's own come first: it may hold documents.
+STREAMS = {"Workbook": "", "Book": "", "WordDocument": "a Word document", "PowerPoint Document": "a presentation"}
 OPENDOCUMENT = "application/vnd.oasis.opendocument."
 ODS_CONTENT = "content.xml"
 ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
@@ -106,9 +106,9 @@ def _refuse_old_file(path: Path, file: IO[bytes]) -> None:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(ENCRYPTED) >= 0:
             raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
-        names = [name for name in (*WORKBOOK_STREAMS, *DOCUMENT_STREAMS) if content.find(name.encode("utf-16-le")) >= 0]
-    if names and names[0] in DOCUMENT_STREAMS:
-        _refuse_document(path, DOCUMENT_STREAMS[names[0]])
+        names = (name for name in STREAMS if content.find(name.encode("utf-16-le")) >= 0)
+        what = STREAMS[next(names, "Workbook")]
+    _refuse_document(path, what)
 
 
 def _refuse_document(path: Path, what: str) -> None:
