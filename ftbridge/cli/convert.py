@@ -55,8 +55,8 @@ TURNS, COLUMNS = 5, 30
     multiple=True,
     metavar="FIELD=COLUMN",
     show_default="recognised by the headers",
-    help="Column of a field (messages, system, instruction, input, output, history): a header, a letter, or an "
-    'index from 1 (`"2"` is a header); repeatable.',
+    help="Column of a field (messages, system, instruction, input, thought, output, history): a header, a letter, or "
+    'an index from 1 (`"2"` is a header); repeatable.',
 )
 @option(
     "--role",
