@@ -46,7 +46,10 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     try:
         return parse(TrainSpec, _with_set_as_text(values), "the training")
     except InputError as error:
-        raise UsageError(str(error)) from error
+        settings = project.settings.train.keys() - given_options(project, options).keys()
+        found = sorted(name for name in settings if f"`--{name.replace('_', '-')}`" in str(error))
+        where = f" (`{found[0]}` stands in ftbridge.yaml)" if found else ""
+        raise UsageError(f"{error}{where}") from error
 
 
 def given_options(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:
