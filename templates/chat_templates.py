@@ -54,14 +54,16 @@ def _default_template(found: Any) -> str:
     return str(named[0]["template"]) if named else ""
 
 
-def render_chat_template(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping[str, str]) -> str | None:
-    """Return the text of a conversation, open for an answer, as the template renders it; None where it fails to.
+def render_chat_template(
+    template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping[str, str], *, prompt: bool = True
+) -> str | None:
+    """Return the text of a conversation as the template renders it; None where it fails to.
 
-    `tokens` are the tokenizer's `special_tokens`.
+    `tokens` are the tokenizer's `special_tokens`. As a `prompt` it is open for an answer.
     """
     if len(template) > _MOST_CHARACTERS:
         return None
-    request = msgspec.json.encode({"template": template, "messages": messages, "tokens": tokens})
+    request = msgspec.json.encode({"template": template, "messages": messages, "tokens": tokens, "prompt": prompt})
     argv = [sys.executable, "-I", str(Path(__file__).with_name("render_chat_template.py"))]
     try:
         done = children.run(argv, given=request, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_TIMEOUT)

@@ -42,14 +42,10 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 def render(request: dict[str, Any]) -> str:
-    """Return the conversation as the template writes it, open for an answer; raises whatever Jinja does."""
-    return (
-        environment()
-        .from_string(request["template"])
-        .render(
-            messages=request["messages"], add_generation_prompt=True, tools=None, documents=None, **request["tokens"]
-        )
-    )
+    """Return the conversation as the template writes it; raises whatever Jinja does."""
+    variables = {"tools": None, "documents": None, **request["tokens"]}
+    template = environment().from_string(request["template"])
+    return template.render(messages=request["messages"], add_generation_prompt=request["prompt"], **variables)
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:

@@ -46,7 +46,7 @@ class Probes:
             self.found[number] = {"conversation": number, "place": place, "samples": []}
 
     def note_sample(self, number: int, sample: int | None) -> None:
-        """Note the number of a sample of the conversation `number`, if that was chosen; None is one that is left out."""
+        """Note the number of a sample of a conversation, if that was chosen; None is one that is left out."""
         if number in self.found:
             self.found[number]["samples"].append(sample)
 

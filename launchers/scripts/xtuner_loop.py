@@ -33,6 +33,20 @@ class TokenMeanLoop(TrainLoop):
             self.dataloader_iterator = with_counts(self.dataloader_iterator, self.accumulation, self.max_iters)
         return super().run()
 
+    def run_iter(self, data_batch: Any) -> None:
+        """Train on a micro batch; its loss is logged as the mean of all processes.
+
+        That of one process alone would tell how many of the step's labels it has, as all divide by the same count.
+        """
+        about = {"batch_idx": self._iter, "data_batch": data_batch}
+        self.runner.call_hook("before_train_iter", **about)
+        found = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        outputs = {name: value.detach().clone() for name, value in found.items()}
+        for value in outputs.values():
+            all_reduce(value, op="mean")
+        self.runner.call_hook("after_train_iter", outputs=outputs, **about)
+        self._iter += 1
+
 
 def takes_counts(model: Any) -> bool:
     """Return whether transformers' Trainer would hand the count of labels to the model that XTuner has wrapped."""

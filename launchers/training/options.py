@@ -51,7 +51,10 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
             TrainSpec, _with_set_as_text(values), "the training", project.settings.places | option_names(given)
         )
     except InputError as error:
-        raise UsageError(str(error)) from error
+        settings = project.settings.train.keys() - given_options(project, options).keys()
+        found = sorted(name for name in settings if f"`--{name.replace('_', '-')}`" in str(error))
+        where = f" (`{found[0]}` stands in ftbridge.yaml)" if found else ""
+        raise UsageError(f"{error}{where}") from error
 
 
 def _preset_of(project: Project, values: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ Where tokens were made once, it is the very template that made them. Where a fra
 may add a system prompt by itself that the training has not seen, as Qwen 2.5's does: that is taken out.
 """
 
+import re
 from pathlib import Path
 
 from ftbridge.core.console import say
@@ -14,6 +15,8 @@ from ftbridge.templates.families import Family
 from ftbridge.templates.prompt import ChatPrompt
 from ftbridge.tokens.chat_template import TEMPLATE_FILE
 from ftbridge.weights.card import ModelCard
+from ftbridge.weights.model_files.config import write_stops
+from ftbridge.weights.model_files.tokenizer import special_tokens
 
 _QUESTION = {"role": "user", "content": "The user's words."}
 _SYSTEM = {"role": "system", "content": "The system's words."}
@@ -21,12 +24,35 @@ _MORE_TURNS = ({"role": "assistant", "content": "The answer."}, {"role": "user",
 
 
 def write(folder: Path, card: ModelCard) -> None:
-    """Write the chat template of the training into `folder`, or one like it where the folder has none."""
+    """Write the chat template of the training into `folder`, or one like it where the folder has none.
+
+    A model that answers by the training's own stops at the token that it has learned to end an answer with.
+    """
     if card.chat_template:
         _replace(folder, card.chat_template.text)
+        if (folder / "config.json").is_file() and (stop := learned_stop(folder, card.chat_template.text)):
+            write_stops(folder, read_json(folder / "config.json"), [stop])
     elif card.family and not chat_templates.read_chat_template(folder):
         write_atomic(folder / TEMPLATE_FILE, card.prompt.chat_template())
     leave_out(folder, card)
+
+
+def learned_stop(folder: Path, template: str) -> str:
+    """Return the special token that ends an answer by a template, as the training has it; "" where there is none.
+
+    It stands straight after the answer, or, where nothing does, before the next question, as GLM's `<|user|>`; else it
+    is the tokenizer's end token.
+    """
+    tokens, special = chat_templates.special_tokens(folder), special_tokens(folder)
+    names = "|".join(map(re.escape, sorted({*special, *tokens.values()} - {""}, key=len, reverse=True)))
+    turn = [_QUESTION, _MORE_TURNS[0]]
+    for messages in (turn, [*turn, *turn]) if names else ():
+        text = chat_templates.render_chat_template(template, messages, tokens, prompt=False) or ""
+        behind = text.partition(_MORE_TURNS[0]["content"])[2]
+        if found := re.match(rf"(\s*({names}))+", behind):
+            following = re.findall(names, found[0])
+            return tokens["eos_token"] if tokens["eos_token"] in following else following[0]
+    return tokens["eos_token"]
 
 
 def text_of_native(model: Path, family: Family, backend: str, system: str) -> str:

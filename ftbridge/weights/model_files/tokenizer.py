@@ -41,6 +41,15 @@ def token_ids(folder: Path) -> dict[str, int]:
         raise InputError(f"the tokenizer in `{folder}` is damaged: {type(error).__name__}: {error}") from error
 
 
+def special_tokens(folder: Path) -> set[str]:
+    """Return the names of the tokens that the tokenizer's JSON files call special."""
+    names = ("tokenizer.json", "tokenizer_config.json")
+    tokenizer, config = (read_json(folder / name) if (folder / name).is_file() else {} for name in names)
+    listed, decoder = tokenizer.get("added_tokens"), config.get("added_tokens_decoder")
+    found = [*(listed if isinstance(listed, list) else []), *(decoder.values() if isinstance(decoder, dict) else [])]
+    return {str(token["content"]) for token in found if isinstance(token, dict) and token.get("special")}
+
+
 def _is_saved_anew(own: Path, base: Path) -> bool:
     config = own / "tokenizer_config.json"
     if own == base or not config.is_file() or not (base / "tokenizer.json").is_file():

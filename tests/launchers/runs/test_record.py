@@ -459,3 +459,29 @@ def test_a_log_that_is_a_pipe_is_not_waited_for(project):
     os.mkfifo(run.path / "log.txt")
     with pytest.raises(InputError, match=r"cannot read the log of `one`: .*no file"):
         list(follow_log(run, wait=True))
+
+
+def test_a_run_of_before_tokens_were_made_once_counts_as_native(project):
+    made = record(project, "old")
+    file = made.path / "run.json"
+    raw = json.loads(file.read_text())
+    del raw["spec"]["tokens"]
+    raw["spec"]["template"] = "qwen2.5"
+    file.write_bytes(signed := json.dumps(raw).encode())
+    raw["signature"] = signing.sign(_signed_part(signed))
+    file.write_text(json.dumps(raw))
+    run = load_run(made.path)
+    assert (run.spec.tokens, run.spec.template, run.chat_template) == ("native", "qwen2.5", None)
+    assert run.signature == raw["signature"]
+    assert [each.id for each in all_runs(project)] == ["old"]
+    assert load_run(run.save().path).spec == run.spec
+
+
+@pytest.mark.parametrize("spec", [None, [], "once", {"tokens": "twice"}, {"tokens": None}])
+def test_a_record_of_other_tokens_is_refused(project, spec):
+    made = record(project, "odd")
+    raw = json.loads((made.path / "run.json").read_text())
+    raw["spec"] = raw["spec"] | spec if isinstance(spec, dict) else spec
+    (made.path / "run.json").write_text(json.dumps(raw))
+    with pytest.raises(InputError, match="cannot read `"):
+        load_run(made.path)

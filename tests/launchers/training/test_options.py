@@ -8,7 +8,9 @@ from click.testing import CliRunner
 import ftbridge
 from ftbridge.cli import cli
 from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.launchers.training.options import resolve_train_spec
 
 
 def test_missing_backend_dataset_or_model_is_named(tmp_path, monkeypatch):
@@ -82,3 +84,29 @@ def test_a_value_beyond_its_limits_is_told_by_its_option_or_its_line(key, tmp_pa
     said = CliRunner().invoke(cli, ["train", option, str(value)]).exception
     assert isinstance(said, UsageError)
     assert str(said).startswith(f"`{option}` {words}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "told"),
+    [
+        (
+            "template: qwen2.5\n",
+            {},
+            r"`--template` is for `--tokens native`; .* \(`template` stands in ftbridge.yaml\)$",
+        ),
+        ("", {"template": "qwen2.5"}, "`--template` is for `--tokens native`; take that, or leave `--template` out$"),
+        ("tokens: native\n", {"learn": "last"}, "`--learn` is for `--tokens once`; take that, or leave `--learn` out$"),
+        (
+            "tokens: native\nchat_template: plain\n",
+            {},
+            r"`--tokens once`; .* \(`chat_template` stands in ftbridge.yaml\)$",
+        ),
+    ],
+)
+def test_options_of_the_other_tokens_are_refused_with_their_place(tmp_path, settings, given, told):
+    (tmp_path / "ftbridge.yaml").write_text(settings)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset_info.json").write_text('{"faq": {"file_name": "faq.json"}}')
+    project = Project.find(tmp_path)
+    with pytest.raises(UsageError, match=told):
+        resolve_train_spec(project, {"backend": "xtuner", "model": "base", "dataset": "faq", **given})

@@ -1,16 +1,21 @@
 """Trainings on tokens that are made once, their resumption, and what is made of them afterwards."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import FrameworkError
+from ftbridge.core.errors import FrameworkError, InputError, UsageError
 from ftbridge.core.project import Project
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.launchers.runs.record import all_runs
-from ftbridge.launchers.training.prepare import describe, prepare
-from ftbridge.launchers.training.tokens import has_thoughts
+from ftbridge.launchers.training.prepare import describe, prepare, resolve_datasets
+from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, has_thoughts, with_possible_tokens
 
 from ...builders.trainings import BACKENDS  # noqa: TID252
 from ...conftest import SMALL  # noqa: TID252
@@ -27,6 +32,93 @@ def test_thoughts_are_found_wherever_they_stand(tmp_path, text, found, before):
     file = tmp_path / "faq.messages.jsonl"
     file.write_text(" " * before + text)
     assert has_thoughts(file) == found
+
+
+@pytest.fixture
+def template_less(in_project, tmp_path):
+    """Return the base model without its chat template, by whose files it is taken for Qwen 2.5."""
+    model = shutil.copytree(in_project / "base", tmp_path / "plain 7B")
+    (model / "chat_template.jinja").unlink()
+    return model
+
+
+def spec_of(model, **options):
+    return TrainSpec(**{"backend": "xtuner", "model": str(model), "dataset": "medqa", "device": "cpu", **options})
+
+
+NOTE = "note: `plain 7B` has no chat template; it is taken for Qwen 2.5 (`--tokens native`)"
+
+
+def test_a_model_of_a_known_family_without_a_template_keeps_the_frameworks_tokens(template_less, in_project, capsys):
+    spec = spec_of(template_less)
+    assert with_possible_tokens(spec, template_less) == msgspec.structs.replace(spec, tokens="native")
+    assert capsys.readouterr().err.strip() == NOTE
+    whole = in_project / "base"
+    for asked, model in (
+        (spec, whole),
+        (spec_of(template_less, tokens="native"), template_less),
+        (spec_of(template_less, chat_template="plain"), template_less),
+        (spec_of(template_less, learn="last"), template_less),
+    ):
+        assert with_possible_tokens(asked, model) is asked
+    assert capsys.readouterr().err == ""
+
+
+def test_a_model_of_no_family_without_a_template_is_not_given_any(template_less, capsys):
+    for name, content in (("config.json", '{"model_type": "bloom"}'), ("tokenizer.json", "{}")):
+        (template_less / name).write_text(content)
+    spec = spec_of(template_less)
+    assert with_possible_tokens(spec, template_less) is spec
+    with pytest.raises(UsageError, match="has no chat template; name one with `--chat-template`"):
+        prepare(backend="xtuner", model=str(template_less), dataset="medqa", device="cpu")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_backend_that_takes_no_tokens_keeps_its_own(in_project, capsys):
+    backend = SimpleNamespace(title="Plain", token_columns=())
+    spec = spec_of("base")
+    assert with_possible_tokens(spec, in_project / "base", backend).tokens == "native"
+    assert capsys.readouterr().err == "note: Plain does not train on ready tokens (`--tokens native`)\n"
+    asked = spec_of("base", learn="last")
+    assert with_possible_tokens(asked, in_project / "base", backend) is asked
+    with pytest.raises(UsageError, match="Plain does not train on ready tokens; take `--tokens native`"):
+        check_takes_tokens(backend, asked)
+
+
+def test_a_training_and_a_preview_say_once_that_they_do_without(template_less, capsys):
+    ready = prepare(**SMALL | {"model": str(template_less)}, dataset="medqa", backend="llamafactory")
+    assert (ready.plan.spec.tokens, ready.plan.tokens, ready.plan.family.name) == ("native", None, "qwen2.5")
+    assert "medqa-train.alpaca.jsonl" in ready.plan.sha256
+    assert capsys.readouterr().err.count(NOTE) == 1
+
+
+def test_ready_tokens_of_such_a_model_need_a_chat_template(template_less):
+    with pytest.raises(UsageError, match="has no chat template; name one with `--chat-template`: a Jinja file"):
+        ftbridge.tokenize("medqa", model=str(template_less))
+
+
+@pytest.mark.parametrize("text", ["{{ strftime_now('%d') }}", "{% if x %}{% endif %}"])
+def test_a_template_that_writes_the_date_is_told(in_project, tmp_path, capsys, text):
+    file = tmp_path / "own.jinja"
+    file.write_text(text)
+    data, _ = resolve_datasets(Project.find(), spec_of("base"), MESSAGES)
+    chat_template_of(spec_of("base", chat_template=str(file)), in_project / "base", data, in_project)
+    assert ("writes the date: the tokens have that of the day on which" in capsys.readouterr().err) == ("now" in text)
+
+
+@pytest.mark.framework
+def test_packing_that_would_mix_samples_is_refused_before_tokens_are_made(in_project, tmp_path, capsys):
+    model = shutil.copytree(in_project / "base", tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"model_type": "qwen3_next"}))
+    options = {"model": str(model), "packing": True}
+    for refused in (
+        lambda: prepare(**SMALL | options, dataset="medqa", backend="xtuner"),
+        lambda: ftbridge.tokenize("medqa", **options),
+    ):
+        with pytest.raises(InputError, match=r"does not keep samples of `qwen3_next` apart: .*; leave `--packing` out"):
+            refused()
+    assert "making the tokens" not in capsys.readouterr().err
 
 
 @pytest.mark.framework

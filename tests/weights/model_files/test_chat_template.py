@@ -7,8 +7,10 @@ import pytest
 
 from ftbridge.templates import chat_templates
 from ftbridge.templates.families import get_family
+from ftbridge.tokens.chat_template import ChatTemplate
 from ftbridge.weights.card import ModelCard
-from ftbridge.weights.model_files.chat_template import leave_out, text_of_native
+from ftbridge.weights.model_files.chat_template import leave_out, text_of_native, write
+from tests.builders.chat_templates import CHATML, LAST_ENDS_OTHERWISE, NO_ROLES, NO_STOP, TWO_STOPS
 
 PROMPT = get_family("qwen2.5").cell("xtuner").prompt
 CARD = ModelCard(
@@ -87,3 +89,38 @@ def test_template_that_a_merged_folder_will_have_is_known_without_merging(tmp_pa
     assert ("Be kind." in text_of_native(tmp_path, family, "xtuner", system)) == adds
     (tmp_path / "chat_template.jinja").unlink()
     assert text_of_native(tmp_path, family, "xtuner", system) == PROMPT.chat_template()
+
+
+SPECIAL = ["<|eos|>", "<|user|>", "<|assistant|>", "<|im_start|>", "<|im_end|>", "<|end|>", "<|return|>"]
+
+
+@pytest.mark.parametrize(
+    ("template", "end", "base", "wanted"),
+    [
+        (NO_STOP, "<|eos|>", ["<|eos|>"], ["<|user|>", "<|eos|>"]),  # as GLM, whose base does not name it
+        (NO_STOP, "<|eos|>", ["<|eos|>", "<|user|>"], ["<|user|>", "<|eos|>"]),
+        (CHATML, "<|im_end|>", ["<|eos|>"], ["<|im_end|>", "<|eos|>"]),  # as Qwen's base models
+        (TWO_STOPS, "<|eos|>", ["<|end|>"], ["<|eos|>", "<|end|>"]),
+        (LAST_ENDS_OTHERWISE, "<|return|>", ["<|return|>"], ["<|return|>"]),  # `<|end|>` comes after a thought
+        (NO_ROLES, "<|eos|>", [], ["<|eos|>"]),
+    ],
+)
+def test_a_model_stops_where_its_training_ended_an_answer(tmp_path, template, end, base, wanted):
+    added = [{"id": number, "content": name, "special": True} for number, name in enumerate(SPECIAL)]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": end, "bos_token": None}))
+    (tmp_path / "config.json").write_text("{}")
+    ids = [SPECIAL.index(name) for name in base]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ids, "top_k": 3} if ids else {}))
+    card = msgspec.structs.replace(CARD, family="", template={}, chat_template=ChatTemplate(template, "a test's", None))
+    write(tmp_path, card)
+    found = json.loads((tmp_path / "generation_config.json").read_text())
+    stops = found["eos_token_id"] if isinstance(found["eos_token_id"], list) else [found["eos_token_id"]]
+    assert [SPECIAL[number] for number in stops] == wanted
+    assert found.get("top_k") == (3 if ids else None)
+
+
+def test_an_adapter_gets_no_stops(tmp_path):
+    card = msgspec.structs.replace(CARD, family="", template={}, chat_template=ChatTemplate(CHATML, "a test's", None))
+    write(tmp_path, card)
+    assert [file.name for file in tmp_path.iterdir()] == ["chat_template.jinja"]
