@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 FIRST, SPREAD = 20, 20  # conversations
-MOST = 400_000  # letters of the first ones together, and of those that are spread
+MOST = 1_000_000  # letters of the first ones together, and of those that are spread
 FILE = "probes.json"  # beside the tokens
 
 

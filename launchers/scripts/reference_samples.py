@@ -77,7 +77,7 @@ class Reader:
         ]
 
     def _within_cutoff(self, line: dict[str, Any], sample: Sample, encoded: IdsAndLabels) -> Reading:
-        """Return a sample that its tokens are known of, shortened as the training has it, if it is too long."""
+        """Return a sample, which has the tokens `encoded`, shortened as the training has it where it is too long."""
         messages, tools = line["messages"], line.get("tools")
         if self.spec["tokens"] and len(encoded[0]) > self.spec["cutoff_length"]:
             if self.spec["too_long"] != "cut":
@@ -127,7 +127,7 @@ class Reader:
             said = str(given[number].get("content") or "").strip()
             end = self._end(ids, self.ids(given[: number + 1], tools), len(prompt), said)
             start = _common(prompt, ids)
-            if not end:
+            if not end and len(labels) == len(ids):
                 return ids, labels
             learned[start:end] = ids[start:end]
         return ids, learned

@@ -40,13 +40,13 @@ def test_shards_choose_the_same_as_one_process():
 
 
 def test_long_conversations_are_passed_over_and_the_next_one_is_asked():
-    lengths = [50] * 20_000
-    lengths[3] = lengths[10_000] = MOST + 1
+    lengths = [50] * 50_000
+    lengths[3] = lengths[25_000] = MOST + 1
     found = chosen(lengths)
     assert 4 not in found
     assert 5 in found
-    assert 10_001 not in found
-    assert 10_002 in found
+    assert 25_001 not in found
+    assert 25_002 in found
 
 
 def test_a_conversation_counts_once_for_each_answer():
