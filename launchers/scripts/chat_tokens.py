@@ -353,19 +353,25 @@ def plain_backend(tokenizer: Any) -> Any:
 
 def _ids_and_labels(backend: Any, encoding: Any, sample: Sample) -> tuple[list[int], list[int]]:
     """Return ids and labels, no token of which holds both the end of a prompt and the beginning of its answer."""
-    text, spans = sample.text, sample.spans
-    if joined := [start for start, _ in spans if _is_within_token(encoding, start)]:
-        parts = [
-            Sample(text[begin:end], tuple((s - begin, e - begin) for s, e in spans if begin <= s < end), sample.answers)
-            for begin, end in pairwise([0, *joined, len(text)])
-        ]
-        apart = [backend.encode(part.text, add_special_tokens=False) for part in parts]
-        ids = [token for each in apart for token in each.ids]
-        # A tokenizer that puts a blank before each text cannot encode an answer alone.
-        if backend.decode(ids, skip_special_tokens=False) == backend.decode(encoding.ids, skip_special_tokens=False):
-            labels = [_labels(each, each.ids, part) for each, part in zip(apart, parts, strict=True)]
-            return ids, [label for each in labels for label in each]
-    return encoding.ids, _labels(encoding, encoding.ids, sample)
+    whole = encoding.ids, _labels(encoding, encoding.ids, sample)
+    joined = [start for start, _ in sample.spans if _is_within_token(encoding, start)]
+    if not joined:
+        return whole
+    apart = _encode_in_parts(backend, sample, [0, *joined, len(sample.text)])
+    # A tokenizer that puts a blank before each text cannot encode an answer alone.
+    texts = [backend.decode(ids, skip_special_tokens=False) for ids, _ in (apart, whole)]
+    return apart if texts[0] == texts[1] else whole
+
+
+def _encode_in_parts(backend: Any, sample: Sample, bounds: list[int]) -> tuple[list[int], list[int]]:
+    """Return ids and labels of a text whose parts between `bounds`, which cut none of its spans, are encoded alone."""
+    ids, labels = [], []
+    for start, end in pairwise(bounds):
+        spans = tuple((first - start, last - start) for first, last in sample.spans if start <= first < end)
+        encoding = backend.encode(sample.text[start:end], add_special_tokens=False)
+        ids += encoding.ids
+        labels += _labels(encoding, encoding.ids, Sample(sample.text[start:end], spans, sample.answers))
+    return ids, labels
 
 
 def _is_within_token(encoding: Any, place: int) -> bool:

@@ -71,7 +71,8 @@ def main() -> None:
     torch.manual_seed(0)
     model = getattr(transformers, kind["architecture"])._from_config(config, dtype=torch.bfloat16)
     # A token whose output weights are zeros is never the likeliest: no answer ends before it has begun.
-    model.get_output_embeddings().weight.data[tokenizer.all_special_ids] = 0
+    silent = tokenizer.convert_tokens_to_ids(spec["tokenizer"]["special"])
+    model.get_output_embeddings().weight.data[silent] = 0
     stops = tokenizer.convert_tokens_to_ids(spec["tokenizer"].get("stops", [tokenizer.eos_token]))
     model.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(spec["out"])
