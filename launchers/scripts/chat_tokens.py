@@ -6,7 +6,7 @@ text is encoded as a whole, as a server encodes it, and labelled by where its ch
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate, pairwise
@@ -74,10 +74,12 @@ class ChatTemplate:
         """
         self.tokenizer, self.template = tokenizer, template
         self.stops = {*stops, tokenizer.eos_token}
-        special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        added = tokenizer.added_tokens_decoder.values()
+        special = {token.content for token in added if token.special}
         special = {*special, *tokenizer.all_special_tokens, *stops} - {""}
-        names = "|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)"
+        names = _any_of(special)
         self._next_special = re.compile(rf"\s*({names})")
+        self._next_added = re.compile(rf"\s*({_any_of(token.content for token in added)})")
         self._layouts: dict[Any, Layout | None] = {}
         self._bounds = Bounds()
         self._last_specials = re.compile(rf"(?:(?:{names})\s*)+\Z")
@@ -223,6 +225,13 @@ class ChatTemplate:
         content = str(messages[number].get("content") or "").strip()
         place = text.rfind(content, len(prompt)) if content else -1
         end = place + len(content) if place >= 0 else max(len(text.rstrip()), len(prompt))
+        if found := self._next_added.match(text, end):
+            return Sample(text, ((len(prompt), found.end(1)),), (number,))
+        if mark := text[end:].strip():
+            raise TemplateError(
+                f"it ends an answer with `{mark[:40]}`, which is no token of the tokenizer, so that no model learns to "
+                "stop there; name another one with `--chat-template`"
+            )
         return Sample(text, ((len(prompt), end),), (number,), self.closing)
 
     def _continued(self, messages: list[Message], tools: Any, prompt: str, text: str) -> str:
@@ -262,6 +271,11 @@ class ChatTemplate:
         start, end = sample.spans[0]
         found = self._next_special.match(text, end) if sample.closing else None
         return start, found.end(1) if found else end
+
+
+def _any_of(texts: Iterable[str]) -> str:
+    """Return a pattern of these texts, the longest first; one that nothing fits where there is none."""
+    return "|".join(map(re.escape, sorted({*texts} - {""}, key=len, reverse=True))) or "(?!)"
 
 
 def generation_stops(tokenizer: Any, model: str) -> list[str]:

@@ -146,17 +146,28 @@ def test_a_training_on_ready_tokens_validates_and_is_asked_by_its_chat_template(
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"packing": True, "cutoff_length": 600, "epochs": 4}, marks=pytest.mark.matrix)]
+)
 @pytest.mark.usefixtures("recorder")
-def test_a_resumed_training_on_ready_tokens_goes_on_with_the_same(in_project, trained, monkeypatch, backend):
+def test_a_resumed_training_on_ready_tokens_goes_on_with_the_same(in_project, trained, monkeypatch, backend, options):
+    asked = {**ONCE, "gradient_accumulation_steps": 2, "micro_batch_size": 2, "save_steps": 2}
+    asked |= {"lora_dropout": 0.0, **options}
     with monkeypatch.context() as patch:
-        patch.setenv("CRASH_AT", "5")  # step 3 is saved
+        patch.setenv("CRASH_AT", "4")  # step 2 is saved
         with pytest.raises(FrameworkError):
-            ftbridge.train(**SMALL, dataset="medqa", backend=backend, **ONCE)
+            ftbridge.train(**{**SMALL, **asked}, dataset="medqa", backend=backend)
     stopped = all_runs(Project.find())[-1]
     assert stopped.status == "failed"
-    run = ftbridge.train(resume=stopped.id)
+    run, whole = ftbridge.train(resume=stopped.id), trained(backend=backend, **asked)
     assert (run.id, run.status, len(run.attempts)) == (stopped.id, "succeeded", 2)
-    assert run.tokens == stopped.tokens == trained(backend=backend, **ONCE).tokens
+    assert run.tokens == stopped.tokens == whole.tokens
+    after, unbroken = (
+        {record["step"]: record["loss"] for record in ftbridge.runs.losses(each) if "loss" in record}
+        for each in (run, whole)
+    )
+    assert len(unbroken) > 4
+    assert after == pytest.approx(unbroken, abs=1e-4)
 
 
 @pytest.mark.framework
