@@ -122,7 +122,7 @@ def verify(
 ) -> Verification:
     """Return the first conversations of a dataset, `samples` of them, as frameworks and chat templates have them.
 
-    By default that are 20, and of ready tokens some more that are spread over the data, as in the pre-flight.
+    By default these are 20, and of ready tokens some more that are spread over the data, as in the pre-flight.
     `options` are those of `train` that decide the tokens. `merged_template` is asked for native tokens; ready ones are
     merged with the very template that made them. Raises an FtbridgeError that says what to do where something is
     missing, or where the chat template is no good for a conversation.

@@ -187,7 +187,7 @@ def test_a_shard_that_an_earlier_start_left_counts(read, tmp_path):
     folder = tmp_path / "half"
     folder.mkdir()
     told, rows = read(conversation, again=folder)
-    (folder / "data-00000.json").write_text(json.dumps({**told, "samples": 77}))
+    (folder / "data-00000.json").write_text(json.dumps({**told, "samples": 77, "probes": []}))
     counted, again = read([talk(user("?"), assistant("another"))], again=folder)
     assert counted["samples"] == 77
     assert again == rows
