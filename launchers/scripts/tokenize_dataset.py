@@ -10,6 +10,7 @@ then one that `datasets.load_from_disk` reads, with the columns input_ids, label
 where samples are packed.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -27,7 +28,7 @@ from cutoff_tokens import Fitted, fit
 from pack_tokens import packs
 from word_tokens import WordTokens
 
-SHARD = 1 << 23  # bytes of messages whose tokens make one file
+SHARD = 1 << 22  # bytes of messages whose tokens make one file
 BATCH = 200  # conversations that the tokenizer takes at once
 
 Row = tuple[Any, Any]  # token ids and labels of a sample, as numpy's arrays
@@ -175,6 +176,7 @@ class Shards:
     def make(cls, spec: dict[str, Any]) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Yield the number of each shard, the bytes of messages that it is made of, and its counts, once it is done."""
         cls.made_by = Tokenizing(spec)
+        gc.freeze()  # else each process looks through all that is loaded, which copies it
         stretches = list(enumerate(stretches_of(Path(spec["file"]))))
         processes = min(spec["processes"], len(stretches))
         if processes == 1:
