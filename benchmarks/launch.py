@@ -1,19 +1,22 @@
 """What ftbridge adds to a training: `python benchmarks/launch.py [RUNS]`, on any machine with the training environment.
 
-Prints the time from Enter to the framework's own process with and without the pre-flight, and the whole tiny run with
-`--no-preflight` against the framework's own command typed by hand with the same config, in turns, the best of RUNS.
+Prints the time from Enter to the framework's own process, and ftbridge's CPU time until then, the medians of RUNS in
+turns: with ready tokens that are there, with `--tokens native`, and without the pre-flight. Then the whole tiny run
+with `--no-preflight` against the framework's own command typed by hand with the same config, the best of RUNS.
 """
 
 import contextlib
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from measure import best_of
 
 import ftbridge
@@ -30,6 +33,11 @@ SITECUSTOMIZE = (
     "import torch\ntorch.cpu.is_bf16_supported = lambda *_, **__: True\n"
     "import transformers.utils\ntransformers.utils.is_safetensors_available = lambda: True\n"
 )
+STARTS = {
+    "ready tokens": [],
+    "--tokens native": ["--tokens=native"],
+    "--no-preflight": ["--no-preflight"],
+}
 BACKENDS = ("xtuner", "llamafactory")
 
 
@@ -43,9 +51,13 @@ def main() -> None:
         (folder / "data").rename(folder / "kept")
         base_model(folder / "base", PYTHON, ["What is aspirin for?", "Aspirin relieves pain."], hidden=64, layers=2)
         for backend in BACKENDS:
-            for extra in ([], ["--no-preflight"]):
-                best = min(_seconds_until_started(backend, extra, folder) for _ in range(runs))
-                print(f"{backend:<13} {' '.join(extra) or 'with the pre-flight':<20} {best:.2f} s to its process")
+            found = {title: [] for title in STARTS}
+            for _ in range(runs + 1):  # the first makes the tokens, and is not counted
+                for title, extra in STARTS.items():
+                    found[title].append(_seconds_until_started(backend, extra, folder))
+            for title, times in found.items():
+                seconds, cpu = map(statistics.median, zip(*times[1:], strict=True))
+                print(f"{backend:<13} {title:<20} {seconds:.2f} s to its process, {cpu:.2f} s of CPU")
         for backend in BACKENDS:
             ours, theirs = [*_train_command(backend), "--no-preflight"], _command_by_hand(backend, folder)
             found = best_of(runs, {"ftbridge": ours, "by hand": theirs}, folder / SAMPLE.name)
@@ -59,8 +71,8 @@ def _train_command(backend: str) -> list[str]:
     return [sys.executable, "-m", "ftbridge", "train", *chosen, *options]
 
 
-def _seconds_until_started(backend: str, extra: list[str], folder: Path) -> float:
-    """Return the seconds until the framework's process is there, which is ended then."""
+def _seconds_until_started(backend: str, extra: list[str], folder: Path) -> tuple[float, float]:
+    """Return the seconds, and those of CPU, until the framework's process is there, which is ended then."""
     before = set(folder.glob("runs/*/log.txt"))
     start = time.perf_counter()
     child = subprocess.Popen([*_train_command(backend), *extra], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -69,10 +81,10 @@ def _seconds_until_started(backend: str, extra: list[str], folder: Path) -> floa
         if child.poll() is not None:
             raise SystemExit("ftbridge ended before it started the framework")
         time.sleep(0.005)
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, sum(psutil.Process(child.pid).cpu_times()[:4])
     child.terminate()
     child.wait()
-    return seconds
+    return seconds, cpu
 
 
 def _command_by_hand(backend: str, folder: Path) -> list[str]:

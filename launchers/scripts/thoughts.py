@@ -16,8 +16,11 @@ Message = dict[str, Any]
 
 def as_template_reads(message: Message) -> Message:
     """Return a message without `train`, and with a thought that stands in its text as `reasoning_content`."""
+    if message["role"] != "assistant" and "train" not in message:
+        return message
     found = {key: value for key, value in message.items() if key != "train"}
-    thought = _THOUGHT.match(found.get("content") or "") if found["role"] == "assistant" else None
+    content = found.get("content") or ""
+    thought = _THOUGHT.match(content) if found["role"] == "assistant" and THOUGHT_CLOSED in content else None
     if thought and "reasoning_content" not in found:
         found |= {"content": found["content"][thought.end() :], "reasoning_content": thought[1].strip()}
     return found

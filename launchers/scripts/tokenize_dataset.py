@@ -10,6 +10,7 @@ compares what was written, or {"error": sentence}. The folder is then one that `
 columns input_ids, labels, and attention_mask, or position_ids where samples are packed.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -32,7 +33,7 @@ from reference_samples import compared
 from tokenizer_loading import TokenizerError, load_tokenizer
 from word_tokens import WordTokens
 
-SHARD = 1 << 23  # bytes of messages whose tokens make one file
+SHARD = 1 << 22  # bytes of messages whose tokens make one file
 BATCH = 200  # conversations that the tokenizer takes at once
 
 Row = tuple[Any, Any]  # token ids and labels of a sample, as numpy's arrays
@@ -209,6 +210,7 @@ class Shards:
     def make(cls, spec: dict[str, Any]) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Yield the number of each shard, the bytes of messages that it is made of, and its counts, once it is done."""
         cls.made_by = Tokenizing(spec)
+        gc.freeze()  # else each process looks through all that is loaded, which copies it
         stretches = list(enumerate(stretches_of(Path(spec["file"]))))
         processes = min(spec["processes"], len(stretches))
         if processes == 1:

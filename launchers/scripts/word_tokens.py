@@ -9,7 +9,8 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate, chain
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from chat_tokens import IGNORED, Sample, plain_backend
 from tokenizers import Regex, pre_tokenizers
 
 WORDS = 1 << 16  # that are kept at most
+PART = 300  # letters of the longest part of a text that is kept with its words, of the last 256
 LETTERS = 24  # of the longest that is kept; longer ones seldom come back
 
 Encoded = tuple[Any, Any]  # token ids and labels, as numpy's arrays
@@ -39,6 +41,8 @@ class WordTokens:
         self.tokenizer, self.backend = tokenizer, plain_backend(tokenizer)
         self.composes = self.backend.normalizer is not None
         self.find = regex.compile(pattern).findall
+        # What a template writes around the turns comes again in every text.
+        self.find_again = lru_cache(256)(self.find)
         added = {token.content for token in self.backend.get_added_tokens_decoder().values()} - {""}
         self.added = re.compile(f"({'|'.join(map(re.escape, sorted(added, key=len, reverse=True))) or '(?!)'})")
         kinds = {*re.findall(_KIND, pattern), r"\s", "(?i:[a-z])"}
@@ -55,7 +59,7 @@ class WordTokens:
 
     def encode(self, samples: Sequence[Sample]) -> list[Encoded | None]:
         """Return ids and labels of each sample; None where only the tokenizer itself can tell them."""
-        self._compare(set().union(*(sample.text for sample in samples)))
+        self._compare(set("".join(sample.text for sample in samples)))
         split = [self._words(sample.text) for sample in samples]
         missing = list({word for words in split for word in words or ()} - self.ids.keys())
         if len(self.ids) + len(missing) > WORDS:
@@ -89,7 +93,13 @@ class WordTokens:
         if self.composes and not unicodedata.is_normalized("NFC", text):
             return None
         parts = self.added.split(text)
-        return [*chain.from_iterable([part] if at % 2 else self.find(part) for at, part in enumerate(parts))]
+        words: list[str] = []
+        for at, part in enumerate(parts):
+            if at % 2:
+                words.append(part)
+            elif part:
+                words += (self.find_again if len(part) < PART else self.find)(part)
+        return words
 
     def _labelled(self, sample: Sample, words: list[str]) -> Encoded | None:
         """Return ids and labels; None where a span begins or ends within a word."""
@@ -98,7 +108,7 @@ class WordTokens:
         if ends[-1] != len(sample.text):
             return None
         ids = np.frombuffer(b"".join(pieces), np.int32)
-        labels = np.full(len(ids), IGNORED, np.int32)
+        labels = np.full_like(ids, IGNORED)
         for span in sample.spans:
             places = [bisect_left(ends, place) for place in span]
             if any(ends[at] != place for at, place in zip(places, span, strict=True)):
