@@ -68,7 +68,8 @@ for arguments in json.loads(os.environ["COMMANDS"]):
     os.write(1, f"\\n==== {code}\\n".encode())
 """
 # By what they are called here: the arguments, and the exit code.
-TRAIN = ["train", "--backend", "xtuner", "--model", f"model{HOSTILE}", "--template", "qwen2.5", "--dataset", ENTRY]
+NATIVE = ["--tokens", "native", "--template", "qwen2.5"]
+TRAIN = ["train", "--backend", "xtuner", "--model", f"model{HOSTILE}", *NATIVE, "--dataset", ENTRY]
 COMMANDS = {
     "inspect": (["inspect", f"cells{HOSTILE}.jsonl"], 0),
     "inspect, a damaged file": (["inspect", f"bad{HOSTILE}.json"], 3),
@@ -93,8 +94,8 @@ COMMANDS = {
     "datasets remove, asked": (["datasets", "remove", f"gone{HOSTILE}"], 2),
     "datasets remove": (["datasets", "remove", f"gone{HOSTILE}", "--yes"], 0),
     "presets": (["presets", HOSTILE], 2),
-    "preview": (["preview", "good", "--model", f"model{HOSTILE}", "--template", "qwen2.5"], 0),
-    "preview, a helper that fails": (["preview", ENTRY, "--model", f"model{HOSTILE}", "--template", "qwen2.5"], 4),
+    "preview": (["preview", "good", "--model", f"model{HOSTILE}", *NATIVE], 0),
+    "preview, a helper that fails": (["preview", ENTRY, "--model", f"model{HOSTILE}", *NATIVE], 4),
     "train --dry-run": ([*TRAIN, "--dry-run"], 3),
     "train --model": (["train", "--backend", "xtuner", "--model", HOSTILE], 3),
     "train --config": (["train", "--config", f"label{HOSTILE}.yaml"], 3),

@@ -72,7 +72,7 @@ BUILT = (
 
 
 def golden_plan(backend, machine, family, options):
-    spec = TrainSpec(backend=backend, model="base", dataset="medqa", **options)
+    spec = TrainSpec(**{"backend": backend, "model": "base", "dataset": "medqa", "tokens": "native", **options})
     entry = DatasetEntry(
         version="0.1.0",
         files={"xtuner": "medqa-train.xtuner.jsonl", "alpaca": "medqa-train.alpaca.jsonl"},
