@@ -100,6 +100,10 @@ def _problems_of_ours(
     special: list[str] = []
     if entry.formatting not in {CONVERSATIONS, MESSAGES}:
         problems, special = _entry_problems(dataset_dir, entry, notes, trusted, changed)
+    elif MESSAGES in own.files:
+        notes.append("it has no file that LLaMA-Factory reads by itself, with `--tokens native`")
+        messages = target_entry(MESSAGES, entry.name, own.files[MESSAGES])
+        problems, special = _entry_problems(dataset_dir, messages, [], trusted, changed)
     found = _by_target(targets, problems, special)
     for target in targets & own.files.keys():
         turns = target_entry(target, entry.name, own.files[target])

@@ -47,6 +47,12 @@ class ChatTemplate(msgspec.Struct, frozen=True):
         decided = "".join(_decide(name, str(thinking == "on").lower()) for name in switches)
         return msgspec.structs.replace(self, text=decided + text, thinking=thinking)
 
+    def without_thoughts(self) -> Self:
+        """Return the template as one for which thoughts are decided to be off, also where it has no switch for them."""
+        if self.thinking:
+            return self
+        return msgspec.structs.replace(self, text=_decide(SWITCHES[0], "false") + self.text)
+
     @property
     def sha256(self) -> str:
         """Return the sha256 of the text, in hexadecimal digits."""

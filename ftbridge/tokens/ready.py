@@ -51,8 +51,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     `rows` are trained on, which are packs of samples where these are packed. `cut_turns` and `cut_question` count the
     samples that lost their oldest turns, and the end of their question; `left_out` those that did not fit, of the
-    `left_out_conversations`, counted from 1; `without_answer` the conversations of which nothing is trained. `longest`
-    is in tokens, before anything is cut.
+    `left_out_conversations`, counted from 1; `without_answer` the conversations of which nothing is trained. `thoughts`
+    count the answers that have one, and `thoughts_left_out` those of them that are trained without. `longest` is in
+    tokens, before anything is cut.
     """
 
     conversations: int
@@ -65,6 +66,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     cut_question: int = 0
     left_out: int = 0
     without_answer: int = 0
+    answers: int = 0
+    thoughts: int = 0
+    thoughts_left_out: int = 0
     left_out_conversations: list[int] = []
 
 

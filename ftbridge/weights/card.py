@@ -125,9 +125,9 @@ def card_in(source: ModelSource, folder: Path) -> ModelCard | None:
 def card_of(source: ModelSource, model: str | None = None, template: str | None = None) -> ModelCard:
     """Return the card of a source; `model` names the base where nothing else does, or instead of it.
 
-    `template` names the family instead of what the files say; without it the card of a model of no known family has
-    none (see `card_with_prompt`). Raises InputError where no base is known, UsageError where the backend has no
-    template of its family.
+    `template` names the family instead of what the files say; without it a model of no run is asked by its own chat
+    template, and the card of one that has none and is of no known family has neither (see `card_with_prompt`). Raises
+    InputError where no base is known, UsageError where the backend has no template of its family.
     """
     known = load_card(source.folder)
     if not source.run and not known and not _holds_weights(source.folder):
@@ -139,7 +139,7 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     base = _base_folder(source, model, known, backend)
     if known and not template:
         return msgspec.structs.replace(known, base=str(base))
-    rendered = source.run.chat_template if source.run and not template else None
+    rendered = None if template else source.run.chat_template if source.run else _own_chat_template(base)
     name = template or (source.run.family if source.run else "")
     family = None if rendered else get_family(name) if name else find_family(base)
     return ModelCard(
@@ -158,20 +158,25 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
 
 
 def card_with_prompt(card: ModelCard, model: Path, template: str | None = None) -> ModelCard:
-    """Return the card with a prompt: that of the family `template`, else its own, else that of the family of `model`.
+    """Return the card with a prompt: that of the family `template`, else its own, else by the chat template of `model`.
 
-    A model of no family that is known is asked by its own chat template. Raises InputError, with the families that can
-    be named, where it has none either.
+    A model without one is asked by the prompt of its family. Raises InputError, with the families that can be named,
+    where it has none either.
     """
     if (card.family or card.chat_template) and not template:
         return card
-    if not template and not find_family(model) and read_chat_template(model):
-        return msgspec.structs.replace(card, chat_template=choose_chat_template(model, None, None))
+    if not template and (own := _own_chat_template(model)):
+        return msgspec.structs.replace(card, chat_template=own)
     family = get_family(template) if template else detect_family(model)
     template = msgspec.to_builtins(family.cell(card.backend).prompt)
     return msgspec.structs.replace(
         card, family=family.name, template=template, thinking=family.thinking, chat_template=None
     )
+
+
+def _own_chat_template(model: Path) -> ChatTemplate | None:
+    """Return the chat template in a model's folder, whose switch for thoughts stands as it does by itself."""
+    return choose_chat_template(model, None, None) if read_chat_template(model) else None
 
 
 def _checkpoint_name(source: ModelSource) -> str:

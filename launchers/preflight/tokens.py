@@ -107,9 +107,31 @@ def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
         whole = counted(counts.conversations, "conversation has", "conversations have")
         found = f"{counts.without_answer:,} of {whole} no answer to train on"
         checks.append(Check("answers", "warning", found, "they are left out; convert the source again without them"))
+    checks += _thought_checks(spec, counts)
     if spec.packing:
         share = counts.tokens / (counts.rows * cutoff)
         packs = counted(counts.rows, "pack, which is", "packs, which are")
         found = f"{counted(counts.samples, 'sample')} in {packs} {share:.0%} full"
         checks.append(Check("packing", "ok", found))
+    return checks
+
+
+def _thought_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
+    """Return what there is to say of thoughts that are left out, or that only some answers have."""
+    have = counted(counts.thoughts, "answer has a thought", "answers have a thought")
+    of = f"{counts.thoughts:,} of {counted(counts.answers, 'answer')}"
+    if not counts.thoughts:
+        found = "no answer has a thought, and `--thinking on` trains an empty one where the chat template writes it"
+        return [Check("thoughts", "warning", found, "leave `--thinking on` out")] if spec.thinking == "on" else []
+    if spec.thinking == "off":
+        return [Check("thoughts", "ok", f"{have}, which `--thinking off` leaves out")]
+    checks = []
+    if counts.thoughts_left_out:
+        found = (
+            f"the chat template writes {counts.thoughts_left_out:,} of {counted(counts.thoughts, 'thought')} nowhere"
+        )
+        checks.append(Check("thoughts", "warning", found, "they are not learned; `--chat-template` names another"))
+    if counts.thoughts < counts.answers:
+        found = f"{of} have a thought, so that the model may think or not"
+        checks.append(Check("thoughts", "warning", found, "`--thinking off` trains answers alone"))
     return checks

@@ -230,7 +230,7 @@ class ChatTemplate:
         if mark := text[end:].strip():
             raise TemplateError(
                 f"it ends an answer with `{mark[:40]}`, which is no token of the tokenizer, so that no model learns to "
-                "stop there; name another one with `--chat-template`"
+                "stop there"
             )
         return Sample(text, ((len(prompt), end),), (number,), self.closing)
 

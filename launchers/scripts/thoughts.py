@@ -8,7 +8,7 @@ THOUGHT_OPENED, THOUGHT_CLOSED = "<think>", "</think>"
 
 _THOUGHT = re.compile(rf"\s*{THOUGHT_OPENED}(.*?){THOUGHT_CLOSED}\s*", re.DOTALL)
 _NO_THOUGHT = re.compile(rf"(?:{THOUGHT_OPENED}\s*)?({THOUGHT_CLOSED}\s*)\Z")
-# How a template begins in which ftbridge has turned the switch for thoughts off.
+# How a template begins for which ftbridge has decided that there are no thoughts, with a switch for them or without.
 _OFF = re.compile(r"\{%- if (\w+) is not defined %\}\{%- set \1 = false %\}")
 
 Message = dict[str, Any]
@@ -24,6 +24,13 @@ def as_template_reads(message: Message) -> Message:
     if thought and "reasoning_content" not in found:
         found |= {"content": found["content"][thought.end() :], "reasoning_content": thought[1].strip()}
     return found
+
+
+def thought_of(message: Message) -> str:
+    """Return the thought of an answer, "" where it has none."""
+    if "reasoning_content" not in message and THOUGHT_CLOSED not in (message.get("content") or ""):
+        return ""
+    return str(as_template_reads(message).get("reasoning_content") or "").strip()
 
 
 def as_text(message: Message) -> Message:

@@ -30,6 +30,7 @@ from pack_tokens import packs
 from probes import FILE as PROBES
 from probes import Probes
 from reference_samples import compared
+from thoughts import thought_of
 from tokenizer_loading import TokenizerError, load_tokenizer
 from word_tokens import WordTokens
 
@@ -116,8 +117,9 @@ class Tokenizing:
                 raise RefusedError(
                     f"the chat template fails on {where}: {error}; `--chat-template` names another"
                 ) from error
-            if not samples:
-                total["without_answer"] += 1
+            total["without_answer"] += not samples
+            for sample in samples:
+                _count_answers(line["messages"], sample, total)
             found += [(number, line, sample) for sample in samples]
         cutoff = self.spec["cutoff_length"]
         for (number, line, sample), (ids, labels) in zip(
@@ -162,6 +164,14 @@ class Tokenizing:
             for number, start in zip(group, starts, strict=False):
                 places[number] = row, start
         return columns, places
+
+
+def _count_answers(messages: list[dict[str, Any]], sample: Sample, total: "Counter[str]") -> None:
+    """Count the answers that a sample trains, their thoughts, and those thoughts that are not in its text."""
+    thoughts = [thought for number in sample.answers if (thought := thought_of(messages[number]))]
+    total["answers"] += len(sample.answers)
+    total["thoughts"] += len(thoughts)
+    total["thoughts_left_out"] += sum(thought not in sample.text for thought in thoughts)
 
 
 def _columns(made: "list[Row]", sizes: list[int]) -> dict[str, pa.ListArray]:

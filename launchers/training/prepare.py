@@ -60,7 +60,8 @@ def prepare(
     `resume` (auto, a run, or a checkpoint) goes on with a run, whose options it keeps, or from a checkpoint of
     elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code.
     Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
-    `.ftbridge/datasets`; starts and writes nothing else, and names the run's folder without making it. Raises an
+    `.ftbridge/datasets`; makes ready tokens, into `.ftbridge/tokens`; starts and writes nothing else, and names the
+    run's folder without making it. Raises an
     FtbridgeError that says what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
@@ -76,14 +77,14 @@ def prepare(
     dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
     chosen = devices.choose_devices(spec)
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
-    asked, spec = spec, with_possible_tokens(spec, model, backend)
-    if spec is not asked:
-        dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
     python = (
         interpreter_of(resumed, project)
         if resumed
         else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     )
+    asked, spec = spec, with_possible_tokens(spec, model, backend)
+    if spec is not asked:
+        dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
     family = template = None
     if spec.tokens == "once":
         check_takes_tokens(backend, spec)

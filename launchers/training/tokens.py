@@ -21,6 +21,7 @@ from ftbridge.launchers.preflight.tokens import refuse_packing
 from ftbridge.launchers.process.script import SCRIPTS, start_script
 from ftbridge.templates.chat_templates import read_chat_template
 from ftbridge.templates.detect import find_family
+from ftbridge.templates.families import Family
 from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate, Thinking, choose_chat_template
 from ftbridge.tokens.compared import Compared, agreement_of
@@ -61,12 +62,17 @@ def with_possible_tokens(spec: TrainSpec, model: Path, backend: Backend | None =
         return spec
     if backend and not backend.token_columns:
         reason = f"{backend.title} does not train on ready tokens"
-    elif not read_chat_template(model) and (family := find_family(model)):
+    elif not read_chat_template(model) and (family := find_family(model)) and _has_cell(family, backend):
         reason = f"`{model.name}` has no chat template; it is taken for {family.title}"
     else:
         return spec
     say(f"note: {reason} (`--tokens native`)")
     return msgspec.structs.replace(spec, tokens="native")
+
+
+def _has_cell(family: Family, backend: Backend | None) -> bool:
+    """Tell whether a backend has a template of a family, or takes another's; None is any backend."""
+    return backend is None or family.backends.get(backend.name, True) is not None
 
 
 def chat_template_of(spec: TrainSpec, model: Path, data: Dataset, folder: Path) -> ChatTemplate:
@@ -80,6 +86,8 @@ def chat_template_of(spec: TrainSpec, model: Path, data: Dataset, folder: Path) 
     else:
         thinking = spec.thinking
     template = choose_chat_template(model, spec.chat_template, thinking, folder)
+    if spec.thinking == "off":
+        template = template.without_thoughts()
     if "strftime_now" in template.text:
         say(
             f"note: {template.origin} writes the date: the tokens have that of the day on which they are made, and "
@@ -194,7 +202,8 @@ def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> tupl
         try:
             while True:
                 line = msgspec.convert(child.receive(), _Line)
-                show(line.bytes)
+                if line.bytes:
+                    show(line.bytes)
                 if line.error:
                     raise InputError(f"the tokens of `{dataset}` cannot be made: {line.error}")
                 if line.counts and line.compared:

@@ -166,3 +166,11 @@ def test_a_model_without_a_template_asks_for_one(model):
     (model / "tokenizer_config.json").unlink()
     with pytest.raises(UsageError, match="has no chat template; name one with `--chat-template`"):
         choose_chat_template(model, None, "off")
+
+
+def test_thoughts_are_decided_to_be_off_without_a_switch_too(model):
+    template = choose_chat_template(model, None, None)
+    off = template.without_thoughts()
+    assert (off.thinking, off.text.endswith(template.text)) == (None, True)
+    assert "set enable_thinking = false" in off.text
+    assert rendered(off) == rendered(template)

@@ -332,6 +332,18 @@ def test_exported_folder_is_reused_after_its_checkpoint_is_gone(saved):
     assert existing_output(source, card_of(source), "adapter") == adapter
 
 
+def test_a_model_of_no_run_is_asked_by_its_own_chat_template_unless_a_family_is_named(folder):
+    (folder / "base" / "chat_template.jinja").write_text("{{ messages }}")
+    found = card_of(resolve("base"))
+    assert (found.chat_template.text, found.family) == ("{{ messages }}", "")
+    assert card_with_prompt(found, folder / "base") == found
+    named = card_of(resolve("base"), template="qwen3")
+    assert (named.chat_template, named.family) == (None, "qwen3")
+    (folder / "base" / "chat_template.jinja").unlink()
+    without = card_of(resolve("base"))
+    assert (without.chat_template, without.family) == (None, "qwen2.5")
+
+
 def test_a_model_of_no_known_family_has_a_card_and_is_asked_about_only_when_it_is_to_answer(folder):
     (folder / "base" / "config.json").write_text('{"model_type": "odd"}')
     found = card_of(resolve("base"))

@@ -228,11 +228,14 @@ def test_samples_that_a_file_cannot_hold_are_noted_for_each_part(lines):
     assert "it holds 2 samples, and 1 was converted" in check_datasets(Path("data"), ["faq-train"])[0].notes[-1]
 
 
-def test_a_file_that_could_hold_nothing_is_no_reason_to_convert_again(lines):
+def test_data_that_stands_in_messages_alone_is_loaded_for_ready_tokens(lines):
     convert(lines({"messages": [*ASKED, ASKED[0], ASKED[1] | {"loss": 0}]}))
     (found,) = check_datasets(Path("data"))
-    assert found.backends["llamafactory"].reasons[0].endswith("train on it with `--tokens once`")
-    assert found.backends["xtuner"].loads == "yes"
+    assert {support.loads for support in found.backends.values()} == {"yes"}
+    assert "it has no file that LLaMA-Factory reads by itself, with `--tokens native`" in found.notes
+    Path("data/faq-train.messages.jsonl").write_text("{}\n")
+    (found,) = check_datasets(Path("data"))
+    assert found.backends["llamafactory"].loads == "no"
 
 
 def test_edited_file_is_noted_with_both_counts_and_each_file_judged_alone(lines, folder):

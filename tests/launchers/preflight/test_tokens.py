@@ -118,6 +118,27 @@ def test_what_is_shortened_left_out_or_has_no_answer_is_said():
     assert packs.found == "8 samples in 2 packs, which are 75% full"
 
 
+@pytest.mark.parametrize(
+    ("thinking", "answers", "thoughts", "left_out", "told"),
+    [
+        ("auto", 9, 0, 0, []),
+        ("on", 9, 0, 0, ["warning: no answer has a thought, and `--thinking on` trains an empty one where"]),
+        ("on", 9, 9, 0, []),
+        ("off", 9, 2, 2, ["ok: 2 answers have a thought, which `--thinking off` leaves out"]),
+        ("auto", 9, 2, 0, ["warning: 2 of 9 answers have a thought, so that the model may think or not"]),
+        ("auto", 2, 2, 1, ["warning: the chat template writes 1 of 2 thoughts nowhere"]),
+    ],
+)
+def test_thoughts_that_only_some_answers_have_or_that_are_left_out_are_told(
+    thinking, answers, thoughts, left_out, told
+):
+    counts = msgspec.structs.replace(COUNTS, answers=answers, thoughts=thoughts, thoughts_left_out=left_out)
+    found = [each for each in token_checks(plan(thinking=thinking).spec, counts) if each.name == "thoughts"]
+    assert len(found) == len(told)
+    for check, words in zip(found, told, strict=True):
+        assert f"{check.status}: {check.found}".startswith(words)
+
+
 def test_samples_that_fit_are_said_to():
     (only,) = token_checks(plan(cutoff_length=100).spec, COUNTS)
     assert (only.status, only.found) == ("ok", "of 8 samples, the longest has 80 tokens; 100 cuts nothing")

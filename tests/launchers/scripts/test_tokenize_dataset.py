@@ -137,6 +137,29 @@ def test_a_stop_token_of_the_generation_config_ends_an_answer(read, project, tmp
 
 
 @pytest.mark.framework
+def test_thoughts_are_counted_with_those_that_are_not_trained(read):
+    thinks = assistant("So.") | {"reasoning_content": "Hm."}
+    talks = [talk(user("Why?"), thinks), talk(user("Why?"), assistant("So."))]
+    counts, rows = read(talks)  # by a template without a place for them
+    assert (counts["answers"], counts["thoughts"], counts.get("thoughts_left_out", 0)) == (2, 1, 0)
+    assert [row["trained"] for row in rows] == ["<think>\nHm.\n</think>\n\nSo.<|im_end|>", "So.<|im_end|>"]
+    off = "{%- if enable_thinking is not defined %}{%- set enable_thinking = false %}{%- endif -%}" + CHATML
+    counts, rows = read(talks, template=off)
+    assert (counts["thoughts"], counts["thoughts_left_out"]) == (1, 1)
+    assert [row["trained"] for row in rows] == ["So.<|im_end|>"] * 2
+
+
+@pytest.mark.framework
+def test_an_answer_that_ends_with_what_is_no_token_is_refused(read):
+    error, rows = read([talk(user("Why?"), assistant("So."))], template=CHATML.replace("im_end", "end_of_this"))
+    assert error == (
+        "the chat template fails on conversation 1: it ends an answer with `<|end_of_this|>`, which is no token of the "
+        "tokenizer, so that no model learns to stop there; `--chat-template` names another"
+    )
+    assert rows == []
+
+
+@pytest.mark.framework
 def test_a_conversation_that_the_template_refuses_is_named(read):
     told, _ = read(
         [talk(user("?"), assistant("!")), talk(SYSTEM, user("?"), assistant("!"))],
