@@ -261,7 +261,7 @@ def test_answers_in_batches_equal_those_one_by_one(asked):
         interpreter(source.project, "xtuner"), card, Path(card.base), adapter, (), Loading(dtype="float32")
     ) as generator:
         alone = ["".join(generator.ask([(question, None)], card.system, stop, sampling)) for question in questions]
-        prompts = [card.prompt.segments(card.system, [(question, None)]) for question in questions]
+        prompts = [card.prompt_for(card.system, [(question, None)]) for question in questions]
         prompts.append(card.prompt.segments("", [("aspirin " * 3000, None)]))
         for size in (None, 1, 4):
             found = list(generator.batch(prompts, stop, sampling, size))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 CPU = ["--device", "cpu"]
 CONVERT = ["convert", "FILE", "--name", "new", "--on-error", "skip"]
 READS = [["inspect", "FILE"], CONVERT, [*CONVERT, "--dry-run"]]
-TRAIN = ["train", "--model", "base", "--dataset", "faq", "--dry-run", *CPU]
+TRAIN = ["train", "--model", "base", "--dataset", "faq", "--tokens", "native", "--dry-run", *CPU]
 XTUNER, LLAMAFACTORY = [*TRAIN, "--backend", "xtuner"], [*TRAIN, "--backend", "llamafactory"]
 MERGE = ["merge", "adapter", "--model", "base", "--out", "merged", *CPU]
 CHAT = ["chat", "adapter", "--prompt", "hi", *CPU]
