@@ -28,6 +28,7 @@ from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 
 _XTUNER_ONLY = "was converted for XTuner alone; convert its source again with `--to alpaca`"
 _MESSAGES_ONLY = "has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`"
+_TOGETHER = 2  # seconds between the last lines of a conversion's files
 ENTRY_CHANGED = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
 
 
@@ -90,8 +91,9 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
     file_sha256 = digest(data.folder / entry.file_name)
     data = msgspec.structs.replace(data, sha256={entry.file_name: file_sha256, **entry_sha256})
     file_edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", file_sha256}
+    unread = _edited_besides(data, entry.file_name) if target == MESSAGES else []
     if not own.files or not (file_edited or entry_edited):
-        return data
+        return msgspec.structs.replace(data, edited="; ".join(unread))
     findings = _validate_or_refuse(
         data.folder,
         entry,
@@ -112,7 +114,20 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
         edits.append(ENTRY_CHANGED)
     if file_edited:
         edits.append(describe_edit(data.folder, data.entry, entry.file_name, samples))
-    return msgspec.structs.replace(data, entry=own, edited="; ".join(edits))
+    return msgspec.structs.replace(data, entry=own, edited="; ".join([*edits, *unread]))
+
+
+def _edited_besides(data: Dataset, read: str) -> list[str]:
+    """Return what to say of files of ours that were changed after the one that is `read`, where that was written."""
+    written, found = registry.sha256_as_written(data.entry), []
+    since = (data.folder / read).stat().st_mtime
+    for name in data.entry.files.values():
+        file = data.folder / name
+        # What nobody touched since the conversion, which writes all at once, is not read again: it may be large.
+        touched = name != read and file.is_file() and file.stat().st_mtime > since + _TOGETHER
+        if touched and written[name] not in {"", digest(file)}:
+            found.append(f"`{name}` has been changed since ftbridge wrote it, and is not read for `--tokens once`")
+    return found
 
 
 def why_unread(own: DatasetEntry) -> str:

@@ -116,7 +116,7 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
         return [Check(name, "failure", f"`{plan.dataset}` has no samples", "convert its source again")]
     found = [Check(name, "ok", f"`{plan.dataset}`, {counted(plan.entry.samples, 'sample')}, {files[0]}")]
     if plan.edited:
-        remedy = "the training takes it as it is, and run.json says so; convert the source again to undo the edit"
+        remedy = "run.json says what is read; convert the source again to undo the edit"
         found.append(Check(name, "warning", f"`{plan.dataset}`: {plan.edited}", remedy))
     if other := plan.validation:
         validation = {"dataset": other.name, "dataset_dir": other.folder, "entry": other.entry, "validation": None}

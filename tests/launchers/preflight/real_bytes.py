@@ -89,7 +89,7 @@ def main():
     from run_backend import load_script
 
     backend, dtype, _ = sys.argv[1:]
-    spec = {"device": "cpu", "deepspeed": False, "trust_remote_code": False, "bos": [], "eos": ""}
+    spec = {"device": "cpu", "deepspeed": False, "trust_remote_code": False, "bos": [], "eos": "", "packed": False}
     mend(spec)
     load_script(str(Path(os.environ["PYTHONPATH"], f"{backend}_backend.py"))).prepare({**spec, "dtype": dtype})
     build = {"xtuner": xtuner, "llamafactory": llamafactory}[backend]

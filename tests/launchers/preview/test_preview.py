@@ -154,7 +154,8 @@ def test_token_statistics_equal_those_counted_by_hand(cut, counted_by_hand):
 def test_samples_cut_in_preview_are_those_cut_in_training(faq, project, cut, backend, training_python, tmp_path):
     """The very dataset that the rendered config gives: same ids, same labels, same samples left out."""
     with contextlib.chdir(faq):
-        ready = prepare(backend=backend, model=str(project / "base"), dataset="faq", device="cpu", cutoff_length=CUTOFF)
+        options = {"model": str(project / "base"), "dataset": "faq", "device": "cpu", "cutoff_length": CUTOFF}
+        ready = prepare(backend=backend, tokens="native", **options)
     config = next(Path(name) for name in ready.launch.files if Path(name).suffix in {".py", ".yaml"})
     (tmp_path / config.name).write_text(ready.launch.files[str(config)])
     command = [training_python, Path(__file__).parents[2] / "builders" / "training_rows.py", backend]

@@ -23,7 +23,7 @@ def test_validation_loss_equals_that_of_transformers(in_project, tmp_path, train
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     lowest = min(record["validation_loss"] for record in map(json.loads, lines) if "validation_loss" in record)
     config = (run.path / "xtuner_config.py").read_text(encoding="utf-8")
-    (tmp_path / "config.py").write_text(config.replace("odd-train.", "odd-validation."), encoding="utf-8")
+    (tmp_path / "config.py").write_text(config.replace(*run.tokens), encoding="utf-8")
     adapter = ftbridge.export(best, model="base", out=tmp_path / "adapter")
     here = Path(__file__).parent
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))

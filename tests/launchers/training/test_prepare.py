@@ -1,7 +1,9 @@
 """Trainings decided and not started: what they are planned with, what `--dry-run` shows, and what builds alone."""
 
 import hashlib
+import os
 import shutil
+import time
 
 import pytest
 
@@ -19,7 +21,7 @@ from ...conftest import SMALL  # noqa: TID252
 def test_an_edited_dataset_is_planned_and_recorded_as_it_is(in_project, tmp_path, backend, capsys):
     shutil.copytree(in_project / "data", tmp_path / "data")
     options = {**SMALL, "dataset": "medqa", "dataset_dir": str(tmp_path / "data"), "backend": backend}
-    options |= {"validation_dataset": "medqa-test"}
+    options |= {"validation_dataset": "medqa-test", "tokens": "native"}
     as_converted = prepare(**options).plan
     for part in ("train", "test"):
         file = tmp_path / "data" / f"medqa-{part}.{'xtuner' if backend == 'xtuner' else 'alpaca'}.jsonl"
@@ -40,6 +42,21 @@ def test_an_edited_dataset_is_planned_and_recorded_as_it_is(in_project, tmp_path
 
 
 @pytest.mark.framework
+def test_an_edit_is_trained_on_where_tokens_are_made_of_it_and_told_where_they_are_not(in_project, tmp_path):
+    shutil.copytree(in_project / "data", tmp_path / "data")
+    options = {**SMALL, "dataset": "medqa", "dataset_dir": str(tmp_path / "data"), "backend": "xtuner"}
+    file, other = (tmp_path / "data" / f"medqa-train.{name}.jsonl" for name in ("messages", "alpaca"))
+    for edited in (file, other):
+        edited.write_text("".join(edited.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")
+    os.utime(other, (time.time() + 60,) * 2)
+    ready = prepare(**options)
+    assert (ready.plan.entry.samples, ready.plan.tokens.counts.samples) == (20, 20)
+    (found,) = [check.found for check in preflight(ready) if check.status == "warning" and check.name == "dataset"]
+    assert f"`{file.name}` has been changed since ftbridge wrote it: it holds 20 samples, and 21" in found
+    assert f"`{other.name}` has been changed since ftbridge wrote it, and is not read for `--tokens once`" in found
+
+
+@pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_defaults_are_the_same_on_both_backends_and_only_changes_are_described(in_project, backend):
     ready = prepare(backend=backend, model="base", dataset="medqa", device="cpu")
@@ -51,7 +68,7 @@ def test_defaults_are_the_same_on_both_backends_and_only_changes_are_described(i
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_build_only_builds_everything_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
-    before = sorted(in_project.rglob("*"))
+    before = sorted(path for path in in_project.rglob("*") if ".ftbridge" not in path.parts)
     option = {"xtuner": "model.lora.no_such_option=1", "llamafactory": "no_such_option=1"}
     wrong = [*train_command(backend), "--build-only", "--set", option[backend]]
     done = run_ftbridge(*wrong, cwd=in_project, TMPDIR=str(tmp_path))
@@ -62,5 +79,5 @@ def test_build_only_builds_everything_and_leaves_nothing(in_project, run_ftbridg
     done = run_ftbridge(*right, cwd=in_project, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "builds all that the config names" in done.stderr
-    assert sorted(in_project.rglob("*")) == before
+    assert sorted(path for path in in_project.rglob("*") if ".ftbridge" not in path.parts) == before
     assert not list(tmp_path.glob("ftbridge-check-*"))

@@ -34,10 +34,9 @@ def test_training_records_a_run_with_its_data_and_base(trained, backend):
     assert max(record["learning_rate"] for record in metrics) > 0.9 * SMALL["learning_rate"]  # warm-up ends
     assert run.environment == "transformers5"
     assert run.versions["transformers"] == pinned("transformers5")["transformers"]
-    name = f"medqa-train.{'xtuner' if backend == 'xtuner' else 'alpaca'}.jsonl"
+    name = "medqa-train.messages.jsonl"
     data = run.path.parents[1] / "data" / name
-    entry = {"dataset_info.json: medqa-train"} if backend == "llamafactory" else set()
-    assert set(run.datasets) == {name, "medqa.xlsx"} | entry
+    assert set(run.datasets) == {name, "medqa.xlsx"}
     assert run.datasets[name] == hashlib.sha256(data.read_bytes()).hexdigest()
     assert run.base == fingerprint(Path(run.model))
 
@@ -119,7 +118,8 @@ def test_a_model_with_code_of_its_own_names_the_option(in_project, tmp_path, bac
     config = {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "own.py").write_text("raise SystemExit('code of the model ran')")
-    options = {**SMALL, "dataset": "medqa", "backend": backend, "model": str(tmp_path), "template": "qwen2.5"}
+    options = {**SMALL, "dataset": "medqa", "backend": backend, "model": str(tmp_path)}
+    options |= {"template": "qwen2.5", "tokens": "native"}
     with pytest.raises(InputError, match="--trust-remote-code"):
         ftbridge.train(**options)
     with pytest.raises(FrameworkError, match="--trust-remote-code"):
