@@ -166,7 +166,7 @@ def test_what_is_wrong_far_behind_in_the_data_is_found_by_its_cause(many, traini
 
 
 @pytest.mark.framework
-def test_a_prompt_and_an_answer_that_a_token_could_join_are_the_same_for_all(many, run_ftbridge):
+def test_a_prompt_that_is_cut_into_other_tokens_than_the_whole_is_a_warning_before_the_training(many, run_ftbridge):
     """As by a tokenizer with a token for two newlines, of which the template writes one, and the answer the other."""
     model = shutil.copytree(many / "base", many / "newlines")
     made = json.loads((model / "tokenizer.json").read_text())
@@ -179,10 +179,13 @@ def test_a_prompt_and_an_answer_that_a_token_could_join_are_the_same_for_all(man
     assert run_ftbridge("convert", "lines.json", cwd=many).returncode == 0
     options = ("lines", "--model", "newlines")
     done = run_ftbridge("train", "--backend", "xtuner", "--dataset", *options, "--device", "cpu", "--dry-run", cwd=many)
-    told = "tokens: `lines-train`: 9 of 9 samples are the same for chat template, XTuner, LLaMA-Factory, merged folder"
-    assert f"{told}\n" in done.stdout, done.stderr
+    told = "tokens: `lines-train`: 6 of 9 samples are the same for chat template, XTuner, LLaMA-Factory, merged folder"
+    cause = "other tokens of the same text: XTuner, LLaMA-Factory, merged folder in 3 conversations"
+    assert f"{told}; {cause}\n" in done.stdout, done.stderr
+    assert "`ftbridge preview lines-train --verify` shows them" in done.stdout
     shown = run_ftbridge("preview", *options, "--verify", "--strict", cwd=many)
-    assert shown.returncode == 0, shown.stdout
+    assert shown.returncode == 3
+    assert shown.stdout.splitlines()[-1] == cause
 
 
 @pytest.mark.framework
