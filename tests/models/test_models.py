@@ -157,7 +157,7 @@ def the_judge_sees_a_wrong_weight(project, python):
 def test_the_readmes_recipe_runs_with_models_as_they_are_published(tmp_path, measure, training_python, name):
     """Word for word, but for the sample in place of the workbook, and a model of this machine."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    recipe = text.partition("## From MedQA2019.xlsx to a chat")[2].partition("What stands for which step")[0]
+    recipe = text.partition("## From MedQA2019.xlsx to a chat")[2].partition("The sheet `DrugQA`")[0]
     lines = "\n".join(re.findall(r"```bash\n(.*?)```", recipe, re.DOTALL))
     assert lines.count("ftbridge train --backend") == 2
     kinds, tokenizers = measure.read()
