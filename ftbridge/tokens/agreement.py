@@ -2,6 +2,8 @@
 
 import msgspec
 
+from ftbridge.core.console import counted
+
 CHAT_TEMPLATE, MERGED = "chat template", "merged folder"  # readers that are no framework
 
 
@@ -31,6 +33,4 @@ def _counts_in_words(counts: dict[str, int]) -> str:
     readers: dict[int, list[str]] = {}
     for reader, count in counts.items():
         readers.setdefault(count, []).append(reader)
-    return "; ".join(
-        f"{', '.join(names)} in {count} conversation{'s' if count > 1 else ''}" for count, names in readers.items()
-    )
+    return "; ".join(f"{', '.join(names)} in {counted(count, 'conversation')}" for count, names in readers.items())

@@ -1,7 +1,6 @@
 """Samples as all have them who read them, as the script reference_samples.py tells them."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -45,19 +44,37 @@ def differences(readings: dict[str, Reading], reference: Reference) -> dict[str,
     return {reader: compare(reading, reference) for reader, reading in readings.items()}
 
 
+def conversations_by_cause(
+    samples: Iterable[tuple[int, dict[str, list[Difference]]]],
+) -> dict[str, dict[str, list[int]]]:
+    """Return the causes of differences, each with the conversations by reader.
+
+    `samples` are the numbers of their conversations with the differences by reader.
+    """
+    found: dict[str, dict[str, list[int]]] = {}
+    for number, by_reader in samples:
+        for reader, several in by_reader.items():
+            for cause in dict.fromkeys(each.cause for each in several):
+                numbers = found.setdefault(cause, {}).setdefault(reader, [])
+                numbers += [number] if number not in numbers else []
+    return found
+
+
+def counts_of(causes: dict[str, dict[str, list[int]]]) -> dict[str, dict[str, int]]:
+    """Return how many conversations have each cause, by reader."""
+    return {cause: {reader: len(numbers) for reader, numbers in readers.items()} for cause, readers in causes.items()}
+
+
 def agreement_of(found: Compared, frameworks: Sequence[str]) -> Agreement:
     """Return what to record of ready tokens, which these frameworks read as they are."""
-    causes: dict[str, Counter[str]] = {}
-    same = found.samples
-    numbers: dict[tuple[str, str], set[int]] = {}
-    for conversation in found.conversations:
-        for sample in conversation.samples:
-            read = sample.readings(dict.fromkeys(frameworks, sample.ready))
-            those = differences(read, sample.reference)
-            same -= any(those.values())
-            for reader, each in ((reader, each) for reader, several in those.items() for each in several):
-                numbers.setdefault((each.cause, reader), set()).add(conversation.number)
-    for (cause, reader), conversations in numbers.items():
-        causes.setdefault(cause, Counter())[reader] = len(conversations)
-    readers = (CHAT_TEMPLATE, *frameworks, MERGED)
-    return Agreement(samples=found.samples, same=same, readers=readers, causes={**causes})
+    different = [
+        (each.number, differences(sample.readings(dict.fromkeys(frameworks, sample.ready)), sample.reference))
+        for each in found.conversations
+        for sample in each.samples
+    ]
+    return Agreement(
+        samples=found.samples,
+        same=found.samples - sum(any(by_reader.values()) for _, by_reader in different),
+        readers=(CHAT_TEMPLATE, *frameworks, MERGED),
+        causes=counts_of(conversations_by_cause(different)),
+    )

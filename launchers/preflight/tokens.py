@@ -118,12 +118,11 @@ def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
 
 def _thought_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
     """Return what there is to say of thoughts that are left out, or that only some answers have."""
-    have = counted(counts.thoughts, "answer has a thought", "answers have a thought")
-    of = f"{counts.thoughts:,} of {counted(counts.answers, 'answer')}"
     if not counts.thoughts:
         found = "no answer has a thought, and `--thinking on` trains an empty one where the chat template writes it"
         return [Check("thoughts", "warning", found, "leave `--thinking on` out")] if spec.thinking == "on" else []
     if spec.thinking == "off":
+        have = counted(counts.thoughts, "answer has a thought", "answers have a thought")
         return [Check("thoughts", "ok", f"{have}, which `--thinking off` leaves out")]
     checks = []
     if counts.thoughts_left_out:
@@ -132,6 +131,7 @@ def _thought_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
         )
         checks.append(Check("thoughts", "warning", found, "they are not learned; `--chat-template` names another"))
     if counts.thoughts < counts.answers:
-        found = f"{of} have a thought, so that the model may think or not"
+        answers = counted(counts.answers, "answer")
+        found = f"{counts.thoughts:,} of {answers} have a thought, so that the model may think or not"
         checks.append(Check("thoughts", "warning", found, "`--thinking off` trains answers alone"))
     return checks

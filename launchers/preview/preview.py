@@ -33,7 +33,7 @@ from ftbridge.launchers.preview.tokenize import SharedOptions, model_with_tokeni
 from ftbridge.launchers.process.script import run_script
 from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
 from ftbridge.launchers.training.options import resolve_train_spec
-from ftbridge.launchers.training.tokens import with_possible_tokens
+from ftbridge.launchers.training.tokens import frameworks, with_possible_tokens
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import Family, get_family
 from ftbridge.tokens.ready import Counts
@@ -196,8 +196,7 @@ def _preview_of_tokens(
     }
     line = run_script(made.python, "show_tokens", request, stderr=subprocess.PIPE)
     answer = msgspec.json.decode(line, type=_ScriptAnswer)
-    backends = [load_backend(each) for each in ([backend] if backend else reversed(plugin_names("backends")))]
-    title = " and ".join(each.title for each in backends if backend or each.token_columns)
+    title = " and ".join(frameworks(backend))
     stats = summarize_counts(answer.stats, spec.cutoff_length) if answer.stats else None
     checks = [each for each in token_checks(spec, counts) if each.status != "ok"]
     found = Preview(

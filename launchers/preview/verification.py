@@ -31,7 +31,7 @@ from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import Family, get_family
 from ftbridge.tokens.agreement import MERGED
 from ftbridge.tokens.chat_template import ChatTemplate
-from ftbridge.tokens.compared import ReadConversation, ReadSample, differences
+from ftbridge.tokens.compared import ReadConversation, ReadSample, conversations_by_cause, counts_of, differences
 from ftbridge.tokens.differences import Difference, Reading, Reference
 from ftbridge.tokens.ready import TOKENS
 
@@ -79,20 +79,11 @@ class Verification(msgspec.Struct, frozen=True):
 
     def causes(self) -> dict[str, dict[str, list[int]]]:
         """Return the causes of differences, with the conversations by reader."""
-        found: dict[str, dict[str, list[int]]] = {}
-        for sample in self.samples:
-            for reader, those in sample.differences.items():
-                for cause in dict.fromkeys(each.cause for each in those):
-                    numbers = found.setdefault(cause, {}).setdefault(reader, [])
-                    numbers += [sample.conversation] if sample.conversation not in numbers else []
-        return found
+        return conversations_by_cause((sample.conversation, sample.differences) for sample in self.samples)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the causes of differences, with how many conversations have them by reader."""
-        return {
-            cause: {reader: len(numbers) for reader, numbers in readers.items()}
-            for cause, readers in self.causes().items()
-        }
+        return counts_of(self.causes())
 
     def refuse_differences(self) -> None:
         """Raise InputError where there is a difference."""
@@ -149,7 +140,7 @@ def verify(
         request |= {"tokens": str(ready.folder), "packing": spec.packing, "samples": samples}
         request |= {"cutoff_length": spec.cutoff_length, "too_long": spec.too_long}
         found = _read(python, {**request, "template": template.text, "merged": {MERGED: template.text}}, data)
-        verified = _compared_with_ready(found, [load_backend(backend).title] if backend else frameworks())
+        verified = _compared_with_ready(found, frameworks(backend))
     else:
         options["tokens"] = "native"
         count = _FIRST if samples is None else samples

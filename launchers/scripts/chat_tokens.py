@@ -24,6 +24,11 @@ class TemplateError(ValueError):
     """A conversation that the chat template refuses, or of which it drops or moves a turn."""
 
 
+def template_error(error: Exception) -> TemplateError:
+    """Return what a template has raised, in one line."""
+    return TemplateError(" ".join(str(error).split())[:200] or type(error).__name__)
+
+
 class OffsetsError(ValueError):
     """A tokenizer without offsets, by which a text does not begin with the tokens of its beginning."""
 
@@ -77,9 +82,9 @@ class ChatTemplate:
         added = tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special}
         special = {*special, *tokenizer.all_special_tokens, *stops} - {""}
-        names = _any_of(special)
+        names = any_of(special)
         self._next_special = re.compile(rf"\s*({names})")
-        self._next_added = re.compile(rf"\s*({_any_of(token.content for token in added)})")
+        self._next_added = re.compile(rf"\s*({any_of(token.content for token in added)})")
         self._layouts: dict[Any, Layout | None] = {}
         self._bounds = Bounds()
         self._last_specials = re.compile(rf"(?:(?:{names})\s*)+\Z")
@@ -106,7 +111,7 @@ class ChatTemplate:
         except MemoryError as error:
             raise TemplateError("it takes more memory than any conversation needs") from error
         except Exception as error:
-            raise TemplateError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+            raise template_error(error) from error
         return str(text)
 
     @cached_property
@@ -273,7 +278,7 @@ class ChatTemplate:
         return start, found.end(1) if found else end
 
 
-def _any_of(texts: Iterable[str]) -> str:
+def any_of(texts: Iterable[str]) -> str:
     """Return a pattern of these texts, the longest first; one that nothing fits where there is none."""
     return "|".join(map(re.escape, sorted({*texts} - {""}, key=len, reverse=True))) or "(?!)"
 

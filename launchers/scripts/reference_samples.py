@@ -32,6 +32,7 @@ from chat_tokens import (
     as_template_reads,
     encode,
     generation_stops,
+    template_error,
 )
 from cutoff_tokens import fit
 from encode_samples import IdsAndLabels, TokenTexts
@@ -101,7 +102,7 @@ class Reader:
                 return_dict=False,
             )
         except Exception as error:
-            raise TemplateError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+            raise template_error(error) from error
         return list(ids)
 
     def _read(self, messages: list[Message], tools: Any, sample: Sample, labels: list[int]) -> IdsAndLabels:
@@ -167,14 +168,11 @@ class Reader:
             "thoughts": [str(each) for each in thoughts if each],
         }
 
-    def asked(self, line: dict[str, Any]) -> list[IdsAndLabels]:
+    def asked(self, read: Reading, tools: Any) -> IdsAndLabels:
         """Return ids and labels as a program has them that asks with this template, and gets the answers of the data.
 
         Where the prompt that it renders is not how a sample begins, the sample begins with that prompt.
         """
-        return [self._asked(each, line.get("tools")) for each in self.samples(line)]
-
-    def _asked(self, read: Reading, tools: Any) -> IdsAndLabels:
         if read.sample is None:
             return read.encoded
         given = [as_template_reads(message) for message in read.messages]
@@ -304,19 +302,28 @@ def _lines(spec: dict[str, Any], probes: Iterable[dict[str, Any]]) -> Iterator[t
             yield probe["conversation"], json.loads(file.readline())
 
 
-def conversations(tokenizer: Any, spec: dict[str, Any]) -> Iterator[Conversation]:
-    """Yield conversations of a dataset, read in each way; raises TemplateError."""
-    reader = Reader(spec, tokenizer, spec["template"])
-    later = {name: Reader(spec, tokenizer, template) for name, template in spec["merged"].items()}
+def conversations(reader: Reader) -> Iterator[Conversation]:
+    """Yield the conversations that a reader's spec names, read in each way; raises TemplateError."""
+    spec, template = reader.spec, reader.template.template
+    later = {
+        name: reader if merged == template else Reader(spec, reader.tokenizer, merged)
+        for name, merged in spec["merged"].items()
+    }
     ready = ReadyRows(spec["tokens"], packed=spec["packing"]) if spec["tokens"] else None
     for number, line in _lines(spec, ready.probes.values() if ready else ()):
         try:
             samples = reader.samples(line)
-            merged = {name: each.asked(line) for name, each in later.items()}
+            merged = {name: _asked_by(each, line, reader, samples) for name, each in later.items()}
         except TemplateError as error:
             raise TemplateError(f"conversation {number}: {error}") from error
         found = ready.take(number, [each.encoded for each in samples]) if ready else [None] * len(samples)
         yield Conversation(number, line, samples, merged, found)
+
+
+def _asked_by(later: Reader, line: dict[str, Any], reader: Reader, samples: list[Reading]) -> list[IdsAndLabels]:
+    """Return what a program has that asks as `later` does; the `samples` of the conversation are those of `reader`."""
+    read = samples if later is reader else later.samples(line)
+    return [later.asked(each, line.get("tools")) for each in read]
 
 
 def compared(tokenizer: Any, spec: dict[str, Any]) -> dict[str, Any]:
@@ -324,10 +331,10 @@ def compared(tokenizer: Any, spec: dict[str, Any]) -> dict[str, Any]:
 
     `spec` is what tokenize_dataset.py gets, whose `folder` is finished.
     """
-    told = Told(Reader(spec | {"tokens": spec["folder"]}, tokenizer, spec["template"]))
     asked = {**spec, "tokens": spec["folder"], "samples": None, "merged": {MERGED: spec["template"]}}
+    told = Told(Reader(asked, tokenizer, spec["template"]))
     count, different = 0, []
-    for each in conversations(tokenizer, asked):
+    for each in conversations(told.reader):
         count += sum(bool(sample.encoded[0]) for sample in each.samples)
         for at, sample in enumerate(each.samples):
             merged, ready = each.read(at)
@@ -359,7 +366,7 @@ def main() -> None:
         result = {
             "conversations": [
                 {"number": each.number, "samples": [_told(told, each, at) for at in range(len(each.samples))]}
-                for each in conversations(tokenizer, spec)
+                for each in conversations(told.reader)
             ]
         }
     except (TemplateError, OffsetsError, TokenizerError) as error:

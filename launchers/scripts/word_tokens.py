@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import regex
-from chat_tokens import IGNORED, Sample, plain_backend
+from chat_tokens import IGNORED, Sample, any_of, plain_backend
 from tokenizers import Regex, pre_tokenizers
 
 WORDS = 1 << 16  # that are kept at most
@@ -43,8 +43,8 @@ class WordTokens:
         self.find = regex.compile(pattern).findall
         # What a template writes around the turns comes again in every text.
         self.find_again = lru_cache(256)(self.find)
-        added = {token.content for token in self.backend.get_added_tokens_decoder().values()} - {""}
-        self.added = re.compile(f"({'|'.join(map(re.escape, sorted(added, key=len, reverse=True))) or '(?!)'})")
+        added = self.backend.get_added_tokens_decoder().values()
+        self.added = re.compile(f"({any_of(token.content for token in added)})")
         kinds = {*re.findall(_KIND, pattern), r"\s", "(?i:[a-z])"}
         self.kinds = [(pre_tokenizers.Split(Regex(kind), "removed"), regex.compile(kind)) for kind in kinds]
         self.alike: set[str] = set()

@@ -182,13 +182,15 @@ def tokens_of(
     return ready_tokens(folder, fingerprint, template, make)
 
 
-def frameworks() -> list[str]:
-    """Return the titles of the frameworks that train on ready tokens, of which all read the same."""
+def frameworks(backend: str | None = None) -> list[str]:
+    """Return the titles of the frameworks that train on ready tokens, all on the same ones, or of `backend` alone."""
+    if backend:
+        return [load_backend(backend).title]
     titles = []
     for name in reversed(plugin_names("backends")):
         with suppress(FtbridgeError, ImportError):  # of a package that does not work
-            backend = load_backend(name)
-            titles += [backend.title] if backend.token_columns else []
+            loaded = load_backend(name)
+            titles += [loaded.title] if loaded.token_columns else []
     return titles
 
 
