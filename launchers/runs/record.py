@@ -192,7 +192,10 @@ def load_run(folder: Path) -> Run:
         raise InputError(f"cannot read `{file}`: there is no backend `{backend}` here{closest(backend, known)}")
     signature = run.signature if run.signature and _signature_holds(content, run.signature) else None
     run = msgspec.structs.replace(run, folder=str(folder), signature=signature)
-    return msgspec.structs.replace(run, status=_current_status(run))
+    status = _current_status(run)
+    if status != run.status and read_record(file) != content:  # it came to its end while it was looked at
+        return load_run(folder)
+    return msgspec.structs.replace(run, status=status)
 
 
 def _run_of(content: bytes, refusal: str) -> Run:
@@ -359,9 +362,11 @@ def _current_status(run: Run) -> Status:
     if not here.boot or run.machine.boot != here.boot:
         return "failed" if _has_restarted(here, run.machine) else "unknown"
     locked = is_locked(run.path / RESERVE)
-    if locked is not None:
-        return "running" if locked else "failed"
-    return _status_by_pid(run)
+    if locked:
+        return "running"
+    status = _status_by_pid(run)
+    # A watcher that lives may not have locked the file yet, or may have removed it since it was opened here.
+    return status if locked is None or status == "running" else "failed"
 
 
 def _has_restarted(here: Host, before: Host) -> bool:

@@ -68,7 +68,10 @@ def _reason(error: Exception) -> str:
         return "it is nested too deeply"
     if isinstance(error, UnicodeEncodeError):  # which Python's own reader of JSON lets through
         return "it holds half a surrogate pair"
-    return "it is not in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:SHOWN]
+    # msgspec up to 0.22 raised Python's own error; 0.23 has words for it.
+    if isinstance(error, UnicodeDecodeError) or str(error).startswith("Invalid UTF-8"):
+        return "it is not in UTF-8"
+    return str(error)[:SHOWN]
 
 
 def load_yaml(text: str, where: str) -> dict[str, Any]:

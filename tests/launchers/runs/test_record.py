@@ -184,21 +184,36 @@ def test_process_with_a_reused_pid_is_not_taken_for_the_watcher(project):
     assert (found.status, found.died) == ("failed", True)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"pid_started": 1}, {"pid": 1}, {"machine": msgspec.structs.replace(this_machine(), name="renamed")}]
-)
+@pytest.mark.parametrize("changes", [{"pid_started": 1}, {"pid": 1}])
 @pytest.mark.parametrize("container", [this_machine().container, "pid:[1]"])
 def test_watcher_is_known_to_live_by_its_lock_alone(project, changes, container):
     run = record(project, "one", "running").watched()
     assert run.watched() == run  # a second time changes nothing
-    changes = {"machine": this_machine(), **changes}
-    changes["machine"] = msgspec.structs.replace(changes["machine"], container=container)
-    msgspec.structs.replace(run, **changes).save()
+    machine = msgspec.structs.replace(this_machine(), name="renamed", container=container)
+    msgspec.structs.replace(run, machine=machine, **changes).save()
     assert load_run(run.path).status == "running"
     with pytest.raises(UsageError, match="`--mark-failed` out"):
         mark_failed(load_run(run.path))
     os.close(_locks.pop(run.folder))  # as the kernel does with the process's end, in another container as well
     assert load_run(run.path).status == "failed"
+
+
+def test_run_whose_watcher_lives_is_running_before_and_after_its_lock(project):
+    run = record(project, "one", "running").watched()
+    (run.path / runs.RESERVE).touch()  # as between the making of the file and its lock
+    os.close(_locks.pop(run.folder))  # as between the opening of the file by a reader and its removal
+    assert load_run(run.path).status == "running"
+
+
+def test_run_that_ends_while_it_is_looked_at_has_ended(project, monkeypatch):
+    run = record(project, "one", "running", dead())
+
+    def is_locked(_file):
+        run.end("interrupted", 130)
+        return False
+
+    monkeypatch.setattr(runs, "is_locked", is_locked)
+    assert load_run(run.path).status == "interrupted"
 
 
 def test_process_is_signalled_only_by_a_signed_record_of_this_container(project):
