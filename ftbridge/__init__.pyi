@@ -23,9 +23,9 @@ from ftbridge.datasets import DatasetDetails
 from ftbridge.demo import Answers, demo
 from ftbridge.dialogue.chat import ChatOptions, ChatSession, chat, chat_sessions
 from ftbridge.dialogue.generation import Sampling
-from ftbridge.evaluation.leakage import Leakage
-from ftbridge.evaluation.metrics import Metrics
+from ftbridge.evaluation.answers.leakage import Leakage
 from ftbridge.evaluation.predict import Predictions, predict
+from ftbridge.evaluation.scoring.labels import Metrics
 from ftbridge.evaluation.verify import same_answers
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.doctor import doctor

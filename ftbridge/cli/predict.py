@@ -22,8 +22,8 @@ from ftbridge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from ftbridge.evaluation.leakage import Leakage
-    from ftbridge.evaluation.metrics import Metrics
+    from ftbridge.evaluation.answers.leakage import Leakage
+    from ftbridge.evaluation.scoring.labels import Metrics
 
 
 @click.command(

@@ -24,7 +24,7 @@ from ftbridge.dataset_info.presets import presets
 from ftbridge.dialogue.chat import Thoughts, model_of, source_of, with_thinking, without_thought
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading, place
-from ftbridge.evaluation.answers import (
+from ftbridge.evaluation.answers.folder import (
     FINISHED,
     METRICS,
     RESULT,
@@ -38,9 +38,9 @@ from ftbridge.evaluation.answers import (
     refuse_foreign_metrics,
     settings_in,
 )
-from ftbridge.evaluation.leakage import Leakage, Leaks, find_leaks
-from ftbridge.evaluation.metrics import Metrics, measure, require_scikit_learn
-from ftbridge.evaluation.questions import Question, file_of, questions_of
+from ftbridge.evaluation.answers.leakage import Leakage, Leaks, find_leaks
+from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
+from ftbridge.evaluation.scoring.labels import Metrics, measure, require_scikit_learn
 from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices

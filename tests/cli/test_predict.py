@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli import cli
-from ftbridge.evaluation.leakage import Leaks
-from ftbridge.evaluation.metrics import measure
+from ftbridge.evaluation.answers.leakage import Leaks
 from ftbridge.evaluation.predict import Predictions
+from ftbridge.evaluation.scoring.labels import measure
 
 
 @pytest.fixture

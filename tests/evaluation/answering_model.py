@@ -4,7 +4,7 @@ import json
 
 import ftbridge
 from ftbridge.dialogue.generation import BatchAnswer
-from ftbridge.evaluation.answers import FINISHED
+from ftbridge.evaluation.answers.folder import FINISHED
 
 SYSTEM = "You sort news."
 NEWS = [(f"news {'x' * (7 * number % 5)} {number}", "Sports" if number % 3 else "Politics") for number in range(1, 7)]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftbridge.core.errors import SetupError
-from ftbridge.evaluation.metrics import Parser, measure, require_scikit_learn
+from ftbridge.evaluation.scoring.labels import Parser, measure, require_scikit_learn
 
 PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
 

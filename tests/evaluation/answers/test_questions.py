@@ -9,7 +9,7 @@ import ftbridge
 from ftbridge.adapters.registered.dataset import resolve_dataset
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info.names import CONVERSATIONS
-from ftbridge.evaluation.questions import file_of, questions_of
+from ftbridge.evaluation.answers.questions import file_of, questions_of
 
 
 def test_the_last_turn_is_the_question_and_its_answer_the_reference(tmp_path, monkeypatch):

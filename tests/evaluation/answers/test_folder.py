@@ -9,11 +9,11 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError
-from ftbridge.evaluation.answers import FILES, FINISHED, METRICS, UNFINISHED
+from ftbridge.evaluation.answers.folder import FILES, FINISHED, METRICS, UNFINISHED
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 
-from .answering_model import AnsweringModel, predict, rows
+from ..answering_model import AnsweringModel, predict, rows  # noqa: TID252
 
 
 def test_interrupted_predict_goes_on_with_the_remaining_questions(model):

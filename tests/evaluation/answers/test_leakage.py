@@ -12,11 +12,11 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import CONVERSATIONS
-from ftbridge.evaluation.leakage import find_leaks
-from ftbridge.evaluation.questions import questions_of
+from ftbridge.evaluation.answers.leakage import find_leaks
+from ftbridge.evaluation.answers.questions import questions_of
 from ftbridge.launchers.runs.record import Run
 
-from ..builders.runs import record_run  # noqa: TID252
+from ...builders.runs import record_run  # noqa: TID252
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
-from ftbridge.evaluation.questions import Question
+from ftbridge.evaluation.answers.questions import Question
 from ftbridge.launchers.runs.record import Run
 
 RULE = (

@@ -176,7 +176,7 @@ def _scikit_learn() -> Any:
     try:
         from sklearn import metrics
     except ImportError as error:
-        message = "the metrics of labels need scikit-learn: `pip install '.[metrics]'` in the clone of ftbridge"
+        message = "the metrics of labels need scikit-learn: `pip install '.[evaluation]'` in the clone of ftbridge"
         raise SetupError(message) from error
     return metrics
 

@@ -1,0 +1,183 @@
+"""What an evaluation found, as evaluation.json keeps it: the only file that lists, comparisons and reports read."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.atomic import read_text, write_json
+from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.evaluation.answers.leakage import Leakage
+
+FILE = "evaluation.json"
+Task = Literal["classification", "generation", "extraction"]
+TASKS: tuple[Task, ...] = get_args(Task)
+# The figure that a task is judged by where there is room for one alone.
+HEADLINE: dict[Task, str] = {"classification": "accuracy", "generation": "exact_match", "extraction": "f1"}
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure, with the number of items that it is of and its 95 % interval from `low` to `high`.
+
+    `method` tells where the interval comes from: Wilson's for a share, the percentile bootstrap for all others.
+    """
+
+    value: float
+    low: float
+    high: float
+    items: int
+    method: Literal["wilson", "bootstrap"]
+
+
+class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one class, or of one type of entity; `support` counts it in the references."""
+
+    name: str
+    support: int
+    precision: Figure
+    recall: Figure
+    f1: Figure
+
+
+class Confusion(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a reference (row) was answered so (column): `counts` has a row per label, and a column more.
+
+    That last column counts the answers that are no label.
+    """
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True):
+    """How good the answers of one model to `items` questions are.
+
+    `figures` are by name, in the order in which they are shown: of a classification accuracy, macro_precision,
+    macro_recall, macro_f1 and kappa; of a generation exact_match, chrf, bleu, rouge_l, answer_length,
+    reference_length and ended; of an extraction precision, recall and f1, over all entities. `classes` and `confusion`
+    are a classification's, `classes` also an extraction's. `parsed` counts answers by how they were read, `finish` by
+    how they ended, `notes` say in a sentence each what a reader has to know of the figures, and `rule` how an answer
+    is judged.
+    """
+
+    task: Task
+    items: int
+    figures: dict[str, Figure]
+    classes: tuple[ClassFigures, ...] = ()
+    confusion: Confusion | None = None
+    parsed: dict[str, int] = {}
+    finish: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
+    rule: str = ""
+
+    @property
+    def headline(self) -> Figure:
+        """Return the figure that the task is judged by."""
+        return self.figures[HEADLINE[self.task]]
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """Something simpler, on the same training samples and the same questions."""
+
+    name: str
+    training_samples: int
+    scores: Scores
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Two models on the same `items` questions: the `first` against the `second`, by their titles.
+
+    Of an answer that can be right or wrong, `both`, `only_first`, `only_second` and `neither` count who was right, and
+    `p_value` is the exact McNemar test's; None where answers have no right and wrong. `differences` are the first's
+    figures less the second's, with the paired bootstrap's intervals. `sentence` says all of it to a reader.
+    """
+
+    first: str
+    second: str
+    items: int
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    p_value: float | None
+    differences: dict[str, Figure]
+    sentence: str
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answered: a `run` and its `checkpoint`, or a `folder`; `title` names it in tables.
+
+    `fingerprint` tells the model's files from others, `adapter` whether the run's adapter was on.
+    """
+
+    title: str
+    run: str = ""
+    checkpoint: str = ""
+    folder: str = ""
+    fingerprint: str = ""
+    adapter: bool = True
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """What computed the answers: `transformers` in a process of ours, `vllm`, or a server at `address`.
+
+    `same_answers` of `compared` answers were the same as this process's, where both were asked.
+    """
+
+    name: Literal["transformers", "vllm", "endpoint"]
+    address: str = ""
+    version: str = ""
+    same_answers: int | None = None
+    compared: int = 0
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """An evaluation.json: a model's answers to a dataset, judged.
+
+    `data` is the sha256 of the questions, `labels_from` who knows the labels, `predictions` the file of the answers,
+    `before` the scores of the base model where it was asked too, with its comparison as the last of `comparisons`,
+    `cut_answers` counts those that the token limit ended, and `limit` the first questions where not all were asked.
+    """
+
+    model: Model
+    dataset: str
+    data: str
+    predictions: str
+    scores: Scores
+    engine: Engine
+    labels_from: str = ""
+    limit: int | None = None
+    max_new_tokens: int = 512
+    cut_answers: int = 0
+    leakage: Leakage | None = None
+    baselines: tuple[Baseline, ...] = ()
+    before: Scores | None = None
+    before_predictions: str = ""
+    comparisons: tuple[Comparison, ...] = ()
+    seconds: float = 0.0
+    created: datetime
+    version: str
+
+    def save(self, folder: Path) -> Path:
+        """Write evaluation.json into `folder`, and return it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / FILE, self)
+        return folder / FILE
+
+
+def load_evaluation(path: Path) -> Evaluation:
+    """Return the evaluation in a folder or a file; raises InputError where there is none, or it is damaged."""
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge evaluate` writes one")
+    return load_json(read_text(file, "evaluation"), Evaluation, f"`{file}` is damaged; evaluate again")
+
+
+def evaluations_of(run: Path) -> list[tuple[Path, Evaluation]]:
+    """Return the evaluations in a run's folder, with their files, by dataset and then checkpoint.
+
+    Raises InputError where one is damaged.
+    """
+    return [(file, load_evaluation(file)) for file in sorted(run.glob(f"evaluations/**/{FILE}"))]
