@@ -24,8 +24,9 @@ from ftbridge.demo import Answers, demo
 from ftbridge.dialogue.chat import ChatOptions, ChatSession, chat, chat_sessions
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.evaluation.answers.leakage import Leakage
+from ftbridge.evaluation.evaluate import Evaluations, evaluate
 from ftbridge.evaluation.predict import Predictions, predict
-from ftbridge.evaluation.scoring.labels import Metrics
+from ftbridge.evaluation.record import Comparison, Evaluation, Figure, Scores
 from ftbridge.evaluation.verify import same_answers
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.doctor import doctor
@@ -49,11 +50,15 @@ __all__ = [
     "Check",
     "CheckResult",
     "Column",
+    "Comparison",
     "Conversation",
     "Conversion",
     "Counts",
     "DatasetDetails",
     "DatasetSummary",
+    "Evaluation",
+    "Evaluations",
+    "Figure",
     "FrameworkError",
     "FtbridgeError",
     "InputError",
@@ -62,7 +67,6 @@ __all__ = [
     "Leftover",
     "MaxRejected",
     "MergeOptions",
-    "Metrics",
     "Part",
     "Predictions",
     "Prepared",
@@ -79,6 +83,7 @@ __all__ = [
     "RunDetails",
     "RunSummary",
     "Sampling",
+    "Scores",
     "SetupError",
     "Split",
     "Support",
@@ -98,6 +103,7 @@ __all__ = [
     "datasets",
     "demo",
     "doctor",
+    "evaluate",
     "export",
     "inspect",
     "merge",

@@ -7,16 +7,17 @@ for a run that is not there.
 
 import builtins
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
 import msgspec
 
-from ftbridge.core.console import terminal_size
+from ftbridge.core.console import say, terminal_size
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
+from ftbridge.evaluation.record import HEADLINE, Comparison, evaluation_files, load_evaluation
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints, record, summary, text_chart, training_log
 from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
@@ -42,15 +43,22 @@ class RunDetails(msgspec.Struct, frozen=True):
 
 
 class RunComparison(msgspec.Struct, frozen=True):
-    """What differs between runs: `differences` maps an option, a version or a figure to its value in each of `runs`."""
+    """What differs between runs: `differences` maps an option, a version or a figure to its value in each of `runs`.
+
+    `evaluations` compare the answers of the first run with each other one's, on each dataset that both answered.
+    """
 
     runs: tuple[str, ...]
     differences: dict[str, builtins.list[object]]
+    evaluations: tuple[Comparison, ...] = ()
 
 
 def list() -> builtins.list[RunSummary]:  # noqa: A001 - called as the command, and always after a dot
     """Return a line for each run, oldest first; a record that cannot be read is named on stderr and left out."""
-    return [summary.summarise_run(run) for run in record.all_runs(Project.find())]
+    return [
+        msgspec.structs.replace(summary.summarise_run(run), evaluations=_headlines(run))
+        for run in record.all_runs(Project.find())
+    ]
 
 
 def get(run: str | Run | None = None) -> Run:
@@ -116,7 +124,36 @@ def compare(*runs: str | Run) -> RunComparison:
     found = [get(run) for run in runs] if len(runs) > 1 else []
     if len({run.id for run in found}) < 2:  # noqa: PLR2004
         raise UsageError("give at least two runs to compare; `ftbridge runs list` shows them")
-    return RunComparison(tuple(run.id for run in found), summary.compare_runs(found))
+    differences = summary.compare_runs(found)
+    headlines = [_headlines(run) for run in found]
+    for name in dict.fromkeys(name for each in headlines for name in each):
+        differences[name] = [each.get(name) for each in headlines]
+    return RunComparison(tuple(run.id for run in found), differences, tuple(_compare_answers(found)))
+
+
+def _headlines(run: Run) -> dict[str, float]:
+    """Return what a run's evaluations are judged by, as in `accuracy on medqa-test`; damaged ones are named."""
+    found = {}
+    for file in evaluation_files(run.path):
+        try:
+            each = load_evaluation(file)
+        except InputError as error:
+            say(f"warning: {error}")
+            continue
+        at = f" at {each.model.checkpoint}" if each.model.checkpoint else ""
+        found[f"{HEADLINE[each.scores.task]} on {each.dataset}{at}"] = each.scores.headline.value
+    return found
+
+
+def _compare_answers(runs: Sequence[Run]) -> Iterator[Comparison]:
+    """Yield how the answers of the first run differ from each other one's, where both answered the same questions."""
+    from ftbridge.evaluation.evaluate import compare_evaluations, is_comparable
+
+    first, *others = ([load_evaluation(file) for file in evaluation_files(run.path)] for run in runs)
+    for one in first:
+        for other in (each for evaluations in others for each in evaluations):
+            if is_comparable(one, other) and not (one.model.checkpoint or other.model.checkpoint):
+                yield compare_evaluations(one, other)
 
 
 def stop(run: str | Run | None = None, *, mark_failed: bool = False) -> Run:

@@ -26,7 +26,8 @@ COMMANDS = {
     "export": "Write the adapter of a run as a PEFT folder.",
     "merge": "Merge the adapter of a run into its base model.",
     "chat": "Talk to the model of a run.",
-    "predict": "Answer a dataset with the model of a run, and measure.",
+    "predict": "Answer a dataset with the model of a run.",
+    "evaluate": "Measure how good a model's answers are, and whether it got better.",
     "completion": "Print the script for Tab in bash, zsh or fish.",
 }
 

@@ -1,6 +1,6 @@
 """`ftbridge predict`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,22 +21,17 @@ from ftbridge.cli.options import (
     trust_option,
 )
 
-if TYPE_CHECKING:
-    from ftbridge.evaluation.answers.leakage import Leakage
-    from ftbridge.evaluation.scoring.labels import Metrics
-
 
 @click.command(
-    "predict", cls=Command, examples=("ftbridge predict --metrics", "ftbridge predict --dataset medqa-test --limit 20")
+    "predict", cls=Command, examples=("ftbridge predict", "ftbridge predict --dataset medqa-test --limit 20")
 )
-@click.argument("source", metavar="[RUN|DIR|FILE.jsonl]", required=False, shell_complete=complete_run_or_folder)
+@click.argument("source", metavar="[RUN|DIR]", required=False, shell_complete=complete_run_or_folder)
 @checkpoint_option
 @option(
     "--dataset", metavar="NAME", shell_complete=complete_dataset, show_default="the test part of the run's dataset",
     help="Dataset to answer.",
 )  # fmt: skip
 @dataset_dir_option("the run's")
-@option("--metrics", is_flag=True, help="Measure exact match; with labels accuracy, precision, recall and F1, too.")
 @option("--result-jsonl", is_flag=True, help="Write result.jsonl as well: messages and answer of a sample per line.")
 @max_new_tokens_option
 @thinking_option
@@ -52,7 +47,7 @@ if TYPE_CHECKING:
 def command(source: str | None, as_json: bool, **options: Any) -> None:
     """Answer a dataset with the model of a run (default: the last that succeeded) or of a folder.
 
-    Answers are greedy. A command that was stopped goes on where it was. A predictions.jsonl is measured as it stands.
+    Answers are greedy. A command that was stopped goes on where it was. `ftbridge evaluate` answers and measures.
     """
     from ftbridge.core.console import print_json, result
     from ftbridge.evaluation.predict import predict
@@ -61,28 +56,5 @@ def command(source: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(found)
         return
-    if found.metrics:
-        result(_metrics_table(found.metrics, found.leakage))
     for file in filter(None, (found.file, found.result_jsonl)):
         result(file)
-
-
-def _metrics_table(found: "Metrics", leakage: "Leakage | None") -> str:
-    from ftbridge.core.console import aligned
-
-    rows = [
-        ("samples", str(found.samples)),
-        *((f"ended by {how}", str(number)) for how, number in found.finish.items()),
-        ("exact match", f"{found.exact_match:.4f}"),
-    ]
-    if labels := found.labels:
-        rows += [
-            ("accuracy", f"{labels.accuracy:.4f}"),
-            *((f"{labels.average} {name}", f"{getattr(labels, name):.4f}") for name in ("precision", "recall", "f1")),
-            *((f"{how} answers", str(number)) for how, number in labels.parsed.items()),
-            ("labels", f"{len(labels.labels)}, from {labels.origin}"),
-        ]
-    if leakage:
-        known = "cannot be told" if leakage.trained is None else f"{leakage.trained:,} of {leakage.questions:,}"
-        rows.append(("questions trained on", known))
-    return aligned(rows)

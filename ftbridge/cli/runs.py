@@ -41,14 +41,15 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [("run", "status", "backend", "model", "dataset", "steps", "loss", "started", "time")]
+    rows = [("run", "status", "backend", "model", "dataset", "steps", "loss", "evaluated", "started", "time")]
     for each in found:
         status = "failed (died)" if each.status == "died" else each.status
         loss = "" if each.loss is None else f"{each.loss:.4f}"
         started = f"{each.started.astimezone():%Y-%m-%d %H:%M}"
         steps = f"{each.step}/{each.steps}"
         time = format_duration(each.seconds)
-        rows.append((each.id, status, each.backend, each.model, each.dataset, steps, loss, started, time))
+        figures = ", ".join(f"{value:.3f} {name}" for name, value in [*each.evaluations.items()][:1])
+        rows.append((each.id, status, each.backend, each.model, each.dataset, steps, loss, figures, started, time))
     result(table(rows) if found else f"there is no run in {Project.find().runs} yet; start one with `ftbridge train`")
 
 
@@ -131,6 +132,8 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
         return
     rows = ((name, *map(_cell_text, values)) for name, values in found.differences.items())
     result(table([("", *found.runs), *rows]))
+    for compared in found.evaluations:
+        result(f"\n{compared.sentence}")
 
 
 @command.command(

@@ -1,5 +1,6 @@
 """What an evaluation found, as evaluation.json keeps it: the only file that lists, comparisons and reports read."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,6 +16,7 @@ FILE = "evaluation.json"
 Task = Literal["classification", "generation", "extraction"]
 TASKS: tuple[Task, ...] = get_args(Task)
 # The figure that a task is judged by where there is room for one alone.
+_PATHS = ("predictions", "before_predictions")
 HEADLINE: dict[Task, str] = {"classification": "accuracy", "generation": "exact_match", "extraction": "f1"}
 
 
@@ -136,7 +138,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """An evaluation.json: a model's answers to a dataset, judged.
 
-    `data` is the sha256 of the questions, `labels_from` who knows the labels, `predictions` the file of the answers,
+    `data` is the sha256 of the questions, `labels_from` who knows the labels, `predictions` the file of the answers
+    (in the file relative to it, so that a run may be moved),
     `before` the scores of the base model where it was asked too, with its comparison as the last of `comparisons`,
     `cut_answers` counts those that the token limit ended, and `limit` the first questions where not all were asked.
     """
@@ -163,7 +166,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     def save(self, folder: Path) -> Path:
         """Write evaluation.json into `folder`, and return it."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / FILE, self)
+        paths = {name: os.path.relpath(value, folder) for name in _PATHS if (value := getattr(self, name))}
+        write_json(folder / FILE, msgspec.structs.replace(self, **paths))
         return folder / FILE
 
 
@@ -172,12 +176,11 @@ def load_evaluation(path: Path) -> Evaluation:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge evaluate` writes one")
-    return load_json(read_text(file, "evaluation"), Evaluation, f"`{file}` is damaged; evaluate again")
+    found = load_json(read_text(file, "evaluation"), Evaluation, f"`{file}` is damaged; evaluate again")
+    paths = {name: str((file.parent / value).resolve()) for name in _PATHS if (value := getattr(found, name))}
+    return msgspec.structs.replace(found, **paths)
 
 
-def evaluations_of(run: Path) -> list[tuple[Path, Evaluation]]:
-    """Return the evaluations in a run's folder, with their files, by dataset and then checkpoint.
-
-    Raises InputError where one is damaged.
-    """
-    return [(file, load_evaluation(file)) for file in sorted(run.glob(f"evaluations/**/{FILE}"))]
+def evaluation_files(run: Path) -> list[Path]:
+    """Return the evaluation.json files in a run's folder, those of the last checkpoint first."""
+    return sorted(run.glob(f"evaluations*/*/{FILE}"))

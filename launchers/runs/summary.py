@@ -16,7 +16,7 @@ _SHA256 = "sha256 of "
 class RunSummary(msgspec.Struct, frozen=True):
     """A run in a line: `step` of `steps` whole ones are done, `seconds` is its working time.
 
-    Losses are None where none was logged.
+    Losses are None where none was logged. `evaluations` are figures by their names and datasets.
     `status` is `died` for a run whose watching process was killed.
     """
 
@@ -33,6 +33,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     lowest_validation_loss: float | None
     started: datetime
     seconds: float
+    evaluations: dict[str, float] = {}
 
 
 def summarise_run(run: Run) -> RunSummary:

@@ -5,8 +5,9 @@ answered, and until then unfinished.jsonl with the answers as they come.
 """
 
 import os
+from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,18 @@ import msgspec
 
 from ftbridge.core.console import counted, say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files.atomic import locked, opened_record, read_record, read_text, write_atomic, write_json
+from ftbridge.core.files.atomic import atomic_file, locked, opened_record, read_record, read_text, write_json
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.dialogue.generation import Finish
 from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
-METRICS, RESULT = "metrics.json", "result.jsonl"
+RESULT = "result.jsonl"
 _TOO_LONG = (
     "prompt is too long for the model; its answer is empty, and wrong",
     "prompts are too long for the model; their answers are empty, and wrong",
 )
-FILES = (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT)
+FILES = (SETTINGS, FINISHED, UNFINISHED, RESULT)
 _SHOWN_SETTINGS = {"max_new_tokens", "thinking", "bits", "dtype", "device"}  # settings whose values are shown
 
 
@@ -71,8 +72,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def hold_folder(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[int, Prediction]]:
-    """Hold the folder, and yield the answers that are there; raises InputError where they have other settings."""
+def hold_folder(folder: Path, settings: Settings, *, replace: bool) -> Iterator[set[int]]:
+    """Hold the folder, and yield the ids of the answers that are there.
+
+    Raises InputError where they have other settings.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,7 +90,7 @@ def hold_folder(folder: Path, settings: Settings, *, replace: bool) -> Iterator[
             _refuse_changed(folder, settings)
         write_json(folder / SETTINGS, settings)
         _remove_cut_rows(folder / UNFINISHED)
-        yield _answers_by_id(folder)
+        yield {row.id for file in _files_of_answers(folder) for row in read_predictions(file)}
 
 
 def _refuse_foreign_files(folder: Path) -> None:
@@ -100,12 +104,6 @@ def _refuse_foreign_files(folder: Path) -> None:
             f"`{wrong[0]}` was not written by ftbridge, or `{SETTINGS}` beside it is damaged; move it away, or choose "
             "another place with `--out DIR`"
         )
-
-
-def refuse_foreign_metrics(folder: Path) -> None:
-    """Raise InputError where a metrics.json is there that is none of ours."""
-    if os.path.lexists(folder / METRICS) and not _has_keys(folder / METRICS, "samples", "exact_match", "finish"):
-        raise InputError(f"`{folder / METRICS}` was not written by ftbridge; move it away")
 
 
 def _has_keys(file: Path, *keys: str) -> bool:
@@ -140,14 +138,17 @@ def _remove_cut_rows(file: Path) -> None:
     """Take out what a killed process or a full disk has left of a row, which is then asked again."""
     if not file.exists():
         return
+    end, damaged = 0, False
     with opened_record(file) as opened:
-        content = opened.read()
-    end = content.rfind(b"\n") + 1
-    if end < len(content):
+        for line in opened:
+            if line.endswith(b"\n"):
+                end += len(line)
+                damaged |= not _is_prediction(line)
+    if end < file.stat().st_size:
         os.truncate(file, end)  # which needs no room
-    lines = content[:end].splitlines(keepends=True)
-    if len(whole := [line for line in lines if _is_prediction(line)]) < len(lines):
-        write_atomic(file, b"".join(whole))
+    if damaged:
+        with atomic_file(file) as out, opened_record(file) as opened:
+            out.writelines(filter(_is_prediction, opened))
 
 
 def _is_prediction(line: bytes) -> bool:
@@ -158,31 +159,52 @@ def _is_prediction(line: bytes) -> bool:
     return True
 
 
-def _answers_by_id(folder: Path) -> dict[int, Prediction]:
-    """Return the answers that are there, by the sample's number, in order."""
-    found = [
-        row for name in (FINISHED, UNFINISHED) if (folder / name).exists() for row in read_predictions(folder / name)
-    ]
-    return {row.id: row for row in sorted(found, key=lambda row: row.id)}
+def _files_of_answers(folder: Path) -> list[Path]:
+    return [folder / name for name in (FINISHED, UNFINISHED) if (folder / name).exists()]
 
 
-def read_predictions(file: Path) -> list[Prediction]:
-    """Return the answers in a file; raises InputError where it holds anything else."""
+def read_predictions(file: Path) -> Iterator[Prediction]:
+    """Yield the answers in a file, as they stand there; raises InputError where it holds anything else."""
+    decoder = msgspec.json.Decoder(Prediction)
     try:
         with opened_record(file) as opened:
-            return [msgspec.json.decode(line, type=Prediction) for line in opened.read().splitlines()]
+            yield from map(decoder.decode, opened)
     except (OSError, msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
 
 
-def finish_predictions(folder: Path) -> list[Prediction]:
-    """Put all answers into predictions.jsonl, in the dataset's order; what was made of fewer answers goes."""
-    rows = list(_answers_by_id(folder).values())
+def finish_predictions(folder: Path) -> int:
+    """Put all answers into predictions.jsonl, in the dataset's order; what was made of fewer goes. Returns how many."""
     if (folder / UNFINISHED).exists():
-        for name in (METRICS, RESULT):
-            (folder / name).unlink(missing_ok=True)
-        write_atomic(folder / FINISHED, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        (folder / RESULT).unlink(missing_ok=True)
+        _put_in_order(_files_of_answers(folder), folder / FINISHED)
         (folder / UNFINISHED).unlink()
-    if long := sum(row.finish_reason == "too_long" for row in rows):
+    count = long = 0
+    for row in read_predictions(folder / FINISHED):
+        count += 1
+        long += row.finish_reason == "too_long"
+    if long:
         say(f"warning: {counted(long, *_TOO_LONG)}")
-    return rows
+    return count
+
+
+def _put_in_order(files: list[Path], target: Path) -> None:
+    """Write the lines of `files` into `target` by their ids; of them, places alone are held in memory."""
+    import numpy as np
+
+    places = array("q")  # of each line its id, the file that it is in, and where it begins there
+    with ExitStack() as stack:
+        opened = [stack.enter_context(opened_record(file)) for file in files]
+        for number, file in enumerate(opened):
+            begin = 0
+            for line in file:
+                places.extend((msgspec.json.decode(line, type=Prediction).id, number, begin))
+                begin += len(line)
+        ordered = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)
+        ordered = ordered[np.argsort(ordered[:, 0], kind="stable")]
+        ids = ordered[:, 0]
+        ordered = ordered[np.append(ids[1:] != ids[:-1], True)]  # one that was killed here has left some twice
+        with atomic_file(target) as out:
+            for _, number, begin in ordered:
+                opened[number].seek(begin)
+                out.write(opened[number].readline())

@@ -5,8 +5,9 @@ hashes of the questions that are asked are all that is kept.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,7 @@ from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 from ftbridge.evaluation.answers.questions import Question
 from ftbridge.launchers.runs.record import Run
 
+KEYS_AT_ONCE = 100_000
 RULE = (
     "a question is trained on where a training sample has the same one, case, width and repeated blanks aside: all "
     "that the user says up to there, with the system prompt where the training has several"
@@ -53,32 +55,23 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Leaks(msgspec.Struct, frozen=True, kw_only=True):
-    """The ids of the questions that were trained on in `dataset`, None where that cannot be told, for the `reason`."""
+def find_leakage(project: Project, run: Run, questions: Iterable[Question], data: Dataset) -> Leakage:
+    """Return how many of the `questions` of `data` the run was trained on."""
+    import numpy as np
 
-    dataset: str
-    ids: frozenset[int] | None = None
-    reason: str = ""
-
-    def among(self, ids: Collection[int]) -> Leakage:
-        """Return how many of the questions with these ids were trained on."""
-        trained = None if self.ids is None else len(self.ids.intersection(ids))
-        return Leakage(questions=len(ids), trained=trained, dataset=self.dataset, reason=self.reason)
-
-
-def find_leaks(project: Project, run: Run, questions: Sequence[Question], data: Dataset) -> Leaks:
-    """Return which of the `questions` of `data` the run was trained on."""
-    wanted: dict[bytes, list[int]] = {}
+    keys = bytearray()
     for question in questions:
-        users = [user for user, _ in question.turns]
-        wanted.setdefault(_question_key(run, question.system, users), []).append(question.id)
-    found: set[int] = set()
+        keys += _question_key(run, question.system, [user for user, _ in question.turns])
+    wanted = np.frombuffer(keys, dtype=np.uint64)
+    count, name = len(wanted), run.spec.dataset
+    trained = np.zeros(count, dtype=bool)
     try:
-        for key in _trained_keys(project, run):
-            found.update(wanted.pop(key, ()))
+        found = _trained_keys(project, run)
+        while chunk := b"".join(islice(found, KEYS_AT_ONCE)):
+            trained |= np.isin(wanted, np.frombuffer(chunk, dtype=np.uint64))
     except InputError as error:
-        return Leaks(dataset=run.spec.dataset, reason=f"{error}{_shared_sources(run, data)}")
-    return Leaks(dataset=run.spec.dataset, ids=frozenset(found))
+        return Leakage(questions=count, trained=None, dataset=name, reason=f"{error}{_shared_sources(run, data)}")
+    return Leakage(questions=count, trained=int(trained.sum()), dataset=name)
 
 
 def _trained_keys(project: Project, run: Run) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """The questions of a dataset: the last one of each sample, with what was said before it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -32,14 +33,11 @@ def file_of(data: Dataset) -> Path:
     return data.folder / data.entry.files[CONVERSATIONS]
 
 
-def questions_of(data: Dataset) -> list[Question]:
-    """Return the questions of a dataset, numbered from 1; raises InputError for a sample that is no text."""
+def questions_of(data: Dataset) -> Iterator[Question]:
+    """Yield the questions of a dataset, numbered from 1; raises InputError for a sample that is no text."""
     entry = Entry(name=data.name, file_name=data.entry.files[CONVERSATIONS], formatting=CONVERSATIONS)
-    samples = (entry_reader.read_conversation(entry, row) for row in entry_reader.read_rows(file_of(data)))
-    questions = [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
-    for question in questions:
+    for number, row in enumerate(entry_reader.read_rows(file_of(data)), 1):
+        question = Question.of(number, entry_reader.read_conversation(entry, row))
         texts = (text or "" for turn in question.turns for text in turn)
-        refuse_half_characters(
-            f"sample {question.id} of `{file_of(data)}`", question.system, question.reference, *texts
-        )
-    return questions
+        refuse_half_characters(f"sample {number} of `{file_of(data)}`", question.system, question.reference, *texts)
+        yield question

@@ -1,0 +1,134 @@
+"""`ftbridge evaluate`."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftbridge.cli.options import (
+    Command,
+    bits_option,
+    complete_dataset,
+    complete_run_or_folder,
+    dataset_dir_option,
+    device_option,
+    dtype_option,
+    json_option,
+    max_new_tokens_option,
+    option,
+    thinking_option,
+    trust_option,
+)
+
+if TYPE_CHECKING:
+    from ftbridge.evaluation.evaluate import Evaluations
+    from ftbridge.evaluation.record import ClassFigures, Evaluation, Figure, Scores
+
+MOST_CLASSES = 20
+
+
+@click.command(
+    "evaluate", cls=Command, examples=("ftbridge evaluate --before", "ftbridge evaluate RUN OTHER --dataset medqa-test")
+)
+@click.argument("sources", metavar="[RUN|DIR|FILE.jsonl]...", nargs=-1, shell_complete=complete_run_or_folder)
+@option(
+    "--dataset", metavar="NAME", shell_complete=complete_dataset, show_default="the test part of the run's dataset",
+    help="Dataset to answer.",
+)  # fmt: skip
+@dataset_dir_option("the run's")
+@option("--before", is_flag=True, help="Ask the model before its training as well, and compare on the same questions.")
+@option(
+    "--also", metavar="NAME", multiple=True, shell_complete=complete_dataset,
+    help="Dataset that the model must not get worse at. May be given several times.",
+)  # fmt: skip
+@option(
+    "--task", type=click.Choice(["auto", "classification", "generation", "extraction"]), default="auto",
+    help="What the answers are; auto is classification where the dataset has labels.",
+)  # fmt: skip
+@option("--checkpoint", metavar="NAME", show_default="last", help="Checkpoint of the run: last, best, a step; or all.")
+@option("--name", metavar="NAME", show_default="the dataset's", help="Name of the comparison of several models.")
+@max_new_tokens_option
+@thinking_option
+@option("--batch-size", type=click.IntRange(1), show_default="by the samples' length", help="Samples per batch.")
+@option("--limit", type=click.IntRange(1), help="Number of samples to answer, from the first.")
+@bits_option
+@dtype_option
+@device_option
+@trust_option
+@option("--replace", is_flag=True, help="Answer all samples anew, also those that were answered before.")
+@json_option
+def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Measure how good a model's answers to a dataset are: of a run (default: the last that succeeded) or a folder.
+
+    Samples that are answered are not asked again. Of several models, the same questions tell whether one is better.
+    """
+    from ftbridge.core.console import print_json, result
+    from ftbridge.evaluation.evaluate import evaluate
+
+    found = evaluate(*sources, **options)
+    if as_json:
+        print_json(found)
+    else:
+        result(_text(found))
+
+
+def _text(found: "Evaluations") -> str:
+    """Return what is printed: a table for each dataset, what follows from it, and the files."""
+    parts = []
+    by_dataset: dict[str, list[Evaluation]] = {}
+    for each in found.evaluations:
+        by_dataset.setdefault(each.evaluation.dataset, []).append(each.evaluation)
+    for dataset, evaluations in by_dataset.items():
+        parts.append(_table(dataset, evaluations))
+        parts += [_classes(each) for each in evaluations if len(evaluations) == 1 and each.scores.classes]
+        parts += [line for each in evaluations for line in _sentences(each, several=len(evaluations) > 1)]
+    parts += [compared.sentence for compared in found.comparisons]
+    parts.append("\n".join(filter(None, (*(each.file for each in found.evaluations), found.file))))
+    return "\n\n".join(parts)
+
+
+def _table(dataset: str, evaluations: "list[Evaluation]") -> str:
+    """Return the figures of models, of those before them, and of baselines, a column each."""
+    from ftbridge.cli.output import table
+
+    columns: dict[str, Scores] = {}
+    for each in evaluations:
+        columns[each.model.title] = each.scores
+        columns |= {"before": each.before} if each.before else {}
+        columns |= {baseline.name: baseline.scores for baseline in each.baselines}
+    names = list(dict.fromkeys(name for scores in columns.values() for name in scores.figures))
+    rows = [
+        (f"{dataset}", *columns),
+        ("items", *(f"{scores.items:,}" for scores in columns.values())),
+        *((name.replace("_", " "), *(_cell(each.figures.get(name)) for each in columns.values())) for name in names),
+    ]
+    if any(scores.parsed for scores in columns.values()):
+        unparseable = (str(scores.parsed.get("unparseable", 0)) for scores in columns.values())
+        rows.append(("unparseable", *unparseable))
+    return table(rows)
+
+
+def _classes(found: "Evaluation") -> str:
+    from ftbridge.cli.output import table
+
+    classes: tuple[ClassFigures, ...] = found.scores.classes
+    shown = sorted(classes, key=lambda each: -each.support)[:MOST_CLASSES]
+    rows = [
+        (each.name, str(each.support), *(f"{figure.value:.3f}" for figure in (each.precision, each.recall, each.f1)))
+        for each in shown
+    ]
+    more = f"\n... and {len(classes) - len(shown)} more in the file" if len(classes) > len(shown) else ""
+    return table([("class", "items", "precision", "recall", "F1"), *rows]) + more
+
+
+def _sentences(found: "Evaluation", *, several: bool) -> list[str]:
+    title = f"{found.model.title}: " if several else ""
+    of_first = f"of the first {found.limit:,} questions alone (`--limit`)" if found.limit else ""
+    said = [each.sentence for each in found.comparisons] + [*found.scores.notes, of_first]
+    return [f"{title}{each}" for each in said if each]
+
+
+def _cell(figure: "Figure | None") -> str:
+    if figure is None:
+        return ""
+    digits = 1 if figure.value > 1 else 3  # lengths, in characters
+    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"

@@ -1,0 +1,288 @@
+"""What is to be asked of a model, planned before anything is loaded, and asked: the answers go into a folder."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ftbridge.adapters.convert.earlier import options_of
+from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
+from ftbridge.core.console import counted, progress, say
+from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
+from ftbridge.core.files.atomic import sha256
+from ftbridge.core.project import Project
+from ftbridge.core.train_spec import Device, Dtype
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.names import CONVERSATIONS
+from ftbridge.dataset_info.presets import presets
+from ftbridge.dialogue.chat import Thoughts, model_of, with_thinking
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.placement import Loading, place
+from ftbridge.evaluation.answers.folder import UNFINISHED, Prediction, Settings, finish_predictions, hold_folder
+from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
+from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
+from ftbridge.launchers.environment.venv import any_backend
+from ftbridge.launchers.hardware import devices
+from ftbridge.weights.card import ModelCard
+from ftbridge.weights.output_folder import refuse_inside
+from ftbridge.weights.source import ModelSource, target_of
+
+WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
+END = 1 << 16  # bytes
+
+
+class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a dataset is answered.
+
+    `limit` takes the first samples alone; `batch_size` None lets their length decide; `thinking` auto is as in the
+    training; `trust_remote_code` runs code that comes with the model; `replace` asks anew what is answered; `bits`,
+    `dtype` and `device` are those of `chat`.
+    """
+
+    max_new_tokens: int = 512
+    thinking: Thoughts = "auto"
+    batch_size: int | None = None
+    limit: int | None = None
+    bits: Literal[4, 8] | None = None
+    dtype: Dtype = "auto"
+    device: Device = "auto"
+    trust_remote_code: bool = False
+    replace: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset to be answered by a model, with `adapter` on it where there is one; the answers go into `folder`."""
+
+    source: ModelSource
+    data: Dataset
+    folder: Path
+    card: ModelCard
+    model: Path
+    adapter: Path | None
+    settings: Settings
+    options: AskOptions
+
+    @property
+    def loading(self) -> Loading:
+        """Return how the model is loaded."""
+        own = self.options
+        trust = is_code_trusted(self.source.run, (self.model,), trust_remote_code=own.trust_remote_code)
+        return Loading(bits=own.bits, dtype=own.dtype, trust_remote_code=trust)
+
+    def questions(self) -> Iterator[Question]:
+        """Yield the questions that are to be asked, from the first."""
+        return islice(questions_of(self.data), self.options.limit)
+
+
+def plan(
+    source: ModelSource,
+    dataset: str | None,
+    options: AskOptions,
+    *,
+    dataset_dir: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    before: bool = False,
+) -> Plan:
+    """Return what is to be asked; with `before` the base answers, by the same prompts, and out of the adapter's folder.
+
+    Raises InputError and UsageError where there is no such dataset or model, or `out` has another use.
+    """
+    data = dataset_to_answer(source, dataset, dataset_dir)
+    card, model, adapter = model_of(source, compare=before or _has_both(source))
+    card = with_thinking(card, options.thinking)
+    if before:
+        model, adapter = Path(card.base), None
+    folder = _output_folder(source, out, data.name, "predictions-before" if before else "predictions")
+    if out:
+        _refuse_what_is_read(
+            folder, _folders_read(card, model, adapter), dataset_folder(source, dataset_dir), source.project
+        )
+    labels, labels_from = known_labels(data)
+    planned = Plan(
+        source=source,
+        data=data,
+        folder=folder,
+        card=card,
+        model=model,
+        adapter=adapter,
+        options=options,
+        settings=Settings(
+            dataset=data.name,
+            data=sha256(file_of(data)),
+            model=fingerprint(model, adapter),
+            prompt=card.chat_template.sha256 if card.chat_template else card.prompt,
+            thinking=(card.chat_template.thinking or "none") if card.chat_template else card.thinking,
+            stop=card.stop,
+            max_new_tokens=options.max_new_tokens,
+            bits=options.bits,
+            dtype="",
+            device="",
+            labels=labels,
+            labels_from=labels_from,
+        ),
+    )
+    placement = place(devices.usable_gpus(options.device), model, adapter, planned.loading)
+    settings = msgspec.structs.replace(planned.settings, dtype=placement.dtype, device=placement.device)
+    return msgspec.structs.replace(planned, settings=settings)
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """How many `samples` have an answer now, and how many of them were `asked` this time."""
+
+    samples: int
+    asked: int
+
+
+def ask(plans: Sequence[Plan]) -> list[Answered]:
+    """Answer what is not answered yet, and return what came of each plan.
+
+    Plans of one base that follow one another load it once.
+    """
+    asked = []
+    for _, group in groupby(plans, key=lambda each: (each.model, each.adapter, each.loading)):
+        asked += [_ask_one(each) for each in group]
+    return asked
+
+
+def _ask_one(planned: Plan) -> Answered:
+    own, source, options = planned.settings, planned.source, planned.options
+    with hold_folder(planned.folder, own, replace=options.replace) as known:
+        waiting = [question for question in planned.questions() if question.id not in known]
+        if waiting:
+            project, loading = source.project, planned.loading
+            python = interpreter_for(
+                project,
+                any_backend(project, planned.card.backend),
+                planned.model,
+                trust_remote_code=loading.trust_remote_code,
+            )
+            say(f"loading the model, then answering {counted(len(waiting), 'sample')} of {planned.data.name} ...")
+            gpus = devices.usable_gpus(options.device)
+            with Generator(python, planned.card, planned.model, planned.adapter, gpus, loading) as generator:
+                _write_answers(generator, waiting, planned)
+        samples = finish_predictions(planned.folder)
+    return Answered(samples, len(waiting))
+
+
+def _write_answers(generator: Generator, questions: Sequence[Question], planned: Plan) -> None:
+    """Write the answers to `questions` into unfinished.jsonl as they come."""
+    card, own, folder = planned.card, planned.settings, planned.folder
+    prompts = [card.prompt_for(question.system, question.turns) for question in questions]
+    sampling = Sampling(max_new_tokens=own.max_new_tokens)
+    done = 0
+
+    def progress_line(done: int) -> str:
+        return f"answered {done} of {len(questions)}"
+
+    try:
+        with (
+            (folder / UNFINISHED).open("ab", buffering=0) as file,
+            closing(generator.batch(prompts, own.stop, sampling, planned.options.batch_size)) as answers,
+            progress("answering", "bar", "percent", "left", total=len(questions), line=progress_line) as show,
+        ):
+            for answer in answers:
+                question = questions[answer.number]
+                text = answer.prompt or card.prompt.render(question.system, question.turns)
+                row = Prediction(question.id, text, answer.text, question.reference, answer.finish)
+                line = memoryview(msgspec.json.encode(row) + b"\n")
+                while line:  # a disk that gets full takes a part of it
+                    line = line[file.write(line) :]
+                done += 1
+                show(done)
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"stopped; {done} answers of this time are kept in {folder}, and the same command goes on from there"
+        ) from None
+    except OSError as error:
+        raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
+
+
+def _has_both(source: ModelSource) -> bool:
+    """Tell whether a run has base and adapter at hand, which are loaded once for both, rather than what was merged."""
+    return bool(source.run and Path(source.run.model).is_dir())
+
+
+def _output_folder(source: ModelSource, out: str | os.PathLike[str] | None, dataset: str, name: str) -> Path:
+    return Path(out).expanduser() if out else target_of(source, None, name) / dataset
+
+
+def _folders_read(card: ModelCard, model: Path, adapter: Path | None) -> dict[str, Path]:
+    """Return the folders that a prediction reads, by what they are in a message."""
+    folders = {"the model": model}
+    if adapter:
+        folders["the adapter"] = adapter
+    if card.base:
+        folders["the base model"] = Path(card.base)
+    return folders
+
+
+def _refuse_what_is_read(out: Path, folders: dict[str, Path], dataset_dir: Path, project: Project) -> None:
+    """Raise InputError where answers would lie in what is read, or be the dataset folder or lie in it.
+
+    A project may lie in its dataset folder: then what lies beside the datasets may be written.
+    """
+    datasets = dataset_dir.resolve()
+    if not project.folder.is_relative_to(datasets) or out.resolve() == datasets:
+        folders = {**folders, "the dataset folder": datasets}
+    refuse_inside(out, folders)
+
+
+def dataset_to_answer(source: ModelSource, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
+    """Return the dataset called so, or its test part; by default that of what a run was trained on.
+
+    Raises UsageError where none is named and a run has none, InputError where there is none of that name.
+    """
+    project, run = source.project, source.run
+    folder = dataset_folder(source, dataset_dir)
+    known = registry.read_entries(folder)
+    if name is None:
+        if not run:
+            raise UsageError("which dataset? A folder was trained on none that is known here: give `--dataset NAME`")
+        trained = registry.look_up(folder, run.spec.dataset)[0]
+        name = f"{re.sub(r'-train(-[0-9]+)?$', '', trained)}-test"
+        if name not in known:
+            raise UsageError(
+                f"`{run.id}` was trained on `{trained}`, and there is no `{name}` beside it in `{folder}`; name a "
+                "dataset with `--dataset NAME`, or convert again with a test part, `--split 8:1:1`"
+            )
+    elif name not in known and f"{name}-test" in known:
+        name = f"{name}-test"
+    return resolve_dataset(folder, name, CONVERSATIONS, project.folder / ".ftbridge" / "datasets")
+
+
+def dataset_folder(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -> Path:
+    """Return the dataset folder: the one that is given, else the run's, else the project's."""
+    own = source.run.spec.dataset_dir if source.run else source.project.state().dataset_dir or "data"
+    return Path(dataset_dir).expanduser().absolute() if dataset_dir else (source.project.folder / own).resolve()
+
+
+def known_labels(data: Dataset) -> tuple[tuple[str, ...], str]:
+    """Return the labels that the answers are known to be, and who knows: the label map, or the preset."""
+    made_with = options_of(data.entry)
+    known = presets().get(data.entry.preset)
+    if made_with and made_with.mapping.label_map:
+        return tuple(dict.fromkeys(made_with.mapping.label_map.values())), "the label map of the conversion"
+    if known and known.labels and data.entry.columns.get("output") == known.columns.get("output"):
+        return tuple(dict.fromkeys(known.labels.values())), f"the preset {known.name}"
+    return (), ""
+
+
+def fingerprint(*folders: Path | None) -> str:
+    """Return what tells a model's files from others: names, sizes and both ends; all of them would take minutes."""
+    found = hashlib.sha256()
+    for folder in filter(None, folders):
+        if not folder.is_dir():
+            raise InputError(f"the model's folder `{folder}` is not there any more; put it back, or train again")
+        for file in sorted(each for each in folder.iterdir() if each.suffix in WEIGHTS and each.is_file()):
+            size = file.stat().st_size
+            with file.open("rb") as content:
+                found.update(f"{file.name}\0{size}\0".encode() + content.read(END))
+                content.seek(max(END, size - END))
+                found.update(content.read(END))
+    return found.hexdigest()
