@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack, cast
 
 import msgspec
 
@@ -16,12 +16,13 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dialogue.chat import Thoughts, source_of, without_thought
-from ftbridge.evaluation.answers.asking import AskOptions, Plan, ask, plan
+from ftbridge.evaluation.answers.asking import AskOptions, Plan, ask, dataset_to_answer, plan
 from ftbridge.evaluation.answers.folder import FINISHED, SETTINGS, Settings, read_predictions, settings_in
 from ftbridge.evaluation.answers.leakage import Leakage, find_leakage
+from ftbridge.evaluation.answers.questions import file_of, questions_of
 from ftbridge.evaluation.record import HEADLINE, Comparison, Engine, Evaluation, Model, Scores, Task
 from ftbridge.evaluation.scoring.score import Row, Rows, compare, find_task, known_labels, score
-from ftbridge.launchers.runs.record import find_run, utc_now
+from ftbridge.launchers.runs.record import Run, find_run, utc_now
 from ftbridge.weights.source import ModelSource, target_of
 
 COMPARED = "comparison.json"
@@ -120,8 +121,8 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> Comparison:
     if not is_comparable(first, second):
         raise InputError(
             f"`{first.model.title}` was evaluated on {first.dataset} ({first.scores.task}), and "
-            f"`{second.model.title}` on {second.dataset} ({second.scores.task}), with other questions: evaluate both on "
-            "the same dataset, and they can be compared"
+            f"`{second.model.title}` on {second.dataset} ({second.scores.task}), with other questions: evaluate both "
+            "on the same dataset, and they can be compared"
         )
     labels = first.scores.confusion.labels if first.scores.confusion else ()
     rows = (_rows_of(Path(each.predictions), each.limit) for each in (first, second))
@@ -148,13 +149,12 @@ def _plans(
     before: bool,
 ) -> tuple[Plan, Plan | None]:
     """Return what is asked of a model, and of the one before its training where that is asked, too."""
-    out = None if source.run else source.project.folder / "evaluations" / source.folder.name
-    after = plan(source, dataset, options, dataset_dir=dataset_dir, out=out and out / (dataset or ""))
+    under = None if source.run else source.project.folder / "evaluations" / source.folder.name
+    after = plan(source, dataset, options, dataset_dir=dataset_dir, under=under)
     if not before:
         return after, None
-    return after, plan(
-        source, dataset, options, dataset_dir=dataset_dir, out=out and out / f"{dataset}-before", before=True
-    )
+    under = under and under / "before"
+    return after, plan(source, dataset, options, dataset_dir=dataset_dir, under=under, before=True)
 
 
 def _judge(after: Plan, before: Plan | None, task: Task | Literal["auto"], seconds: float) -> Written:
@@ -168,7 +168,6 @@ def _judge(after: Plan, before: Plan | None, task: Task | Literal["auto"], secon
         base, _, _ = _score(base_file, limit, chosen, labels)
         titles = (_title(source), "before")
         comparisons = (compare(chosen, _rows_of(file, limit), _rows_of(base_file, limit), titles, labels),)
-    leakage = _leakage(after)
     found = Evaluation(
         model=_model(source, after),
         dataset=after.data.name,
@@ -180,7 +179,7 @@ def _judge(after: Plan, before: Plan | None, task: Task | Literal["auto"], secon
         limit=limit,
         max_new_tokens=after.options.max_new_tokens,
         cut_answers=judged.finish.get("length", 0),
-        leakage=leakage,
+        leakage=_said(_leakage(after)),
         before=base,
         before_predictions=str(base_file or ""),
         comparisons=comparisons,
@@ -188,8 +187,6 @@ def _judge(after: Plan, before: Plan | None, task: Task | Literal["auto"], secon
         created=utc_now(),
         version=__version__,
     )
-    if leakage and leakage.sentence:
-        say(f"warning: {leakage.sentence}")
     return Written(str(found.save(_folder_of(after))), found)
 
 
@@ -207,6 +204,7 @@ def _judge_file(file: Path, task: Task | Literal["auto"]) -> Written:
         labels_from=own.labels_from if own else "",
         max_new_tokens=own.max_new_tokens if own else 0,
         cut_answers=judged.finish.get("length", 0),
+        leakage=_said(_leakage_of_file(file, own) if own else None),
         created=utc_now(),
         version=__version__,
     )
@@ -250,6 +248,30 @@ def _leakage(planned: Plan) -> Leakage | None:
     except InputError as error:
         return Leakage(questions=0, trained=None, dataset="", reason=str(error))
     return find_leakage(source.project, run, planned.questions(), planned.data) if run else None
+
+
+def _leakage_of_file(file: Path, own: Settings) -> Leakage | None:
+    """Return how many questions of a predictions.jsonl in a run's folder were trained on; None for one elsewhere."""
+    parents = file.resolve().parents
+    folder = parents[2] if len(parents) > 2 else None  # noqa: PLR2004 - RUN/predictions/NAME/
+    if not folder or not (folder / "run.json").is_file():
+        return None
+    source = source_of(folder)
+    run = cast("Run", source.run)
+    try:
+        data = dataset_to_answer(source, own.dataset, None)
+    except InputError as error:
+        return Leakage(questions=0, trained=None, dataset="", reason=str(error))
+    if sha256(file_of(data)) != own.data:
+        return Leakage(questions=0, trained=None, dataset="", reason=f"`{data.name}` has changed since it was asked")
+    return find_leakage(source.project, run, questions_of(data), data)
+
+
+def _said(leakage: Leakage | None) -> Leakage | None:
+    """Return what is known of a leakage, once it is said."""
+    if leakage and leakage.sentence:
+        say(f"warning: {leakage.sentence}")
+    return leakage
 
 
 def _title(source: ModelSource) -> str:

@@ -31,6 +31,6 @@ def model(tmp_path, monkeypatch):
     ModelCard(base="", family="qwen2.5", backend="xtuner", template=prompt, system="", thinking="none").save(folder)
     monkeypatch.setattr(AnsweringModel, "asked", [], raising=False)
     monkeypatch.setattr(AnsweringModel, "stop_after", None, raising=False)
-    monkeypatch.setattr("ftbridge.evaluation.predict.Generator", AnsweringModel)
-    monkeypatch.setattr("ftbridge.evaluation.predict.interpreter_for", lambda *_, **__: Path(sys.executable))
+    monkeypatch.setattr("ftbridge.evaluation.answers.asking.Generator", AnsweringModel)
+    monkeypatch.setattr("ftbridge.evaluation.answers.asking.interpreter_for", lambda *_, **__: Path(sys.executable))
     return folder

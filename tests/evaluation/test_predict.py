@@ -15,7 +15,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
-from ftbridge.evaluation.predict import FINISHED, UNFINISHED
+from ftbridge.evaluation.answers.folder import FINISHED, UNFINISHED
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.templates.families import get_family
@@ -116,31 +116,6 @@ def test_answers_may_lie_in_a_project_that_is_its_own_dataset_folder(model):
         ftbridge.predict(model, "here", dataset_dir=".", out=".")
 
 
-def test_metrics_of_finished_answers_are_made_without_asking_again(model):
-    found = predict(model, metrics=True).metrics
-    assert (found.exact, found.labels.parsed["contained"], found.labels.parsed["unparseable"]) == (0, 5, 1)
-    assert found.labels.accuracy == pytest.approx(3 / 6)
-    assert json.loads(Path("out/metrics.json").read_text()) == msgspec.to_builtins(found)
-    Path("out/metrics.json").unlink()
-    assert ftbridge.predict("out/predictions.jsonl").metrics == found
-    assert len(AnsweringModel.asked) == len(NEWS)
-    with pytest.raises(InputError, match=r"no.jsonl. does not hold answers"):
-        ftbridge.predict("no.jsonl")
-
-
-@pytest.mark.parametrize(("family", "parsed"), [("qwen3", 5), ("qwen2.5", 0)])
-def test_a_thought_is_kept_and_not_measured_where_the_model_has_thoughts(model, monkeypatch, family, parsed):
-    """Of a model without them, the words are text."""
-    prompt = msgspec.to_builtins(get_family(family).cell("xtuner").prompt)
-    thinking = get_family(family).thinking
-    msgspec.structs.replace(load_card(model), family=family, template=prompt, thinking=thinking).save(model)
-    monkeypatch.setattr(AnsweringModel, "thought", "<think>Politics? Sports?</think>\n\n")
-    found = predict(model, metrics=True)
-    assert found.metrics.labels.parsed["contained"] == parsed
-    assert all(row["answer"].startswith("<think>") for row in rows(Path("out")))
-    assert ftbridge.predict(found.file).metrics == found.metrics
-
-
 def test_thinking_is_among_what_decides_the_answers(model):
     prompt = msgspec.to_builtins(get_family("qwen3").cell("xtuner").prompt)
     msgspec.structs.replace(load_card(model), family="qwen3", template=prompt, thinking="off").save(model)
@@ -154,19 +129,6 @@ def test_thinking_is_among_what_decides_the_answers(model):
     assert all(asked.endswith("<|im_start|>assistant\n") for asked in AnsweringModel.asked)
 
 
-def test_metrics_of_somebody_else_are_left_alone(model, tmp_path):
-    predict(model)
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "answers.jsonl").write_bytes(Path("out/predictions.jsonl").read_bytes())
-    for _ in range(2):
-        ftbridge.predict(own / "answers.jsonl")
-    (own / "metrics.json").write_text('{"accuracy": 1}')
-    with pytest.raises(InputError, match=r"metrics\.json` was not written by ftbridge; move it away"):
-        ftbridge.predict(own / "answers.jsonl")
-    assert (own / "metrics.json").read_text() == '{"accuracy": 1}'
-
-
 def of_a_run(model, name="one"):
     """Make a run that was trained on `parts-train`, and say that the model is made of it."""
     Path("runs", name).mkdir(parents=True)
@@ -175,46 +137,6 @@ def of_a_run(model, name="one"):
     digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
     msgspec.structs.replace(run, datasets=digests).save()
     msgspec.structs.replace(load_card(model), run=name).save(model)
-
-
-def test_trained_on_questions_are_told_of(model, capsys):
-    assert predict(model, metrics=True, out="unknown").leakage is None
-    of_a_run(model)
-    assert "warning" not in capsys.readouterr().err
-    found = predict(model, metrics=True, out="runs/one/predictions/all-train")
-    assert (found.leakage.questions, found.leakage.trained, found.leakage.dataset) == (6, 3, "parts-train")
-    assert "warning: 3 of 6 questions were trained on" in capsys.readouterr().err
-    written = Path("runs/one/predictions/all-train/metrics.json")
-    assert json.loads(written.read_text())["leakage"] == msgspec.to_builtins(found.leakage)
-    written.unlink()
-    again = ftbridge.predict(found.file)
-    assert (again.leakage, again.metrics) == (found.leakage, found.metrics)
-    assert ftbridge.predict(model, "parts", out="out", metrics=True).leakage.trained == 0
-    assert predict(model, out="plain").leakage is None
-    msgspec.structs.replace(load_card(model), run="gone").save(model)
-    assert predict(model, metrics=True, out="other").leakage.trained is None
-    assert "cannot be told: there is no run or folder `gone`" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "origin", "labels"),
-    [
-        ({"label_map": {"Sports": "体育", "Politics": "政治"}}, "the label map of the conversion", {"体育", "政治"}),
-        ({}, "the references, which repeat", {"Sports", "Politics"}),
-    ],
-)
-def test_labels_come_from_the_label_map_or_the_references(model, options, origin, labels):
-    ftbridge.convert("news.json", name="mapped", **options)
-    found = ftbridge.predict(model, "mapped", out="out", metrics=True).metrics.labels
-    assert (found.origin, set(found.labels)) == (origin, labels)
-
-
-def test_a_preset_knows_its_labels(model):
-    Path("tweets.csv").write_text("Tweet text,Label,ID\nnews 1,1,0\nnews 2,2,1\n")
-    ftbridge.convert("tweets.csv")
-    found = ftbridge.predict(model, "tweets", out="out", metrics=True).metrics.labels
-    assert found.origin == "the preset twitter-complaints"
-    assert found.labels == {"complaint": 1, "no complaint": 1}
 
 
 def test_result_jsonl_ends_as_the_tutorial_writes_it(model):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -87,18 +87,25 @@ def plan(
     *,
     dataset_dir: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
+    under: Path | None = None,
     before: bool = False,
 ) -> Plan:
-    """Return what is to be asked; with `before` the base answers, by the same prompts, and out of the adapter's folder.
+    """Return what is to be asked; with `before` the base answers, by the same prompts.
 
-    Raises InputError and UsageError where there is no such dataset or model, or `out` has another use.
+    The answers go into `out`, or into a folder of the dataset's name under `under`, or in the run's. Raises InputError
+    and UsageError where there is no such dataset or model, or `out` has another use.
     """
     data = dataset_to_answer(source, dataset, dataset_dir)
     card, model, adapter = model_of(source, compare=before or _has_both(source))
     card = with_thinking(card, options.thinking)
     if before:
         model, adapter = Path(card.base), None
-    folder = _output_folder(source, out, data.name, "predictions-before" if before else "predictions")
+    if not (out or under):
+        # Whatever the checkpoint, it is the same base.
+        under = (
+            source.folder / "predictions-before" if source.run and before else target_of(source, None, "predictions")
+        )
+    folder = Path(out).expanduser() if out else cast("Path", under) / data.name
     if out:
         _refuse_what_is_read(
             folder, _folders_read(card, model, adapter), dataset_folder(source, dataset_dir), source.project
@@ -206,10 +213,6 @@ def _write_answers(generator: Generator, questions: Sequence[Question], planned:
 def _has_both(source: ModelSource) -> bool:
     """Tell whether a run has base and adapter at hand, which are loaded once for both, rather than what was merged."""
     return bool(source.run and Path(source.run.model).is_dir())
-
-
-def _output_folder(source: ModelSource, out: str | os.PathLike[str] | None, dataset: str, name: str) -> Path:
-    return Path(out).expanduser() if out else target_of(source, None, name) / dataset
 
 
 def _folders_read(card: ModelCard, model: Path, adapter: Path | None) -> dict[str, Path]:

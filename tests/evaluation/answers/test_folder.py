@@ -9,7 +9,7 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError
-from ftbridge.evaluation.answers.folder import FILES, FINISHED, METRICS, UNFINISHED
+from ftbridge.evaluation.answers.folder import FILES, FINISHED, RESULT, UNFINISHED
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 
@@ -73,11 +73,10 @@ def test_a_disk_that_takes_half_a_row_ends_it_at_that_row(model):
 
 
 def test_answers_of_a_limited_predict_are_not_asked_again(model):
-    assert predict(model, limit=2, metrics=True).samples == 2
-    assert Path("out/metrics.json").exists()
+    assert predict(model, limit=2, result_jsonl=True).samples == 2
     found = predict(model)
     assert (found.samples, found.asked) == (6, 4)
-    assert not Path("out/metrics.json").exists()  # it told of two
+    assert not Path("out/result.jsonl").exists()  # it told of two
 
 
 @pytest.mark.parametrize(
@@ -122,8 +121,8 @@ def test_file_of_somebody_else_in_the_answers_folder_is_left_alone(model, name, 
 
 def test_a_folder_in_the_place_of_a_file_is_left_alone(model):
     predict(model)
-    Path("out", METRICS).mkdir()
-    with pytest.raises(InputError, match=r"out/metrics\.json` was not written by ftbridge"):
+    Path("out", RESULT).mkdir()
+    with pytest.raises(InputError, match=r"out/result\.jsonl` was not written by ftbridge"):
         predict(model, replace=True)
 
 
@@ -155,4 +154,12 @@ def test_pipe_in_the_answers_folder_is_not_waited_for(model, name):
         predict(model)
     os.mkfifo("pipe.jsonl")
     with pytest.raises(InputError, match=r"does not hold answers.*no file"):
-        ftbridge.predict("pipe.jsonl", metrics=True)
+        ftbridge.evaluate("pipe.jsonl")
+
+
+def test_answers_that_a_kill_left_in_both_files_are_kept_once_and_in_order(model):
+    predict(model)
+    lines = Path("out", FINISHED).read_text().splitlines(keepends=True)
+    Path("out", UNFINISHED).write_text("".join(reversed(lines)))
+    assert predict(model).samples == 6
+    assert Path("out", FINISHED).read_text() == "".join(lines)

@@ -12,7 +12,7 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import CONVERSATIONS
-from ftbridge.evaluation.answers.leakage import find_leaks
+from ftbridge.evaluation.answers.leakage import find_leakage
 from ftbridge.evaluation.answers.questions import questions_of
 from ftbridge.launchers.runs.record import Run
 
@@ -50,8 +50,7 @@ def trained(dataset, backend="xtuner", name="one") -> Run:
 
 def leaked(run, dataset):
     data = resolve_dataset(Path("data").resolve(), dataset, CONVERSATIONS, Path("cache").resolve())
-    questions = questions_of(data)
-    return find_leaks(Project.find(), run, questions, data).among([question.id for question in questions])
+    return find_leakage(Project.find(), run, questions_of(data), data)
 
 
 @pytest.mark.parametrize(
