@@ -1,67 +1,45 @@
-"""How good answers are: exact match, and accuracy, precision, recall and F1 where the answers are labels."""
+"""Which label an answer names, if any."""
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, get_args
 
-import msgspec
-
-from ftbridge.core.errors import SetupError
-
-EXACT_RULE = "the answer is the reference, blanks at the ends aside"
 LABEL_RULE = (
     "an answer is read as a label where it is that label (exact), or is so but for case, width, blanks and punctuation "
     "at the ends (normalized), or where that label, and no other, stands in it as a word (contained; one within a "
-    "longer label does not count); any other answer is unparseable, and wrong. Signs stay: -1, 1.5, 50% and non-toxic "
-    "hold no 1, 50 or toxic, and A-, C++ and .NET no A, C or NET. Macro averages are over the labels that occur in "
-    "references or answers"
+    "longer label does not count, nor one that is denied: not positive, isn't about sports, neither A nor B, 不是体育, "
+    "并非负面); any other answer is unparseable, and wrong. Signs stay: -1, 1.5, 50% and non-toxic hold no 1, 50 or "
+    "toxic, and A-, C++ and .NET no A, C or NET. Macro averages are over the labels that occur in references or answers"
 )
-# What classes look like where nothing names them: a line each, and each the answer to two samples or more.
-LONGEST_LABEL, MOST_LABELS, SAMPLES_PER_LABEL = 80, 100, 2
 # Beside these letters, unlike beside Chinese ones, a word goes on: Latin, Greek, Cyrillic, and digits.
 _LETTER = "[0-9a-z\u00df-\u024f\u0370-\u052f]"
 _HYPHEN = "\\-\u2010\u2011\u2212"
 # What makes another number of the one behind it: signs, comparisons, currencies; and of a word or number before it.
 _SIGN = f"[{_HYPHEN}\u2012\u2013\u8d1f\u8ca0+\u00b1~\u2248\u2260<\u2264\u2265$\u00a2\u00a3\u00a5\u20ac]"
 _MARK = "[+#\u266f\u266d%\u2030\u00b0\u00b2\u00b3\u00b9\u2070-\u209c]"
-
-_NONE = "\n"  # no reference is a blank line
+FARTHEST_DENIAL = 100  # characters before a label, so that long answers are read in linear time
+# What denies a label behind it, and what may stand between: words that tell of nothing else. So `不满` and `not happy`
+# deny no label that follows, as reasons before an answer, and `非常`, `无疑` and `不仅` are no denials.
+_BETWEEN = (
+    "an? the any all at really very quite exactly clearly necessarily simply truly actually so be been being is are "
+    "was were it its it's that's this that these those there of in about as to for on under into i we you would could "
+    "can do does did have has think believe say call called consider considered classify classified seem seems look "
+    "looks like appear appears belong belongs fit fits fall falls count counts sound sounds either label category "
+    "class type kind sort topic sentiment text sentence review comment article news document tweet message"
+).replace(" ", "|")
+_DENIAL = re.compile(
+    f"(?:(?<!{_LETTER})(?:not|no|never|nor|neither|none of|non|without|cannot|hardly)|n['\u2019]t)"
+    f"(?: (?:{_BETWEEN}))*[^\\w.,;:!?]*$"
+    "|(?:不|(?<![无除莫])非|无|沒|没有?|未必?|绝非|并非)"
+    "(?:是|属于|屬於|算|为|為|归为|归类为|分类为|判断为|视为|能|会|该|应|太|够|很|真正|完全|一定|认为|觉得|确定|关于|有关|什么|任何|一[个条种篇类]|的|它|"
+    "这|那|[个条种篇类]|文本|句子|新闻|评论|文章|内容|情感|态度|倾向|类别|标签)*[^\\w，。、；：！？.,;:!?]*$"
+)
+# A label behind a denied one is denied with it: `not A or B`, `不是体育、政治`.
+_OR = re.compile("[ ,]*(?:/|or|nor|and|、|和|或者?|与|及)[ ]*(?:an?|the|是)?[ ]*")
 
 How = Literal["exact", "normalized", "contained", "unparseable"]
-
-
-class LabelMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Accuracy, precision, recall and F1 by scikit-learn, from 0 to 1.
-
-    `parsed` counts answers by how they were read, `labels` the references of each label; `origin` names what the
-    labels are known from.
-    """
-
-    accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    average: str = "macro"
-    parsed: dict[How, int]
-    labels: dict[str, int]
-    origin: str
-    rule: str = LABEL_RULE
-
-
-class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """How good answers are; shares are from 0 to 1, `finish` counts answers by how they ended.
-
-    `labels` is None where the answers are free text.
-    """
-
-    samples: int
-    exact: int
-    exact_match: float
-    finish: dict[str, int]
-    labels: LabelMetrics | None
-    rule: str = EXACT_RULE
+HOWS: tuple[How, ...] = get_args(How)
 
 
 class Parser:
@@ -85,7 +63,7 @@ class Parser:
             "normalized": self._by_normal.get(normalize(text), set()),
             "contained": {
                 label
-                for found in self._contained.findall(_fold_case_and_width(text))
+                for found in self._affirmed(_fold_case_and_width(text))
                 for label in self._by_folded.get(found) or self._by_joined[_without_separators(found)]
             },
         }
@@ -93,6 +71,18 @@ class Parser:
             if len(found) == 1:
                 return min(found), how
         return "", "unparseable"
+
+    def _affirmed(self, text: str) -> Iterator[str]:
+        """Yield the labels that stand in a text, as they stand there, and are not denied."""
+        denied_to = None  # where a denied label ends
+        for found in self._contained.finditer(text):
+            start = found.start()
+            denied = _DENIAL.search(text, max(0, start - FARTHEST_DENIAL), start) or (
+                denied_to is not None and _OR.fullmatch(text, denied_to, start)
+            )
+            denied_to = found.end() if denied else None
+            if not denied:
+                yield found[0]
 
 
 def normalize(text: str) -> str:
@@ -109,76 +99,6 @@ def normalize(text: str) -> str:
     before = re.search(f"(?:{_SIGN}|(?<![.])[.])*$" if number else "(?<![.])[.]$", folded[:first])
     after = re.match(f" ?[%\u2030]|(?:{_MARK}|[{_HYPHEN}])*", folded[end:])
     return f"{before[0] if before else ''}{folded[first:end]}{after[0] if after else ''}"
-
-
-def measure(rows: Sequence[tuple[str, str, str]], labels: Sequence[str], origin: str) -> Metrics:
-    """Return the Metrics of rows of answer, reference, and how the answer ended; one row at least.
-
-    `labels` are those that are known, from `origin`; where none are, references that look like labels count. Raises
-    SetupError where there are labels and scikit-learn is missing.
-    """
-    references = [reference.strip() for _, reference, _ in rows]
-    if not labels and _are_labels(references):
-        labels, origin = sorted(set(references)), "the references, which repeat"
-    exact = sum(answer.strip() == reference for (answer, _, _), reference in zip(rows, references, strict=True))
-    return Metrics(
-        samples=len(rows),
-        exact=exact,
-        exact_match=exact / len(rows),
-        finish=dict(Counter(finish for _, _, finish in rows)),
-        labels=_label_metrics([answer for answer, _, _ in rows], references, labels, origin) if labels else None,
-    )
-
-
-def require_scikit_learn(labels: Sequence[str], references: Iterable[str]) -> None:
-    """Raise SetupError where `measure` will need scikit-learn and it is missing."""
-    if labels or _are_labels([reference.strip() for reference in references]):
-        _scikit_learn()
-
-
-def _label_metrics(
-    answers: Sequence[str], references: Sequence[str], labels: Sequence[str], origin: str
-) -> LabelMetrics:
-    sklearn = _scikit_learn()
-    known = [label for label in dict.fromkeys([*map(str.strip, labels), *references]) if label]
-    parser = Parser(known)
-    read = [parser.read(answer) for answer in answers]
-    given = [label or _NONE for label, _ in read]
-    support = Counter(references)
-    # Where an answer is no label, its reference is missed, and no label is charged with it.
-    occurring = [label for label in known if label in {*references, *given}]
-    precision, recall, f1, _ = sklearn.precision_recall_fscore_support(
-        references, given, labels=occurring, average="macro", zero_division=0
-    )
-    how = Counter(how for _, how in read)
-    ways: tuple[How, ...] = get_args(How)
-    return LabelMetrics(
-        accuracy=float(sklearn.accuracy_score(references, given)),
-        precision=float(precision),
-        recall=float(recall),
-        f1=float(f1),
-        parsed={way: how[way] for way in ways},
-        labels={label: support[label] for label in known},
-        origin=origin,
-    )
-
-
-def _are_labels(references: Sequence[str]) -> bool:
-    different = set(references)
-    return (
-        len(different) <= min(MOST_LABELS, len(references) // SAMPLES_PER_LABEL)
-        and len(different) > 1
-        and all(label.isprintable() and 0 < len(label) <= LONGEST_LABEL for label in different)
-    )
-
-
-def _scikit_learn() -> Any:
-    try:
-        from sklearn import metrics
-    except ImportError as error:
-        message = "the metrics of labels need scikit-learn: `pip install '.[evaluation]'` in the clone of ftbridge"
-        raise SetupError(message) from error
-    return metrics
 
 
 def _group_labels(key: Callable[[str], str], labels: Iterable[str]) -> dict[str, set[str]]:

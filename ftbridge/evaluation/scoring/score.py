@@ -1,0 +1,232 @@
+"""How good a model's answers are, and whether two models differ by more than chance."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from ftbridge.core.console import counted
+from ftbridge.core.errors import InputError
+from ftbridge.evaluation.record import Comparison, Scores, Task
+from ftbridge.evaluation.scoring.classification import Classification
+from ftbridge.evaluation.scoring.extraction import Extraction, read_entities, types_of
+from ftbridge.evaluation.scoring.generation import Generation, tokenize_for
+from ftbridge.evaluation.scoring.intervals import Array, Chunk, bootstrap, mcnemar
+from ftbridge.evaluation.scoring.rows import Row, Rows, paired
+
+__all__ = ["Row", "Rows", "compare", "find_task", "known_labels", "score"]
+
+DRAWS = 1000
+FEW_ITEMS, MOST_CLASSES = 30, 1000
+SIGNIFICANT = 0.05
+# What the sentence of a comparison rests on: the first of these that there is.
+_DECIDING = {"accuracy": "accuracy", "f1": "F1", "chrf": "chrF", "rouge_l": "ROUGE-L"}
+# What classes look like where nothing names them: a line each, and each the answer to two samples or more.
+LONGEST_LABEL, MOST_LABELS, SAMPLES_PER_LABEL = 80, 100, 2
+
+
+class Judge(Protocol):
+    """What judges the answers to a task, by statistics of an item that can be summed.
+
+    The first of an answer's statistics is 1 where it is right. Those of a second model's answer follow the first's.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the first figures."""
+
+    def chunks(self, items: Iterator[tuple[Row, ...]]) -> Iterator[Chunk]:
+        """Yield the statistics of items, each with the answers of one model or two."""
+
+    def figures(self, sums: Array) -> Array:
+        """Return the figures of summed statistics, those of `names` first."""
+
+    def scores(self, rows: Rows, items: int, draws: int, seed: int) -> Scores:
+        """Return the scores of a model's answers."""
+
+
+def find_task(references: Iterable[str], labels: Sequence[str]) -> Task:
+    """Return what the right answers are: labels, where some are known or they look like some; entities; or text."""
+    if labels:
+        return "classification"
+    samples, as_json = 0, False
+    different: set[str] | None = set()
+    kinds: set[str] | None = set()
+    for reference in map(str.strip, references):
+        samples += 1
+        as_json |= reference.startswith("[")
+        different = _with_label(different, reference)
+        kinds = _with_types(kinds, reference)
+        if different is None and kinds is None:
+            return "generation"
+    if different and 1 < len(different) <= samples // SAMPLES_PER_LABEL:
+        return "classification"
+    # Lines that all begin with `Answer:` or the like list no entities, where nothing else tells so.
+    return "extraction" if kinds and (as_json or len(kinds) > 1) else "generation"
+
+
+def known_labels(rows: Rows, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the `labels`, and then those references that are none of them.
+
+    Raises InputError where a reference is blank, or there are more than MOST_CLASSES.
+    """
+    known = dict.fromkeys(label for each in labels if (label := each.strip()))
+    different: set[str] = set()
+    for row in rows():
+        different.add(reference := row.reference.strip())
+        if not reference:
+            raise InputError(
+                f"question {row.id} has no right answer, and a classification needs a label for each; take the row "
+                "out, or evaluate with `--task generation`"
+            )
+        if len(different) > MOST_CLASSES:
+            raise InputError(
+                f"more than {MOST_CLASSES:,} different right answers are no labels of a classification; evaluate with "
+                "`--task generation`"
+            )
+    return tuple(known | dict.fromkeys(sorted(different)))
+
+
+def score(task: Task, rows: Rows, labels: Sequence[str] = (), *, draws: int = DRAWS, seed: int = 0) -> Scores:
+    """Return how good the answers in `rows` are, each figure with its 95 % interval.
+
+    `labels` are a classification's that are known; the references are labels as well. Raises InputError where there
+    are no rows, or the references do not fit the task.
+    """
+    finish = Counter(row.finish for row in rows())
+    if not (items := finish.total()):
+        raise InputError("there are no answers to judge; predict first, and look whether the dataset has samples")
+    found = _judge(task, rows, labels).scores(rows, items, draws, seed)
+    notes = (*found.notes, *_notes_on_length(finish, items))
+    if items < FEW_ITEMS:
+        notes = (*notes, f"{counted(items, 'item')} tell little: another few would give quite other figures")
+    return msgspec.structs.replace(found, finish=dict(finish), notes=notes)
+
+
+def compare(
+    task: Task,
+    first: Rows,
+    second: Rows,
+    titles: tuple[str, str],
+    labels: Sequence[str] = (),
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Comparison:
+    """Return how two models' answers to the same questions differ: the first's figures less the second's.
+
+    Questions that only one was asked are left out, and the sentence says so. Raises InputError where they share no
+    question, or a question has two right answers.
+    """
+    asked = [sum(1 for _ in rows()) for rows in (first, second)]
+    items = sum(1 for _ in paired(first, second))
+    if not items:
+        raise InputError(
+            f"evaluations of different items compared: `{titles[0]}` and `{titles[1]}` share no question; evaluate "
+            "both on the same dataset"
+        )
+
+    def shared() -> Iterator[Row]:
+        return (row for row, _ in paired(first, second))
+
+    judge = _judge(task, shared, labels)
+    outcomes: Counter[tuple[bool, bool]] = Counter()
+
+    def chunks() -> Iterator[Chunk]:
+        for statistics, counts in judge.chunks(paired(first, second)):
+            right = statistics[:, [0, statistics.shape[1] // 2]] > 0
+            for mine, other, count in zip(*right.T.tolist(), counts.tolist(), strict=True):
+                outcomes[mine, other] += count
+            yield statistics, counts
+
+    def difference(sums: Array) -> Array:
+        middle = sums.shape[-1] // 2
+        return judge.figures(sums[..., :middle]) - judge.figures(sums[..., middle:])
+
+    found = bootstrap(chunks(), items, difference, draws, seed)
+    only_first, only_second = outcomes[True, False], outcomes[False, True]
+    comparison = Comparison(
+        first=titles[0],
+        second=titles[1],
+        items=items,
+        both=outcomes[True, True],
+        only_first=only_first,
+        only_second=only_second,
+        neither=outcomes[False, False],
+        p_value=mcnemar(only_first, only_second) if task == "classification" else None,
+        differences={
+            name: found.figure(at, items) for at, name in enumerate(judge.names) if name != "reference_length"
+        },
+        sentence="",
+    )
+    return msgspec.structs.replace(comparison, sentence=_sentence(comparison, sum(asked) - 2 * items))
+
+
+def _judge(task: Task, rows: Rows, labels: Sequence[str]) -> Judge:
+    if task == "classification":
+        return Classification(known_labels(rows, labels))
+    return Extraction(types_of(rows)) if task == "extraction" else Generation(tokenize_for(rows))
+
+
+def _with_label(labels: set[str] | None, reference: str) -> set[str] | None:
+    """Return `labels` with a reference; None where it does not look like one, or they are too many."""
+    if labels is None or not (0 < len(reference) <= LONGEST_LABEL and reference.isprintable()):
+        return None
+    labels.add(reference)
+    return labels if len(labels) <= MOST_LABELS else None
+
+
+def _with_types(kinds: set[str] | None, reference: str) -> set[str] | None:
+    """Return `kinds` with the types of entities in a reference; None where it does not look like a list of some."""
+    entities = None if kinds is None else read_entities(reference)
+    if kinds is None or entities is None or any(len(text) > LONGEST_LABEL for _, text in entities):
+        return None
+    kinds.update(kind for kind, _ in entities)
+    return kinds if len(kinds) <= MOST_LABELS else None
+
+
+def _notes_on_length(finish: Counter[str], items: int) -> Iterator[str]:
+    answers = counted(items, "answer")
+    if cut := finish["length"]:
+        yield f"{cut:,} of {answers} were cut by the limit of tokens: raise `--max-new-tokens`"
+    if full := finish["full"]:
+        yield f"{full:,} of {answers} were cut since the model takes no more tokens"
+    if long := finish["too_long"]:
+        yield f"{long:,} of {answers} are empty, and wrong, since the prompt is too long for the model"
+
+
+def _sentence(found: Comparison, left_out: int) -> str:
+    """Say who is better, by how much, and whether that may be chance."""
+    key = next(name for name in _DECIDING if name in found.differences)
+    figure, name = found.differences[key], _DECIDING[key]
+    by, low, high = 100 * figure.value, 100 * figure.low, 100 * figure.high
+    better = found.first
+    if by < 0:
+        better, by, low, high = found.second, -by, -high, -low
+    counts = [counted(found.items, "item")]
+    if found.only_first or found.only_second or found.p_value is not None:
+        right = "right" if key == "accuracy" else "right in full"
+        counts += [
+            f"{found.only_first:,} only {found.first} {right}",
+            f"{found.only_second:,} only {found.second} {right}",
+        ]
+    if found.p_value is not None:
+        counts.append(_p_value(found.p_value))
+    if left_out:
+        counts.append(f"{left_out:,} more that only one was asked are left out")
+    if not round(by, 1):
+        verdict = f"No difference in {name} is seen ({low:+.1f} to {high:+.1f} points)"
+    else:
+        sure = low > 0 and (found.p_value is None or found.p_value < SIGNIFICANT)
+        verdict = f"{better} is better by {by:.1f} points of {name} ({low:.1f} to {high:.1f}), " + (
+            "more than chance would explain" if sure else "and the difference may be chance"
+        )
+    return f"{', '.join(counts)}. {verdict}."
+
+
+def _p_value(value: float) -> str:
+    if value < 0.001:  # noqa: PLR2004 - what is less, nobody needs to know
+        return "p < 0.001"
+    near = value < 0.01 or round(value, 2) == SIGNIFICANT  # noqa: PLR2004 - where two places would hide the answer
+    return f"p = {value:.{3 if near else 2}f}"
