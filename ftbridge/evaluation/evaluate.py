@@ -95,20 +95,15 @@ def evaluate(
         if before or also or checkpoint:
             raise UsageError("a predictions.jsonl is judged as it stands; name the run to ask a model anew")
         return _compared([_judge_file(Path(each), task) for each in sources], name)
-    found = [each for source in sources or (None,) for each in _models(source, checkpoint)]
-    plans = [
-        _plans(source, data, asked, dataset_dir, before=before or data in also)
-        for data in (dataset, *also)
-        for source in found
-    ]
-    folders = [after.folder for after, _ in plans]
-    if twice := next((each for each in folders if folders.count(each) > 1), None):
-        raise UsageError(f"the answers of two models, or to one dataset twice, would lie in `{twice}`; name each once")
+    models = [each for source in sources or (None,) for each in _models(source, checkpoint)]
+    plans = [_plans(each, dataset, asked, dataset_dir, before=before) for each in models]
+    plans += [_plans(each, other, asked, dataset_dir, before=True) for other in also for each in models]
+    _refuse_twice([after.folder for after, _ in plans])
     begun = time.monotonic()
     ask([each for pair in plans for each in pair if each])
     seconds = (time.monotonic() - begun) / len(plans)
     written = [_judge(after, base, task, seconds) for after, base in plans]
-    return _compared(written[: len(found)], name, written[len(found) :])
+    return _compared(written[: len(models)], name, written[len(models) :])
 
 
 def is_comparable(first: Evaluation, second: Evaluation) -> bool:
@@ -138,6 +133,11 @@ def _models(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
         raise UsageError(f"`--checkpoint all` is for runs, and `{found.folder}` is none; leave it out")
     saved = load_backend(found.run.spec.backend).checkpoints(found.run.path)
     return [msgspec.structs.replace(found, checkpoint=each) for each in saved]
+
+
+def _refuse_twice(folders: Sequence[Path]) -> None:
+    if twice := next((each for each in folders if folders.count(each) > 1), None):
+        raise UsageError(f"the answers of two models, or to one dataset twice, would lie in `{twice}`; name each once")
 
 
 def _plans(

@@ -85,7 +85,7 @@ def test_trained_on_questions_are_told_of(model, capsys):
     assert evaluate(model).leakage is None
     of_a_run(model)
     assert "warning" not in capsys.readouterr().err
-    found = evaluate(model)
+    found = evaluate(model, replace=True)
     assert (found.leakage.questions, found.leakage.trained, found.leakage.dataset) == (6, 3, "parts-train")
     assert "warning: 3 of 6 questions were trained on" in capsys.readouterr().err
     predict(model, out="runs/one/predictions/all-train")

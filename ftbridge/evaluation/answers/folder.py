@@ -101,8 +101,8 @@ def _refuse_foreign_files(folder: Path) -> None:
     )
     if wrong := [path for path in there if path not in ours]:
         raise InputError(
-            f"`{wrong[0]}` was not written by ftbridge, or `{SETTINGS}` beside it is damaged; move it away, or choose "
-            "another place with `--out DIR`"
+            f"`{wrong[0]}` was not written by ftbridge, or `{SETTINGS}` beside it is damaged; move it away, or write "
+            "elsewhere with `ftbridge predict --out DIR`"
         )
 
 
@@ -124,7 +124,7 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
         said = ", ".join(name + values for name, values in changed)
         raise InputError(
             f"`{folder}` holds answers that were made with another {said}; ask all samples anew with `--replace`, or "
-            "keep those and choose another place with `--out DIR`"
+            "keep those: `ftbridge predict --out DIR` writes elsewhere"
         )
 
 
