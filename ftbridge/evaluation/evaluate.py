@@ -90,19 +90,15 @@ def evaluate(
     worse. evaluation.json lies in the run's evaluations/DATASET; several models are compared in evaluations/NAME of
     the project. Raises as `predict` does, and UsageError for sources that cannot be compared.
     """
-    asked = AskOptions(**options)
     if any(os.fspath(each).endswith(".jsonl") for each in sources):
         if before or also or checkpoint:
             raise UsageError("a predictions.jsonl is judged as it stands; name the run to ask a model anew")
         return _compared([_judge_file(Path(each), task) for each in sources], name)
+    asked = AskOptions(**options)
     models = [each for source in sources or (None,) for each in _models(source, checkpoint)]
     plans = [_plans(each, dataset, asked, dataset_dir, before=before) for each in models]
     plans += [_plans(each, other, asked, dataset_dir, before=True) for other in also for each in models]
-    _refuse_twice([after.folder for after, _ in plans])
-    begun = time.monotonic()
-    ask([each for pair in plans for each in pair if each])
-    seconds = (time.monotonic() - begun) / len(plans)
-    written = [_judge(after, base, task, seconds) for after, base in plans]
+    written = _ask_and_judge(plans, task)
     return _compared(written[: len(models)], name, written[len(models) :])
 
 
@@ -120,8 +116,8 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> Comparison:
             "on the same dataset, and they can be compared"
         )
     labels = first.scores.confusion.labels if first.scores.confusion else ()
-    rows = (_rows_of(Path(each.predictions), each.limit) for each in (first, second))
-    return compare(first.scores.task, *rows, (first.model.title, second.model.title), labels)
+    rows, other = (_rows_of(Path(each.predictions), each.limit) for each in (first, second))
+    return compare(first.scores.task, rows, other, (first.model.title, second.model.title), labels)
 
 
 def _models(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None) -> list[ModelSource]:
@@ -135,9 +131,15 @@ def _models(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
     return [msgspec.structs.replace(found, checkpoint=each) for each in saved]
 
 
-def _refuse_twice(folders: Sequence[Path]) -> None:
+def _ask_and_judge(plans: Sequence[tuple[Plan, Plan | None]], task: Task | Literal["auto"]) -> list[Written]:
+    """Answer what is not answered yet, then judge; raises UsageError for a model or a dataset that is named twice."""
+    folders = [after.folder for after, _ in plans]
     if twice := next((each for each in folders if folders.count(each) > 1), None):
         raise UsageError(f"the answers of two models, or to one dataset twice, would lie in `{twice}`; name each once")
+    begun = time.monotonic()
+    ask([each for pair in plans for each in pair if each])
+    seconds = (time.monotonic() - begun) / len(plans)
+    return [_judge(after, before, task, seconds) for after, before in plans]
 
 
 def _plans(
@@ -163,7 +165,8 @@ def _judge(after: Plan, before: Plan | None, task: Task | Literal["auto"], secon
     file = after.folder / FINISHED
     judged, labels, chosen = _score(file, limit, task)
     base_file = before.folder / FINISHED if before else None
-    base, comparisons = None, ()
+    base: Scores | None = None
+    comparisons: tuple[Comparison, ...] = ()
     if base_file:
         base, _, _ = _score(base_file, limit, chosen, labels)
         titles = (_title(source), "before")
