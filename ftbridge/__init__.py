@@ -40,6 +40,7 @@ _NAMES = {
     "ftbridge.evaluation.answers.leakage": "Leakage",
     "ftbridge.evaluation.scoring.labels": "Metrics",
     "ftbridge.evaluation.predict": "Predictions predict",
+    "ftbridge.evaluation.report.report": "Report report",
     "ftbridge.evaluation.verify": "same_answers",
     "ftbridge.launchers.environment.checklist": "Check",
     "ftbridge.launchers.environment.doctor": "doctor",

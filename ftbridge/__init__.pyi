@@ -25,6 +25,7 @@ from ftbridge.dialogue.chat import ChatOptions, ChatSession, chat, chat_sessions
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.evaluation.answers.leakage import Leakage
 from ftbridge.evaluation.predict import Predictions, predict
+from ftbridge.evaluation.report.report import Report, report
 from ftbridge.evaluation.scoring.labels import Metrics
 from ftbridge.evaluation.verify import same_answers
 from ftbridge.launchers.environment.checklist import Check
@@ -74,6 +75,7 @@ __all__ = [
     "Reading",
     "ReadingOptions",
     "Removed",
+    "Report",
     "Run",
     "RunComparison",
     "RunDetails",
@@ -106,6 +108,7 @@ __all__ = [
     "prepare",
     "presets",
     "preview",
+    "report",
     "runs",
     "same_answers",
     "setup",

@@ -27,6 +27,7 @@ COMMANDS = {
     "merge": "Merge the adapter of a run into its base model.",
     "chat": "Talk to the model of a run.",
     "predict": "Answer a dataset with the model of a run, and measure.",
+    "report": "Write what was gained as one HTML file.",
     "completion": "Print the script for Tab in bash, zsh or fish.",
 }
 
