@@ -7,9 +7,10 @@ from typing import NamedTuple
 from ftbridge.evaluation.record import Confusion, Figure
 
 MOST_POINTS = 400  # of a curve
-MOST_CLASSES = 24  # of a heat map; a phone and a page of paper hold no more
+MOST_CLASSES = 20  # of a heat map; a phone and a page of paper hold no more
 LEVELS = 8  # shades of a heat map
 _TICKS = 5
+_GREATEST = 1e12  # no loss is as large
 
 
 class Number(NamedTuple):
@@ -105,8 +106,11 @@ def interval_chart(figure: str, rows: Sequence[tuple[str, str, Figure]]) -> Inte
 
 def loss_chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> LossChart | None:
     """Return the chart of curves of step and value, None where no value is a number."""
-    finite = {name: [point for point in points if all(map(math.isfinite, point))] for name, points in curves.items()}
-    finite = {name: points for name, points in finite.items() if points}
+    finite = {
+        name: kept
+        for name, points in curves.items()
+        if (kept := [point for point in points if all(abs(value) < _GREATEST for value in point)])
+    }
     if not finite:
         return None
     every = [point for points in finite.values() for point in points]
@@ -184,16 +188,13 @@ def _within(value: float) -> float:
 
 
 def _place(value: float, low: float, high: float) -> float:
-    """Return where a value lies between two, in percent; by halves: a difference may overflow."""
-    return 100 * (value / 2 - low / 2) / ((high / 2 - low / 2) or 1)
+    """Return where a value lies between two, in percent."""
+    return 100 * (value - low) / ((high - low) or 1)
 
 
 def _round_ticks(low: float, high: float) -> Iterator[float]:
     """Yield round numbers, some five of them, around what lies from `low` to `high`."""
-    span = (high / 2 - low / 2) * 2 or abs(high) or 1.0
-    if not math.isfinite(span):
-        yield from (low, high)
-        return
+    span = max(high - low, 1e-9 * abs(high), 1e-12)
     power = 10 ** math.floor(math.log10(span / _TICKS))
     step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= _TICKS)
     first = math.floor(low / step + 1e-9)

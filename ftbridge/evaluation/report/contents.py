@@ -32,6 +32,7 @@ from ftbridge.launchers.runs.record import utc_now
 
 # The figures of a task that a chart shows, besides the one that it is judged by.
 CHARTED = ("macro_f1", "rouge_l", "precision", "recall")
+MOST_CARDS = 3  # of models
 TERMS: dict[Task, list[str]] = {
     "classification": ["accuracy", "macro_f1", "unreadable", "kappa"],
     "generation": ["text"],
@@ -138,7 +139,7 @@ def _result(group: Group, most: int, words: Words) -> Result:
         first.scores.items,
         first.scores.rule,
         verdict,
-        tuple(_cards(first, main, words)),
+        tuple(_cards(group, main, words)),
         tuple(
             interval_chart(
                 name, [(title, kind, scores.figures[name]) for title, kind, scores in rows if name in scores.figures]
@@ -168,13 +169,17 @@ def _models(group: Group, words: Words) -> Iterator[tuple[str, str, Scores]]:
         yield words.known(f"baseline_{baseline.name}", baseline.name), "baseline", baseline.scores
 
 
-def _cards(first: Evaluation, main: str, words: Words) -> Iterator[tuple[str, str, str]]:
+def _cards(group: Group, main: str, words: Words) -> Iterator[tuple[str, str, str]]:
     """Yield the numbers that are seen first: what they are of, the number, and its interval."""
-    for key, scores in (("card_after", first.scores), ("card_before", first.before)):
+    first, name = group.first.evaluation, words.name(main)
+    shown = {words("card_after", figure=name): first.scores, words("card_before", figure=name): first.before}
+    if len(group.members) > 1:
+        shown = {each.evaluation.model.title: each.evaluation.scores for each in group.members[:MOST_CARDS]}
+    for title, scores in shown.items():
         if scores:
             figure = scores.figures[main]
             interval = words("card_interval", interval=words.interval(main, figure, "interval_short"))
-            yield words(key, figure=words.name(main)), words.number(main, figure.value), interval
+            yield title, words.number(main, figure.value), interval
     yield words("questions"), f"{first.scores.items:,}", first.dataset
 
 

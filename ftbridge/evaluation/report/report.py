@@ -22,7 +22,7 @@ from ftbridge.evaluation.report.answers import Answer, Asked, Stretch, marked
 from ftbridge.evaluation.report.charts import Number, Value
 from ftbridge.evaluation.report.contents import Contents, contents_of
 from ftbridge.evaluation.report.sources import Found
-from ftbridge.evaluation.report.words import Words, language_of, shown
+from ftbridge.evaluation.report.words import NOTHING, Words, language_of, shown
 from ftbridge.evaluation.report.workbook import is_own_workbook, write_workbook
 
 MARK = "ftbridge report"  # in the head of a page and of a model card, by which they are known as ours
