@@ -27,6 +27,7 @@ from ftbridge.evaluation.answers.leakage import Leakage
 from ftbridge.evaluation.evaluate import Evaluations, evaluate
 from ftbridge.evaluation.predict import Predictions, predict
 from ftbridge.evaluation.record import Comparison, Evaluation, Figure, Scores
+from ftbridge.evaluation.report.report import Report, report
 from ftbridge.evaluation.verify import same_answers
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.doctor import doctor
@@ -78,6 +79,7 @@ __all__ = [
     "Reading",
     "ReadingOptions",
     "Removed",
+    "Report",
     "Run",
     "RunComparison",
     "RunDetails",
@@ -112,6 +114,7 @@ __all__ = [
     "prepare",
     "presets",
     "preview",
+    "report",
     "runs",
     "same_answers",
     "setup",

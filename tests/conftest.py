@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,20 @@ def training_python() -> Path:
     if not python.exists():
         pytest.fail("the training environment is missing: run `ftbridge setup`")
     return python
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Return a headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("there is no `chromium` here (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ COMMANDS = {
     "chat": "Talk to the model of a run.",
     "predict": "Answer a dataset with the model of a run.",
     "evaluate": "Measure how good a model's answers are, and whether it got better.",
+    "report": "Write what was gained as one HTML file.",
     "completion": "Print the script for Tab in bash, zsh or fish.",
 }
 

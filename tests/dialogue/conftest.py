@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,20 +15,6 @@ import pytest
 
 PARROT = Path(__file__).with_name("parrot_page.py")
 VALUES = ["You are a parrot.", 3, 0, 40, 0.75, 1, 0]  # system prompt and settings
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Return a headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium")
-    if not chromium:
-        pytest.skip("there is no `chromium` here (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 class Page:

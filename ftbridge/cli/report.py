@@ -1,0 +1,44 @@
+"""`ftbridge report`."""
+
+from typing import Any
+
+import click
+
+from ftbridge.cli.options import Command, complete_run_or_folder, json_option, option
+
+
+@click.command(
+    "report", cls=Command, examples=("ftbridge report", "ftbridge report RUN OTHER --language zh --xlsx report.xlsx")
+)
+@click.argument("sources", nargs=-1, metavar="[RUN|DIR|FILE.json]...", shell_complete=complete_run_or_folder)
+@option(
+    "--out", type=click.Path(dir_okay=False), metavar="FILE.html",
+    show_default="report.html of the run, or of the project for several", help="Page to write.",
+)  # fmt: skip
+@option(
+    "--language", type=click.Choice(["auto", "en", "zh"]), default="auto",
+    help="Language of the report; auto: the locale's.",
+)  # fmt: skip
+@option("--xlsx", type=click.Path(dir_okay=False), metavar="FILE.xlsx", help="Write the tables as a workbook as well.")
+@option(
+    "--markdown", type=click.Path(dir_okay=False), metavar="FILE.md",
+    help="Write the figures for a model card as well.",
+)  # fmt: skip
+@json_option
+def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Write what was gained as one HTML file that opens without a network: for runs, folders or evaluation.json files.
+
+    By default for the last run that succeeded. Several are shown side by side, and compared where they answered the
+    same questions.
+    """
+    from ftbridge.core.console import print_json, result
+    from ftbridge.evaluation.report.report import report
+
+    for name in ("xlsx", "markdown"):
+        options[name] = options[name] or False
+    made = report(*sources, **options)
+    if as_json:
+        print_json(made)
+        return
+    for file in filter(None, (made.html, made.xlsx, made.markdown)):
+        result(str(file))

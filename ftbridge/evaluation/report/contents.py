@@ -1,0 +1,275 @@
+"""What a report tells, in the order in which it is read, as values that a page, a workbook and a model card share."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from ftbridge.core.console import say
+from ftbridge.evaluation.record import Evaluation, Scores, Task
+from ftbridge.evaluation.report.answers import MOST, Answers, judge_of, read_answers
+from ftbridge.evaluation.report.charts import (
+    HeatMap,
+    IntervalChart,
+    Number,
+    Table,
+    heat_map,
+    interval_chart,
+    most_confused,
+)
+from ftbridge.evaluation.report.sources import Found, Group, Measured
+from ftbridge.evaluation.report.training import Trained, runs_table, trained
+from ftbridge.evaluation.report.verdict import (
+    Verdict,
+    change_of,
+    change_sentence,
+    comparison_before,
+    judge,
+    main_figure,
+)
+from ftbridge.evaluation.report.words import PLAIN, Words
+from ftbridge.launchers.runs.record import utc_now
+
+# The figures of a task that a chart shows, besides the one that it is judged by.
+CHARTED = ("macro_f1", "rouge_l", "precision", "recall")
+MOST_CARDS = 3  # of models
+TERMS: dict[Task, list[str]] = {
+    "classification": ["accuracy", "macro_f1", "unreadable", "kappa"],
+    "generation": ["text"],
+    "extraction": ["entities"],
+}
+
+
+class Detail(NamedTuple):
+    """What is behind the figures of one model: its classes, which it takes for which, and what to know of it."""
+
+    title: str
+    classes: Table | None
+    heat_map: HeatMap | None
+    confused: Table | None
+    notes: tuple[str, ...]
+
+
+class Result(NamedTuple):
+    """What was found on one dataset: the verdict on the first model, figures of all, and answers."""
+
+    dataset: str
+    model: str
+    task: str
+    items: int
+    rule: str
+    verdict: Verdict
+    cards: tuple[tuple[str, str, str], ...]
+    charts: tuple[IntervalChart, ...]
+    figures: Table
+    comparisons: tuple[str, ...]
+    checkpoints: Table | None
+    details: tuple[Detail, ...]
+    answers: Answers | None
+    missing: str
+
+
+class Contents(NamedTuple):
+    """All that a report tells."""
+
+    title: str
+    made: datetime
+    results: tuple[Result, ...]
+    runs: Table | None
+    trained: tuple[Trained, ...]
+
+    @property
+    def terms(self) -> list[str]:
+        """Return the terms that are used, which the page explains at its end."""
+        used = ["interval", "chance"]
+        for task, terms in TERMS.items():
+            used += terms if any(result.task == task for result in self.results) else []
+        return [*used, "baseline"] if any(len(result.figures.rows) > 1 for result in self.results) else used
+
+    @property
+    def tables(self) -> Iterator[Table]:
+        """Yield all tables, in the order of the page."""
+        for result in self.results:
+            yield result.figures
+            if result.checkpoints:
+                yield result.checkpoints
+            for detail in result.details:
+                yield from filter(None, (detail.classes, detail.confused))
+        if self.runs:
+            yield self.runs
+        for each in self.trained:
+            yield from filter(None, (each.settings, each.data, each.rejected, each.environment))
+
+
+def contents_of(found: Found, words: Words) -> Contents:
+    """Return what a report tells of runs and evaluations; raises InputError where a file of answers is damaged."""
+    share = MOST // max(1, len(found.groups))
+    results = tuple(_result(group, share, words) for group in found.groups)
+    if not results:
+        say("note: nothing was measured yet; `ftbridge evaluate RUN` measures, and then this report shows it")
+    names = [result.dataset for result in results] or [run.spec.dataset for run in found.runs]
+    return Contents(
+        words("page_title", datasets=words("list_separator").join(dict.fromkeys(names))),
+        utc_now(),
+        results,
+        runs_table(found.runs, words) if len(found.runs) > 1 else None,
+        tuple(
+            trained(found.project, run, [each.evaluation for each in _of_run(found, run.id)], words)
+            for run in found.runs
+        ),
+    )
+
+
+def _of_run(found: Found, run: str) -> Iterator[Measured]:
+    for group in found.groups:
+        yield from (each for each in group.members if each.run and each.run.id == run)
+
+
+def _result(group: Group, most: int, words: Words) -> Result:
+    first = group.first.evaluation
+    verdict = judge(first, words)
+    answers, missing = _answers(group, most, words)
+    main = main_figure(first.scores)
+    rows = [*_models(group, words)]
+    charted = [main, *(name for name in CHARTED if name in first.scores.figures and name != main)]
+    return Result(
+        first.dataset,
+        first.model.title,
+        first.scores.task,
+        first.scores.items,
+        first.scores.rule,
+        verdict,
+        tuple(_cards(group, main, words)),
+        tuple(
+            interval_chart(
+                name, [(title, kind, scores.figures[name]) for title, kind, scores in rows if name in scores.figures]
+            )
+            for name in charted[:2]
+            if name not in PLAIN
+        ),
+        _figures(rows, words),
+        tuple(_comparisons(group, main, words)),
+        _checkpoints(group, words) if group.checkpoints else None,
+        tuple(_detail(each.evaluation, words) for each in group.members),
+        answers,
+        missing,
+    )
+
+
+def _models(group: Group, words: Words) -> Iterator[tuple[str, str, Scores]]:
+    """Yield who answered, by name and kind, with the scores: the models, the first before its training, baselines."""
+    several = len(group.members) > 1
+    for at, each in enumerate(group.members):
+        title = each.evaluation.model.title
+        yield title if several else words("after"), "other" if at else "after", each.evaluation.scores
+    first = group.first.evaluation
+    if first.before:
+        yield words("before_of", title=first.model.title) if several else words("before"), "before", first.before
+    for baseline in first.baselines:
+        yield words.known(f"baseline_{baseline.name}", baseline.name), "baseline", baseline.scores
+
+
+def _cards(group: Group, main: str, words: Words) -> Iterator[tuple[str, str, str]]:
+    """Yield the numbers that are seen first: what they are of, the number, and its interval."""
+    first, name = group.first.evaluation, words.name(main)
+    shown = {words("card_after", figure=name): first.scores, words("card_before", figure=name): first.before}
+    if len(group.members) > 1:
+        shown = {each.evaluation.model.title: each.evaluation.scores for each in group.members[:MOST_CARDS]}
+    for title, scores in shown.items():
+        if scores:
+            figure = scores.figures[main]
+            interval = words("card_interval", interval=words.interval(main, figure, "interval_short"))
+            yield title, words.number(main, figure.value), interval
+    yield words("questions"), f"{first.scores.items:,}", first.dataset
+
+
+def _figures(rows: list[tuple[str, str, Scores]], words: Words) -> Table:
+    names = list(dict.fromkeys(name for _, _, scores in rows for name in scores.figures))
+    return Table(
+        "figures",
+        words("figures"),
+        (words("model"), *map(words.name, names), words("questions")),
+        tuple(
+            (
+                title,
+                *(Number(name, scores.figures[name]) if name in scores.figures else None for name in names),
+                scores.items,
+            )
+            for title, _, scores in rows
+        ),
+    )
+
+
+def _comparisons(group: Group, main: str, words: Words) -> Iterator[str]:
+    """Yield a sentence for each pair of models on record, but for the one that the verdict is of."""
+    first = group.first.evaluation
+    of_verdict = comparison_before(first)
+    for pair in (*first.comparisons, *group.comparisons):
+        change = change_of(pair, main, pair.first)
+        if change and pair is not of_verdict:
+            told = words(
+                "pair_of_text" if pair.p_value is None else "pair",
+                first=pair.first,
+                second=words("before_in_sentence") if pair.second == "before" else pair.second,
+                items=f"{pair.items:,}",
+                only_first=f"{pair.only_first:,}",
+                only_second=f"{pair.only_second:,}",
+            )
+            yield f"{told} {change_sentence(change, words)}"
+
+
+def _checkpoints(group: Group, words: Words) -> Table:
+    """Return the figures of the checkpoints of runs, in their order, the end last."""
+    of_runs = {each.run.id for each in group.checkpoints if each.run}
+    ends = [each for each in group.members if each.run and each.run.id in of_runs]
+    named = ((each.evaluation.model.checkpoint, each.evaluation.scores) for each in (*group.checkpoints, *ends))
+    rows = [(name or words("end"), "", scores) for name, scores in named]
+    return _figures(rows, words)._replace(key="checkpoints", title=words("checkpoints"))
+
+
+def _detail(found: Evaluation, words: Words) -> Detail:
+    scores = found.scores
+    classes = confused = None
+    if scores.classes:
+        names = ("precision", "recall", "f1")
+        header = words("class_name"), *map(words.name, names), words("support")
+        figures = ([Number(name, getattr(each, name)) for name in names] for each in scores.classes)
+        rows = [(each.name, *own, each.support) for each, own in zip(scores.classes, figures, strict=True)]
+        classes = Table("classes", words("classes"), header, tuple(rows))
+    if scores.confusion and (mistakes := most_confused(scores.confusion)):
+        header = words("reference"), words("answered_as"), words("times")
+        rows = [(label, words("no_label") if other is None else other, count) for label, other, count in mistakes]
+        confused = Table("confused", words("confused"), header, tuple(rows))
+    return Detail(
+        found.model.title,
+        classes,
+        heat_map(scores.confusion, words("other_classes")) if scores.confusion else None,
+        confused,
+        scores.notes if words.language == "en" else (),
+    )
+
+
+def _answers(group: Group, most: int, words: Words) -> tuple[Answers | None, str]:
+    """Return the answers of two models and of the first one before its training, or why there are none to show."""
+    first, *others = group.members
+    titles = [each.evaluation.model.title for each in group.members] if others else [words("after")]
+    files = {
+        title: _file_of(each, each.evaluation.predictions)
+        for title, each in list(zip(titles, group.members, strict=True))[:2]
+    }
+    if before := first.evaluation.before_predictions:
+        files[words("before")] = _file_of(first, before)
+    if not files[titles[0]]:
+        return None, words("answers_gone", file=first.evaluation.predictions)
+    there = {title: file for title, file in files.items() if file}
+    return read_answers(there, judge_of(first.evaluation.scores), first.evaluation.limit, most), ""
+
+
+def _file_of(measured: Measured, predictions: str) -> Path | None:
+    """Return a file of answers: where it was written, or as near the evaluation's, where all of it was moved."""
+    path = Path(predictions)
+    if not path.is_absolute():
+        path = measured.file.parent / path
+    if not path.is_file() and measured.run:
+        path = measured.run.path.joinpath(*path.parts[-3:])  # predictions/DATASET/predictions.jsonl
+    return path if path.is_file() else None

@@ -1,0 +1,136 @@
+"""What a report is of: runs and evaluations, found by what somebody has typed."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.atomic import read_text
+from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.core.project import Project
+from ftbridge.evaluation.record import FILE, Comparison, Evaluation, load_evaluation
+from ftbridge.launchers.runs.record import Run, find_run, last_run, load_run, match_run
+
+COMPARED = "comparison.json"
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """An evaluation with its file, and the run whose model answered, None where that is not known here."""
+
+    file: Path
+    evaluation: Evaluation
+    run: Run | None
+
+
+class Group(msgspec.Struct, frozen=True):
+    """The evaluations of the same questions, those named first first, and what is on record of pairs of them.
+
+    `checkpoints` are of the same run as the first, whose checkpoint is its last one.
+    """
+
+    members: tuple[Measured, ...]
+    checkpoints: tuple[Measured, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def first(self) -> Measured:
+        """Return the evaluation that the report tells most of."""
+        return self.members[0]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a report is of: the runs, in the order in which they were named, and evaluations by what was asked."""
+
+    project: Project
+    runs: tuple[Run, ...]
+    groups: tuple[Group, ...]
+
+
+class _ComparedFile(msgspec.Struct, frozen=True):
+    """What is read of a comparison.json."""
+
+    dataset: str = ""
+    comparisons: tuple[Comparison, ...] = ()
+
+
+def find(sources: Sequence[str | os.PathLike[str]]) -> Found:
+    """Return what is meant by `sources`: runs, folders and evaluation.json files, or the last run that succeeded.
+
+    Raises InputError where there is none like that, or an evaluation.json is damaged.
+    """
+    project = Project.find()
+    runs: dict[str, Run] = {}
+    measured: dict[Path, Measured] = {}
+    for source in sources or (None,):
+        run, files = _run_or_files(project, source)
+        if run:
+            runs.setdefault(run.id, run)
+            files = sorted(run.path.glob(f"evaluations*/**/{FILE}"))
+        for file in files:
+            evaluation = load_evaluation(file)
+            own = run or runs.get(evaluation.model.run) or _run_of(project, file, evaluation)
+            if own:
+                runs.setdefault(own.id, own)
+            measured.setdefault(file.resolve(), Measured(file, evaluation, own))
+    return Found(project, tuple(runs.values()), tuple(_groups(project, measured.values())))
+
+
+def _run_or_files(project: Project, source: str | os.PathLike[str] | None) -> tuple[Run | None, list[Path]]:
+    if source is None:
+        run, _ = last_run(project)
+        say(f"using {run.id}, the last run that succeeded")
+        return run, []
+    if isinstance(source, Run):
+        return load_run(source.path), []
+    path = Path(source).expanduser()
+    if path.is_file():
+        return None, [path]
+    if (path / "run.json").is_file():
+        return load_run(path.resolve()), []
+    if path.is_dir():
+        if files := sorted(path.glob(f"**/{FILE}")):
+            return None, files
+        raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge evaluate {path}` writes one")
+    return match_run(project, os.fspath(source)), []
+
+
+def _run_of(project: Project, file: Path, evaluation: Evaluation) -> Run | None:
+    """Return the run that an evaluation lies in, else the one that it names, where that is here."""
+    with suppress(InputError):
+        inside = next((at for at in file.absolute().parents if (at / "run.json").is_file()), None)
+        if inside:
+            return load_run(inside)
+        return find_run(project, evaluation.model.run) if evaluation.model.run else None
+    return None
+
+
+def _groups(project: Project, measured: Iterable[Measured]) -> Iterator[Group]:
+    """Yield the evaluations by the questions that were asked, and those of a run's earlier checkpoints apart."""
+    groups: dict[tuple[str, str, str], list[Measured]] = {}
+    for each in measured:
+        found = each.evaluation
+        groups.setdefault((found.dataset, found.data, found.scores.task), []).append(each)
+    files = sorted((project.folder / "evaluations").glob(f"*/{COMPARED}"))
+    compared = [load_json(read_text(file, "comparison"), _ComparedFile, f"`{file}` is damaged") for file in files]
+    for each in groups.values():
+        members: dict[str, Measured] = {}
+        # That of a run's end counts; `sorted` keeps the order in which they were named.
+        for one in sorted(each, key=lambda one: bool(one.evaluation.model.checkpoint)):
+            members.setdefault(one.evaluation.model.run or one.evaluation.model.title, one)
+        titles = {one.evaluation.model.title for one in members.values()}
+        dataset = each[0].evaluation.dataset
+        yield Group(
+            tuple(members.values()),
+            tuple(one for one in each if one not in members.values() and one.run),
+            tuple(
+                pair
+                for comparisons in compared
+                if comparisons.dataset == dataset
+                for pair in comparisons.comparisons
+                if {pair.first, pair.second} <= titles
+            ),
+        )

@@ -1,0 +1,175 @@
+"""What was gained, and whether it is more than chance, in plain sentences."""
+
+import math
+from typing import Literal, NamedTuple
+
+from ftbridge.evaluation.record import HEADLINE, Baseline, Comparison, Evaluation, Figure, Scores
+from ftbridge.evaluation.report.words import MINUS, Words, p_value, points
+
+Kind = Literal["better", "unclear", "worse", "unknown"]
+SURE, VERY_SURE = 0.05, 0.001
+FEW = 100  # items; below, only large differences can be seen
+MANY_UNREAD = 0.05  # share of answers that are no label
+_OF_ITEMS = ("accuracy", "exact_match")  # shares of items that are right, which can be counted
+# By what free text is judged, the first that is there: it seldom equals its reference.
+_OF_TEXT = ("chrf", "rouge_l", "exact_match")
+
+
+class Verdict(NamedTuple):
+    """What a reader is told of an evaluation: a title, sentences, and what to mind of them.
+
+    `kind` is unknown where nothing was compared.
+    """
+
+    kind: Kind
+    title: str
+    sentences: tuple[str, ...]
+    cautions: tuple[str, ...]
+
+
+class Change(NamedTuple):
+    """How much better a figure of the first is than that of the second, and whether that is more than chance."""
+
+    kind: Kind
+    difference: Figure
+    p_value: float | None
+
+
+def main_figure(scores: Scores) -> str:
+    """Return the name of the figure that a verdict is of."""
+    if scores.task == "generation":
+        return next((name for name in _OF_TEXT if name in scores.figures), next(iter(scores.figures)))
+    return HEADLINE[scores.task]
+
+
+def change_of(comparison: Comparison, figure: str, title: str) -> Change | None:
+    """Return how much better the model called `title` is in a comparison; None where that has no such figure."""
+    found = comparison.differences.get(figure)
+    if found is None or math.isnan(found.value):
+        return None
+    if comparison.second == title and comparison.first != title:
+        found = Figure(value=-found.value, low=-found.high, high=-found.low, items=found.items, method=found.method)
+    # The test is of who was right; other figures have their interval alone.
+    tested = comparison.p_value if figure in _OF_ITEMS else None
+    sure = tested < SURE if tested is not None else not found.low <= 0 <= found.high
+    return Change(("better" if found.value > 0 else "worse") if sure else "unclear", found, tested)
+
+
+def comparison_before(evaluation: Evaluation) -> Comparison | None:
+    """Return how the model differs from the one before its training; None where that was not asked."""
+    return evaluation.comparisons[-1] if evaluation.before and evaluation.comparisons else None
+
+
+def judge(evaluation: Evaluation, words: Words) -> Verdict:
+    """Return the verdict on an evaluation."""
+    scores, figure = evaluation.scores, main_figure(evaluation.scores)
+    sentences = [_level(scores, figure, words)]
+    pair = comparison_before(evaluation)
+    change = change_of(pair, figure, evaluation.model.title) if pair else None
+    kind: Kind = change.kind if change else "unknown"
+    if evaluation.before and pair and change:
+        sentences += [_before(evaluation.before, figure, words), change_sentence(change, words)]
+        sentences += _who_was_right(pair, evaluation.model.title, words)
+    else:
+        sentences.append(words("not_asked_before"))
+    sentences += _beside_baselines(evaluation, figure, words)
+    return Verdict(kind, words(f"title_{kind}"), tuple(sentences), tuple(cautions(evaluation, words)))
+
+
+def change_sentence(change: Change, words: Words) -> str:
+    """Return a change with its interval, and whether chance explains it."""
+    key = f"change_{change.kind}"
+    if change.kind != "unclear" and change.p_value is not None and change.p_value < VERY_SURE:
+        key += "_surely"
+    low, high = (
+        f"{100 * value:+.1f}".replace("-", "\u2212") for value in (change.difference.low, change.difference.high)
+    )
+    p = "" if change.p_value is None else words("and_p", p=p_value(change.p_value))
+    sign = "+" if change.difference.value > 0 else MINUS
+    return words(key, points=points(change.difference.value), sign=sign, low=low, high=high, p=p)
+
+
+def cautions(evaluation: Evaluation, words: Words) -> list[str]:
+    """Return what a reader has to mind of the figures."""
+    scores, leak, found = evaluation.scores, evaluation.leakage, []
+    items = f"{scores.items:,}"
+    if leak and leak.trained != 0:
+        key = "leak_unknown" if leak.trained is None else "leak"
+        found.append(words(key, trained=f"{leak.trained or 0:,}", questions=f"{leak.questions:,}"))
+    if evaluation.limit:
+        found.append(words("limited", limit=f"{evaluation.limit:,}"))
+    if cut := evaluation.cut_answers or scores.finish.get("length", 0):
+        found.append(words("cut", cut=f"{cut:,}", items=items, tokens=evaluation.max_new_tokens))
+    if long := scores.finish.get("too_long", 0):
+        found.append(words("too_long", number=f"{long:,}"))
+    unread = scores.parsed.get("unparseable", 0)
+    if unread > MANY_UNREAD * scores.items:
+        key = "unread_entities" if scores.task == "extraction" else "unread"
+        found.append(words(key, number=f"{unread:,}", items=items))
+    if scores.items < FEW:
+        found.append(words("few", items=items))
+    return found + (_of_classes(scores, words) if scores.task == "classification" else [])
+
+
+def _of_classes(scores: Scores, words: Words) -> list[str]:
+    by_support = {
+        key: [each.name for each in scores.classes if each.support == support]
+        for key, support in (("never", 0), ("single", 1))
+    }
+    return [words(key, names=_some(names, words)) for key, names in by_support.items() if names]
+
+
+def _level(scores: Scores, figure: str, words: Words) -> str:
+    found = scores.figures[figure]
+    right = f"{round(found.value * found.items):,}" if found.items else "0"
+    return words(
+        f"level_{figure}" if figure in _OF_ITEMS else "level",
+        right=right,
+        items=f"{scores.items:,}",
+        figure=words.name(figure),
+        value=words.number(figure, found.value),
+        interval=words.interval(figure, found),
+    )
+
+
+def _before(before: Scores, figure: str, words: Words) -> str:
+    found = before.figures[figure]
+    key = "before_right" if figure in _OF_ITEMS else "before_level"
+    right = f"{round(found.value * found.items):,}"
+    return words(key, right=right, value=words.number(figure, found.value))
+
+
+def _who_was_right(pair: Comparison, title: str, words: Words) -> list[str]:
+    if pair.p_value is None:
+        return []
+    gained, lost = (pair.only_first, pair.only_second) if pair.first == title else (pair.only_second, pair.only_first)
+    return [words("who_was_right", gained=f"{gained:,}", lost=f"{lost:,}")]
+
+
+def best_baseline(evaluation: Evaluation, figure: str) -> Baseline | None:
+    """Return the best of what is simpler."""
+    having = [each for each in evaluation.baselines if figure in each.scores.figures]
+    return max(having, key=lambda each: each.scores.figures[figure].value, default=None)
+
+
+def _beside_baselines(evaluation: Evaluation, figure: str, words: Words) -> list[str]:
+    best = best_baseline(evaluation, figure)
+    if not best:
+        return []
+    own, other = evaluation.scores.figures[figure], best.scores.figures[figure]
+    pair = next(
+        (each for each in evaluation.comparisons if {evaluation.model.title, best.name} == {each.first, each.second}),
+        None,
+    )
+    change = change_of(pair, figure, evaluation.model.title) if pair else None
+    if change:
+        kind = change.kind
+    else:  # intervals that do not meet are further apart than chance takes them
+        kind = "better" if own.low > other.high else "worse" if own.high < other.low else "unclear"
+    name = words.known(f"baseline_{best.name}", best.name)
+    return [words(f"baseline_is_{kind}", name=name, value=words.number(figure, other.value))]
+
+
+def _some(names: list[str], words: Words, most: int = 3) -> str:
+    shown = words("list_separator").join(names[:most])
+    return shown if len(names) <= most else words("and_more", names=shown, number=len(names) - most)

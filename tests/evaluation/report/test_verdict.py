@@ -1,0 +1,122 @@
+"""The verdict: what somebody is told who knows nothing of it."""
+
+import msgspec
+import pytest
+
+from ftbridge.evaluation.answers.leakage import Leakage
+from ftbridge.evaluation.record import Comparison, Figure, load_evaluation
+from ftbridge.evaluation.report.verdict import change_of, judge
+from ftbridge.evaluation.report.words import Words
+from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
+
+EN = Words("en")
+
+
+def comparison(value, low, high, p, first="m", second="before"):
+    figure = Figure(value=value, low=low, high=high, items=300, method="bootstrap")
+    return Comparison(
+        first=first, second=second, items=300, both=200, only_first=21, only_second=9, neither=70, p_value=p,
+        differences={"accuracy": figure, "macro_f1": figure}, sentence="",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pair", "kind"),
+    [
+        (comparison(0.04, 0.004, 0.076, 0.04), "better"),
+        (comparison(0.04, -0.004, 0.084, 0.06), "unclear"),
+        (comparison(-0.04, -0.076, -0.004, 0.04), "worse"),
+        (comparison(0.0, 0.0, 0.0, 1.0), "unclear"),
+    ],
+)
+def test_the_exact_test_decides_on_accuracy(pair, kind):
+    assert change_of(pair, "accuracy", "m").kind == kind
+
+
+def test_where_nothing_is_right_or_wrong_the_interval_decides():
+    assert change_of(comparison(0.04, 0.01, 0.07, None), "macro_f1", "m").kind == "better"
+    assert change_of(comparison(0.04, -0.01, 0.07, 0.001), "macro_f1", "m").kind == "unclear"
+
+
+def test_a_comparison_is_turned_to_the_model_that_is_asked_for():
+    turned = change_of(comparison(0.04, 0.01, 0.07, 0.01, "other", "m"), "accuracy", "m")
+    assert turned.kind == "worse"
+    assert (turned.difference.value, turned.difference.low, turned.difference.high) == (-0.04, -0.07, -0.01)
+    assert change_of(comparison(0.04, 0.01, 0.07, 0.01), "chrf", "m") is None
+
+
+def verdict(tmp_path, right=0.9, before=0.4, words=EN, items=200, **fields):
+    base = draw(items, LABELS, before, 2) if before else None
+    return judge(load_evaluation(evaluation(tmp_path, draw(items, LABELS, right, 1), before=base, **fields)), words)
+
+
+def test_a_gain_is_told_with_counts_and_its_chance(tmp_path):
+    found = verdict(tmp_path)
+    said = " ".join(found.sentences)
+    assert (found.kind, found.title) == ("better", "Better, and not by chance")
+    assert "of 200 test questions right" in said
+    assert "far more than chance would explain" in said
+    assert "questions are right only after the training" in said
+    assert "clearly better than the best simple method" in said
+
+
+def test_two_alike_may_be_chance(tmp_path):
+    found = verdict(tmp_path, right=0.71, before=0.7)
+    assert found.kind == "unclear"
+    assert "may be chance" in " ".join(found.sentences)
+
+
+def test_a_loss_is_said_as_plainly_as_a_gain(tmp_path):
+    found = verdict(tmp_path, right=0.3, before=0.8)
+    assert found.kind == "worse"
+    assert "percentage points worse" in " ".join(found.sentences)
+    assert "A simple method does better" in " ".join(found.sentences)
+
+
+def test_who_was_not_asked_before_has_no_gain(tmp_path):
+    found = verdict(tmp_path, before=None, baselines=False)
+    assert found.kind == "unknown"
+    assert found.sentences[-1].endswith("`ftbridge evaluate --before` tells.")
+
+
+def test_both_languages_say_the_same_numbers(tmp_path):
+    english, chinese = verdict(tmp_path), verdict(tmp_path, words=Words("zh"))
+    assert chinese.title == "变好了，而且不是偶然"
+    assert len(english.sentences) == len(chinese.sentences)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"leakage": Leakage(questions=200, trained=17, dataset="news-train")}, "17 of 200 test questions were trained"),
+        ({"leakage": Leakage(questions=200, trained=None, dataset="", reason="gone")}, "cannot be told"),
+        ({"limit": 200}, "Only the first 200 questions"),
+        ({"cut_answers": 12, "max_new_tokens": 64}, "12 of 200 answers were cut off at the limit of 64 tokens"),
+        ({"items": 20}, "20 questions are few"),
+        ({"labels": (*LABELS, "never seen")}, "never occur among the test questions, so nothing is known of them: never"),
+    ],
+)
+def test_what_makes_figures_less_is_said(tmp_path, fields, words):
+    assert words in " ".join(verdict(tmp_path, **fields).cautions)
+
+
+def test_answers_that_name_no_class_are_said(tmp_path):
+    rows = draw(100, LABELS, 0.6, 1, unread=0.3)
+    found = judge(load_evaluation(evaluation(tmp_path, rows)), EN)
+    assert any("name none of the classes" in caution for caution in found.cautions)
+
+
+def test_a_class_of_one_question_is_said_and_many_names_are_not_all(tmp_path):
+    labels = [f"c{at}" for at in range(8)]
+    rows = [prediction(at, f"q{at}", label, label) for at, label in enumerate(labels, 1)]
+    found = judge(load_evaluation(evaluation(tmp_path, rows, labels=labels)), EN)
+    assert any(caution.endswith("all or nothing: c0, c1, c2 and 5 more.") for caution in found.cautions)
+
+
+def test_free_text_is_judged_by_chrf_and_its_interval(tmp_path):
+    rows = [prediction(at, f"q{at}", "yes", "yes") for at in range(1, 121)]
+    before = [msgspec.structs.replace(row, answer="no") for row in rows]
+    found = judge(load_evaluation(generation(tmp_path, rows, before=before)), EN)
+    assert found.kind == "better"
+    assert "reaches a chrF of 62.0" in found.sentences[0]
+    assert not any("only after" in sentence for sentence in found.sentences)
