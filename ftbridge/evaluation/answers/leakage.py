@@ -6,24 +6,17 @@ hashes of the questions that are asked are all that is kept.
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 
 import msgspec
 
 from ftbridge.adapters.convert.samples.encode import normalize_text
-from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.dataset import Dataset
-from ftbridge.adapters.sources.repository.layout import digest
-from ftbridge.adapters.values import BadValueError
 from ftbridge.core.console import counted, first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
-from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
-from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 from ftbridge.evaluation.answers.questions import Question
+from ftbridge.evaluation.answers.training_data import training_data
 from ftbridge.launchers.runs.record import Run
 
 KEYS_AT_ONCE = 100_000
@@ -76,28 +69,10 @@ def find_leakage(project: Project, run: Run, questions: Iterable[Question], data
 
 def _trained_keys(project: Project, run: Run) -> Iterator[bytes]:
     """Yield the key of each question that the run was trained on; raises InputError where its file is not as it was."""
-    folder = (project.folder / run.spec.dataset_dir).resolve()
-    name, raw = registry.look_up(folder, run.spec.dataset)
-    entries = [interpret_entry(name, raw)]
-    if is_ours(raw):
-        written = registry.parse_entry(folder, name, raw).files
-        entries += [target_entry(each, name, written[each]) for each in (CONVERSATIONS, MESSAGES) if each in written]
-    for entry in entries:
-        file = folder / entry.file_name
-        if entry.file_name and file.exists() and digest(file) == run.datasets.get(file.name):
-            for each in data_files(folder, entry):
-                yield from _keys_of_file(run, entry, each)
-            return
-    raise InputError(f"the file of `{name}` in `{folder}` is gone, or has changed since the training")
-
-
-def _keys_of_file(run: Run, entry: Entry, file: Path) -> Iterator[bytes]:
-    for row in entry_reader.read_rows(file):
-        with suppress(BadValueError):  # the training has judged the data already
-            sample = entry_reader.read_conversation(entry, row, tools=True)
-            users = [str(turn.user) for turn in sample.turns]
-            for count in range(1, len(users) + 1):
-                yield _question_key(run, str(sample.system), users[:count])
+    for sample in training_data(project, run).samples():
+        users = [str(turn.user) for turn in sample.turns]
+        for count in range(1, len(users) + 1):
+            yield _question_key(run, str(sample.system), users[:count])
 
 
 def _question_key(run: Run, system: str, users: Iterable[str]) -> bytes:

@@ -3,20 +3,16 @@
 import json
 from pathlib import Path
 
-import msgspec
 import pytest
 
 import ftbridge
 from ftbridge.adapters.registered.dataset import resolve_dataset
-from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.evaluation.answers.leakage import find_leakage
 from ftbridge.evaluation.answers.questions import questions_of
-from ftbridge.launchers.runs.record import Run
 
-from ...builders.runs import record_run  # noqa: TID252
+from ...builders.trained_runs import trained  # noqa: TID252
 
 
 @pytest.fixture(autouse=True)
@@ -32,20 +28,6 @@ def convert(rows, name, **options):
 
 def faq(*questions, **more):
     return [{"question": question, "answer": "a", **more} for question in questions]
-
-
-def trained(dataset, backend="xtuner", name="one") -> Run:
-    """Return a run of ours as a training on `dataset` leaves it."""
-    folder = Path("data").resolve()
-    found = resolve_dataset(folder, dataset, load_backend(backend).target, Path("cache").resolve())
-    written = found.entry.options.sha256
-    digests = found.entry.sources | {found.entry.files[target]: digest for target, digest in written.items()}
-    Path("runs", name).mkdir(parents=True)
-    run = record_run(Project.find(), name)
-    spec = msgspec.structs.replace(run.spec, dataset=dataset, backend=backend)
-    assert isinstance(spec, TrainSpec)
-    several = found.entry.several_systems
-    return msgspec.structs.replace(run, spec=spec, datasets=digests, several_systems=several).save()
 
 
 def leaked(run, dataset):

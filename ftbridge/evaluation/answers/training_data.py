@@ -1,0 +1,46 @@
+"""The samples that a run was trained on, read anew from a file whose sha256 is the one in run.json."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from ftbridge.adapters.registered import entry_reader
+from ftbridge.adapters.sources.repository.layout import digest
+from ftbridge.adapters.values import BadValueError
+from ftbridge.core.errors import InputError
+from ftbridge.core.project import Project
+from ftbridge.core.records import Conversation
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
+from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
+from ftbridge.launchers.runs.record import Run
+
+
+class TrainingData(NamedTuple):
+    """The files of a run's training part, and the entry by which they are read."""
+
+    entry: Entry
+    files: tuple[Path, ...]
+
+    def samples(self) -> Iterator[Conversation]:
+        """Yield the samples, without those that cannot be read: the training has judged the data already."""
+        for file in self.files:
+            for row in entry_reader.read_rows(file):
+                with suppress(BadValueError):
+                    yield entry_reader.read_conversation(self.entry, row, tools=True)
+
+
+def training_data(project: Project, run: Run) -> TrainingData:
+    """Return what the run was trained on; raises InputError where its file is gone, or is not as it was."""
+    folder = (project.folder / run.spec.dataset_dir).resolve()
+    name, raw = registry.look_up(folder, run.spec.dataset)
+    entries = [interpret_entry(name, raw)]
+    if is_ours(raw):
+        written = registry.parse_entry(folder, name, raw).files
+        entries += [target_entry(each, name, written[each]) for each in (CONVERSATIONS, MESSAGES) if each in written]
+    for entry in entries:
+        file = folder / entry.file_name
+        if entry.file_name and file.exists() and digest(file) == run.datasets.get(file.name):
+            return TrainingData(entry, tuple(data_files(folder, entry)))
+    raise InputError(f"the file of `{name}` in `{folder}` is gone, or has changed since the training")

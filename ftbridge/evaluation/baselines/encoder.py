@@ -1,0 +1,117 @@
+"""The baseline by an encoder, such as BERT, that is fine-tuned with a layer on top that tells the classes apart."""
+
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.console import progress
+from ftbridge.core.errors import FrameworkError, InputError
+from ftbridge.core.process.json_lines import ChildEndedError, JsonLinesChild
+from ftbridge.core.train_spec import Device
+from ftbridge.evaluation.baselines.classifiers import chunks
+from ftbridge.evaluation.baselines.training_texts import Labelled
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware.nvidia import freest_first
+from ftbridge.launchers.process.script import start_script
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+_MEMORY = "take a smaller encoder, or `--device cpu` if it was on a GPU"
+
+
+def encoder(
+    folder: Path,
+    train: Iterable[Labelled],
+    questions: Iterable[str],
+    *,
+    python: Path,
+    device: Device = "auto",
+    seed: int = 0,
+    epochs: int = 3,
+    learning_rate: float = 5e-5,
+) -> Iterator[str]:
+    """Yield, for each question, the label by the encoder in `folder` once it is fine-tuned on `train`.
+
+    It learns, in a process of the interpreter `python`, for 3 epochs at a learning rate of 5e-5, 16 texts at a time, of
+    each up to 512 tokens or what the model takes; the `seed` decides its order. Memory does not depend on the number of
+    questions. Raises InputError where the folder holds no encoder that can be used, SetupError where there is no such
+    device, FrameworkError where the process dies.
+    """
+    require_encoder(folder)
+    gpus = freest_first(devices.usable_gpus(device))[:1]
+    spec = {
+        "model": str(folder.absolute()),
+        "device": "cuda" if gpus else "cpu",
+        "seed": seed,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+    }
+    environment = {**devices.device_variables(gpus), "HF_HUB_OFFLINE": "1"}
+    argument = msgspec.json.encode(spec).decode()
+    with start_script(python, "fine_tune_encoder", argument, environment=environment) as child:
+        for sample in train:
+            _send(child, {"text": _whole(sample.text), "label": sample.label})
+        _send(child, {"fit": True})
+        _show_progress(child)
+        for chunk in chunks(questions):
+            _send(child, {"questions": [_whole(text) for text in chunk]})
+            yield from _receive(child)["labels"]
+
+
+def require_encoder(folder: Path) -> None:
+    """Raise InputError where `folder` lacks what an encoder's folder has: config, safetensors and tokenizer."""
+    reason = ""
+    if not (folder / "config.json").is_file():
+        reason = "it is no model's folder, as there is no `config.json` in it"
+    elif not any((folder / name).is_file() for name in _WEIGHTS):
+        reason = "it has no weights in `model.safetensors`, and those in other files may run code as they are loaded"
+    elif not any(file for name in _TOKENIZERS for file in folder.glob(name)):
+        reason = "it has no tokenizer; put the files of the model's tokenizer into it"
+    if reason:
+        raise InputError(f"`--baseline bert={folder}` cannot be used: {reason}")
+
+
+def _show_progress(child: JsonLinesChild) -> None:
+    """Show the training as it goes, until it is done."""
+    first = _receive(child)
+    steps: int = first["steps"]
+    with progress(
+        "fine-tuning the encoder",
+        "bar",
+        "percent",
+        "left",
+        total=steps,
+        line=lambda done: f"fine-tuning the encoder: step {done} of {steps}",
+    ) as show:
+        for step in range(1, steps + 1):
+            _receive(child)
+            show(step)
+
+
+def _whole(text: str) -> str:
+    """Return a text without halves of characters, which no line of JSON takes."""
+    return text.encode(errors="replace").decode()
+
+
+def _send(child: JsonLinesChild, record: Mapping[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # a dead child is told by `_receive`
+        child.send(record)
+
+
+def _receive(child: JsonLinesChild) -> dict[str, Any]:
+    """Return the next record of the child; raises InputError for what it refuses, FrameworkError where it died."""
+    try:
+        record = child.receive()
+    except ChildEndedError as ended:
+        if ended.status == -signal.SIGKILL:
+            why = f" its process was killed, as happens where memory runs out; {_MEMORY}"
+        else:
+            why = f"{f' {_MEMORY};' if 'out of memory' in ended.messages else ''} its last messages:\n{ended.messages}"
+        raise FrameworkError(f"the encoder could not be fine-tuned:{why}") from ended
+    if "error" in record:
+        raise InputError(str(record["error"]))
+    return record

@@ -1,0 +1,103 @@
+"""Which baselines are asked for, and their answers to questions."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import ftbridge
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.project import Project
+from ftbridge.evaluation.answers.questions import Question
+from ftbridge.evaluation.baselines import baselines
+from ftbridge.evaluation.baselines.baselines import DEFAULT, Choice, parse_baseline, parse_baselines, run_baselines
+
+from ...builders.trained_runs import trained  # noqa: TID252
+
+NEWS = [
+    ("goal team", "sport"),
+    ("match ball", "sport"),
+    ("goal ball team", "sport"),
+    ("bank", "money"),
+    ("rain", "天气"),
+]
+
+
+@pytest.fixture
+def trained_on(tmp_path, monkeypatch):
+    """Return a function that gives a run which was trained on rows of question and answer."""
+    monkeypatch.chdir(tmp_path)
+
+    def train(rows):
+        lines = (json.dumps({"question": question, "answer": answer}) + "\n" for question, answer in rows)
+        Path("x.jsonl").write_text("".join(lines))
+        ftbridge.convert("x.jsonl")
+        return trained("x")
+
+    return train
+
+
+def questions(*pairs):
+    return [Question(at, "", ((text, None),), label) for at, (text, label) in enumerate(pairs, 7)]
+
+
+def test_the_baselines_are_parsed():
+    assert parse_baselines([]) == DEFAULT
+    assert [choice.name for choice in DEFAULT] == ["most-frequent", "tfidf"]
+    assert parse_baselines(["none"]) == parse_baselines(["none", "none"]) == ()
+    assert parse_baselines(["tfidf", "tfidf"]) == (Choice("tfidf"),)
+    folder = Path("models/a=b").absolute()
+    assert parse_baseline("bert=models/a=b") == Choice("bert", folder)
+    assert parse_baseline("bert=models/a=b").name == "bert=a=b"
+
+
+@pytest.mark.parametrize("text", ["", "bert", "bert=", "tfidf=x", "tfidf=", "gpt", "none", "most frequent", "=x"])
+def test_another_baseline_is_refused(text):
+    with pytest.raises(UsageError, match=r"most-frequent, tfidf, bert=FOLDER or none, not `"):
+        parse_baseline(text)
+
+
+def test_none_stands_alone():
+    with pytest.raises(UsageError, match="stands alone"):
+        parse_baselines(["none", "tfidf"])
+
+
+def test_each_baseline_answers_each_question_by_its_id(trained_on, capsys):
+    run = trained_on(NEWS)
+    asked = questions(("a goal", "Sport"), ("the bank", "money"), ("law", "law"))
+    first, second = run_baselines(DEFAULT, Project.find(), run, asked)
+    assert (first.name, first.training_samples) == ("most-frequent", 5)
+    assert (second.name, second.training_samples) == ("tfidf", 5)
+    assert dict(first.answers) == {7: "sport", 8: "sport", 9: "sport"}
+    assert dict(second.answers) == {7: "sport", 8: "money", 9: "sport"}
+    said = capsys.readouterr().err
+    assert "note: 2 labels have a single training sample: `money`, `天气`" in said
+    assert "note: 1 label of the questions is in no training sample, and no baseline can answer so: `law`" in said
+
+
+def test_one_class_alone_is_said_and_answered(trained_on, capsys):
+    run = trained_on([("a", "x"), ("b", "x")])
+    for baseline in run_baselines(DEFAULT, Project.find(), run, questions(("a", "x"), ("", "x"))):
+        assert dict(baseline.answers) == {7: "x", 8: "x"}
+    assert "note: all training samples have the label `x`" in capsys.readouterr().err
+
+
+def test_a_training_file_that_is_gone_is_refused_before_anything_is_trained(trained_on):
+    run = trained_on(NEWS)
+    for file in Path("data").glob("x-*"):
+        file.unlink()
+    with pytest.raises(InputError, match="is gone, or has changed since the training"):
+        run_baselines(DEFAULT, Project.find(), run, questions(("a", "x")))
+    assert run_baselines((), Project.find(), run, questions(("a", "x"))) == []
+
+
+def test_answers_that_are_no_labels_are_refused(trained_on, monkeypatch):
+    monkeypatch.setattr(baselines, "MOST_CLASSES", 2)
+    with pytest.raises(InputError, match="3 different answers, which are no labels"):
+        run_baselines(DEFAULT, Project.find(), trained_on(NEWS), questions(("a", "x")))
+
+
+def test_an_encoder_that_is_not_there_is_refused_before_anything_is_trained(trained_on):
+    choices = (*DEFAULT, parse_baseline("bert=nowhere"))
+    with pytest.raises(InputError, match=r"`--baseline bert=.*nowhere` cannot be used: it is no model's folder"):
+        run_baselines(choices, Project.find(), trained_on(NEWS), questions(("a", "x")))
