@@ -22,6 +22,16 @@ class BackendSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     python_transformers4: str = ""
 
 
+class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The interpreter of what answers, and does not train: the Python that has vLLM."""
+
+    python: str = ""
+
+
+# What stands beside the backends in ftbridge.yaml, as it has an interpreter of its own.
+ENGINES = ("vllm",)
+
+
 class Settings(msgspec.Struct, frozen=True):
     """The content of ftbridge.yaml: defaults for the options of `train`, and interpreters by backend.
 
@@ -115,11 +125,11 @@ def _read_settings(file: Path) -> Settings:
 def _check_backends(backends: dict[Any, Any], places: dict[str, str]) -> None:
     for name, own in backends.items():
         place = places.get("backends", "`backends`")
-        if name not in (known := plugin_names("backends")):
+        if name not in (known := [*plugin_names("backends"), *ENGINES]):
             raise InputError(f"{place}: there is no backend `{name}`{closest(str(name), known)}")
         if not isinstance(own, dict):
             raise InputError(f"{place}: `{name}` is followed by a line such as `python: PATH`; got `{own}`")
-        parse(BackendSettings, own, f"{place}: `{name}`")
+        parse(EngineSettings if name in ENGINES else BackendSettings, own, f"{place}: `{name}`")
 
 
 def _refusal(file: Path, owner: str, start: Path) -> str:

@@ -2,7 +2,7 @@
 
 import signal
 from collections import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,8 @@ from ftbridge.weights.card import ModelCard, Prompt
 
 # How an answer ended: at a stop token, at max_new_tokens, at the model's limit; or the prompt alone is beyond that.
 Finish = Literal["stop", "length", "full", "too_long"]
+# What computes answers: transformers or vLLM in a process of ours, or a server.
+EngineName = Literal["transformers", "vllm", "endpoint"]
 # What the settings may be. Smaller temperatures and penalties let numbers overflow, after which a GPU serves nobody.
 SEEDS = 1 << 32
 LIMITS: dict[str, tuple[float, float]] = {
@@ -32,6 +34,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, SEEDS - 1),
 }
 COLDEST = 0.0001
+# The name of an adapter that is alone.
+ADAPTER = "adapter"
 # bitsandbytes, of a model that device_map="auto" has shared out to main memory or disk as well.
 _SPILLED = "Some modules are dispatched on the CPU or the disk"
 # transformers, of what it would not run.
@@ -88,31 +92,43 @@ class BatchAnswer(NamedTuple):
 class Generator:
     """A loaded model. Use it in a `with` block; `ask` streams the answer to a conversation.
 
+    `adapters` are what may be put on it, by name; `version` is that of the library that computes, once it is loaded.
     Raises FrameworkError, with the end of the child's messages, where the model cannot be loaded or dies, SetupError
     where one that is quantised does not fit into the GPUs.
     """
+
+    name: EngineName = "transformers"
+    address = ""
+    program = "generate"
 
     def __init__(
         self,
         python: Path,
         card: ModelCard,
         model: Path,
-        adapter: Path | None,
+        adapter: Path | Mapping[str, Path] | None,
         gpus: Sequence[Gpu],
         loading: Loading | None = None,
     ) -> None:
-        """Start to load `model`, with `adapter` on it where there is one; `gpus` are those that it may use."""
+        """Start to load `model`, with `adapter` on it, or several by name; `gpus` are those that it may use."""
         self.card = card
-        self._loaded = model, adapter
-        self.finish = ""
+        self.adapters = {ADAPTER: adapter} if isinstance(adapter, Path) else dict(adapter or {})
+        self.version = self.finish = ""
+        self._model = model
         self._asked = 0
         loading = loading or Loading()
-        self.placement = place(gpus, model, adapter, loading)
+        self.placement = place(gpus, model, [*self.adapters.values()], loading)
         if self.placement.note:
             say(self.placement.note)
-        spec = {
-            "model": str(model),
-            "adapter": str(adapter) if adapter else None,
+        environment = devices.device_variables(self.placement.gpus)
+        spec = msgspec.json.encode(self._spec(loading)).decode()
+        self._child = start_script(python, self.program, spec, environment=environment)
+
+    def _spec(self, loading: Loading) -> dict[str, Any]:
+        """Return what the child is told at its start."""
+        return {
+            "model": str(self._model),
+            "adapters": [str(folder) for folder in self.adapters.values()],
             "device": self.placement.device,
             "dtype": self.placement.dtype,
             "compute_dtype": self.placement.compute_dtype,
@@ -120,13 +136,13 @@ class Generator:
             "offload_folder": loading.offload_folder,
             "trust_remote_code": loading.trust_remote_code,
         }
-        environment = devices.device_variables(self.placement.gpus)
-        self._child = start_script(python, "generate", msgspec.json.encode(spec).decode(), environment=environment)
 
     def __enter__(self) -> Self:
-        """Wait until the model is loaded; raises InputError where the adapter does not fit it."""
+        """Wait until the model is loaded; raises InputError where an adapter does not fit it."""
         try:
-            self._refuse_misfit(self._receive("the model could not be loaded"))
+            ready = self._receive("the model could not be loaded")
+            self._refuse_misfit(ready)
+            self.version = ready.get("version", "")
         except BaseException:
             self.close()
             raise
@@ -149,10 +165,10 @@ class Generator:
     ) -> abc.Generator[str, None, None]:
         """Yield the answer to the last turn, whose answer is None, piece by piece as it comes.
 
-        Without `adapter` the base answers. Afterwards `finish` says why the answer ended: "stop", "length" (of
-        max_new_tokens), "full" (the model takes no more) or "interrupted". Closing the iterator ends the answer.
-        Raises InputError where the conversation is too long for the model, its prompt does not fit or its text is none,
-        SetupError where memory runs out; the next may be asked after either.
+        Without `adapter` the base answers, else the one that is alone. Afterwards `finish` says why the answer ended:
+        "stop", "length" (of max_new_tokens), "full" (the model takes no more) or "interrupted". Closing the iterator
+        ends the answer. Raises InputError where the conversation is too long for the model, its prompt does not fit or
+        its text is none, SetupError where memory runs out; the next may be asked after either.
         """
         refuse_half_characters("the conversation", *(text or "" for turn in turns for text in turn))
         refuse_half_characters("the system prompt", system)
@@ -160,9 +176,9 @@ class Generator:
         request = msgspec.to_builtins(sampling) | {
             "number": self._asked,
             "segments": self.card.prompt_for(system, turns),
-            **self._rendering(),
+            **_rendering(self.card),
             "stop": [*stop, *sampling.stop_words],
-            "adapter": adapter,
+            "adapter": self._number_of(ADAPTER if adapter else None),
         }
         self._send(request)
         try:
@@ -185,10 +201,15 @@ class Generator:
         stop: Sequence[str],
         sampling: Sampling,
         batch_size: int | None = None,
+        *,
+        adapter: str | None = ADAPTER,
+        card: ModelCard | None = None,
     ) -> abc.Generator["BatchAnswer", None, None]:
-        """Yield the answer to each prompt, as `ModelCard.prompt_for` makes them.
+        """Yield the answer to each prompt, as `prompt_for` makes them.
 
-        The longest prompts come first, and each batch at once. Answers are greedy, of `sampling` only
+        The `adapter` of this name answers, None: the base. Its name need not be given where it is alone, or none is
+        there; `card` is that of its training, where its prompts are rendered in another way than by `self.card`. The
+        longest prompts come first, and each batch at once. Answers are greedy, of `sampling` only
         `max_new_tokens` counts, and in float32 they are those of `ask`. `batch_size` None lets the prompts' length
         decide; a batch that a GPU has no memory for is halved. Raises SetupError where one prompt is too much,
         InputError where one is no text.
@@ -199,8 +220,9 @@ class Generator:
         request = msgspec.to_builtins(Sampling(max_new_tokens=sampling.max_new_tokens)) | {
             "number": self._asked,
             "prompts": prompts,
-            **self._rendering(),
+            **_rendering(card or self.card),
             "stop": stop,
+            "adapter": self._number_of(adapter),
             "batch_size": batch_size,
         }
         self._send(request)
@@ -212,10 +234,15 @@ class Generator:
             raise
         _refuse_error(record, "take `--bits 4`, a smaller `--batch-size` or a smaller `--max-new-tokens`")
 
-    def _rendering(self) -> dict[str, Any]:
-        """Return what renders a prompt of messages."""
-        template = self.card.chat_template
-        return {"chat_template": template.text} if template else {}
+    def prompt_for(self, system: str, turns: Sequence[tuple[str, str | None]], card: ModelCard | None = None) -> Prompt:
+        """Return what asks for the answer to the last turn, by `card` where it is another than the model's."""
+        return (card or self.card).prompt_for(system, turns)
+
+    def _number_of(self, adapter: str | None) -> int | None:
+        """Return the number by which the child knows an adapter; None for the base, and for a model without any."""
+        if adapter is None or (adapter == ADAPTER and not self.adapters):
+            return None
+        return [*self.adapters].index(adapter)
 
     def interrupt(self) -> None:
         """End the answer that is being written, from a signal handler or another thread; `finish` then says so.
@@ -236,7 +263,7 @@ class Generator:
     def _refuse_misfit(self, record: dict[str, Any]) -> None:
         if "misfit" not in record:
             return
-        model, adapter = map(str, self._loaded)
+        model, adapter = str(self._model), str([*self.adapters.values()][record["adapter"]])
         command = shell_words(["ftbridge", "merge", adapter, "--model", model, "--out", "DIR"])
         remedy = (
             f"`{command}` merges it if it is of this base; then ask DIR"
@@ -264,7 +291,7 @@ class Generator:
         tail = ended.messages
         if _OWN_CODE in tail:
             return InputError(
-                f"`{self._loaded[0]}` comes with Python code of its own. If you trust who made it, run the command "
+                f"`{self._model}` comes with Python code of its own. If you trust who made it, run the command "
                 "again with `--trust-remote-code`"
             )
         if _SPILLED in tail:
@@ -276,6 +303,11 @@ class Generator:
             )
         advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
         return FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
+
+
+def _rendering(card: ModelCard) -> dict[str, Any]:
+    """Return what renders a prompt of messages."""
+    return {"chat_template": card.chat_template.text} if card.chat_template else {}
 
 
 def refuse_half_characters(what: str, *texts: str) -> None:

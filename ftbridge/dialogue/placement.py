@@ -68,8 +68,8 @@ class Placement(msgspec.Struct, frozen=True):
         ]
 
 
-def place(gpus: Sequence[Gpu], model: Path, adapter: Path | None, loading: Loading) -> Placement:
-    """Decide where `model`, with `adapter` on it where there is one, is loaded; `gpus` are what it may use.
+def place(gpus: Sequence[Gpu], model: Path, adapter: Path | Sequence[Path] | None, loading: Loading) -> Placement:
+    """Decide where `model`, with an `adapter` or several on it, is loaded; `gpus` are what it may use.
 
     Where it fits into the freest GPU it gets that alone, else all, the freest first, and main memory takes the rest.
     Of MIG slices a process can use one. Where the free memory is not told it gets all, for torch will know it.
@@ -80,7 +80,8 @@ def place(gpus: Sequence[Gpu], model: Path, adapter: Path | None, loading: Loadi
     is_quantised, is_auto = bool(config.get("quantization_config")), loading.dtype == "auto"
     dtype = _stored_dtype(model, config) if is_auto else loading.dtype
     size = _loaded_size(model, None if is_quantised else loading.bits, "" if is_quantised else dtype)
-    size += sum(file.stat().st_size for file in adapter.glob("adapter_model.*")) if adapter else 0
+    adapters = [adapter] if isinstance(adapter, Path) else adapter or []
+    size += sum(file.stat().st_size for folder in adapters for file in folder.glob("adapter_model.*"))
     shown = _choose_gpus(gpus, size)
     # A processor without instructions for bfloat16 takes four times as long for a prompt with it.
     compute = "float32" if not shown else "bfloat16" if all(gpu.bfloat16 for gpu in shown) else "float16"

@@ -125,12 +125,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """What computed the answers: `transformers` in a process of ours, `vllm`, or a server at `address`.
 
+    `version` is that of the library, `model` what the server was asked for.
     `same_answers` of `compared` answers were the same as this process's, where both were asked.
     """
 
     name: Literal["transformers", "vllm", "endpoint"]
     address: str = ""
     version: str = ""
+    model: str = ""
     same_answers: int | None = None
     compared: int = 0
 

@@ -69,16 +69,21 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not self.chat_template:
             return self.prompt.segments(system, turns)
-        messages = [{"role": "system", "content": system}] if system else []
-        for question, answer in turns:
-            messages.append({"role": "user", "content": question})
-            if answer is not None:
-                messages.append({"role": "assistant", "content": answer})
-        return messages
+        return chat_messages(system, turns)
 
     def save(self, folder: Path) -> None:
         """Write the card into `folder`."""
         write_json(folder / CARD, self)
+
+
+def chat_messages(system: str, turns: Sequence[tuple[str, str | None]]) -> list[dict[str, str]]:
+    """Return a conversation as chat templates and servers take it; an empty `system` and an answer None are none."""
+    messages = [{"role": "system", "content": system}] if system else []
+    for question, answer in turns:
+        messages.append({"role": "user", "content": question})
+        if answer is not None:
+            messages.append({"role": "assistant", "content": answer})
+    return messages
 
 
 def existing_output(source: ModelSource, card: ModelCard, name: str) -> Path | None:

@@ -81,9 +81,9 @@ def interpreter(project: Project, backend: str, environment: Environment = NEWES
     where there is none, or where packages are missing; prints a note where versions differ from the lock.
     """
     key = "python" if environment == NEWEST else "python_transformers4"
-    if path := _configured_interpreter(project, backend, key):
+    if path := configured_interpreter(project, backend, key):
         return path
-    configured = _configured_interpreter(project, backend, "python")
+    configured = configured_interpreter(project, backend)
     if configured and environment_of(installed_versions(configured)) == environment:
         return configured
     if backend not in backends_of(environment):
@@ -134,7 +134,7 @@ def setup_command(environment: Environment) -> str:
     return "ftbridge setup" + (f" --environment {environment}" if environment != NEWEST else "")
 
 
-def _configured_interpreter(project: Project, backend: str, key: str) -> Path | None:
+def configured_interpreter(project: Project, backend: str, key: str = "python") -> Path | None:
     """Return the Python that ftbridge.yaml names under `key`, None for none; raises SetupError where it is missing."""
     setting = getattr(project.settings.backends.get(backend), key, "")
     if not setting:

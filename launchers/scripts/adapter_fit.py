@@ -23,10 +23,10 @@ class MisfitError(Exception):
         self.whole = whole
 
 
-def load_adapter_onto(model: Any, adapter: str, **options: Any) -> Any:
-    """Return a PeftModel: `model` with the adapter of a folder, loaded with PEFT's `options`.
+def load_adapter_onto(model: Any, adapter: str, name: str = "default", **options: Any) -> Any:
+    """Return a PeftModel: `model` with the adapter of a folder as `name`, loaded with PEFT's `options`.
 
-    Raises MisfitError where not all of the adapter has its place in the model.
+    A PeftModel keeps the adapters that it has. Raises MisfitError where not all of this one has its place in the model.
     """
     from peft import PeftModel
 
@@ -41,7 +41,11 @@ def load_adapter_onto(model: Any, adapter: str, **options: Any) -> Any:
 
     PeftModel.load_adapter = load_and_keep  # from_pretrained does not hand on what it returns
     try:
-        loaded = PeftModel.from_pretrained(model, adapter, **options)
+        if isinstance(model, PeftModel):
+            model.load_adapter(adapter, name, **options)
+            loaded = model
+        else:
+            loaded = PeftModel.from_pretrained(model, adapter, name, **options)
     except RuntimeError as error:
         if match := _MISMATCH.search(str(error)):
             name, shape, wanted = match.groups()
@@ -49,7 +53,7 @@ def load_adapter_onto(model: Any, adapter: str, **options: Any) -> Any:
         raise
     finally:
         PeftModel.load_adapter = load_adapter
-    is_lora = loaded.active_peft_config.peft_type == "LORA"
+    is_lora = loaded.peft_config[name].peft_type == "LORA"
     for result in results:
         # Those of prompts are set another way, and count as unexpected.
         if is_lora and (unexpected := result.unexpected_keys):

@@ -104,7 +104,7 @@ def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_lo
                 list(generator.ask(turns, system, (), Sampling()))
         with pytest.raises(InputError, match="prompt 2 holds half a character"):
             list(generator.batch([["?"], ["\ud83d"]], (), Sampling()))
-        request = {"number": -1, "segments": [None], "adapter": True, "stop": [], "max_new_tokens": 10**30}
+        request = {"number": -1, "segments": [None], "adapter": 0, "stop": [], "max_new_tokens": 10**30}
         generator._send(request | {"seed": 10**30, "temperature": "x"})  # a fault of no kind that is foreseen
         assert "error" in generator._receive()
         assert "".join(generator.ask([("?", None)], "", (), Sampling(max_new_tokens=3)))
@@ -227,7 +227,7 @@ def test_out_of_memory_while_answering_is_a_setup_error(tmp_path, monkeypatch):
 )
 def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, monkeypatch, whole, remedy):
     monkeypatch.setattr(script, "SCRIPTS", tmp_path)
-    said = f'{{"misfit": "it lacks 2 tensors", "whole": {whole}}}'
+    said = f'{{"misfit": "it lacks 2 tensors", "whole": {whole}, "adapter": 0}}'
     (tmp_path / "generate.py").write_text(f"import json; print(json.dumps({said}))")
     generator = Generator(Path(sys.executable), CARD, tmp_path, Path("an adapter"), ())
     with pytest.raises(
@@ -262,7 +262,7 @@ generate.torch.cuda.is_available = lambda: True
 generate.AutoTokenizer = types.SimpleNamespace(from_pretrained=lambda *_, **__: None)
 generate.model_class = lambda *_: types.SimpleNamespace(from_pretrained=note)
 for spec in json.loads(sys.argv[2]):
-    generate.load_model({"model": "", "adapter": None, "trust_remote_code": False, "offload_folder": None} | spec)
+    generate.load_model({"model": "", "adapters": [], "trust_remote_code": False, "offload_folder": None} | spec)
 print(json.dumps(found))
 """
 
@@ -309,7 +309,7 @@ made = get_peft_model(base, config).eval()
 made.save_pretrained(sys.argv[3])
 conversion._convert_peft_config_moe = as_peft_does
 options = {"bits": None, "dtype": "auto", "device": "cpu", "offload_folder": None, "trust_remote_code": False}
-loaded = generate.load_model({"model": sys.argv[2], "adapter": sys.argv[3], **options})[1]
+loaded = generate.load_model({"model": sys.argv[2], "adapters": [sys.argv[3]], **options})[1]
 ids = torch.arange(9)[None]
 with torch.no_grad():
     assert torch.equal(loaded(ids).logits, made(ids).logits)

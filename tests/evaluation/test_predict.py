@@ -213,7 +213,7 @@ tokenizer = types.SimpleNamespace(
 config = generate.transformers.Qwen2Config(max_position_embeddings=10)
 fake = types.SimpleNamespace(generate=model, config=config, device=torch.device("cpu"))
 request = {"prompts": [["a" * length] for length in (1, 2, 3, 4, 5, 6)], "batch_size": 5, "stop": [],
-           "max_new_tokens": 4, "temperature": 0.0, "repetition_penalty": 1.0}
+           "max_new_tokens": 4, "temperature": 0.0, "repetition_penalty": 1.0, "adapter": None}
 generate.answer_all(tokenizer, fake, request, written.append)
 print(json.dumps([asked, written]))
 """

@@ -40,7 +40,7 @@ def main(base: str, adapter: str, merged: str) -> None:
 def logits(folder: str, adapter: str | None) -> torch.Tensor:
     """Return what the model of `folder` makes of some tokens, loaded as `chat` and `predict` do."""
     here = {"device": "cpu", "offload_folder": None, "bits": None, "dtype": "float32", "trust_remote_code": False}
-    _, model = generate.load_model({**here, "model": folder, "adapter": adapter})
+    _, model = generate.load_model({**here, "model": folder, "adapters": [adapter] if adapter else []})
     with torch.inference_mode():
         return model(input_ids=torch.arange(20, 60)[None]).logits
 

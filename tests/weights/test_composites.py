@@ -40,7 +40,7 @@ def test_chat_loads_the_model_within_which_the_adapter_was_trained(training_pyth
     code = "import json, sys, generate; print('\\n', generate.model_class(json.loads(sys.argv[1]), {}).__name__)"
     named = []
     for case in cases:
-        spec = json.dumps({"model": str(tmp_path / case / "base"), "adapter": str(tmp_path / case / "adapter")})
+        spec = json.dumps({"model": str(tmp_path / case / "base"), "adapters": [str(tmp_path / case / "adapter")]})
         argv = [training_python, "-c", code, spec]
         done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=SCRIPTS)
         named.append(done.stdout.split()[-1])

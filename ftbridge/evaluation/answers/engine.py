@@ -1,0 +1,102 @@
+"""What answers a dataset's questions: this process's model, vLLM, or a server."""
+
+from collections.abc import Generator as Answers
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.core.project import Project
+from ftbridge.dialogue.generation import ADAPTER, BatchAnswer, EngineName, Generator, Sampling
+from ftbridge.dialogue.placement import Loading
+from ftbridge.evaluation.answers.vllm import VllmGenerator, vllm_python, why_not
+from ftbridge.launchers.environment.own_code import interpreter_for
+from ftbridge.launchers.environment.venv import any_backend
+from ftbridge.launchers.hardware.nvidia import Gpu
+from ftbridge.weights.card import ModelCard, Prompt
+
+
+class Engine(Protocol):
+    """What answers many prompts; use it in a `with` block, which begins with loading a model or finding a server.
+
+    `name`, `address` and `version` are what an evaluation records of it, known within the block.
+    """
+
+    name: EngineName
+    address: str
+    version: str
+
+    def __enter__(self) -> Self:
+        """Wait until it can be asked."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End what is still being answered."""
+
+    def prompt_for(self, system: str, turns: Sequence[tuple[str, str | None]], card: ModelCard | None = None) -> Prompt:
+        """Return what asks for the answer to the last turn, which is None, as `batch` takes it."""
+
+    def batch(
+        self,
+        prompts: Sequence[Prompt],
+        stop: Sequence[str],
+        sampling: Sampling,
+        batch_size: int | None = None,
+        *,
+        adapter: str | None = ADAPTER,
+        card: ModelCard | None = None,
+    ) -> Answers[BatchAnswer, None, None]:
+        """Yield the greedy answer to each prompt as it comes, of the adapter of this name, or None: of the base.
+
+        `card` is that of the adapter's training, where it is another than the engine's.
+        """
+
+
+def open_engine(
+    project: Project,
+    card: ModelCard,
+    model: Path,
+    adapters: Mapping[str, Path],
+    gpus: Sequence[Gpu],
+    loading: Loading,
+    *,
+    name: EngineName | None = None,
+) -> Generator:
+    """Start to load `model`, with `adapters` on it by name, in vLLM where ftbridge.yaml names a Python for it.
+
+    Else, and with a note where vLLM would not take what is asked, transformers answers in the training environment;
+    `name` chooses one of the two. A server is an `Endpoint`. Raises SetupError where the environment is not there,
+    InputError where the one that is chosen cannot load this, UsageError for vLLM without its Python.
+    """
+    python = None if name == "transformers" else vllm_python(project)
+    if name == "vllm" and not python:
+        raise UsageError(
+            "ftbridge.yaml names no Python that has vLLM: add `backends: {vllm: {python: PATH}}`, of an environment of "
+            "its own"
+        )
+    if python and not name and (reason := why_not(adapters.values(), loading)):
+        say(f"note: transformers answers instead of vLLM: {reason}")
+        python = None
+    if python:
+        return VllmGenerator(python, card, model, adapters, gpus, loading)
+    backend, trust = any_backend(project, card.backend), loading.trust_remote_code
+    return Generator(
+        interpreter_for(project, backend, model, trust_remote_code=trust), card, model, adapters, gpus, loading
+    )
+
+
+def same_answers(first: Mapping[int, str], second: Mapping[int, str]) -> tuple[int, int]:
+    """Return how many answers are the same to the letter, and how many questions were answered by both."""
+    both = first.keys() & second.keys()
+    return sum(first[number] == second[number] for number in both), len(both)
+
+
+def equal_share(first: Mapping[int, str], second: Mapping[int, str]) -> float:
+    """Return the share of the questions answered by both that have the same answer; raises SetupError for none."""
+    same, compared = same_answers(first, second)
+    if not compared:
+        raise SetupError("no question was answered by both, so that there is nothing to compare")
+    return same / compared
