@@ -42,7 +42,7 @@ _NAMES = {
     "ftbridge.evaluation.predict": "Predictions predict",
     "ftbridge.evaluation.record": "Comparison Evaluation Figure Scores",
     "ftbridge.evaluation.report.report": "Report report",
-    "ftbridge.evaluation.verify": "same_answers",
+    "ftbridge.evaluation.answers.verify": "same_answers",
     "ftbridge.launchers.environment.checklist": "Check",
     "ftbridge.launchers.environment.doctor": "doctor",
     "ftbridge.launchers.environment.setup": "setup",

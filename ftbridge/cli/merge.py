@@ -76,7 +76,7 @@ def command(source: str | None, count: int | None, trust_remote_code: bool, as_j
             "`--trust-remote-code` is for `--verify-answers`; a merge runs no code of the model, so leave it out"
         )
     if count:
-        from ftbridge.evaluation.verify import same_answers
+        from ftbridge.evaluation.answers.verify import same_answers
 
         how["check"] = same_answers(count, str(how["device"]), trust_remote_code=trust_remote_code)
     folder = merge(source, **how)  # type: ignore[arg-type]  # click has made them what they are to be

@@ -106,7 +106,7 @@ def answer_all(
 
 
 def finished(engine: Any, names: Collection[str]) -> list[tuple[str, list[int]]]:
-    """Compute a step, and return the tokens of each request in `names` that is done; raises RuntimeError for one cut."""
+    """Compute a step, and return the tokens of each request in `names` that is done; RuntimeError for one cut."""
     found = []
     for output in engine.step():
         if output.finished and output.request_id in names:  # not of a request that was interrupted

@@ -55,7 +55,7 @@ def test_merge_with_verify_answers_passes_a_check(monkeypatch, arguments, asked)
     def same_answers(count, device, *, trust_remote_code):
         return count, device, trust_remote_code
 
-    monkeypatch.setattr("ftbridge.evaluation.verify.same_answers", same_answers)
+    monkeypatch.setattr("ftbridge.evaluation.answers.verify.same_answers", same_answers)
     monkeypatch.setattr("ftbridge.weights.merge.merge", lambda _, **how: how["check"])
     count, trust = asked
     assert CliRunner().invoke(cli, ["merge", *arguments]).stdout == f"({count}, 'auto', {trust})\n"

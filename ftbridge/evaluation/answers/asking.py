@@ -3,9 +3,9 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from itertools import groupby, islice
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 from typing import Literal, cast
 
@@ -22,14 +22,15 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.dataset_info.presets import presets
 from ftbridge.dialogue.chat import Thoughts, model_of, with_thinking
-from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.generation import ADAPTER, EngineName, Sampling
 from ftbridge.dialogue.placement import Loading, place
+from ftbridge.evaluation.answers.engines.endpoint import Endpoint
+from ftbridge.evaluation.answers.engines.engine import Engine, choose_engine, open_engine
 from ftbridge.evaluation.answers.folder import UNFINISHED, Prediction, Settings, finish_predictions, hold_folder
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
-from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
-from ftbridge.launchers.environment.venv import any_backend
+from ftbridge.launchers.environment.own_code import is_code_trusted
 from ftbridge.launchers.hardware import devices
-from ftbridge.weights.card import ModelCard
+from ftbridge.weights.card import ModelCard, Prompt
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
@@ -42,7 +43,8 @@ class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `limit` takes the first samples alone; `batch_size` None lets their length decide; `thinking` auto is as in the
     training; `trust_remote_code` runs code that comes with the model; `replace` asks anew what is answered; `bits`,
-    `dtype` and `device` are those of `chat`.
+    `dtype` and `device` are those of `chat`. `engine` computes the answers, auto is vLLM where ftbridge.yaml names a
+    Python that has it.
     """
 
     max_new_tokens: int = 512
@@ -54,26 +56,31 @@ class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
     device: Device = "auto"
     trust_remote_code: bool = False
     replace: bool = False
+    engine: Literal["auto", "transformers", "vllm"] = "auto"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset to be answered by a model, with `adapter` on it where there is one; the answers go into `folder`."""
+    """A dataset to be answered by a model, with `adapter` on it where there is one; the answers go into `folder`.
+
+    `card` and `model` are None where a server answers.
+    """
 
     source: ModelSource
     data: Dataset
     folder: Path
-    card: ModelCard
-    model: Path
-    adapter: Path | None
+    card: ModelCard | None = None
+    model: Path | None = None
+    adapter: Path | None = None
+    loading: Loading = Loading()
     settings: Settings
     options: AskOptions
 
     @property
-    def loading(self) -> Loading:
-        """Return how the model is loaded."""
-        own = self.options
-        trust = is_code_trusted(self.source.run, (self.model,), trust_remote_code=own.trust_remote_code)
-        return Loading(bits=own.bits, dtype=own.dtype, trust_remote_code=trust)
+    def adapter_name(self) -> str | None:
+        """Return the name of what answers, as `Engine.batch` takes it: None for a base alone."""
+        if self.model is None:
+            return ADAPTER
+        return str(self.adapter) if self.adapter else None
 
     def questions(self) -> Iterator[Question]:
         """Yield the questions that are to be asked, from the first."""
@@ -100,43 +107,78 @@ def plan(
     card = with_thinking(card, options.thinking)
     if before:
         model, adapter = Path(card.base), None
+    trust = is_code_trusted(source.run, (model,), trust_remote_code=options.trust_remote_code)
+    loading = Loading(bits=options.bits, dtype=options.dtype, trust_remote_code=trust)
+    engine = choose_engine(source.project, [adapter] if adapter else [], loading, options.engine)
     if not (out or under):
-        # Whatever the checkpoint, it is the same base.
-        under = (
-            source.folder / "predictions-before" if source.run and before else target_of(source, None, "predictions")
-        )
+        under = _place_in_run(source, engine, before=before)
     folder = Path(out).expanduser() if out else cast("Path", under) / data.name
     if out:
         _refuse_what_is_read(
             folder, _folders_read(card, model, adapter), dataset_folder(source, dataset_dir), source.project
         )
+    placement = place(devices.usable_gpus(options.device), model, [adapter] if adapter else [], loading)
     labels, labels_from = known_labels(data)
-    planned = Plan(
+    settings = Settings(
+        dataset=data.name,
+        data=sha256(file_of(data)),
+        model=fingerprint(model, adapter),
+        prompt=card.chat_template.sha256 if card.chat_template else card.prompt,
+        thinking=(card.chat_template.thinking or "none") if card.chat_template else card.thinking,
+        stop=card.stop,
+        max_new_tokens=options.max_new_tokens,
+        bits=options.bits,
+        dtype=placement.dtype,
+        device=placement.device,
+        labels=labels,
+        labels_from=labels_from,
+        engine=engine,
+    )
+    return Plan(
         source=source,
         data=data,
         folder=folder,
         card=card,
         model=model,
         adapter=adapter,
+        loading=loading,
+        settings=settings,
         options=options,
-        settings=Settings(
-            dataset=data.name,
-            data=sha256(file_of(data)),
-            model=fingerprint(model, adapter),
-            prompt=card.chat_template.sha256 if card.chat_template else card.prompt,
-            thinking=(card.chat_template.thinking or "none") if card.chat_template else card.thinking,
-            stop=card.stop,
-            max_new_tokens=options.max_new_tokens,
-            bits=options.bits,
-            dtype="",
-            device="",
-            labels=labels,
-            labels_from=labels_from,
-        ),
     )
-    placement = place(devices.usable_gpus(options.device), model, adapter, planned.loading)
-    settings = msgspec.structs.replace(planned.settings, dtype=placement.dtype, device=placement.device)
-    return msgspec.structs.replace(planned, settings=settings)
+
+
+def plan_for_server(
+    server: Endpoint,
+    source: ModelSource,
+    dataset: str | None,
+    options: AskOptions,
+    *,
+    dataset_dir: str | os.PathLike[str] | None = None,
+    under: Path | None = None,
+) -> Plan:
+    """Return what is to be asked of a server; the answers go under `under`, or into the run that it is said to serve.
+
+    Raises as `plan` does.
+    """
+    data = dataset_to_answer(source, dataset, dataset_dir)
+    labels, labels_from = known_labels(data)
+    settings = Settings(
+        dataset=data.name,
+        data=sha256(file_of(data)),
+        model=f"{server.model} at {server.address}",
+        prompt="",
+        thinking="",
+        stop=(),
+        max_new_tokens=options.max_new_tokens,
+        bits=None,
+        dtype="",
+        device="",
+        labels=labels,
+        labels_from=labels_from,
+        engine="endpoint",
+    )
+    folder = (under or _place_in_run(source, "endpoint", before=False)) / data.name
+    return Plan(source=source, data=data, folder=folder, settings=settings, options=options)
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -146,56 +188,65 @@ class Answered(msgspec.Struct, frozen=True):
     asked: int
 
 
-def ask(plans: Sequence[Plan]) -> list[Answered]:
-    """Answer what is not answered yet, and return what came of each plan.
+def ask(plans: Sequence[Plan], server: Endpoint | None = None) -> list[Answered]:
+    """Answer what is not answered yet, and return what came of each plan; a base is loaded once for its adapters.
 
-    Plans of one base that follow one another load it once.
+    The `server`, in whose `with` block this is called, answers in place of the models.
     """
-    asked = []
-    for _, group in groupby(plans, key=lambda each: (each.model, each.adapter, each.loading)):
-        asked += [_ask_one(each) for each in group]
-    return asked
+    answered: dict[int, Answered] = {}
+    for group in _groups(plans):
+        with ExitStack() as stack:
+            engine: Engine | None = None
+            for each in group:
+                with hold_folder(each.folder, each.settings, replace=each.options.replace) as known:
+                    waiting = [question for question in each.questions() if question.id not in known]
+                    if waiting:
+                        engine = engine or server or stack.enter_context(_open(group))
+                        say(f"asking {counted(len(waiting), 'question')} of {each.data.name} ...")
+                        _write_answers(engine, waiting, each)
+                    answered[id(each)] = Answered(finish_predictions(each.folder), len(waiting))
+    return [answered[id(each)] for each in plans]
 
 
-def _ask_one(planned: Plan) -> Answered:
-    own, source, options = planned.settings, planned.source, planned.options
-    with hold_folder(planned.folder, own, replace=options.replace) as known:
-        waiting = [question for question in planned.questions() if question.id not in known]
-        if waiting:
-            project, loading = source.project, planned.loading
-            python = interpreter_for(
-                project,
-                any_backend(project, planned.card.backend),
-                planned.model,
-                trust_remote_code=loading.trust_remote_code,
-            )
-            say(f"loading the model, then answering {counted(len(waiting), 'sample')} of {planned.data.name} ...")
-            gpus = devices.usable_gpus(options.device)
-            with Generator(python, planned.card, planned.model, planned.adapter, gpus, loading) as generator:
-                _write_answers(generator, waiting, planned)
-        samples = finish_predictions(planned.folder)
-    return Answered(samples, len(waiting))
+def _groups(plans: Sequence[Plan]) -> Iterable[list[Plan]]:
+    """Return the plans by what is loaded for them."""
+    groups: dict[tuple[object, ...], list[Plan]] = {}
+    for each in plans:
+        groups.setdefault((each.model, each.loading, each.settings.engine, each.options.device), []).append(each)
+    return groups.values()
 
 
-def _write_answers(generator: Generator, questions: Sequence[Question], planned: Plan) -> None:
+def _open(group: Sequence[Plan]) -> Engine:
+    first, *_ = group
+    card, model = cast("ModelCard", first.card), cast("Path", first.model)
+    adapters = {str(each.adapter): each.adapter for each in group if each.adapter}
+    say("loading the model ...")
+    gpus = devices.usable_gpus(first.options.device)
+    return open_engine(first.settings.engine, first.source.project, card, model, adapters, gpus, first.loading)
+
+
+def _write_answers(engine: Engine, questions: Sequence[Question], planned: Plan) -> None:
     """Write the answers to `questions` into unfinished.jsonl as they come."""
     card, own, folder = planned.card, planned.settings, planned.folder
-    prompts = [card.prompt_for(question.system, question.turns) for question in questions]
+    prompts = [engine.prompt_for(question.system, question.turns, card) for question in questions]
     sampling = Sampling(max_new_tokens=own.max_new_tokens)
     done = 0
 
     def progress_line(done: int) -> str:
         return f"answered {done} of {len(questions)}"
 
+    batch = engine.batch(
+        prompts, own.stop, sampling, planned.options.batch_size, adapter=planned.adapter_name, card=card
+    )
     try:
         with (
             (folder / UNFINISHED).open("ab", buffering=0) as file,
-            closing(generator.batch(prompts, own.stop, sampling, planned.options.batch_size)) as answers,
+            closing(batch) as answers,
             progress("answering", "bar", "percent", "left", total=len(questions), line=progress_line) as show,
         ):
             for answer in answers:
                 question = questions[answer.number]
-                text = answer.prompt or card.prompt.render(question.system, question.turns)
+                text = answer.prompt or _text_of(prompts[answer.number], question, card)
                 row = Prediction(question.id, text, answer.text, question.reference, answer.finish)
                 line = memoryview(msgspec.json.encode(row) + b"\n")
                 while line:  # a disk that gets full takes a part of it
@@ -208,6 +259,19 @@ def _write_answers(generator: Generator, questions: Sequence[Question], planned:
         ) from None
     except OSError as error:
         raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
+
+
+def _text_of(prompt: Prompt, question: Question, card: ModelCard | None) -> str:
+    """Return a prompt as text: as a family writes it, or the messages that a server was sent."""
+    return card.prompt.render(question.system, question.turns) if card else msgspec.json.encode(prompt).decode()
+
+
+def _place_in_run(source: ModelSource, engine: EngineName, *, before: bool) -> Path:
+    """Return where a run's answers go: those of another engine, which may differ, into a folder of their own."""
+    suffix = "" if engine == "transformers" else f"-{engine}"
+    if before and source.run:  # whatever the checkpoint, it is the same base
+        return source.folder / f"predictions{suffix}-before"
+    return target_of(source, None, f"predictions{suffix}")
 
 
 def _has_both(source: ModelSource) -> bool:

@@ -17,7 +17,7 @@ from ftbridge.core.console import counted, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import atomic_file, locked, opened_record, read_record, read_text, write_json
 from ftbridge.core.parsing.json_yaml import load_json
-from ftbridge.dialogue.generation import Finish
+from ftbridge.dialogue.generation import EngineName, Finish
 from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
@@ -27,7 +27,7 @@ _TOO_LONG = (
     "prompts are too long for the model; their answers are empty, and wrong",
 )
 FILES = (SETTINGS, FINISHED, UNFINISHED, RESULT)
-_SHOWN_SETTINGS = {"max_new_tokens", "thinking", "bits", "dtype", "device"}  # settings whose values are shown
+_SHOWN_SETTINGS = {"max_new_tokens", "thinking", "bits", "dtype", "device", "engine"}  # settings whose values are shown
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -47,9 +47,10 @@ class Prediction(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What decides the answers, kept in predict.json; a change of any of it makes others.
 
-    `data` is the sha256 of the samples, `prompt` that of a chat template where one renders the prompts, `model` tells
-    the model's files from others. `thinking` is on, off, or none where the prompt has no switch. `device` is cuda or
-    cpu, and `dtype` what was decided for it. `labels` are those that the dataset is known to have.
+    `data` is the sha256 of the samples, `prompt` that of a chat template where one renders the prompts, "" where a
+    server does, `model` tells the model's files from others, `engine` what computed the answers. `thinking` is on, off,
+    or none where the prompt has no switch. `device` is cuda or cpu, and `dtype` what was decided for it. `labels` are
+    those that the dataset is known to have.
     """
 
     dataset: str
@@ -64,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     labels: tuple[str, ...]
     labels_from: str
+    engine: EngineName = "transformers"
 
     @property
     def has_thoughts(self) -> bool:

@@ -10,11 +10,11 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.evaluation import verify
-from ftbridge.evaluation.verify import first_questions, same_answers
+from ftbridge.evaluation.answers.verify import first_questions, same_answers
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
 
-from ..builders.runs import record_run  # noqa: TID252
+from ...builders.runs import record_run  # noqa: TID252
 
 
 class Parrot:

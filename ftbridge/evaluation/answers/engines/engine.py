@@ -1,17 +1,17 @@
 """What answers a dataset's questions: this process's model, vLLM, or a server."""
 
 from collections.abc import Generator as Answers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import ADAPTER, BatchAnswer, EngineName, Generator, Sampling
 from ftbridge.dialogue.placement import Loading
-from ftbridge.evaluation.answers.vllm import VllmGenerator, vllm_python, why_not
+from ftbridge.evaluation.answers.engines.vllm import VllmGenerator, vllm_python, why_not
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware.nvidia import Gpu
@@ -55,21 +55,12 @@ class Engine(Protocol):
         """
 
 
-def open_engine(
-    project: Project,
-    card: ModelCard,
-    model: Path,
-    adapters: Mapping[str, Path],
-    gpus: Sequence[Gpu],
-    loading: Loading,
-    *,
-    name: EngineName | None = None,
-) -> Generator:
-    """Start to load `model`, with `adapters` on it by name, in vLLM where ftbridge.yaml names a Python for it.
+def choose_engine(
+    project: Project, adapters: Iterable[Path], loading: Loading, name: EngineName | Literal["auto"]
+) -> EngineName:
+    """Return what answers: vLLM where ftbridge.yaml names a Python for it, else transformers; `name` chooses one.
 
-    Else, and with a note where vLLM would not take what is asked, transformers answers in the training environment;
-    `name` chooses one of the two. A server is an `Endpoint`. Raises SetupError where the environment is not there,
-    InputError where the one that is chosen cannot load this, UsageError for vLLM without its Python.
+    A note says where vLLM would not take what is asked. Raises UsageError for vLLM without its Python.
     """
     python = None if name == "transformers" else vllm_python(project)
     if name == "vllm" and not python:
@@ -77,10 +68,26 @@ def open_engine(
             "ftbridge.yaml names no Python that has vLLM: add `backends: {vllm: {python: PATH}}`, of an environment of "
             "its own"
         )
-    if python and not name and (reason := why_not(adapters.values(), loading)):
+    if python and name == "auto" and (reason := why_not(adapters, loading)):
         say(f"note: transformers answers instead of vLLM: {reason}")
         python = None
-    if python:
+    return "vllm" if python else "transformers"
+
+
+def open_engine(
+    name: EngineName,
+    project: Project,
+    card: ModelCard,
+    model: Path,
+    adapters: Mapping[str, Path],
+    gpus: Sequence[Gpu],
+    loading: Loading,
+) -> Generator:
+    """Start to load `model`, with `adapters` on it by name, in the training environment, or in vLLM's.
+
+    Raises SetupError where the environment is not there, InputError where it cannot load this.
+    """
+    if name == "vllm" and (python := vllm_python(project)):
         return VllmGenerator(python, card, model, adapters, gpus, loading)
     backend, trust = any_backend(project, card.backend), loading.trust_remote_code
     return Generator(

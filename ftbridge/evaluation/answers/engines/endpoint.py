@@ -20,7 +20,7 @@ import msgspec
 from ftbridge.core.console import counted, first_few, printable, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.dialogue.generation import ADAPTER, BatchAnswer, EngineName, Finish, Sampling
-from ftbridge.evaluation.answers.server import KEY, NonsenseError, NoReplyError, Reply, Server
+from ftbridge.evaluation.answers.engines.server import KEY, NonsenseError, NoReplyError, Reply, Server
 from ftbridge.weights.card import ModelCard, Prompt, chat_messages
 
 T = TypeVar("T")

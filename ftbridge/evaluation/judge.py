@@ -1,0 +1,260 @@
+"""Answers judged: their scores, those of baselines and of the model before, and how they differ, as evaluation.json."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import msgspec
+from msgspec.structs import replace
+
+from ftbridge import __version__
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files.atomic import atomic_file, sha256
+from ftbridge.dialogue.chat import source_of, without_thought
+from ftbridge.evaluation.answers.asking import Plan, dataset_to_answer
+from ftbridge.evaluation.answers.engines.endpoint import Endpoint
+from ftbridge.evaluation.answers.folder import (
+    FINISHED,
+    SETTINGS,
+    Prediction,
+    Settings,
+    read_predictions,
+    settings_in,
+)
+from ftbridge.evaluation.answers.leakage import Leakage, find_leakage
+from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
+from ftbridge.evaluation.baselines.baselines import Choice, run_baselines
+from ftbridge.evaluation.record import Baseline, Engine, Evaluation, Model, Scores, Task
+from ftbridge.evaluation.scoring.rows import paired
+from ftbridge.evaluation.scoring.score import Row, Rows, compare, find_task, known_labels, score
+from ftbridge.launchers.runs.record import Run, find_run, utc_now
+from ftbridge.weights.source import ModelSource, target_of
+
+
+class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """How answers are judged; the baselines were `chosen` where the user has named them."""
+
+    task: Task | Literal["auto"]
+    baselines: Sequence[Choice]
+    chosen: bool
+
+
+class Written(msgspec.Struct, frozen=True):
+    """An evaluation, and the `file` that keeps it."""
+
+    file: str
+    evaluation: Evaluation
+
+
+class _Questions:
+    """The questions of a plan, read anew by each loop over them."""
+
+    def __init__(self, planned: Plan) -> None:
+        self._planned = planned
+
+    def __iter__(self) -> Iterator[Question]:
+        return self._planned.questions()
+
+
+def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, server: Endpoint | None) -> Written:
+    """Judge the answers of a model, of baselines and of the model before, and write its evaluation.json."""
+    source, limit, folder = after.source, after.options.limit, _folder_of(after)
+    file = after.folder / FINISHED
+    judged, labels = _score(file, limit, wanted.task)
+    run = _run_of(after)
+    simpler: list[tuple[Baseline, Path]] = []
+    if isinstance(run, Run) and judged.task == "classification":
+        simpler = _baselines(after, run, wanted, labels, folder)
+    others = [(each.name, answers) for each, answers in simpler]
+    base_file = before.folder / FINISHED if before else None
+    if base_file:
+        others.append(("before", base_file))
+    rows = rows_of(file, limit)
+    comparisons = [
+        compare(judged.task, rows, rows_of(other, limit), (_title(source), title), labels) for title, other in others
+    ]
+    engine, same = _engine(after, server), _by_transformers(after)
+    if same:
+        titles = _title(source), "by transformers"
+        comparisons.insert(0, compare(judged.task, rows, rows_of(same, limit), titles, labels))
+        alike = [mine.answer == other.answer for mine, other in paired(rows, rows_of(same, limit))]
+        engine = replace(engine, same_answers=sum(alike), compared=len(alike))
+    found = Evaluation(
+        model=_model(source, after),
+        dataset=after.data.name,
+        data=after.settings.data,
+        predictions=str(file),
+        scores=judged,
+        engine=engine,
+        labels_from=after.settings.labels_from,
+        limit=limit,
+        max_new_tokens=after.options.max_new_tokens,
+        cut_answers=judged.finish.get("length", 0),
+        leakage=_leakage(after, run),
+        baselines=tuple(each for each, _ in simpler),
+        before=_score(base_file, limit, judged.task, labels)[0] if base_file else None,
+        before_predictions=str(base_file or ""),
+        comparisons=tuple(comparisons),
+        seconds=seconds,
+        created=utc_now(),
+        version=__version__,
+    )
+    return Written(str(found.save(folder)), found)
+
+
+def _baselines(
+    after: Plan, run: Run, wanted: Wanted, labels: Sequence[str], folder: Path
+) -> list[tuple[Baseline, Path]]:
+    """Return the baselines of a classification, and the files of their answers; those that cannot be had are named."""
+    choices, project = wanted.baselines, after.source.project
+    questions = _Questions(after)
+    try:
+        try:
+            answers = run_baselines(choices, project, run, questions, device=after.options.device)
+        except SetupError as error:
+            if wanted.chosen:
+                raise
+            say(f"note: {error}")
+            answers = run_baselines(choices[:1], project, run, questions)
+    except InputError as error:
+        if wanted.chosen:
+            raise
+        say(f"note: without baselines: {error}")
+        return []
+    found = []
+    for each in answers:
+        file = folder / f"{each.name}.jsonl"
+        with atomic_file(file) as out:
+            for question, (number, answer) in zip(after.questions(), each.answers, strict=True):
+                row = Prediction(number, "", answer, question.reference, "stop")
+                out.write(msgspec.json.encode(row) + b"\n")
+        judged, _ = _score(file, None, "classification", labels)
+        found.append((Baseline(name=each.name, training_samples=each.training_samples, scores=judged), file))
+    return found
+
+
+def judge_file(file: Path, wanted: Wanted) -> Written:
+    """Judge a predictions.jsonl as it stands; its evaluation.json lies beside it."""
+    judged, _ = _score(file, None, wanted.task)
+    own = _settings_of(file)
+    found = Evaluation(
+        model=Model(title=file.parent.name, folder=str(file.parent), fingerprint=own.model if own else ""),
+        dataset=own.dataset if own else file.stem,
+        data=own.data if own else sha256(file),
+        predictions=str(file),
+        scores=judged,
+        engine=Engine(name="transformers"),
+        labels_from=own.labels_from if own else "",
+        max_new_tokens=own.max_new_tokens if own else 0,
+        cut_answers=judged.finish.get("length", 0),
+        leakage=_said(_leakage_of_file(file, own) if own else None),
+        created=utc_now(),
+        version=__version__,
+    )
+    return Written(str(found.save(file.parent)), found)
+
+
+def _score(
+    file: Path, limit: int | None, task: Task | Literal["auto"], labels: Sequence[str] = ()
+) -> tuple[Scores, tuple[str, ...]]:
+    """Return the scores of the answers in a file, and the labels that they were read as."""
+    rows, own = rows_of(file, limit), _settings_of(file)
+    labels = labels or (own.labels if own else ())
+    chosen = find_task((row.reference for row in rows()), labels) if task == "auto" else task
+    labels = known_labels(rows, labels) if chosen == "classification" else ()
+    return score(chosen, rows, labels), tuple(labels)
+
+
+def rows_of(file: Path, limit: int | None = None) -> Rows:
+    """Return what reads the answers in a file anew each time, without thoughts; of the first `limit` questions."""
+    own = _settings_of(file)
+    answer_of = without_thought if own and own.has_thoughts else str
+
+    def rows() -> Iterator[Row]:
+        for each in read_predictions(file):
+            if limit is None or each.id <= limit:
+                yield Row(each.id, answer_of(each.answer), answer_of(each.reference), each.finish_reason)
+
+    return rows
+
+
+def _settings_of(file: Path) -> Settings | None:
+    return settings_in(file.parent) if (file.parent / SETTINGS).exists() else None
+
+
+def _run_of(planned: Plan) -> Run | InputError | None:
+    """Return the run that made the model; None where none is known to, or why the one that is cannot be found."""
+    source, made_by = planned.source, planned.card.run if planned.card else ""
+    try:
+        return source.run or (find_run(source.project, made_by) if made_by else None)
+    except InputError as error:
+        return error
+
+
+def _leakage(planned: Plan, run: Run | InputError | None) -> Leakage | None:
+    """Return how many questions were trained on; None where no run is known to have made the model."""
+    if isinstance(run, InputError):
+        return _said(Leakage(questions=0, trained=None, dataset="", reason=str(run)))
+    return _said(find_leakage(planned.source.project, run, planned.questions(), planned.data) if run else None)
+
+
+def _leakage_of_file(file: Path, own: Settings) -> Leakage | None:
+    """Return how many questions of a predictions.jsonl in a run's folder were trained on; None for one elsewhere."""
+    parents = file.resolve().parents
+    folder = parents[2] if len(parents) > 2 else None  # noqa: PLR2004 - RUN/predictions/NAME/
+    if not folder or not (folder / "run.json").is_file():
+        return None
+    source = source_of(folder)
+    run = cast("Run", source.run)
+    try:
+        data = dataset_to_answer(source, own.dataset, None)
+    except InputError as error:
+        return Leakage(questions=0, trained=None, dataset="", reason=str(error))
+    if sha256(file_of(data)) != own.data:
+        return Leakage(questions=0, trained=None, dataset="", reason=f"`{data.name}` has changed since it was asked")
+    return find_leakage(source.project, run, questions_of(data), data)
+
+
+def _said(leakage: Leakage | None) -> Leakage | None:
+    """Return what is known of a leakage, once it is said."""
+    if leakage and leakage.sentence:
+        say(f"warning: {leakage.sentence}")
+    return leakage
+
+
+def _engine(planned: Plan, server: Endpoint | None) -> Engine:
+    if server:
+        return Engine(name="endpoint", address=server.address, model=server.model)
+    return Engine(name=planned.settings.engine)
+
+
+def _by_transformers(planned: Plan) -> Path | None:
+    """Return the file of the answers that transformers gave of a run's model, which another engine was asked now."""
+    if planned.settings.engine == "transformers" or not planned.source.run:
+        return None
+    file = target_of(planned.source, None, "predictions") / planned.data.name / FINISHED
+    own = _settings_of(file) if file.is_file() else None
+    return file if own and own.data == planned.settings.data else None
+
+
+def _title(source: ModelSource) -> str:
+    name = source.run.id if source.run else source.folder.name
+    return f"{name} at {source.checkpoint.stem}" if source.checkpoint else name
+
+
+def _model(source: ModelSource, planned: Plan) -> Model:
+    return Model(
+        title=_title(source),
+        run=source.run.id if source.run else planned.card.run if planned.card else "",
+        checkpoint=source.checkpoint.name if source.checkpoint else "",
+        folder="" if source.run else str(source.folder),
+        fingerprint=planned.settings.model,
+        adapter=planned.adapter is not None,
+    )
+
+
+def _folder_of(planned: Plan) -> Path:
+    """Return where an evaluation.json lies: in its run's folder, else beside the answers."""
+    source = planned.source
+    return target_of(source, None, "evaluations") / planned.data.name if source.run else planned.folder
