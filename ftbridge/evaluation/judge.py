@@ -32,7 +32,7 @@ from ftbridge.launchers.runs.record import Run, find_run, utc_now
 from ftbridge.weights.source import ModelSource, target_of
 
 
-class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """How answers are judged; the baselines were `chosen` where the user has named them."""
 
     task: Task | Literal["auto"]

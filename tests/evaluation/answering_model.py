@@ -26,7 +26,10 @@ class AnsweringModel:
     def __exit__(self, *_):
         pass
 
-    def batch(self, prompts, stop, sampling, batch_size):
+    def prompt_for(self, system, turns, card):
+        return card.prompt_for(system, turns)
+
+    def batch(self, prompts, stop, sampling, batch_size, *, adapter, card):
         assert (stop, batch_size) == (("<|im_end|>", "<|endoftext|>"), None)
         assert sampling.max_new_tokens in {512, 9}
         texts = ["".join(prompt) for prompt in prompts]

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import ftbridge
+from ftbridge.evaluation.answers.engines import engine
 from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
@@ -31,6 +32,6 @@ def model(tmp_path, monkeypatch):
     ModelCard(base="", family="qwen2.5", backend="xtuner", template=prompt, system="", thinking="none").save(folder)
     monkeypatch.setattr(AnsweringModel, "asked", [], raising=False)
     monkeypatch.setattr(AnsweringModel, "stop_after", None, raising=False)
-    monkeypatch.setattr("ftbridge.evaluation.answers.asking.Generator", AnsweringModel)
-    monkeypatch.setattr("ftbridge.evaluation.answers.asking.interpreter_for", lambda *_, **__: Path(sys.executable))
+    monkeypatch.setattr(engine, "Generator", AnsweringModel)
+    monkeypatch.setattr(engine, "interpreter_for", lambda *_, **__: Path(sys.executable))
     return folder

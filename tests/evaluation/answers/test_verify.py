@@ -9,7 +9,7 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, UsageError
 from ftbridge.core.project import Project
-from ftbridge.evaluation import verify
+from ftbridge.evaluation.answers import verify
 from ftbridge.evaluation.answers.verify import first_questions, same_answers
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
