@@ -12,6 +12,7 @@ from ftbridge.cli.options import (
     dataset_dir_option,
     device_option,
     dtype_option,
+    engine_option,
     json_option,
     max_new_tokens_option,
     option,
@@ -45,6 +46,17 @@ MOST_CLASSES = 20
     help="What the answers are; auto is classification where the dataset has labels.",
 )  # fmt: skip
 @option("--checkpoint", metavar="NAME", show_default="last", help="Checkpoint of the run: last, best, a step; or all.")
+@option(
+    "--baseline", metavar="NAME", multiple=True, show_default="most-frequent and tfidf",
+    help="What a classification is compared with: most-frequent, tfidf, bert=FOLDER, or none.",
+)  # fmt: skip
+@engine_option
+@option("--endpoint", metavar="URL", help="OpenAI-compatible server that answers; its key is in OPENAI_API_KEY.")
+@option("--endpoint-model", metavar="NAME", default="", show_default="the only one", help="Model of the server.")
+@option(
+    "--concurrency", type=click.IntRange(1, 256), default=8, show_default=True,
+    help="Number of questions that the server is asked at a time.",
+)  # fmt: skip
 @option("--name", metavar="NAME", show_default="the dataset's", help="Name of the comparison of several models.")
 @max_new_tokens_option
 @thinking_option

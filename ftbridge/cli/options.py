@@ -244,6 +244,10 @@ model_option = option(
     "--model", metavar="BASE", shell_complete=complete_folder,
     help="Base model, where it is not known, or to take another one: a folder, or a hub's name.",
 )  # fmt: skip
+engine_option = option(
+    "--engine", type=click.Choice(["auto", "transformers", "vllm"]), default="auto",
+    help="What computes the answers; auto is vLLM where ftbridge.yaml names a Python that has it.",
+)  # fmt: skip
 device_option = option(
     "--device", type=DEVICES, default="auto", help="Where to compute; auto: on a GPU where there is one."
 )

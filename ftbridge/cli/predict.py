@@ -13,6 +13,7 @@ from ftbridge.cli.options import (
     dataset_dir_option,
     device_option,
     dtype_option,
+    engine_option,
     json_option,
     max_new_tokens_option,
     option,
@@ -37,6 +38,7 @@ from ftbridge.cli.options import (
 @thinking_option
 @option("--batch-size", type=click.IntRange(1), show_default="by the samples' length", help="Samples per batch.")
 @option("--limit", type=click.IntRange(1), help="Number of samples to answer, from the first.")
+@engine_option
 @bits_option
 @dtype_option
 @device_option

@@ -95,25 +95,30 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
     project. Raises as `predict` does, and UsageError for sources that cannot be compared.
     """
     wanted = Wanted(task=task, baselines=parse_baselines(baseline), chosen=bool(baseline))
-    if any(os.fspath(each).endswith(".jsonl") for each in sources):
-        if before or also or checkpoint or endpoint:
-            raise UsageError("a predictions.jsonl is judged as it stands; name the run to ask a model anew")
+    if _are_answers(sources, asks=bool(before or also or checkpoint or endpoint)):
         return _compared([judge_file(Path(each), wanted) for each in sources], name)
-    asked, others = AskOptions(**options), replace(wanted, baselines=())
+    asked = AskOptions(**options)
     with ExitStack() as stack:
-        server = None
-        if endpoint:
-            if before or also or len(sources) > 1:
-                raise UsageError("a server answers for one model, and has none before it; leave the others out")
-            server = stack.enter_context(Endpoint(endpoint, endpoint_model, concurrency))
+        if endpoint and (before or also or len(sources) > 1):
+            raise UsageError("a server answers for one model, and has none before it; leave the others out")
+        server = stack.enter_context(Endpoint(endpoint, endpoint_model, concurrency)) if endpoint else None
         models = _models(sources, checkpoint, server)
         plans = [_plans(each, dataset, asked, dataset_dir, before=before, server=server) for each in models]
-        plans += [_plans(each, other, asked, dataset_dir, before=True) for other in also for each in models]
-        seconds = _ask(plans, server)
-    written = [
-        judge(*pair, wanted if number < len(models) else others, seconds, server) for number, pair in enumerate(plans)
-    ]
-    return _compared(written[: len(models)], name, written[len(models) :])
+        must_not_fall = [_plans(each, other, asked, dataset_dir, before=True) for other in also for each in models]
+        seconds = _ask([*plans, *must_not_fall], server)
+    return _compared(
+        [judge(*pair, wanted, seconds, server) for pair in plans],
+        name,
+        [judge(*pair, replace(wanted, baselines=()), seconds, None) for pair in must_not_fall],
+    )
+
+
+def _are_answers(sources: Sequence[str | os.PathLike[str]], *, asks: bool) -> bool:
+    """Tell whether there are answers to be judged as they stand; raises UsageError where they are to be asked for."""
+    are = any(os.fspath(each).endswith(".jsonl") for each in sources)
+    if are and asks:
+        raise UsageError("a predictions.jsonl is judged as it stands; name the run to ask a model anew")
+    return are
 
 
 def is_comparable(first: Evaluation, second: Evaluation) -> bool:

@@ -42,14 +42,15 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     device: Device = "auto",
     trust_remote_code: bool = False,
     replace: bool = False,
+    engine: Literal["auto", "transformers", "vllm"] = "auto",
 ) -> Predictions:
     """Answer `dataset` (default: the test part of what a run was trained on) with the model of a run or a folder.
 
     Goes on where an earlier call was stopped, and asks nothing that is answered already. `checkpoint` chooses one of
     the run's. The folder is `out`, by default predictions/DATASET in the run's; `limit` takes the first samples alone;
     `batch_size` None lets their length decide; `thinking` auto is as in the training; `trust_remote_code` runs code
-    that comes with the model. Raises InputError where other settings were used there before, unless `replace` says to
-    ask anew.
+    that comes with the model. `engine` computes the answers: auto is vLLM where ftbridge.yaml names a Python that has
+    it. Raises InputError where other settings were used there before, unless `replace` says to ask anew.
     """
     options = AskOptions(
         max_new_tokens=max_new_tokens,
@@ -61,6 +62,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         device=device,
         trust_remote_code=trust_remote_code,
         replace=replace,
+        engine=engine,
     )
     planned = plan(source_of(source, checkpoint), dataset, options, dataset_dir=dataset_dir, out=out)
     (answered,) = ask([planned])
