@@ -60,7 +60,7 @@ def find_task(references: Iterable[str], labels: Sequence[str]) -> Task:
         kinds = _with_types(kinds, reference)
         if different is None and kinds is None:
             return "generation"
-    if different and 1 < len(different) <= samples // SAMPLES_PER_LABEL:
+    if different and 1 < len(different) <= samples // SAMPLES_PER_LABEL and not (kinds and as_json):
         return "classification"
     # Lines that all begin with `Answer:` or the like list no entities, where nothing else tells so.
     return "extraction" if kinds and (as_json or len(kinds) > 1) else "generation"
@@ -98,9 +98,7 @@ def score(task: Task, rows: Rows, labels: Sequence[str] = (), *, draws: int = DR
     if not (items := finish.total()):
         raise InputError("there are no answers to judge; predict first, and look whether the dataset has samples")
     found = _judge(task, rows, labels).scores(rows, items, draws, seed)
-    notes = (*found.notes, *_notes_on_length(finish, items))
-    if items < FEW_ITEMS:
-        notes = (*notes, f"{counted(items, 'item')} tell little: another few would give quite other figures")
+    notes = (*found.notes, *_notes(found, finish))
     return msgspec.structs.replace(found, finish=dict(finish), notes=notes)
 
 
@@ -186,14 +184,19 @@ def _with_types(kinds: set[str] | None, reference: str) -> set[str] | None:
     return kinds if len(kinds) <= MOST_LABELS else None
 
 
-def _notes_on_length(finish: Counter[str], items: int) -> Iterator[str]:
-    answers = counted(items, "answer")
+def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
+    answers = counted(found.items, "answer")
     if cut := finish["length"]:
         yield f"{cut:,} of {answers} were cut by the limit of tokens: raise `--max-new-tokens`"
     if full := finish["full"]:
         yield f"{full:,} of {answers} were cut since the model takes no more tokens"
     if long := finish["too_long"]:
         yield f"{long:,} of {answers} are empty, and wrong, since the prompt is too long for the model"
+    if found.items < FEW_ITEMS:
+        yield f"{counted(found.items, 'item')} tell little: with as many others the figures may be quite different"
+    bootstrapped = [each for each in found.figures.items() if each[1].method == "bootstrap"]
+    if fixed := [name for name, each in bootstrapped if each.low == each.high and not name.endswith("_length")]:
+        yield f"all items are alike by {', '.join(fixed)}: that these intervals have no width is no certainty"
 
 
 def _sentence(found: Comparison, left_out: int) -> str:
@@ -215,13 +218,16 @@ def _sentence(found: Comparison, left_out: int) -> str:
         counts.append(_p_value(found.p_value))
     if left_out:
         counts.append(f"{left_out:,} more that only one was asked are left out")
-    if not round(by, 1):
-        verdict = f"No difference in {name} is seen ({low:+.1f} to {high:+.1f} points)"
+    by, low, high = (round(each, 1) + 0.0 for each in (by, low, high))  # and no -0.0
+    points = f"{by} points of {name} ({low} to {high})"
+    # Of a few items the bootstrap alone is too sure.
+    likely = found.items < FEW_ITEMS or low <= 0 if found.p_value is None else found.p_value >= SIGNIFICANT
+    if not by:
+        verdict = f"No difference in {name} is seen ({low:+} to {high:+} points)"
+    elif likely:
+        verdict = f"{better} is ahead by {points}, but the difference may be chance"
     else:
-        sure = low > 0 and (found.p_value is None or found.p_value < SIGNIFICANT)
-        verdict = f"{better} is better by {by:.1f} points of {name} ({low:.1f} to {high:.1f}), " + (
-            "more than chance would explain" if sure else "and the difference may be chance"
-        )
+        verdict = f"{better} is better by {points}, more than chance would explain"
     return f"{', '.join(counts)}. {verdict}."
 
 
