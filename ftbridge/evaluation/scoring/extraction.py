@@ -57,20 +57,12 @@ def read_entities(answer: str) -> Entities | None:
 
 
 class Extraction:
-    """Judges answers that list entities of `types`, which all references are of; other types are wrong.
-
-    Raises InputError for more than MOST_TYPES.
-    """
+    """Judges answers that list entities of `types`, which all references are of; other types are wrong."""
 
     names = ("precision", "recall", "f1")
 
     def __init__(self, types: Sequence[str]) -> None:
         """Judge entities of the `types`."""
-        if len(types) > MOST_TYPES:
-            raise InputError(
-                f"the right answers hold {len(types):,} types of entities, and {MOST_TYPES:,} at most can be told "
-                "apart; evaluate with `--task generation`"
-            )
         self.types = tuple(types)
         self._places = {name: place for place, name in enumerate(types)}
 
@@ -117,8 +109,19 @@ class Extraction:
 
 
 def types_of(rows: Rows) -> tuple[str, ...]:
-    """Return the types of entities in the references; raises InputError where one lists no entities."""
-    return tuple(sorted({kind for row in rows() for kind, _ in _due(row)}))
+    """Return the types of entities in the references.
+
+    Raises InputError where one lists no entities, or there are more than MOST_TYPES.
+    """
+    types: set[str] = set()
+    for row in rows():
+        types.update(kind for kind, _ in _due(row))
+        if len(types) > MOST_TYPES:
+            raise InputError(
+                f"the right answers hold more than {MOST_TYPES:,} types of entities, which are no types any more; "
+                "evaluate with `--task generation`"
+            )
+    return tuple(sorted(types))
 
 
 def _due(row: Row) -> Entities:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
+import numpy as np
 
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
@@ -129,30 +130,27 @@ def compare(
         return (row for row, _ in paired(first, second))
 
     judge = _judge(task, shared, labels)
-    outcomes: Counter[tuple[bool, bool]] = Counter()
 
     def chunks() -> Iterator[Chunk]:
         for statistics, counts in judge.chunks(paired(first, second)):
-            right = statistics[:, [0, statistics.shape[1] // 2]] > 0
-            for mine, other, count in zip(*right.T.tolist(), counts.tolist(), strict=True):
-                outcomes[mine, other] += count
-            yield statistics, counts
+            both = statistics[:, 0] * statistics[:, statistics.shape[1] // 2]
+            yield np.column_stack([statistics, both]), counts
 
     def difference(sums: Array) -> Array:
-        middle = sums.shape[-1] // 2
-        return judge.figures(sums[..., :middle]) - judge.figures(sums[..., middle:])
+        mine, other = np.split(sums[..., :-1], 2, -1)
+        return judge.figures(mine) - judge.figures(other)
 
     found = bootstrap(chunks(), items, difference, draws, seed)
-    only_first, only_second = outcomes[True, False], outcomes[False, True]
+    right, other_right, both = (round(found.sums[at]) for at in (0, len(found.sums) // 2, -1))
     comparison = Comparison(
         first=titles[0],
         second=titles[1],
         items=items,
-        both=outcomes[True, True],
-        only_first=only_first,
-        only_second=only_second,
-        neither=outcomes[False, False],
-        p_value=mcnemar(only_first, only_second) if task == "classification" else None,
+        both=both,
+        only_first=right - both,
+        only_second=other_right - both,
+        neither=items - right - other_right + both,
+        p_value=mcnemar(right - both, other_right - both) if task == "classification" else None,
         differences={
             name: found.figure(at, items) for at, name in enumerate(judge.names) if name != "reference_length"
         },
@@ -203,10 +201,10 @@ def _sentence(found: Comparison, left_out: int) -> str:
     """Say who is better, by how much, and whether that may be chance."""
     key = next(name for name in _DECIDING if name in found.differences)
     figure, name = found.differences[key], _DECIDING[key]
-    by, low, high = 100 * figure.value, 100 * figure.low, 100 * figure.high
+    by, low, high = (round(100 * each, 4) + 0.0 for each in (figure.value, figure.low, figure.high))  # and no -0.0
     better = found.first
     if by < 0:
-        better, by, low, high = found.second, -by, -high, -low
+        better, by, low, high = found.second, -by, 0.0 - high, 0.0 - low
     counts = [counted(found.items, "item")]
     if found.only_first or found.only_second or found.p_value is not None:
         right = "right" if key == "accuracy" else "right in full"
@@ -218,17 +216,20 @@ def _sentence(found: Comparison, left_out: int) -> str:
         counts.append(_p_value(found.p_value))
     if left_out:
         counts.append(f"{left_out:,} more that only one was asked are left out")
-    by, low, high = (round(each, 1) + 0.0 for each in (by, low, high))  # and no -0.0
-    points = f"{by} points of {name} ({low} to {high})"
+    interval = f"{_points(low)} to {_points(high)}"
     # Of a few items the bootstrap alone is too sure.
     likely = found.items < FEW_ITEMS or low <= 0 if found.p_value is None else found.p_value >= SIGNIFICANT
     if not by:
-        verdict = f"No difference in {name} is seen ({low:+} to {high:+} points)"
+        verdict = f"No difference in {name} is seen ({interval} points)"
     elif likely:
-        verdict = f"{better} is ahead by {points}, but the difference may be chance"
+        verdict = f"{better} is ahead by {_points(by)} points of {name} ({interval}), but the difference may be chance"
     else:
-        verdict = f"{better} is better by {points}, more than chance would explain"
+        verdict = f"{better} is better by {_points(by)} points of {name} ({interval}), more than chance would explain"
     return f"{', '.join(counts)}. {verdict}."
+
+
+def _points(value: float) -> str:
+    return f"{value:.1f}" if not value or abs(value) >= 0.1 else f"{value:.1g}"  # noqa: PLR2004 - a million items
 
 
 def _p_value(value: float) -> str:

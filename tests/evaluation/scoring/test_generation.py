@@ -2,33 +2,16 @@
 
 import importlib.util
 import random
-import tracemalloc
 
 import pytest
 from sacrebleu import BLEU, CHRF
 
 from ftbridge.evaluation.scoring.generation import Generation, tokenize_for
+from ftbridge.evaluation.scoring.intervals import bootstrap
 from ftbridge.evaluation.scoring.rows import Row
 from ftbridge.evaluation.scoring.score import compare, score
 
-WORDS = [
-    "take",
-    "one",
-    "two",
-    "pills",
-    "of",
-    "aspirin",
-    "a",
-    "day",
-    "with",
-    "water",
-    "and",
-    "rest",
-    ",",
-    "then",
-    "call",
-    ".",
-]
+WORDS = [*"one two pills aspirin day with water and rest then call".split(), ",", "."]  # noqa: SIM905
 CHINESE = "每天服用一两片阿司匹林并多喝水，然后休息。"
 
 
@@ -58,7 +41,7 @@ def test_figures_of_all_texts_are_sacrebleus(words, joint, tokenize):
     assert found["bleu"].low < found["bleu"].value < found["bleu"].high
 
 
-@pytest.mark.parametrize("words", [WORDS, CHINESE])
+@pytest.mark.parametrize("words", [CHINESE])
 def test_intervals_equal_sacrebleus_but_for_its_random_numbers(words):
     pairs = texts(words, " " if words is WORDS else "", 200)
     answers, right = map(list, zip(*pairs, strict=True))
@@ -101,17 +84,16 @@ def test_without_sacrebleu_its_figures_are_left_out_and_how_to_get_them_is_said(
 
 
 def test_a_comparison_is_paired():
-    """Answers that differ in the same few items alone differ much less than their own intervals are wide."""
+    """Where one model adds a word to each answer of the other, the difference is surer than either figure."""
     pairs = texts(WORDS, " ", 100)
-    better = [
-        (right, right) if at % 10 == 0 else pair for at, (pair, (_, right)) in enumerate(zip(pairs, pairs, strict=True))
-    ]
-    found = compare("generation", rows(better), rows(pairs), ("new", "old"), draws=300)
-    one, other = (score("generation", rows(each), draws=300).figures["chrf"] for each in (better, pairs))
+    longer = [(f"{answer} indeed", right) for answer, right in pairs]
+    found = compare("generation", rows(pairs), rows(longer), ("new", "old"), draws=300)
+    one, other = (score("generation", rows(each), draws=300).figures["chrf"] for each in (pairs, longer))
     difference = found.differences["chrf"]
     assert difference.value == pytest.approx(one.value - other.value)
     assert 0 < difference.low < difference.high
-    assert difference.high - difference.low < (one.high - one.low + other.high - other.low) / 2
+    assert difference.high - difference.low < (one.high - one.low) / 2
+    assert "new is better by" in found.sentence
     assert "reference_length" not in found.differences
     assert found.p_value is None
 
@@ -119,21 +101,14 @@ def test_a_comparison_is_paired():
 @pytest.mark.parametrize(
     "count",
     [
-        pytest.param(1500, marks=pytest.mark.slow),
+        pytest.param(4000, marks=pytest.mark.slow),
         pytest.param(1_000_000, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)]),
     ],
 )
-def test_memory_is_flat(count):
-    drawn = random.Random(1)  # noqa: S311
-    long = [" ".join(drawn.choices(WORDS, k=3)) for _ in range(50)]
-    judge = Generation("13a")  # and sacrebleu is imported
-    assert judge.names
-
-    def many():
-        return (Row(at, f"{long[at % 50]} {at}", f"{long[at % 49]} {at}", "stop") for at in range(count))
-
-    tracemalloc.start()
-    score("generation", many)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 40 << 20
+def test_memory_is_flat(grown, count):
+    watched, mebibytes = grown
+    some = [right for _, right in texts(WORDS, " ", 50)]
+    rows = (Row(at, f"{some[at % 50]} {at}", f"{some[at % 49]} {at}", "stop") for at in range(count))
+    judge = Generation("13a")
+    judge.figures(bootstrap(judge.chunks((row,) for row in watched(rows, count)), count, judge.figures, 1000, 0).sums)
+    assert mebibytes() < 40

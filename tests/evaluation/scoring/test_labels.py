@@ -179,5 +179,5 @@ def test_what_is_read_stands_in_the_answer(answer):
 def test_long_answers_are_read_in_linear_time(piece):
     parser = Parser(["A", "B", *(f"label {number}" for number in range(100))])
     begun = time.process_time()
-    parser.read(piece * 2000)
-    assert time.process_time() - begun < 1
+    parser.read(piece * 1000)
+    assert time.process_time() - begun < 0.5
