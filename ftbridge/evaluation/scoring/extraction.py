@@ -25,7 +25,10 @@ _RULE = (
     "`type: text`, counts as no entities. Intervals are over items, as the entities of one answer go together"
 )
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
-_LINE = re.compile(r"(?:[-*•]\s+|[0-9]+[.)]\s+)?([^:：\s][^:：\n]{0,39}?)\s*[:：]\s*(\S.*?)")
+# No type is without a letter, as in `10:30`, and none is that of an address, as in `https://`.
+_LINE = re.compile(
+    r"(?:[-*•]\s+|[0-9]+[.)]\s+)?(?=[^:：]*[^\W\d_])([^:：\s][^:：\n]{0,39}?)\s*(?::(?!//)|：)\s*(\S.*?)"
+)
 _NAMED = 5  # types in a note
 
 
@@ -149,6 +152,6 @@ def _notes(classes: Sequence[ClassFigures], damaged: int, items: int) -> Iterato
     if not classes:
         yield "the right answers hold no entities: whatever an answer lists is wrong"
     if single := [f"`{each.name}`" for each in classes if each.support == 1]:
-        yield f"{first_few(single, _NAMED)}: one entity alone is of this type, whose recall is all or nothing"
+        yield f"{first_few(single, _NAMED)}: of this type there is one entity alone, whose recall is all or nothing"
     if damaged:
         yield f"{damaged:,} of {counted(items, 'answer')} could not be read as a list of entities, and count as none"

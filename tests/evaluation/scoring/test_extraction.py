@@ -39,6 +39,8 @@ def rows(pairs):
         ("[" * 100_000, None),
         ("Here they are:\ndrug: aspirin", None),
         ("aspirin", None),
+        ("10:30", None),
+        ("https://example.org", None),
         (f"{'x' * 41}: y", None),
     ],
 )
@@ -80,7 +82,7 @@ def test_figures_equal_those_counted_by_hand():
 
 def test_types_of_one_entity_and_answers_without_any_are_told_of():
     found = score("extraction", rows([("none", "drug: x\ndisease: y")] * 1))
-    assert found.notes[0].startswith("`disease`, `drug`: one entity alone is of this type")
+    assert found.notes[0].startswith("`disease`, `drug`: of this type there is one entity alone")
     assert [each.value for each in found.figures.values()] == [0, 0, 0]
     empty = score("extraction", rows([("none", "[]"), ("drug: x", "[]")]))
     assert empty.notes[0].startswith("the right answers hold no entities")
