@@ -24,7 +24,6 @@ _RULE = (
     "it stands there; the order is free. An answer that is no JSON list of {text, type}, and not all of lines "
     "`type: text`, counts as no entities. Intervals are over items, as the entities of one answer go together"
 )
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
 # No type is without a letter, as in `10:30`, and none is that of an address, as in `https://`.
 _LINE = re.compile(
     r"(?:[-*•]\s+|[0-9]+[.)]\s+)?(?=[^:：]*[^\W\d_])([^:：\s][^:：\n]{0,39}?)\s*(?::(?!//)|：)\s*(\S.*?)"
@@ -45,8 +44,8 @@ Entities: TypeAlias = Counter[tuple[str, str]]
 def read_entities(answer: str) -> Entities | None:
     """Return the types and texts that an answer lists, with how often; None where it is no list of entities."""
     text = answer.strip()
-    if fenced := _FENCED.fullmatch(text):
-        text = fenced[1].strip()
+    if text.startswith("```") and text.endswith("```"):
+        text = text[3:-3].removeprefix("json").strip()
     if text.lower() in _NONE:
         return Counter()
     if text.startswith("["):

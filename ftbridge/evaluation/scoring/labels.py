@@ -29,7 +29,8 @@ _BETWEEN = (
     "class type kind sort topic sentiment text sentence review comment article news document tweet message"
 ).replace(" ", "|")
 _DENIAL = re.compile(
-    f"(?:(?<!{_LETTER})(?:not|no|never|nor|neither|none of|non|without|cannot|hardly|rather than|instead of|other than)|n['\u2019]t)"
+    f"(?:(?<!{_LETTER})(?:not|no|never|nor|neither|none of|non|without|cannot|hardly|(?:rather|other) than|instead of)"
+    "|n['\u2019]t)"
     f"(?: (?:{_BETWEEN}))*[^\\w.,;:!?]*$"
     "|(?:不|(?<![无無除莫])非|无|無|[没沒]有?|未必?)"
     "(?:是|属于|屬於|算|为|為|归为|归类为|分类为|判断为|视为|能|会|该|应|太|够|很|怎么|特别|真正|完全|一定|认为|觉得|确定|关于|有关|什么|任何|一[个条种篇类]|的|它|"

@@ -1,5 +1,6 @@
 """Entities: which are read, and figures over all and by type, as counted by hand."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -52,6 +53,14 @@ def test_entities_are_read_from_json_and_from_lines(answer, expected):
 def test_any_answer_is_read_or_is_none(answer):
     found = read_entities(answer)
     assert found is None or all(kind.strip() == kind and text.strip() == text for kind, text in found)
+
+
+@pytest.mark.parametrize("answer", ["```\n{}x", "a{}", "{}:", "- {}", "drug: {}x", "[{}"])
+@pytest.mark.parametrize("piece", ["\n", " ", "a", ":", "1. "])
+def test_long_answers_are_read_in_linear_time(answer, piece):
+    begun = time.process_time()
+    read_entities(answer.format(piece * 20_000))
+    assert time.process_time() - begun < 0.5
 
 
 BY_HAND = [
