@@ -61,7 +61,7 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     reference_length and ended; of an extraction precision, recall and f1, over all entities. `classes` and `confusion`
     are a classification's, `classes` also an extraction's. `parsed` counts answers by how they were read, `finish` by
     how they ended, `notes` say in a sentence each what a reader has to know of the figures, and `rule` how an answer
-    is judged.
+    is judged. All figures are from 0 to 1, chrF and BLEU as well (kappa from -1), but for lengths, in characters.
     """
 
     task: Task

@@ -104,7 +104,7 @@ def _notes(classes: Sequence[ClassFigures], unparseable: int, items: int) -> Ite
     if absent := [each.name for each in classes if not each.support]:
         yield f"{_named(absent)} never {'occurs' if len(absent) == 1 else 'occur'} among the right answers"
     if single := [each.name for each in classes if each.support == 1]:
-        yield f"{_named(single)} {'has' if len(single) == 1 else 'have'} one item: its recall is all or nothing"
+        yield f"{_named(single)}: of this label there is one item alone, whose recall is all or nothing"
     if sum(each.support > 0 for each in classes) == 1:
         yield "all right answers are one label: accuracy is its recall, and kappa tells nothing"
     if unparseable == items:

@@ -24,8 +24,10 @@ _RULE = (
     "it stands there; the order is free. An answer that is no JSON list of {text, type}, and not all of lines "
     "`type: text`, counts as no entities. Intervals are over items, as the entities of one answer go together"
 )
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
-_LINE = re.compile(r"(?:[-*•]\s+|[0-9]+[.)]\s+)?([^:：\s][^:：\n]{0,39}?)\s*[:：]\s*(\S.*?)")
+# No type is without a letter, as in `10:30`, and none is that of an address, as in `https://`.
+_LINE = re.compile(
+    r"(?:[-*•]\s+|[0-9]+[.)]\s+)?(?=[^:：]*[^\W\d_])([^:：\s][^:：\n]{0,39}?)\s*(?::(?!//)|：)\s*(\S.*?)"
+)
 _NAMED = 5  # types in a note
 
 
@@ -42,8 +44,8 @@ Entities: TypeAlias = Counter[tuple[str, str]]
 def read_entities(answer: str) -> Entities | None:
     """Return the types and texts that an answer lists, with how often; None where it is no list of entities."""
     text = answer.strip()
-    if fenced := _FENCED.fullmatch(text):
-        text = fenced[1].strip()
+    if text.startswith("```") and text.endswith("```"):
+        text = text[3:-3].removeprefix("json").strip()
     if text.lower() in _NONE:
         return Counter()
     if text.startswith("["):
@@ -57,20 +59,12 @@ def read_entities(answer: str) -> Entities | None:
 
 
 class Extraction:
-    """Judges answers that list entities of `types`, which all references are of; other types are wrong.
-
-    Raises InputError for more than MOST_TYPES.
-    """
+    """Judges answers that list entities of `types`, which all references are of; other types are wrong."""
 
     names = ("precision", "recall", "f1")
 
     def __init__(self, types: Sequence[str]) -> None:
         """Judge entities of the `types`."""
-        if len(types) > MOST_TYPES:
-            raise InputError(
-                f"the right answers hold {len(types):,} types of entities, and {MOST_TYPES:,} at most can be told "
-                "apart; evaluate with `--task generation`"
-            )
         self.types = tuple(types)
         self._places = {name: place for place, name in enumerate(types)}
 
@@ -117,8 +111,19 @@ class Extraction:
 
 
 def types_of(rows: Rows) -> tuple[str, ...]:
-    """Return the types of entities in the references; raises InputError where one lists no entities."""
-    return tuple(sorted({kind for row in rows() for kind, _ in _due(row)}))
+    """Return the types of entities in the references.
+
+    Raises InputError where one lists no entities, or there are more than MOST_TYPES.
+    """
+    types: set[str] = set()
+    for row in rows():
+        types.update(kind for kind, _ in _due(row))
+        if len(types) > MOST_TYPES:
+            raise InputError(
+                f"the right answers hold more than {MOST_TYPES:,} types of entities, which are no types any more; "
+                "evaluate with `--task generation`"
+            )
+    return tuple(sorted(types))
 
 
 def _due(row: Row) -> Entities:
@@ -146,6 +151,6 @@ def _notes(classes: Sequence[ClassFigures], damaged: int, items: int) -> Iterato
     if not classes:
         yield "the right answers hold no entities: whatever an answer lists is wrong"
     if single := [f"`{each.name}`" for each in classes if each.support == 1]:
-        yield f"{first_few(single, _NAMED)}: one entity alone is of this type, whose recall is all or nothing"
+        yield f"{first_few(single, _NAMED)}: of this type there is one entity alone, whose recall is all or nothing"
     if damaged:
         yield f"{damaged:,} of {counted(items, 'answer')} could not be read as a list of entities, and count as none"

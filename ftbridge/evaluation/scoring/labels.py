@@ -29,10 +29,11 @@ _BETWEEN = (
     "class type kind sort topic sentiment text sentence review comment article news document tweet message"
 ).replace(" ", "|")
 _DENIAL = re.compile(
-    f"(?:(?<!{_LETTER})(?:not|no|never|nor|neither|none of|non|without|cannot|hardly)|n['\u2019]t)"
+    f"(?:(?<!{_LETTER})(?:not|no|never|nor|neither|none of|non|without|cannot|hardly|(?:rather|other) than|instead of)"
+    "|n['\u2019]t)"
     f"(?: (?:{_BETWEEN}))*[^\\w.,;:!?]*$"
-    "|(?:不|(?<![无除莫])非|无|沒|没有?|未必?|绝非|并非)"
-    "(?:是|属于|屬於|算|为|為|归为|归类为|分类为|判断为|视为|能|会|该|应|太|够|很|真正|完全|一定|认为|觉得|确定|关于|有关|什么|任何|一[个条种篇类]|的|它|"
+    "|(?:不|(?<![无無除莫])非|无|無|[没沒]有?|未必?)"
+    "(?:是|属于|屬於|算|为|為|归为|归类为|分类为|判断为|视为|能|会|该|应|太|够|很|怎么|特别|真正|完全|一定|认为|觉得|确定|关于|有关|什么|任何|一[个条种篇类]|的|它|"
     "这|那|[个条种篇类]|文本|句子|新闻|评论|文章|内容|情感|态度|倾向|类别|标签)*[^\\w，。、；：！？.,;:!?]*$"
 )
 # A label behind a denied one is denied with it: `not A or B`, `不是体育、政治`.

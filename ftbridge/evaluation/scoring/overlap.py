@@ -20,7 +20,7 @@ def units(text: str) -> list[str]:
 def characters_and_words(text: str) -> tuple[int, int]:
     """Return how many units of a text are single characters of scripts without blanks, and how many are words."""
     single = len(_SINGLE.findall(text))
-    return single, len(units(text)) - single if single < len(text) else 0
+    return single, len(units(text)) - single
 
 
 def rouge_l(answer: str, reference: str) -> float:
@@ -32,9 +32,9 @@ def rouge_l(answer: str, reference: str) -> float:
 
 
 def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence, by Hyyrö's bit-vectors: linear for all usual lengths.
+    """Return the length of the longest common subsequence, by Hyyrö's bit-vectors: a bit for each unit of the first.
 
-    Bit i of `open_` is 0 where the subsequence grows at the first's unit i.
+    A bit of `open_` is 0 where the subsequence grows at that unit.
     """
     places: dict[str, int] = {}
     for at, unit in enumerate(first):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
+import numpy as np
 
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
@@ -60,7 +61,7 @@ def find_task(references: Iterable[str], labels: Sequence[str]) -> Task:
         kinds = _with_types(kinds, reference)
         if different is None and kinds is None:
             return "generation"
-    if different and 1 < len(different) <= samples // SAMPLES_PER_LABEL:
+    if different and 1 < len(different) <= samples // SAMPLES_PER_LABEL and not (kinds and as_json):
         return "classification"
     # Lines that all begin with `Answer:` or the like list no entities, where nothing else tells so.
     return "extraction" if kinds and (as_json or len(kinds) > 1) else "generation"
@@ -98,9 +99,7 @@ def score(task: Task, rows: Rows, labels: Sequence[str] = (), *, draws: int = DR
     if not (items := finish.total()):
         raise InputError("there are no answers to judge; predict first, and look whether the dataset has samples")
     found = _judge(task, rows, labels).scores(rows, items, draws, seed)
-    notes = (*found.notes, *_notes_on_length(finish, items))
-    if items < FEW_ITEMS:
-        notes = (*notes, f"{counted(items, 'item')} tell little: another few would give quite other figures")
+    notes = (*found.notes, *_notes(found, finish))
     return msgspec.structs.replace(found, finish=dict(finish), notes=notes)
 
 
@@ -131,30 +130,27 @@ def compare(
         return (row for row, _ in paired(first, second))
 
     judge = _judge(task, shared, labels)
-    outcomes: Counter[tuple[bool, bool]] = Counter()
 
     def chunks() -> Iterator[Chunk]:
         for statistics, counts in judge.chunks(paired(first, second)):
-            right = statistics[:, [0, statistics.shape[1] // 2]] > 0
-            for mine, other, count in zip(*right.T.tolist(), counts.tolist(), strict=True):
-                outcomes[mine, other] += count
-            yield statistics, counts
+            both = statistics[:, 0] * statistics[:, statistics.shape[1] // 2]
+            yield np.column_stack([statistics, both]), counts
 
     def difference(sums: Array) -> Array:
-        middle = sums.shape[-1] // 2
-        return judge.figures(sums[..., :middle]) - judge.figures(sums[..., middle:])
+        mine, other = np.split(sums[..., :-1], 2, -1)
+        return judge.figures(mine) - judge.figures(other)
 
     found = bootstrap(chunks(), items, difference, draws, seed)
-    only_first, only_second = outcomes[True, False], outcomes[False, True]
+    right, other_right, both = (round(found.sums[at]) for at in (0, len(found.sums) // 2, -1))
     comparison = Comparison(
         first=titles[0],
         second=titles[1],
         items=items,
-        both=outcomes[True, True],
-        only_first=only_first,
-        only_second=only_second,
-        neither=outcomes[False, False],
-        p_value=mcnemar(only_first, only_second) if task == "classification" else None,
+        both=both,
+        only_first=right - both,
+        only_second=other_right - both,
+        neither=items - right - other_right + both,
+        p_value=mcnemar(right - both, other_right - both) if task == "classification" else None,
         differences={
             name: found.figure(at, items) for at, name in enumerate(judge.names) if name != "reference_length"
         },
@@ -186,24 +182,29 @@ def _with_types(kinds: set[str] | None, reference: str) -> set[str] | None:
     return kinds if len(kinds) <= MOST_LABELS else None
 
 
-def _notes_on_length(finish: Counter[str], items: int) -> Iterator[str]:
-    answers = counted(items, "answer")
+def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
+    answers = counted(found.items, "answer")
     if cut := finish["length"]:
         yield f"{cut:,} of {answers} were cut by the limit of tokens: raise `--max-new-tokens`"
     if full := finish["full"]:
         yield f"{full:,} of {answers} were cut since the model takes no more tokens"
     if long := finish["too_long"]:
         yield f"{long:,} of {answers} are empty, and wrong, since the prompt is too long for the model"
+    if found.items < FEW_ITEMS:
+        yield f"{counted(found.items, 'item')} tell little: with as many others the figures may be quite different"
+    bootstrapped = [each for each in found.figures.items() if each[1].method == "bootstrap"]
+    if fixed := [name for name, each in bootstrapped if each.low == each.high and not name.endswith("_length")]:
+        yield f"all items are alike by {', '.join(fixed)}: that these intervals have no width is no certainty"
 
 
 def _sentence(found: Comparison, left_out: int) -> str:
     """Say who is better, by how much, and whether that may be chance."""
     key = next(name for name in _DECIDING if name in found.differences)
     figure, name = found.differences[key], _DECIDING[key]
-    by, low, high = 100 * figure.value, 100 * figure.low, 100 * figure.high
+    by, low, high = (round(100 * each, 4) + 0.0 for each in (figure.value, figure.low, figure.high))  # and no -0.0
     better = found.first
     if by < 0:
-        better, by, low, high = found.second, -by, -high, -low
+        better, by, low, high = found.second, -by, 0.0 - high, 0.0 - low
     counts = [counted(found.items, "item")]
     if found.only_first or found.only_second or found.p_value is not None:
         right = "right" if key == "accuracy" else "right in full"
@@ -215,14 +216,20 @@ def _sentence(found: Comparison, left_out: int) -> str:
         counts.append(_p_value(found.p_value))
     if left_out:
         counts.append(f"{left_out:,} more that only one was asked are left out")
-    if not round(by, 1):
-        verdict = f"No difference in {name} is seen ({low:+.1f} to {high:+.1f} points)"
+    interval = f"{_points(low)} to {_points(high)}"
+    # Of a few items the bootstrap alone is too sure.
+    likely = found.items < FEW_ITEMS or low <= 0 if found.p_value is None else found.p_value >= SIGNIFICANT
+    if not by:
+        verdict = f"No difference in {name} is seen ({interval} points)"
+    elif likely:
+        verdict = f"{better} is ahead by {_points(by)} points of {name} ({interval}), but the difference may be chance"
     else:
-        sure = low > 0 and (found.p_value is None or found.p_value < SIGNIFICANT)
-        verdict = f"{better} is better by {by:.1f} points of {name} ({low:.1f} to {high:.1f}), " + (
-            "more than chance would explain" if sure else "and the difference may be chance"
-        )
+        verdict = f"{better} is better by {_points(by)} points of {name} ({interval}), more than chance would explain"
     return f"{', '.join(counts)}. {verdict}."
+
+
+def _points(value: float) -> str:
+    return f"{value:.1f}" if not value or abs(value) >= 0.1 else f"{value:.1g}"  # noqa: PLR2004 - a million items
 
 
 def _p_value(value: float) -> str:

@@ -1,13 +1,12 @@
-"""Exact match and labels, against figures counted by hand."""
+"""Answers as labels: what is read as one, what is denied, and what is no label at all."""
 
-import builtins
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.core.errors import SetupError
-from ftbridge.evaluation.scoring.labels import Parser, measure, require_scikit_learn
+from ftbridge.evaluation.scoring.labels import Parser
 
 PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
 
@@ -26,7 +25,7 @@ PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
         (["正面", "负面"], "这条评论的情感倾向是正面的。", ("正面", "contained")),
         (["Sports", "Politics"], "类别是Sports类", ("Sports", "contained")),
         (["complaint", "no complaint"], "It is no complaint!", ("no complaint", "contained")),
-        (["complaint", "no complaint"], "A complaint, not no complaint", ("", "unparseable")),
+        (["complaint", "no complaint"], "A complaint, not no complaint", ("complaint", "contained")),
         (["1", "10"], "10.", ("10", "normalized")),
         (["A", "a"], "a", ("a", "exact")),
         (["A", "a"], "a.", ("", "unparseable")),
@@ -116,62 +115,75 @@ def test_a_label_is_read_as_itself_and_no_other_is_made_up(labels, answer, data)
     assert Parser([own]).read(f"So: {own}!")[0] == own
 
 
-def test_exact_match_leaves_blanks_at_the_ends_alone():
-    found = measure([(" Take one.\n", "Take one.", "stop"), ("take one.", "Take one.", "length")], (), "")
-    assert (found.samples, found.exact, found.exact_match, found.labels) == (2, 1, 0.5, None)
-    assert found.finish == {"stop": 1, "length": 1}
-
-
-def test_metrics_equal_figures_counted_by_hand():
-    given = ["a", "a", "b", "I do not know", "b", "a"]
-    references = ["a", "a", "a", "b", "b", "c"]
-    found = measure([(a, r, "stop") for a, r in zip(given, references, strict=True)], ("a", "b", "c", "d"), "me").labels
-    # a: 2 of 3 given are right, 2 of 3 are found; b: 1 of 2 and 1 of 2; c: none and none; d does not occur.
-    assert found.accuracy == pytest.approx(3 / 6)
-    assert found.precision == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    assert found.recall == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    assert found.f1 == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    assert found.parsed == {"exact": 5, "normalized": 0, "contained": 0, "unparseable": 1}
-    assert found.labels == {"a": 3, "b": 2, "c": 1, "d": 0}
-    assert found.origin == "me"
-
-
-def test_label_that_is_answered_but_never_right_lowers_the_average():
-    rows = [("a", "a", "stop"), ("b", "a", "stop")]
-    found = measure(rows, ("a", "b"), "me").labels
-    assert (found.precision, found.recall) == (pytest.approx(0.5), pytest.approx(0.25))
-
-
-def test_right_labels_in_other_words_give_full_scores_but_no_exact_match():
-    found = measure([("A.", "a", "stop"), ("b", "b", "stop")], ("a", "b"), "me")
-    assert (found.exact_match, found.labels.accuracy, found.labels.f1) == (0.5, 1.0, 1.0)
+TONE, NEWS, SPAM = ["positive", "negative"], ["体育", "政治"], ["spam", "not spam"]
+FEELING = ["正面", "负面"]
 
 
 @pytest.mark.parametrize(
-    ("references", "labels"),
+    ("labels", "answer", "label"),
     [
-        (["Sports", "Politics"] * 2, ["Politics", "Sports"]),
-        (["Sports", "Politics", "Economy"], None),
-        (["the same"] * 9, None),
-        (["two\nlines", "one"] * 9, None),
-        (["x" * 81, "y"] * 9, None),
-        (["", "y"] * 9, None),
+        (TONE, "It is not positive.", ""),
+        (TONE, "It isn't positive", ""),
+        (TONE, "It isn\N{RIGHT SINGLE QUOTATION MARK}t really a positive review", ""),
+        (TONE, "I don't think it's positive", ""),
+        (TONE, 'not "positive"', ""),
+        (TONE, "not **positive**", ""),
+        (TONE, "It cannot be positive", ""),
+        (TONE, "no positive words", ""),
+        (TONE, "Neither positive nor negative", ""),
+        (TONE, "not positive or negative", ""),
+        (TONE, "not positive but negative", "negative"),
+        (TONE, "negative rather than positive", "negative"),
+        (TONE, "No, it is positive", "positive"),
+        (["yes", "no"], "No, it isn't", "no"),
+        (["是", "否"], "不是", ""),
+        (TONE, "not only positive", "positive"),
+        (TONE, "There is no doubt it is positive", "positive"),
+        (TONE, "The user is not happy so negative", "negative"),
+        (TONE, "The note is positive", "positive"),
+        (SPAM, "It is not spam, sure", "not spam"),
+        (SPAM, "It isn't spam", ""),
+        (["spam", "ham"], "It is not spam", ""),
+        (["cat", "cat food"], "cat food, not cat", "cat food"),
+        (["cat", "cat food"], "not cat food", ""),
+        (["toxic", "fine"], "non toxic", ""),
+        (["1", "2"], "The answer is no. 1", "1"),
+        (NEWS, "不是体育", ""),
+        (NEWS, "这不是一篇体育新闻", ""),
+        (NEWS, "不是体育和政治", ""),
+        (NEWS, "不属于体育类别，属于政治", "政治"),
+        (FEELING, "非正面", ""),
+        (FEELING, "非负面", ""),
+        (FEELING, "并非负面。", ""),
+        (FEELING, "不是“正面”", ""),
+        (FEELING, "无负面情绪", ""),
+        (FEELING, "没有负面", ""),
+        (FEELING, "我不认为这是正面的评价", ""),
+        (FEELING, "不是正面，而是负面", "负面"),
+        (FEELING, "負面評價而非正面", ""),
+        (FEELING, "负面而非正面", "负面"),
+        (FEELING, "這不屬於正面", ""),
+        (FEELING, "这条评论非常正面", "正面"),
+        (FEELING, "无疑是正面", "正面"),
+        (FEELING, "不仅是正面", "正面"),
+        (FEELING, "用户不满属于负面", "负面"),
+        (["正常", "非正常"], "该样本为非正常", "非正常"),
+        (["正常", "异常"], "该样本为非正常", ""),
     ],
 )
-def test_repeated_references_are_taken_for_labels(references, labels):
-    found = measure([("", reference, "stop") for reference in references], (), "").labels
-    assert (found and list(found.labels)) == labels
+def test_a_label_that_is_denied_does_not_count(labels, answer, label):
+    assert Parser(labels).read(answer)[0] == label
 
 
-def test_missing_scikit_learn_is_refused_with_the_install_command(monkeypatch):
-    found = builtins.__import__
+@given(st.text(alphabet="不是非无没 ,，.ABnotisr'", max_size=60))
+def test_what_is_read_stands_in_the_answer(answer):
+    label, _ = Parser(["A", "B"]).read(answer)
+    assert label.lower() in answer.lower()
 
-    def missing(name, *rest):
-        if name == "sklearn":
-            raise ImportError(name)
-        return found(name, *rest)
 
-    monkeypatch.setattr(builtins, "__import__", missing)
-    require_scikit_learn((), ["free text", "of all kinds"])
-    with pytest.raises(SetupError, match=r"`pip install '\.\[metrics\]'`"):
-        require_scikit_learn(("a",), ["a"])
+@pytest.mark.parametrize("piece", ["not a ", "不是的", "A or ", " ", "isn't it that it is "])
+def test_long_answers_are_read_in_linear_time(piece):
+    parser = Parser(["A", "B", *(f"label {number}" for number in range(100))])
+    begun = time.process_time()
+    parser.read(piece * 1000)
+    assert time.process_time() - begun < 0.5
