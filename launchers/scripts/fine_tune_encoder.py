@@ -3,7 +3,7 @@
 Runs inside the training environment: `python fine_tune_encoder.py SPEC` with SPEC as JSON: `model` (a folder), `device`
 (cuda or cpu), `seed`, `epochs`, `learning_rate`. Then one JSON object a line on stdin: {"text": ..., "label": ...} for
 each sample, {"fit": true}, and {"questions": [texts]} as often as is wanted. On stdout {"steps": n} once the model is
-loaded and {"step": n} after each step; then {"labels": [labels]} for each line of questions. {"error": sentence} comes
+loaded and {"step": n} after each step; then {"labels": [labels]} for each line of questions. {"error": reason} comes
 instead of any of them where the model cannot be used.
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizer_loading import TokenizerError, load_tokenizer
+from safetensors import SafetensorError
+from tokenizer_loading import load_tokenizer
 from torch import nn
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -29,39 +30,24 @@ BATCH, BATCH_OF_QUESTIONS = 16, 64
 LONGEST = 512  # tokens of a text
 WARM_UP, WEIGHT_DECAY, LARGEST_GRADIENT = 0.1, 0.01, 1.0
 
+MAPPINGS = (MODEL_FOR_MASKED_LM_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
+# What is raised for a folder that holds no encoder which can be used.
+UNFIT = (OSError, SafetensorError, ValueError)
+
 Sample = tuple[str, str]
 Write = Callable[[dict[str, Any]], None]
-
-
-class EncoderError(ValueError):
-    """A folder that holds no encoder which can be fine-tuned."""
 
 
 class Classifier:
     """An encoder with a layer on top that tells the labels apart."""
 
     def __init__(self, spec: dict[str, Any], labels: list[str]) -> None:
-        """Load the model; raises EncoderError or TokenizerError where that cannot be."""
+        """Load the model; raises UNFIT where that cannot be."""
         if spec["device"] == "cuda" and not torch.cuda.is_available():
             sys.exit("No CUDA GPUs are available: torch sees none of the cards that it was given")
-        folder = spec["model"]
         self.labels, self.device = labels, spec["device"]
         transformers.set_seed(spec["seed"])
-        try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, num_labels=len(labels))
-        except (OSError, ValueError) as error:
-            raise EncoderError(f"`{folder}` cannot be loaded: {next(iter(str(error).splitlines()), '')}") from error
-        # A causal model could tell classes apart, too, but each of its words sees those before it alone.
-        mappings = (MODEL_FOR_MASKED_LM_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
-        if not all(type(config) in mapping for mapping in mappings):
-            raise EncoderError(f"`{folder}` is a {config.model_type} model, and no encoder such as BERT or RoBERTa")
-        self.tokenizer = load_tokenizer(folder, trust_remote_code=False)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
-        rows = model.get_input_embeddings().num_embeddings
-        if self.tokenizer.pad_token is None or len(self.tokenizer) > rows:
-            raise EncoderError(f"the tokenizer in `{folder}` is not this model's: it has {len(self.tokenizer)} tokens")
+        self.tokenizer, model = load_encoder(spec["model"], len(labels))
         self.model = model.to(self.device)
         self.longest = min(LONGEST, self.tokenizer.model_max_length, *positions_of(model))
 
@@ -85,14 +71,14 @@ class Classifier:
                 optimizer.zero_grad()
                 yield {"step": schedule.last_epoch}
 
-    @torch.inference_mode()
     def read(self, texts: list[str]) -> list[str]:
         """Return the label of each text."""
         self.model.eval()
         found = [""] * len(texts)
         by_length = torch.tensor([len(text) for text in texts]).argsort()
         for places in by_length.split(BATCH_OF_QUESTIONS):
-            logits = self.model(**self.encode([texts[place] for place in places.tolist()])).logits
+            with torch.inference_mode():
+                logits = self.model(**self.encode([texts[place] for place in places.tolist()])).logits
             for place, number in zip(places.tolist(), logits.argmax(-1).tolist(), strict=True):
                 found[place] = self.labels[number]
         return found
@@ -101,6 +87,24 @@ class Classifier:
         """Return the tokens of texts, cut to what the model takes."""
         options = {"truncation": True, "max_length": self.longest, "padding": True, "return_tensors": "pt"}
         return self.tokenizer(list(texts), **options).to(self.device)
+
+
+def load_encoder(folder: str, classes: int) -> tuple[Any, Any]:
+    """Return tokenizer and model for so many classes, without code of the folder's own; raises UNFIT."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, num_labels=classes)
+    # A causal model could tell classes apart, too, but each of its words sees those before it alone.
+    if not all(type(config) in mapping for mapping in MAPPINGS):
+        raise ValueError(f"it is a {config.model_type} model, and no encoder such as BERT or RoBERTa")
+    tokenizer = load_tokenizer(folder, trust_remote_code=False)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    if (
+        tokenizer.pad_token is None
+        or max(tokenizer.get_vocab().values()) >= model.get_input_embeddings().num_embeddings
+    ):
+        raise ValueError("its tokenizer has no token to pad with, or tokens that the model lacks")
+    return tokenizer, model
 
 
 def positions_of(model: Any) -> Iterator[int]:
@@ -113,7 +117,7 @@ def positions_of(model: Any) -> Iterator[int]:
 
 
 def answer_requests(spec: dict[str, Any], requests: Iterable[dict[str, Any]], write: Write) -> None:
-    """Do what the requests ask, one after the other; raises EncoderError or TokenizerError where the model is none."""
+    """Do what the requests ask, one after the other; raises UNFIT where the model is none."""
     samples: list[Sample] = []
     classifier: Classifier | None = None
     for request in requests:
@@ -139,8 +143,8 @@ def main() -> None:
     requests = map(json.loads, sys.stdin.buffer)
     try:
         answer_requests(json.loads(sys.argv[1]), requests, write)
-    except (EncoderError, TokenizerError) as error:
-        write({"error": str(error)})
+    except UNFIT as error:
+        write({"error": next(iter(str(error).splitlines()), "") or type(error).__name__})
 
 
 if __name__ == "__main__":

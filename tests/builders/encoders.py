@@ -17,7 +17,7 @@ def main():
     """Write the model's folder."""
     kind, out, *words = sys.argv[1:]
     torch.manual_seed(0)
-    vocabulary = {word: at for at, word in enumerate([*SPECIAL.values(), *words])}
+    vocabulary = {word: at for at, word in enumerate(dict.fromkeys([*SPECIAL.values(), *words]))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - a token
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))

@@ -88,14 +88,10 @@ def run_baselines(
     train = TrainingTexts(project, run)
     samples = Counter(sample.label for sample in train)
     _refuse_free_text(samples, run.spec.dataset)
-    for choice in choices:
-        if choice.folder:
-            require_encoder(choice.folder)
-        elif choice.kind == "tfidf":
-            require_scikit_learn()
+    _refuse_what_is_missing(choices)
     _say_what_cannot_be_learned(samples, questions)
-
-    def answers_of(choice: Choice) -> Iterator[tuple[int, str]]:
+    answers = []
+    for choice in choices:
         of_ids, of_texts = tee(questions)
         texts = (text_of(question, with_system=run.several_systems) for question in of_texts)
         if choice.folder:
@@ -104,9 +100,18 @@ def run_baselines(
             labels = encoder(choice.folder, train, texts, python=python, device=device, seed=seed)
         else:
             labels = tfidf(train, texts, seed=seed) if choice.kind == "tfidf" else most_frequent(train, texts)
-        return zip((question.id for question in of_ids), labels, strict=True)
+        of_question = zip((question.id for question in of_ids), labels, strict=True)
+        answers.append(BaselineAnswers(choice.name, samples.total(), of_question))
+    return answers
 
-    return [BaselineAnswers(choice.name, samples.total(), answers_of(choice)) for choice in choices]
+
+def _refuse_what_is_missing(choices: Iterable[Choice]) -> None:
+    """Raise InputError for an encoder's folder that cannot be used, SetupError where scikit-learn is missing."""
+    for choice in choices:
+        if choice.folder:
+            require_encoder(choice.folder)
+        elif choice.kind == "tfidf":
+            require_scikit_learn()
 
 
 def _refuse_free_text(samples: Mapping[str, int], dataset: str) -> None:

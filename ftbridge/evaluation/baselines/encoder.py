@@ -56,7 +56,10 @@ def encoder(
         for sample in train:
             _send(child, {"text": _whole(sample.text), "label": sample.label})
         _send(child, {"fit": True})
-        _show_progress(child)
+        first = _receive(child)
+        if "error" in first:
+            raise _unfit_error(folder, first["error"])
+        _show_progress(child, first["steps"])
         for chunk in chunks(questions):
             _send(child, {"questions": [_whole(text) for text in chunk]})
             yield from _receive(child)["labels"]
@@ -72,13 +75,15 @@ def require_encoder(folder: Path) -> None:
     elif not any(file for name in _TOKENIZERS for file in folder.glob(name)):
         reason = "it has no tokenizer; put the files of the model's tokenizer into it"
     if reason:
-        raise InputError(f"`--baseline bert={folder}` cannot be used: {reason}")
+        raise _unfit_error(folder, reason)
 
 
-def _show_progress(child: JsonLinesChild) -> None:
+def _unfit_error(folder: Path, reason: str) -> InputError:
+    return InputError(f"`--baseline bert={folder}` cannot be used: {reason}")
+
+
+def _show_progress(child: JsonLinesChild, steps: int) -> None:
     """Show the training as it goes, until it is done."""
-    first = _receive(child)
-    steps: int = first["steps"]
     with progress(
         "fine-tuning the encoder",
         "bar",
@@ -103,15 +108,12 @@ def _send(child: JsonLinesChild, record: Mapping[str, Any]) -> None:
 
 
 def _receive(child: JsonLinesChild) -> dict[str, Any]:
-    """Return the next record of the child; raises InputError for what it refuses, FrameworkError where it died."""
+    """Return the next record of the child; raises FrameworkError where it died."""
     try:
-        record = child.receive()
+        return child.receive()
     except ChildEndedError as ended:
         if ended.status == -signal.SIGKILL:
             why = f" its process was killed, as happens where memory runs out; {_MEMORY}"
         else:
             why = f"{f' {_MEMORY};' if 'out of memory' in ended.messages else ''} its last messages:\n{ended.messages}"
         raise FrameworkError(f"the encoder could not be fine-tuned:{why}") from ended
-    if "error" in record:
-        raise InputError(str(record["error"]))
-    return record

@@ -101,3 +101,14 @@ def test_an_encoder_that_is_not_there_is_refused_before_anything_is_trained(trai
     choices = (*DEFAULT, parse_baseline("bert=nowhere"))
     with pytest.raises(InputError, match=r"`--baseline bert=.*nowhere` cannot be used: it is no model's folder"):
         run_baselines(choices, Project.find(), trained_on(NEWS), questions(("a", "x")))
+
+
+@pytest.mark.matrix
+@pytest.mark.framework
+def test_an_encoder_answers_each_question_by_its_id(trained_on, make_encoder):
+    folder = make_encoder("bert", " ".join(text for text, _ in NEWS).split())
+    (found,) = run_baselines([parse_baseline(f"bert={folder}")], Project.find(), trained_on(NEWS), questions(*NEWS))
+    assert (found.name, found.training_samples) == (f"bert={folder.name}", 5)
+    answers = dict(found.answers)
+    assert [*answers] == [7, 8, 9, 10, 11]
+    assert {*answers.values()} <= {"sport", "money", "天气"}
