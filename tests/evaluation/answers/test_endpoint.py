@@ -1,6 +1,9 @@
 """Servers that answer, and those that stall, die and talk nonsense."""
 
+import os
+import signal
 import socket
+import subprocess
 import threading
 import time
 from contextlib import closing
@@ -9,9 +12,15 @@ from itertools import islice
 import pytest
 
 from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
-from ftbridge.dialogue.generation import Sampling
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.answers import server as server_module
 from ftbridge.evaluation.answers.endpoint import Endpoint, Patience, _seconds_to_wait
+from ftbridge.evaluation.answers.engine import same_answers
+from ftbridge.evaluation.answers.server import KEY
+from ftbridge.launchers.process.script import CHILD_ENV
+from ftbridge.weights.card import card_of
+from ftbridge.weights.source import resolve
 
 from .api_server import serving
 
@@ -291,3 +300,48 @@ def test_answers_that_nobody_waits_for_any_more_end_at_once():
                 assert time.monotonic() - started < 5
                 time.sleep(0.01)
         assert len(server.requests) <= 4
+
+
+@pytest.fixture
+def llamafactory_server(project, training_python, tmp_path):
+    """Yield the address of LLaMA-Factory's own server, with the base model."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {"API_HOST": "127.0.0.1", "API_PORT": str(port), "API_KEY": "a-key", "CUDA_VISIBLE_DEVICES": ""}
+    command = [training_python, "-m", "llamafactory.cli", "api", "--model_name_or_path", project / "base"]
+    command += ["--template", "qwen", "--infer_dtype", "float32"]
+    log = tmp_path / "log.txt"
+    with (
+        log.open("w") as out,
+        subprocess.Popen(
+            command, env={**os.environ, **CHILD_ENV, **environment}, stdout=out, stderr=out, start_new_session=True
+        ) as server,
+    ):
+        try:
+            end = time.monotonic() + 300
+            while "Uvicorn running" not in log.read_text("utf-8", "replace"):
+                assert server.poll() is None, log.read_text("utf-8", "replace")[-2000:]
+                assert time.monotonic() < end
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+def test_llamafactorys_server_answers_as_this_process_does(
+    llamafactory_server, in_project, training_python, monkeypatch
+):
+    with pytest.raises(SetupError, match="wants another key"):
+        ask(llamafactory_server, model="", patience=Patience())
+    monkeypatch.setenv(KEY, "a-key")
+    card, questions = card_of(resolve("base"), template="qwen2.5"), QUESTIONS[:6]
+    found = {each.number: each for each in ask(llamafactory_server, questions, model="", patience=Patience())}
+    assert {each.finish for each in found.values()} <= {"stop", "length"}
+    with Generator(training_python, card, in_project / "base", None, (), Loading(dtype="float32")) as generator:
+        prompts = [generator.prompt_for("Be brief.", [(question, None)]) for question in questions]
+        own = {each.number: each.text for each in generator.batch(prompts, card.stop, Sampling(max_new_tokens=7))}
+    same, compared = same_answers(own, {number: each.text for number, each in found.items()})
+    assert (same >= 5, compared) == (True, 6)  # one may be tipped over by rounding
