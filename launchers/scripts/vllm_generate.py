@@ -8,12 +8,19 @@ Nothing but the request decides how is sampled: vLLM takes what is not given fro
 """
 
 import os
+import re
+import stat
+import sys
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 # Before vLLM is imported: no statistics are sent, nothing is fetched.
 os.environ |= {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+# GiB for what is asked, where there is no GPU: vLLM would want nearly all memory.
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
 
 import vllm
 from prompts import Write, batch_answer, context_length, read_batch
@@ -30,7 +37,10 @@ def load(spec: dict[str, Any]) -> Respond:
     """Load tokenizer and model, and return what answers a request with them."""
     # As this project loads it everywhere: prompts are encoded here, and vLLM is given tokens alone.
     tokenizer = AutoTokenizer.from_pretrained(spec["model"], trust_remote_code=spec["trust_remote_code"])
-    engine = vllm.LLM(spec["model"], **engine_arguments(spec, vllm.__version__)).llm_engine
+    try:
+        engine = vllm.LLM(spec["model"], **engine_arguments(spec, vllm.__version__)).llm_engine
+    except RuntimeError as error:
+        sys.exit(root_cause() or str(error))
     adapters = [LoRARequest(f"adapter{number}", number + 1, path) for number, path in enumerate(spec["adapters"])]
 
     def respond(request: dict[str, Any], write: Write, interrupted: Callable[[], bool]) -> None:
@@ -38,6 +48,16 @@ def load(spec: dict[str, Any]) -> Respond:
         answer_all(tokenizer, engine, request, adapter, write, interrupted)
 
     return respond
+
+
+def root_cause() -> str:
+    """Return the first error that a process of vLLM's wrote: what is raised here says no more than "see above"."""
+    with suppress(OSError):
+        if stat.S_ISREG(os.fstat(2).st_mode):
+            written = Path("/proc/self/fd/2").read_text("utf-8", "replace")
+            found = re.search(r"\] ((?:[\w.]+\.)?\w+Error: .*)", written)
+            return found[1] if found else ""
+    return ""
 
 
 def engine_arguments(spec: dict[str, Any], version: str) -> dict[str, Any]:
@@ -106,7 +126,7 @@ def answer_all(
 
 
 def finished(engine: Any, names: Collection[str]) -> list[tuple[str, list[int]]]:
-    """Compute a step, and return the tokens of each request in `names` that is done; RuntimeError for one cut."""
+    """Compute a step, and return the tokens of each request in `names` that is done; RuntimeError for one cut off."""
     found = []
     for output in engine.step():
         if output.finished and output.request_id in names:  # not of a request that was interrupted

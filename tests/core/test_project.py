@@ -72,7 +72,7 @@ def test_empty_settings_are_settings(folder, text):
         ("backends: {xtuner: 3}", "line 1: `backends`: `xtuner` is followed by a line such as `python: PATH`; got `3`"),
         ("backends: {3: {python: x}}", "there is no backend `3`"),
         ("backends: {xtunr: {python: x}}", "`backends`: there is no backend `xtunr`; did you mean `xtuner`"),
-        ("backends: {swift: {python: x}}", "no backend `swift`; known are: llamafactory, xtuner"),
+        ("backends: {swift: {python: x}}", "no backend `swift`; known are: llamafactory, vllm, xtuner"),
         ("backends: [xtuner]", r"line 1: `backends` takes `key: value` lines; got `\['xtuner'\]`"),
         ("- model", "holds list"),
         ("epochs: 1\nmodel: [", "is not valid YAML: line 2: .*did not find"),

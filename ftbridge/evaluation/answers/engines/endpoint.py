@@ -197,7 +197,7 @@ class Endpoint:
         content = None if body is None else msgspec.json.encode(body)
         failures = 0
         for pauses in count():
-            found = self._exchange_once(method, path, content)
+            found = self._exchange_once(method, path, content, stopped)
             if isinstance(found, Reply):
                 return found
             failures += found.weight
@@ -213,9 +213,9 @@ class Endpoint:
             stopped.wait(max(found.seconds, pause * random.uniform(0.5, 1)))  # noqa: S311
         raise AssertionError
 
-    def _exchange_once(self, method: str, path: str, content: bytes | None) -> "Reply | _Failure":
+    def _exchange_once(self, method: str, path: str, content: bytes | None, stopped: Event) -> "Reply | _Failure":
         try:
-            reply = self._server.exchange(method, path, content)
+            reply = self._server.exchange(method, path, content, stopped)
         except NoReplyError as error:
             return _Failure(str(error), weight=3 if error.late else 1)
         except NonsenseError as error:

@@ -67,8 +67,11 @@ class Server:
         if self._key and self._url.scheme == "http" and not self._is_here:
             say(f"warning: {self._url.netloc} is asked without encryption, and the key in {KEY} is sent there as it is")
 
-    def exchange(self, method: str, path: str, body: bytes | None = None) -> Reply:
-        """Return the reply to a request; a redirection is not followed. Raises NoReplyError and NonsenseError."""
+    def exchange(self, method: str, path: str, body: bytes | None, stopped: threading.Event) -> Reply:
+        """Return the reply to a request; a redirection is not followed. Raises NoReplyError and NonsenseError.
+
+        Once it is `stopped`, nothing more is asked.
+        """
         connection, target = self._connection(f"{self._url.path}{path}")
         headers = {"Accept": "application/json", "Connection": "close", "User-Agent": "ftbridge"}
         headers |= {"Content-Type": "application/json"} if body is not None else {}
@@ -82,8 +85,11 @@ class Server:
             connection.sock.settimeout(self._seconds)
             with self._lock:
                 self._open[connection.sock] = end
+            if stopped.is_set():  # too late for `end_all`
+                raise ConnectionAbortedError("nobody waits any more")
             connection.request(method, target, body, headers)
-            return _read_reply(connection.getresponse())
+            with connection.getresponse() as response:
+                return _read_reply(response)
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last: no name of a host
             if time.monotonic() >= end or isinstance(error, TimeoutError):
                 raise NoReplyError(f"did not answer within {self._seconds:g} s", late=True) from error

@@ -23,7 +23,7 @@ SHARE_OF_FREE, MOST_OF_GPU = 0.95, 0.9
 _TROUBLES = {
     "No module named 'vllm'": "vLLM is not installed there: name another Python under `backends`, `vllm` in "
     "ftbridge.yaml, or install it there",
-    "is less than desired GPU memory utilization": "others use the GPU: end them",
+    "is less than desired": "others use the memory: end them",
     "No available memory for the cache blocks": "the model leaves no room on the GPU for what it is asked",
     "out of memory": "the model does not fit into the GPU",
     "are not supported for now": "vLLM does not know this kind of model",
