@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -19,9 +20,9 @@ from ftbridge.evaluation.scoring.labels import Parser
 
 MOST = 2000  # answers in a report
 HEAD, TAIL = 6000, 600  # characters that are kept of a text; a page shows at most as many
-MOST_COMPARED = 400  # words of a text whose changes are looked for
+MOST_PAIRS = 8000  # of equal words in two answers; what has more takes too long to compare
 LEAST_ALIKE = 0.3  # below that all is another text, and nothing is marked
-# A word, a Chinese or Japanese character, or what stands between.
+# A word with the blanks behind it, a Chinese or Japanese character, or anything else.
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|\s+|.", re.DOTALL
 )
@@ -62,14 +63,15 @@ class Answers(NamedTuple):
     end: str = ""
 
     @property
+    def texts(self) -> Iterator[str]:
+        """Yield all texts that are shown."""
+        for row in self.asked:
+            yield from (row.question, row.reference, *(answer.text for answer in row.answers if answer))
+
+    @property
     def longest(self) -> int:
         """Return the number of characters of the longest text."""
-        texts = (text for row in self.asked for text in (row.question, row.reference, *_texts(row)))
-        return max(map(len, texts), default=0)
-
-
-def _texts(row: Asked) -> Iterator[str]:
-    return (answer.text for answer in row.answers if answer)
+        return max(map(len, self.texts), default=0)
 
 
 def read_answers(
@@ -112,7 +114,8 @@ def marked(before: str, after: str) -> tuple[list[Stretch], list[Stretch]]:
     """Return two answers in stretches, with what only one of them has marked; nothing where little is alike."""
     words = [_WORD.findall(text) for text in (before, after)]
     plain = [Stretch(before, False)], [Stretch(after, False)]
-    if before == after or not all(words) or max(map(len, words)) > MOST_COMPARED:
+    counts, others = map(Counter, words)
+    if before == after or not 0 < sum(number * others[word] for word, number in counts.items()) <= MOST_PAIRS:
         return plain
     matcher = SequenceMatcher(None, *words, autojunk=False)
     if matcher.ratio() < LEAST_ALIKE:

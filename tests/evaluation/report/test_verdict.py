@@ -88,12 +88,18 @@ def test_both_languages_say_the_same_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"leakage": Leakage(questions=200, trained=17, dataset="news-train")}, "17 of 200 test questions were trained"),
+        (
+            {"leakage": Leakage(questions=200, trained=17, dataset="news-train")},
+            "17 of 200 test questions were trained",
+        ),
         ({"leakage": Leakage(questions=200, trained=None, dataset="", reason="gone")}, "cannot be told"),
         ({"limit": 200}, "Only the first 200 questions"),
         ({"cut_answers": 12, "max_new_tokens": 64}, "12 of 200 answers were cut off at the limit of 64 tokens"),
         ({"items": 20}, "20 questions are few"),
-        ({"labels": (*LABELS, "never seen")}, "never occur among the test questions, so nothing is known of them: never"),
+        (
+            {"labels": (*LABELS, "never seen")},
+            "never occur among the test questions, so nothing is known of them: never",
+        ),
     ],
 )
 def test_what_makes_figures_less_is_said(tmp_path, fields, words):
