@@ -20,7 +20,7 @@ from ftbridge.evaluation.scoring.labels import Parser
 
 MOST = 2000  # answers in a report
 HEAD, TAIL = 6000, 600  # characters that are kept of a text; a page shows at most as many
-MOST_PAIRS = 8000  # of equal words in two answers; what has more takes too long to compare
+MOST_PAIRS = 3000  # of equal words in two answers; what has more takes too long to compare
 LEAST_ALIKE = 0.3  # below that all is another text, and nothing is marked
 # A word with the blanks behind it, a Chinese or Japanese character, or anything else.
 _WORD = re.compile(
@@ -118,7 +118,7 @@ def marked(before: str, after: str) -> tuple[list[Stretch], list[Stretch]]:
     if before == after or not 0 < sum(number * others[word] for word, number in counts.items()) <= MOST_PAIRS:
         return plain
     matcher = SequenceMatcher(None, *words, autojunk=False)
-    if matcher.ratio() < LEAST_ALIKE:
+    if matcher.quick_ratio() < LEAST_ALIKE or matcher.ratio() < LEAST_ALIKE:
         return plain
     found: tuple[list[Stretch], list[Stretch]] = ([], [])
     for kind, *ends in matcher.get_opcodes():

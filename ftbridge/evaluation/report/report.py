@@ -30,6 +30,7 @@ MARK = "ftbridge report"  # in the head of a page and of a model card, by which 
 MOST_BYTES = 2_000_000
 # How many characters of a text are shown: the most with which the page is no larger than it may be.
 LETTERS = (2000, 1000, 600, 400, 250, 160, 100, 60, 40, 24)
+BYTES_BESIDE = 40  # of markup beside a text
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#~&])")
 
 
@@ -129,9 +130,9 @@ def render_page(contents: Contents, words: Words) -> bytes:
 
 
 def _least_bytes(contents: Contents, cut: Cut) -> int:
-    """Return how many bytes the texts of all answers have at least, so that no page is made in vain."""
+    """Return how many bytes all answers take at least, so that no page is made in vain."""
     texts = (text for result in contents.results if result.answers for text in result.answers.texts)
-    return sum(len(cut(text).encode("utf-8", "backslashreplace")) for text in texts)
+    return sum(BYTES_BESIDE + len(escape(cut(text)).encode("utf-8", "backslashreplace")) for text in texts)
 
 
 def _html_environment(words: Words) -> jinja2.Environment:
