@@ -112,12 +112,12 @@ class Stretch(NamedTuple):
 
 def marked(before: str, after: str) -> tuple[list[Stretch], list[Stretch]]:
     """Return two answers in stretches, with what only one of them has marked; nothing where little is alike."""
-    words = [_WORD.findall(text) for text in (before, after)]
+    words: list[list[str]] = [_WORD.findall(text) for text in (before, after)]
     plain = [Stretch(before, False)], [Stretch(after, False)]
     counts, others = map(Counter, words)
     if before == after or not 0 < sum(number * others[word] for word, number in counts.items()) <= MOST_PAIRS:
         return plain
-    matcher = SequenceMatcher(None, *words, autojunk=False)
+    matcher = SequenceMatcher(None, words[0], words[1], autojunk=False)
     if matcher.quick_ratio() < LEAST_ALIKE or matcher.ratio() < LEAST_ALIKE:
         return plain
     found: tuple[list[Stretch], list[Stretch]] = ([], [])
@@ -164,16 +164,26 @@ def _rows(file: Path, limit: int | None) -> Iterator[Prediction]:
 def _together(streams: Sequence[Iterator[Prediction]], judge: Callable[[str, str], bool]) -> Iterator[Asked]:
     """Yield each question of the first stream with the answers of all, which are in the order of the questions."""
     first, *others = streams
-    waiting = [next(each, None) for each in others]
+    followers = [_Follower(each) for each in others]
     for row in first:
-        found = [row, *(None for _ in others)]
-        for at, other in enumerate(others):
-            while (behind := waiting[at]) and behind.id < row.id:
-                waiting[at] = next(other, None)
-            if behind and behind.id == row.id:
-                found[at + 1] = behind
-        answers = (each and Answer(_kept(each.answer), judge(each.answer, row.reference)) for each in found)
-        yield Asked(row.id, _kept(row.prompt), _kept(row.reference), tuple(answers))
+        found = [row, *(each.answer_to(row.id) for each in followers)]
+        answers = tuple(
+            Answer(_kept(each.answer), judge(each.answer, row.reference)) if each else None for each in found
+        )
+        yield Asked(row.id, _kept(row.prompt), _kept(row.reference), answers)
+
+
+class _Follower:
+    """Finds the answers to questions whose numbers grow."""
+
+    def __init__(self, rows: Iterator[Prediction]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def answer_to(self, question: int) -> Prediction | None:
+        while self._next and self._next.id < question:
+            self._next = next(self._rows, None)
+        return self._next if self._next and self._next.id == question else None
 
 
 def _kept(text: str) -> str:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -179,7 +179,7 @@ def _flags(asked: Asked) -> str:
     return ("r" if right else "w") + ("c" if asked.changed else "") + change
 
 
-def _compared(cut: Callable[[str], str], asked: Asked) -> Iterator[tuple[Answer | None, str, list[Stretch]]]:
+def _compared(cut: Cut, asked: Asked) -> Iterator[tuple[Answer | None, str, list[Stretch]]]:
     """Yield the answers to a question from the last to the first, in stretches that differ between two of them."""
     texts = [cut(answer.text) if answer else "" for answer in asked.answers]
     plain = [[Stretch(text, False)] if text else [] for text in texts]
