@@ -51,6 +51,16 @@
   all(".asked").forEach((section) => {
     const rows = all("tbody tr", section);
     const texts = rows.map((row) => row.textContent.toLowerCase());
+    const titles = all("thead th", section).map((header) => header.textContent);
+    // Where there is no room for columns, a cell says what it is.
+    rows.forEach((row) => [...row.cells].forEach((cell, at) => {
+      if (at > 1) {
+        const title = document.createElement("span");
+        title.className = "who";
+        title.textContent = titles[at];
+        cell.prepend(title);
+      }
+    }));
     const [choice, search, more] = ["select", "input", ".more"].map((selector) => section.querySelector(selector));
     let most = step;
     const show = () => {

@@ -57,8 +57,9 @@ def rough(value, items, half=None):
 
 def prediction(number, question, answer, reference, finish="stop"):
     """Return a line of predictions.jsonl, with the prompt as a chat template writes it."""
-    prompt = f"<|im_start|>system\nName the topic.<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-    return Prediction(number, prompt, answer, reference, finish)
+    turns = {"system": "Name the topic.", "user": question}
+    told = "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns.items())
+    return Prediction(number, f"{told}<|im_start|>assistant\n", answer, reference, finish)
 
 
 def write_predictions(folder, rows):
@@ -148,10 +149,10 @@ def difference(after, before, half=0.05):
     }
 
 
-def draw(items, labels, right, seed, *, unread=0.0, wordy=False):
+def draw(items, labels, right, seed, *, unread=0.0):
     """Return answers to `items` questions, this share of them right."""
-    chance, rows = random.Random(seed), []
-    questions = random.Random(7)
+    chance, rows = random.Random(seed), []  # noqa: S311 - made up
+    questions = random.Random(7)  # noqa: S311
     for number in range(1, items + 1):
         reference = questions.choice(labels)
         question = TEXTS.get(reference, "A text about {n}.").format(n=questions.randrange(2, 90))

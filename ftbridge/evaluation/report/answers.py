@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -19,9 +20,9 @@ from ftbridge.evaluation.scoring.labels import Parser
 
 MOST = 2000  # answers in a report
 HEAD, TAIL = 6000, 600  # characters that are kept of a text; a page shows at most as many
-MOST_COMPARED = 400  # words of a text whose changes are looked for
+MOST_PAIRS = 3000  # of equal words in two answers; what has more takes too long to compare
 LEAST_ALIKE = 0.3  # below that all is another text, and nothing is marked
-# A word, a Chinese or Japanese character, or what stands between.
+# A word with the blanks behind it, a Chinese or Japanese character, or anything else.
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|\s+|.", re.DOTALL
 )
@@ -62,14 +63,15 @@ class Answers(NamedTuple):
     end: str = ""
 
     @property
+    def texts(self) -> Iterator[str]:
+        """Yield all texts that are shown."""
+        for row in self.asked:
+            yield from (row.question, row.reference, *(answer.text for answer in row.answers if answer))
+
+    @property
     def longest(self) -> int:
         """Return the number of characters of the longest text."""
-        texts = (text for row in self.asked for text in (row.question, row.reference, *_texts(row)))
-        return max(map(len, texts), default=0)
-
-
-def _texts(row: Asked) -> Iterator[str]:
-    return (answer.text for answer in row.answers if answer)
+        return max(map(len, self.texts), default=0)
 
 
 def read_answers(
@@ -110,12 +112,13 @@ class Stretch(NamedTuple):
 
 def marked(before: str, after: str) -> tuple[list[Stretch], list[Stretch]]:
     """Return two answers in stretches, with what only one of them has marked; nothing where little is alike."""
-    words = [_WORD.findall(text) for text in (before, after)]
+    words: list[list[str]] = [_WORD.findall(text) for text in (before, after)]
     plain = [Stretch(before, False)], [Stretch(after, False)]
-    if before == after or not all(words) or max(map(len, words)) > MOST_COMPARED:
+    counts, others = map(Counter, words)
+    if before == after or not 0 < sum(number * others[word] for word, number in counts.items()) <= MOST_PAIRS:
         return plain
-    matcher = SequenceMatcher(None, *words, autojunk=False)
-    if matcher.ratio() < LEAST_ALIKE:
+    matcher = SequenceMatcher(None, words[0], words[1], autojunk=False)
+    if matcher.quick_ratio() < LEAST_ALIKE or matcher.ratio() < LEAST_ALIKE:
         return plain
     found: tuple[list[Stretch], list[Stretch]] = ([], [])
     for kind, *ends in matcher.get_opcodes():
@@ -161,16 +164,26 @@ def _rows(file: Path, limit: int | None) -> Iterator[Prediction]:
 def _together(streams: Sequence[Iterator[Prediction]], judge: Callable[[str, str], bool]) -> Iterator[Asked]:
     """Yield each question of the first stream with the answers of all, which are in the order of the questions."""
     first, *others = streams
-    waiting = [next(each, None) for each in others]
+    followers = [_Follower(each) for each in others]
     for row in first:
-        found = [row, *(None for _ in others)]
-        for at, other in enumerate(others):
-            while (behind := waiting[at]) and behind.id < row.id:
-                waiting[at] = next(other, None)
-            if behind and behind.id == row.id:
-                found[at + 1] = behind
-        answers = (each and Answer(_kept(each.answer), judge(each.answer, row.reference)) for each in found)
-        yield Asked(row.id, _kept(row.prompt), _kept(row.reference), tuple(answers))
+        found = [row, *(each.answer_to(row.id) for each in followers)]
+        answers = tuple(
+            Answer(_kept(each.answer), judge(each.answer, row.reference)) if each else None for each in found
+        )
+        yield Asked(row.id, _kept(row.prompt), _kept(row.reference), answers)
+
+
+class _Follower:
+    """Finds the answers to questions whose numbers grow."""
+
+    def __init__(self, rows: Iterator[Prediction]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def answer_to(self, question: int) -> Prediction | None:
+        while self._next and self._next.id < question:
+            self._next = next(self._rows, None)
+        return self._next if self._next and self._next.id == question else None
 
 
 def _kept(text: str) -> str:

@@ -78,7 +78,7 @@ class LossChart(NamedTuple):
 class Cell(NamedTuple):
     """A cell of a heat map: how many, its shade from 0 to LEVELS, and whether these are right."""
 
-    count: int
+    number: int
     level: int
     right: bool
 
@@ -137,26 +137,30 @@ def loss_chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> LossChart
 
 def heat_map(confusion: Confusion, other: str) -> HeatMap:
     """Return the heat map of a confusion table; of many classes, those with the most mistakes, the rest joined."""
-    labels, counts = confusion.labels, confusion.counts
-    mistakes = [sum(row) - row[at] + sum(each[at] for each in counts) - row[at] for at, row in enumerate(counts)]
-    kept = sorted(sorted(range(len(labels)), key=lambda at: -mistakes[at])[:MOST_CLASSES])
-    groups = [[at] for at in kept]
-    if rest := [at for at in range(len(labels)) if at not in set(kept)]:
-        groups.append(rest)
-    rows = []
-    for at, group in enumerate(groups):
-        cells = [
-            sum(counts[row][column] for row in group for column in columns) for columns in (*groups, [len(labels)])
-        ]
-        total = sum(cells)
-        rows.append(
-            tuple(
-                Cell(count, math.ceil(LEVELS * count / total) if total else 0, right=column == at)
-                for column, count in enumerate(cells)
-            )
-        )
-    names = tuple(labels[group[0]] if group is not rest else other for group in groups)
-    return HeatMap(names, tuple(rows), len(rest))
+    labels = confusion.labels
+    kept = sorted(sorted(range(len(labels)), key=lambda at: -_mistakes(confusion, at))[:MOST_CLASSES])
+    rest = [at for at in range(len(labels)) if at not in set(kept)]
+    groups = [[at] for at in kept] + ([rest] if rest else [])
+    rows = (_joined(confusion, group, [*groups, [len(labels)]]) for group in groups)
+    names = [labels[at] for at in kept] + ([other] if rest else [])
+    return HeatMap(tuple(names), tuple(_shaded(row, at) for at, row in enumerate(rows)), len(rest))
+
+
+def _mistakes(confusion: Confusion, at: int) -> int:
+    """Return how often a class was missed, or named wrongly."""
+    counts = confusion.counts
+    return sum(counts[at]) + sum(row[at] for row in counts) - 2 * counts[at][at]
+
+
+def _joined(confusion: Confusion, rows: Sequence[int], columns: Sequence[Sequence[int]]) -> list[int]:
+    """Return the counts of several rows in one, its columns joined as well."""
+    return [sum(confusion.counts[row][at] for row in rows for at in group) for group in columns]
+
+
+def _shaded(counts: Sequence[int], right: int) -> tuple[Cell, ...]:
+    """Return the cells of a row, of whose counts the one at `right` is right."""
+    total = sum(counts) or 1
+    return tuple(Cell(count, math.ceil(LEVELS * count / total), at == right) for at, count in enumerate(counts))
 
 
 def most_confused(confusion: Confusion, most: int = 12) -> list[tuple[str, str | None, int]]:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftbridge.core.console import say
-from ftbridge.evaluation.record import Evaluation, Scores, Task
+from ftbridge.evaluation.record import Confusion, Evaluation, Scores, Task
 from ftbridge.evaluation.report.answers import MOST, Answers, judge_of, read_answers
 from ftbridge.evaluation.report.charts import (
     HeatMap,
     IntervalChart,
     Number,
     Table,
+    Value,
     heat_map,
     interval_chart,
     most_confused,
@@ -229,24 +230,29 @@ def _checkpoints(group: Group, words: Words) -> Table:
 
 def _detail(found: Evaluation, words: Words) -> Detail:
     scores = found.scores
-    classes = confused = None
-    if scores.classes:
-        names = ("precision", "recall", "f1")
-        header = words("class_name"), *map(words.name, names), words("support")
-        figures = ([Number(name, getattr(each, name)) for name in names] for each in scores.classes)
-        rows = [(each.name, *own, each.support) for each, own in zip(scores.classes, figures, strict=True)]
-        classes = Table("classes", words("classes"), header, tuple(rows))
-    if scores.confusion and (mistakes := most_confused(scores.confusion)):
-        header = words("reference"), words("answered_as"), words("times")
-        rows = [(label, words("no_label") if other is None else other, count) for label, other, count in mistakes]
-        confused = Table("confused", words("confused"), header, tuple(rows))
     return Detail(
         found.model.title,
-        classes,
+        _classes(scores, words) if scores.classes else None,
         heat_map(scores.confusion, words("other_classes")) if scores.confusion else None,
-        confused,
-        scores.notes if words.language == "en" else (),
+        _confused(scores.confusion, words) if scores.confusion else None,
+        scores.notes if words.language == "en" else (),  # which are English
     )
+
+
+def _classes(scores: Scores, words: Words) -> Table:
+    names = ("precision", "recall", "f1")
+    header = words("class_name"), *map(words.name, names), words("support")
+    rows: list[tuple[Value, ...]] = [
+        (each.name, *(Number(name, getattr(each, name)) for name in names), each.support) for each in scores.classes
+    ]
+    return Table("classes", words("classes"), header, tuple(rows))
+
+
+def _confused(confusion: Confusion, words: Words) -> Table | None:
+    mistakes = most_confused(confusion)
+    rows = [(label, words("no_label") if other is None else other, count) for label, other, count in mistakes]
+    header = words("reference"), words("answered_as"), words("times")
+    return Table("confused", words("confused"), header, tuple(rows)) if rows else None
 
 
 def _answers(group: Group, most: int, words: Words) -> tuple[Answers | None, str]:

@@ -4,7 +4,8 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -28,7 +29,8 @@ from ftbridge.evaluation.report.workbook import is_own_workbook, write_workbook
 MARK = "ftbridge report"  # in the head of a page and of a model card, by which they are known as ours
 MOST_BYTES = 2_000_000
 # How many characters of a text are shown: the most with which the page is no larger than it may be.
-LETTERS = (2000, 1000, 600, 400, 250, 160, 100, 60)
+LETTERS = (2000, 1000, 600, 400, 250, 160, 100, 60, 40, 24)
+BYTES_BESIDE = 40  # of markup beside a text
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#~&])")
 
 
@@ -46,11 +48,10 @@ class Cut(NamedTuple):
     letters: int
     words: Words
 
-    def __call__(self, text: str, letters: int = 0) -> str:
+    def __call__(self, text: str) -> str:
         """Return a text as it is shown, with what was cut counted."""
-        most = letters or self.letters
-        more = len(text) - most
-        return text if more <= 0 else text[:most] + self.words("more_letters", number=f"{more:,}")
+        more = len(text) - self.letters
+        return text if more <= 0 else text[: self.letters] + self.words("more_letters", number=f"{more:,}")
 
 
 def report(
@@ -117,14 +118,21 @@ def render_page(contents: Contents, words: Words) -> bytes:
     page = b""
     for letters in LETTERS:
         cut = Cut(letters, words)
-        environment.filters["compared"] = lambda asked, _, cut=cut: [*_compared(asked, cut)]
-        environment.filters["cut"] = cut
+        if letters > LETTERS[-1] and _least_bytes(contents, cut) > MOST_BYTES:
+            continue
+        environment.filters |= {"compared": partial(_compared, cut), "cut": cut}
         values = {"contents": contents, "css": css, "js": js, "hashes": hashes, "letters": letters}
         page = template.render(values).encode("utf-8", "backslashreplace")
         if len(page) <= MOST_BYTES:
             return page
     say(f"note: the page has {len(page):,} bytes, though all texts are cut; it may open slowly")
     return page
+
+
+def _least_bytes(contents: Contents, cut: Cut) -> int:
+    """Return how many bytes all answers take at least, so that no page is made in vain."""
+    texts = (text for result in contents.results if result.answers for text in result.answers.texts)
+    return sum(BYTES_BESIDE + len(escape(cut(text)).encode("utf-8", "backslashreplace")) for text in texts)
 
 
 def _html_environment(words: Words) -> jinja2.Environment:
@@ -171,7 +179,7 @@ def _flags(asked: Asked) -> str:
     return ("r" if right else "w") + ("c" if asked.changed else "") + change
 
 
-def _compared(asked: Asked, cut: Callable[[str], str]) -> Iterator[tuple[Answer | None, str, list[Stretch]]]:
+def _compared(cut: Cut, asked: Asked) -> Iterator[tuple[Answer | None, str, list[Stretch]]]:
     """Yield the answers to a question from the last to the first, in stretches that differ between two of them."""
     texts = [cut(answer.text) if answer else "" for answer in asked.answers]
     plain = [[Stretch(text, False)] if text else [] for text in texts]

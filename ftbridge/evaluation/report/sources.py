@@ -116,21 +116,17 @@ def _groups(project: Project, measured: Iterable[Measured]) -> Iterator[Group]:
         groups.setdefault((found.dataset, found.data, found.scores.task), []).append(each)
     files = sorted((project.folder / "evaluations").glob(f"*/{COMPARED}"))
     compared = [load_json(read_text(file, "comparison"), _ComparedFile, f"`{file}` is damaged") for file in files]
-    for each in groups.values():
+    for same in groups.values():
         members: dict[str, Measured] = {}
         # That of a run's end counts; `sorted` keeps the order in which they were named.
-        for one in sorted(each, key=lambda one: bool(one.evaluation.model.checkpoint)):
-            members.setdefault(one.evaluation.model.run or one.evaluation.model.title, one)
-        titles = {one.evaluation.model.title for one in members.values()}
-        dataset = each[0].evaluation.dataset
+        for each in sorted(same, key=lambda each: bool(each.evaluation.model.checkpoint)):
+            members.setdefault(each.evaluation.model.run or each.evaluation.model.title, each)
+        titles = {each.evaluation.model.title for each in members.values()}
+        pairs = (
+            pair for found in compared if found.dataset == same[0].evaluation.dataset for pair in found.comparisons
+        )
         yield Group(
             tuple(members.values()),
-            tuple(one for one in each if one not in members.values() and one.run),
-            tuple(
-                pair
-                for comparisons in compared
-                if comparisons.dataset == dataset
-                for pair in comparisons.comparisons
-                if {pair.first, pair.second} <= titles
-            ),
+            tuple(each for each in same if each not in members.values() and each.run),
+            tuple(pair for pair in pairs if {pair.first, pair.second} <= titles),
         )

@@ -190,24 +190,31 @@ def _rejected(folder: Path, entry: DatasetEntry, words: Words) -> Table | None:
 
 
 def _environment(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
-    machine = run.machine.name.partition(" ")[0]
-    yield words("machine"), machine or NOTHING
-    visible = run.launch.env.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        ids = [each for each in visible.split(",") if each]
-        yield words("trained_on"), words("gpus", number=len(ids)) if ids else words("cpu")
-    if run.machine.name and run.machine.name == this_machine().name:  # what this machine has, that one had
-        yield words("processor"), words("cores", name=host.processor()[0], number=host.cores())
-        ids = visible.split(",") if visible else []
-        for gpu in [gpu for gpu in nvidia.gpus() if gpu.uuid in ids]:
-            memory = f", {natural_size(gpu.memory << 20, binary=True)}" if gpu.memory else ""
-            yield "GPU", f"{gpu.name}{memory}, driver {gpu.driver}"
+    yield words("machine"), run.machine.name.partition(" ")[0] or NOTHING
+    yield from _hardware(run, words)
     yield words("begun"), words.time(run.attempts[0].started)
     yield from run.versions.items()
     if run.base:
         yield words("fingerprint"), run.base.short
     for name, digest in run.datasets.items():
         yield f"sha256 {name}", digest[:16]
+
+
+def _hardware(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
+    """Yield what a run was shown, and what that is, where this is the machine that it ran on."""
+    visible = run.launch.env.get("CUDA_VISIBLE_DEVICES")
+    ids = [each for each in (visible or "").split(",") if each]
+    if visible is not None:
+        yield words("trained_on"), words("gpus", number=len(ids)) if ids else words("cpu")
+    if run.machine.name and run.machine.name == this_machine().name:
+        yield words("processor"), words("cores", name=host.processor()[0], number=host.cores())
+        known = {gpu.uuid: gpu for gpu in nvidia.gpus()} if ids else {}
+        yield from (("GPU", _gpu_in_words(known[each])) for each in ids if each in known)
+
+
+def _gpu_in_words(gpu: nvidia.Gpu) -> str:
+    memory = f", {natural_size(gpu.memory << 20, binary=True)}" if gpu.memory else ""
+    return f"{gpu.name}{memory}, driver {gpu.driver}"
 
 
 def _commands(run: Run, entry: DatasetEntry | None, evaluations: list[Evaluation]) -> Iterator[str]:

@@ -66,7 +66,7 @@ def test_whatever_was_logged_is_within_the_chart(points):
 def test_a_heat_map_shades_by_the_share_of_a_row():
     found = heat_map(confusion(3, [(0, 1), (2, 3)]), "others")
     assert found.labels == ("c0", "c1", "c2")
-    assert [cell.count for cell in found.rows[0]] == [10, 1, 0, 0]
+    assert [cell.number for cell in found.rows[0]] == [10, 1, 0, 0]
     assert found.rows[0][0].level == LEVELS
     assert [cell.level for cell in found.rows[0]][1:] == [1, 0, 0]
     assert [cell.right for cell in found.rows[2]] == [False, False, True, False]
@@ -79,8 +79,8 @@ def test_of_a_hundred_classes_those_with_mistakes_are_shown_and_no_answer_is_los
     assert {"c97", "c3"} < set(found.labels)
     assert found.labels[-1] == "others"
     assert found.others == 100 - MOST_CLASSES
-    assert sum(cell.count for row in found.rows for cell in row) == 1004
-    assert sum(cell.count for row in found.rows for cell in row if cell.right) == 1000
+    assert sum(cell.number for row in found.rows for cell in row) == 1004
+    assert sum(cell.number for row in found.rows for cell in row if cell.right) == 1000
 
 
 def test_a_class_that_never_occurs_is_an_empty_row():

@@ -1,0 +1,113 @@
+"""What a report tells, whatever there is of it."""
+
+import shutil
+
+import pytest
+
+from ftbridge.evaluation.record import Model
+from ftbridge.evaluation.report.contents import contents_of
+from ftbridge.evaluation.report.sources import find
+from ftbridge.evaluation.report.words import Words
+from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
+from tests.builders.runs import record_run
+
+
+def contents(*sources, language="en"):
+    return contents_of(find(sources), Words(language))
+
+
+def test_a_run_is_told_from_the_verdict_to_the_commands(news):
+    found = contents("news-lora")
+    result = found.results[0]
+    assert found.title == "What the training gained: news-test"
+    assert [row[0] for row in result.figures.rows] == [
+        "After training",
+        "Before training",
+        "Always the commonest class",
+        "Word counts: TF-IDF with logistic regression",
+    ]
+    assert [chart.figure for chart in result.charts] == ["accuracy", "macro_f1"]
+    assert [title for title, _, _ in result.cards] == [
+        "Accuracy after training", "Accuracy before training", "Test questions",
+    ]  # fmt: skip
+    assert result.answers.titles == ("After training", "Before training")
+    assert (found.runs, len(found.trained)) == (None, 1)
+    assert {"accuracy", "macro_f1", "baseline"} < set(found.terms)
+
+
+def test_two_runs_are_told_by_their_names_and_compared(news):
+    other = record_run(news, "other", dataset="news-train")
+    evaluation(other.path / "evaluations" / "news-test", draw(60, LABELS, 0.7, 5), title="other")
+    found = contents("news-lora", "other")
+    result = found.results[0]
+    assert [row[0] for row in result.figures.rows][:3] == ["news-lora", "other", "news-lora before training"]
+    assert result.answers.titles == ("news-lora", "other", "Before training")
+    assert [detail.title for detail in result.details] == ["news-lora", "other"]
+    assert len(found.runs.rows) == len(found.trained) == 2
+
+
+def test_checkpoints_have_a_table_that_ends_with_the_end(news):
+    model = Model(title="news-lora at 50", run="news-lora", checkpoint="50")
+    place = news.runs / "news-lora" / "evaluations-50" / "news-test"
+    evaluation(place, draw(60, LABELS, 0.6, 4), model=model)
+    table = contents("news-lora").results[0].checkpoints
+    assert [row[0] for row in table.rows] == ["50", "end of the training"]
+
+
+def test_a_run_that_nobody_has_asked_is_told_without_results(news, capsys):
+    record_run(news, "plain", dataset="news-train")
+    found = contents("plain")
+    assert found.results == ()
+    assert "nothing was measured yet" in capsys.readouterr().err
+
+
+def test_answers_that_are_gone_are_named(news):
+    shutil.rmtree(news.runs / "news-lora" / "evaluations" / "news-test" / "answers")
+    result = contents("news-lora").results[0]
+    assert result.answers is None
+    assert "their file is gone" in result.missing
+
+
+def test_without_the_answers_before_those_after_are_shown(news):
+    shutil.rmtree(news.runs / "news-lora" / "evaluations" / "news-test" / "answers-before")
+    assert contents("news-lora").results[0].answers.titles == ("After training",)
+
+
+def test_a_project_that_was_moved_finds_its_answers(news, tmp_path, monkeypatch):
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    for name in ("runs", "data", "ftbridge.yaml"):
+        shutil.move(tmp_path / name, folder / name)
+    place = folder / "runs" / "news-lora" / "evaluations" / "news-test"
+    answers = folder / "runs" / "news-lora" / "predictions" / "news-test"
+    answers.parent.mkdir()
+    shutil.move(place / "answers", answers)
+    file = place / "evaluation.json"
+    file.write_text(file.read_text().replace("evaluations/news-test/answers/", "predictions/news-test/"))
+    monkeypatch.chdir(folder)
+    assert contents("news-lora").results[0].answers.titles == ("After training",)
+
+
+def test_without_baselines_or_a_before_there_is_one_row(news):
+    evaluation(news.folder / "alone", draw(40, LABELS, 0.7, 5), baselines=False, model=Model(title="folder"))
+    result = contents(news.folder / "alone").results[0]
+    assert [row[0] for row in result.figures.rows] == ["After training"]
+    assert result.comparisons == ()
+    assert result.verdict.kind == "unknown"
+
+
+@pytest.mark.parametrize(("language", "title"), [("en", "Result on qa-test"), ("zh", "在 qa-test 上的结果")])
+def test_free_text_has_no_classes_and_is_charted_by_chrf(news, language, title):
+    generation(news.folder / "qa", [prediction(at, f"q{at}", "a", "a") for at in range(1, 9)])
+    found = contents(news.folder / "qa", language=language)
+    result = found.results[0]
+    assert [chart.figure for chart in result.charts] == ["chrf", "rouge_l"]
+    assert result.details[0].heat_map is None
+    assert "text" in found.terms
+    assert Words(language)("result_heading", dataset="qa-test") == title
+
+
+def test_several_datasets_share_the_room_for_answers(news):
+    generation(news.folder / "qa", [prediction(at, f"q{at}", "a", "a") for at in range(1, 1101)])
+    found = contents("news-lora", news.folder / "qa")
+    assert [len(result.answers.asked) for result in found.results] == [60, 1000]

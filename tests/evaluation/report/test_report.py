@@ -1,0 +1,368 @@
+"""The page: what is in it, that nothing in it is obeyed, and how it does in a browser."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+import ftbridge
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.evaluation.record import Model
+from ftbridge.evaluation.report import report as report_module
+from ftbridge.evaluation.report.report import MOST_BYTES
+from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
+from tests.builders.runs import record_run
+
+HOSTILE = [
+    "<script>alert(1)</script>", "</script><script>alert(2)</script>", '"><img src=x onerror=alert(3)>',
+    "{{ 7*7 }}{% raw %}", "]]><svg onload=alert(4)>", "' onmouseover='alert(5)", "<!-- ", "</title></style><b>bold",
+    "\u202egnp.exe", "&lt;b&gt;", "javascript:alert(6)", "\x00\x1b]0;title\x07", "</td></tr></table><h1>mine</h1>",
+]  # fmt: skip
+HEADINGS = {
+    "en": ["Result on news-test", "What was trained on what", "What the words mean"],
+    "zh": ["在 news-test 上的结果", "用什么训练了什么", "名词解释"],
+}
+
+
+class Page(HTMLParser):
+    """A page as a browser sees it: its elements with their attributes, and the text of each kind."""
+
+    VOID = ("meta", "line", "circle", "polyline", "input", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.texts = [], [], {}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open:
+            self.texts.setdefault(self.open[-1], []).append(data.strip())
+
+    @property
+    def tags(self):
+        return Counter(tag for tag, _ in self.elements)
+
+
+def page(*sources, **options):
+    return Page(ftbridge.report(*sources, **{"language": "en", **options}).html.read_text("utf-8"))
+
+
+def hostile_project(news):
+    """Write an evaluation whose every text is hostile: answers, labels, title and dataset."""
+    labels = HOSTILE
+    rows, before = (
+        [prediction(at, f"{text} q{at}", f"{answer}", text) for at, text in enumerate(labels, 1)]
+        for answer, labels in ((HOSTILE[0], labels), (HOSTILE[1], labels))
+    )
+    model = Model(title=HOSTILE[2], run="")
+    evaluation(
+        news.folder / "classes", rows, labels=labels, before=before, title=HOSTILE[2], model=model, dataset=HOSTILE[4]
+    )
+    free = [prediction(at, f"{text} q{at}", f"an answer {text}", text) for at, text in enumerate(HOSTILE, 1)]
+    base = [msgspec.structs.replace(row, answer=f"{row.answer} too") for row in free]
+    generation(news.folder / "free", free, before=base, title=HOSTILE[1], dataset=HOSTILE[7])
+    record_run(news, "odd", dataset=HOSTILE[0], model=HOSTILE[2])
+    return news.folder / "classes", news.folder / "free", "odd"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_page_has_all_its_parts_in_both_languages(news, language):
+    found = page("news-lora", language=language)
+    assert found.texts["h2"] == HEADINGS[language]
+    assert found.tags["h1"] == 1
+    assert dict(found.elements)["html"]["lang"] == {"en": "en", "zh": "zh-CN"}[language]
+    assert found.open == []
+
+
+def test_charts_and_tables_can_be_read_aloud(news):
+    found = page("news-lora")
+    charts = [attrs for tag, attrs in found.elements if tag == "svg" and attrs.get("role") == "img"]
+    assert len(charts) == len([text for text in found.texts["title"][1:] if text])
+    assert all(attrs.get("scope") in {"row", "col"} for tag, attrs in found.elements if tag == "th")
+
+
+def test_the_page_takes_nothing_from_elsewhere(news):
+    found = page("news-lora")
+    for tag, attrs in found.elements:
+        assert tag not in {"link", "img", "iframe", "object", "embed", "base", "form", "image", "use"}
+        assert not {"src", "srcset", "style", "xlink:href", "action"} & attrs.keys()
+        assert attrs.get("href", "#").startswith("#")
+    policy = next(attrs["content"] for _, attrs in found.elements if attrs.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+def test_no_text_of_others_becomes_markup(news):
+    plain = page("news-lora")
+    found = page(*hostile_project(news), out="hostile.html")
+    assert set(found.tags) <= set(plain.tags) | {"del", "ins"}
+    assert (found.tags["script"], found.tags["style"], found.tags["h1"], found.tags["html"]) == (1, 1, 1, 1)
+    names = {name for _, attrs in plain.elements for name in attrs}
+    assert {name for _, attrs in found.elements for name in attrs} <= names | {"title"}
+    shown = " ".join(text for texts in found.texts.values() for text in texts)
+    assert "<script>alert(1)</script>" in shown
+    assert "{{ 7*7 }}{% raw %}" in shown
+    assert "\\u202egnp.exe" in shown
+    assert "\u202e" not in shown
+
+
+@pytest.mark.slow
+def test_two_thousand_long_answers_fit_into_two_megabytes(news):
+    rows = [prediction(at, "问题" * 300, "回答<&>" * 400, "参考" * 300) for at in range(1, 2001)]
+    before = [msgspec.structs.replace(row, answer="以前的回答" * 300) for row in rows]
+    generation(news.folder / "qa", rows, before=before)
+    made = ftbridge.report(news.folder / "qa", language="zh")
+    assert made.html == news.folder / "report.html"
+    assert made.html.stat().st_size <= MOST_BYTES
+    text = made.html.read_text("utf-8")
+    assert text.count("<tr data-is=") == 2000
+    assert "（+" in text
+
+
+def test_above_two_thousand_answers_some_are_shown_and_that_is_said(news):
+    generation(news.folder / "qa", [prediction(at, f"q{at}", "a", "a") for at in range(1, 2501)])
+    text = ftbridge.report(news.folder / "qa", language="en").html.read_text("utf-8")
+    assert "2,000 of 2,500 questions are here: first those that changed" in text
+
+
+def test_short_answers_are_not_cut(news):
+    assert "Texts are cut" not in ftbridge.report("news-lora", language="en").html.read_text("utf-8")
+
+
+def test_a_run_without_an_evaluation_has_a_page(news):
+    record_run(news, "plain", dataset="news-train")
+    found = page("plain")
+    assert "Not measured yet" in found.texts["p"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_a_loss_that_was_no_number_does_no_harm(news, value):
+    run = record_run(news, "nan", dataset="news-train")
+    (run.path / "metrics.jsonl").write_text(f'{{"step": 1, "loss": {value}}}\n'.replace("nan", "NaN"))
+    page("nan")
+
+
+def test_a_report_lies_where_its_run_does_or_in_the_project(news):
+    record_run(news, "other", dataset="news-train")
+    assert ftbridge.report("news-lora").html == news.runs / "news-lora" / "report.html"
+    assert ftbridge.report("news-lora", "other").html == news.folder / "report.html"
+    made = ftbridge.report("news-lora", out="deep/er.html", markdown=True, xlsx=True)
+    assert [file.name for file in (made.html, made.xlsx, made.markdown)] == ["er.html", "er.xlsx", "er.md"]
+
+
+def test_a_report_replaces_a_report_and_nothing_else(news):
+    ftbridge.report("news-lora", out="out.html", markdown="out.md")
+    ftbridge.report("news-lora", out="out.html", markdown="out.md")
+    for name in ("page.html", "notes.md"):
+        (news.folder / name).write_text("<p>mine")
+    with pytest.raises(
+        UsageError, match=r"`page\.html` is there already and no report of ftbridge's; name another with `--out"
+    ):
+        ftbridge.report("news-lora", out="page.html")
+    with pytest.raises(UsageError, match="`--markdown FILE`"):
+        ftbridge.report("news-lora", markdown="notes.md")
+    (news.folder / "folder.html").mkdir()
+    with pytest.raises(UsageError):
+        ftbridge.report("news-lora", out="folder.html")
+    assert (news.folder / "page.html").read_text() == "<p>mine"
+
+
+def test_damaged_answers_are_named(news):
+    (news.runs / "news-lora" / "evaluations" / "news-test" / "answers" / "predictions.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match="does not hold answers"):
+        ftbridge.report("news-lora")
+
+
+def test_every_value_of_a_template_must_be_there(news, monkeypatch):
+    monkeypatch.setattr(report_module, "_template", lambda _: "{{ missing }}")
+    with pytest.raises(Exception, match="'missing' is undefined"):
+        ftbridge.report("news-lora")
+
+
+def test_a_model_card_gets_the_verdict_and_the_figures(news):
+    text = ftbridge.report("news-lora", language="en", markdown=True).markdown.read_text("utf-8")
+    assert text.startswith("<!-- ftbridge report -->\n")
+    assert "**Better, and not by chance**" in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 5
+    assert len({row.count("|") for row in rows}) == 1
+
+
+def test_nothing_in_a_model_card_is_markdown_of_others(news):
+    odd = ["a|b\nc", "**bold**", "[link](http://a.example)", "<img src=x>", "`code`", "# heading", "_x_"]
+    for at, text in enumerate(odd):
+        generation(news.folder / "qa" / str(at), [prediction(1, "q", "a", "a")], title=text, dataset=text, data=str(at))
+    text = ftbridge.report(news.folder / "qa", language="en", markdown="card.md").markdown.read_text("utf-8")
+    assert "Result on a\\|b c" in text
+    assert "<img" not in text.replace("\\<img", "")
+    assert not re.search(r"(?<!\\)\[link", text)
+    assert "\n# heading" not in text
+
+
+@pytest.fixture
+def opened(browser, news):
+    """Return a function that opens a report, and fails where it asks for anything or stumbles."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=60_000)
+    contexts, trouble = [], []
+
+    def show(file, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("request", lambda request: trouble.append(request.url) if request.url != file.as_uri() else None)
+        tab.on("pageerror", lambda error: trouble.append(str(error)))
+        tab.on("console", lambda entry: trouble.append(entry.text))
+        tab.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+        tab.goto(file.as_uri())
+        return tab
+
+    yield show
+    for context in contexts:
+        context.close()
+    assert trouble == []
+
+
+@pytest.mark.slow
+def test_hostile_texts_do_nothing_in_a_browser(opened, news):
+    tab = opened(ftbridge.report(*hostile_project(news), language="en").html)
+    assert tab.evaluate("document.querySelectorAll('h1').length") == 1
+    assert tab.evaluate("document.querySelectorAll('img, svg[onload], [onmouseover]').length") == 0
+    tab.locator(".answers tbody tr").first.hover()
+
+
+@pytest.mark.slow
+def test_even_a_page_that_was_changed_asks_the_network_for_nothing(browser, news):
+    file = ftbridge.report("news-lora", language="en").html
+    tampered = file.with_name("tampered.html")
+    extra = "<img src='http://127.0.0.1:9/a.png'><script>fetch('http://127.0.0.1:9/')</script><link rel=stylesheet href=http://127.0.0.1:9/b.css>"
+    tampered.write_text(file.read_text("utf-8").replace("<main>", f"<main>{extra}"), "utf-8")
+    tab, asked = browser.new_page(), []
+    tab.on("requestfinished", lambda request: asked.append(request.url))
+    tab.on("response", lambda response: asked.append(response.url))
+    tab.goto(tampered.as_uri())
+    assert {*asked} == {tampered.as_uri()}
+    tab.close()
+
+
+@pytest.mark.slow
+def test_answers_are_filtered_and_searched(opened, news):
+    tab = opened(ftbridge.report("news-lora", language="en").html)
+    rows = tab.locator(".answers tbody tr:visible")
+    assert rows.count() == 20
+    assert tab.locator(".found").inner_text() == "60"
+    tab.locator(".more").click()
+    assert rows.count() == 60
+    counts = {}
+    for name in ("r", "w", "c", "g", "l"):
+        tab.locator(".filters select").select_option(name)
+        counts[name] = int(tab.locator(".found").inner_text())
+    assert counts["r"] + counts["w"] == 60
+    assert counts["c"] == counts["g"] + counts["l"]
+    tab.locator(".filters select").select_option("w")
+    shown = tab.locator(".answers tbody tr:visible td:last-child .no")
+    assert shown.count() == min(20, counts["w"])
+    tab.locator(".filters select").select_option("")
+    tab.locator(".filters input").fill("night train")
+    assert 0 < int(tab.locator(".found").inner_text()) < 60
+    tab.locator(".filters input").fill("nobody says this")
+    assert rows.count() == 0
+
+
+@pytest.mark.slow
+def test_tables_are_sorted_by_a_column_both_ways(opened, news):
+    tab = opened(ftbridge.report("news-lora", language="en").html)
+    table = tab.locator("table.sortable", has_text="Class by class")
+    header = table.locator("thead th", has_text="Questions")
+    values = lambda: [int(text) for text in table.locator("tbody td:last-child").all_inner_texts()]  # noqa: E731
+    header.locator("button").click()
+    assert values() == sorted(values(), reverse=True)
+    assert header.get_attribute("aria-sort") == "descending"
+    header.locator("button").click()
+    assert values() == sorted(values())
+    table.locator("thead th").first.locator("button").click()
+    names = table.locator("tbody th").all_inner_texts()
+    assert names == sorted(LABELS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_nothing_stands_beyond_the_edge_in_either_colour(opened, news, language, scheme, width):
+    made = ftbridge.report("news-lora", language=language)
+    tab = opened(made.html, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    dark = "rgb(20, 23, 29)"
+    assert (tab.evaluate("getComputedStyle(document.body).backgroundColor") == dark) == (scheme == "dark")
+    tab.locator("#colours").click()
+    assert (tab.evaluate("getComputedStyle(document.body).backgroundColor") == dark) == (scheme == "light")
+    for selector in (".verdict p", ".cards dt", ".bar .name", ".ok", ".no", ".soft"):
+        assert contrast(tab, selector) >= 4.5, selector
+
+
+def contrast(tab, selector):
+    """Return the contrast of a text with what is behind it, as WCAG has it."""
+    return tab.evaluate(
+        """selector => {
+            const numbers = text => text.match(/[\\d.]+/g).map(Number);
+            const light = rgb => {
+                const [r, g, b] = rgb.map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const element = document.querySelector(selector);
+            let behind = element;
+            while (numbers(getComputedStyle(behind).backgroundColor)[3] === 0) { behind = behind.parentElement; }
+            const [a, b] = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor]
+                .map(colour => light(numbers(colour).slice(0, 3))).sort((x, y) => y - x);
+            return (a + 0.05) / (b + 0.05);
+        }""",
+        selector,
+    )
+
+
+@pytest.mark.slow
+def test_on_paper_it_is_light_without_controls_and_with_all_details(opened, news):
+    tab = opened(ftbridge.report("news-lora", language="en").html, color_scheme="dark")
+    tab.emulate_media(media="print")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    for selector in (".controls", ".filters", "nav"):
+        assert not tab.locator(selector).first.is_visible()
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate("document.querySelectorAll('details:not([open])').length") == 0
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.evaluate("document.querySelectorAll('details:not([open])').length") > 0
+    assert tab.pdf().startswith(b"%PDF")
+
+
+@pytest.mark.slow
+def test_without_scripts_all_answers_are_there(opened, news):
+    tab = opened(ftbridge.report("news-lora", language="en").html, java_script_enabled=False)
+    assert tab.locator(".answers tbody tr").count() == 60
+    assert not tab.locator(".filters").is_visible()
+
+
+@pytest.mark.slow
+def test_a_hundred_classes_fit(opened, news):
+    labels = [f"class {at} {'long name ' * (at % 6)}" for at in range(100)]
+    evaluation(news.folder / "many", draw(800, labels, 0.7, 5), labels=labels, before=draw(800, labels, 0.69, 8))
+    made = ftbridge.report(news.folder / "many", language="en")
+    assert made.html.stat().st_size <= MOST_BYTES
+    tab = opened(made.html, viewport={"width": 360, "height": 800})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    assert tab.locator(".heat tbody tr").count() == 21
