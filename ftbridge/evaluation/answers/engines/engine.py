@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.core.errors import UsageError
 from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import ADAPTER, BatchAnswer, EngineName, Generator, Sampling
 from ftbridge.dialogue.placement import Loading
@@ -93,17 +93,3 @@ def open_engine(
     return Generator(
         interpreter_for(project, backend, model, trust_remote_code=trust), card, model, adapters, gpus, loading
     )
-
-
-def same_answers(first: Mapping[int, str], second: Mapping[int, str]) -> tuple[int, int]:
-    """Return how many answers are the same to the letter, and how many questions were answered by both."""
-    both = first.keys() & second.keys()
-    return sum(first[number] == second[number] for number in both), len(both)
-
-
-def equal_share(first: Mapping[int, str], second: Mapping[int, str]) -> float:
-    """Return the share of the questions answered by both that have the same answer; raises SetupError for none."""
-    same, compared = same_answers(first, second)
-    if not compared:
-        raise SetupError("no question was answered by both, so that there is nothing to compare")
-    return same / compared

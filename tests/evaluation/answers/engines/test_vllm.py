@@ -14,8 +14,7 @@ from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.demo import base_model
 from ftbridge.dialogue.generation import ADAPTER, Generator, Sampling
 from ftbridge.dialogue.placement import Loading
-from ftbridge.evaluation.answers.engine import same_answers
-from ftbridge.evaluation.answers.vllm import VllmGenerator, max_lora_rank, memory_share, vllm_python, why_not
+from ftbridge.evaluation.answers.engines.vllm import VllmGenerator, max_lora_rank, memory_share, vllm_python, why_not
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process import script
 from ftbridge.templates.families import get_family
@@ -165,6 +164,6 @@ def test_vllm_answers_as_transformers_does(tmp_path, monkeypatch, training_pytho
         assert [each.prompt for _, each in sorted(first.items())] == [each.prompt for _, each in sorted(second.items())]
         assert first[20] == second[20]
         assert first[20].finish == "too_long"
-        texts = [{number: each.text for number, each in answers.items()} for answers in (first, second)]
-        assert same_answers(*texts)[0] >= 18  # one token that rounding tips over, and an answer goes its own way
+        alike = sum(first[number].text == second[number].text for number in first)
+        assert alike >= 18  # one token that rounding tips over, and an answer goes its own way
     assert found["vllm", ADAPTER] != found["vllm", None]

@@ -1,4 +1,4 @@
-"""Who is asked, several adapters of one base, and how alike the answers of two are."""
+"""Who is asked, and several adapters of one base."""
 
 import json
 import shutil
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.core.errors import UsageError
 from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.dialogue.generation import ADAPTER, Generator, Sampling
 from ftbridge.dialogue.placement import Loading
-from ftbridge.evaluation.answers import engine as engine_module
-from ftbridge.evaluation.answers.endpoint import Endpoint
-from ftbridge.evaluation.answers.engine import Engine, equal_share, open_engine, same_answers
+from ftbridge.evaluation.answers.engines import engine as engine_module
+from ftbridge.evaluation.answers.engines.endpoint import Endpoint
+from ftbridge.evaluation.answers.engines.engine import Engine, choose_engine, open_engine
 from ftbridge.launchers.process import script
 from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard, card_of
@@ -37,10 +37,11 @@ def opened(tmp_path, monkeypatch):
     (tmp_path / "adapter_config.json").write_text("{}")
     settings = {"vllm": BackendSettings(python=sys.executable), "xtuner": BackendSettings(python=sys.executable)}
 
-    def open_one(loading=None, name=None, **backends):
+    def open_one(loading=None, name="auto", **backends):
         project = Project(tmp_path, Settings(backends=settings | backends))
-        adapters = {ADAPTER: tmp_path}
-        with open_engine(project, CARD, tmp_path, adapters, (), loading or Loading(), name=name) as found:
+        adapters, loading = {ADAPTER: tmp_path}, loading or Loading()
+        chosen = choose_engine(project, adapters.values(), loading, name)
+        with open_engine(chosen, project, CARD, tmp_path, adapters, (), loading) as found:
             engine: Engine = found
             return engine.name, engine.version
 
@@ -66,13 +67,6 @@ def test_what_vllm_does_not_take_is_answered_by_transformers_and_this_is_said(op
 def test_a_server_is_an_engine():
     engine: Engine = Endpoint("http://localhost:8000", "tiny")
     assert (engine.name, engine.address, engine.version) == ("endpoint", "http://localhost:8000/v1", "")
-
-
-def test_equal_answers_are_counted():
-    assert same_answers({1: "a", 2: "b", 3: "c"}, {2: "b", 3: "C", 4: "d"}) == (1, 2)
-    assert equal_share({1: "a", 2: "b"}, {1: "a", 2: "B"}) == 0.5
-    with pytest.raises(SetupError, match="no question was answered by both"):
-        equal_share({1: "a"}, {2: "a"})
 
 
 def stronger(adapter, out, factor):

@@ -4,8 +4,8 @@ import pytest
 
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.dialogue.generation import Sampling
-from ftbridge.evaluation.answers.endpoint import Endpoint, Patience
-from ftbridge.evaluation.answers.server import KEY, Server
+from ftbridge.evaluation.answers.engines.endpoint import Endpoint, Patience
+from ftbridge.evaluation.answers.engines.server import KEY, Server
 
 from .api_server import serving
 
