@@ -30,6 +30,7 @@ class AnsweringModel:
         return card.prompt_for(system, turns)
 
     def batch(self, prompts, stop, sampling, batch_size, *, adapter, card):
+        assert (adapter, card) == (None, self.card)
         assert (stop, batch_size) == (("<|im_end|>", "<|endoftext|>"), None)
         assert sampling.max_new_tokens in {512, 9}
         texts = ["".join(prompt) for prompt in prompts]
