@@ -38,7 +38,7 @@ _NAMES = {
     "ftbridge.dialogue.chat": "ChatOptions ChatSession chat chat_sessions",
     "ftbridge.dialogue.generation": "Sampling",
     "ftbridge.evaluation.answers.leakage": "Leakage",
-    "ftbridge.evaluation.evaluate": "Evaluations evaluate",
+    "ftbridge.evaluation.evaluate": "EvaluateOptions Evaluations evaluate",
     "ftbridge.evaluation.predict": "Predictions predict",
     "ftbridge.evaluation.record": "Comparison Evaluation Figure Scores",
     "ftbridge.evaluation.report.report": "Report report",

@@ -25,7 +25,7 @@ from ftbridge.dialogue.chat import ChatOptions, ChatSession, chat, chat_sessions
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.evaluation.answers.leakage import Leakage
 from ftbridge.evaluation.answers.verify import same_answers
-from ftbridge.evaluation.evaluate import Evaluations, evaluate
+from ftbridge.evaluation.evaluate import EvaluateOptions, Evaluations, evaluate
 from ftbridge.evaluation.predict import Predictions, predict
 from ftbridge.evaluation.record import Comparison, Evaluation, Figure, Scores
 from ftbridge.evaluation.report.report import Report, report
@@ -57,6 +57,7 @@ __all__ = [
     "Counts",
     "DatasetDetails",
     "DatasetSummary",
+    "EvaluateOptions",
     "Evaluation",
     "Evaluations",
     "Figure",

@@ -21,17 +21,19 @@ from ftbridge.launchers.training.options import given_options, resolve_train_spe
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
     "inspect", "convert", "presets", "setup", "doctor", "preview", "tokenize", "prepare", "preflight",
-    "build_only", "train", "export", "merge", "chat", "chat_sessions", "predict", "same_answers", "demo",
+    "build_only", "train", "export", "merge", "chat", "chat_sessions", "predict", "evaluate", "report",
+    "same_answers", "demo",
 }  # fmt: skip
 ERRORS = {
     "FtbridgeError", "UsageError", "QuestionError", "InputError", "SetupError", "FrameworkError", "InterruptedRun",
 }  # fmt: skip
 TYPES = {
-    "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column", "Conversation", "Conversion",
-    "Counts", "DatasetDetails", "DatasetSummary", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Metrics",
-    "Part", "Predictions", "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions",
-    "Removed", "Run", "RunComparison", "RunDetails", "RunSummary", "Sampling", "Split", "Support", "TableRead",
-    "Tokenization", "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
+    "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column", "Comparison",
+    "Conversation", "Conversion", "Counts", "DatasetDetails", "DatasetSummary", "EvaluateOptions", "Evaluation", "Evaluations", "Figure",
+    "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Predictions", "Prepared", "Preset", "Preview",
+    "PreviewOptions", "Profile", "Reading", "ReadingOptions", "Removed", "Report", "Run", "RunComparison",
+    "RunDetails", "RunSummary", "Sampling", "Scores", "Split", "Support", "TableRead", "Tokenization",
+    "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}
 OF_DATASETS = {"list", "show", "check", "remove", "folder"}

@@ -48,7 +48,7 @@ MOST_CLASSES = 20
 @option("--checkpoint", metavar="NAME", show_default="last", help="Checkpoint of the run: last, best, a step; or all.")
 @option(
     "--baseline", metavar="NAME", multiple=True, show_default="most-frequent and tfidf",
-    help="What a classification is compared with: most-frequent, tfidf, bert=FOLDER, or none.",
+    help="What a classification is compared with: most-frequent, tfidf, bert=DIR, or none.",
 )  # fmt: skip
 @engine_option
 @option("--endpoint", metavar="URL", help="OpenAI-compatible server that answers; its key is in OPENAI_API_KEY.")
@@ -104,9 +104,13 @@ def _table(dataset: str, evaluations: "list[Evaluation]") -> str:
 
     columns: dict[str, Scores] = {}
     for each in evaluations:
-        columns[each.model.title] = each.scores
-        columns |= {"before": each.before} if each.before else {}
-        columns |= {baseline.name: baseline.scores for baseline in each.baselines}
+        title = each.model.title
+        columns[title] = each.scores
+        simpler = [("before", each.before)] if each.before else []
+        for name, scores in (*simpler, *((baseline.name, baseline.scores) for baseline in each.baselines)):
+            known = columns.setdefault(name, scores)  # models of one base share what they are compared with
+            if known != scores:
+                columns[f"{name} ({title})"] = scores
     names = list(dict.fromkeys(name for scores in columns.values() for name in scores.figures))
     rows = [
         (f"{dataset}", *columns),

@@ -35,10 +35,11 @@ def test_predict_options_reach_the_function(asked):
     options = ["--dataset", "d", "--max-new-tokens", "9", "--batch-size", "4", "--limit", "7", "--bits", "4"]
     options += ["--device", "cpu", "--out", "o", "--dataset-dir", "data", "--replace", "--result-jsonl"]
     options += ["--checkpoint", "best", "--dtype", "float32", "--trust-remote-code", "--thinking", "on"]
+    options += ["--engine", "vllm"]
     assert CliRunner().invoke(cli, ["predict", "run", *options]).exit_code == 0
     wanted = {"dataset": "d", "max_new_tokens": 9, "batch_size": 4, "limit": 7, "bits": 4, "device": "cpu"}
     wanted |= {"out": "o", "dataset_dir": "data", "replace": True, "result_jsonl": True}
-    wanted |= {"checkpoint": "best", "dtype": "float32", "trust_remote_code": True, "thinking": "on"}
+    wanted |= {"checkpoint": "best", "dtype": "float32", "trust_remote_code": True, "thinking": "on", "engine": "vllm"}
     assert asked == {"source": "run", **wanted}
 
 

@@ -8,14 +8,10 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.project import Project
 from ftbridge.evaluation.answers.folder import UNFINISHED
 from ftbridge.evaluation.evaluate import compare_evaluations
 from ftbridge.evaluation.record import load_evaluation
-from ftbridge.templates.families import get_family
-from ftbridge.weights.card import load_card
 
-from ..builders.runs import record_run  # noqa: TID252
 from .answering_model import NEWS, AnsweringModel, predict, rows
 
 OUT = Path("evaluations/model/all-train")
@@ -60,64 +56,6 @@ def test_first_questions_alone_are_told_as_such(model):
     assert (found.limit, found.scores.items) == (2, 2)
 
 
-@pytest.mark.parametrize(("family", "parsed"), [("qwen3", 5), ("qwen2.5", 0)])
-def test_a_thought_is_kept_and_not_measured_where_the_model_has_thoughts(model, monkeypatch, family, parsed):
-    """Of a model without them, the words are text."""
-    prompt = msgspec.to_builtins(get_family(family).cell("xtuner").prompt)
-    thinking = get_family(family).thinking
-    msgspec.structs.replace(load_card(model), family=family, template=prompt, thinking=thinking).save(model)
-    monkeypatch.setattr(AnsweringModel, "thought", "<think>Politics? Sports?</think>\n\n")
-    assert evaluate(model).scores.parsed["contained"] == parsed
-    assert all(row["answer"].startswith("<think>") for row in rows(OUT))
-
-
-def of_a_run(model, name="one"):
-    """Make a run that was trained on `parts-train`, and say that the model is made of it."""
-    Path("runs", name).mkdir(parents=True)
-    entry = json.loads(Path("data/dataset_info.json").read_text())["parts-train"]["ftbridge"]
-    run = record_run(Project.find(), name, dataset="parts-train")
-    digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
-    msgspec.structs.replace(run, datasets=digests).save()
-    msgspec.structs.replace(load_card(model), run=name).save(model)
-
-
-def test_trained_on_questions_are_told_of(model, capsys):
-    assert evaluate(model).leakage is None
-    of_a_run(model)
-    assert "warning" not in capsys.readouterr().err
-    found = evaluate(model, replace=True)
-    assert (found.leakage.questions, found.leakage.trained, found.leakage.dataset) == (6, 3, "parts-train")
-    assert "warning: 3 of 6 questions were trained on" in capsys.readouterr().err
-    predict(model, out="runs/one/predictions/all-train")
-    own = ftbridge.evaluate("runs/one/predictions/all-train/predictions.jsonl").evaluations[0].evaluation
-    assert own.leakage == found.leakage
-    assert evaluate(model, "parts").leakage.trained == 0
-    msgspec.structs.replace(load_card(model), run="gone").save(model)
-    assert evaluate(model, replace=True).leakage.trained is None
-    assert "cannot be told: there is no run or folder `gone`" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "origin", "labels"),
-    [
-        ({"label_map": {"Sports": "体育", "Politics": "政治"}}, "the label map of the conversion", {"体育", "政治"}),
-        ({}, "", {"Sports", "Politics"}),
-    ],
-)
-def test_labels_come_from_the_label_map_or_the_references(model, options, origin, labels):
-    ftbridge.convert("news.json", name="mapped", **options)
-    found = evaluate(model, "mapped")
-    assert (found.labels_from, set(found.scores.confusion.labels)) == (origin, labels)
-
-
-def test_a_preset_knows_its_labels(model):
-    Path("tweets.csv").write_text("Tweet text,Label,ID\nnews 1,1,0\nnews 2,2,1\n")
-    ftbridge.convert("tweets.csv")
-    found = evaluate(model, "tweets")
-    assert found.labels_from == "the preset twitter-complaints"
-    assert set(found.scores.confusion.labels) == {"complaint", "no complaint"}
-
-
 def test_two_models_are_compared_on_the_same_questions(model, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -144,3 +82,41 @@ def test_answers_as_they_stand_take_no_options_of_a_model(model):
     predict(model)
     with pytest.raises(UsageError, match="is judged as it stands"):
         ftbridge.evaluate("out/predictions.jsonl", before=True)
+
+
+@pytest.mark.framework
+def test_a_model_is_better_than_its_base_and_every_checkpoint_is_judged(trained, in_project, capsys):
+    """Of texts: figures for each, and the base loaded once for all adapters of it."""
+    run = trained(backend="xtuner")
+    found = ftbridge.evaluate(
+        run.id, dataset="medqa", task="generation", checkpoint="all", before=True, limit=3, max_new_tokens=6
+    )
+    assert capsys.readouterr().err.count("loading the model") == 1
+    for written in found.evaluations:
+        each = written.evaluation
+        assert Path(written.file).is_file()
+        assert each.scores.task == "generation"
+        assert {"exact_match", "chrf", "bleu", "rouge_l", "answer_length", "ended"} <= each.scores.figures.keys()
+        assert (each.scores.items, each.before.items, each.limit) == (3, 3, 3)
+        assert each.comparisons[-1].second == "before"
+    assert len(found.comparisons) == len(found.evaluations) - 1
+    listed = {each.id: each.evaluations for each in ftbridge.runs.list()}[run.id]
+    assert any(name.startswith("exact_match on ") for name in listed)
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(
+    ("answers", "task", "figure"),
+    [
+        (["good", "bad"], "classification", "macro_f1"),
+        (['[{"text": "aspirin", "type": "drug"}]', '[{"text": "fever", "type": "symptom"}]'], "extraction", "f1"),
+    ],
+)
+def test_labels_and_entities_are_told_by_the_references(trained, in_project, answers, task, figure, tmp_path):
+    run = trained(backend="llamafactory")
+    asked = [{"instruction": f"say it {number}", "output": answers[number % 2]} for number in range(8)]
+    (tmp_path / f"{task}.json").write_text(json.dumps(asked))
+    ftbridge.convert(tmp_path / f"{task}.json")
+    (written,) = ftbridge.evaluate(run.id, dataset=task, max_new_tokens=6, baseline=["none"]).evaluations
+    assert written.evaluation.scores.task == task
+    assert written.evaluation.scores.figures[figure].items == 8

@@ -1,0 +1,103 @@
+"""Answers judged: thoughts, labels, what was trained on, baselines, and another engine's answers beside."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import ftbridge
+from ftbridge.core.project import Project
+from ftbridge.templates.families import get_family
+from ftbridge.weights.card import load_card
+
+from ..builders.runs import record_run  # noqa: TID252
+from .answering_model import AnsweringModel, predict, rows
+
+OUT = Path("evaluations/model/all-train")
+
+
+def evaluate(model, dataset="all", **options):
+    """Evaluate the answers to a dataset, and return the evaluation."""
+    (written,) = ftbridge.evaluate(model, dataset=dataset, **options).evaluations
+    return written.evaluation
+
+
+@pytest.mark.parametrize(("family", "parsed"), [("qwen3", 5), ("qwen2.5", 0)])
+def test_a_thought_is_kept_and_not_measured_where_the_model_has_thoughts(model, monkeypatch, family, parsed):
+    """Of a model without them, the words are text."""
+    prompt = msgspec.to_builtins(get_family(family).cell("xtuner").prompt)
+    thinking = get_family(family).thinking
+    msgspec.structs.replace(load_card(model), family=family, template=prompt, thinking=thinking).save(model)
+    monkeypatch.setattr(AnsweringModel, "thought", "<think>Politics? Sports?</think>\n\n")
+    assert evaluate(model).scores.parsed["contained"] == parsed
+    assert all(row["answer"].startswith("<think>") for row in rows(OUT))
+
+
+def of_a_run(model, name="one"):
+    """Make a run that was trained on `parts-train`, and say that the model is made of it."""
+    Path("runs", name).mkdir(parents=True)
+    entry = json.loads(Path("data/dataset_info.json").read_text())["parts-train"]["ftbridge"]
+    run = record_run(Project.find(), name, dataset="parts-train")
+    digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
+    msgspec.structs.replace(run, datasets=digests).save()
+    msgspec.structs.replace(load_card(model), run=name).save(model)
+
+
+def test_trained_on_questions_are_told_of(model, capsys):
+    assert evaluate(model).leakage is None
+    of_a_run(model)
+    assert "warning" not in capsys.readouterr().err
+    found = evaluate(model, replace=True)
+    assert (found.leakage.questions, found.leakage.trained, found.leakage.dataset) == (6, 3, "parts-train")
+    assert "warning: 3 of 6 questions were trained on" in capsys.readouterr().err
+    predict(model, out="runs/one/predictions/all-train")
+    own = ftbridge.evaluate("runs/one/predictions/all-train/predictions.jsonl").evaluations[0].evaluation
+    assert own.leakage == found.leakage
+    assert evaluate(model, "parts").leakage.trained == 0
+    msgspec.structs.replace(load_card(model), run="gone").save(model)
+    assert evaluate(model, replace=True).leakage.trained is None
+    assert "cannot be told: there is no run or folder `gone`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "origin", "labels"),
+    [
+        ({"label_map": {"Sports": "体育", "Politics": "政治"}}, "the label map of the conversion", {"体育", "政治"}),
+        ({}, "", {"Sports", "Politics"}),
+    ],
+)
+def test_labels_come_from_the_label_map_or_the_references(model, options, origin, labels):
+    ftbridge.convert("news.json", name="mapped", **options)
+    found = evaluate(model, "mapped")
+    assert (found.labels_from, set(found.scores.confusion.labels)) == (origin, labels)
+
+
+def test_a_preset_knows_its_labels(model):
+    Path("tweets.csv").write_text("Tweet text,Label,ID\nnews 1,1,0\nnews 2,2,1\n")
+    ftbridge.convert("tweets.csv")
+    found = evaluate(model, "tweets")
+    assert found.labels_from == "the preset twitter-complaints"
+    assert set(found.scores.confusion.labels) == {"complaint", "no complaint"}
+
+
+def test_baselines_learn_what_the_run_learned_and_are_compared(model):
+    pytest.importorskip("sklearn")
+    of_a_run(model)
+    found = evaluate(model)
+    assert [(each.name, each.training_samples) for each in found.baselines] == [("most-frequent", 3), ("tfidf", 3)]
+    assert {each.scores.items for each in found.baselines} == {6}
+    assert [each.second for each in found.comparisons] == ["most-frequent", "tfidf"]
+    assert evaluate(model, "all", baseline=["none"]).baselines == ()
+    assert [each.name for each in evaluate(model, "all", baseline=["most-frequent"]).baselines] == ["most-frequent"]
+
+
+def test_without_its_training_file_a_model_is_judged_alone_unless_baselines_are_asked_for(model, capsys):
+    of_a_run(model)
+    Path("data/parts-train.messages.jsonl").unlink()
+    for file in Path("data").glob("parts-train.*"):
+        file.unlink()
+    assert evaluate(model).baselines == ()
+    assert "note: without baselines: the file of `parts-train`" in capsys.readouterr().err
+    with pytest.raises(ftbridge.InputError, match="has changed since the training"):
+        evaluate(model, "all", baseline=["tfidf"])
