@@ -42,7 +42,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     `longest_pause` at most.
     """
 
-    seconds: float = 300
+    seconds: float = 600
     tries: int = 8
     first_tries: int = 3
     pause: float = 1
