@@ -98,7 +98,7 @@ class Generator:
     """
 
     name: EngineName = "transformers"
-    address = ""
+    address = model = ""  # of a server
     program = "generate"
 
     def __init__(

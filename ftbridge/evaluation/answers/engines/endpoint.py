@@ -12,7 +12,7 @@ from contextlib import closing
 from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import count, islice
-from threading import Event
+from threading import Event, Lock
 from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 import msgspec
@@ -42,7 +42,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     `longest_pause` at most.
     """
 
-    seconds: float = 300
+    seconds: float = 600
     tries: int = 8
     first_tries: int = 3
     pause: float = 1
@@ -67,7 +67,7 @@ class Endpoint:
         self._patience = patience or Patience()
         self._server = Server(address, self._patience.seconds)
         self._concurrency = concurrency
-        self._said: set[str] = set()
+        self._said, self._saying = set[str](), Lock()
         self._has_replied = False
         self.address, self.model, self.version = self._server.address, model, ""
 
@@ -205,9 +205,7 @@ class Endpoint:
                 self._fail(found.trouble)
             if found.seconds > self._patience.seconds:
                 self._fail(f"{found.trouble}, and wants to be asked again in {found.seconds:g} s")
-            if found.trouble not in self._said:
-                self._said.add(found.trouble)
-                say(f"note: {self.address} {found.trouble}; it is asked again")
+            self._say_once(found.trouble)
             pause = min(self._patience.pause * 2**pauses, self._patience.longest_pause)
             # Not all are to come back at once.
             stopped.wait(max(found.seconds, pause * random.uniform(0.5, 1)))  # noqa: S311
@@ -223,6 +221,13 @@ class Endpoint:
         self._has_replied = True
         is_busy = reply.status >= 500 or reply.status in _BUSY  # noqa: PLR2004
         return _Failure(self._status(reply), seconds=_seconds_to_wait(reply.retry_after)) if is_busy else reply
+
+    def _say_once(self, trouble: str) -> None:
+        with self._saying:
+            kind = trouble.partition(" (")[0]  # without what the server says, which may have a number each time
+            if kind not in self._said:
+                self._said.add(kind)
+                say(f"note: {self.address} {trouble}; it is asked again")
 
     @property
     def _tries(self) -> int:

@@ -21,12 +21,14 @@ from ftbridge.weights.card import ModelCard, Prompt
 class Engine(Protocol):
     """What answers many prompts; use it in a `with` block, which begins with loading a model or finding a server.
 
-    `name`, `address` and `version` are what an evaluation records of it, known within the block.
+    `name`, `version`, and `address` and `model` of a server, are what an evaluation records of it, known within the
+    block.
     """
 
     name: EngineName
     address: str
     version: str
+    model: str
 
     def __enter__(self) -> Self:
         """Wait until it can be asked."""

@@ -21,7 +21,7 @@ from ftbridge.core.console import printable, say
 from ftbridge.core.errors import SetupError, UsageError
 
 KEY = "OPENAI_API_KEY"
-MOST_BYTES = 1 << 24  # of a reply
+MOST_BYTES = 1 << 22  # of a reply
 CONNECT_SECONDS = 30
 SHOWN = 200  # characters of what a server says
 
@@ -92,7 +92,8 @@ class Server:
                 return _read_reply(response)
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last: no name of a host
             if time.monotonic() >= end or isinstance(error, TimeoutError):
-                raise NoReplyError(f"did not answer within {self._seconds:g} s", late=True) from error
+                seconds = self._seconds if kept else CONNECT_SECONDS
+                raise NoReplyError(f"did not answer within {seconds:g} s", late=True) from error
             words = self.shown(str(error) or type(error).__name__)
             if isinstance(error, ssl.SSLCertVerificationError):
                 raise SetupError(f"the certificate of {self.address} is not to be trusted: {words}") from error

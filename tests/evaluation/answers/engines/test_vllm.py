@@ -147,7 +147,8 @@ def test_vllm_answers_as_transformers_does(tmp_path, monkeypatch, training_pytho
     monkeypatch.chdir(tmp_path)
     ftbridge.convert(Path(__file__).parents[3] / "dataset_info" / "samples" / "medqa.xlsx", split="7:3")
     base_model(tmp_path / "base", training_python, ["What is aspirin for?"], hidden=128, layers=2)  # heads of 32
-    run = ftbridge.train(model="base", dataset="medqa", device="cpu", lora_rank=12, epochs=2, learning_rate=5e-3)
+    options = {"device": "cpu", "lora_rank": 12, "epochs": 2, "learning_rate": 5e-3, "gradient_accumulation_steps": 1}
+    run = ftbridge.train(model="base", dataset="medqa", backend="llamafactory", **options)
     card, adapter = card_of(resolve(run.id)), ftbridge.export(run.id)
     found = {}
     for engine, python in ((Generator, training_python), (VllmGenerator, Path(VLLM_PYTHON))):
