@@ -1,6 +1,9 @@
 """The page: what is in it, that nothing in it is obeyed, and how it does in a browser."""
 
 import re
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -14,6 +17,7 @@ from ftbridge.evaluation.report import report as report_module
 from ftbridge.evaluation.report.report import MOST_BYTES
 from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
 from tests.builders.runs import record_run
+from tests.evaluation.report import pictures
 
 HOSTILE = [
     "<script>alert(1)</script>", "</script><script>alert(2)</script>", '"><img src=x onerror=alert(3)>',
@@ -366,3 +370,18 @@ def test_a_hundred_classes_fit(opened, news):
     tab = opened(made.html, viewport={"width": 360, "height": 800})
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     assert tab.locator(".heat tbody tr").count() == 21
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_docs_can_be_taken(tmp_path):
+    if not shutil.which("chromium"):
+        pytest.skip("there is no `chromium` here (Debian: apt-get install chromium)")
+    # A browser of its own cannot be started beside the one of the session.
+    code = "import sys, pathlib; from tests.evaluation.report import pictures; pictures.take(pathlib.Path(sys.argv[1]))"
+    in_a_process = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], cwd=pictures.DOCS.parent, check=False, capture_output=True, text=True
+    )
+    assert in_a_process.returncode == 0, in_a_process.stderr
+    for name in pictures.PICTURES:
+        assert (tmp_path / name).stat().st_size > 10_000
+        assert (pictures.DOCS / name).stat().st_size <= 150_000
