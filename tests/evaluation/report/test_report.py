@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
+from jinja2 import UndefinedError
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
@@ -198,10 +199,11 @@ def test_damaged_answers_are_named(news):
         ftbridge.report("news-lora")
 
 
-def test_every_value_of_a_template_must_be_there(news, monkeypatch):
-    monkeypatch.setattr(report_module, "_template", lambda _: "{{ missing }}")
-    with pytest.raises(Exception, match="'missing' is undefined"):
-        ftbridge.report("news-lora")
+def test_every_value_of_a_template_must_be_there_and_is_escaped():
+    environment = report_module._html_environment("en")
+    with pytest.raises(UndefinedError):
+        environment.from_string("{{ missing }}").render()
+    assert environment.from_string("{{ text }}").render(text="<") == "&lt;"
 
 
 def test_a_model_card_gets_the_verdict_and_the_figures(news):
