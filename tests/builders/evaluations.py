@@ -28,6 +28,7 @@ from ftbridge.evaluation.record import (
 from .runs import loss_records, record_run
 
 LABELS = ("sports", "finance", "technology", "health", "politics", "travel")
+CHINESE = ("体育", "财经", "科技", "健康", "时政", "旅游")
 CREATED = datetime(2026, 11, 29, 9, 30, tzinfo=UTC)
 TEXTS = {
     "sports": "The home side won {n} to 1 after extra time, and the coach praised the young goalkeeper.",
@@ -36,6 +37,12 @@ TEXTS = {
     "health": "A study of {n} patients found that walking an hour a day lowers the blood pressure.",
     "politics": "The council passed the budget with {n} votes against, after a debate into the night.",
     "travel": "The new night train needs {n} hours to the coast, with a sleeping car and breakfast.",
+    "体育": "主队在加时赛后以 {n} 比 1 获胜，教练称赞了年轻的守门员。",
+    "财经": "银行把全年预测上调了百分之 {n}，出乎市场意料。",
+    "科技": "芯片厂商展示了 {n} 核处理器，功耗只有一半。",
+    "健康": "对 {n} 名患者的研究发现，每天步行一小时可以降低血压。",
+    "时政": "经过彻夜辩论，议会以 {n} 票反对通过了预算。",
+    "旅游": "新的夜行列车到海边需要 {n} 小时，有卧铺车厢和早餐。",
 }
 
 
@@ -243,7 +250,7 @@ def generation(folder, rows, *, title="qa-lora", before=None, **fields):
     return made.save(folder)
 
 
-def write_news(folder, name="news-lora", *, right=0.88, items=300):
+def write_news(folder, name="news-lora", *, labels=LABELS, items=300):
     """Make a project in `folder` with a trained run, its dataset on record, and its evaluation; return its file."""
     (folder / "ftbridge.yaml").write_text("tokens: native\n")
     project = Project.find(folder)
@@ -272,7 +279,6 @@ def write_news(folder, name="news-lora", *, right=0.88, items=300):
     (project.folder / "data" / "news.rejected.jsonl").write_bytes(
         b"".join(msgspec.json.encode({"column": column, "reason": reason}) + b"\n" for column, reason in reasons)
     )
-    before = draw(items, LABELS, 0.41, 2, unread=0.22)
-    return evaluation(
-        run.path / "evaluations" / "news-test", draw(items, LABELS, right, 1, unread=0.01), title=name, before=before
-    )
+    after, before = draw(items, labels, 0.88, 1, unread=0.01), draw(items, labels, 0.41, 2, unread=0.22)
+    place = run.path / "evaluations" / "news-test"
+    return evaluation(place, after, labels=labels, title=name, before=before)

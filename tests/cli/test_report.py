@@ -21,6 +21,7 @@ def test_a_report_is_written_and_its_files_named(project, run_ftbridge):
     assert "Better, and not by chance" in (project / "runs" / "news-lora" / "report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_language_is_chosen_and_files_are_told_as_json(project, run_ftbridge):
     done = run_ftbridge("report", "--language", "zh", "--out", "报告.html", "--json")
     assert done.returncode == 0, done.stderr
@@ -28,6 +29,7 @@ def test_the_language_is_chosen_and_files_are_told_as_json(project, run_ftbridge
     assert "变好了，而且不是偶然" in (project / "报告.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_what_is_not_there_ends_with_3_and_a_foreign_file_with_2(project, run_ftbridge):
     done = run_ftbridge("report", "nobody")
     assert (done.returncode, done.stdout) == (3, "")

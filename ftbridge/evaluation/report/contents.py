@@ -30,6 +30,7 @@ from ftbridge.evaluation.report.verdict import (
 )
 from ftbridge.evaluation.report.words import PLAIN, Words
 from ftbridge.launchers.runs.record import utc_now
+from ftbridge.launchers.runs.summary import format_duration
 
 # The figures of a task that a chart shows, besides the one that it is judged by.
 CHARTED = ("macro_f1", "rouge_l", "precision", "recall")
@@ -59,6 +60,7 @@ class Result(NamedTuple):
     task: str
     items: int
     rule: str
+    answered: str
     verdict: Verdict
     cards: tuple[tuple[str, str, str], ...]
     charts: tuple[IntervalChart, ...]
@@ -139,6 +141,7 @@ def _result(group: Group, most: int, words: Words) -> Result:
         first.scores.task,
         first.scores.items,
         first.scores.rule,
+        _answered(first, words),
         verdict,
         tuple(_cards(group, main, words)),
         tuple(
@@ -201,6 +204,17 @@ def _figures(rows: list[tuple[str, str, Scores]], words: Words) -> Table:
     )
 
 
+def _answered(first: Evaluation, words: Words) -> str:
+    """Return what computed the answers, how long that took, and how far another engine agrees."""
+    engine = first.engine
+    name = " ".join(filter(None, (engine.name, engine.version, engine.address)))
+    time = words("and_time", time=format_duration(first.seconds)) if first.seconds else ""
+    told = words("answered_by", engine=name, tokens=f"{first.max_new_tokens:,}", time=time)
+    if engine.same_answers is None:
+        return told
+    return f"{told} {words('same_answers', same=f'{engine.same_answers:,}', compared=f'{engine.compared:,}')}"
+
+
 def _comparisons(group: Group, main: str, words: Words) -> Iterator[str]:
     """Yield a sentence for each pair of models on record, but for the one that the verdict is of."""
     first = group.first.evaluation
@@ -216,7 +230,8 @@ def _comparisons(group: Group, main: str, words: Words) -> Iterator[str]:
                 only_first=f"{pair.only_first:,}",
                 only_second=f"{pair.only_second:,}",
             )
-            yield f"{told} {change_sentence(change, words)}"
+            own = f"{told} {change_sentence(change, words)}"
+            yield pair.sentence if words.language == "en" and pair.sentence else own
 
 
 def _checkpoints(group: Group, words: Words) -> Table:

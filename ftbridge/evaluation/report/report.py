@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,7 +23,7 @@ from ftbridge.evaluation.report.answers import Answer, Asked, Stretch, marked
 from ftbridge.evaluation.report.charts import Number, Value
 from ftbridge.evaluation.report.contents import Contents, contents_of
 from ftbridge.evaluation.report.sources import Found
-from ftbridge.evaluation.report.words import NOTHING, Words, language_of, shown
+from ftbridge.evaluation.report.words import NOTHING, Language, Words, language_of, shown
 from ftbridge.evaluation.report.workbook import is_own_workbook, write_workbook
 
 MARK = "ftbridge report"  # in the head of a page and of a model card, by which they are known as ours
@@ -111,7 +111,7 @@ def _is_own_text(file: Path) -> bool:
 
 def render_page(contents: Contents, words: Words) -> bytes:
     """Return the page: with texts as long as its size allows."""
-    environment = _html_environment(words)
+    environment = _html_environment(words.language)
     css, js = (Markup(environment.get_template(name).render()) for name in ("report.css.j2", "report.js"))  # noqa: S704 - ours
     hashes = {"css": _csp_hash(css), "js": _csp_hash(js)}
     template = environment.get_template("page.html.j2")
@@ -120,8 +120,8 @@ def render_page(contents: Contents, words: Words) -> bytes:
         cut = Cut(letters, words)
         if letters > LETTERS[-1] and _least_bytes(contents, cut) > MOST_BYTES:
             continue
-        environment.filters |= {"compared": partial(_compared, cut), "cut": cut}
-        values = {"contents": contents, "css": css, "js": js, "hashes": hashes, "letters": letters}
+        cutting = {"letters": letters, "cut": cut, "compared": partial(_compared, cut)}
+        values = {"contents": contents, "css": css, "js": js, "hashes": hashes, **cutting}
         page = template.render(values).encode("utf-8", "backslashreplace")
         if len(page) <= MOST_BYTES:
             return page
@@ -135,7 +135,8 @@ def _least_bytes(contents: Contents, cut: Cut) -> int:
     return sum(BYTES_BESIDE + len(escape(cut(text)).encode("utf-8", "backslashreplace")) for text in texts)
 
 
-def _html_environment(words: Words) -> jinja2.Environment:
+@cache
+def _html_environment(language: Language) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
         undefined=jinja2.StrictUndefined,
@@ -143,8 +144,8 @@ def _html_environment(words: Words) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"words": words, "version": __version__}
-    environment.filters |= {"shown": _shown, "code": _with_code, "flags": _flags, "cut": None, "compared": None}
+    environment.globals |= {"words": Words(language), "version": __version__}
+    environment.filters |= {"shown": _shown, "code": _with_code, "flags": _flags}
     return environment
 
 

@@ -54,6 +54,7 @@ class _ComparedFile(msgspec.Struct, frozen=True):
     """What is read of a comparison.json."""
 
     dataset: str = ""
+    evaluations: tuple[str, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
 
 
@@ -88,14 +89,25 @@ def _run_or_files(project: Project, source: str | os.PathLike[str] | None) -> tu
         return load_run(source.path), []
     path = Path(source).expanduser()
     if path.is_file():
-        return None, [path]
+        return None, _files_compared(path) if path.name == COMPARED else [path]
     if (path / "run.json").is_file():
         return load_run(path.resolve()), []
     if path.is_dir():
-        if files := sorted(path.glob(f"**/{FILE}")):
-            return None, files
+        files = [*path.glob(f"**/{FILE}")]
+        files += [each for file in path.glob(f"**/{COMPARED}") for each in _files_compared(file)]
+        if files:
+            return None, sorted(files)
         raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge evaluate {path}` writes one")
     return match_run(project, os.fspath(source)), []
+
+
+def _compared_file(file: Path) -> _ComparedFile:
+    return load_json(read_text(file, "comparison"), _ComparedFile, f"`{file}` is damaged; evaluate again")
+
+
+def _files_compared(file: Path) -> list[Path]:
+    """Return the evaluation.json files that a comparison.json is of."""
+    return [Path(each) for each in _compared_file(file).evaluations]
 
 
 def _run_of(project: Project, file: Path, evaluation: Evaluation) -> Run | None:
@@ -115,7 +127,7 @@ def _groups(project: Project, measured: Iterable[Measured]) -> Iterator[Group]:
         found = each.evaluation
         groups.setdefault((found.dataset, found.data, found.scores.task), []).append(each)
     files = sorted((project.folder / "evaluations").glob(f"*/{COMPARED}"))
-    compared = [load_json(read_text(file, "comparison"), _ComparedFile, f"`{file}` is damaged") for file in files]
+    compared = [_compared_file(file) for file in files]
     for same in groups.values():
         members: dict[str, Measured] = {}
         # That of a run's end counts; `sorted` keeps the order in which they were named.

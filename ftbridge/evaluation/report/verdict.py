@@ -8,6 +8,7 @@ from ftbridge.evaluation.report.words import MINUS, Words, p_value, points
 
 Kind = Literal["better", "unclear", "worse", "unknown"]
 SURE, VERY_SURE = 0.05, 0.001
+LEAST_ITEMS = 30  # of which an interval alone is believed: of fewer the bootstrap is too sure
 FEW = 100  # items; below, only large differences can be seen
 MANY_UNREAD = 0.05  # share of answers that are no label
 _OF_ITEMS = ("accuracy", "exact_match")  # shares of items that are right, which can be counted
@@ -51,7 +52,8 @@ def change_of(comparison: Comparison, figure: str, title: str) -> Change | None:
         found = Figure(value=-found.value, low=-found.high, high=-found.low, items=found.items, method=found.method)
     # The test is of who was right; other figures have their interval alone.
     tested = comparison.p_value if figure in _OF_ITEMS else None
-    sure = tested < SURE if tested is not None else not found.low <= 0 <= found.high
+    certain = comparison.items >= LEAST_ITEMS and not found.low <= 0 <= found.high
+    sure = certain if tested is None else tested < SURE
     return Change(("better" if found.value > 0 else "worse") if sure else "unclear", found, tested)
 
 

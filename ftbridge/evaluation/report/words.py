@@ -21,7 +21,7 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 PLAIN = {"kappa", "answer_length", "reference_length"}
 LEAST_P = 0.0001
 MINUS, NOTHING = "\u2212", "\u2013"  # a dash stands for what is not there
-PERCENT = "\u2009%"
+PERCENT = "\u202f%"  # with a narrow blank that is no place for a line to end
 
 
 class Words:

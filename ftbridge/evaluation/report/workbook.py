@@ -63,7 +63,7 @@ def _sheets(contents: Contents, words: Words) -> Iterator[_Sheet]:
         yield _Sheet(table.title, tuple(_header(table, words)), iter(table.rows))
     for result in contents.results:
         if result.answers:
-            yield _answers_sheet(result.answers, words)
+            yield _answers_sheet(result.answers, "text_" if result.task == "generation" else "", words)
 
 
 def _header(table: Table, words: Words) -> Iterator[str]:
@@ -74,7 +74,7 @@ def _header(table: Table, words: Words) -> Iterator[str]:
             yield from (words("from_column", name=name), words("to_column", name=name))
 
 
-def _answers_sheet(answers: Answers, words: Words) -> _Sheet:
+def _answers_sheet(answers: Answers, kind: str, words: Words) -> _Sheet:
     titles = (each for title in answers.titles for each in (title, words("is_right", title=title)))
     rows = (
         (
@@ -84,7 +84,9 @@ def _answers_sheet(answers: Answers, words: Words) -> _Sheet:
             *(
                 value
                 for answer in each.answers
-                for value in ((answer.text, words("right" if answer.right else "wrong")) if answer else (None, None))
+                for value in (
+                    (answer.text, words(kind + ("right" if answer.right else "wrong"))) if answer else (None, None)
+                )
             ),
         )
         for each in answers.asked

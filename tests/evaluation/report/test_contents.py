@@ -2,9 +2,10 @@
 
 import shutil
 
+import msgspec
 import pytest
 
-from ftbridge.evaluation.record import Model
+from ftbridge.evaluation.record import Engine, Model
 from ftbridge.evaluation.report.contents import contents_of
 from ftbridge.evaluation.report.sources import find
 from ftbridge.evaluation.report.words import Words
@@ -44,6 +45,28 @@ def test_two_runs_are_told_by_their_names_and_compared(news):
     assert result.answers.titles == ("news-lora", "other", "Before training")
     assert [detail.title for detail in result.details] == ["news-lora", "other"]
     assert len(found.runs.rows) == len(found.trained) == 2
+
+
+def test_pairs_are_told_in_the_words_on_record_and_in_chinese_in_its_own(news):
+    other = record_run(news, "other", dataset="news-train")
+    evaluation(other.path / "evaluations" / "news-test", draw(60, LABELS, 0.7, 5), title="other")
+    pair = find(["news-lora"]).groups[0].first.evaluation.comparisons[0]
+    pair = msgspec.structs.replace(pair, first="news-lora", second="other", sentence="who is better")
+    place = news.folder / "evaluations" / "pair" / "comparison.json"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(msgspec.json.encode({"dataset": "news-test", "comparisons": [pair]}))
+    assert contents("news-lora", "other").results[0].comparisons == ("who is better",)
+    chinese = contents("news-lora", "other", language="zh").results[0].comparisons
+    assert chinese[0].startswith("news-lora 与 other 比较，共 60 道题")
+
+
+def test_who_computed_the_answers_is_told(news):
+    engine = Engine(name="vllm", version="0.32", same_answers=19, compared=20)
+    evaluation(news.folder / "vllm", draw(40, LABELS, 0.7, 5), engine=engine, seconds=75.0)
+    told = contents(news.folder / "vllm").results[0].answered
+    assert told.startswith(
+        "Answered by vllm 0.32, at most 512 tokens an answer, in 1:15. 19 of 20 answers are the same"
+    )
 
 
 def test_checkpoints_have_a_table_that_ends_with_the_end(news):

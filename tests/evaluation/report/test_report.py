@@ -1,11 +1,15 @@
 """The page: what is in it, that nothing in it is obeyed, and how it does in a browser."""
 
 import re
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 
 import msgspec
 import pytest
+from jinja2 import UndefinedError
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
@@ -14,6 +18,7 @@ from ftbridge.evaluation.report import report as report_module
 from ftbridge.evaluation.report.report import MOST_BYTES
 from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
 from tests.builders.runs import record_run
+from tests.evaluation.report import pictures
 
 HOSTILE = [
     "<script>alert(1)</script>", "</script><script>alert(2)</script>", '"><img src=x onerror=alert(3)>',
@@ -136,7 +141,14 @@ def test_two_thousand_long_answers_fit_into_two_megabytes(news):
 def test_above_two_thousand_answers_some_are_shown_and_that_is_said(news):
     generation(news.folder / "qa", [prediction(at, f"q{at}", "a", "a") for at in range(1, 2501)])
     text = ftbridge.report(news.folder / "qa", language="en").html.read_text("utf-8")
-    assert "2,000 of 2,500 questions are here: first those that changed" in text
+    assert "2,000 of 2,500 questions are here: first those whose answer became the same" in text
+
+
+def test_a_free_answer_that_is_not_the_reference_is_not_called_wrong(news):
+    generation(news.folder / "qa", [prediction(1, "q1", "a", "a"), prediction(2, "q2", "a, surely", "a")])
+    found = page(news.folder / "qa")
+    assert {*found.texts["b"]} >= {"same", "differs"}
+    assert not {"✓ right", "✗ wrong"} & {*found.texts["b"]}
 
 
 def test_short_answers_are_not_cut(news):
@@ -187,10 +199,11 @@ def test_damaged_answers_are_named(news):
         ftbridge.report("news-lora")
 
 
-def test_every_value_of_a_template_must_be_there(news, monkeypatch):
-    monkeypatch.setattr(report_module, "_template", lambda _: "{{ missing }}")
-    with pytest.raises(Exception, match="'missing' is undefined"):
-        ftbridge.report("news-lora")
+def test_every_value_of_a_template_must_be_there_and_is_escaped():
+    environment = report_module._html_environment("en")
+    with pytest.raises(UndefinedError):
+        environment.from_string("{{ missing }}").render()
+    assert environment.from_string("{{ text }}").render(text="<") == "&lt;"
 
 
 def test_a_model_card_gets_the_verdict_and_the_figures(news):
@@ -366,3 +379,18 @@ def test_a_hundred_classes_fit(opened, news):
     tab = opened(made.html, viewport={"width": 360, "height": 800})
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     assert tab.locator(".heat tbody tr").count() == 21
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_docs_can_be_taken(tmp_path):
+    if not shutil.which("chromium"):
+        pytest.skip("there is no `chromium` here (Debian: apt-get install chromium)")
+    # A browser of its own cannot be started beside the one of the session.
+    code = "import sys, pathlib; from tests.evaluation.report import pictures; pictures.take(pathlib.Path(sys.argv[1]))"
+    in_a_process = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], cwd=pictures.DOCS.parent, check=False, capture_output=True, text=True
+    )
+    assert in_a_process.returncode == 0, in_a_process.stderr
+    for name in pictures.PICTURES:
+        assert (tmp_path / name).stat().st_size > 10_000
+        assert (pictures.DOCS / name).stat().st_size <= 150_000

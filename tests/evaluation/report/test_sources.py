@@ -82,6 +82,19 @@ def test_a_comparison_on_record_is_found_by_its_titles(news):
     assert find(["news-lora"]).groups[0].comparisons == ()
 
 
+def test_a_comparison_brings_the_evaluations_that_it_is_of(news):
+    other = record_run(news, "other", dataset="news-train")
+    second = evaluation(other.path / "evaluations" / "news-test", draw(60, LABELS, 0.7, 5), title="other")
+    first = news.runs / "news-lora" / "evaluations" / "news-test" / "evaluation.json"
+    place = news.folder / "evaluations" / "both" / "comparison.json"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(msgspec.json.encode({"dataset": "news-test", "evaluations": [str(first), str(second)]}))
+    for source in (place, place.parent):
+        found = find([source])
+        assert sorted(run.id for run in found.runs) == ["news-lora", "other"]
+        assert len(found.groups[0].members) == 2
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

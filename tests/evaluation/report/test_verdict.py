@@ -38,6 +38,11 @@ def test_where_nothing_is_right_or_wrong_the_interval_decides():
     assert change_of(comparison(0.04, -0.01, 0.07, 0.001), "macro_f1", "m").kind == "unclear"
 
 
+def test_an_interval_of_a_few_items_is_not_believed():
+    few = msgspec.structs.replace(comparison(0.4, 0.1, 0.7, None), items=20)
+    assert change_of(few, "macro_f1", "m").kind == "unclear"
+
+
 def test_a_comparison_is_turned_to_the_model_that_is_asked_for():
     turned = change_of(comparison(0.04, 0.01, 0.07, 0.01, "other", "m"), "accuracy", "m")
     assert turned.kind == "worse"
