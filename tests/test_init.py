@@ -28,10 +28,10 @@ ERRORS = {
     "FtbridgeError", "UsageError", "QuestionError", "InputError", "SetupError", "FrameworkError", "InterruptedRun",
 }  # fmt: skip
 TYPES = {
-    "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column", "Comparison",
-    "Conversation", "Conversion", "Counts", "DatasetDetails", "DatasetSummary", "EvaluateOptions", "Evaluation", "Evaluations", "Figure",
-    "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Predictions", "Prepared", "Preset", "Preview",
-    "PreviewOptions", "Profile", "Reading", "ReadingOptions", "Removed", "Report", "Run", "RunComparison",
+    "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column", "Comparison", "Conversation",
+    "Conversion", "Counts", "DatasetDetails", "DatasetSummary", "EvaluateOptions", "Evaluation", "Evaluations",
+    "Figure", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Predictions", "Prepared", "Preset",
+    "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions", "Removed", "Report", "Run", "RunComparison",
     "RunDetails", "RunSummary", "Sampling", "Scores", "Split", "Support", "TableRead", "Tokenization",
     "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
 }  # fmt: skip
