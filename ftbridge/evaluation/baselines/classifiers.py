@@ -20,7 +20,10 @@ INVERSE_REGULARISATION = 10.0
 
 
 def most_frequent(train: Iterable[Labelled], questions: Iterable[str]) -> Iterator[str]:
-    """Yield, for each question, the label that most training samples have; of several the one that comes first."""
+    """Yield, for each question, the label that most samples of `train`, which has one at least, have.
+
+    Of several it is the one that comes first.
+    """
     ((label, _),) = Counter(sample.label for sample in train).most_common(1)
     for _ in questions:
         yield label

@@ -54,7 +54,7 @@ def encoder(
     argument = msgspec.json.encode(spec).decode()
     with start_script(python, "fine_tune_encoder", argument, environment=environment) as child:
         for sample in train:
-            _send(child, {"text": _whole(sample.text), "label": sample.label})
+            _send(child, {"text": _whole(sample.text), "label": _whole(sample.label)})
         _send(child, {"fit": True})
         first = _receive(child)
         if "error" in first:
