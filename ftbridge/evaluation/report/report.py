@@ -72,6 +72,9 @@ def report(
     found = found_sources.find(sources)
     page = Path(out).expanduser() if out else _default_place(found)
     files = {"--out": page, "--xlsx": _beside(page, xlsx, ".xlsx"), "--markdown": _beside(page, markdown, ".md")}
+    named = [file.absolute() for file in files.values() if file]
+    if len(set(named)) < len(named):
+        raise UsageError(f"two of {', '.join(f'`{option}`' for option in files)} name the same file; name each another")
     for option, file in files.items():
         if file:
             _refuse_foreign_file(option, file)

@@ -131,7 +131,7 @@ def _settings(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
     yield words("epochs"), f"{spec.epochs:g}" if spec.max_steps is None else NOTHING
     yield words("steps"), f"{found.step:,} / {found.steps:,}"
     yield words("learning_rate"), f"{spec.learning_rate:g}"
-    yield words("batch"), str(spec.micro_batch_size * spec.gradient_accumulation_steps)
+    yield words("batch"), str(spec.micro_batch_size * spec.gradient_accumulation_steps * max(1, len(_gpu_ids(run))))
     if found.loss is not None:
         yield words("last_loss"), f"{found.loss:.4f}"
     if found.lowest_validation_loss is not None:
@@ -202,14 +202,17 @@ def _environment(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
 
 def _hardware(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
     """Yield what a run was shown, and what that is, where this is the machine that it ran on."""
-    visible = run.launch.env.get("CUDA_VISIBLE_DEVICES")
-    ids = [each for each in (visible or "").split(",") if each]
-    if visible is not None:
+    ids = _gpu_ids(run)
+    if "CUDA_VISIBLE_DEVICES" in run.launch.env:
         yield words("trained_on"), words("gpus", number=len(ids)) if ids else words("cpu")
     if run.machine.name and run.machine.name == this_machine().name:
         yield words("processor"), words("cores", name=host.processor()[0], number=host.cores())
         known = {gpu.uuid: gpu for gpu in nvidia.gpus()} if ids else {}
         yield from (("GPU", _gpu_in_words(known[each])) for each in ids if each in known)
+
+
+def _gpu_ids(run: Run) -> list[str]:
+    return [each for each in run.launch.env.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
 
 
 def _gpu_in_words(gpu: nvidia.Gpu) -> str:

@@ -193,6 +193,25 @@ def test_a_report_replaces_a_report_and_nothing_else(news):
     assert (news.folder / "page.html").read_text() == "<p>mine"
 
 
+def test_two_files_of_the_same_name_are_refused(news):
+    with pytest.raises(UsageError, match="name the same file"):
+        ftbridge.report("news-lora", out="out.html", markdown=news.folder / "out.html")
+
+
+@pytest.mark.framework
+def test_a_real_training_is_told_with_its_tokens_and_losses(in_project, trained, tmp_path):
+    run = trained(backend="llamafactory")
+    place = run.path / "evaluations"
+    generation(place / "qa", [prediction(at, f"q{at}", "a", "a") for at in range(1, 31)], title=run.id)
+    try:
+        found = page(run, out=tmp_path / "report.html")
+    finally:
+        shutil.rmtree(place)  # other tests have the same run
+    assert {"Tokens in all", "Longest sample, in tokens", "Rows read", "Base model"} <= {*found.texts["th"]}
+    assert "How the loss went down" in found.texts["figcaption"]
+    assert found.texts["pre"][-1].count("ftbridge ") == 3
+
+
 def test_damaged_answers_are_named(news):
     (news.runs / "news-lora" / "evaluations" / "news-test" / "answers" / "predictions.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match="does not hold answers"):
