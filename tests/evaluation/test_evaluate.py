@@ -120,3 +120,19 @@ def test_labels_and_entities_are_told_by_the_references(trained, in_project, ans
     (written,) = ftbridge.evaluate(run.id, dataset=task, max_new_tokens=6, baseline=["none"]).evaluations
     assert written.evaluation.scores.task == task
     assert written.evaluation.scores.figures[figure].items == 8
+
+
+@pytest.mark.framework
+def test_runs_of_both_frameworks_are_compared_listed_and_reported(trained, in_project, tmp_path, capsys):
+    """What the experiment on training-set sizes does by a server for each adapter is one command."""
+    one, other = trained(backend="xtuner"), trained(backend="llamafactory")
+    found = ftbridge.evaluate(one.id, other.id, dataset="medqa", task="generation", max_new_tokens=6, name="both")
+    assert capsys.readouterr().err.count("loading the model") <= 1
+    (compared,) = found.comparisons
+    assert (compared.first, compared.second) == (one.id, other.id)
+    assert Path(found.file) == in_project / "evaluations" / "both" / "comparison.json"
+    assert ftbridge.runs.compare(one, other).evaluations == (compared,)
+    made = ftbridge.report(one.id, other.id, out=tmp_path / "both.html")
+    page = made.html.read_text()
+    assert one.id in page
+    assert other.id in page
