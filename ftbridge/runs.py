@@ -17,7 +17,7 @@ from ftbridge.core.console import say, terminal_size
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
-from ftbridge.evaluation.record import HEADLINE, Comparison, evaluation_files, load_evaluation
+from ftbridge.evaluation.record import MAIN_FIGURES, Comparison, evaluation_files, load_evaluation
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints, record, summary, text_chart, training_log
 from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
@@ -141,7 +141,8 @@ def _headlines(run: Run) -> dict[str, float]:
             say(f"warning: {error}")
             continue
         at = f" at {each.model.checkpoint}" if each.model.checkpoint else ""
-        found[f"{HEADLINE[each.scores.task]} on {each.dataset}{at}"] = each.scores.headline.value
+        figure = each.scores.main_figure
+        found[f"{MAIN_FIGURES[figure]} on {each.dataset}{at}"] = each.scores.figures[figure].value
     return found
 
 

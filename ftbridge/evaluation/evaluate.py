@@ -23,7 +23,7 @@ from ftbridge.evaluation.answers.asking import AskOptions, Plan, ask, plan, plan
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
 from ftbridge.evaluation.baselines.baselines import parse_baselines
 from ftbridge.evaluation.judge import Wanted, Written, judge, judge_file, rows_of
-from ftbridge.evaluation.record import HEADLINE, Comparison, Evaluation, Task
+from ftbridge.evaluation.record import Comparison, Evaluation, Task
 from ftbridge.evaluation.scoring.score import compare
 from ftbridge.weights.source import ModelSource
 
@@ -196,7 +196,7 @@ def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> 
 def _verdict(found: Evaluation) -> str:
     """Return whether a model got worse at what it must not, and say so where it did."""
     compared = found.comparisons[-1]
-    figure = compared.differences[HEADLINE[found.scores.task]]
+    figure = compared.differences[found.scores.main_figure]
     verdict = "worse" if figure.high < 0 else "better" if figure.low > 0 else "no worse, as far as can be told"
     if verdict == "worse":
         say(f"warning: on {found.dataset}, `{found.model.title}` is worse than before: {compared.sentence}")

@@ -1,6 +1,7 @@
 """What an evaluation found, as evaluation.json keeps it: the only file that lists, comparisons and reports read."""
 
 import os
+from collections.abc import Container
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,9 +16,9 @@ from ftbridge.evaluation.answers.leakage import Leakage
 FILE = "evaluation.json"
 Task = Literal["classification", "generation", "extraction"]
 TASKS: tuple[Task, ...] = get_args(Task)
-# The figure that a task is judged by where there is room for one alone.
+# What answers are judged by where there is room for one figure alone: the first of these that there is.
 _PATHS = ("predictions", "before_predictions")
-HEADLINE: dict[Task, str] = {"classification": "accuracy", "generation": "exact_match", "extraction": "f1"}
+MAIN_FIGURES = {"accuracy": "accuracy", "f1": "F1", "chrf": "chrF", "rouge_l": "ROUGE-L"}
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +76,9 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     rule: str = ""
 
     @property
-    def headline(self) -> Figure:
-        """Return the figure that the task is judged by."""
-        return self.figures[HEADLINE[self.task]]
+    def main_figure(self) -> str:
+        """Return the name of the figure that the answers are judged by."""
+        return main_figure(self.figures)
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +172,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         paths = {name: os.path.relpath(value, folder) for name in _PATHS if (value := getattr(self, name))}
         write_json(folder / FILE, msgspec.structs.replace(self, **paths))
         return folder / FILE
+
+
+def main_figure(names: Container[str]) -> str:
+    """Return which of the figures of these names answers are judged by."""
+    return next(name for name in MAIN_FIGURES if name in names)
 
 
 def load_evaluation(path: Path) -> Evaluation:

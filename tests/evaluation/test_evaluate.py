@@ -101,7 +101,7 @@ def test_a_model_is_better_than_its_base_and_every_checkpoint_is_judged(trained,
         assert each.comparisons[-1].second == "before"
     assert len(found.comparisons) == len(found.evaluations) - 1
     listed = {each.id: each.evaluations for each in ftbridge.runs.list()}[run.id]
-    assert any(name.startswith("exact_match on ") for name in listed)
+    assert any(name.startswith("chrF on ") for name in listed)
 
 
 @pytest.mark.framework

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.evaluation.record import FILE, evaluation_files, load_evaluation
+from ftbridge.evaluation.record import FILE, evaluation_files, load_evaluation, main_figure
 
 from ..builders.evaluations import write_news  # noqa: TID252
 
@@ -24,9 +24,10 @@ def test_evaluation_of_a_run_that_was_moved_finds_its_answers(tmp_path):
     assert str(tmp_path) not in moved.read_text()
 
 
-def test_headline_is_the_figure_of_the_task(tmp_path):
+def test_main_figure_is_that_of_the_task(tmp_path):
     scores = load_evaluation(write_news(tmp_path)).scores
-    assert scores.headline == scores.figures["accuracy"]
+    assert scores.main_figure == "accuracy"
+    assert main_figure(["exact_match", "rouge_l", "chrf"]) == "chrf"
 
 
 def test_damaged_or_missing_evaluation_is_one_sentence(tmp_path):

@@ -26,7 +26,6 @@ from ftbridge.evaluation.report.verdict import (
     change_sentence,
     comparison_before,
     judge,
-    main_figure,
 )
 from ftbridge.evaluation.report.words import PLAIN, Words
 from ftbridge.launchers.runs.record import utc_now
@@ -132,7 +131,7 @@ def _result(group: Group, most: int, words: Words) -> Result:
     first = group.first.evaluation
     verdict = judge(first, words)
     answers, missing = _answers(group, most, words)
-    main = main_figure(first.scores)
+    main = first.scores.main_figure
     rows = [*_models(group, words)]
     charted = [main, *(name for name in CHARTED if name in first.scores.figures and name != main)]
     return Result(

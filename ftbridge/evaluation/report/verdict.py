@@ -3,7 +3,7 @@
 import math
 from typing import Literal, NamedTuple
 
-from ftbridge.evaluation.record import HEADLINE, Baseline, Comparison, Evaluation, Figure, Scores
+from ftbridge.evaluation.record import Baseline, Comparison, Evaluation, Figure, Scores
 from ftbridge.evaluation.report.words import MINUS, Words, p_value, points
 
 Kind = Literal["better", "unclear", "worse", "unknown"]
@@ -13,7 +13,6 @@ FEW = 100  # items; below, only large differences can be seen
 MANY_UNREAD = 0.05  # share of answers that are no label
 _OF_ITEMS = ("accuracy", "exact_match")  # shares of items that are right, which can be counted
 # By what free text is judged, the first that is there: it seldom equals its reference.
-_OF_TEXT = ("chrf", "rouge_l", "exact_match")
 
 
 class Verdict(NamedTuple):
@@ -34,13 +33,6 @@ class Change(NamedTuple):
     kind: Kind
     difference: Figure
     p_value: float | None
-
-
-def main_figure(scores: Scores) -> str:
-    """Return the name of the figure that a verdict is of."""
-    if scores.task == "generation":
-        return next((name for name in _OF_TEXT if name in scores.figures), next(iter(scores.figures)))
-    return HEADLINE[scores.task]
 
 
 def change_of(comparison: Comparison, figure: str, title: str) -> Change | None:
@@ -64,7 +56,7 @@ def comparison_before(evaluation: Evaluation) -> Comparison | None:
 
 def judge(evaluation: Evaluation, words: Words) -> Verdict:
     """Return the verdict on an evaluation."""
-    scores, figure = evaluation.scores, main_figure(evaluation.scores)
+    scores, figure = evaluation.scores, evaluation.scores.main_figure
     sentences = [_level(scores, figure, words)]
     pair = comparison_before(evaluation)
     change = change_of(pair, figure, evaluation.model.title) if pair else None

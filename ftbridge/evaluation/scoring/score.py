@@ -9,7 +9,7 @@ import numpy as np
 
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
-from ftbridge.evaluation.record import Comparison, Scores, Task
+from ftbridge.evaluation.record import MAIN_FIGURES, Comparison, Scores, Task, main_figure
 from ftbridge.evaluation.scoring.classification import Classification
 from ftbridge.evaluation.scoring.extraction import Extraction, read_entities, types_of
 from ftbridge.evaluation.scoring.generation import Generation, tokenize_for
@@ -21,8 +21,6 @@ __all__ = ["Row", "Rows", "compare", "find_task", "known_labels", "score"]
 DRAWS = 1000
 FEW_ITEMS, MOST_CLASSES = 30, 1000
 SIGNIFICANT = 0.05
-# What the sentence of a comparison rests on: the first of these that there is.
-_DECIDING = {"accuracy": "accuracy", "f1": "F1", "chrf": "chrF", "rouge_l": "ROUGE-L"}
 # What classes look like where nothing names them: a line each, and each the answer to two samples or more.
 LONGEST_LABEL, MOST_LABELS, SAMPLES_PER_LABEL = 80, 100, 2
 
@@ -199,8 +197,8 @@ def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
 
 def _sentence(found: Comparison, left_out: int) -> str:
     """Say who is better, by how much, and whether that may be chance."""
-    key = next(name for name in _DECIDING if name in found.differences)
-    figure, name = found.differences[key], _DECIDING[key]
+    key = main_figure(found.differences)
+    figure, name = found.differences[key], MAIN_FIGURES[key]
     by, low, high = (round(100 * each, 4) + 0.0 for each in (figure.value, figure.low, figure.high))  # and no -0.0
     better = found.first
     if by < 0:
