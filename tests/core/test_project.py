@@ -71,6 +71,7 @@ def test_empty_settings_are_settings(folder, text):
         ("backends: {xtuner: {python: [x]}}", r"`backends`: `xtuner`: `python` takes text; got `\['x'\]`"),
         ("backends: {xtuner: 3}", "line 1: `backends`: `xtuner` is followed by a line such as `python: PATH`; got `3`"),
         ("backends: {3: {python: x}}", "there is no backend `3`"),
+        ("backends: {vllm: {python_transformers4: x}}", "`backends`: `vllm` has an unknown key `python_transformers4`"),
         ("backends: {xtunr: {python: x}}", "`backends`: there is no backend `xtunr`; did you mean `xtuner`"),
         ("backends: {swift: {python: x}}", "no backend `swift`; known are: llamafactory, vllm, xtuner"),
         ("backends: [xtuner]", r"line 1: `backends` takes `key: value` lines; got `\['xtuner'\]`"),
