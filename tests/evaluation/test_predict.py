@@ -254,5 +254,6 @@ def test_killed_predict_command_goes_on_where_it_stopped(asked, in_project):
     written = rows(in_project / "killed")
     assert [row["id"] for row in written] == list(range(1, 22))
     assert all(row in written for row in kept)
-    assert ftbridge.predict(run.id, limit=1, max_new_tokens=1, device="cpu").dataset == "medqa-test"
+    again = ftbridge.predict(run.id, limit=1, max_new_tokens=1, device="cpu", replace=True)
+    assert again.dataset == "medqa-test"
     assert (run.path / "predictions" / "medqa-test" / FINISHED).is_file()

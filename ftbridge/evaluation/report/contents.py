@@ -273,23 +273,9 @@ def _answers(group: Group, most: int, words: Words) -> tuple[Answers | None, str
     """Return the answers of two models and of the first one before its training, or why there are none to show."""
     first, *others = group.members
     titles = [each.evaluation.model.title for each in group.members] if others else [words("after")]
-    files = {
-        title: _file_of(each, each.evaluation.predictions)
-        for title, each in list(zip(titles, group.members, strict=True))[:2]
-    }
-    if before := first.evaluation.before_predictions:
-        files[words("before")] = _file_of(first, before)
-    if not files[titles[0]]:
+    files = {title: each.evaluation.predictions for title, each in list(zip(titles, group.members, strict=True))[:2]}
+    files[words("before")] = first.evaluation.before_predictions
+    there = {title: Path(file) for title, file in files.items() if file and Path(file).is_file()}
+    if titles[0] not in there:
         return None, words("answers_gone", file=first.evaluation.predictions)
-    there = {title: file for title, file in files.items() if file}
     return read_answers(there, judge_of(first.evaluation.scores), first.evaluation.limit, most), ""
-
-
-def _file_of(measured: Measured, predictions: str) -> Path | None:
-    """Return a file of answers: where it was written, or as near the evaluation's, where all of it was moved."""
-    path = Path(predictions)
-    if not path.is_absolute():
-        path = measured.file.parent / path
-    if not path.is_file() and measured.run:
-        path = measured.run.path.joinpath(*path.parts[-3:])  # predictions/DATASET/predictions.jsonl
-    return path if path.is_file() else None

@@ -101,14 +101,8 @@ def test_a_project_that_was_moved_finds_its_answers(news, tmp_path, monkeypatch)
     folder.mkdir()
     for name in ("runs", "data", "ftbridge.yaml"):
         shutil.move(tmp_path / name, folder / name)
-    place = folder / "runs" / "news-lora" / "evaluations" / "news-test"
-    answers = folder / "runs" / "news-lora" / "predictions" / "news-test"
-    answers.parent.mkdir()
-    shutil.move(place / "answers", answers)
-    file = place / "evaluation.json"
-    file.write_text(file.read_text().replace("evaluations/news-test/answers/", "predictions/news-test/"))
     monkeypatch.chdir(folder)
-    assert contents("news-lora").results[0].answers.titles == ("After training",)
+    assert contents("news-lora").results[0].answers.titles == ("After training", "Before training")
 
 
 def test_without_baselines_or_a_before_there_is_one_row(news):

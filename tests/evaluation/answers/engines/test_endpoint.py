@@ -14,7 +14,7 @@ import pytest
 from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
-from ftbridge.evaluation.answers import server as server_module
+from ftbridge.evaluation.answers.engines import server as server_module
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint, Patience, _seconds_to_wait
 from ftbridge.evaluation.answers.engines.server import KEY
 from ftbridge.launchers.process.script import CHILD_ENV
