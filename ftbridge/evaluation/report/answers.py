@@ -16,6 +16,7 @@ from ftbridge.core.files.atomic import LONGEST, opened_record
 from ftbridge.dialogue.chat import without_thought
 from ftbridge.evaluation.answers.folder import SETTINGS, Prediction, settings_in
 from ftbridge.evaluation.record import Scores
+from ftbridge.evaluation.scoring.extraction import read_entities
 from ftbridge.evaluation.scoring.labels import Parser
 
 MOST = 2000  # answers in a report
@@ -97,6 +98,8 @@ def read_answers(
 
 def judge_of(scores: Scores) -> Callable[[str, str], bool]:
     """Return what tells of an answer and its reference whether it is right."""
+    if scores.task == "extraction":
+        return lambda answer, reference: read_entities(answer) == read_entities(reference)
     if not scores.confusion:
         return lambda answer, reference: answer.strip() == reference.strip()
     parser = Parser(scores.confusion.labels)

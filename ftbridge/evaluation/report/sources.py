@@ -12,6 +12,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.project import Project
+from ftbridge.evaluation.evaluate import compare_evaluations
 from ftbridge.evaluation.record import FILE, Comparison, Evaluation, load_evaluation
 from ftbridge.launchers.runs.record import Run, find_run, last_run, load_run, match_run
 
@@ -97,7 +98,7 @@ def _run_or_files(project: Project, source: str | os.PathLike[str] | None) -> tu
         files += [each for file in path.glob(f"**/{COMPARED}") for each in _files_compared(file)]
         if files:
             return None, sorted(files)
-        raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge evaluate {path}` writes one")
+        raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge evaluate` writes one")
     return match_run(project, os.fspath(source)), []
 
 
@@ -126,19 +127,31 @@ def _groups(project: Project, measured: Iterable[Measured]) -> Iterator[Group]:
     for each in measured:
         found = each.evaluation
         groups.setdefault((found.dataset, found.data, found.scores.task), []).append(each)
-    files = sorted((project.folder / "evaluations").glob(f"*/{COMPARED}"))
-    compared = [_compared_file(file) for file in files]
+    compared = sorted((project.folder / "evaluations").glob(f"*/{COMPARED}"))
     for same in groups.values():
         members: dict[str, Measured] = {}
         # That of a run's end counts; `sorted` keeps the order in which they were named.
         for each in sorted(same, key=lambda each: bool(each.evaluation.model.checkpoint)):
             members.setdefault(each.evaluation.model.run or each.evaluation.model.title, each)
-        titles = {each.evaluation.model.title for each in members.values()}
-        pairs = (
-            pair for found in compared if found.dataset == same[0].evaluation.dataset for pair in found.comparisons
-        )
         yield Group(
             tuple(members.values()),
             tuple(each for each in same if each not in members.values() and each.run),
-            tuple(pair for pair in pairs if {pair.first, pair.second} <= titles),
+            tuple(_pairs(compared, [*members.values()])),
         )
+
+
+def _pairs(compared: Iterable[Path], members: Sequence[Measured]) -> Iterator[Comparison]:
+    """Yield how each other model differs from the first: as on record since both were evaluated, else found anew."""
+    first, *others = members
+    for other in others:
+        titles = {first.evaluation.model.title, other.evaluation.model.title}
+        since = max(each.file.stat().st_mtime for each in (first, other))
+        found = (
+            pair
+            for file in compared
+            if file.stat().st_mtime >= since and _compared_file(file).dataset == first.evaluation.dataset
+            for pair in _compared_file(file).comparisons
+            if {pair.first, pair.second} == titles
+        )
+        with suppress(InputError):  # the answers are gone
+            yield next(found, None) or compare_evaluations(first.evaluation, other.evaluation)

@@ -1,5 +1,7 @@
 """What is meant by what was typed, and which evaluations belong together."""
 
+import os
+
 import msgspec
 import pytest
 
@@ -80,6 +82,10 @@ def test_a_comparison_on_record_is_found_by_its_titles(news):
     place.write_bytes(msgspec.json.encode({"dataset": "news-test", "comparisons": [pair]}))
     assert find(["news-lora", "other"]).groups[0].comparisons == (pair,)
     assert find(["news-lora"]).groups[0].comparisons == ()
+    os.utime(place, (1, 1))  # both were evaluated since: it is found anew
+    (anew,) = find(["news-lora", "other"]).groups[0].comparisons
+    assert (anew.first, anew.second, anew.items) == ("news-lora", "other", 60)
+    assert anew != pair
 
 
 def test_a_comparison_brings_the_evaluations_that_it_is_of(news):
@@ -99,7 +105,7 @@ def test_a_comparison_brings_the_evaluations_that_it_is_of(news):
     ("source", "words"),
     [
         ("news-lorra", "there is no run or folder `news-lorra`; did you mean `news-lora`"),
-        ("data", "there is no `evaluation.json` in `data`; `ftbridge evaluate data` writes one"),
+        ("data", "there is no `evaluation.json` in `data`; `ftbridge evaluate` writes one"),
     ],
 )
 def test_what_is_not_there_is_said(news, source, words):
