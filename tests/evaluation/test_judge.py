@@ -7,12 +7,15 @@ import msgspec
 import pytest
 
 import ftbridge
+from ftbridge.core.errors import UsageError
 from ftbridge.core.project import Project
+from ftbridge.evaluation.record import load_evaluation
 from ftbridge.templates.families import get_family
 from ftbridge.weights.card import load_card
 
 from ..builders.runs import record_run  # noqa: TID252
 from .answering_model import AnsweringModel, predict, rows
+from .answers.engines.api_server import serving
 
 OUT = Path("evaluations/model/all-train")
 
@@ -101,3 +104,27 @@ def test_without_its_training_file_a_model_is_judged_alone_unless_baselines_are_
     assert "note: without baselines: the file of `parts-train`" in capsys.readouterr().err
     with pytest.raises(ftbridge.InputError, match="has changed since the training"):
         evaluate(model, "all", baseline=["tfidf"])
+
+
+def test_answers_of_a_server_are_compared_with_those_of_this_process(model):
+    """A parrot is asked, and answers each question by itself."""
+    of_a_run(model)
+    predict(model, out="runs/one/predictions/all-train")
+    with serving() as server:
+        options = {"endpoint": server.address, "endpoint_model": "tiny", "baseline": ["none"]}
+        found = evaluate("one", **options)
+        assert (found.engine.name, found.engine.model) == ("endpoint", "tiny")
+        assert (found.engine.same_answers, found.engine.compared) == (0, 6)
+        (compared,) = found.comparisons
+        assert (compared.second, compared.only_first, compared.only_second) == ("by transformers", 0, 3)
+        place = Path("runs/one/evaluations-endpoint/all-train")
+        assert load_evaluation(place).engine == found.engine
+        assert len(server.requests) == 6
+        alone = evaluate("one", **options, limit=2)
+        assert (alone.scores.items, len(server.requests)) == (2, 6)
+        (written,) = ftbridge.evaluate(dataset="all", **options).evaluations
+        assert Path(written.file) == Path("evaluations/tiny/all-train/evaluation.json").absolute()
+        assert written.evaluation.comparisons == ()
+    for wrong in ({"before": True}, {"also": ["parts"]}):
+        with pytest.raises(UsageError, match="a server answers for one model"):
+            evaluate("one", **options, **wrong)
