@@ -141,6 +141,7 @@ def _headlines(run: Run) -> dict[str, float]:
             say(f"warning: {error}")
             continue
         at = f" at {each.model.checkpoint}" if each.model.checkpoint else ""
+        at += f" by {each.engine.name}" if each.engine.name != "transformers" else ""
         figure = each.scores.main_figure
         found[f"{MAIN_FIGURES[figure]} on {each.dataset}{at}"] = each.scores.figures[figure].value
     return found
@@ -153,7 +154,8 @@ def _compare_answers(runs: Sequence[Run]) -> Iterator[Comparison]:
     first, *others = ([load_evaluation(file) for file in evaluation_files(run.path)] for run in runs)
     for one in first:
         for other in (each for evaluations in others for each in evaluations):
-            if is_comparable(one, other) and not (one.model.checkpoint or other.model.checkpoint):
+            at_end = not (one.model.checkpoint or other.model.checkpoint)
+            if at_end and one.engine.name == other.engine.name and is_comparable(one, other):
                 yield compare_evaluations(one, other)
 
 

@@ -12,7 +12,7 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import atomic_file, sha256
 from ftbridge.dialogue.chat import source_of, without_thought
-from ftbridge.evaluation.answers.asking import Plan, dataset_to_answer
+from ftbridge.evaluation.answers.asking import Plan, dataset_to_answer, place_in_run
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
 from ftbridge.evaluation.answers.folder import (
     FINISHED,
@@ -29,7 +29,7 @@ from ftbridge.evaluation.record import Baseline, Engine, Evaluation, Model, Scor
 from ftbridge.evaluation.scoring.rows import paired
 from ftbridge.evaluation.scoring.score import Row, Rows, compare, find_task, known_labels, score
 from ftbridge.launchers.runs.record import Run, find_run, utc_now
-from ftbridge.weights.source import ModelSource, target_of
+from ftbridge.weights.source import ModelSource
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,7 +233,7 @@ def _by_transformers(planned: Plan) -> Path | None:
     """Return the file of the answers that transformers gave of a run's model, which another engine was asked now."""
     if planned.settings.engine == "transformers" or not planned.source.run:
         return None
-    file = target_of(planned.source, None, "predictions") / planned.data.name / FINISHED
+    file = place_in_run(planned.source, "predictions", "transformers") / planned.data.name / FINISHED
     own = _settings_of(file) if file.is_file() else None
     return file if own and own.data == planned.settings.data else None
 
@@ -257,4 +257,6 @@ def _model(source: ModelSource, planned: Plan) -> Model:
 def _folder_of(planned: Plan) -> Path:
     """Return where an evaluation.json lies: in its run's folder, else beside the answers."""
     source = planned.source
-    return target_of(source, None, "evaluations") / planned.data.name if source.run else planned.folder
+    if not source.run:
+        return planned.folder
+    return place_in_run(source, "evaluations", planned.settings.engine) / planned.data.name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from ftbridge.adapters.convert.earlier import options_of
 from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
@@ -111,7 +112,8 @@ def plan(
     loading = Loading(bits=options.bits, dtype=options.dtype, trust_remote_code=trust)
     engine = choose_engine(source.project, [adapter] if adapter else [], loading, options.engine)
     if not (out or under):
-        under = _place_in_run(source, engine, before=before)
+        base_of = replace(source, checkpoint=None) if before else source  # whatever the checkpoint, it is the same base
+        under = place_in_run(base_of, "predictions-before" if before else "predictions", engine)
     folder = Path(out).expanduser() if out else cast("Path", under) / data.name
     if out:
         _refuse_what_is_read(
@@ -177,7 +179,7 @@ def plan_for_server(
         labels_from=labels_from,
         engine="endpoint",
     )
-    folder = (under or _place_in_run(source, "endpoint", before=False)) / data.name
+    folder = (under or place_in_run(source, "predictions", "endpoint")) / data.name
     return Plan(source=source, data=data, folder=folder, settings=settings, options=options)
 
 
@@ -266,12 +268,9 @@ def _text_of(prompt: Prompt, question: Question, card: ModelCard | None) -> str:
     return card.prompt.render(question.system, question.turns) if card else msgspec.json.encode(prompt).decode()
 
 
-def _place_in_run(source: ModelSource, engine: EngineName, *, before: bool) -> Path:
-    """Return where a run's answers go: those of another engine, which may differ, into a folder of their own."""
-    suffix = "" if engine == "transformers" else f"-{engine}"
-    if before and source.run:  # whatever the checkpoint, it is the same base
-        return source.folder / f"predictions{suffix}-before"
-    return target_of(source, None, f"predictions{suffix}")
+def place_in_run(source: ModelSource, name: str, engine: EngineName) -> Path:
+    """Return the folder `name` of a run and its checkpoint; another engine, whose answers may differ, has its own."""
+    return target_of(source, None, name if engine == "transformers" else f"{name}-{engine}")
 
 
 def _has_both(source: ModelSource) -> bool:
