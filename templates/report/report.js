@@ -21,6 +21,20 @@
     if (colours) { root.dataset.colours = colours; } else { delete root.dataset.colours; }
   });
 
+  // A table that is wider than its place shows on which side it goes on.
+  const edges = (each) => {
+    const beyond = each.scrollWidth - each.clientWidth;
+    each.classList.toggle("left", each.scrollLeft > 1);
+    each.classList.toggle("right", beyond - each.scrollLeft > 1);
+    const hint = each.previousElementSibling;
+    if (hint && hint.classList.contains("hint")) { hint.hidden = beyond <= 1; }
+  };
+  const watch = new ResizeObserver((changes) => changes.forEach((change) => edges(change.target)));
+  all(".scroll").forEach((each) => {
+    watch.observe(each);
+    each.addEventListener("scroll", () => edges(each), { passive: true });
+  });
+
   // Tables are sorted by a column at a click on its header, at first from the largest number down.
   const valueOf = (row, at) => {
     const cell = row.cells[at];
@@ -78,6 +92,12 @@
     const anew = () => { most = step; show(); };
     choice.addEventListener("change", anew);
     search.addEventListener("input", anew);
+    const heading = section.querySelector("h3");
+    all("a[data-show]").filter((link) => link.hash === `#${heading.id}`).forEach((link) => link.addEventListener("click", () => {
+      choice.value = link.dataset.show;
+      search.value = "";
+      anew();
+    }));
     more.addEventListener("click", () => { most += 10 * step; show(); });
     show();
   });

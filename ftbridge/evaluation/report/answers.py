@@ -20,9 +20,16 @@ from ftbridge.evaluation.scoring.extraction import read_entities
 from ftbridge.evaluation.scoring.labels import Parser
 
 MOST = 2000  # answers in a report
+MOST_DIFFERENT = 200_000  # questions of which is counted how many differ: a hash of each is kept
 HEAD, TAIL = 6000, 600  # characters that are kept of a text; a page shows at most as many
 MOST_PAIRS = 3000  # of equal words in two answers; what has more takes too long to compare
+EXAMPLE = 240  # characters of a question that is shown as an example, where there is one as short
 LEAST_ALIKE = 0.3  # below that all is another text, and nothing is marked
+# What a chat template puts around what is said: special tokens, each with the role that follows it.
+_TEMPLATE = re.compile(
+    r"(?:<\|[^|<>]{1,40}\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>)(?:(?:system|user|assistant|model)\b)?",
+    re.IGNORECASE,
+)
 # A word with the blanks behind it, a Chinese or Japanese character, or anything else.
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|\s+|.", re.DOTALL
@@ -53,7 +60,8 @@ class Asked(NamedTuple):
 class Answers(NamedTuple):
     """The answers that are shown of `total` questions, by `titles` of who answered; `changed` counts all such.
 
-    `begin` and `end` stand before and after each question, and are not repeated in it.
+    `begin` and `end` stand before and after each question, and are not repeated in it. `different` counts questions
+    that are asked once or more often, None where there are too many to tell.
     """
 
     titles: tuple[str, ...]
@@ -62,6 +70,19 @@ class Answers(NamedTuple):
     changed: int
     begin: str = ""
     end: str = ""
+    different: int | None = None
+
+    @property
+    def instruction(self) -> str:
+        """Return what every question begins with, without what a chat template puts around it."""
+        return " ".join(_TEMPLATE.sub(" ", self.begin).split())
+
+    @property
+    def example(self) -> Asked | None:
+        """Return the first question that is short, else the shortest; None where none has a right answer."""
+        asked = [row for row in self.asked if row.reference.strip()]
+        short = (row for row in asked if len(row.question) <= EXAMPLE)
+        return next(short, None) or min(asked, key=lambda row: len(row.question), default=None)
 
     @property
     def texts(self) -> Iterator[str]:
@@ -85,15 +106,26 @@ def read_answers(
     """
     chance = random.Random(0)  # noqa: S311 - a sample, not a secret
     changed, others = _Reservoir(most, chance), _Reservoir(most, chance)
+    different: set[int] | None = set()
     for row in _together([_rows(file, limit) for file in files.values()], judge):
         (changed if row.changed else others).add(row)
+        different = _with_question(different, row.question)
     chosen = [*changed.kept, *others.some(most - len(changed.kept))]
     begin, end = _shared_ends([row.question for row in chosen])
     asked = tuple(
         row._replace(question=row.question[len(begin) : len(row.question) - len(end)])
         for row in sorted(chosen, key=lambda row: row.id)
     )
-    return Answers(tuple(files), asked, changed.seen + others.seen, changed.seen, begin, end)
+    total = changed.seen + others.seen
+    return Answers(tuple(files), asked, total, changed.seen, begin, end, None if different is None else len(different))
+
+
+def _with_question(different: set[int] | None, question: str) -> set[int] | None:
+    """Return the hashes of questions with one more, None where they are too many."""
+    if different is None:
+        return None
+    different.add(hash(question))
+    return different if len(different) <= MOST_DIFFERENT else None
 
 
 def judge_of(scores: Scores) -> Callable[[str, str], bool]:

@@ -1,6 +1,6 @@
 """What a report tells, in the order in which it is read, as values that a page, a workbook and a model card share."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from ftbridge.evaluation.report.sources import Found, Group, Measured
 from ftbridge.evaluation.report.training import Trained, runs_table, trained
 from ftbridge.evaluation.report.verdict import (
     Verdict,
+    about_questions,
+    best_baseline,
     change_of,
     change_sentence,
     comparison_before,
@@ -29,10 +31,13 @@ from ftbridge.evaluation.report.verdict import (
 )
 from ftbridge.evaluation.report.words import PLAIN, Words
 from ftbridge.launchers.runs.record import utc_now
-from ftbridge.launchers.runs.summary import format_duration
 
 # The figures of a task that a chart shows, besides the one that it is judged by.
 CHARTED = ("macro_f1", "rouge_l", "precision", "recall")
+# Those that everybody is shown; all others stand under a fold.
+SHOWN = ("accuracy", "macro_f1", "exact_match", "chrf", "rouge_l", "precision", "recall", "f1")
+MOST_NAMES = 3  # of datasets, models and classes, in a sentence
+LETTERS_OF_EXAMPLE = 300
 MOST_CARDS = 3  # of models
 TERMS: dict[Task, list[str]] = {
     "classification": ["accuracy", "macro_f1", "unreadable", "kappa"],
@@ -51,18 +56,33 @@ class Detail(NamedTuple):
     notes: tuple[str, ...]
 
 
+class Example(NamedTuple):
+    """A question with its right answer, and what all questions begin with."""
+
+    instruction: str
+    question: str
+    reference: str
+
+
 class Result(NamedTuple):
-    """What was found on one dataset: the verdict on the first model, figures of all, and answers."""
+    """What was found on one dataset: the verdict on the first model, figures of all, and answers.
+
+    `asked` says in a sentence what the models were asked, `checks` what is known of the questions, and `summary` is
+    `figures` with those alone that need no specialist.
+    """
 
     dataset: str
     model: str
     task: str
-    items: int
+    asked: str
+    example: Example | None
     rule: str
     answered: str
     verdict: Verdict
+    checks: tuple[str, ...]
     cards: tuple[tuple[str, str, str], ...]
     charts: tuple[IntervalChart, ...]
+    summary: Table
     figures: Table
     comparisons: tuple[str, ...]
     checkpoints: Table | None
@@ -83,7 +103,7 @@ class Contents(NamedTuple):
     @property
     def terms(self) -> list[str]:
         """Return the terms that are used, which the page explains at its end."""
-        used = ["interval", "chance"]
+        used = ["interval", "chance", "token"]
         for task, terms in TERMS.items():
             used += terms if any(result.task == task for result in self.results) else []
         return [*used, "baseline"] if any(len(result.figures.rows) > 1 for result in self.results) else used
@@ -100,7 +120,7 @@ class Contents(NamedTuple):
         if self.runs:
             yield self.runs
         for each in self.trained:
-            yield from filter(None, (each.settings, each.data, each.rejected, each.environment))
+            yield from filter(None, (each.settings, each.details, each.data, each.rejected, each.environment))
 
 
 def contents_of(found: Found, words: Words) -> Contents:
@@ -109,9 +129,8 @@ def contents_of(found: Found, words: Words) -> Contents:
     results = tuple(_result(group, share, words) for group in found.groups)
     if not results:
         say("note: nothing was measured yet; `ftbridge evaluate RUN` measures, and then this report shows it")
-    names = [result.dataset for result in results] or [run.spec.dataset for run in found.runs]
     return Contents(
-        words("page_title", datasets=words("list_separator").join(dict.fromkeys(names))),
+        _title(found, words),
         utc_now(),
         results,
         runs_table(found.runs, words) if len(found.runs) > 1 else None,
@@ -120,6 +139,21 @@ def contents_of(found: Found, words: Words) -> Contents:
             for run in found.runs
         ),
     )
+
+
+def _title(found: Found, words: Words) -> str:
+    if not found.groups:
+        return words("page_title_unmeasured", runs=_named([run.id for run in found.runs], words))
+    models = [each.evaluation.model.title for group in found.groups for each in group.members]
+    datasets = [group.first.evaluation.dataset for group in found.groups]
+    return words("page_title", models=_named(models, words), datasets=_named(datasets, words))
+
+
+def _named(names: Sequence[str], words: Words) -> str:
+    """Return the first of some names, and how many more there are."""
+    every = list(dict.fromkeys(names))
+    first = words("list_separator").join(every[:MOST_NAMES])
+    return words("and_more", names=first, number=len(every) - MOST_NAMES) if len(every) > MOST_NAMES else first
 
 
 def _of_run(found: Found, run: str) -> Iterator[Measured]:
@@ -133,15 +167,18 @@ def _result(group: Group, most: int, words: Words) -> Result:
     answers, missing = _answers(group, most, words)
     main = first.scores.main_figure
     rows = [*_models(group, words)]
+    figures = _figures(rows, words)
     charted = [main, *(name for name in CHARTED if name in first.scores.figures and name != main)]
     return Result(
         first.dataset,
         first.model.title,
         first.scores.task,
-        first.scores.items,
+        _asked(first.scores, words),
+        _example(answers) if answers else None,
         first.scores.rule,
         _answered(first, words),
         verdict,
+        tuple(about_questions(first, answers.different if answers else None, words)),
         tuple(_cards(group, main, words)),
         tuple(
             interval_chart(
@@ -150,13 +187,30 @@ def _result(group: Group, most: int, words: Words) -> Result:
             for name in charted[:2]
             if name not in PLAIN
         ),
-        _figures(rows, words),
+        _figures(rows, words, SHOWN),
+        figures,
         tuple(_comparisons(group, main, words)),
         _checkpoints(group, words) if group.checkpoints else None,
         tuple(_detail(each.evaluation, words) for each in group.members),
         answers,
         missing,
     )
+
+
+def _asked(scores: Scores, words: Words) -> str:
+    """Return what the models were asked to do."""
+    names = [each.name for each in scores.classes]
+    return words(f"asked_{scores.task}", number=len(names), names=_named(names, words))
+
+
+def _example(answers: Answers) -> Example | None:
+    row = answers.example
+    return Example(*map(_short, (answers.instruction, row.question, row.reference))) if row else None
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LETTERS_OF_EXAMPLE else f"{text[:LETTERS_OF_EXAMPLE]} …"
 
 
 def _models(group: Group, words: Words) -> Iterator[tuple[str, str, Scores]]:
@@ -169,7 +223,11 @@ def _models(group: Group, words: Words) -> Iterator[tuple[str, str, Scores]]:
     if first.before:
         yield words("before_of", title=first.model.title) if several else words("before"), "before", first.before
     for baseline in first.baselines:
-        yield words.known(f"baseline_{baseline.name}", baseline.name), "baseline", baseline.scores
+        yield words("as_baseline", name=_baseline(baseline.name, words)), "baseline", baseline.scores
+
+
+def _baseline(name: str, words: Words) -> str:
+    return words.known(f"baseline_{name}", name)
 
 
 def _cards(group: Group, main: str, words: Words) -> Iterator[tuple[str, str, str]]:
@@ -186,11 +244,12 @@ def _cards(group: Group, main: str, words: Words) -> Iterator[tuple[str, str, st
     yield words("questions"), f"{first.scores.items:,}", first.dataset
 
 
-def _figures(rows: list[tuple[str, str, Scores]], words: Words) -> Table:
-    names = list(dict.fromkeys(name for _, _, scores in rows for name in scores.figures))
+def _figures(rows: list[tuple[str, str, Scores]], words: Words, only: Container[str] = ()) -> Table:
+    """Return the figures of models, a row each: all of them, or `only` some."""
+    names = list(dict.fromkeys(name for _, _, scores in rows for name in scores.figures if not only or name in only))
     return Table(
         "figures",
-        words("figures"),
+        words("main_figures" if only else "figures"),
         (words("model"), *map(words.name, names), words("questions")),
         tuple(
             (
@@ -207,30 +266,33 @@ def _answered(first: Evaluation, words: Words) -> str:
     """Return what computed the answers, how long that took, and how far another engine agrees."""
     engine = first.engine
     name = " ".join(filter(None, (engine.name, engine.version, engine.address)))
-    time = words("and_time", time=format_duration(first.seconds)) if first.seconds else ""
+    time = words("and_time", time=words.duration(first.seconds)) if first.seconds else ""
     told = words("answered_by", engine=name, tokens=f"{first.max_new_tokens:,}", time=time)
     if engine.same_answers is None:
         return told
-    return f"{told} {words('same_answers', same=f'{engine.same_answers:,}', compared=f'{engine.compared:,}')}"
+    same = words("same_answers", same=f"{engine.same_answers:,}", compared=f"{engine.compared:,}")
+    return words.join(told, same)
 
 
 def _comparisons(group: Group, main: str, words: Words) -> Iterator[str]:
-    """Yield a sentence for each pair of models on record, but for the one that the verdict is of."""
+    """Yield a sentence for each pair of models on record, but for those that the verdict tells of."""
     first = group.first.evaluation
-    of_verdict = comparison_before(first)
+    best = best_baseline(first, main)
+    simpler = {each.name for each in first.baselines}
     for pair in (*first.comparisons, *group.comparisons):
         change = change_of(pair, main, pair.first)
-        if change and pair is not of_verdict:
+        if change and pair is not comparison_before(first) and not (best and pair.second == best.name):
             told = words(
                 "pair_of_text" if pair.p_value is None else "pair",
                 first=pair.first,
-                second=words("before_in_sentence") if pair.second == "before" else pair.second,
+                second=words("before_in_sentence") if pair.second == "before" else _baseline(pair.second, words),
                 items=f"{pair.items:,}",
                 only_first=f"{pair.only_first:,}",
                 only_second=f"{pair.only_second:,}",
             )
-            own = f"{told} {change_sentence(change, words)}"
-            yield pair.sentence if words.language == "en" and pair.sentence else own
+            own = words.join(told, change_sentence(change, words))
+            on_record = pair.sentence if words.language == "en" and pair.second not in simpler else ""
+            yield on_record or own
 
 
 def _checkpoints(group: Group, words: Words) -> Table:
@@ -249,7 +311,7 @@ def _detail(found: Evaluation, words: Words) -> Detail:
         _classes(scores, words) if scores.classes else None,
         heat_map(scores.confusion, words("other_classes")) if scores.confusion else None,
         _confused(scores.confusion, words) if scores.confusion else None,
-        scores.notes if words.language == "en" else (),  # which are English
+        scores.notes,
     )
 
 

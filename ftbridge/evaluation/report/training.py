@@ -1,7 +1,8 @@
 """What was trained on what: the data, the losses, where it ran, and the commands that repeat it."""
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,7 @@ from ftbridge.evaluation.report.words import NOTHING, Words
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.process.identity import this_machine
 from ftbridge.launchers.runs.record import Run
-from ftbridge.launchers.runs.summary import format_duration, summarise_run
+from ftbridge.launchers.runs.summary import summarise_run
 from ftbridge.launchers.runs.training_log import curve_points, read_curve
 from ftbridge.tokens.ready import RECORD, TOKENS, Counts
 
@@ -35,17 +36,23 @@ RUNS = "run status framework base_model dataset samples steps loss validation_lo
 READING = "all_sheets header_row fill_merged as_shown encoding delimiter quote"
 MAPPING = "map role label_map system instruction input output stratify strip max_characters"
 SELECTION = "preset settings split seed sample dedup limit to array on_error max_rejected"
+RISEN = 1.05  # times the lowest validation loss; what is less is noise
 MOST_REASONS, MOST_REJECTED = 5, 100_000  # of rejected rows: reasons that are shown, rows that are read
 
 
 class Trained(NamedTuple):
-    """A training as a report tells it; `losses` is None where none was logged, `commands` repeat it."""
+    """A training as a report tells it; `losses` is None where none was logged, `commands` repeat it.
+
+    `details` are settings for specialists, `losses_told` says what to see in the losses.
+    """
 
     run: Run
     settings: Table
+    details: Table
     data: Table
     rejected: Table | None
     losses: LossChart | None
+    losses_told: str
     environment: Table
     commands: tuple[str, ...]
 
@@ -65,9 +72,11 @@ def trained(project: Project, run: Run, evaluations: list[Evaluation], words: Wo
     return Trained(
         run,
         _facts("settings", _settings(run, words), words),
+        _facts("details", _details(run, words), words),
         _facts("data", _data(project, run, entry, words), words),
         _rejected(folder, entry, words) if entry else None,
         loss_chart(losses),
+        _losses_told(curve_points(curve, "validation_loss"), words),
         _facts("environment", _environment(run, words), words),
         tuple(_commands(run, entry, evaluations)),
     )
@@ -89,7 +98,7 @@ def runs_table(runs: tuple[Run, ...], words: Words) -> Table:
                 found.steps,
                 found.loss,
                 found.validation_loss,
-                format_duration(found.seconds),
+                words.duration(found.seconds),
             )
         )
     names = (
@@ -126,9 +135,14 @@ def _settings(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
     yield words("run"), run.id
     yield words("status"), words(f"status_{found.status}")
     yield words("base_model"), spec.model
+    yield words("epochs"), f"{spec.epochs:g}" if spec.max_steps is None else NOTHING
+    yield words("time"), words.duration(found.seconds)
+
+
+def _details(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
+    spec, found = run.spec, summarise_run(run)
     yield words("framework"), _backend_title(run)
     yield words("method"), _method(spec, words)
-    yield words("epochs"), f"{spec.epochs:g}" if spec.max_steps is None else NOTHING
     yield words("steps"), f"{found.step:,} / {found.steps:,}"
     yield words("learning_rate"), f"{spec.learning_rate:g}"
     yield words("batch"), str(spec.micro_batch_size * spec.gradient_accumulation_steps * max(1, len(_gpu_ids(run))))
@@ -136,7 +150,16 @@ def _settings(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
         yield words("last_loss"), f"{found.loss:.4f}"
     if found.lowest_validation_loss is not None:
         yield words("lowest_validation_loss"), f"{found.lowest_validation_loss:.4f}"
-    yield words("time"), format_duration(found.seconds)
+
+
+def _losses_told(validation: Sequence[tuple[float, float]], words: Words) -> str:
+    """Return whether the validation loss tells of learning by heart."""
+    points = [point for point in validation if math.isfinite(point[1])]
+    if len(points) < 2:  # noqa: PLR2004
+        return words("losses_unvalidated")
+    step, lowest = min(points, key=lambda point: point[1])
+    values = {"step": f"{step:,.0f}", "lowest": f"{lowest:.4f}", "last": f"{points[-1][1]:.4f}"}
+    return words("losses_rose" if points[-1][1] > RISEN * lowest else "losses_fell", **values)
 
 
 def _method(spec: TrainSpec, words: Words) -> str:

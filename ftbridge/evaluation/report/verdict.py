@@ -4,7 +4,7 @@ import math
 from typing import Literal, NamedTuple
 
 from ftbridge.evaluation.record import Baseline, Comparison, Evaluation, Figure, Scores
-from ftbridge.evaluation.report.words import MINUS, Words, p_value, points
+from ftbridge.evaluation.report.words import LEAST_P, NOTHING, Words, p_value, points, signed_points
 
 Kind = Literal["better", "unclear", "worse", "unknown"]
 SURE, VERY_SURE = 0.05, 0.001
@@ -18,13 +18,16 @@ _OF_ITEMS = ("accuracy", "exact_match")  # shares of items that are right, which
 class Verdict(NamedTuple):
     """What a reader is told of an evaluation: a title, sentences, and what to mind of them.
 
-    `kind` is unknown where nothing was compared.
+    `kind` is unknown where nothing was compared. `gained` and `lost` count questions that were wrong before and are
+    right now, and the other way round.
     """
 
     kind: Kind
     title: str
     sentences: tuple[str, ...]
     cautions: tuple[str, ...]
+    gained: int = 0
+    lost: int = 0
 
 
 class Change(NamedTuple):
@@ -61,13 +64,29 @@ def judge(evaluation: Evaluation, words: Words) -> Verdict:
     pair = comparison_before(evaluation)
     change = change_of(pair, figure, evaluation.model.title) if pair else None
     kind: Kind = change.kind if change else "unknown"
+    gained = lost = 0
     if evaluation.before and pair and change:
         sentences += [_before(evaluation.before, figure, words), change_sentence(change, words)]
-        sentences += _who_was_right(pair, evaluation.model.title, words)
+        if change.p_value is not None:
+            sentences.append(_p_in_words(change.p_value, words))
+        if pair.p_value is not None:
+            gained, lost = _only_right(pair, evaluation.model.title)
+            sentences.append(words("who_was_right", gained=f"{gained:,}", lost=f"{lost:,}"))
     else:
         sentences.append(words("not_asked_before"))
     sentences += _beside_baselines(evaluation, figure, words)
-    return Verdict(kind, words(f"title_{kind}"), tuple(sentences), tuple(cautions(evaluation, words)))
+    told = tuple(sentences), tuple(cautions(evaluation, words))
+    return Verdict(kind, words(f"title_{kind}"), *told, gained, lost)
+
+
+def about_questions(evaluation: Evaluation, different: int | None, words: Words) -> list[str]:
+    """Return that the test questions were kept apart from the training, where they were, and how many are different."""
+    leak, items, found = evaluation.leakage, evaluation.scores.items, []
+    if leak and leak.trained == 0:
+        found.append(words("leak_none", questions=f"{leak.questions:,}"))
+    if different is not None and different < items:
+        found.append(words("repeated", different=f"{different:,}", questions=f"{items:,}"))
+    return found
 
 
 def change_sentence(change: Change, words: Words) -> str:
@@ -75,21 +94,34 @@ def change_sentence(change: Change, words: Words) -> str:
     key = f"change_{change.kind}"
     if change.kind != "unclear" and change.p_value is not None and change.p_value < VERY_SURE:
         key += "_surely"
-    low, high = (
-        f"{100 * value:+.1f}".replace("-", "\u2212") for value in (change.difference.low, change.difference.high)
-    )
+    return words(key, **_difference(change, words))
+
+
+def _difference(change: Change, words: Words) -> dict[str, str]:
+    found = change.difference
+    signed = {"difference": found.value, "low": found.low, "high": found.high}
     p = "" if change.p_value is None else words("and_p", p=p_value(change.p_value))
-    sign = "+" if change.difference.value > 0 else MINUS
-    return words(key, points=points(change.difference.value), sign=sign, low=low, high=high, p=p)
+    return {name: signed_points(value) for name, value in signed.items()} | {"points": points(found.value), "p": p}
+
+
+def _p_in_words(p: float, words: Words) -> str:
+    """Return what a p-value means: in how many of so many tests chance alone does as much."""
+    if p < LEAST_P:
+        return words("p_means_less")
+    of = 100 if p >= 0.01 else 10_000  # noqa: PLR2004 - so that it is a whole number
+    return words("p_means", number=f"{p * of:.0f}", of=f"{of:,}")
 
 
 def cautions(evaluation: Evaluation, words: Words) -> list[str]:
     """Return what a reader has to mind of the figures."""
     scores, leak, found = evaluation.scores, evaluation.leakage, []
     items = f"{scores.items:,}"
-    if leak and leak.trained != 0:
-        key = "leak_unknown" if leak.trained is None else "leak"
-        found.append(words(key, trained=f"{leak.trained or 0:,}", questions=f"{leak.questions:,}"))
+    if leak is None:
+        found.append(words("leak_unasked"))
+    elif leak.trained is None:
+        found.append(words("leak_unknown", reason=leak.reason.rstrip(".") or NOTHING))
+    elif leak.trained:
+        found.append(words("leak", trained=f"{leak.trained:,}", questions=f"{leak.questions:,}"))
     if evaluation.limit:
         found.append(words("limited", limit=f"{evaluation.limit:,}"))
     if cut := evaluation.cut_answers or scores.finish.get("length", 0):
@@ -133,11 +165,9 @@ def _before(before: Scores, figure: str, words: Words) -> str:
     return words(key, right=right, value=words.number(figure, found.value))
 
 
-def _who_was_right(pair: Comparison, title: str, words: Words) -> list[str]:
-    if pair.p_value is None:
-        return []
-    gained, lost = (pair.only_first, pair.only_second) if pair.first == title else (pair.only_second, pair.only_first)
-    return [words("who_was_right", gained=f"{gained:,}", lost=f"{lost:,}")]
+def _only_right(pair: Comparison, title: str) -> tuple[int, int]:
+    """Return how many questions only the model called `title` has right, and how many only the other one."""
+    return (pair.only_first, pair.only_second) if pair.first == title else (pair.only_second, pair.only_first)
 
 
 def best_baseline(evaluation: Evaluation, figure: str) -> Baseline | None:
@@ -161,7 +191,13 @@ def _beside_baselines(evaluation: Evaluation, figure: str, words: Words) -> list
     else:  # intervals that do not meet are further apart than chance takes them
         kind = "better" if own.low > other.high else "worse" if own.high < other.low else "unclear"
     name = words.known(f"baseline_{best.name}", best.name)
-    return [words(f"baseline_is_{kind}", name=name, value=words.number(figure, other.value))]
+    told = [words(f"baseline_is_{kind}", name=name, value=words.number(figure, other.value))]
+    if change:
+        told.append(words("baseline_by", **_difference(change, words)))
+    if pair and pair.p_value is not None:
+        mine, its = _only_right(pair, evaluation.model.title)
+        told.append(words("baseline_right", mine=f"{mine:,}", its=f"{its:,}"))
+    return told
 
 
 def _some(names: list[str], words: Words, most: int = 3) -> str:

@@ -48,12 +48,26 @@ class Words:
         if math.isnan(value):
             return NOTHING
         text = f"{value:.3f}" if figure == "kappa" else f"{value:.1f}" if figure in PLAIN else percent(value)
-        return text.replace("-", MINUS)
+        return _signed(text)
 
     def interval(self, name: str, figure: Figure, key: str = "interval") -> str:
         """Return the ends of a figure's interval, in the words of `key`."""
         low, high = (self.number(name, value).removesuffix(PERCENT) for value in (figure.low, figure.high))
         return self(key, low=low, high=high, unit="" if name in PLAIN else PERCENT)
+
+    def join(self, *sentences: str) -> str:
+        """Return sentences, one after the other; Chinese has no blanks between them."""
+        return ("" if self.language == "zh" else " ").join(filter(None, sentences))
+
+    def duration(self, seconds: float | None) -> str:
+        """Return how long something took, by its two largest units."""
+        if seconds is None:
+            return NOTHING
+        minutes, rest = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        units = (("hours", hours), ("minutes", minutes), ("seconds", rest))
+        given = [self(f"unit_{name}", number=f"{number:,}") for name, number in units if number]
+        return " ".join(given[:2]) if given else self("unit_seconds", number=0)
 
     def time(self, value: datetime) -> str:
         """Return a time of the local clock, to the minute."""
@@ -68,6 +82,17 @@ def percent(value: float) -> str:
 def points(value: float) -> str:
     """Return a difference of shares in percentage points, without its sign."""
     return f"{100 * abs(value):.1f}"
+
+
+def signed_points(value: float) -> str:
+    """Return a difference of shares in percentage points, with its sign; what is nothing has none."""
+    text = f"{100 * value:+.1f}"
+    return _signed(text) if float(text) else "0.0"
+
+
+def _signed(text: str) -> str:
+    """Return a number with a minus that is one, and none before what is nothing."""
+    return text.replace("-", MINUS if any(digit in text for digit in "123456789") else "")
 
 
 def p_value(value: float) -> str:

@@ -56,7 +56,13 @@ def _sheets(contents: Contents, words: Words) -> Iterator[_Sheet]:
     verdicts = (
         (result.dataset, text)
         for result in contents.results
-        for text in (result.verdict.title, *result.verdict.sentences, *result.verdict.cautions)
+        for text in (
+            result.asked,
+            result.verdict.title,
+            *result.verdict.sentences,
+            *result.checks,
+            *result.verdict.cautions,
+        )
     )
     yield _Sheet(words("contents_sheet"), (words("dataset"), contents.title), verdicts)
     for table in contents.tables:

@@ -75,6 +75,20 @@ def test_a_single_question_is_shown_as_it_was_asked(tmp_path):
     assert found.begin == ""
 
 
+def test_different_questions_are_counted_up_to_a_number(tmp_path, monkeypatch):
+    rows = [prediction(at, f"q{at % 3}", "a", "a") for at in range(1, 10)]
+    there = {"after": write_predictions(tmp_path / "after", rows)}
+    assert read_answers(there, same).different == 3
+    monkeypatch.setattr("ftbridge.evaluation.report.answers.MOST_DIFFERENT", 2)
+    assert read_answers(there, same).different is None
+
+
+def test_an_example_is_short_and_has_a_right_answer(tmp_path):
+    rows = [prediction(1, "long " * 100, "a", "a"), prediction(2, "q2", "a", " "), prediction(3, "q3", "a", "b")]
+    found = read_answers({"after": write_predictions(tmp_path, rows)}, same)
+    assert (found.example.question, found.instruction) == ("q3", "Name the topic.")
+
+
 def test_thoughts_are_no_answer(tmp_path):
     there = files(tmp_path, {1: ("<think>\nis it a?\n</think>\n\na", "a")})
     settings = {

@@ -1,5 +1,6 @@
 """What a report tells, whatever there is of it."""
 
+import re
 import shutil
 
 import msgspec
@@ -20,12 +21,12 @@ def contents(*sources, language="en"):
 def test_a_run_is_told_from_the_verdict_to_the_commands(news):
     found = contents("news-lora")
     result = found.results[0]
-    assert found.title == "What the training gained: news-test"
+    assert found.title == "Did the training help? news-lora, tested on news-test"
     assert [row[0] for row in result.figures.rows] == [
         "After training",
         "Before training",
-        "Always the commonest class",
-        "Word counts: TF-IDF with logistic regression",
+        "Baseline: always the class that is commonest in the training samples",
+        "Baseline: word counts (TF-IDF with logistic regression)",
     ]
     assert [chart.figure for chart in result.charts] == ["accuracy", "macro_f1"]
     assert [title for title, _, _ in result.cards] == [
@@ -34,6 +35,37 @@ def test_a_run_is_told_from_the_verdict_to_the_commands(news):
     assert result.answers.titles == ("After training", "Before training")
     assert (found.runs, len(found.trained)) == (None, 1)
     assert {"accuracy", "macro_f1", "baseline"} < set(found.terms)
+
+
+def test_what_was_asked_is_said_with_an_example_and_its_right_answer(news):
+    result = contents("news-lora").results[0]
+    assert result.asked == "The task: sort each text into one of 6 classes (sports, finance, technology and 3 more)."
+    assert result.example.instruction == "Name the topic."
+    assert result.example.reference in LABELS
+    assert "<|" not in result.example.question
+
+
+def test_questions_that_are_repeated_are_counted(news):
+    rows = [prediction(at, f"q{at % 30}", "sports", "sports") for at in range(1, 121)]
+    evaluation(news.folder / "again", rows)
+    assert contents(news.folder / "again").results[0].checks == (
+        "None of the 120 test questions was in the training data.",
+        Words("en")("repeated", different="30", questions="120"),
+    )
+    assert contents("news-lora").results[0].checks == ("None of the 60 test questions was in the training data.",)
+
+
+def test_figures_for_specialists_stand_apart(news):
+    result = contents("news-lora").results[0]
+    assert result.summary.header == ("Model", "Accuracy", "Macro F1", "Test questions")
+    assert {"Cohen's kappa", "Macro recall"} < set(result.figures.header)
+
+
+def test_notes_are_shown_in_chinese_too_with_no_blank_or_full_stop_of_english(news):
+    result = contents("news-lora", language="zh").results[0]
+    assert result.details[0].notes == contents("news-lora").results[0].details[0].notes != ()
+    said = [result.asked, result.answered, *result.checks, *result.verdict.sentences, *result.comparisons]
+    assert not [text for text in said if re.search(r"。 |[\u4e00-\u9fff]\. ?|\.$", text)]
 
 
 def test_two_runs_are_told_by_their_names_and_compared(news):
@@ -55,9 +87,10 @@ def test_pairs_are_told_in_the_words_on_record_and_in_chinese_in_its_own(news):
     place = news.folder / "evaluations" / "pair" / "comparison.json"
     place.parent.mkdir(parents=True)
     place.write_bytes(msgspec.json.encode({"dataset": "news-test", "comparisons": [pair]}))
-    assert contents("news-lora", "other").results[0].comparisons == ("who is better",)
+    assert contents("news-lora", "other").results[0].comparisons[1:] == ("who is better",)
     chinese = contents("news-lora", "other", language="zh").results[0].comparisons
-    assert chinese[0].startswith("news-lora 与 other 比较，共 60 道题")
+    assert chinese[0].startswith("news-lora 与 总是回答训练样本中最常见的类别 比较，共 60 道题：只有前者答对 ")
+    assert chinese[1].startswith("news-lora 与 other 比较，共 60 道题")
 
 
 def test_who_computed_the_answers_is_told(news):
@@ -65,7 +98,7 @@ def test_who_computed_the_answers_is_told(news):
     evaluation(news.folder / "vllm", draw(40, LABELS, 0.7, 5), engine=engine, seconds=75.0)
     told = contents(news.folder / "vllm").results[0].answered
     assert told.startswith(
-        "Answered by vllm 0.32, at most 512 tokens an answer, in 1:15. 19 of 20 answers are the same"
+        "Answered by vllm 0.32, at most 512 tokens an answer, in 1 min 15 s. 19 of 20 answers are the same"
     )
 
 

@@ -26,8 +26,8 @@ HOSTILE = [
     "\u202egnp.exe", "&lt;b&gt;", "javascript:alert(6)", "\x00\x1b]0;title\x07", "</td></tr></table><h1>mine</h1>",
 ]  # fmt: skip
 HEADINGS = {
-    "en": ["Result on news-test", "What was trained on what", "What the words mean"],
-    "zh": ["在 news-test 上的结果", "用什么训练了什么", "名词解释"],
+    "en": ["Result on news-test", "How it was trained, and on what", "What the words mean"],
+    "zh": ["在 news-test 上的结果", "训练数据与设置", "名词解释"],
 }
 
 
@@ -310,10 +310,38 @@ def test_answers_are_filtered_and_searched(opened, news):
     shown = tab.locator(".answers tbody tr:visible td:last-child .no")
     assert shown.count() == min(20, counts["w"])
     tab.locator(".filters select").select_option("")
-    tab.locator(".filters input").fill("night train")
+    tab.locator(".filters input").fill("with")
     assert 0 < int(tab.locator(".found").inner_text()) < 60
     tab.locator(".filters input").fill("nobody says this")
     assert rows.count() == 0
+
+
+@pytest.mark.slow
+def test_questions_that_got_worse_are_a_click_from_the_verdict(opened, news):
+    tab = opened(ftbridge.report("news-lora", language="en").html)
+    tab.get_by_text("See the questions that got worse").click()
+    lost = int(tab.locator(".found").inner_text())
+    assert f"are wrong now: {lost}." in tab.locator(".verdict").inner_text()
+    assert tab.locator(".filters select").input_value() == "l"
+
+
+@pytest.mark.slow
+def test_a_table_that_is_wider_than_a_phone_says_so(opened, news):
+    made = ftbridge.report("news-lora", language="en")
+    heat = opened(made.html, viewport={"width": 390, "height": 800}).locator("figure:has(.heat)")
+    assert heat.locator(".hint").is_visible()
+    assert "right" in heat.locator(".scroll").get_attribute("class")
+    wide = opened(made.html, viewport={"width": 1200, "height": 800})
+    assert not wide.locator("figure:has(.heat) .hint").is_visible()
+
+
+def test_what_is_marked_is_said_only_where_something_is(news):
+    said = "Marked: what only one"
+    assert said not in ftbridge.report("news-lora", language="en").html.read_text("utf-8")
+    before = [prediction(at, f"q{at}", "the old house stands", "a") for at in (1, 2)]
+    after = [msgspec.structs.replace(row, answer="the new house stands") for row in before]
+    generation(news.folder / "qa", after, before=before)
+    assert said in ftbridge.report(news.folder / "qa", language="en").html.read_text("utf-8")
 
 
 @pytest.mark.slow

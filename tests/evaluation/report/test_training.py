@@ -22,9 +22,11 @@ def told(news):
 def test_what_was_trained_on_what(told):
     settings, data = dict(told.settings.rows), dict(told.data.rows)
     assert settings["Base model"] == "models/Qwen2.5-0.5B-Instruct"
-    assert settings["Method"] == "QLoRA, rank 64, alpha 16, 4 bit"
-    assert settings["Optimiser steps"] == "225 / 225"
-    assert (data["Rows read"], data["Rows rejected"], data["Duplicates left out"]) == (1543, 31, 12)
+    assert dict(told.details.rows)["Method"] == "QLoRA, rank 64, alpha 16, 4 bit"
+    assert settings["Time"] == "21 min 30 s"
+    assert dict(told.details.rows)["Optimiser steps"] == "45 / 45"
+    assert (settings["Epochs"], data["Training samples"]) == ("3", 480)
+    assert (data["Rows read"], data["Rows rejected"], data["Duplicates left out"]) == (643, 31, 12)
     assert data["Made of"] == "news.xlsx"
 
 
@@ -34,6 +36,21 @@ def test_why_rows_were_rejected_the_commonest_reason_first(told):
 
 def test_losses_of_training_and_validation_are_two_curves(told):
     assert [curve.name for curve in told.losses.curves] == ["Training loss", "Validation loss"]
+    assert told.losses_told.startswith("Here the validation loss ended at ")
+    assert told.losses_told.endswith(": no sign of learning by heart.")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((2.0, 1.0, 1.5), "lowest at step 2 (1.0000) and rose to 1.5000"),
+        ((2.0, 1.0, 1.04), "no sign of learning by heart"),
+        ((2.0,), "no validation loss was logged"),
+    ],
+)
+def test_what_the_losses_tell_is_said(news, values, words):
+    metrics = [{"step": at, "validation_loss": value, "attempt": 1} for at, value in enumerate(values, 1)]
+    assert words in trained(news, record_run(news, "odd", metrics=metrics, dataset="news-train"), [], EN).losses_told
 
 
 def test_the_commands_do_it_again(told):

@@ -1,11 +1,13 @@
 """The verdict: what somebody is told who knows nothing of it."""
 
+import re
+
 import msgspec
 import pytest
 
 from ftbridge.evaluation.answers.leakage import Leakage
 from ftbridge.evaluation.record import Comparison, Figure, load_evaluation
-from ftbridge.evaluation.report.verdict import change_of, judge
+from ftbridge.evaluation.report.verdict import about_questions, change_of, change_sentence, judge
 from ftbridge.evaluation.report.words import Words
 from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
 
@@ -61,8 +63,33 @@ def test_a_gain_is_told_with_counts_and_its_chance(tmp_path):
     assert (found.kind, found.title) == ("better", "Better, and not by chance")
     assert "of 200 test questions right" in said
     assert "far more than chance would explain" in said
-    assert "questions are right only after the training" in said
-    assert "clearly better than the best simple method" in said
+    assert "Questions that were wrong before and are right now: " in said
+    assert f"right before and are wrong now: {found.lost}." in said
+    assert found.gained > found.lost > 0
+    assert "(What p means: were the model no better and no worse" in said
+    assert "clearly better than the best simple method, word counts (TF-IDF with logistic regression)" in said
+    assert re.search(r"less that method: \+\d+\.\d percentage points \(95 % interval .*, p = 0.0\d+\)", said)
+    assert "only the simple method " in said
+
+
+@pytest.mark.parametrize(
+    ("p", "told"), [(0.04, "about 4 of 100 "), (0.0026, "about 26 of 10,000 "), (1e-9, "fewer than 1 of 10,000 ")]
+)
+def test_p_is_told_in_words(tmp_path, p, told):
+    rows = draw(40, LABELS, 0.9, 1)
+    found = load_evaluation(evaluation(tmp_path, rows, before=rows))
+    pair = comparison(0.1, 0.05, 0.15, p, first="news-lora")
+    assert told in " ".join(judge(msgspec.structs.replace(found, comparisons=(pair,)), EN).sentences)
+
+
+def test_no_difference_has_no_sign(tmp_path):
+    rows = draw(120, LABELS, 0.9, 1)
+    said = " ".join(judge(load_evaluation(evaluation(tmp_path, rows, before=rows)), EN).sentences)
+    assert "The difference of 0.0 percentage points" in said
+    zero = comparison(-0.0001, -0.0002, 0.0003, 1.0)
+    assert "of 0.0 percentage points (95 % interval 0.0 to 0.0," in change_sentence(
+        change_of(zero, "accuracy", "m"), EN
+    )
 
 
 def test_two_alike_may_be_chance(tmp_path):
@@ -97,7 +124,8 @@ def test_both_languages_say_the_same_numbers(tmp_path):
             {"leakage": Leakage(questions=200, trained=17, dataset="news-train")},
             "17 of 200 test questions were trained",
         ),
-        ({"leakage": Leakage(questions=200, trained=None, dataset="", reason="gone")}, "cannot be told"),
+        ({"leakage": Leakage(questions=200, trained=None, dataset="", reason="gone")}, "cannot be told: gone."),
+        ({"leakage": None}, "was not looked at"),
         ({"limit": 200}, "Only the first 200 questions"),
         ({"cut_answers": 12, "max_new_tokens": 64}, "12 of 200 answers were cut off at the limit of 64 tokens"),
         ({"items": 20}, "20 questions are few"),
@@ -109,6 +137,15 @@ def test_both_languages_say_the_same_numbers(tmp_path):
 )
 def test_what_makes_figures_less_is_said(tmp_path, fields, words):
     assert words in " ".join(verdict(tmp_path, **fields).cautions)
+
+
+def test_questions_that_were_kept_apart_are_said_to_be(tmp_path):
+    found = load_evaluation(evaluation(tmp_path, draw(120, LABELS, 0.9, 1)))
+    apart = "None of the 120 test questions was in the training data."
+    assert about_questions(found, 120, EN) == about_questions(found, None, EN) == [apart]
+    assert "30 of the 120 questions are different" in about_questions(found, 30, EN)[1]
+    leak = Leakage(questions=120, trained=2, dataset="news-train")
+    assert about_questions(msgspec.structs.replace(found, leakage=leak), 120, EN) == []
 
 
 def test_answers_that_name_no_class_are_said(tmp_path):

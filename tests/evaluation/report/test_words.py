@@ -7,7 +7,7 @@ import pytest
 
 from ftbridge.core.errors import UsageError
 from ftbridge.evaluation.record import Figure
-from ftbridge.evaluation.report.words import LANGUAGES, Words, all_words, language_of, p_value, shown
+from ftbridge.evaluation.report.words import LANGUAGES, Words, all_words, language_of, p_value, shown, signed_points
 
 
 def fields(text):
@@ -39,6 +39,26 @@ def test_an_interval_has_its_unit_once():
     figure = Figure(value=0.5, low=0.401, high=0.6, items=9, method="wilson")
     assert Words("en").interval("accuracy", figure) == "40.1 and 60.0\u202f%"
     assert Words("zh").interval("kappa", figure) == "0.401 和 0.600"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "chinese"),
+    [
+        (None, "\u2013", "\u2013"),
+        (0.2, "0 s", "0 秒"),
+        (90, "1 min 30 s", "1 分 30 秒"),
+        (7200, "2 h", "2 小时"),
+        (9000.4, "2 h 30 min", "2 小时 30 分"),
+    ],
+)
+def test_a_time_has_its_units(seconds, english, chinese):
+    assert (Words("en").duration(seconds), Words("zh").duration(seconds)) == (english, chinese)
+
+
+@pytest.mark.parametrize(("value", "text"), [(-0.0004, "0.0"), (0.0, "0.0"), (-0.031, "\u22123.1"), (0.0312, "+3.1")])
+def test_a_difference_has_a_sign_where_there_is_one(value, text):
+    assert signed_points(value) == text
+    assert Words("en").number("f1", -0.0) == "0.0\u202f%"
 
 
 def test_a_small_p_value_is_not_written_as_nothing():
