@@ -204,7 +204,7 @@ def draw(items, labels, right, seed, *, unread=0.0):
     while len(rows) < items:
         reference = questions.choice(labels)
         text = questions.choice(TEXTS.get(reference, ("A text about {n} from {place}.",)))
-        question = text.format(n=questions.randrange(8, 90), place=questions.choice(PLACES[chinese]))
+        question = text.format(n=questions.randrange(8, 40), place=questions.choice(PLACES[chinese]))
         question = f"{question} ({len(rows)})" if reference not in TEXTS else question
         if question in asked:
             continue

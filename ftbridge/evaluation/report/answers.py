@@ -27,7 +27,8 @@ EXAMPLE = 240  # characters of a question that is shown as an example, where the
 LEAST_ALIKE = 0.3  # below that all is another text, and nothing is marked
 # What a chat template puts around what is said: special tokens, each with the role that follows it.
 _TEMPLATE = re.compile(
-    r"(?:<\|[^|<>]{1,40}\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>)(?:(?:system|user|assistant|model)\b)?",
+    r"(?:<[|\uff5c][^|\uff5c<>]{1,40}[|\uff5c]>|</?s>|<bos>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>)"
+    r"(?:(?:system|user|assistant|model)\b)?",
     re.IGNORECASE,
 )
 # A word with the blanks behind it, a Chinese or Japanese character, or anything else.
@@ -75,7 +76,7 @@ class Answers(NamedTuple):
     @property
     def instruction(self) -> str:
         """Return what every question begins with, without what a chat template puts around it."""
-        return " ".join(_TEMPLATE.sub(" ", self.begin).split())
+        return without_template(self.begin)
 
     @property
     def example(self) -> Asked | None:
@@ -136,6 +137,11 @@ def judge_of(scores: Scores) -> Callable[[str, str], bool]:
         return lambda answer, reference: answer.strip() == reference.strip()
     parser = Parser(scores.confusion.labels)
     return lambda answer, reference: parser.read(answer)[0] == reference.strip()
+
+
+def without_template(text: str) -> str:
+    """Return what is said in a prompt, in one line, without what a chat template puts around it."""
+    return " ".join(_TEMPLATE.sub(" ", text).split())
 
 
 class Stretch(NamedTuple):

@@ -1,13 +1,13 @@
 """What a report tells, in the order in which it is read, as values that a page, a workbook and a model card share."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from ftbridge.core.console import say
 from ftbridge.evaluation.record import Confusion, Evaluation, Scores, Task
-from ftbridge.evaluation.report.answers import MOST, Answers, judge_of, read_answers
+from ftbridge.evaluation.report.answers import MOST, Answers, judge_of, read_answers, without_template
 from ftbridge.evaluation.report.charts import (
     HeatMap,
     IntervalChart,
@@ -205,7 +205,7 @@ def _asked(scores: Scores, words: Words) -> str:
 
 def _example(answers: Answers) -> Example | None:
     row = answers.example
-    return Example(*map(_short, (answers.instruction, row.question, row.reference))) if row else None
+    return Example(*map(_short, (answers.instruction, without_template(row.question), row.reference))) if row else None
 
 
 def _short(text: str) -> str:
@@ -244,7 +244,7 @@ def _cards(group: Group, main: str, words: Words) -> Iterator[tuple[str, str, st
     yield words("questions"), f"{first.scores.items:,}", first.dataset
 
 
-def _figures(rows: list[tuple[str, str, Scores]], words: Words, only: Container[str] = ()) -> Table:
+def _figures(rows: list[tuple[str, str, Scores]], words: Words, only: Collection[str] = ()) -> Table:
     """Return the figures of models, a row each: all of them, or `only` some."""
     names = list(dict.fromkeys(name for _, _, scores in rows for name in scores.figures if not only or name in only))
     return Table(

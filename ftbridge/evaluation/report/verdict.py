@@ -66,15 +66,15 @@ def judge(evaluation: Evaluation, words: Words) -> Verdict:
     kind: Kind = change.kind if change else "unknown"
     gained = lost = 0
     if evaluation.before and pair and change:
-        sentences += [_before(evaluation.before, figure, words), change_sentence(change, words)]
-        if change.p_value is not None:
-            sentences.append(_p_in_words(change.p_value, words))
-        if pair.p_value is not None:
-            gained, lost = _only_right(pair, evaluation.model.title)
-            sentences.append(words("who_was_right", gained=f"{gained:,}", lost=f"{lost:,}"))
+        p = "" if change.p_value is None else _p_in_words(change.p_value, words)
+        before = _before(evaluation.before, figure, words)
+        sentences.append(words.join(before, change_sentence(change, words), p))
     else:
         sentences.append(words("not_asked_before"))
     sentences += _beside_baselines(evaluation, figure, words)
+    if pair and change and pair.p_value is not None:
+        gained, lost = _only_right(pair, evaluation.model.title)
+        sentences.append(words("who_was_right", gained=f"{gained:,}", lost=f"{lost:,}"))
     told = tuple(sentences), tuple(cautions(evaluation, words))
     return Verdict(kind, words(f"title_{kind}"), *told, gained, lost)
 
@@ -100,7 +100,7 @@ def change_sentence(change: Change, words: Words) -> str:
 def _difference(change: Change, words: Words) -> dict[str, str]:
     found = change.difference
     signed = {"difference": found.value, "low": found.low, "high": found.high}
-    p = "" if change.p_value is None else words("and_p", p=p_value(change.p_value))
+    p = "" if change.p_value is None else words("and_p", p=p_value(change.p_value).replace(" ", "\u00a0"))
     return {name: signed_points(value) for name, value in signed.items()} | {"points": points(found.value), "p": p}
 
 
@@ -197,7 +197,7 @@ def _beside_baselines(evaluation: Evaluation, figure: str, words: Words) -> list
     if pair and pair.p_value is not None:
         mine, its = _only_right(pair, evaluation.model.title)
         told.append(words("baseline_right", mine=f"{mine:,}", its=f"{its:,}"))
-    return told
+    return [words.join(*told)]
 
 
 def _some(names: list[str], words: Words, most: int = 3) -> str:

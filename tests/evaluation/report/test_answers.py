@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ftbridge.core.errors import InputError
 from ftbridge.evaluation.record import load_evaluation
-from ftbridge.evaluation.report.answers import HEAD, TAIL, judge_of, marked, read_answers
+from ftbridge.evaluation.report.answers import HEAD, TAIL, judge_of, marked, read_answers, without_template
 from tests.builders.evaluations import draw, evaluation, prediction, write_predictions
 
 
@@ -87,6 +87,20 @@ def test_an_example_is_short_and_has_a_right_answer(tmp_path):
     rows = [prediction(1, "long " * 100, "a", "a"), prediction(2, "q2", "a", " "), prediction(3, "q3", "a", "b")]
     found = read_answers({"after": write_predictions(tmp_path, rows)}, same)
     assert (found.example.question, found.instruction) == ("q3", "Name the topic.")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<|im_start|>system\nName it.<|im_end|>\n<|im_start|>user\nthe user",
+        "<|start_header_id|>system<|end_header_id|>\n\nName it.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nthe user",
+        "<s>[INST] <<SYS>>\nName it.\n<</SYS>>\n\nthe user [/INST]",
+        "<bos><start_of_turn>user\nName it.\n\nthe user<end_of_turn>\n<start_of_turn>model\n",
+        "<\uff5cbegin▁of▁sentence\uff5c>Name it.<\uff5cUser\uff5c>the user<\uff5cAssistant\uff5c>",
+    ],
+)
+def test_what_a_template_puts_around_is_taken_away(prompt):
+    assert without_template(prompt) == "Name it. the user"
 
 
 def test_thoughts_are_no_answer(tmp_path):

@@ -39,7 +39,7 @@ def test_a_run_is_told_from_the_verdict_to_the_commands(news):
 
 def test_what_was_asked_is_said_with_an_example_and_its_right_answer(news):
     result = contents("news-lora").results[0]
-    assert result.asked == "The task: sort each text into one of 6 classes (sports, finance, technology and 3 more)."
+    assert result.asked == "The task: sort each text into one of 6 classes: sports, finance, technology and 3 more."
     assert result.example.instruction == "Name the topic."
     assert result.example.reference in LABELS
     assert "<|" not in result.example.question
@@ -89,8 +89,8 @@ def test_pairs_are_told_in_the_words_on_record_and_in_chinese_in_its_own(news):
     place.write_bytes(msgspec.json.encode({"dataset": "news-test", "comparisons": [pair]}))
     assert contents("news-lora", "other").results[0].comparisons[1:] == ("who is better",)
     chinese = contents("news-lora", "other", language="zh").results[0].comparisons
-    assert chinese[0].startswith("news-lora 与 总是回答训练样本中最常见的类别 比较，共 60 道题：只有前者答对 ")
-    assert chinese[1].startswith("news-lora 与 other 比较，共 60 道题")
+    assert chinese[0].startswith("“news-lora”与“总是回答训练样本中最常见的类别”比较，共 60 道题：只有前者答对 ")
+    assert chinese[1].startswith("“news-lora”与“other”比较，共 60 道题")
 
 
 def test_who_computed_the_answers_is_told(news):

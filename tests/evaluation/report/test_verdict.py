@@ -68,7 +68,7 @@ def test_a_gain_is_told_with_counts_and_its_chance(tmp_path):
     assert found.gained > found.lost > 0
     assert "(What p means: were the model no better and no worse" in said
     assert "clearly better than the best simple method, word counts (TF-IDF with logistic regression)" in said
-    assert re.search(r"less that method: \+\d+\.\d percentage points \(95 % interval .*, p = 0.0\d+\)", said)
+    assert re.search(r"less that method: \+\d+\.\d percentage points \(95 % interval .*, p.=.0\.0\d+\)", said)
     assert "only the simple method " in said
 
 
@@ -127,7 +127,7 @@ def test_both_languages_say_the_same_numbers(tmp_path):
         ({"leakage": Leakage(questions=200, trained=None, dataset="", reason="gone")}, "cannot be told: gone."),
         ({"leakage": None}, "was not looked at"),
         ({"limit": 200}, "Only the first 200 questions"),
-        ({"cut_answers": 12, "max_new_tokens": 64}, "12 of 200 answers were cut off at the limit of 64 tokens"),
+        ({"cut_answers": 12, "max_new_tokens": 64}, "Cut off at the limit of 64 tokens: 12 of 200 answers"),
         ({"items": 20}, "20 questions are few"),
         (
             {"labels": (*LABELS, "never seen")},
