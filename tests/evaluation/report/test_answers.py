@@ -93,7 +93,7 @@ def test_an_example_is_short_and_has_a_right_answer(tmp_path):
     "prompt",
     [
         "<|im_start|>system\nName it.<|im_end|>\n<|im_start|>user\nthe user",
-        "<|start_header_id|>system<|end_header_id|>\n\nName it.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nthe user",
+        "<|start_header_id|>system<|end_header_id|>Name it.<|eot_id|><|start_header_id|>user<|end_header_id|>the user",
         "<s>[INST] <<SYS>>\nName it.\n<</SYS>>\n\nthe user [/INST]",
         "<bos><start_of_turn>user\nName it.\n\nthe user<end_of_turn>\n<start_of_turn>model\n",
         "<\uff5cbegin▁of▁sentence\uff5c>Name it.<\uff5cUser\uff5c>the user<\uff5cAssistant\uff5c>",
