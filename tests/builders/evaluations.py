@@ -285,7 +285,7 @@ def generation(folder, rows, *, title="qa-lora", before=None, **fields):
         values = {
             "before": base,
             "before_predictions": str(write_predictions(folder / "answers-before", before)),
-            "comparisons": (msgspec.structs.replace(pair, p_value=None),),
+            "comparisons": (msgspec.structs.replace(pair, p_value=None, differences=difference(after, base, 0.05)),),
         }
     made = Evaluation(
         **{

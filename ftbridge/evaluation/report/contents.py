@@ -92,9 +92,10 @@ class Result(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """All that a report tells."""
+    """All that a report tells; `subtitle` says of which models and datasets."""
 
     title: str
+    subtitle: str
     made: datetime
     results: tuple[Result, ...]
     runs: Table | None
@@ -130,7 +131,8 @@ def contents_of(found: Found, words: Words) -> Contents:
     if not results:
         say("note: nothing was measured yet; `ftbridge evaluate RUN` measures, and then this report shows it")
     return Contents(
-        _title(found, words),
+        words("page_title" if results else "page_title_unmeasured"),
+        _subtitle(found, words),
         utc_now(),
         results,
         runs_table(found.runs, words) if len(found.runs) > 1 else None,
@@ -141,12 +143,12 @@ def contents_of(found: Found, words: Words) -> Contents:
     )
 
 
-def _title(found: Found, words: Words) -> str:
+def _subtitle(found: Found, words: Words) -> str:
     if not found.groups:
-        return words("page_title_unmeasured", runs=_named([run.id for run in found.runs], words))
+        return _named([run.id for run in found.runs], words)
     models = [each.evaluation.model.title for group in found.groups for each in group.members]
     datasets = [group.first.evaluation.dataset for group in found.groups]
-    return words("page_title", models=_named(models, words), datasets=_named(datasets, words))
+    return words("page_subtitle", models=_named(models, words), datasets=_named(datasets, words))
 
 
 def _named(names: Sequence[str], words: Words) -> str:

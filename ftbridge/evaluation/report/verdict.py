@@ -149,7 +149,7 @@ def _level(scores: Scores, figure: str, words: Words) -> str:
     found = scores.figures[figure]
     right = f"{round(found.value * found.items):,}" if found.items else "0"
     return words(
-        f"level_{figure}" if figure in _OF_ITEMS else "level",
+        f"level_{figure}" if figure in (*_OF_ITEMS, "chrf") else "level",
         right=right,
         items=f"{scores.items:,}",
         figure=words.name(figure),

@@ -27,7 +27,7 @@ class Picture(NamedTuple):
 
 
 PICTURES = {
-    "report-en.png": Picture("en", LABELS, "light", 960, 1080, "header"),
+    "report-en.png": Picture("en", LABELS, "light", 900, 824, "header"),
     "report-zh.png": Picture("zh", CHINESE, "dark", 960, 1080, "figure:has(.heat)"),
     "report-phone.png": Picture("zh", CHINESE, "light", 390, 1240, "header"),
 }

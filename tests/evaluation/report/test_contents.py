@@ -21,7 +21,7 @@ def contents(*sources, language="en"):
 def test_a_run_is_told_from_the_verdict_to_the_commands(news):
     found = contents("news-lora")
     result = found.results[0]
-    assert found.title == "Did the training help? news-lora, tested on news-test"
+    assert (found.title, found.subtitle) == ("Did the training help?", "news-lora, tested on news-test")
     assert [row[0] for row in result.figures.rows] == [
         "After training",
         "Before training",

@@ -68,8 +68,8 @@ def test_a_gain_is_told_with_counts_and_its_chance(tmp_path):
     assert found.gained > found.lost > 0
     assert "(What p means: were the model no better and no worse" in said
     assert "clearly better than the best simple method, word counts (TF-IDF with logistic regression)" in said
-    assert re.search(r"less that method: \+\d+\.\d percentage points \(95 % interval .*, p.=.0\.0\d+\)", said)
-    assert "only the simple method " in said
+    assert re.search(r"The difference is \+\d+\.\d percentage points \(95 % interval .*, p.=.0\.0\d+\)", said)
+    assert "the simple method alone " in said
 
 
 @pytest.mark.parametrize(
@@ -166,5 +166,5 @@ def test_free_text_is_judged_by_chrf_and_its_interval(tmp_path):
     before = [msgspec.structs.replace(row, answer="no") for row in rows]
     found = judge(load_evaluation(generation(tmp_path, rows, before=before)), EN)
     assert found.kind == "better"
-    assert "reaches a chrF of 62.0" in found.sentences[0]
+    assert "agrees with the right answers to 62.0\u202f% (chrF)" in found.sentences[0]
     assert not any("only after" in sentence for sentence in found.sentences)
