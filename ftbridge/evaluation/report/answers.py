@@ -20,7 +20,7 @@ from ftbridge.evaluation.scoring.extraction import read_entities
 from ftbridge.evaluation.scoring.labels import Parser
 
 MOST = 2000  # answers in a report
-MOST_DIFFERENT = 200_000  # questions of which is counted how many differ: a hash of each is kept
+MOST_DIFFERENT = 50_000  # questions of which is counted how many differ: a hash of each is kept
 HEAD, TAIL = 6000, 600  # characters that are kept of a text; a page shows at most as many
 MOST_PAIRS = 3000  # of equal words in two answers; what has more takes too long to compare
 EXAMPLE = 240  # characters of a question that is shown as an example, where there is one as short

@@ -325,6 +325,13 @@ def test_questions_that_got_worse_are_a_click_from_the_verdict(opened, news):
     assert tab.locator(".filters select").input_value() == "l"
 
 
+def test_without_the_answers_before_there_is_no_link_to_what_changed(news):
+    said = "See the questions that got worse"
+    assert said in ftbridge.report("news-lora", language="en").html.read_text("utf-8")
+    shutil.rmtree(news.runs / "news-lora" / "evaluations" / "news-test" / "answers-before")
+    assert said not in ftbridge.report("news-lora", language="en").html.read_text("utf-8")
+
+
 @pytest.mark.slow
 def test_a_table_that_is_wider_than_a_phone_says_so(opened, news):
     made = ftbridge.report("news-lora", language="en")
