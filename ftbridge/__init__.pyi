@@ -23,9 +23,10 @@ from ftbridge.datasets import DatasetDetails
 from ftbridge.demo import Answers, demo
 from ftbridge.dialogue.chat import ChatOptions, ChatSession, chat, chat_sessions
 from ftbridge.dialogue.generation import Sampling
+from ftbridge.evaluation.answers.asking import AnswerOptions
 from ftbridge.evaluation.answers.leakage import Leakage
 from ftbridge.evaluation.answers.verify import same_answers
-from ftbridge.evaluation.evaluate import EvaluateOptions, Evaluations, evaluate
+from ftbridge.evaluation.evaluate import Evaluations, evaluate
 from ftbridge.evaluation.predict import Predictions, predict
 from ftbridge.evaluation.record import Comparison, Evaluation, Figure, Scores
 from ftbridge.evaluation.report.report import Report, report
@@ -44,6 +45,7 @@ from ftbridge.weights.export import export
 from ftbridge.weights.merge import MergeOptions, merge
 
 __all__ = [
+    "AnswerOptions",
     "Answers",
     "Attempt",
     "ChatOptions",
@@ -57,7 +59,6 @@ __all__ = [
     "Counts",
     "DatasetDetails",
     "DatasetSummary",
-    "EvaluateOptions",
     "Evaluation",
     "Evaluations",
     "Figure",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypedDict, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -37,6 +37,21 @@ from ftbridge.weights.source import ModelSource, target_of
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
 END = 1 << 16  # bytes
+
+
+class AnswerOptions(TypedDict, total=False):
+    """The options of AskOptions, as they are given."""
+
+    max_new_tokens: int
+    thinking: Thoughts
+    batch_size: int | None
+    limit: int | None
+    bits: Literal[4, 8] | None
+    dtype: Dtype
+    device: Device
+    trust_remote_code: bool
+    replace: bool
+    engine: Literal["auto", "transformers", "vllm"]
 
 
 class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
