@@ -48,6 +48,10 @@ def test_a_killed_evaluation_writes_nothing_and_goes_on(model):
     AnsweringModel.stop_after = None
     assert evaluate(model).scores.items == 6
     assert len(AnsweringModel.asked) == 6
+    AnsweringModel.stop_after = 2
+    with pytest.raises(ftbridge.InterruptedRun):
+        evaluate(model, replace=True)
+    assert not (OUT / "evaluation.json").exists()  # its answers are gone
 
 
 def test_first_questions_alone_are_told_as_such(model):
@@ -117,9 +121,13 @@ def test_labels_and_entities_are_told_by_the_references(trained, in_project, ans
     asked = [{"instruction": f"say it {number}", "output": answers[number % 2]} for number in range(8)]
     (tmp_path / f"{task}.json").write_text(json.dumps(asked))
     ftbridge.convert(tmp_path / f"{task}.json")
-    (written,) = ftbridge.evaluate(run.id, dataset=task, max_new_tokens=6, baseline=["none"]).evaluations
+    options = {"dataset": task, "max_new_tokens": 6, "baseline": ["none"]}
+    (written,) = ftbridge.evaluate(run.id, **options, before=True).evaluations
     assert written.evaluation.scores.task == task
     assert written.evaluation.scores.figures[figure].items == 8
+    assert written.evaluation.before.items == 8
+    (again,) = ftbridge.evaluate(run.id, **options).evaluations  # what is answered is not lost
+    assert again.evaluation.comparisons == written.evaluation.comparisons
 
 
 @pytest.mark.framework

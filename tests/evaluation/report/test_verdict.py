@@ -3,8 +3,7 @@
 import msgspec
 import pytest
 
-from ftbridge.evaluation.answers.leakage import Leakage
-from ftbridge.evaluation.record import Comparison, Figure, load_evaluation
+from ftbridge.evaluation.record import Comparison, Figure, Leakage, load_evaluation
 from ftbridge.evaluation.report.verdict import change_of, judge
 from ftbridge.evaluation.report.words import Words
 from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
