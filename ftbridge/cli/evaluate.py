@@ -79,6 +79,7 @@ def _text(found: "Evaluations") -> str:
         parts += [_classes(each) for each in evaluations if len(evaluations) == 1 and each.scores.classes]
         parts += [line for each in evaluations for line in _sentences(each, several=len(evaluations) > 1)]
     parts += [compared.sentence for compared in found.comparisons]
+    parts += [f"{name}: {verdict} than before" for name, verdict in found.also.items()]
     parts.append("\n".join(filter(None, (*(each.file for each in found.evaluations), found.file))))
     return "\n\n".join(parts)
 

@@ -181,7 +181,7 @@ def _verdict(found: Evaluation) -> str:
     """Return whether a model got worse at what it must not, and say so where it did."""
     compared = found.comparisons[-1]
     figure = compared.differences[found.scores.main_figure]
-    verdict = "worse" if figure.high < 0 else "better" if figure.low > 0 else "no worse, as far as can be told"
+    verdict = "worse" if figure.high < 0 else "better" if figure.low > 0 else "as far as can be told no worse"
     if verdict == "worse":
         say(f"warning: on {found.dataset}, `{found.model.title}` is worse than before: {compared.sentence}")
     return verdict

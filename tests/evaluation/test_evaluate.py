@@ -9,9 +9,11 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.evaluation.answers.folder import UNFINISHED
-from ftbridge.evaluation.evaluate import compare_evaluations
+from ftbridge.evaluation.evaluate import _verdict, compare_evaluations
 from ftbridge.evaluation.record import load_evaluation
+from ftbridge.weights.card import load_card
 
+from ..builders.evaluations import LABELS, draw, evaluation  # noqa: TID252
 from .answering_model import NEWS, AnsweringModel, predict, rows
 
 OUT = Path("evaluations/model/all-train")
@@ -75,6 +77,30 @@ def test_two_models_are_compared_on_the_same_questions(model, tmp_path):
     assert kept["comparisons"] == [msgspec.to_builtins(compared)]
     with pytest.raises(UsageError, match="name each once"):
         ftbridge.evaluate(model, model, dataset="all")
+
+
+def test_what_must_not_get_worse_is_asked_of_the_base_as_well(model, tmp_path, capsys):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    msgspec.structs.replace(load_card(model), base=str(base)).save(model)
+    found = ftbridge.evaluate(model, dataset="all", also=["parts"], task="classification")
+    main, other = (each.evaluation for each in found.evaluations)
+    assert (main.dataset, main.before, other.dataset) == ("all-train", None, "parts-test")
+    assert (other.before.items, other.comparisons[-1].second) == (3, "before")
+    assert found.also == {"parts-test by model": "as far as can be told no worse"}
+    assert "worse than before" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "verdict"),
+    [(0.5, 0.9, "worse"), (0.9, 0.5, "better"), (0.8, 0.8, "as far as can be told no worse")],
+)
+def test_verdict_on_what_must_not_get_worse(tmp_path, capsys, after, before, verdict):
+    rows_after, rows_before = (draw(200, LABELS, share, seed) for share, seed in ((after, 1), (before, 1)))
+    found = load_evaluation(evaluation(tmp_path, rows_after, before=rows_before, baselines=False))
+    assert _verdict(found) == verdict
+    assert ("worse than before" in capsys.readouterr().err) == (verdict == "worse")
 
 
 def test_evaluations_of_different_questions_are_not_compared(model):
