@@ -23,11 +23,11 @@ from ftbridge.datasets import DatasetDetails
 from ftbridge.demo import Answers, demo
 from ftbridge.dialogue.chat import ChatOptions, ChatSession, chat, chat_sessions
 from ftbridge.dialogue.generation import Sampling
-from ftbridge.evaluation.answers.leakage import Leakage
+from ftbridge.evaluation.answers.asking import AnswerOptions
 from ftbridge.evaluation.answers.verify import same_answers
-from ftbridge.evaluation.evaluate import EvaluateOptions, Evaluations, evaluate
+from ftbridge.evaluation.evaluate import Evaluations, evaluate
 from ftbridge.evaluation.predict import Predictions, predict
-from ftbridge.evaluation.record import Comparison, Evaluation, Figure, Scores
+from ftbridge.evaluation.record import Comparison, Evaluation, Figure, Leakage, Scores
 from ftbridge.evaluation.report.report import Report, report
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.doctor import doctor
@@ -44,6 +44,7 @@ from ftbridge.weights.export import export
 from ftbridge.weights.merge import MergeOptions, merge
 
 __all__ = [
+    "AnswerOptions",
     "Answers",
     "Attempt",
     "ChatOptions",
@@ -57,7 +58,6 @@ __all__ = [
     "Counts",
     "DatasetDetails",
     "DatasetSummary",
-    "EvaluateOptions",
     "Evaluation",
     "Evaluations",
     "Figure",

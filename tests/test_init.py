@@ -28,11 +28,11 @@ ERRORS = {
     "FtbridgeError", "UsageError", "QuestionError", "InputError", "SetupError", "FrameworkError", "InterruptedRun",
 }  # fmt: skip
 TYPES = {
-    "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column", "Comparison", "Conversation",
-    "Conversion", "Counts", "DatasetDetails", "DatasetSummary", "EvaluateOptions", "Evaluation", "Evaluations",
-    "Figure", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Predictions", "Prepared", "Preset",
-    "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions", "Removed", "Report", "Run", "RunComparison",
-    "RunDetails", "RunSummary", "Sampling", "Scores", "Split", "Support", "TableRead", "Tokenization",
+    "AnswerOptions", "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column",
+    "Comparison", "Conversation", "Conversion", "Counts", "DatasetDetails", "DatasetSummary", "Evaluation",
+    "Evaluations", "Figure", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Predictions", "Prepared",
+    "Preset", "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions", "Removed", "Report", "Run",
+    "RunComparison", "RunDetails", "RunSummary", "Sampling", "Scores", "Split", "Support", "TableRead", "Tokenization",
     "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}

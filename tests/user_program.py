@@ -45,9 +45,11 @@ def main() -> int:
     with ftbridge.chat_sessions(run.id, compare=True) as sessions:
         assert_type(sessions, tuple[ftbridge.ChatSession, ...])
         assert_type("".join(sessions[0].say("and ibuprofen")), str)
-    found = ftbridge.predict(run.id, metrics=True)
-    assert_type(found, ftbridge.Predictions)
-    assert_type(found.metrics, ftbridge.Metrics | None)
+    assert_type(ftbridge.predict(run.id, limit=9), ftbridge.Predictions)
+    found = ftbridge.evaluate(run, before=True, baseline=["none"], max_new_tokens=64)
+    assert_type(found.evaluations[0].evaluation, ftbridge.Evaluation)
+    assert_type(found.comparisons, tuple[ftbridge.Comparison, ...])
+    assert_type(ftbridge.report(run, language="zh", xlsx=True), ftbridge.Report)
     look_around(run)
     return 0
 

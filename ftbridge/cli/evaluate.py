@@ -6,18 +6,12 @@ import click
 
 from ftbridge.cli.options import (
     Command,
-    bits_option,
+    answering_options,
     complete_dataset,
     complete_run_or_folder,
     dataset_dir_option,
-    device_option,
-    dtype_option,
-    engine_option,
     json_option,
-    max_new_tokens_option,
     option,
-    thinking_option,
-    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +44,6 @@ MOST_CLASSES = 20
     "--baseline", metavar="NAME", multiple=True, show_default="most-frequent and tfidf",
     help="What a classification is compared with: most-frequent, tfidf, bert=DIR, or none.",
 )  # fmt: skip
-@engine_option
 @option("--endpoint", metavar="URL", help="OpenAI-compatible server that answers; its key is in OPENAI_API_KEY.")
 @option("--endpoint-model", metavar="NAME", default="", show_default="the only one", help="Model of the server.")
 @option(
@@ -58,15 +51,7 @@ MOST_CLASSES = 20
     help="Number of questions that the server is asked at a time.",
 )  # fmt: skip
 @option("--name", metavar="NAME", show_default="the dataset's", help="Name of the comparison of several models.")
-@max_new_tokens_option
-@thinking_option
-@option("--batch-size", type=click.IntRange(1), show_default="by the samples' length", help="Samples per batch.")
-@option("--limit", type=click.IntRange(1), help="Number of samples to answer, from the first.")
-@bits_option
-@dtype_option
-@device_option
-@trust_option
-@option("--replace", is_flag=True, help="Answer all samples anew, also those that were answered before.")
+@answering_options
 @json_option
 def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Measure how good a model's answers to a dataset are: of a run (default: the last that succeeded) or a folder.
@@ -94,6 +79,7 @@ def _text(found: "Evaluations") -> str:
         parts += [_classes(each) for each in evaluations if len(evaluations) == 1 and each.scores.classes]
         parts += [line for each in evaluations for line in _sentences(each, several=len(evaluations) > 1)]
     parts += [compared.sentence for compared in found.comparisons]
+    parts += [f"{name}: {verdict} than before" for name, verdict in found.also.items()]
     parts.append("\n".join(filter(None, (*(each.file for each in found.evaluations), found.file))))
     return "\n\n".join(parts)
 

@@ -244,10 +244,6 @@ model_option = option(
     "--model", metavar="BASE", shell_complete=complete_folder,
     help="Base model, where it is not known, or to take another one: a folder, or a hub's name.",
 )  # fmt: skip
-engine_option = option(
-    "--engine", type=click.Choice(["auto", "transformers", "vllm"]), default="auto",
-    help="What computes the answers; auto is vLLM where ftbridge.yaml names a Python that has it.",
-)  # fmt: skip
 device_option = option(
     "--device", type=DEVICES, default="auto", help="Where to compute; auto: on a GPU where there is one."
 )
@@ -325,4 +321,20 @@ reading_options = options(
         "--quote", default="", metavar="CHARACTER|none", show_default="found",
         help="Character around cells of a text file; none: quotes are text.",
     ),
+)  # fmt: skip
+
+answering_options = options(
+    max_new_tokens_option,
+    thinking_option,
+    option("--batch-size", type=click.IntRange(1), show_default="by the samples' length", help="Samples per batch."),
+    option("--limit", type=click.IntRange(1), help="Number of samples to answer, from the first."),
+    option(
+        "--engine", type=click.Choice(["auto", "transformers", "vllm"]), default="auto",
+        help="What computes the answers; auto is vLLM where ftbridge.yaml names a Python that has it.",
+    ),
+    bits_option,
+    dtype_option,
+    device_option,
+    trust_option,
+    option("--replace", is_flag=True, help="Answer all samples anew, also those that were answered before."),
 )  # fmt: skip

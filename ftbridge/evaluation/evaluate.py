@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, Unpack
 
 import msgspec
 from msgspec.structs import replace
@@ -17,9 +17,8 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import write_json
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import Device, Dtype
-from ftbridge.dialogue.chat import Thoughts, source_of
-from ftbridge.evaluation.answers.asking import AskOptions, Plan, ask, plan, plan_for_server
+from ftbridge.dialogue.chat import source_of
+from ftbridge.evaluation.answers.asking import AnswerOptions, AskOptions, Plan, ask, plan, plan_for_server
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
 from ftbridge.evaluation.baselines.baselines import parse_baselines
 from ftbridge.evaluation.judge import Wanted, Written, judge, judge_file, rows_of
@@ -28,21 +27,6 @@ from ftbridge.evaluation.scoring.score import compare
 from ftbridge.weights.source import ModelSource
 
 COMPARED = "comparison.json"
-
-
-class EvaluateOptions(TypedDict, total=False):
-    """How a dataset is answered; what is left out is as in `predict`."""
-
-    max_new_tokens: int
-    thinking: Thoughts
-    batch_size: int | None
-    limit: int | None
-    bits: Literal[4, 8] | None
-    dtype: Dtype
-    device: Device
-    trust_remote_code: bool
-    replace: bool
-    engine: Literal["auto", "transformers", "vllm"]
 
 
 class ComparedModels(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +64,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
     concurrency: int = 8,
     name: str | None = None,
     dataset_dir: str | os.PathLike[str] | None = None,
-    **options: Unpack[EvaluateOptions],
+    **options: Unpack[AnswerOptions],
 ) -> Evaluations:
     """Answer `dataset` (default: the test part of what a run was trained on) by each model, and judge the answers.
 
@@ -197,7 +181,7 @@ def _verdict(found: Evaluation) -> str:
     """Return whether a model got worse at what it must not, and say so where it did."""
     compared = found.comparisons[-1]
     figure = compared.differences[found.scores.main_figure]
-    verdict = "worse" if figure.high < 0 else "better" if figure.low > 0 else "no worse, as far as can be told"
+    verdict = "worse" if figure.high < 0 else "better" if figure.low > 0 else "as far as can be told no worse"
     if verdict == "worse":
         say(f"warning: on {found.dataset}, `{found.model.title}` is worse than before: {compared.sentence}")
     return verdict

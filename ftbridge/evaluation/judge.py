@@ -12,20 +12,21 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import atomic_file, sha256
 from ftbridge.dialogue.chat import source_of, without_thought
-from ftbridge.evaluation.answers.asking import Plan, dataset_to_answer, place_in_run
+from ftbridge.evaluation.answers.asking import Plan, dataset_to_answer, fingerprint, place_in_run
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
 from ftbridge.evaluation.answers.folder import (
     FINISHED,
     SETTINGS,
+    UNFINISHED,
     Prediction,
     Settings,
     read_predictions,
     settings_in,
 )
-from ftbridge.evaluation.answers.leakage import Leakage, find_leakage
+from ftbridge.evaluation.answers.leakage import find_leakage
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
 from ftbridge.evaluation.baselines.baselines import Choice, run_baselines
-from ftbridge.evaluation.record import Baseline, Engine, Evaluation, Model, Scores, Task
+from ftbridge.evaluation.record import Baseline, Engine, Evaluation, Leakage, Model, Scores, Task
 from ftbridge.evaluation.scoring.rows import paired
 from ftbridge.evaluation.scoring.score import Row, Rows, compare, find_task, known_labels, score
 from ftbridge.launchers.runs.record import Run, find_run, utc_now
@@ -59,7 +60,7 @@ class _Questions:
 
 def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, server: Endpoint | None) -> Written:
     """Judge the answers of a model, of baselines and of the model before, and write its evaluation.json."""
-    source, limit, folder = after.source, after.options.limit, _folder_of(after)
+    source, limit, folder = after.source, after.options.limit, after.evaluation_folder
     file = after.folder / FINISHED
     judged, labels = _score(file, limit, wanted.task)
     run = _run_of(after)
@@ -67,7 +68,7 @@ def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, serv
     if isinstance(run, Run) and judged.task == "classification":
         simpler = _baselines(after, run, wanted, labels, folder)
     others = [(each.name, answers) for each, answers in simpler]
-    base_file = before.folder / FINISHED if before else None
+    base_file = before.folder / FINISHED if before else _answers_before(after)
     if base_file:
         others.append(("before", base_file))
     rows = rows_of(file, limit)
@@ -229,6 +230,18 @@ def _engine(planned: Plan, server: Endpoint | None) -> Engine:
     return Engine(name=planned.settings.engine)
 
 
+def _answers_before(planned: Plan) -> Path | None:
+    """Return the file of the answers that the base gave to these questions at an earlier time; None for none."""
+    source, own = planned.source, planned.settings
+    if not (source.run and planned.adapter and planned.model):
+        return None
+    folder = place_in_run(replace(source, checkpoint=None), "predictions-before", own.engine) / planned.data.name
+    kept = _settings_of(folder / FINISHED) if (folder / FINISHED).is_file() else None
+    wanted = replace(own, model=fingerprint(planned.model, None))
+    is_whole = not planned.options.limit and not (folder / UNFINISHED).exists()
+    return folder / FINISHED if kept == wanted and is_whole else None
+
+
 def _by_transformers(planned: Plan) -> Path | None:
     """Return the file of the answers that transformers gave of a run's model, which another engine was asked now."""
     if planned.settings.engine == "transformers" or not planned.source.run:
@@ -252,11 +265,3 @@ def _model(source: ModelSource, planned: Plan) -> Model:
         fingerprint=planned.settings.model,
         adapter=planned.adapter is not None,
     )
-
-
-def _folder_of(planned: Plan) -> Path:
-    """Return where an evaluation.json lies: in its run's folder, else beside the answers."""
-    source = planned.source
-    if not source.run:
-        return planned.folder
-    return place_in_run(source, "evaluations", planned.settings.engine) / planned.data.name

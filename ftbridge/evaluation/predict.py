@@ -3,14 +3,13 @@
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import msgspec
 
 from ftbridge.core.files.atomic import atomic_file
-from ftbridge.core.train_spec import Device, Dtype
-from ftbridge.dialogue.chat import Thoughts, source_of
-from ftbridge.evaluation.answers.asking import AskOptions, Plan, ask, plan
+from ftbridge.dialogue.chat import source_of
+from ftbridge.evaluation.answers.asking import AnswerOptions, AskOptions, Plan, ask, plan
 from ftbridge.evaluation.answers.folder import FINISHED, RESULT, read_predictions
 from ftbridge.evaluation.answers.questions import questions_of
 
@@ -25,7 +24,7 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
     result_jsonl: str | None = None
 
 
-def predict(  # noqa: PLR0913 - the options of the command, all by name
+def predict(
     source: str | os.PathLike[str] | None = None,
     dataset: str | None = None,
     *,
@@ -33,38 +32,15 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     dataset_dir: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     result_jsonl: bool = False,
-    max_new_tokens: int = 512,
-    thinking: Thoughts = "auto",
-    batch_size: int | None = None,
-    limit: int | None = None,
-    bits: Literal[4, 8] | None = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    trust_remote_code: bool = False,
-    replace: bool = False,
-    engine: Literal["auto", "transformers", "vllm"] = "auto",
+    **options: Unpack[AnswerOptions],
 ) -> Predictions:
     """Answer `dataset` (default: the test part of what a run was trained on) with the model of a run or a folder.
 
     Goes on where an earlier call was stopped, and asks nothing that is answered already. `checkpoint` chooses one of
-    the run's. The folder is `out`, by default predictions/DATASET in the run's; `limit` takes the first samples alone;
-    `batch_size` None lets their length decide; `thinking` auto is as in the training; `trust_remote_code` runs code
-    that comes with the model. `engine` computes the answers: auto is vLLM where ftbridge.yaml names a Python that has
-    it. Raises InputError where other settings were used there before, unless `replace` says to ask anew.
+    the run's. The folder is `out`, by default predictions/DATASET in the run's. Raises InputError where other settings
+    were used there before, unless `replace` says to ask anew.
     """
-    options = AskOptions(
-        max_new_tokens=max_new_tokens,
-        thinking=thinking,
-        batch_size=batch_size,
-        limit=limit,
-        bits=bits,
-        dtype=dtype,
-        device=device,
-        trust_remote_code=trust_remote_code,
-        replace=replace,
-        engine=engine,
-    )
-    planned = plan(source_of(source, checkpoint), dataset, options, dataset_dir=dataset_dir, out=out)
+    planned = plan(source_of(source, checkpoint), dataset, AskOptions(**options), dataset_dir=dataset_dir, out=out)
     (answered,) = ask([planned])
     return Predictions(
         file=str(planned.folder / FINISHED),

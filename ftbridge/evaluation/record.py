@@ -8,17 +8,45 @@ from typing import Literal, get_args
 
 import msgspec
 
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import load_json
-from ftbridge.evaluation.answers.leakage import Leakage
 
-FILE = "evaluation.json"
 Task = Literal["classification", "generation", "extraction"]
 TASKS: tuple[Task, ...] = get_args(Task)
 # What answers are judged by where there is room for one figure alone: the first of these that there is.
+FILE = "evaluation.json"
 _PATHS = ("predictions", "before_predictions")
 MAIN_FIGURES = {"accuracy": "accuracy", "f1": "F1", "chrf": "chrF", "rouge_l": "ROUGE-L"}
+
+
+RULE = (
+    "a question is trained on where a training sample has the same one, case, width and repeated blanks aside: all "
+    "that the user says up to there, with the system prompt where the training has several"
+)
+
+
+class Leakage(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of `questions` were `trained` on in `dataset`: None where that cannot be told, for the `reason`."""
+
+    questions: int
+    trained: int | None
+    dataset: str
+    reason: str = ""
+    rule: str = RULE
+
+    @property
+    def sentence(self) -> str:
+        """Return a warning for the user; "" where no question was trained on."""
+        if self.trained is None:
+            return f"whether questions were trained on cannot be told: {self.reason}"
+        if not self.trained:
+            return ""
+        return (
+            f"{self.trained:,} of {counted(self.questions, 'question was', 'questions were')} trained on (they "
+            f"stand in `{self.dataset}`): the figures are better than the model is"
+        )
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,6 @@ from ftbridge.core.records import DatasetEntry, EntryOptions
 from ftbridge.dataset_info.registry import register
 from ftbridge.dialogue.chat import without_thought
 from ftbridge.evaluation.answers.folder import Prediction
-from ftbridge.evaluation.answers.leakage import Leakage
 from ftbridge.evaluation.record import (
     Baseline,
     ClassFigures,
@@ -21,6 +20,7 @@ from ftbridge.evaluation.record import (
     Engine,
     Evaluation,
     Figure,
+    Leakage,
     Model,
     Scores,
 )

@@ -23,7 +23,9 @@ def shown(monkeypatch):
         notes.update(sources=sources, **options)
         found = tuple(Written(str(file), load_evaluation(file)) for file in files)
         compared = found[0].evaluation.comparisons if len(found) > 1 else ()
-        return Evaluations(evaluations=found, comparisons=compared, file="comparison.json" if compared else "")
+        file = "comparison.json" if compared else ""
+        also = {"general-test by news-lora": "worse"} if options["also"] else {}
+        return Evaluations(evaluations=found, comparisons=compared, file=file, also=also)
 
     monkeypatch.setattr("ftbridge.evaluation.evaluate.evaluate", evaluate)
     return notes, files
@@ -64,6 +66,11 @@ def test_lengths_are_no_shares(shown, tmp_path):
     shown[1].append(generation(tmp_path, draw(20, ("long answers", "short"), 0.5, 1)))
     (length,) = (line for line in invoke().splitlines() if line.startswith("answer length"))
     assert length.split()[2].count(".") == 1
+
+
+def test_what_must_not_get_worse_is_told(shown, tmp_path):
+    shown[1].append(write_news(tmp_path))
+    assert "general-test by news-lora: worse than before" in invoke("--also", "general-test").splitlines()
 
 
 def test_json_has_all(shown, tmp_path):

@@ -9,9 +9,11 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.evaluation.answers.folder import UNFINISHED
-from ftbridge.evaluation.evaluate import compare_evaluations
+from ftbridge.evaluation.evaluate import _verdict, compare_evaluations
 from ftbridge.evaluation.record import load_evaluation
+from ftbridge.weights.card import load_card
 
+from ..builders.evaluations import LABELS, draw, evaluation  # noqa: TID252
 from .answering_model import NEWS, AnsweringModel, predict, rows
 
 OUT = Path("evaluations/model/all-train")
@@ -48,6 +50,10 @@ def test_a_killed_evaluation_writes_nothing_and_goes_on(model):
     AnsweringModel.stop_after = None
     assert evaluate(model).scores.items == 6
     assert len(AnsweringModel.asked) == 6
+    AnsweringModel.stop_after = 2
+    with pytest.raises(ftbridge.InterruptedRun):
+        evaluate(model, replace=True)
+    assert not (OUT / "evaluation.json").exists()  # its answers are gone
 
 
 def test_first_questions_alone_are_told_as_such(model):
@@ -71,6 +77,30 @@ def test_two_models_are_compared_on_the_same_questions(model, tmp_path):
     assert kept["comparisons"] == [msgspec.to_builtins(compared)]
     with pytest.raises(UsageError, match="name each once"):
         ftbridge.evaluate(model, model, dataset="all")
+
+
+def test_what_must_not_get_worse_is_asked_of_the_base_as_well(model, tmp_path, capsys):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    msgspec.structs.replace(load_card(model), base=str(base)).save(model)
+    found = ftbridge.evaluate(model, dataset="all", also=["parts"], task="classification")
+    main, other = (each.evaluation for each in found.evaluations)
+    assert (main.dataset, main.before, other.dataset) == ("all-train", None, "parts-test")
+    assert (other.before.items, other.comparisons[-1].second) == (3, "before")
+    assert found.also == {"parts-test by model": "as far as can be told no worse"}
+    assert "worse than before" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "verdict"),
+    [(0.5, 0.9, "worse"), (0.9, 0.5, "better"), (0.8, 0.8, "as far as can be told no worse")],
+)
+def test_verdict_on_what_must_not_get_worse(tmp_path, capsys, after, before, verdict):
+    rows_after, rows_before = (draw(200, LABELS, share, seed) for share, seed in ((after, 1), (before, 1)))
+    found = load_evaluation(evaluation(tmp_path, rows_after, before=rows_before, baselines=False))
+    assert _verdict(found) == verdict
+    assert ("worse than before" in capsys.readouterr().err) == (verdict == "worse")
 
 
 def test_evaluations_of_different_questions_are_not_compared(model):
@@ -117,9 +147,13 @@ def test_labels_and_entities_are_told_by_the_references(trained, in_project, ans
     asked = [{"instruction": f"say it {number}", "output": answers[number % 2]} for number in range(8)]
     (tmp_path / f"{task}.json").write_text(json.dumps(asked))
     ftbridge.convert(tmp_path / f"{task}.json")
-    (written,) = ftbridge.evaluate(run.id, dataset=task, max_new_tokens=6, baseline=["none"]).evaluations
+    options = {"dataset": task, "max_new_tokens": 6, "baseline": ["none"]}
+    (written,) = ftbridge.evaluate(run.id, **options, before=True).evaluations
     assert written.evaluation.scores.task == task
     assert written.evaluation.scores.figures[figure].items == 8
+    assert written.evaluation.before.items == 8
+    (again,) = ftbridge.evaluate(run.id, **options).evaluations  # what is answered is not lost
+    assert again.evaluation.comparisons == written.evaluation.comparisons
 
 
 @pytest.mark.framework

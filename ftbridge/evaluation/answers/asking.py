@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypedDict, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -27,8 +27,15 @@ from ftbridge.dialogue.generation import ADAPTER, EngineName, Sampling
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
 from ftbridge.evaluation.answers.engines.engine import Engine, choose_engine, open_engine
-from ftbridge.evaluation.answers.folder import UNFINISHED, Prediction, Settings, finish_predictions, hold_folder
+from ftbridge.evaluation.answers.folder import (
+    UNFINISHED,
+    Prediction,
+    Settings,
+    finish_predictions,
+    hold_folder,
+)
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
+from ftbridge.evaluation.record import FILE
 from ftbridge.launchers.environment.own_code import is_code_trusted
 from ftbridge.launchers.hardware import devices
 from ftbridge.weights.card import ModelCard, Prompt
@@ -37,6 +44,21 @@ from ftbridge.weights.source import ModelSource, target_of
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
 END = 1 << 16  # bytes
+
+
+class AnswerOptions(TypedDict, total=False):
+    """The options of AskOptions, as they are given."""
+
+    max_new_tokens: int
+    thinking: Thoughts
+    batch_size: int | None
+    limit: int | None
+    bits: Literal[4, 8] | None
+    dtype: Dtype
+    device: Device
+    trust_remote_code: bool
+    replace: bool
+    engine: Literal["auto", "transformers", "vllm"]
 
 
 class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +104,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if self.model is None:
             return ADAPTER
         return str(self.adapter) if self.adapter else None
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Return where an evaluation of the answers lies: in the run's folder, else beside them."""
+        if not self.source.run:
+            return self.folder
+        return place_in_run(self.source, "evaluations", self.settings.engine) / self.data.name
 
     def questions(self) -> Iterator[Question]:
         """Yield the questions that are to be asked, from the first."""
@@ -200,6 +229,8 @@ def ask(plans: Sequence[Plan], server: Endpoint | None = None) -> list[Answered]
         with ExitStack() as stack:
             engine: Engine | None = None
             for each in group:
+                if each.options.replace:  # what was made of other answers must not stand beside half of the new ones
+                    (each.evaluation_folder / FILE).unlink(missing_ok=True)
                 with hold_folder(each.folder, each.settings, replace=each.options.replace) as known:
                     waiting = [question for question in each.questions() if question.id not in known]
                     if waiting:

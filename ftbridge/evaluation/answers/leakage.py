@@ -8,44 +8,17 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-import msgspec
-
 from ftbridge.adapters.convert.samples.encode import normalize_text
 from ftbridge.adapters.registered.dataset import Dataset
-from ftbridge.core.console import counted, first_few
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
 from ftbridge.evaluation.answers.questions import Question
 from ftbridge.evaluation.answers.training_data import training_data
+from ftbridge.evaluation.record import Leakage
 from ftbridge.launchers.runs.record import Run
 
 KEYS_AT_ONCE = 100_000
-RULE = (
-    "a question is trained on where a training sample has the same one, case, width and repeated blanks aside: all "
-    "that the user says up to there, with the system prompt where the training has several"
-)
-
-
-class Leakage(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of `questions` were `trained` on in `dataset`: None where that cannot be told, for the `reason`."""
-
-    questions: int
-    trained: int | None
-    dataset: str
-    reason: str = ""
-    rule: str = RULE
-
-    @property
-    def sentence(self) -> str:
-        """Return a warning for the user; "" where no question was trained on."""
-        if self.trained is None:
-            return f"whether questions were trained on cannot be told: {self.reason}"
-        if not self.trained:
-            return ""
-        return (
-            f"{self.trained:,} of {counted(self.questions, 'question was', 'questions were')} trained on (they "
-            f"stand in `{self.dataset}`): the figures are better than the model is"
-        )
 
 
 def find_leakage(project: Project, run: Run, questions: Iterable[Question], data: Dataset) -> Leakage:

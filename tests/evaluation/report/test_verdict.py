@@ -5,8 +5,7 @@ import re
 import msgspec
 import pytest
 
-from ftbridge.evaluation.answers.leakage import Leakage
-from ftbridge.evaluation.record import Comparison, Figure, load_evaluation
+from ftbridge.evaluation.record import Comparison, Figure, Leakage, load_evaluation
 from ftbridge.evaluation.report.verdict import about_questions, change_of, change_sentence, judge
 from ftbridge.evaluation.report.words import Words
 from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
