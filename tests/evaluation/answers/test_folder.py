@@ -114,7 +114,7 @@ def test_file_of_somebody_else_in_the_answers_folder_is_left_alone(model, name, 
     Path("out").mkdir()
     Path("out", name).write_text(content)
     for replace in (False, True):
-        with pytest.raises(InputError, match=f"out/{name}` was not written by ftbridge.*`--out DIR`"):
+        with pytest.raises(InputError, match=f"out/{name}` was not written by ftbridge.*--out DIR`"):
             predict(model, replace=replace)
     assert {path.name: path.read_text() for path in Path("out").iterdir() if path.suffix != ".lock"} == {name: content}
 
