@@ -77,7 +77,8 @@ def show(run: str | Run | None = None) -> RunDetails:
     """Return all that is known of a run: its record, how it went, its checkpoints."""
     found = get(run)
     saved = load_backend(found.spec.backend).checkpoints(found.path)
-    return RunDetails(found, summary.summarise_run(found), tuple(saved), checkpoints.best_checkpoint(found))
+    shown = msgspec.structs.replace(summary.summarise_run(found), evaluations=_headlines(found))
+    return RunDetails(found, shown, tuple(saved), checkpoints.best_checkpoint(found))
 
 
 def logs(run: str | Run | None = None, *, follow: bool = False) -> Iterator[bytes]:
@@ -134,7 +135,7 @@ def compare(*runs: str | Run) -> RunComparison:
 def _headlines(run: Run) -> dict[str, float]:
     """Return what a run's evaluations are judged by, as in `accuracy on medqa-test`; damaged ones are named."""
     found = {}
-    for file in evaluation_files(run.path):
+    for file in evaluation_files(run):
         try:
             each = load_evaluation(file)
         except InputError as error:
@@ -151,7 +152,7 @@ def _compare_answers(runs: Sequence[Run]) -> Iterator[Comparison]:
     """Yield how the answers of the first run differ from each other one's, where both answered the same questions."""
     from ftbridge.evaluation.evaluate import compare_evaluations, is_comparable
 
-    first, *others = ([load_evaluation(file) for file in evaluation_files(run.path)] for run in runs)
+    first, *others = ([load_evaluation(file) for file in evaluation_files(run)] for run in runs)
     for one in first:
         for other in (each for evaluations in others for each in evaluations):
             at_end = not (one.model.checkpoint or other.model.checkpoint)

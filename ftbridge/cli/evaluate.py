@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ftbridge.evaluation.record import ClassFigures, Evaluation, Figure, Scores
 
 MOST_CLASSES = 20
+NAMES = {"macro_f1": "macro F1", "f1": "F1", "chrf": "chrF", "bleu": "BLEU", "rouge_l": "ROUGE-L"}
 
 
 @click.command(
@@ -58,7 +59,8 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     Samples that are answered are not asked again. Of several models, the same questions tell whether one is better.
     """
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.errors import shell_words
     from ftbridge.evaluation.evaluate import evaluate
 
     found = evaluate(*sources, **options)
@@ -66,6 +68,8 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
         print_json(found)
     else:
         result(_text(found))
+        runs = dict.fromkeys(each.evaluation.model.run for each in found.evaluations if each.evaluation.model.run)
+        say(f"next: `{shell_words(['ftbridge', 'report', *runs])}` writes it as a page")
 
 
 def _text(found: "Evaluations") -> str:
@@ -88,10 +92,9 @@ def _table(dataset: str, evaluations: "list[Evaluation]") -> str:
     """Return the figures of models, of those before them, and of baselines, a column each."""
     from ftbridge.cli.output import table
 
-    columns: dict[str, Scores] = {}
+    columns: dict[str, Scores] = {each.model.title: each.scores for each in evaluations}
     for each in evaluations:
         title = each.model.title
-        columns[title] = each.scores
         simpler = [("before", each.before)] if each.before else []
         for name, scores in (*simpler, *((baseline.name, baseline.scores) for baseline in each.baselines)):
             known = columns.setdefault(name, scores)  # models of one base share what they are compared with
@@ -101,7 +104,10 @@ def _table(dataset: str, evaluations: "list[Evaluation]") -> str:
     rows = [
         (f"{dataset}", *columns),
         ("items", *(f"{scores.items:,}" for scores in columns.values())),
-        *((name.replace("_", " "), *(_cell(each.figures.get(name)) for each in columns.values())) for name in names),
+        *(
+            (NAMES.get(name, name.replace("_", " ")), *(_cell(each.figures.get(name)) for each in columns.values()))
+            for name in names
+        ),
     ]
     if any(scores.parsed for scores in columns.values()):
         unparseable = (str(scores.parsed.get("unparseable", 0)) for scores in columns.values())
@@ -125,7 +131,8 @@ def _classes(found: "Evaluation") -> str:
 def _sentences(found: "Evaluation", *, several: bool) -> list[str]:
     title = f"{found.model.title}: " if several else ""
     of_first = f"of the first {found.limit:,} questions alone (`--limit`)" if found.limit else ""
-    said = [each.sentence for each in found.comparisons] + [*found.scores.notes, of_first]
+    of_base = [f"before: {note}" for note in found.before.notes if "cut by" in note] if found.before else []
+    said = [each.sentence for each in found.comparisons] + [*found.scores.notes, *of_base, of_first]
     return [f"{title}{each}" for each in said if each]
 
 

@@ -88,11 +88,13 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
         server = stack.enter_context(Endpoint(endpoint, endpoint_model, concurrency)) if endpoint else None
         models = _models(sources, checkpoint, server)
         plans = [_plans(each, dataset, asked, dataset_dir, before=before, server=server) for each in models]
+        if checkpoint == "all":  # LLaMA-Factory saves the last one twice
+            plans = [*{after.settings.model: (after, base) for after, base in plans}.values()]
         must_not_fall = [_plans(each, other, asked, dataset_dir, before=True) for other in also for each in models]
         seconds = _ask([*plans, *must_not_fall], server)
     return _compared(
         [judge(*pair, wanted, seconds, server) for pair in plans],
-        name,
+        name or (f"{plans[0][0].data.name}-checkpoints" if checkpoint == "all" else ""),
         [judge(*pair, replace(wanted, baselines=()), seconds, None) for pair in must_not_fall],
     )
 

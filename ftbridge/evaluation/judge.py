@@ -1,5 +1,6 @@
 """Answers judged: their scores, those of baselines and of the model before, and how they differ, as evaluation.json."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -26,7 +27,7 @@ from ftbridge.evaluation.answers.folder import (
 from ftbridge.evaluation.answers.leakage import find_leakage
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
 from ftbridge.evaluation.baselines.baselines import Choice, run_baselines
-from ftbridge.evaluation.record import Baseline, Engine, Evaluation, Leakage, Model, Scores, Task
+from ftbridge.evaluation.record import FILE, Baseline, Engine, Evaluation, Leakage, Model, Scores, Task, load_evaluation
 from ftbridge.evaluation.scoring.rows import paired
 from ftbridge.evaluation.scoring.score import Row, Rows, compare, find_task, known_labels, score
 from ftbridge.launchers.runs.record import Run, find_run, utc_now
@@ -60,9 +61,10 @@ class _Questions:
 
 def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, server: Endpoint | None) -> Written:
     """Judge the answers of a model, of baselines and of the model before, and write its evaluation.json."""
-    source, limit, folder = after.source, after.options.limit, after.evaluation_folder
+    source, limit, folder = after.source, after.options.limit, _folder_for(after)
     file = after.folder / FINISHED
-    judged, labels = _score(file, limit, wanted.task)
+    task = _task_of(after) if wanted.task == "auto" else wanted.task
+    judged, labels = _score(file, limit, task)
     run = _run_of(after)
     simpler: list[tuple[Baseline, Path]] = []
     if isinstance(run, Run) and judged.task == "classification":
@@ -104,6 +106,20 @@ def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, serv
     return Written(str(found.save(folder)), found)
 
 
+def _folder_for(planned: Plan) -> Path:
+    """Return where the evaluation is written: that of a few questions not in the place of one of all."""
+    folder, limit = planned.evaluation_folder, planned.options.limit
+    is_whole = limit and (folder / FILE).is_file() and load_evaluation(folder).limit is None
+    return folder / f"first-{limit}" if is_whole else folder
+
+
+def _task_of(planned: Plan) -> Task:
+    """Return the task that all right answers of the dataset tell, also where a few of them alone are asked for."""
+    strip = without_thought if planned.settings.has_thoughts else str
+    references = (strip(question.reference) for question in questions_of(planned.data))
+    return find_task(references, planned.settings.labels)
+
+
 def _baselines(
     after: Plan, run: Run, wanted: Wanted, labels: Sequence[str], folder: Path
 ) -> list[tuple[Baseline, Path]]:
@@ -137,6 +153,8 @@ def _baselines(
 
 def judge_file(file: Path, wanted: Wanted) -> Written:
     """Judge a predictions.jsonl as it stands; its evaluation.json lies beside it."""
+    if not file.exists():
+        raise InputError(f"there is no file `{file}`")
     judged, _ = _score(file, None, wanted.task)
     own = _settings_of(file)
     found = Evaluation(
@@ -253,6 +271,10 @@ def _by_transformers(planned: Plan) -> Path | None:
 
 def _title(source: ModelSource) -> str:
     name = source.run.id if source.run else source.folder.name
+    if own := re.match(
+        r"[0-9]{8}-[0-9]{6}(?=-)", name
+    ):  # by which a run may be called, too, and which fits into a table
+        name = own[0]
     return f"{name} at {source.checkpoint.stem}" if source.checkpoint else name
 
 

@@ -1,6 +1,7 @@
 """What an evaluation found, as evaluation.json keeps it: the only file that lists, comparisons and reports read."""
 
 import os
+import re
 from collections.abc import Container
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.launchers.runs.record import Run
 
 Task = Literal["classification", "generation", "extraction"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -217,6 +219,13 @@ def load_evaluation(path: Path) -> Evaluation:
     return msgspec.structs.replace(found, **paths)
 
 
-def evaluation_files(run: Path) -> list[Path]:
-    """Return the evaluation.json files in a run's folder, those of the last checkpoint first."""
-    return sorted(run.glob(f"evaluations*/*/{FILE}"))
+def evaluation_files(run: Run) -> list[Path]:
+    """Return the evaluation.json files in a run's folder: of the last checkpoint, and its own test part, first."""
+    own = test_part(run.spec.dataset)
+    files = run.path.glob(f"evaluations*/*/{FILE}")
+    return sorted(files, key=lambda file: (file.parts[-3], file.parts[-2] != own, file.parts[-2]))
+
+
+def test_part(trained: str) -> str:
+    """Return the name of the test part that a conversion makes beside a training part."""
+    return f"{re.sub(r'-train(-[0-9]+)?$', '', trained)}-test"

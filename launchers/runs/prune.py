@@ -19,9 +19,10 @@ from ftbridge.launchers.runs.written_files import CARD, is_plain_file, quoted_na
 from ftbridge.tokens.ready import TOKENS
 from ftbridge.tokens.unused import remove_tokens, unused_tokens
 
-# What training and `predict` put into a run's folder, besides what the launch is told to write.
-RUN_FOLDERS = ("output", "tracking", "predictions")
-RUN_FILES = ("run.json", "log.txt", "launch.json", "deepspeed.json", LOG_FILE, RESERVE)
+# What training, `predict`, `evaluate` and `report` put into a run's folder, besides what the launch is told to write.
+RUN_FOLDERS = ("output", "tracking")
+ANSWER_FOLDERS = ("predictions", "predictions-*", "evaluations", "evaluations-*")
+RUN_FILES = ("run.json", "log.txt", "launch.json", "deepspeed.json", "report.html", LOG_FILE, RESERVE)
 # What the frameworks put into `output`, besides files that the model has, too. All in a folder of theirs is theirs.
 OUTPUT_PATTERNS = (
     "[0-9]" * 8 + "_" + "[0-9]" * 6,  # a folder of XTuner's
@@ -34,8 +35,11 @@ OUTPUT_PATTERNS = (
 )  # fmt: skip
 SHOWN_FILES = 5  # of those that are not ours, in a message
 TRACKING_FOLDERS = ("tensorboard", "wandb", "swanlab")
-# And `predict` into each folder in `predictions` (see evaluation/answers.py).
-PREDICTION_FILES = ("predict.json", "predictions.jsonl", "unfinished.jsonl", "metrics.json", "result.jsonl")
+# And `predict` and `evaluate` into each folder in these (see ftbridge/evaluation/answers/folder.py and judge.py).
+ANSWER_FILES = (
+    "predict.json", "predictions.jsonl", "unfinished.jsonl", "metrics.json", "result.jsonl", "evaluation.json",
+    "most-frequent.jsonl", "tfidf.jsonl", "bert=*.jsonl",
+)  # fmt: skip
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -131,8 +135,9 @@ def _unknown_files(run: Run) -> Iterator[str]:
     written = {*RUN_FILES, *(Path(name).name for name in run.launch.files)}
     for path in sorted(run.path.iterdir()):
         record = path / CARD
-        if path.name in RUN_FOLDERS:
-            unknown = _unknown_predictions(path) if path.name == "predictions" else _unknown_output(path, run)
+        holds_answers = path.is_dir() and any(fnmatchcase(path.name, pattern) for pattern in ANSWER_FOLDERS)
+        if holds_answers or path.name in RUN_FOLDERS:
+            unknown = _unknown_answers(path) if holds_answers else _unknown_output(path, run)
             yield from (f"`{file.relative_to(run.path)}`" for file in unknown)
             continue
         if path.name in written or _is_scratch(path):
@@ -145,10 +150,11 @@ def _unknown_files(run: Run) -> Iterator[str]:
             yield from (f"{quoted_name(path)[:-1]}{name[1:]}" for name in unknown_files(path, content["files"]))
 
 
-def _unknown_predictions(folder: Path) -> Iterator[Path]:
-    """Yield the files and links in `predictions` that `predict` did not write, as far as names tell it."""
+def _unknown_answers(folder: Path) -> Iterator[Path]:
+    """Yield the files and links among answers that neither `predict` nor `evaluate` wrote, as far as names tell it."""
     for path in sorted(folder.rglob("*")):
-        is_known = (path.name in PREDICTION_FILES or _is_scratch(path)) and is_plain_file(path)
+        is_named = any(fnmatchcase(path.name, pattern) for pattern in ANSWER_FILES)
+        is_known = (is_named or _is_scratch(path)) and is_plain_file(path)
         if not is_known and (path.is_symlink() or not path.is_dir()):
             yield path
 

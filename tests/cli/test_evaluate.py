@@ -57,7 +57,7 @@ def test_several_models_share_a_table(shown, tmp_path):
     other = evaluation(tmp_path / "other", draw(300, ("sports", "finance"), 0.5, 4), title="b", baselines=False)
     shown[1].extend([one, other])
     lines = invoke("news-lora", "b").splitlines()
-    assert lines[0].split()[1:] == ["news-lora", "before", "most-frequent", "tfidf", "b"]
+    assert lines[0].split()[1:] == ["news-lora", "b", "before", "most-frequent", "tfidf"]
     assert not any(line.startswith("class ") for line in lines)
     assert lines[-3:] == [str(one), str(other), "comparison.json"]
 

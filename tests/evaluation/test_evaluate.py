@@ -37,7 +37,7 @@ def test_answers_are_judged_and_kept_without_asking_again(model):
     assert len(AnsweringModel.asked) == len(NEWS)
     own = ftbridge.evaluate(OUT / "predictions.jsonl").evaluations[0].evaluation
     assert own.scores == found.scores
-    with pytest.raises(InputError, match=r"no.jsonl. does not hold answers"):
+    with pytest.raises(InputError, match=r"there is no file `no.jsonl`"):
         ftbridge.evaluate("no.jsonl")
 
 

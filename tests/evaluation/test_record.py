@@ -6,6 +6,7 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.evaluation.record import FILE, evaluation_files, load_evaluation, main_figure
+from ftbridge.launchers.runs.record import load_run
 
 from ..builders.evaluations import write_news  # noqa: TID252
 
@@ -16,7 +17,7 @@ def test_evaluation_of_a_run_that_was_moved_finds_its_answers(tmp_path):
     assert Path(found.predictions).is_file()
     run = file.parents[2]
     run.rename(tmp_path / "moved")
-    (moved,) = evaluation_files(tmp_path / "moved")
+    (moved,) = evaluation_files(load_run(tmp_path / "moved"))
     again = load_evaluation(moved)
     assert Path(again.predictions) == tmp_path / "moved" / Path(found.predictions).relative_to(run)
     assert Path(again.before_predictions).is_file()

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
@@ -17,6 +16,7 @@ from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
 from ftbridge.core.console import counted, progress, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256
+from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dataset_info import registry
@@ -35,15 +35,16 @@ from ftbridge.evaluation.answers.folder import (
     hold_folder,
 )
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
-from ftbridge.evaluation.record import FILE
+from ftbridge.evaluation.record import FILE, test_part
 from ftbridge.launchers.environment.own_code import is_code_trusted
 from ftbridge.launchers.hardware import devices
-from ftbridge.weights.card import ModelCard, Prompt
+from ftbridge.weights.card import CARD, ModelCard, Prompt
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
 END = 1 << 16  # bytes
+NAMING_BASES = ("adapter_config.json", CARD)
 
 
 class AnswerOptions(TypedDict, total=False):
@@ -97,6 +98,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     loading: Loading = Loading()
     settings: Settings
     options: AskOptions
+    is_before: bool = False
 
     @property
     def adapter_name(self) -> str | None:
@@ -175,6 +177,7 @@ def plan(
         loading=loading,
         settings=settings,
         options=options,
+        is_before=before,
     )
 
 
@@ -235,7 +238,8 @@ def ask(plans: Sequence[Plan], server: Endpoint | None = None) -> list[Answered]
                     waiting = [question for question in each.questions() if question.id not in known]
                     if waiting:
                         engine = engine or server or stack.enter_context(_open(group))
-                        say(f"asking {counted(len(waiting), 'question')} of {each.data.name} ...")
+                        who = " of the model before its training" if each.is_before else ""
+                        say(f"asking {counted(len(waiting), 'question')} of {each.data.name}{who} ...")
                         _write_answers(engine, waiting, each)
                     answered[id(each)] = Answered(finish_predictions(each.folder), len(waiting))
     return [answered[id(each)] for each in plans]
@@ -287,8 +291,9 @@ def _write_answers(engine: Engine, questions: Sequence[Question], planned: Plan)
                 done += 1
                 show(done)
     except KeyboardInterrupt:
+        how = "the same command without `--replace`" if planned.options.replace else "the same command"
         raise InterruptedRun(
-            f"stopped; {done} answers of this time are kept in {folder}, and the same command goes on from there"
+            f"stopped; {done} answers of this time are kept in {folder}, and {how} goes on from there"
         ) from None
     except OSError as error:
         raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
@@ -342,7 +347,7 @@ def dataset_to_answer(source: ModelSource, name: str | None, dataset_dir: str | 
         if not run:
             raise UsageError("which dataset? A folder was trained on none that is known here: give `--dataset NAME`")
         trained = registry.look_up(folder, run.spec.dataset)[0]
-        name = f"{re.sub(r'-train(-[0-9]+)?$', '', trained)}-test"
+        name = test_part(trained)
         if name not in known:
             raise UsageError(
                 f"`{run.id}` was trained on `{trained}`, and there is no `{name}` beside it in `{folder}`; name a "
@@ -371,15 +376,29 @@ def known_labels(data: Dataset) -> tuple[tuple[str, ...], str]:
 
 
 def fingerprint(*folders: Path | None) -> str:
-    """Return what tells a model's files from others: names, sizes and both ends; all of them would take minutes."""
+    """Return what tells a model's files from others: names, sizes and both ends; all of them would take minutes.
+
+    Of a copy it is the same: where a base lies, which an adapter's files name, does not count.
+    """
     found = hashlib.sha256()
     for folder in filter(None, folders):
         if not folder.is_dir():
             raise InputError(f"the model's folder `{folder}` is not there any more; put it back, or train again")
         for file in sorted(each for each in folder.iterdir() if each.suffix in WEIGHTS and each.is_file()):
+            if file.name in NAMING_BASES:
+                found.update(_without_base(file))
+                continue
             size = file.stat().st_size
             with file.open("rb") as content:
                 found.update(f"{file.name}\0{size}\0".encode() + content.read(END))
                 content.seek(max(END, size - END))
                 found.update(content.read(END))
     return found.hexdigest()
+
+
+def _without_base(file: Path) -> bytes:
+    """Return the content of an adapter's file without the folder of its base; of a card, nothing: it is compared."""
+    if file.name == CARD:
+        return b""
+    content = {key: value for key, value in read_json(file).items() if key != "base_model_name_or_path"}
+    return msgspec.json.encode(content, order="deterministic")

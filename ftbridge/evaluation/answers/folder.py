@@ -125,8 +125,8 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
     if changed:
         said = ", ".join(name + values for name, values in changed)
         raise InputError(
-            f"`{folder}` holds answers that were made with another {said}; ask all samples anew with `--replace`, or "
-            "keep those: `ftbridge predict --out DIR` writes elsewhere"
+            f"`{folder}` holds answers that were made with another {said}; give what they were made with, or ask "
+            "all samples anew with `--replace`"
         )
 
 

@@ -13,7 +13,7 @@ from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.project import Project
 from ftbridge.evaluation.evaluate import compare_evaluations
-from ftbridge.evaluation.record import FILE, Comparison, Evaluation, load_evaluation
+from ftbridge.evaluation.record import FILE, Comparison, Evaluation, evaluation_files, load_evaluation
 from ftbridge.launchers.runs.record import Run, find_run, last_run, load_run, match_run
 
 COMPARED = "comparison.json"
@@ -71,7 +71,7 @@ def find(sources: Sequence[str | os.PathLike[str]]) -> Found:
         run, files = _run_or_files(project, source)
         if run:
             runs.setdefault(run.id, run)
-            files = sorted(run.path.glob(f"evaluations*/**/{FILE}"))
+            files = evaluation_files(run)
         for file in files:
             evaluation = load_evaluation(file)
             own = run or runs.get(evaluation.model.run) or _run_of(project, file, evaluation)

@@ -76,7 +76,9 @@ def judge(evaluation: Evaluation, words: Words) -> Verdict:
         gained, lost = _only_right(pair, evaluation.model.title)
         sentences.append(words("who_was_right", gained=f"{gained:,}", lost=f"{lost:,}"))
     told = tuple(sentences), tuple(cautions(evaluation, words))
-    return Verdict(kind, words(f"title_{kind}"), *told, gained, lost)
+    was_trained_on = evaluation.leakage and evaluation.leakage.trained
+    title = "title_better_on_trained" if kind == "better" and was_trained_on else f"title_{kind}"
+    return Verdict("unclear" if was_trained_on and kind == "better" else kind, words(title), *told, gained, lost)
 
 
 def about_questions(evaluation: Evaluation, different: int | None, words: Words) -> list[str]:

@@ -192,7 +192,8 @@ def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
         yield f"{counted(found.items, 'item')} tell little: with as many others the figures may be quite different"
     bootstrapped = [each for each in found.figures.items() if each[1].method == "bootstrap"]
     if fixed := [name for name, each in bootstrapped if each.low == each.high and not name.endswith("_length")]:
-        yield f"all items are alike by {', '.join(fixed)}: that these intervals have no width is no certainty"
+        names = ", ".join(name.replace("_", " ") for name in fixed)
+        yield f"all answers are alike by {names}: an interval without width does not mean that the figure is sure"
 
 
 def _sentence(found: Comparison, left_out: int) -> str:
@@ -220,7 +221,10 @@ def _sentence(found: Comparison, left_out: int) -> str:
     if not by:
         verdict = f"No difference in {name} is seen ({interval} points)"
     elif likely:
-        verdict = f"{better} is ahead by {_points(by)} points of {name} ({interval}), but the difference may be chance"
+        few = f", as {FEW_ITEMS} items at least are needed to tell" if found.p_value is None and low > 0 else ""
+        verdict = (
+            f"{better} is ahead by {_points(by)} points of {name} ({interval}), but the difference may be chance{few}"
+        )
     else:
         verdict = f"{better} is better by {_points(by)} points of {name} ({interval}), more than chance would explain"
     return f"{', '.join(counts)}. {verdict}."

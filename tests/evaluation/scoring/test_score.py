@@ -132,7 +132,7 @@ def test_a_comparison_of_few_texts_is_never_sure():
     few = compare("generation", *answers(5, 0), ("A", "B"))
     assert few.sentence == (
         "5 items, 5 only A right in full, 0 only B right in full. A is ahead by 100.0 points of chrF (100.0 to 100.0), "
-        "but the difference may be chance."
+        "but the difference may be chance, as 30 items at least are needed to tell."
     )
 
 

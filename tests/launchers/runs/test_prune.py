@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from ftbridge.core.project import Project, Settings
-from ftbridge.evaluation import answers
+from ftbridge.evaluation.answers import folder as answers
+from ftbridge.evaluation.record import FILE
 from ftbridge.launchers.process.identity import Host
 from ftbridge.launchers.runs import prune
 from ftbridge.launchers.runs.record import RESERVE, all_runs
@@ -129,7 +130,9 @@ def test_a_file_of_ones_own_in_any_folder_of_a_run_keeps_it(project, tmp_path, c
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "cpp_kernels.py").touch()
     run = msgspec.structs.replace(record_run(project, "one", "failed"), model=str(tmp_path / "base")).save()
-    for name in [*OWN, *(f"predictions/faq-test/{name}" for name in answers.FILES)]:
+    written = [f"{place}/faq-test/{name}" for name in answers.FILES for place in ("predictions", "predictions-before")]
+    written += [f"evaluations{place}/faq-test/{name}" for place in ("", "-iter_8") for name in (FILE, "tfidf.jsonl")]
+    for name in [*OWN, "report.html", *written]:
         (run.path / name).parent.mkdir(parents=True, exist_ok=True)
         (run.path / name).touch()
     assert names(prune.find_leftovers([run])) == ["one"]
