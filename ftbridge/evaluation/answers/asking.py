@@ -38,7 +38,8 @@ from ftbridge.evaluation.answers.questions import Question, file_of, questions_o
 from ftbridge.evaluation.record import FILE, test_part
 from ftbridge.launchers.environment.own_code import is_code_trusted
 from ftbridge.launchers.hardware import devices
-from ftbridge.weights.card import CARD, ModelCard, Prompt
+from ftbridge.launchers.runs.written_files import CARD
+from ftbridge.weights.card import ModelCard, Prompt
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
@@ -230,19 +231,26 @@ def ask(plans: Sequence[Plan], server: Endpoint | None = None) -> list[Answered]
     answered: dict[int, Answered] = {}
     for group in _groups(plans):
         with ExitStack() as stack:
-            engine: Engine | None = None
+            opened: list[Engine] = [server] if server else []
             for each in group:
-                if each.options.replace:  # what was made of other answers must not stand beside half of the new ones
-                    (each.evaluation_folder / FILE).unlink(missing_ok=True)
-                with hold_folder(each.folder, each.settings, replace=each.options.replace) as known:
-                    waiting = [question for question in each.questions() if question.id not in known]
-                    if waiting:
-                        engine = engine or server or stack.enter_context(_open(group))
-                        who = " of the model before its training" if each.is_before else ""
-                        say(f"asking {counted(len(waiting), 'question')} of {each.data.name}{who} ...")
-                        _write_answers(engine, waiting, each)
-                    answered[id(each)] = Answered(finish_predictions(each.folder), len(waiting))
+                answered[id(each)] = _ask_one(each, group, opened, stack)
     return [answered[id(each)] for each in plans]
+
+
+def _ask_one(planned: Plan, group: Sequence[Plan], opened: list[Engine], stack: ExitStack) -> Answered:
+    """Answer what a plan of a group needs, by what is `opened`; that is opened for the group where it is needed."""
+    replace_all = planned.options.replace
+    if replace_all:  # what was made of other answers must not stand beside half of the new ones
+        (planned.evaluation_folder / FILE).unlink(missing_ok=True)
+    with hold_folder(planned.folder, planned.settings, replace=replace_all) as known:
+        waiting = [question for question in planned.questions() if question.id not in known]
+        if waiting:
+            if not opened:
+                opened.append(stack.enter_context(_open(group)))
+            who = " of the model before its training" if planned.is_before else ""
+            say(f"asking {counted(len(waiting), 'question')} of {planned.data.name}{who} ...")
+            _write_answers(opened[0], waiting, planned)
+        return Answered(finish_predictions(planned.folder), len(waiting))
 
 
 def _groups(plans: Sequence[Plan]) -> Iterable[list[Plan]]:

@@ -216,18 +216,15 @@ def _sentence(found: Comparison, left_out: int) -> str:
     if left_out:
         counts.append(f"{left_out:,} more that only one was asked are left out")
     interval = f"{_points(low)} to {_points(high)}"
-    # Of a few items the bootstrap alone is too sure.
-    likely = found.items < FEW_ITEMS or low <= 0 if found.p_value is None else found.p_value >= SIGNIFICANT
     if not by:
-        verdict = f"No difference in {name} is seen ({interval} points)"
-    elif likely:
-        few = f", as {FEW_ITEMS} items at least are needed to tell" if found.p_value is None and low > 0 else ""
-        verdict = (
-            f"{better} is ahead by {_points(by)} points of {name} ({interval}), but the difference may be chance{few}"
-        )
-    else:
-        verdict = f"{better} is better by {_points(by)} points of {name} ({interval}), more than chance would explain"
-    return f"{', '.join(counts)}. {verdict}."
+        return f"{', '.join(counts)}. No difference in {name} is seen ({interval} points)."
+    gain = f"by {_points(by)} points of {name} ({interval})"
+    # Of a few items the bootstrap alone is too sure.
+    is_sure = found.items >= FEW_ITEMS and low > 0 if found.p_value is None else found.p_value < SIGNIFICANT
+    if is_sure:
+        return f"{', '.join(counts)}. {better} is better {gain}, more than chance would explain."
+    few = f", as {FEW_ITEMS} items at least are needed to tell" if found.p_value is None and low > 0 else ""
+    return f"{', '.join(counts)}. {better} is ahead {gain}, but the difference may be chance{few}."
 
 
 def _points(value: float) -> str:
