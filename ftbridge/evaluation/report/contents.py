@@ -268,7 +268,7 @@ def _answered(first: Evaluation, words: Words) -> str:
     """Return what computed the answers, how long that took, and how far another engine agrees."""
     engine = first.engine
     name = " ".join(filter(None, (engine.name, engine.version, engine.address)))
-    time = words("and_time", time=words.duration(first.seconds)) if first.seconds else ""
+    time = words("and_time", time=words.duration(first.seconds)) if first.seconds >= 1 else ""
     told = words("answered_by", engine=name, tokens=f"{first.max_new_tokens:,}", time=time)
     if engine.same_answers is None:
         return told
