@@ -21,7 +21,7 @@ from ftbridge.dialogue.chat import source_of
 from ftbridge.evaluation.answers.asking import AnswerOptions, AskOptions, Plan, ask, plan, plan_for_server
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
 from ftbridge.evaluation.baselines.baselines import parse_baselines
-from ftbridge.evaluation.judge import Wanted, Written, judge, judge_file, rows_of
+from ftbridge.evaluation.judge import Wanted, Written, judge, judge_file, rows_of, title_of
 from ftbridge.evaluation.record import Comparison, Evaluation, Task
 from ftbridge.evaluation.scoring.score import compare
 from ftbridge.weights.source import ModelSource
@@ -92,6 +92,8 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
             plans = [*{after.settings.model: (after, base) for after, base in plans}.values()]
         must_not_fall = [_plans(each, other, asked, dataset_dir, before=True) for other in also for each in models]
         seconds = _ask([*plans, *must_not_fall], server)
+    titles = {title_of(each) for each in models}
+    wanted = replace(wanted, whole_titles=len(titles) < len(models))
     return _compared(
         [judge(*pair, wanted, seconds, server) for pair in plans],
         name or (f"{plans[0][0].data.name}-checkpoints" if checkpoint == "all" else ""),

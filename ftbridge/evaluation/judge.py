@@ -35,11 +35,15 @@ from ftbridge.weights.source import ModelSource
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """How answers are judged; the baselines were `chosen` where the user has named them."""
+    """How answers are judged; the baselines were `chosen` where the user has named them.
+
+    With `whole_titles` runs are called by their whole ids, as where two began in the same second.
+    """
 
     task: Task | Literal["auto"]
     baselines: Sequence[Choice]
     chosen: bool
+    whole_titles: bool = False
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -73,18 +77,16 @@ def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, serv
     base_file = before.folder / FINISHED if before else _answers_before(after)
     if base_file:
         others.append(("before", base_file))
-    rows = rows_of(file, limit)
-    comparisons = [
-        compare(judged.task, rows, rows_of(other, limit), (_title(source), title), labels) for title, other in others
-    ]
+    rows, own = rows_of(file, limit), title_of(source, whole=wanted.whole_titles)
+    comparisons = [compare(judged.task, rows, rows_of(other, limit), (own, title), labels) for title, other in others]
     engine, same = _engine(after, server), _by_transformers(after)
     if same:
-        titles = _title(source), "by transformers"
-        comparisons.insert(0, compare(judged.task, rows, rows_of(same, limit), titles, labels))
+        compared = compare(judged.task, rows, rows_of(same, limit), (own, "by transformers"), labels)
+        comparisons.insert(0, compared)
         alike = [mine.answer == other.answer for mine, other in paired(rows, rows_of(same, limit))]
         engine = replace(engine, same_answers=sum(alike), compared=len(alike))
     found = Evaluation(
-        model=_model(source, after),
+        model=_model(after, own),
         dataset=after.data.name,
         data=after.settings.data,
         predictions=str(file),
@@ -269,18 +271,18 @@ def _by_transformers(planned: Plan) -> Path | None:
     return file if own and own.data == planned.settings.data else None
 
 
-def _title(source: ModelSource) -> str:
+def title_of(source: ModelSource, *, whole: bool = False) -> str:
+    """Return what a model is called in tables: a run by the beginning of its id, which names it too, or `whole`."""
     name = source.run.id if source.run else source.folder.name
-    if own := re.match(
-        r"[0-9]{8}-[0-9]{6}(?=-)", name
-    ):  # by which a run may be called, too, and which fits into a table
-        name = own[0]
+    begin = re.match(r"[0-9]{8}-[0-9]{6}(?=-)", name)
+    name = begin[0] if begin and not whole else name
     return f"{name} at {source.checkpoint.stem}" if source.checkpoint else name
 
 
-def _model(source: ModelSource, planned: Plan) -> Model:
+def _model(planned: Plan, title: str) -> Model:
+    source = planned.source
     return Model(
-        title=_title(source),
+        title=title,
         run=source.run.id if source.run else planned.card.run if planned.card else "",
         checkpoint=source.checkpoint.name if source.checkpoint else "",
         folder="" if source.run else str(source.folder),

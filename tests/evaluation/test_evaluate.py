@@ -163,7 +163,7 @@ def test_runs_of_both_frameworks_are_compared_listed_and_reported(trained, in_pr
     found = ftbridge.evaluate(one.id, other.id, dataset="medqa", task="generation", max_new_tokens=6, name="both")
     assert capsys.readouterr().err.count("loading the model") <= 1
     (compared,) = found.comparisons
-    assert (compared.first, compared.second) == (one.id, other.id)
+    assert (compared.first, compared.second) == (one.id[:15], other.id[:15])
     assert Path(found.file) == in_project / "evaluations" / "both" / "comparison.json"
     assert ftbridge.runs.compare(one, other).evaluations == (compared,)
     made = ftbridge.report(one.id, other.id, out=tmp_path / "both.html")
