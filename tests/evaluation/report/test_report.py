@@ -201,10 +201,10 @@ def test_two_files_of_the_same_name_are_refused(news):
 @pytest.mark.framework
 def test_a_real_training_is_told_with_its_tokens_and_losses(in_project, trained, tmp_path):
     run = trained(backend="llamafactory")
-    place = run.path / "evaluations"
-    generation(place / "qa", [prediction(at, f"q{at}", "a", "a") for at in range(1, 31)], title=run.id)
+    place = run.path / "evaluations" / "qa"
+    generation(place, [prediction(at, f"q{at}", "a", "a") for at in range(1, 31)], title=run.id)
     try:
-        found = page(run, out=tmp_path / "report.html")
+        found = page(place, out=tmp_path / "report.html")
     finally:
         shutil.rmtree(place)  # other tests have the same run
     assert {"Tokens in all", "Longest sample, in tokens", "Rows read", "Base model"} <= {*found.texts["th"]}
