@@ -128,6 +128,8 @@ def cautions(evaluation: Evaluation, words: Words) -> list[str]:
         found.append(words("limited", limit=f"{evaluation.limit:,}"))
     if cut := evaluation.cut_answers or scores.finish.get("length", 0):
         found.append(words("cut", cut=f"{cut:,}", items=items, tokens=evaluation.max_new_tokens))
+    if evaluation.before and (cut := evaluation.before.finish.get("length", 0)):
+        found.append(words("cut_before", cut=f"{cut:,}", items=f"{evaluation.before.items:,}"))
     if long := scores.finish.get("too_long", 0):
         found.append(words("too_long", number=f"{long:,}"))
     unread = scores.parsed.get("unparseable", 0)

@@ -68,7 +68,7 @@ def test_a_gain_is_told_with_counts_and_its_chance(tmp_path):
     assert "(What p means: were the model no better and no worse" in said
     assert "clearly better than the best simple method, word counts (TF-IDF with logistic regression)" in said
     assert re.search(r"The difference is \+\d+\.\d percentage points \(95 % interval .*, p.=.0\.0\d+\)", said)
-    assert "the simple method alone " in said
+    assert "right by the model and wrong by the simple method" in said
 
 
 @pytest.mark.parametrize(
@@ -167,3 +167,11 @@ def test_free_text_is_judged_by_chrf_and_its_interval(tmp_path):
     assert found.kind == "better"
     assert "agrees with the right answers to 62.0\u202f% (chrF)" in found.sentences[0]
     assert not any("only after" in sentence for sentence in found.sentences)
+
+
+def test_answers_before_that_were_cut_are_told(tmp_path):
+    before = draw(200, LABELS, 0.5, 2)
+    cut = [msgspec.structs.replace(row, finish_reason="length") for row in before[:7]] + before[7:]
+    found = load_evaluation(evaluation(tmp_path, draw(200, LABELS, 0.8, 1), before=cut))
+    told = " ".join(judge(found, Words("en")).cautions)
+    assert "Before the training, 7 of 200 answers were cut off at that limit" in told
