@@ -1,10 +1,17 @@
 """Stands for a model where it is not the answers that are tested, but what becomes of them."""
 
 import json
+from pathlib import Path
+
+import msgspec
 
 import ftbridge
+from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import BatchAnswer
 from ftbridge.evaluation.answers.folder import FINISHED
+from ftbridge.weights.card import load_card
+
+from ..builders.runs import record_run  # noqa: TID252
 
 SYSTEM = "You sort news."
 NEWS = [(f"news {'x' * (7 * number % 5)} {number}", "Sports" if number % 3 else "Politics") for number in range(1, 7)]
@@ -49,3 +56,19 @@ def rows(folder, name=FINISHED):
 def predict(model, **options):
     """Answer all six news, into the folder `out`."""
     return ftbridge.predict(model, "all", **{"out": "out", **options})
+
+
+def evaluate(model, dataset="all", **options):
+    """Evaluate the answers to a dataset, and return the evaluation."""
+    (written,) = ftbridge.evaluate(model, dataset=dataset, **options).evaluations
+    return written.evaluation
+
+
+def of_a_run(model, name="one"):
+    """Make a run that was trained on `parts-train`, and say that the model is made of it."""
+    Path("runs", name).mkdir(parents=True)
+    entry = json.loads(Path("data/dataset_info.json").read_text())["parts-train"]["ftbridge"]
+    run = record_run(Project.find(), name, dataset="parts-train")
+    digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
+    msgspec.structs.replace(run, datasets=digests).save()
+    msgspec.structs.replace(load_card(model), run=name).save(model)

@@ -14,15 +14,9 @@ from ftbridge.evaluation.record import load_evaluation
 from ftbridge.weights.card import load_card
 
 from ..builders.evaluations import LABELS, draw, evaluation  # noqa: TID252
-from .answering_model import NEWS, AnsweringModel, predict, rows
+from .answering_model import NEWS, AnsweringModel, evaluate, predict, rows
 
 OUT = Path("evaluations/model/all-train")
-
-
-def evaluate(model, dataset="all", **options):
-    """Evaluate the answers to a dataset, and return the evaluation."""
-    (written,) = ftbridge.evaluate(model, dataset=dataset, **options).evaluations
-    return written.evaluation
 
 
 def test_answers_are_judged_and_kept_without_asking_again(model):

@@ -1,6 +1,5 @@
 """Answers judged: thoughts, labels, what was trained on, baselines, and another engine's answers beside."""
 
-import json
 from pathlib import Path
 
 import msgspec
@@ -8,22 +7,14 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import UsageError
-from ftbridge.core.project import Project
 from ftbridge.evaluation.record import load_evaluation
 from ftbridge.templates.families import get_family
 from ftbridge.weights.card import load_card
 
-from ..builders.runs import record_run  # noqa: TID252
-from .answering_model import AnsweringModel, predict, rows
+from .answering_model import AnsweringModel, evaluate, of_a_run, predict, rows
 from .answers.engines.api_server import serving
 
 OUT = Path("evaluations/model/all-train")
-
-
-def evaluate(model, dataset="all", **options):
-    """Evaluate the answers to a dataset, and return the evaluation."""
-    (written,) = ftbridge.evaluate(model, dataset=dataset, **options).evaluations
-    return written.evaluation
 
 
 @pytest.mark.parametrize(("family", "parsed"), [("qwen3", 5), ("qwen2.5", 0)])
@@ -35,16 +26,6 @@ def test_a_thought_is_kept_and_not_measured_where_the_model_has_thoughts(model, 
     monkeypatch.setattr(AnsweringModel, "thought", "<think>Politics? Sports?</think>\n\n")
     assert evaluate(model).scores.parsed["contained"] == parsed
     assert all(row["answer"].startswith("<think>") for row in rows(OUT))
-
-
-def of_a_run(model, name="one"):
-    """Make a run that was trained on `parts-train`, and say that the model is made of it."""
-    Path("runs", name).mkdir(parents=True)
-    entry = json.loads(Path("data/dataset_info.json").read_text())["parts-train"]["ftbridge"]
-    run = record_run(Project.find(), name, dataset="parts-train")
-    digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
-    msgspec.structs.replace(run, datasets=digests).save()
-    msgspec.structs.replace(load_card(model), run=name).save(model)
 
 
 def test_trained_on_questions_are_told_of(model, capsys):

@@ -12,7 +12,6 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.answers.folder import FINISHED, UNFINISHED
@@ -23,8 +22,7 @@ from ftbridge.weights.card import card_of, load_card
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import resolve
 
-from ..builders.runs import record_run  # noqa: TID252
-from .answering_model import NEWS, SYSTEM, AnsweringModel, predict, rows
+from .answering_model import NEWS, SYSTEM, AnsweringModel, of_a_run, predict, rows
 
 
 def test_predictions_are_in_the_datasets_order_with_references(model):
@@ -127,16 +125,6 @@ def test_thinking_is_among_what_decides_the_answers(model):
     AnsweringModel.asked.clear()
     assert predict(model, thinking="on", replace=True).asked == 6
     assert all(asked.endswith("<|im_start|>assistant\n") for asked in AnsweringModel.asked)
-
-
-def of_a_run(model, name="one"):
-    """Make a run that was trained on `parts-train`, and say that the model is made of it."""
-    Path("runs", name).mkdir(parents=True)
-    entry = json.loads(Path("data/dataset_info.json").read_text())["parts-train"]["ftbridge"]
-    run = record_run(Project.find(), name, dataset="parts-train")
-    digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
-    msgspec.structs.replace(run, datasets=digests).save()
-    msgspec.structs.replace(load_card(model), run=name).save(model)
 
 
 def test_result_jsonl_ends_as_the_tutorial_writes_it(model):
