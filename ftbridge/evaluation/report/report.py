@@ -18,11 +18,12 @@ from ftbridge import __version__
 from ftbridge.core.console import say
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import opened_record, write_atomic
-from ftbridge.evaluation.report import sources as found_sources
-from ftbridge.evaluation.report.answers import Answer, Asked, Stretch, marked
 from ftbridge.evaluation.report.charts import Number, Value
-from ftbridge.evaluation.report.contents import Contents, contents_of
-from ftbridge.evaluation.report.sources import Found
+from ftbridge.evaluation.report.runs import sources as found_sources
+from ftbridge.evaluation.report.runs.answers import Answer, Asked, Stretch, marked
+from ftbridge.evaluation.report.runs.contents import Contents, contents_of
+from ftbridge.evaluation.report.runs.sheets import sheets
+from ftbridge.evaluation.report.runs.sources import Found
 from ftbridge.evaluation.report.words import NOTHING, Language, Words, language_of, shown
 from ftbridge.evaluation.report.workbook import is_own_workbook, write_workbook
 
@@ -81,7 +82,7 @@ def report(
     contents = contents_of(found, words)
     write_atomic(page, render_page(contents, words))
     if files["--xlsx"]:
-        write_workbook(files["--xlsx"], contents, words)
+        write_workbook(files["--xlsx"], sheets(contents, words))
     if files["--markdown"]:
         write_atomic(files["--markdown"], render_model_card(contents, words))
     return Report(html=page, xlsx=files["--xlsx"], markdown=files["--markdown"])
@@ -220,8 +221,8 @@ def render_model_card(contents: Contents, words: Words) -> str:
 
 def _cell_text(cell: Value, words: Words) -> str:
     if isinstance(cell, Number):
-        interval = words.interval(cell.name, cell.figure, "interval_short")
-        return f"{words.number(cell.name, cell.figure.value)} ({interval})"
+        interval = f" ({words.interval(cell.name, cell.figure, 'interval_short')})" if cell.has_interval else ""
+        return words.number(cell.name, cell.figure.value) + interval
     return NOTHING if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 

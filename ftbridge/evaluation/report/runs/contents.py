@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from ftbridge.core.console import say
 from ftbridge.evaluation.record import Confusion, Evaluation, Scores, Task
-from ftbridge.evaluation.report.answers import MOST, Answers, judge_of, read_answers, without_template
 from ftbridge.evaluation.report.charts import (
     HeatMap,
     IntervalChart,
@@ -18,9 +17,10 @@ from ftbridge.evaluation.report.charts import (
     interval_chart,
     most_confused,
 )
-from ftbridge.evaluation.report.sources import Found, Group, Measured
-from ftbridge.evaluation.report.training import Trained, runs_table, trained
-from ftbridge.evaluation.report.verdict import (
+from ftbridge.evaluation.report.runs.answers import MOST, Answers, judge_of, read_answers, without_template
+from ftbridge.evaluation.report.runs.sources import Found, Group, Measured
+from ftbridge.evaluation.report.runs.training import Trained, runs_table, trained
+from ftbridge.evaluation.report.runs.verdict import (
     Verdict,
     about_questions,
     best_baseline,
