@@ -175,7 +175,7 @@ def _result(group: Group, most: int, words: Words) -> Result:
         first.dataset,
         first.model.title,
         first.scores.task,
-        _asked(first.scores, words),
+        asked_of(first.scores, words),
         _example(answers) if answers else None,
         first.scores.rule,
         _answered(first, words),
@@ -199,8 +199,8 @@ def _result(group: Group, most: int, words: Words) -> Result:
     )
 
 
-def _asked(scores: Scores, words: Words) -> str:
-    """Return what the models were asked to do."""
+def asked_of(scores: Scores, words: Words) -> str:
+    """Return what models were asked to do."""
     names = [each.name for each in scores.classes]
     return words(f"asked_{scores.task}", number=len(names), names=_named(names, words))
 
@@ -225,10 +225,11 @@ def _models(group: Group, words: Words) -> Iterator[tuple[str, str, Scores]]:
     if first.before:
         yield words("before_of", title=first.model.title) if several else words("before"), "before", first.before
     for baseline in first.baselines:
-        yield words("as_baseline", name=_baseline(baseline.name, words)), "baseline", baseline.scores
+        yield words("as_baseline", name=baseline_name(baseline.name, words)), "baseline", baseline.scores
 
 
-def _baseline(name: str, words: Words) -> str:
+def baseline_name(name: str, words: Words) -> str:
+    """Return what a baseline is called."""
     return words.known(f"baseline_{name}", name)
 
 
@@ -287,7 +288,7 @@ def _comparisons(group: Group, main: str, words: Words) -> Iterator[str]:
             told = words(
                 "pair_of_text" if pair.p_value is None else "pair",
                 first=pair.first,
-                second=words("before_in_sentence") if pair.second == "before" else _baseline(pair.second, words),
+                second=words("before_in_sentence") if pair.second == "before" else baseline_name(pair.second, words),
                 items=f"{pair.items:,}",
                 only_first=f"{pair.only_first:,}",
                 only_second=f"{pair.only_second:,}",
