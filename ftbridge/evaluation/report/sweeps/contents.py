@@ -22,7 +22,7 @@ from ftbridge.evaluation.report.sweeps.charts import (
 from ftbridge.evaluation.report.sweeps.verdict import first_line, judge
 from ftbridge.evaluation.report.words import PLAIN, Words
 from ftbridge.evaluation.sweep.record import Sweep, shown_value, title_of
-from ftbridge.evaluation.sweep.results import LOSSES, Result, Results, Summary
+from ftbridge.evaluation.sweep.results import LOSSES, SeedSummary, SweepResults, SweepRow
 from ftbridge.launchers.runs.record import utc_now
 
 MOST_LINES = 6  # of the learning curve, besides baselines: more cannot be told from one another
@@ -60,7 +60,7 @@ class SweepContents(NamedTuple):
     terms: tuple[str, ...]
 
 
-def contents_of(sweep: Sweep, results: Results, words: Words) -> SweepContents:
+def contents_of(sweep: Sweep, results: SweepResults, words: Words) -> SweepContents:
     """Return what a report tells of a sweep."""
     every = [each for row in results.rows for each in row.evaluations]
     lines, left_out = _lines(sweep, results, words)
@@ -104,7 +104,7 @@ def size_option(sweep: Sweep) -> str:
     return next((name for name in sweep.varied if name.rpartition(".")[2] == SIZE), "")
 
 
-def _lines(sweep: Sweep, results: Results, words: Words) -> tuple[list[Series], int]:
+def _lines(sweep: Sweep, results: SweepResults, words: Words) -> tuple[list[Series], int]:
     """Return a series for each combination of the options beside the training-set size, best first, some left out."""
     option = size_option(sweep)
     if not option:
@@ -120,13 +120,13 @@ def _lines(sweep: Sweep, results: Results, words: Words) -> tuple[list[Series], 
     return lines[:MOST_LINES], max(0, len(lines) - MOST_LINES)
 
 
-def _size(row: Result, option: str) -> int | None:
+def _size(row: SweepRow, option: str) -> int | None:
     """Return how many samples a setting was trained on, as far as that is known."""
     given = row.values.get(option)
     return row.training_samples or (given if isinstance(given, int) else None)
 
 
-def _beside(results: Results, words: Words) -> Iterator[Series]:
+def _beside(results: SweepResults, words: Words) -> Iterator[Series]:
     """Yield the baselines by the size of what they learned from, and the model before its training."""
     every = [each for row in results.rows for each in row.evaluations]
     metric = results.metric
@@ -163,7 +163,7 @@ def _look(lines: Sequence[Series], metric: str, words: Words) -> str:
     )
 
 
-def _intervals(results: Results, words: Words) -> IntervalChart | None:
+def _intervals(results: SweepResults, words: Words) -> IntervalChart | None:
     """Return the chart of the best settings' intervals; None where there are none."""
     metric = results.metric
     rows = [
@@ -174,12 +174,12 @@ def _intervals(results: Results, words: Words) -> IntervalChart | None:
     return interval_chart(metric, rows[:MOST_BARS]) if rows and metric not in PLAIN else None
 
 
-def _figure(found: Summary) -> Figure:
+def _figure(found: SeedSummary) -> Figure:
     low, high = (NAN if end is None else end for end in (found.low, found.high))
     return Figure(value=found.mean, low=low, high=high, items=0, method="bootstrap")
 
 
-def _maps(sweep: Sweep, results: Results, words: Words) -> Iterator[OptionMap]:
+def _maps(sweep: Sweep, results: SweepResults, words: Words) -> Iterator[OptionMap]:
     """Yield heat maps of the options in pairs; where more than two are varied, training-set size aside."""
     names = list(sweep.varied)
     if len(names) > 2:  # noqa: PLR2004 - a map has two sides
@@ -188,7 +188,7 @@ def _maps(sweep: Sweep, results: Results, words: Words) -> Iterator[OptionMap]:
     yield from itertools.islice(filter(None, made), MOST_MAPS)
 
 
-def _map(sweep: Sweep, results: Results, down: str, across: str, words: Words) -> OptionMap | None:
+def _map(sweep: Sweep, results: SweepResults, down: str, across: str, words: Words) -> OptionMap | None:
     sides = [_values(sweep, name) for name in (down, across)]
     keys = [tuple(_shown(row.values.get(name), words) for name in (down, across)) for row in results.rows]
     full = 2 * len(set(keys)) >= math.prod(map(len, sides))  # else it were mostly holes, as of a random choice
@@ -213,7 +213,7 @@ def _shown(value: Any, words: Words) -> str:
     return words("sweep_default") if value is None else shown_value(value)
 
 
-def _settings(sweep: Sweep, results: Results, words: Words) -> Table:
+def _settings(sweep: Sweep, results: SweepResults, words: Words) -> Table:
     """Return the table of settings, best first."""
     metric, rows = results.metric, results.rows
     several = any(len(row.points) > 1 for row in rows)
@@ -239,7 +239,7 @@ def _settings(sweep: Sweep, results: Results, words: Words) -> Table:
     )
 
 
-def _measured(row: Result, metric: str, *, several: bool) -> Iterator[Value]:
+def _measured(row: SweepRow, metric: str, *, several: bool) -> Iterator[Value]:
     """Yield a setting's figure, and over several seeds its spread and their number."""
     if not metric:
         return
@@ -252,7 +252,7 @@ def _measured(row: Result, metric: str, *, several: bool) -> Iterator[Value]:
         yield found.seeds if found else 0
 
 
-def _status(row: Result, words: Words) -> str:
+def _status(row: SweepRow, words: Words) -> str:
     status = words(f"setting_{row.status}")
     return words("setting_error", status=status, reason=first_line(row.error)) if row.error else status
 
@@ -285,7 +285,7 @@ def _leakage(evaluations: Sequence[Evaluation], words: Words) -> str:
     return words("sweep_leakage_some", most=f"{max(known):,}") if any(known) else words("sweep_leakage_none")
 
 
-def _trainings(results: Results, words: Words) -> Table:
+def _trainings(results: SweepResults, words: Words) -> Table:
     """Return a row for each training: its setting, seed, run, figure and what became of it."""
     rows = []
     for row in results.rows:

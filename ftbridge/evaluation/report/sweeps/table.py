@@ -11,14 +11,14 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.evaluation.report.sweeps.contents import SweepContents
 from ftbridge.evaluation.report.words import Words, shown
 from ftbridge.evaluation.report.workbook import FORMULA, Sheet, table_sheet, write_workbook
-from ftbridge.evaluation.sweep.record import Sweep, shown_value
-from ftbridge.evaluation.sweep.results import Result, Results
+from ftbridge.evaluation.sweep.record import shown_value
+from ftbridge.evaluation.sweep.results import SweepResults, SweepRow
 
 Value: TypeAlias = str | int | float | None
 Row: TypeAlias = tuple[Value, ...]
 
 
-def sweep_rows(sweep: Sweep, results: Results) -> list[Row]:
+def sweep_rows(results: SweepResults) -> list[Row]:
     """Return the settings of a sweep, best first, under a header.
 
     Columns are the options that were varied, the metric's mean, its standard deviation over seeds as `sd`, `low` and
@@ -28,15 +28,15 @@ def sweep_rows(sweep: Sweep, results: Results) -> list[Row]:
     metric = [results.metric] if results.metric else []
     loss = [] if results.metric == "loss" else ["loss"]
     columns = ["sd", "low", "high", "seeds"] if metric else []
-    header = *sweep.varied, *metric, *columns, "training_samples", *loss, "seconds", "status", "error"
-    return [header, *(tuple(_row(sweep, results.metric, row)) for row in results.rows)]
+    header = *results.varied, *metric, *columns, "training_samples", *loss, "seconds", "status", "error"
+    return [header, *(tuple(_row(results, row)) for row in results.rows)]
 
 
-def _row(sweep: Sweep, metric: str, row: Result) -> Iterator[Value]:
-    for name in sweep.varied:
+def _row(results: SweepResults, row: SweepRow) -> Iterator[Value]:
+    for name in results.varied:
         value = row.values.get(name)
         yield value if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
-    if metric:
+    if metric := results.metric:
         found = row.figures.get(metric)
         yield from (found.mean, found.spread, found.low, found.high, found.seeds) if found else (None,) * 4 + (0,)
     yield row.training_samples

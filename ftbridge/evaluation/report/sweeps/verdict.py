@@ -11,7 +11,7 @@ from ftbridge.evaluation.record import Evaluation, Figure
 from ftbridge.evaluation.report.runs.verdict import LEAST_ITEMS, Kind, Verdict, beside_baselines, cautions, change_of
 from ftbridge.evaluation.report.words import PLAIN, Words, p_value, points, signed_points
 from ftbridge.evaluation.sweep.record import Sweep, title_of
-from ftbridge.evaluation.sweep.results import LOSSES, Result, Results
+from ftbridge.evaluation.sweep.results import LOSSES, SweepResults, SweepRow
 
 MANY_SETTINGS = 3  # from here on the best is among the luckier ones
 MOST_FAILED = 3  # whose reasons are told
@@ -34,7 +34,7 @@ class Lead(NamedTuple):
     reason: str = ""
 
 
-def judge(sweep: Sweep, results: Results, words: Words) -> Verdict:
+def judge(sweep: Sweep, results: SweepResults, words: Words) -> Verdict:
     """Return the verdict on a sweep."""
     metric = results.metric
     ranked = [row for row in results.rows if metric in row.figures]
@@ -57,7 +57,7 @@ def judge(sweep: Sweep, results: Results, words: Words) -> Verdict:
     return Verdict(kind, title, tuple(filter(None, told)), tuple(_cautions(ranked, typical, metric, words)))
 
 
-def lead(best: Result, second: Result, metric: str) -> Lead:
+def lead(best: SweepRow, second: SweepRow, metric: str) -> Lead:
     """Return how far `best` is ahead: trainings of the same seed are compared, question by question."""
     if metric in LOSSES:
         return Lead("unknown", reason="sweep_pair_loss")
@@ -82,13 +82,13 @@ def lead(best: Result, second: Result, metric: str) -> Lead:
     return Lead("better" if sure else "unclear", mean, one.p_value if one else None, items, ahead, len(changes))
 
 
-def by_seed(row: Result) -> dict[int | None, Evaluation]:
+def by_seed(row: SweepRow) -> dict[int | None, Evaluation]:
     """Return the evaluations of a setting by the seeds of their trainings."""
     seeds = {point.run: point.seed for point in row.points}
     return {seeds.get(each.model.run): each for each in row.evaluations}
 
 
-def typical_evaluation(row: Result, metric: str) -> Evaluation | None:
+def typical_evaluation(row: SweepRow, metric: str) -> Evaluation | None:
     """Return the evaluation of a setting whose figure is the median of its seeds'; None where there is none."""
     having = [each for each in row.evaluations if metric in each.scores.figures]
     return sorted(having, key=lambda each: each.scores.figures[metric].value)[len(having) // 2] if having else None
@@ -100,7 +100,7 @@ def first_line(text: str) -> str:
     return line if len(line) <= _LETTERS else f"{line[:_LETTERS]} …"
 
 
-def _counts(sweep: Sweep, results: Results, words: Words) -> str:
+def _counts(sweep: Sweep, results: SweepResults, words: Words) -> str:
     rows = results.rows
     waiting = sum(not point.error and not point.run for point in sweep.points)
     names = words("list_separator").join(f"`{name}`" for name in sweep.varied)
@@ -113,7 +113,7 @@ def _counts(sweep: Sweep, results: Results, words: Words) -> str:
     return words.join(told, words("sweep_waiting", number=f"{waiting:,}") if waiting else "")
 
 
-def _best(best: Result, metric: str, words: Words) -> str:
+def _best(best: SweepRow, metric: str, words: Words) -> str:
     found = best.figures[metric]
     several = found.spread is not None
     told = words(
@@ -130,7 +130,7 @@ def _best(best: Result, metric: str, words: Words) -> str:
     return words.join(told, words("sweep_interval", interval=words.interval(metric, figure)))
 
 
-def _lead(second: Result, found: Lead, metric: str, words: Words) -> str:
+def _lead(second: SweepRow, found: Lead, metric: str, words: Words) -> str:
     value = words.number(metric, second.figures[metric].mean)
     told = words("sweep_second", setting=title_of(second.values), value=value)
     if found.difference is None:
@@ -143,20 +143,20 @@ def _lead(second: Result, found: Lead, metric: str, words: Words) -> str:
     return words.join(told, by, seeds)
 
 
-def _range(best: Result, worst: Result, metric: str, words: Words) -> str:
+def _range(best: SweepRow, worst: SweepRow, metric: str, words: Words) -> str:
     """Return how far the best and the worst lie apart."""
     high, low = (row.figures[metric].mean for row in (best, worst))
     gap = _gap(metric, high - low, words)
     return words("sweep_range", setting=title_of(worst.values), value=words.number(metric, low), gap=gap)
 
 
-def _before(best: Result, metric: str, words: Words) -> Iterator[str]:
+def _before(best: SweepRow, metric: str, words: Words) -> Iterator[str]:
     values = [each.before.figures[metric].value for each in best.evaluations if each.before]
     if values:
         yield words("sweep_before", value=words.number(metric, fmean(values)))
 
 
-def _failures(results: Results, words: Words) -> Iterator[str]:
+def _failures(results: SweepResults, words: Words) -> Iterator[str]:
     failed = [row for row in results.rows if row.error]
     if failed:
         reasons = [
@@ -168,7 +168,7 @@ def _failures(results: Results, words: Words) -> Iterator[str]:
         yield words.join(words("sweep_failed", number=f"{len(failed):,}", settings=f"{len(results.rows):,}"), *reasons)
 
 
-def _cautions(ranked: Sequence[Result], typical: Evaluation | None, metric: str, words: Words) -> Iterator[str]:
+def _cautions(ranked: Sequence[SweepRow], typical: Evaluation | None, metric: str, words: Words) -> Iterator[str]:
     if len(ranked) >= MANY_SETTINGS:
         yield words("sweep_many", settings=f"{len(ranked):,}")
     if len(ranked) > 1 and all(row.figures[metric].seeds == 1 for row in ranked):
