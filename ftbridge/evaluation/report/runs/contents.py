@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftbridge.core.console import say
+from ftbridge.core.project import SETTINGS, Project
 from ftbridge.evaluation.record import Confusion, Evaluation, Scores, Task
 from ftbridge.evaluation.report.charts import (
     HeatMap,
@@ -30,7 +31,7 @@ from ftbridge.evaluation.report.runs.verdict import (
     judge,
 )
 from ftbridge.evaluation.report.words import PLAIN, Words
-from ftbridge.launchers.runs.record import utc_now
+from ftbridge.launchers.runs.record import Run, utc_now
 
 # The figures of a task that a chart shows, besides the one that it is judged by.
 CHARTED = ("macro_f1", "rouge_l", "precision", "recall")
@@ -144,10 +145,16 @@ def contents_of(found: Found, words: Words) -> Contents:
         results,
         runs_table(found.runs, words) if len(found.runs) > 1 else None,
         tuple(
-            trained(found.project, run, [each.evaluation for each in _of_run(found, run.id)], words)
+            trained(_project_of(run, found.project), run, [each.evaluation for each in _of_run(found, run.id)], words)
             for run in found.runs
         ),
     )
+
+
+def _project_of(run: Run, otherwise: Project) -> Project:
+    """Return the project that a run lies in: a sweep's folder is one of its own."""
+    folder = run.path.parent.parent
+    return Project.find(folder) if (folder / SETTINGS).is_file() else otherwise
 
 
 def _subtitle(found: Found, words: Words) -> str:

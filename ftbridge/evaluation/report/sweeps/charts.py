@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Literal, NamedTuple
 
@@ -54,7 +54,7 @@ class LearningCurve(NamedTuple):
 
     lines: tuple[Line, ...]
     x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[tuple[float, float], ...]
+    y_ticks: tuple[Tick, ...]
     logarithmic: bool
 
 
@@ -69,7 +69,7 @@ class MapCell(NamedTuple):
 class OptionMap(NamedTuple):
     """A figure by the values of two options: of `down` a row each, of `across` a column each.
 
-    `worst` and `best` are the figures of the lightest and of the darkest cell.
+    `worst` and `best` are the figures of the cells with the faintest and with the strongest colour.
     """
 
     down: str
@@ -80,8 +80,11 @@ class OptionMap(NamedTuple):
     best: float
 
 
-def learning_curve(series: Sequence[Series]) -> LearningCurve | None:
-    """Return the chart of series over training-set sizes; None where they have fewer than two sizes."""
+def learning_curve(series: Sequence[Series], shown: Callable[[float], str]) -> LearningCurve | None:
+    """Return the chart of series over training-set sizes; None where they have fewer than two sizes.
+
+    `shown` says how a figure is written on the axis.
+    """
     sizes = sorted({each.size for one in series for each in one.measures})
     if len(sizes) < 2 or sizes[0] <= 0:  # noqa: PLR2004 - a curve has two ends
         return None
@@ -108,7 +111,7 @@ def learning_curve(series: Sequence[Series]) -> LearningCurve | None:
         points = " ".join(f"{10 * dot.x:.1f},{10 * dot.y:.1f}" for dot in dots)
         lines.append(Line(one.name, one.kind, styles[one.kind], dots, points))
         styles[one.kind] += 1
-    y_ticks = tuple((100 - place(value, low, high), value) for value in y_values)
+    y_ticks = tuple(Tick(100 - place(value, low, high), shown(value)) for value in y_values)
     return LearningCurve(tuple(lines), tuple(_ticks([(across(size), size) for size in sizes])), y_ticks, logarithmic)
 
 
@@ -122,13 +125,18 @@ def _ticks(sizes: Sequence[tuple[float, int]]) -> list[Tick]:
 
 
 def option_map(
-    down: str, across: str, cells: Mapping[tuple[str, str], Sequence[float | None]], *, less_is_better: bool = False
+    down: str, across: str, cells: Mapping[tuple[str, str], Mapping[str, float | None]], *, less_is_better: bool = False
 ) -> OptionMap | None:
     """Return the heat map of figures by the values of two options, in the order of `cells`; None where all failed.
 
-    Each of a cell's figures is a setting's, None of one that failed; they are shown as their mean.
+    A cell has the figures of settings by what else was varied, None for one that failed. It shows the mean of those
+    that all cells have: a cell is no better for having failed where it is hard.
     """
-    means = {key: fmean(found) for key, each in cells.items() if (found := _numbers(each))}
+    measured = {
+        key: found for key, each in cells.items() if (found := {name for name in each if _numbers([each[name]])})
+    }
+    shared = set.intersection(*measured.values()) if measured else set()
+    means = {key: fmean(_numbers(cells[key][name] for name in shared or found)) for key, found in measured.items()}
     if not means:
         return None
     rows, columns = (list(dict.fromkeys(key[at] for key in cells)) for at in (0, 1))
@@ -139,7 +147,7 @@ def option_map(
     def cell(key: tuple[str, str]) -> MapCell:
         value = means.get(key)
         level = 0 if value is None else 1 + round((LEVELS - 1) * (value - worst) / ((best - worst) or 1))
-        return MapCell(value, level, len(cells.get(key, ())) - len(_numbers(cells.get(key, ()))))
+        return MapCell(value, level, len(cells[key]) - len(measured.get(key, ())))
 
     return OptionMap(
         down,

@@ -20,7 +20,7 @@ from ftbridge.evaluation.report.sweeps.charts import (
     option_map,
 )
 from ftbridge.evaluation.report.sweeps.verdict import first_line, judge
-from ftbridge.evaluation.report.words import PLAIN, Words
+from ftbridge.evaluation.report.words import PERCENT, PLAIN, Words
 from ftbridge.evaluation.sweep.record import Sweep, shown_value, title_of
 from ftbridge.evaluation.sweep.results import LOSSES, SeedSummary, SweepResults, SweepRow
 from ftbridge.launchers.runs.record import utc_now
@@ -55,6 +55,7 @@ class SweepContents(NamedTuple):
     intervals: IntervalChart | None
     maps: tuple[OptionMap, ...]
     settings: Table
+    failures: Table | None
     same: Table
     trainings: Table
     terms: tuple[str, ...]
@@ -73,12 +74,15 @@ def contents_of(sweep: Sweep, results: SweepResults, words: Words) -> SweepConte
         metric=results.metric,
         asked=asked_of(every[0].scores, words) if every else "",
         verdict=judge(sweep, results, words),
-        curve=learning_curve(series),
+        curve=learning_curve(
+            series, lambda value: f"{value:g}" if results.metric in PLAIN else f"{100 * value:g}{PERCENT}"
+        ),
         left_out=left_out,
         look=_look(lines, results.metric, words),
         intervals=None if lines else _intervals(results, words),
         maps=tuple(_maps(sweep, results, words)),
         settings=_settings(sweep, results, words),
+        failures=_failures(results, words),
         same=Table("same", words("sweep_same"), (words("what"), words("value")), tuple(_same(sweep, every, words))),
         trainings=_trainings(results, words),
         terms=_terms(every),
@@ -195,10 +199,12 @@ def _map(sweep: Sweep, results: SweepResults, down: str, across: str, words: Wor
     if not full or max(map(len, sides)) > MOST_VALUES:
         return None
     labels = [[_shown(value, words) for value in side] for side in sides]
-    cells: dict[tuple[str, str], list[float | None]] = {key: [] for key in itertools.product(*labels)}
+    cells: dict[tuple[str, ...], dict[str, float | None]] = {key: {} for key in itertools.product(*labels)}
     for key, row in zip(keys, results.rows, strict=True):
         if row.status != "waiting":
-            cells[key].append(row.figures[results.metric].mean if results.metric in row.figures else None)
+            others = title_of({name: value for name, value in row.values.items() if name not in {down, across}})
+            found = row.figures.get(results.metric)
+            cells[key][others] = found.mean if found else None
     return option_map(down, across, cells, less_is_better=results.metric in LOSSES)
 
 
@@ -231,8 +237,8 @@ def _settings(sweep: Sweep, results: SweepResults, words: Words) -> Table:
                 *_measured(row, metric, several=several),
                 row.training_samples,
                 *([] if metric == "loss" else [row.figures["loss"].mean if "loss" in row.figures else None]),
-                words.duration(row.seconds or None),
-                *([] if whole else [_status(row, words)]),
+                words.duration(row.seconds or None).replace(" ", "\u00a0"),
+                *([] if whole else [words(f"setting_{row.status}")]),
             )
             for row in rows
         ),
@@ -252,9 +258,13 @@ def _measured(row: SweepRow, metric: str, *, several: bool) -> Iterator[Value]:
         yield found.seeds if found else 0
 
 
-def _status(row: SweepRow, words: Words) -> str:
-    status = words(f"setting_{row.status}")
-    return words("setting_error", status=status, reason=first_line(row.error)) if row.error else status
+def _failures(results: SweepResults, words: Words) -> Table | None:
+    """Return why settings failed; None where none did."""
+    rows = [
+        (title_of(row.values) or words("sweep_defaults"), first_line(row.error)) for row in results.rows if row.error
+    ]
+    header = words("setting"), words("reason")
+    return Table("failures", words("sweep_failures"), header, tuple(rows)) if rows else None
 
 
 def _same(sweep: Sweep, evaluations: Sequence[Evaluation], words: Words) -> Iterator[tuple[str, str]]:

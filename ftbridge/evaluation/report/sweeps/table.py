@@ -65,7 +65,8 @@ def sheets(contents: SweepContents, words: Words) -> Iterator[Sheet]:
     told = contents.verdict
     sentences = (contents.asked, told.title, *told.sentences, *told.cautions)
     yield Sheet(words("contents_sheet"), (contents.title,), [(each,) for each in sentences if each])
-    yield from (table_sheet(each, words) for each in (contents.settings, contents.same, contents.trainings))
+    tables = contents.settings, contents.failures, contents.same, contents.trainings
+    yield from (table_sheet(each, words) for each in tables if each)
 
 
 def _text(value: object) -> str | None:

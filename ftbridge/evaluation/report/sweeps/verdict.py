@@ -43,16 +43,18 @@ def judge(sweep: Sweep, results: SweepResults, words: Words) -> Verdict:
         key = "failed" if any(row.error for row in results.rows) else "none"
         return Verdict("unknown", words(f"sweep_title_{key}"), (*told, *_failures(results, words)), ())
     best = ranked[0]
+    typical = typical_evaluation(best, metric)
     told.append(_best(best, metric, words))
+    if typical:
+        told += [*beside_baselines(typical, metric, words), *_before(best, metric, words)]
     kind: Kind = "unknown"
     title = words("sweep_title_single")
     if len(ranked) > 1:
         found = lead(best, ranked[1], metric)
         kind = found.kind
         title = words(f"sweep_title_{kind}", setting=title_of(best.values))
-        told += [_lead(ranked[1], found, metric, words), _range(best, ranked[-1], metric, words)]
-    if typical := typical_evaluation(best, metric):
-        told += [*_before(best, metric, words), *beside_baselines(typical, metric, words)]
+        told += [_lead(ranked[1], found, metric, words)]
+        told += [_range(best, ranked[-1], metric, words)] if len(ranked) > 2 else []  # noqa: PLR2004 - another
     told += _failures(results, words)
     return Verdict(kind, title, tuple(filter(None, told)), tuple(_cautions(ranked, typical, metric, words)))
 
