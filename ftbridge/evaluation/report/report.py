@@ -152,9 +152,9 @@ def render_page(contents: Contents | SweepContents, words: Words) -> bytes:
     environment = _html_environment(words.language)
     css, js = (Markup(environment.get_template(name).render()) for name in ("report.css.j2", "report.js"))  # noqa: S704 - ours
     hashes = {"css": _csp_hash(css), "js": _csp_hash(js)}
-    template = environment.get_template(contents.page)
+    template = environment.get_template(f"{_kind(contents)}.html.j2")
     page = b""
-    for letters in LETTERS if any(contents.texts) else LETTERS[:1]:
+    for letters in LETTERS if any(_texts(contents)) else LETTERS[:1]:
         cut = Cut(letters, words)
         if letters > LETTERS[-1] and _least_bytes(contents, cut) > MOST_BYTES:
             continue
@@ -169,7 +169,17 @@ def render_page(contents: Contents | SweepContents, words: Words) -> bytes:
 
 def _least_bytes(contents: Contents | SweepContents, cut: Cut) -> int:
     """Return how many bytes all answers take at least, so that no page is made in vain."""
-    return sum(BYTES_BESIDE + len(escape(cut(text)).encode("utf-8", "backslashreplace")) for text in contents.texts)
+    return sum(BYTES_BESIDE + len(escape(cut(text)).encode("utf-8", "backslashreplace")) for text in _texts(contents))
+
+
+def _texts(contents: Contents | SweepContents) -> Iterator[str]:
+    """Yield the texts that are cut where the page is too large: all answers."""
+    results = () if isinstance(contents, SweepContents) else contents.results
+    return (text for result in results if result.answers for text in result.answers.texts)
+
+
+def _kind(contents: Contents | SweepContents) -> str:
+    return "sweep" if isinstance(contents, SweepContents) else "runs"
 
 
 @cache
@@ -249,7 +259,7 @@ def render_model_card(contents: Contents | SweepContents, words: Words) -> str:
         return _Ready(" | ".join(_markdown(_cell_text(cell, words)) for cell in row))
 
     environment.filters |= {"cells": cells, "join_cells": cells}
-    return environment.get_template(contents.card).render(contents=contents)
+    return environment.get_template(f"{_kind(contents)}.md.j2").render(contents=contents)
 
 
 def _cell_text(cell: Value, words: Words) -> str:

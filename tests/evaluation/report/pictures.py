@@ -1,5 +1,6 @@
-"""The pictures of reports in docs, of a made-up run and a made-up sweep; `python -m tests.evaluation.report.pictures` makes them anew.
+"""The pictures of reports in docs; `python -m tests.evaluation.report.pictures` makes them anew.
 
+The run and the sweep that they are of are made up.
 Chinese needs a font of it (Debian: fonts-noto-cjk).
 """
 

@@ -95,8 +95,6 @@ class Result(NamedTuple):
 class Contents(NamedTuple):
     """All that a report tells; `subtitle` says of which models and datasets."""
 
-    page = "page.html.j2"
-    card = "model_card.md.j2"
     title: str
     subtitle: str
     made: datetime
@@ -111,11 +109,6 @@ class Contents(NamedTuple):
         for task, terms in TERMS.items():
             used += terms if any(result.task == task for result in self.results) else []
         return [*used, "baseline"] if any(len(result.figures.rows) > 1 for result in self.results) else used
-
-    @property
-    def texts(self) -> Iterator[str]:
-        """Yield all texts of answers, which are cut where the page is too large."""
-        return (text for result in self.results if result.answers for text in result.answers.texts)
 
     @property
     def tables(self) -> Iterator[Table]:

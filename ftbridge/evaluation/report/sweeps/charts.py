@@ -80,39 +80,58 @@ class OptionMap(NamedTuple):
     best: float
 
 
+class _Axis(NamedTuple):
+    """An axis from `low` to `high`."""
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    def at(self, value: float) -> float:
+        """Return where a value lies, in percent."""
+        if self.logarithmic:
+            return place(math.log(value), math.log(self.low), math.log(self.high))
+        return place(value, self.low, self.high)
+
+    def down(self, value: float | None) -> float | None:
+        """Return how far below the upper end a value lies, in percent; None for no number."""
+        return None if value is None or math.isnan(value) else 100 - self.at(value)
+
+
 def learning_curve(series: Sequence[Series], shown: Callable[[float], str]) -> LearningCurve | None:
     """Return the chart of series over training-set sizes; None where they have fewer than two sizes.
 
     `shown` says how a figure is written on the axis.
     """
-    sizes = sorted({each.size for one in series for each in one.measures})
+    measures = [each for one in series for each in one.measures]
+    sizes = sorted({each.size for each in measures})
     if len(sizes) < 2 or sizes[0] <= 0:  # noqa: PLR2004 - a curve has two ends
         return None
-    logarithmic = sizes[-1] > LOGARITHMIC_FROM * sizes[0]
-    values = _numbers(value for one in series for each in one.measures for value in (each.value, each.low, each.high))
+    values = _numbers(value for each in measures for value in (each.value, each.low, each.high))
     y_values = [*round_ticks(min(values), max(values))]
-    low, high = min(*values, y_values[0]), max(*values, y_values[-1])
-
-    def across(size: float) -> float:
-        if logarithmic:
-            return place(math.log(size), math.log(sizes[0]), math.log(sizes[-1]))
-        return place(size, sizes[0], sizes[-1])
-
-    def up(value: float | None) -> float | None:
-        return None if value is None or math.isnan(value) else 100 - place(value, low, high)
-
-    lines, styles = [], Counter[str]()
+    x = _Axis(sizes[0], sizes[-1], sizes[-1] > LOGARITHMIC_FROM * sizes[0])
+    y = _Axis(min(*values, y_values[0]), max(*values, y_values[-1]))
+    styles = Counter[str]()
+    lines = []
     for one in series:
-        dots = tuple(
-            Dot(each, across(each.size), at, up(each.low), up(each.high))
-            for each in sorted(one.measures)
-            if (at := up(each.value)) is not None
-        )
-        points = " ".join(f"{10 * dot.x:.1f},{10 * dot.y:.1f}" for dot in dots)
-        lines.append(Line(one.name, one.kind, styles[one.kind], dots, points))
+        lines.append(_line(one, styles[one.kind], x, y))
         styles[one.kind] += 1
-    y_ticks = tuple(Tick(100 - place(value, low, high), shown(value)) for value in y_values)
-    return LearningCurve(tuple(lines), tuple(_ticks([(across(size), size) for size in sizes])), y_ticks, logarithmic)
+    return LearningCurve(
+        tuple(lines),
+        tuple(_ticks([(x.at(size), size) for size in sizes])),
+        tuple(Tick(100 - y.at(value), shown(value)) for value in y_values),
+        x.logarithmic,
+    )
+
+
+def _line(series: Series, style: int, x: _Axis, y: _Axis) -> Line:
+    dots = tuple(
+        Dot(each, x.at(each.size), at, y.down(each.low), y.down(each.high))
+        for each in sorted(series.measures)
+        if (at := y.down(each.value)) is not None
+    )
+    points = " ".join(f"{10 * dot.x:.1f},{10 * dot.y:.1f}" for dot in dots)
+    return Line(series.name, series.kind, style, dots, points)
 
 
 def _ticks(sizes: Sequence[tuple[float, int]]) -> list[Tick]:
@@ -132,31 +151,29 @@ def option_map(
     A cell has the figures of settings by what else was varied, None for one that failed. It shows the mean of those
     that all cells have: a cell is no better for having failed where it is hard.
     """
-    measured = {
-        key: found for key, each in cells.items() if (found := {name for name in each if _numbers([each[name]])})
-    }
-    shared = set.intersection(*measured.values()) if measured else set()
-    means = {key: fmean(_numbers(cells[key][name] for name in shared or found)) for key, found in measured.items()}
+    means = _means(cells)
     if not means:
         return None
-    rows, columns = (list(dict.fromkeys(key[at] for key in cells)) for at in (0, 1))
     worst, best = min(means.values()), max(means.values())
     if less_is_better:
         worst, best = best, worst
 
     def cell(key: tuple[str, str]) -> MapCell:
-        value = means.get(key)
+        value, failed = means.get(key), len(cells[key]) - len(_numbers(cells[key].values()))
         level = 0 if value is None else 1 + round((LEVELS - 1) * (value - worst) / ((best - worst) or 1))
-        return MapCell(value, level, len(cells[key]) - len(measured.get(key, ())))
+        return MapCell(value, level, failed)
 
-    return OptionMap(
-        down,
-        across,
-        tuple(columns),
-        tuple((row, tuple(cell((row, column)) for column in columns)) for row in rows),
-        worst,
-        best,
-    )
+    rows, columns = (tuple(dict.fromkeys(key[at] for key in cells)) for at in (0, 1))
+    made = tuple((row, tuple(cell((row, column)) for column in columns)) for row in rows)
+    return OptionMap(down, across, columns, made, worst, best)
+
+
+def _means(cells: Mapping[tuple[str, str], Mapping[str, float | None]]) -> dict[tuple[str, str], float]:
+    """Return the mean of each cell that has a figure, over the settings that all of these have where there are some."""
+    measured = {key: {name for name in each if _numbers([each[name]])} for key, each in cells.items()}
+    measured = {key: names for key, names in measured.items() if names}
+    shared = set[str]().union(*measured.values()).intersection(*measured.values())
+    return {key: fmean(_numbers(cells[key][name] for name in shared or names)) for key, names in measured.items()}
 
 
 def _numbers(values: Iterable[float | None]) -> list[float]:

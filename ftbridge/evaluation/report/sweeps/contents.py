@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from ftbridge.evaluation.record import Evaluation, Figure
@@ -19,7 +18,7 @@ from ftbridge.evaluation.report.sweeps.charts import (
     learning_curve,
     option_map,
 )
-from ftbridge.evaluation.report.sweeps.verdict import first_line, judge
+from ftbridge.evaluation.report.sweeps.verdict import first_line, judge, mean_before
 from ftbridge.evaluation.report.words import PERCENT, PLAIN, Words
 from ftbridge.evaluation.sweep.record import Sweep, shown_value, title_of
 from ftbridge.evaluation.sweep.results import LOSSES, SeedSummary, SweepResults, SweepRow
@@ -39,9 +38,6 @@ class SweepContents(NamedTuple):
     `same` is what all settings had in common, `trainings` a row for each run.
     """
 
-    page = "sweep.html.j2"
-    card = "sweep_card.md.j2"
-    texts = ()  # none that is cut
     title: str
     subtitle: str
     made: datetime
@@ -118,8 +114,7 @@ def _lines(sweep: Sweep, results: SweepResults, words: Words) -> tuple[list[Seri
         size = _size(row, option)
         if size and results.metric in row.figures:
             each = row.figures[results.metric]
-            others = {name: value for name, value in row.values.items() if name in sweep.varied and name != option}
-            found.setdefault(title_of(others), []).append(Measure(size, each.mean, each.low, each.high))
+            found.setdefault(_others(row, option), []).append(Measure(size, each.mean, each.low, each.high))
     lines = [Series(name or words("after"), "setting", tuple(each)) for name, each in found.items()]
     return lines[:MOST_LINES], max(0, len(lines) - MOST_LINES)
 
@@ -132,22 +127,16 @@ def _size(row: SweepRow, option: str) -> int | None:
 
 def _beside(results: SweepResults, words: Words) -> Iterator[Series]:
     """Yield the baselines by the size of what they learned from, and the model before its training."""
-    every = [each for row in results.rows for each in row.evaluations]
-    metric = results.metric
+    every, metric = [each for row in results.rows for each in row.evaluations], results.metric
     baselines: dict[str, dict[int, Measure]] = {}
-    for evaluation in every:
-        for each in evaluation.baselines:
-            if figure := each.scores.figures.get(metric):
-                size = each.training_samples
-                measure = Measure(size, figure.value)
-                baselines.setdefault(each.name, {}).setdefault(size, measure)
+    for each in (baseline for evaluation in every for baseline in evaluation.baselines):
+        if figure := each.scores.figures.get(metric):
+            baselines.setdefault(each.name, {})[each.training_samples] = Measure(each.training_samples, figure.value)
     for name, measures in baselines.items():
         yield Series(words("as_baseline", name=baseline_name(name, words)), "baseline", tuple(measures.values()))
     sizes = [row.training_samples for row in results.rows if row.training_samples]
-    before = [each.before.figures[metric].value for each in every if each.before and metric in each.before.figures]
-    if before and sizes:
-        value = fmean(before)
-        yield Series(words("before"), "before", tuple(Measure(size, value) for size in {min(sizes), max(sizes)}))
+    if (before := mean_before(every, metric)) is not None and sizes:
+        yield Series(words("before"), "before", (Measure(min(sizes), before), Measure(max(sizes), before)))
 
 
 def _look(lines: Sequence[Series], metric: str, words: Words) -> str:
@@ -193,19 +182,21 @@ def _maps(sweep: Sweep, results: SweepResults, words: Words) -> Iterator[OptionM
 
 
 def _map(sweep: Sweep, results: SweepResults, down: str, across: str, words: Words) -> OptionMap | None:
-    sides = [_values(sweep, name) for name in (down, across)]
-    keys = [tuple(_shown(row.values.get(name), words) for name in (down, across)) for row in results.rows]
-    full = 2 * len(set(keys)) >= math.prod(map(len, sides))  # else it were mostly holes, as of a random choice
-    if not full or max(map(len, sides)) > MOST_VALUES:
+    rows, columns = ([_shown(value, words) for value in _values(sweep, name)] for name in (down, across))
+    cells: dict[tuple[str, str], dict[str, float | None]] = {key: {} for key in itertools.product(rows, columns)}
+    for row in (row for row in results.rows if row.status != "waiting"):
+        key = _shown(row.values.get(down), words), _shown(row.values.get(across), words)
+        found = row.figures.get(results.metric)
+        cells[key][_others(row, down, across)] = found.mean if found else None
+    holes = sum(not each for each in cells.values())
+    if 2 * holes > len(cells) or max(len(rows), len(columns)) > MOST_VALUES:  # as of a random choice
         return None
-    labels = [[_shown(value, words) for value in side] for side in sides]
-    cells: dict[tuple[str, ...], dict[str, float | None]] = {key: {} for key in itertools.product(*labels)}
-    for key, row in zip(keys, results.rows, strict=True):
-        if row.status != "waiting":
-            others = title_of({name: value for name, value in row.values.items() if name not in {down, across}})
-            found = row.figures.get(results.metric)
-            cells[key][others] = found.mean if found else None
     return option_map(down, across, cells, less_is_better=results.metric in LOSSES)
+
+
+def _others(row: SweepRow, *names: str) -> str:
+    """Return the options of a setting but those of these names, in words."""
+    return title_of({name: value for name, value in row.values.items() if name not in names})
 
 
 def _values(sweep: Sweep, name: str) -> list[Any]:

@@ -8,7 +8,15 @@ from typing import NamedTuple
 from ftbridge.core.errors import InputError
 from ftbridge.evaluation.evaluate import compare_evaluations, is_comparable
 from ftbridge.evaluation.record import Evaluation, Figure
-from ftbridge.evaluation.report.runs.verdict import LEAST_ITEMS, Kind, Verdict, beside_baselines, cautions, change_of
+from ftbridge.evaluation.report.runs.verdict import (
+    LEAST_ITEMS,
+    Change,
+    Kind,
+    Verdict,
+    beside_baselines,
+    cautions,
+    change_of,
+)
 from ftbridge.evaluation.report.words import PLAIN, Words, p_value, points, signed_points
 from ftbridge.evaluation.sweep.record import Sweep, title_of
 from ftbridge.evaluation.sweep.results import LOSSES, SweepResults, SweepRow
@@ -46,7 +54,9 @@ def judge(sweep: Sweep, results: SweepResults, words: Words) -> Verdict:
     typical = typical_evaluation(best, metric)
     told.append(_best(best, metric, words))
     if typical:
-        told += [*beside_baselines(typical, metric, words), *_before(best, metric, words)]
+        told += beside_baselines(typical, metric, words)
+    if (before := mean_before(best.evaluations, metric)) is not None:
+        told.append(words("sweep_before", value=words.number(metric, before)))
     kind: Kind = "unknown"
     title = words("sweep_title_single")
     if len(ranked) > 1:
@@ -63,9 +73,7 @@ def lead(best: SweepRow, second: SweepRow, metric: str) -> Lead:
     """Return how far `best` is ahead: trainings of the same seed are compared, question by question."""
     if metric in LOSSES:
         return Lead("unknown", reason="sweep_pair_loss")
-    first, other = by_seed(best), by_seed(second)
-    pairs = [(first[seed], other[seed]) for seed in first if seed in other]
-    pairs = pairs or [*zip(first.values(), other.values(), strict=False)]
+    pairs = _pairs(best, second)
     if not all(is_comparable(*pair) for pair in pairs):
         return Lead("unknown", reason="sweep_pair_questions")
     try:
@@ -75,13 +83,25 @@ def lead(best: SweepRow, second: SweepRow, metric: str) -> Lead:
     changes = [change for pair, title in compared if (change := change_of(pair, metric, title))]
     if not changes:
         return Lead("unknown", reason="sweep_pair_figure")
-    differences = [change.difference for change in changes]
-    value, low, high = (fmean(getattr(each, name) for each in differences) for name in ("value", "low", "high"))
-    mean = Figure(value=value, low=low, high=high, items=differences[0].items, method=differences[0].method)
-    items, ahead = min(pair.items for pair, _ in compared), sum(each.value > 0 for each in differences)
-    one = changes[0] if len(changes) == 1 else None
-    sure = one.kind == "better" if one else low > 0 and ahead == len(changes) and items >= LEAST_ITEMS
-    return Lead("better" if sure else "unclear", mean, one.p_value if one else None, items, ahead, len(changes))
+    return _joined(changes, min(pair.items for pair, _ in compared))
+
+
+def _joined(changes: Sequence[Change], items: int) -> Lead:
+    """Return what several pairs of trainings say together."""
+    first, several = changes[0], len(changes) > 1
+    value, low, high = (fmean(getattr(each.difference, name) for each in changes) for name in ("value", "low", "high"))
+    difference = Figure(value=value, low=low, high=high, items=items, method=first.difference.method)
+    ahead = sum(each.difference.value > 0 for each in changes)
+    sure = low > 0 and ahead == len(changes) and items >= LEAST_ITEMS if several else first.kind == "better"
+    p_value = None if several else first.p_value
+    return Lead("better" if sure else "unclear", difference, p_value, items, ahead, len(changes))
+
+
+def _pairs(best: SweepRow, second: SweepRow) -> list[tuple[Evaluation, Evaluation]]:
+    """Return the evaluations of two settings in pairs of the same seed, or as they come where they share none."""
+    first, other = by_seed(best), by_seed(second)
+    same = [(first[seed], other[seed]) for seed in first if seed in other]
+    return same or [*zip(first.values(), other.values(), strict=False)]
 
 
 def by_seed(row: SweepRow) -> dict[int | None, Evaluation]:
@@ -94,6 +114,14 @@ def typical_evaluation(row: SweepRow, metric: str) -> Evaluation | None:
     """Return the evaluation of a setting whose figure is the median of its seeds'; None where there is none."""
     having = [each for each in row.evaluations if metric in each.scores.figures]
     return sorted(having, key=lambda each: each.scores.figures[metric].value)[len(having) // 2] if having else None
+
+
+def mean_before(evaluations: Sequence[Evaluation], metric: str) -> float | None:
+    """Return the mean figure of the models before their training; None where none was asked."""
+    values = [
+        each.before.figures[metric].value for each in evaluations if each.before and metric in each.before.figures
+    ]
+    return fmean(values) if values else None
 
 
 def first_line(text: str) -> str:
@@ -150,12 +178,6 @@ def _range(best: SweepRow, worst: SweepRow, metric: str, words: Words) -> str:
     high, low = (row.figures[metric].mean for row in (best, worst))
     gap = _gap(metric, high - low, words)
     return words("sweep_range", setting=title_of(worst.values), value=words.number(metric, low), gap=gap)
-
-
-def _before(best: SweepRow, metric: str, words: Words) -> Iterator[str]:
-    values = [each.before.figures[metric].value for each in best.evaluations if each.before]
-    if values:
-        yield words("sweep_before", value=words.number(metric, fmean(values)))
 
 
 def _failures(results: SweepResults, words: Words) -> Iterator[str]:
