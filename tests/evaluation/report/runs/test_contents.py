@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from ftbridge.evaluation.record import Engine, Model
-from ftbridge.evaluation.report.contents import contents_of
-from ftbridge.evaluation.report.sources import find
+from ftbridge.evaluation.report.runs.contents import contents_of
+from ftbridge.evaluation.report.runs.sources import find
 from ftbridge.evaluation.report.words import Words
 from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
 from tests.builders.runs import record_run
