@@ -13,8 +13,9 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import atomic_file, sha256
 from ftbridge.dialogue.chat import source_of, without_thought
-from ftbridge.evaluation.answers.asking import Plan, dataset_to_answer, fingerprint, place_in_run
+from ftbridge.evaluation.answers.asking import Plan, dataset_to_answer, place_in_run
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
+from ftbridge.evaluation.answers.fingerprint import fingerprint
 from ftbridge.evaluation.answers.folder import (
     FINISHED,
     SETTINGS,
