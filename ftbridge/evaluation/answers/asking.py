@@ -44,8 +44,6 @@ from ftbridge.weights.card import ModelCard, Prompt
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
-
-
 # Those of a base that are loaded at a time; each takes memory beside it, and a sweep may have a hundred.
 MOST_ADAPTERS = 8
 
@@ -263,17 +261,21 @@ def _ask_group(
 ) -> list[FtbridgeError]:
     """Answer the plans of a group with one engine, or where that fails with one for each; return why some failed."""
     try:
-        with ExitStack() as stack:
-            opened: list[Engine] = [server] if server else []
-            for each in group:
-                if each.folder not in answered:
-                    same = next((plan for plan, _ in answered.values() if _is_same_base(plan, each)), None)
-                    answered[each.folder] = each, _ask_one(each, group, opened, stack, same)
+        _ask_together(group, answered, server)
     except (InputError, FrameworkError) as error:
         if len(group) == 1:
             return [error]
     left = [each for each in group if each.folder not in answered]
     return [failure for each in left for failure in _ask_group([each], answered, server)]
+
+
+def _ask_together(group: Sequence[Plan], answered: dict[Path, tuple[Plan, Answered]], server: Endpoint | None) -> None:
+    with ExitStack() as stack:
+        opened: list[Engine] = [server] if server else []
+        for each in group:
+            if each.folder not in answered:
+                same = next((plan for plan, _ in answered.values() if _is_same_base(plan, each)), None)
+                answered[each.folder] = each, _ask_one(each, group, opened, stack, same)
 
 
 def _is_same_base(one: Plan, other: Plan) -> bool:

@@ -31,7 +31,7 @@ _SHARES = {16: 0.3, 4: 0.2, 8: 0.1}
 # Seconds of a layer, forward and back, that no card is faster than: its kernels are started from Python one by one.
 _LAYER_SECONDS = {"full": 0.002, "lora": 0.004, "qlora": 0.004}
 _GUESSED_SHARE = 4  # of the cutoff length is the length of a sample, where it is not known
-# At most so many cards are named, the smallest, and then each that takes so small a share of the time of the one before.
+# So many cards are named at most: the smallest, and each that takes but this share of the time of those before.
 _SHOWN, _FASTER = 3, 0.75
 
 

@@ -31,6 +31,7 @@ class AdaptedModel(AnsweringModel):
 
     def batch(self, prompts, stop, sampling, batch_size, *, adapter, card):
         assert adapter is None or Path(adapter).name in self.adapters
+        assert Path(card.base).name == "model"
         return super().batch(prompts, stop, sampling, batch_size, adapter=None, card=self.card)
 
 
