@@ -17,11 +17,12 @@ from ftbridge.core.errors import FtbridgeError, InputError, InterruptedRun, Ques
 from ftbridge.core.files.atomic import locked, write_atomic
 from ftbridge.core.project import SETTINGS, Project
 from ftbridge.dataset_info import registry
+from ftbridge.evaluation.answers.folder import OtherAnswersError
 from ftbridge.evaluation.evaluate import evaluate
 from ftbridge.evaluation.judge import Written
 from ftbridge.evaluation.record import test_part
 from ftbridge.evaluation.sweep.record import FILE, FOLDER, Point, Sweep, load_sweep
-from ftbridge.evaluation.sweep.results import Results, results_of
+from ftbridge.evaluation.sweep.results import SweepResults, results_of
 from ftbridge.experiments.sweep.data import PointData, base_of_conversion, convert_shared
 from ftbridge.experiments.sweep.options import (
     RandomChoice,
@@ -55,7 +56,7 @@ def sweep(  # noqa: PLR0913 - the options of the command, all by name
     evaluate: Mapping[str, Any] | None = None,
     parallel: bool = False,
     max_points: int = MOST_POINTS,
-) -> Results:
+) -> SweepResults:
     """Train and evaluate each point of a sweep that is not done yet, and return what all have come to, best first.
 
     A YAML `file` holds what is varied, or `grid` (values by option), `points` (options of each) or `random` do; `seeds`
@@ -90,7 +91,9 @@ def sweep(  # noqa: PLR0913 - the options of the command, all by name
     return run_sweep(project, asked, parallel=parallel, max_points=max_points)
 
 
-def run_sweep(project: Project, asked: SweepFile, *, parallel: bool = False, max_points: int = MOST_POINTS) -> Results:
+def run_sweep(
+    project: Project, asked: SweepFile, *, parallel: bool = False, max_points: int = MOST_POINTS
+) -> SweepResults:
     """Do what `sweep` does, beginning from the settings of `project`; a recipe's has none."""
     if (number := number_of_points(asked)) > max_points:
         raise QuestionError(
@@ -276,6 +279,7 @@ def _evaluate_points(book: Book, planned: Mapping[int, PlannedTraining], options
         found = _evaluated(runs, options)
         for at, each in zip(waiting, found, strict=True):
             if isinstance(each, FtbridgeError):
+                book.change(at, evaluation="", judged="")
                 fail_point(book, at, each)
             else:
                 place = os.path.relpath(each.file, book.sweep.path)
@@ -287,22 +291,30 @@ def _evaluated(runs: Sequence[Path], options: Mapping[str, Any]) -> Iterator[Wri
 
     What fails of one is yielded in its place; what the others have answered meanwhile is not asked again.
     """
-    try:
-        together = evaluate(*runs, **options).evaluations if len(runs) > 1 else ()
-    except InterruptedRun:
-        raise
-    except FtbridgeError:
-        together = ()
-    if together:
-        yield from together[: len(runs)]
-        return
+    if len(runs) > 1:
+        try:
+            yield from _evaluated_anew(runs, options)[: len(runs)]
+        except InterruptedRun:
+            raise
+        except FtbridgeError:
+            pass
+        else:
+            return
     for run in runs:
         try:
-            yield evaluate(run, **options).evaluations[0]
+            yield _evaluated_anew([run], options)[0]
         except InterruptedRun:
             raise
         except FtbridgeError as error:
             yield error
+
+
+def _evaluated_anew(runs: Sequence[Path], options: Mapping[str, Any]) -> tuple[Written, ...]:
+    """Return the evaluations of runs; where they have answers to other options, all are asked anew."""
+    try:
+        return evaluate(*runs, **options).evaluations
+    except OtherAnswersError:
+        return evaluate(*runs, **{**options, "replace": True}).evaluations
 
 
 def _judged_by(planned: PlannedTraining, options: Mapping[str, Any]) -> str:
