@@ -42,8 +42,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     """What sweep.json holds: the points in the order in which they are trained.
 
     `varied` are the options with more than one value, `constant` the others that were given, by their names, `metric`
-    is the figure that the best is told by ("" for the task's own), `bases` maps each base model to its fingerprint, and
-    `folder` is where the sweep lies.
+    is the figure that the best is told by ("" for the task's own), `earlier` are points that were trained and are not
+    asked for now, `bases` maps each base model to its fingerprint, and `folder` is where the sweep lies.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     constant: dict[str, Any] = {}
     metric: str = ""
     points: tuple[Point, ...]
+    earlier: tuple[Point, ...] = ()
     bases: dict[str, str] = {}
     created: datetime
     version: str

@@ -51,8 +51,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of a sweep, best first by `metric`, those without a figure last; "" where nothing has one yet."""
+    """The settings of a sweep, best first by `metric` ("" where nothing was measured yet), those without it last."""
 
+    name: str
+    folder: str
+    varied: tuple[str, ...]
     metric: str
     rows: tuple[Result, ...]
 
@@ -71,7 +74,7 @@ def results_of(sweep: Sweep, metric: str = "") -> Results:
     rows.sort(
         key=lambda row: (chosen not in row.figures, sign * row.figures[chosen].mean if chosen in row.figures else 0)
     )
-    return Results(metric=chosen, rows=tuple(rows))
+    return Results(name=sweep.name, folder=sweep.folder, varied=sweep.varied, metric=chosen, rows=tuple(rows))
 
 
 def _metric(rows: Sequence[Result], wanted: str) -> str:
