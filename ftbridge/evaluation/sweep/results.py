@@ -19,7 +19,7 @@ LOSSES = ("loss", "validation_loss")  # of these less is better
 Status = Literal["done", "trained", "failed", "waiting"]
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class SeedSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A figure over `seeds` trainings: their mean, and their standard deviation as `spread` (None for one training).
 
     `low` and `high` are the means of the seeds' 95 % intervals over the questions, None where there are none.
@@ -32,7 +32,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     seeds: int
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class SweepRow(msgspec.Struct, frozen=True, kw_only=True):
     """A setting of a sweep: the `values` of its options, and what its `points`, one for each seed, have come to.
 
     `figures` are over the points that were evaluated, and loss and validation_loss over those that were trained;
@@ -44,23 +44,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[Point, ...]
     runs: tuple[str, ...]
     evaluations: tuple[Evaluation, ...]
-    figures: dict[str, Summary]
+    figures: dict[str, SeedSummary]
     training_samples: int | None
     seconds: float
     error: str
 
 
-class Results(msgspec.Struct, frozen=True, kw_only=True):
+class SweepResults(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a sweep, best first by `metric` ("" where nothing was measured yet), those without it last."""
 
     name: str
     folder: str
     varied: tuple[str, ...]
     metric: str
-    rows: tuple[Result, ...]
+    rows: tuple[SweepRow, ...]
 
 
-def results_of(sweep: Sweep, metric: str = "") -> Results:
+def results_of(sweep: Sweep, metric: str = "") -> SweepResults:
     """Return what a sweep has found, best first by `metric` (default: the sweep's, else what the task is judged by).
 
     Raises UsageError for a metric that nothing was measured by.
@@ -74,10 +74,10 @@ def results_of(sweep: Sweep, metric: str = "") -> Results:
     rows.sort(
         key=lambda row: (chosen not in row.figures, sign * row.figures[chosen].mean if chosen in row.figures else 0)
     )
-    return Results(name=sweep.name, folder=sweep.folder, varied=sweep.varied, metric=chosen, rows=tuple(rows))
+    return SweepResults(name=sweep.name, folder=sweep.folder, varied=sweep.varied, metric=chosen, rows=tuple(rows))
 
 
-def _metric(rows: Sequence[Result], wanted: str) -> str:
+def _metric(rows: Sequence[SweepRow], wanted: str) -> str:
     """Return the figure by which settings are compared."""
     known = list(dict.fromkeys(name for row in rows for name in row.figures))
     measured = [name for name in known if name not in LOSSES]
@@ -88,7 +88,7 @@ def _metric(rows: Sequence[Result], wanted: str) -> str:
     return wanted
 
 
-def _result(folder: Path, points: Sequence[Point]) -> Result:
+def _result(folder: Path, points: Sequence[Point]) -> SweepRow:
     evaluations, runs = [], []
     for point in points:
         with suppress(InputError):  # it was deleted by hand
@@ -99,7 +99,7 @@ def _result(folder: Path, points: Sequence[Point]) -> Result:
     trained = [run for run in runs if run.status == "succeeded"]
     lines = [summarise_run(run) for run in trained]
     error = next((f"{point.error}" for point in points if point.error), "")
-    return Result(
+    return SweepRow(
         values=points[0].values,
         status=_status(points, evaluations, trained, error),
         points=tuple(points),
@@ -120,7 +120,7 @@ def _status(points: Sequence[Point], evaluations: Sequence[Evaluation], trained:
     return "trained" if len(trained) == len(points) else "waiting"
 
 
-def _figures(evaluations: Sequence[Evaluation]) -> dict[str, Summary]:
+def _figures(evaluations: Sequence[Evaluation]) -> dict[str, SeedSummary]:
     names = dict.fromkeys(name for each in evaluations for name in each.scores.figures)
     found = {}
     for name in names:
@@ -132,11 +132,11 @@ def _figures(evaluations: Sequence[Evaluation]) -> dict[str, Summary]:
     return found
 
 
-def _losses(lines: Iterable[RunSummary]) -> dict[str, Summary]:
+def _losses(lines: Iterable[RunSummary]) -> dict[str, SeedSummary]:
     values = {name: [value for line in lines if (value := getattr(line, name)) is not None] for name in LOSSES}
     return {name: _summary(each) for name, each in values.items() if each}
 
 
-def _summary(values: Sequence[float], low: float | None = None, high: float | None = None) -> Summary:
+def _summary(values: Sequence[float], low: float | None = None, high: float | None = None) -> SeedSummary:
     spread = statistics.stdev(values) if len(values) > 1 else None
-    return Summary(mean=statistics.fmean(values), spread=spread, low=low, high=high, seeds=len(values))
+    return SeedSummary(mean=statistics.fmean(values), spread=spread, low=low, high=high, seeds=len(values))

@@ -21,7 +21,7 @@ from ftbridge.evaluation.evaluate import evaluate
 from ftbridge.evaluation.judge import Written
 from ftbridge.evaluation.record import test_part
 from ftbridge.evaluation.sweep.record import FILE, FOLDER, Point, Sweep, load_sweep
-from ftbridge.evaluation.sweep.results import Results, results_of
+from ftbridge.evaluation.sweep.results import SweepResults, results_of
 from ftbridge.experiments.sweep.data import PointData, base_of_conversion, convert_shared
 from ftbridge.experiments.sweep.options import (
     RandomChoice,
@@ -55,7 +55,7 @@ def sweep(  # noqa: PLR0913 - the options of the command, all by name
     evaluate: Mapping[str, Any] | None = None,
     parallel: bool = False,
     max_points: int = MOST_POINTS,
-) -> Results:
+) -> SweepResults:
     """Train and evaluate each point of a sweep that is not done yet, and return what all have come to, best first.
 
     A YAML `file` holds what is varied, or `grid` (values by option), `points` (options of each) or `random` do; `seeds`
@@ -90,7 +90,9 @@ def sweep(  # noqa: PLR0913 - the options of the command, all by name
     return run_sweep(project, asked, parallel=parallel, max_points=max_points)
 
 
-def run_sweep(project: Project, asked: SweepFile, *, parallel: bool = False, max_points: int = MOST_POINTS) -> Results:
+def run_sweep(
+    project: Project, asked: SweepFile, *, parallel: bool = False, max_points: int = MOST_POINTS
+) -> SweepResults:
     """Do what `sweep` does, beginning from the settings of `project`; a recipe's has none."""
     if (number := number_of_points(asked)) > max_points:
         raise QuestionError(
