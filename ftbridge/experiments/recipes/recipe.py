@@ -181,7 +181,9 @@ def changed_recipe(recipe: Recipe, changes: Mapping[str, Any], where: str = "`--
             wrong = f"takes SECTION.OPTION=VALUE, as in `train.lora_rank=8`; got `{path}`"
             raise UsageError(f"{where} {wrong}{closest(section, STEPS) if dot else ''}")
         if path == "convert.split" and isinstance(value, int):
-            raise UsageError(f"{where} takes a split in quotes: `convert.split='\"7:3\"'`, which YAML takes for a number")
+            raise UsageError(
+                f"{where}: a split is a number to YAML: `convert.split='\"7:3\"'`, which YAML takes for a number"
+            )
         sections.setdefault(section, {})[key] = value
     return with_sections(recipe, sections, where)
 

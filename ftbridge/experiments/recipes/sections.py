@@ -5,13 +5,16 @@ import types
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import closest, parse
 from ftbridge.core.train_spec import TrainSpec
+
+if TYPE_CHECKING:
+    from ftbridge.experiments.sweep.options import SweepOptions
 
 Values = dict[str, Any]
 STEPS = ("convert", "train", "sweep", "export", "evaluate", "report")
@@ -89,12 +92,30 @@ def check_section(section: str, values: Values, where: str, places: Mapping[str,
     for key in values:
         if key not in kind.__struct_fields__:
             raise InputError(f"{places.get(key, f'{where}: `{key}`')} {_why_unknown(section, key)}")
+    if section == "train" and isinstance(extra := values.get("set"), dict):
+        # What goes to a framework as it is has come as text, and YAML has read numbers already.
+        texts = {key: msgspec.json.encode(each).decode() for key, each in extra.items() if not isinstance(each, str)}
+        values = {**values, "set": {**extra, **texts}}
     if section == "convert" and isinstance(values.get("split"), int):
-        raise InputError(f"{places.get('split', where)} is a number to YAML: put it in quotes, as in `split: \"7:3\"`")
+        raise InputError(f'{places.get("split", where)} is a number to YAML: put it in quotes, as in `split: "7:3"`')
     checked = parse(kind, values, where, places)
     if section == "train":
         parse(TrainSpec, {**_NEEDED, **values}, where, places)
+    if section == "sweep":
+        _check_points(cast("SweepOptions", checked), where)
     return {key: msgspec.to_builtins(getattr(checked, key)) for key in values}
+
+
+def _check_points(options: "SweepOptions", where: str) -> None:
+    """Raise InputError where a sweep has no points, or two of the same; of very many this is told when it begins."""
+    from ftbridge.experiments.sweep.options import number_of_points, settings_of
+    from ftbridge.experiments.sweep.sweep import MOST_POINTS
+
+    if number_of_points(options) <= MOST_POINTS:
+        try:
+            settings_of(options)
+        except UsageError as error:
+            raise InputError(f"{where}: {error}") from error
 
 
 def _why_unknown(section: str, key: str) -> str:
