@@ -213,3 +213,28 @@ def convert_options(recipe: Recipe) -> Values:
     if len(recipe.sources) > 1:
         values.setdefault("name", recipe.name)
     return values
+
+
+class RecipeSummary(msgspec.Struct, frozen=True):
+    """A recipe that comes with ftbridge, in a line of a list."""
+
+    name: str
+    title: str
+    data: str
+    model: str
+
+
+def summaries() -> list[RecipeSummary]:
+    """Return the recipes that come with ftbridge; their options are not looked at, which keeps the list quick."""
+    found = []
+    for name, text in shipped_recipes().items():
+        values = load_yaml_lines(text, f"the recipe `{name}`")[0]
+        sources = values["convert"]["sources"]
+        data = sources if isinstance(sources, str) else ", ".join(sources)
+        found.append(RecipeSummary(name, str(values.get("title", "")), data, str(values["train"].get("model", ""))))
+    return found
+
+
+def text_of(name: str) -> str:
+    """Return the YAML of a recipe that `find_recipe` knows."""
+    return shipped_recipes().get(name) or read_text(Path(name).expanduser(), "recipe")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from ftbridge.core.console import counted, say
+from ftbridge.core.console import say
 from ftbridge.core.errors import InterruptedRun, QuestionError, UsageError
 from ftbridge.core.files.atomic import locked
 from ftbridge.core.parsing.json_yaml import closest, load_yaml
@@ -146,6 +146,11 @@ def missing_data(recipe: Recipe) -> str:
     return ""
 
 
+def notes_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return what is to be known before a recipe starts: whether its data is to be got, and what it needs."""
+    return tuple(filter(None, (missing_data(recipe),)))
+
+
 def _refuse_without_data(recipe: Recipe) -> None:
     if lacking := missing_data(recipe):
         raise UsageError(lacking)
@@ -220,7 +225,13 @@ def _as_yaml(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def steps_in_words(done: RecipeRun) -> str:
-    """Return how many steps were done and how many were up to date."""
-    anew = sum(bool(step.why) for step in done.steps)
-    return f"{counted(anew, 'step')} done, {len(done.steps) - anew} up to date"
+def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """Return what texts such as `train.lora_rank=8` change, their values read as YAML; raises UsageError for others."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"`--set` takes SECTION.OPTION=VALUE, as in `train.lora_rank=8`; got `{text}`")
+        # A split is text as it stands, and a number in base 60 to YAML.
+        found[key] = value if key == "convert.split" else load_yaml(f"value: {value}", f"`--set {text}`")["value"]
+    return found
