@@ -30,6 +30,10 @@ FILES = (SETTINGS, FINISHED, UNFINISHED, RESULT)
 _SHOWN_SETTINGS = {"max_new_tokens", "thinking", "bits", "dtype", "device", "engine"}  # settings whose values are shown
 
 
+class OtherAnswersError(InputError):
+    """A folder holds answers that were made in another way."""
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """One line of predictions.jsonl; `id` counts the dataset's samples from 1, `prompt` is what the model was given.
 
@@ -132,7 +136,7 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
     ]
     if changed:
         said = ", ".join(name + values for name, values in changed)
-        raise InputError(
+        raise OtherAnswersError(
             f"`{folder}` holds answers that were made with another {said}; give what they were made with, or ask "
             "all samples anew with `--replace`"
         )

@@ -17,6 +17,7 @@ from ftbridge.core.errors import FtbridgeError, InputError, InterruptedRun, Ques
 from ftbridge.core.files.atomic import locked, write_atomic
 from ftbridge.core.project import SETTINGS, Project
 from ftbridge.dataset_info import registry
+from ftbridge.evaluation.answers.folder import OtherAnswersError
 from ftbridge.evaluation.evaluate import evaluate
 from ftbridge.evaluation.judge import Written
 from ftbridge.evaluation.record import test_part
@@ -278,6 +279,7 @@ def _evaluate_points(book: Book, planned: Mapping[int, PlannedTraining], options
         found = _evaluated(runs, options)
         for at, each in zip(waiting, found, strict=True):
             if isinstance(each, FtbridgeError):
+                book.change(at, evaluation="", judged="")
                 fail_point(book, at, each)
             else:
                 place = os.path.relpath(each.file, book.sweep.path)
@@ -289,22 +291,30 @@ def _evaluated(runs: Sequence[Path], options: Mapping[str, Any]) -> Iterator[Wri
 
     What fails of one is yielded in its place; what the others have answered meanwhile is not asked again.
     """
-    try:
-        together = evaluate(*runs, **options).evaluations if len(runs) > 1 else ()
-    except InterruptedRun:
-        raise
-    except FtbridgeError:
-        together = ()
-    if together:
-        yield from together[: len(runs)]
-        return
+    if len(runs) > 1:
+        try:
+            yield from _evaluated_anew(runs, options)[: len(runs)]
+        except InterruptedRun:
+            raise
+        except FtbridgeError:
+            pass
+        else:
+            return
     for run in runs:
         try:
-            yield evaluate(run, **options).evaluations[0]
+            yield _evaluated_anew([run], options)[0]
         except InterruptedRun:
             raise
         except FtbridgeError as error:
             yield error
+
+
+def _evaluated_anew(runs: Sequence[Path], options: Mapping[str, Any]) -> tuple[Written, ...]:
+    """Return the evaluations of runs; where they have answers to other options, all are asked anew."""
+    try:
+        return evaluate(*runs, **options).evaluations
+    except OtherAnswersError:
+        return evaluate(*runs, **{**options, "replace": True}).evaluations
 
 
 def _judged_by(planned: PlannedTraining, options: Mapping[str, Any]) -> str:
