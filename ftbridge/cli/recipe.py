@@ -105,13 +105,13 @@ def run_command(recipe: str, changes: tuple[str, ...], as_json: bool, **given: A
 def _steps_to_do(planned: "RecipeRun") -> str:
     from ftbridge.adapters.values import shorten
     from ftbridge.core.console import aligned
-    from ftbridge.evaluation.sweep.record import shown_value
+    from ftbridge.experiments.recipes.steps import shown
 
     lines = []
     for step in planned.steps:
         lines.append(f"{step.name}: {step.why or 'up to date'}")
         if step.why and step.options:
-            rows = [("", name, shorten(shown_value(value), _WIDTH)) for name, value in step.options.items()]
+            rows = [("", name, shorten(shown(value), _WIDTH)) for name, value in step.options.items()]
             lines.append(aligned(rows))
     return "\n".join([*lines, *planned.notes])
 
@@ -166,11 +166,12 @@ def show_command(recipe: str, as_json: bool) -> None:
     import msgspec
 
     from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.project import Project
     from ftbridge.experiments.recipes.recipe import find_recipe, text_of
     from ftbridge.experiments.recipes.run import notes_of
 
     found = find_recipe(recipe)
-    notes = notes_of(found)
+    notes = notes_of(found, Project.find().folder)
     if as_json:
         print_json({**msgspec.to_builtins(found), "steps": found.steps, "notes": notes})
         return
@@ -204,9 +205,7 @@ def show_command(recipe: str, as_json: bool) -> None:
     option("--out", metavar="FILE", show_default="NAME.yaml of the data", help="File to write, a new one."),
 )  # fmt: skip
 @json_option
-def init_command(
-    data: str, preset: str, model: str, purpose: "Purpose | None", out: str | None, as_json: bool
-) -> None:
+def init_command(data: str, preset: str, model: str, purpose: "Purpose | None", out: str | None, as_json: bool) -> None:
     """Write a commented recipe; on a terminal what is not given is asked: which data, which model, what for."""
     from ftbridge.core.console import print_json, result, say
     from ftbridge.core.errors import shell_words

@@ -1,5 +1,6 @@
 """`ftbridge recipe run --demo`: the whole of a recipe with a toy model and a few rows, on the CPU."""
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from importlib.resources import as_file, files
@@ -84,20 +85,16 @@ def _without(values: Values, *names: str) -> Values:
 
 
 def _few_rows(recipe: Recipe, folder: Path, *, write: bool) -> Values:
-    """Return the options of the conversion, of the sample that comes with ftbridge where there is one."""
+    """Return the options of the conversion, of the sample that comes with ftbridge where the data is not here."""
     values = _without(recipe.convert, "sample", "name")
     named = [source.removeprefix("preset:") for source in recipe.sources if source.startswith("preset:")]
-    preset = named[0] if named else "" if _are_here(recipe.sources) else str(values.get("preset", ""))
+    preset = named[0] if named else "" if all(map(os.path.exists, recipe.sources)) else str(values.get("preset", ""))
     if preset and (sample := _sample(preset, folder, write=write)):
         values = {**_without(values, *ReadingOptions.__annotations__), "sources": [str(sample)], "preset": preset}
     split = str(values.get("split") or "")
     if "=" in split or (not split and preset):
         values["split"] = SPLIT
     return {**values, "limit": ROWS}
-
-
-def _are_here(sources: Iterable[str]) -> bool:
-    return all("://" in source or Path(source).exists() for source in sources)
 
 
 def _sample(preset: str, folder: Path, *, write: bool) -> Path | None:

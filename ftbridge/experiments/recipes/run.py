@@ -17,8 +17,10 @@ from ftbridge.core.parsing.json_yaml import closest, load_yaml
 from ftbridge.core.project import Project, Settings
 from ftbridge.dataset_info.presets import load_preset
 from ftbridge.experiments.recipes import demo as toy
+from ftbridge.experiments.recipes.needs import needs
 from ftbridge.experiments.recipes.recipe import Recipe, changed_recipe, find_recipe, located_source
 from ftbridge.experiments.recipes.steps import Book, Done, plan_step
+from ftbridge.experiments.sweep.options import SweepOptions, number_of_points
 from ftbridge.experiments.sweep.sweep import MOST_POINTS
 
 _NAME = re.compile(r"[\w-]+")
@@ -89,7 +91,8 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
     book = Book(found, project, parallel=parallel, max_points=max_points)
     with contextlib.chdir(project.folder if project.folder.is_dir() else Path.cwd()):
         if dry_run:
-            return RecipeRun(name=found.name, folder=project.folder, steps=tuple(_look(book, steps)), dry_run=True)
+            seen, notes = tuple(_look(book, steps)), notes_of(found, project.folder)
+            return RecipeRun(name=found.name, folder=project.folder, steps=seen, notes=notes, dry_run=True)
         _refuse_without_data(found)
         with locked(book.file, patience=1):
             done = tuple(_do(book, steps))
@@ -146,9 +149,28 @@ def missing_data(recipe: Recipe) -> str:
     return ""
 
 
-def notes_of(recipe: Recipe) -> tuple[str, ...]:
-    """Return what is to be known before a recipe starts: whether its data is to be got, and what it needs."""
-    return tuple(filter(None, (missing_data(recipe),)))
+def notes_of(recipe: Recipe, folder: Path, samples: int | None = None) -> tuple[str, ...]:
+    """Return what is to be known before a recipe starts: whether its data is to be got, and what it needs.
+
+    `samples` are those of its training part, where that is known, and `folder` is the project's.
+    """
+    found = [missing_data(recipe)]
+    options = {name: value for name, value in recipe.train.items() if name != "backend"}
+    if "model" in options:
+        points = 1
+        if recipe.sweep:
+            asked = msgspec.convert(recipe.sweep, SweepOptions)
+            points, samples = number_of_points(asked), _mean_samples(asked, samples)
+        merges = bool((recipe.export or {}).get("merge"))
+        found.append(needs(options, folder, samples=samples, merge=merges, points=points).sentence)
+    return tuple(filter(None, found))
+
+
+def _mean_samples(asked: SweepOptions, samples: int | None) -> int | None:
+    """Return the number of samples that a point of a sweep has on the mean."""
+    sizes = [*asked.grid.get("sample", []), *asked.grid.get("convert.sample", [])]
+    numbers = [size for size in sizes if isinstance(size, int)]
+    return sum(numbers) // len(numbers) if numbers else samples
 
 
 def _refuse_without_data(recipe: Recipe) -> None:
@@ -162,9 +184,17 @@ def _do(book: Book, steps: Sequence[str]) -> Iterator[StepRun]:
         with _told(step, steps[:at]):
             planned = plan_step(step, book)
             say(f"{step}: {planned.why or 'up to date'}")
+            if planned.why and step in {"train", "sweep"}:
+                _say_needs(book)
             made = planned.do() if planned.why else planned.made
         book.note(step, Done(options=planned.options, on=planned.on, made=made))
         yield StepRun(name=step, why=planned.why, options=planned.options, made=made)
+
+
+def _say_needs(book: Book) -> None:
+    converted = book.made("convert")
+    for note in notes_of(book.recipe, book.project.folder, converted["parts"][converted["dataset"]]):
+        say(note)
 
 
 def _look(book: Book, steps: Sequence[str]) -> Iterator[StepRun]:
@@ -174,9 +204,9 @@ def _look(book: Book, steps: Sequence[str]) -> Iterator[StepRun]:
         if first:
             yield StepRun(name=step, why=f"follows on {first}", options=getattr(book.recipe, step, None) or {})
             continue
-        if step == "convert" and (lacking := missing_data(book.recipe)):
+        if step == "convert" and missing_data(book.recipe):
             first = step
-            yield StepRun(name=step, why=lacking, options=book.recipe.convert)
+            yield StepRun(name=step, why="its data is not here", options=book.recipe.convert)
             continue
         planned = plan_step(step, book)
         first = step if planned.why else ""

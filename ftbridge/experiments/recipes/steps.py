@@ -127,10 +127,16 @@ def _difference(before: Done, options: Values, on: Mapping[str, str]) -> str:
     for name in {**options, **before.options}:
         old, new = before.options.get(name), options.get(name)
         if old != new:
-            was = "not given" if old is None else shown_value(old)
-            reasons.append(f"{name} was {was} and is {'not given' if new is None else shown_value(new)}")
+            reasons.append(f"{name} was {shown(old)} and is {shown(new)}")
     reasons += [f"{name} has changed" for name in {**on, **before.on} if before.on.get(name) != on.get(name)]
     return first_few(reasons, _REASONS)
+
+
+def shown(value: Any) -> str:
+    """Return a value of an option as a message has it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {shown(each)}" for key, each in value.items()) or "not given"
+    return "not given" if value in (None, "", []) else shown_value(value)
 
 
 def _gone(path: Path) -> str:
