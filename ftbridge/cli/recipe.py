@@ -132,12 +132,13 @@ def _say_next(done: "RecipeRun") -> None:
     from ftbridge.core.console import say
     from ftbridge.core.errors import shell_words
 
+    names = [step.name for step in done.steps]
+    if names[-1] in {"convert", "base"}:
+        return
+    say("\nnext:")
     if done.folder != Path.cwd():
-        say(f"\nall of it is in {done.folder}; there:")
         say(f"  cd {shell_words([str(done.folder)])}")
-    else:
-        say("\nnext:")
-    say("  ftbridge sweep show" if any(step.name == "sweep" for step in done.steps) else "  ftbridge chat")
+    say("  ftbridge sweep show" if "sweep" in names else "  ftbridge chat")
 
 
 @command.command("list", examples=("ftbridge recipe list", "ftbridge recipe list --json"))

@@ -10,6 +10,7 @@ import msgspec
 
 from ftbridge import __version__
 from ftbridge.adapters.convert.pipeline import convert
+from ftbridge.adapters.convert.plan import dataset_name
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.console import first_few, say
@@ -157,13 +158,17 @@ def _plan_conversion(book: Book) -> Planned:
 
     def do() -> dict[str, Any]:
         before = book.state.steps.get("convert")
-        own = bool(before and not missing(before.made))  # nobody else's dataset is replaced, nor what was edited
+        name = dataset_name(found, options.get("name"))
+        # Nobody else's dataset is replaced, nor what was edited.
+        own = bool(before and before.made["name"] == name and not missing(before.made))
         done = convert(*book.recipe.sources, **{"replace": own, **options, "dataset_dir": book.data})
-        say(f"converted: {', '.join(f'{part.name} ({part.samples:,})' for part in done.parts)}")
-        return {"dataset": done.parts[0].name, "parts": {part.name: part.samples for part in done.parts}}
+        parts = {part.name: part.samples for part in done.parts}
+        say(f"converted: {', '.join(f'{part} ({samples:,})' for part, samples in parts.items())}")
+        return {"name": done.name, "dataset": done.parts[0].name, "parts": parts}
 
-    shown = {"sources": [origin.name for origin in found], **options, "ftbridge": __version__}
-    return _planned(book, "convert", shown, on, missing, do)
+    kept = {name: value for name, value in options.items() if name != "replace"}
+    kept |= {"sources": [origin.name for origin in found], "ftbridge": __version__}
+    return _planned(book, "convert", kept, on, missing, do)
 
 
 def _training_options(book: Book) -> Values:
@@ -209,6 +214,11 @@ def _plan_training(book: Book) -> Planned:
         if before and before.status == "succeeded":
             say(f"{before.id} is this training, and is done")
             return {"run": before.id}
+        if before and before.status == "running":
+            raise UsageError(
+                f"run `{before.id}` does this training just now: wait for its end (`ftbridge runs logs --follow`), and "
+                "the same command goes on"
+            )
         ready = prepare_planned(planned, before, config=_settings_file(book.project))
         book.note_training(planned.key, ready.plan.run.name)
         run = start(ready)
