@@ -29,6 +29,10 @@ from ftbridge.evaluation.evaluate import Evaluations, evaluate
 from ftbridge.evaluation.predict import Predictions, predict
 from ftbridge.evaluation.record import Comparison, Evaluation, Figure, Leakage, Scores
 from ftbridge.evaluation.report.report import Report, report
+from ftbridge.evaluation.sweep.record import Point
+from ftbridge.evaluation.sweep.results import SeedSummary, SweepResults, SweepRow
+from ftbridge.experiments.sweep.options import RandomChoice, Span
+from ftbridge.experiments.sweep.sweep import sweep
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.doctor import doctor
 from ftbridge.launchers.environment.setup import setup
@@ -70,6 +74,7 @@ __all__ = [
     "MaxRejected",
     "MergeOptions",
     "Part",
+    "Point",
     "Predictions",
     "Prepared",
     "Preset",
@@ -77,6 +82,7 @@ __all__ = [
     "PreviewOptions",
     "Profile",
     "QuestionError",
+    "RandomChoice",
     "Reading",
     "ReadingOptions",
     "Removed",
@@ -87,9 +93,13 @@ __all__ = [
     "RunSummary",
     "Sampling",
     "Scores",
+    "SeedSummary",
     "SetupError",
+    "Span",
     "Split",
     "Support",
+    "SweepResults",
+    "SweepRow",
     "TableRead",
     "Tokenization",
     "TokenizeOptions",
@@ -119,6 +129,7 @@ __all__ = [
     "runs",
     "same_answers",
     "setup",
+    "sweep",
     "tokenize",
     "train",
 ]

@@ -5,12 +5,14 @@ import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.core.errors import UsageError
+from ftbridge.core.files.atomic import read_text
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Reading
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
@@ -141,6 +143,23 @@ def options_from_json(values: dict[str, Any]) -> ConvertOptions:
     if isinstance(maximum := values.get("max_rejected"), str):
         parsed["max_rejected"] = parse_max_rejected(maximum) if maximum else None
     return msgspec.convert(parsed, ConvertOptions)
+
+
+def keywords_of(options: ConvertOptions) -> dict[str, Any]:
+    """Return the options as the keyword arguments of `convert`."""
+    mapping = msgspec.structs.asdict(options.mapping)
+    del mapping["tags"]  # of a dataset_info.json beside the source, which says it again
+    reading = msgspec.structs.asdict(options.reading)
+    del reading["exact"]
+    of_text = {"split": options.split and str(options.split), "max_rejected": str(options.max_rejected or "")}
+    shuffled = {"shuffle": False} if options.seed is None else {"seed": options.seed}
+    own = {name: getattr(options, name) for name in ("preset", "sample", "dedup", "limit", "to", "array", "on_error")}
+    return {**mapping, **own, **of_text, **shuffled, "set": options.settings, "sheet": reading.pop("sheets"), **reading}
+
+
+def text_or_file(value: str) -> str:
+    """Return a text as given, or that of the file behind `@`, without the line break that editors put last."""
+    return read_text(Path(value[1:]), "template").removesuffix("\n") if value.startswith("@") else value
 
 
 def parse_split(split: str | Split) -> Split:

@@ -138,7 +138,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     )
     done = _run_plan(plan, callback)
     if not dry_run:
-        _remember(project, done, plan.presets[0])
+        _remember(project, done, plan)
     return done
 
 
@@ -147,12 +147,13 @@ def _texts(values: Mapping[str, str | int] | None) -> dict[str, str]:
     return {key: str(value) for key, value in (values or {}).items()}
 
 
-def _remember(project: Project, done: Conversion, preset: str) -> None:
+def _remember(project: Project, done: Conversion, plan: ConvertPlan) -> None:
     """Keep for `train` what was converted last."""
     folder, dataset = done.dataset_dir, done.parts[0].name
     kept = folder.relative_to(project.folder).as_posix() if folder.is_relative_to(project.folder) else str(folder)
+    sources = tuple(origin.address for origin in plan.origins)
     try:
-        project.remember(State(dataset=dataset, dataset_dir=kept, preset=preset))
+        project.remember(State(dataset=dataset, dataset_dir=kept, preset=plan.presets[0], sources=sources))
     except SetupError as error:  # it is registered all the same
         say(f"warning: {error}; `train` needs `--dataset {dataset}`")
 

@@ -37,6 +37,11 @@ class Origin(msgspec.Struct, frozen=True):
     preset: str = ""
 
     @property
+    def address(self) -> str:
+        """Return what names this source, wherever one stands."""
+        return str(self.path.absolute()) if self.path else self.url or f"{PRESET}{self.preset}"
+
+    @property
     def stem(self) -> str:
         """Return what a dataset of this source is called."""
         if self.path:

@@ -123,6 +123,7 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     for standard input, a dataset of a hub (hf://owner/name, ms://owner/name), or preset:NAME.  Several make one
     dataset.
     """
+    from ftbridge.adapters.convert.options import text_or_file
     from ftbridge.adapters.convert.pipeline import convert
     from ftbridge.core.console import print_json, result
 
@@ -131,7 +132,7 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     options["label_map"] = _label_map(options["label_map"])
     options["to"] = [name.strip() for name in options["to"].split(",")]
     for name in ("instruction", "input", "output", "system"):
-        options[name] = _text_or_file(options[name])
+        options[name] = None if options[name] is None else text_or_file(options[name])
     with show_row_count() as progress:
         done = convert(*sources, callback=progress, dry_run=dry_run or explain, **options)
     if as_json:
@@ -171,13 +172,6 @@ def _label_map(texts: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"`--label-map` has two texts for the label `{min(double)}`; give one")
         found |= more
     return found
-
-
-def _text_or_file(value: str | None) -> str | None:
-    """Return a template as given, or the text of the file behind `@`, without the line break that editors put last."""
-    from ftbridge.core.files.atomic import read_text
-
-    return read_text(Path(value[1:]), "template").removesuffix("\n") if value and value.startswith("@") else value
 
 
 def _summary_lines(done: "Conversion", *, explain: bool) -> Iterator[str]:

@@ -202,6 +202,12 @@ def _family_names(_ctx: click.Context) -> list[str]:
     return list(load_families())
 
 
+def _sweep_names(_ctx: click.Context) -> list[str]:
+    from ftbridge.core.project import Project
+
+    return sorted(file.parent.name for file in Project.find().folder.glob("sweeps/*/sweep.json"))
+
+
 def _preset_names(_ctx: click.Context) -> list[str]:
     from ftbridge.dataset_info.presets import presets
 
@@ -215,6 +221,7 @@ complete_file = completer_of(lambda _: (), "file")
 complete_dataset = completer_of(_dataset_names)
 complete_family = completer_of(_family_names)
 complete_preset = completer_of(_preset_names)
+complete_sweep = completer_of(_sweep_names, "dir")
 
 
 def option(*declarations: str, **settings: Any) -> Decorator[Any]:

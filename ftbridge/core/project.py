@@ -44,11 +44,15 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """The last conversion's dataset, in .ftbridge/state.json, so that `train` needs no `--dataset`."""
+    """The last conversion's dataset, in .ftbridge/state.json, so that `train` needs no `--dataset`.
+
+    `sources` are what it was made of, by their whole paths, so that a sweep can make it in another way.
+    """
 
     dataset: str = ""
     dataset_dir: PathText = ""
     preset: str = ""
+    sources: tuple[str, ...] = ()
 
 
 class Project(msgspec.Struct, frozen=True):

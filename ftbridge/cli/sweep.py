@@ -1,0 +1,154 @@
+"""`ftbridge sweep`: the same training with other options, and which of them came out best."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftbridge.cli.options import Group, complete_file, complete_sweep, json_option, option, options
+from ftbridge.cli.output import table
+from ftbridge.evaluation.sweep.record import shown_value
+from ftbridge.launchers.runs.summary import format_duration
+
+if TYPE_CHECKING:
+    from ftbridge.evaluation.sweep.results import SweepResults
+
+DEFAULT = "run"
+
+_metric_option = option(
+    "--metric", metavar="NAME", default="", show_default="what the task is judged by",
+    help="Figure by which the best is told, such as macro_f1, chrf or loss.",
+)  # fmt: skip
+
+
+class SweepGroup(Group):
+    """A group in which `run` may be left out: `ftbridge sweep FILE`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `run` before what is no command of the group."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of this name, or else `run`."""
+        return super().get_command(ctx, cmd_name) or self.commands[DEFAULT]
+
+
+@click.group(
+    "sweep",
+    cls=SweepGroup,
+    short_help="Train with many options, and show which came out best.",
+    examples=(
+        "ftbridge sweep --grid sample=100,500,1000 --grid lora_rank=8,16",
+        "ftbridge sweep sweep.yaml --parallel",
+        "ftbridge sweep show --metric macro_f1",
+    ),
+)
+def command() -> None:
+    """Train and evaluate the same model with many options, and show which came out best.
+
+    `run` may be left out: `ftbridge sweep FILE` and `ftbridge sweep --grid ...` run a sweep.
+    """
+
+
+@command.command(
+    DEFAULT,
+    short_help="Train and evaluate all points that are not done yet.",
+    headings={
+        "Points": "grid seeds name max_points",
+        "Run": "parallel metric as_json",
+    },
+    examples=("ftbridge sweep --grid backend=xtuner,llamafactory --seeds 1,2,3", "ftbridge sweep sweep.yaml"),
+)
+@click.argument("file", required=False, metavar="[FILE]", type=click.Path(), shell_complete=complete_file)
+@options(
+    option(
+        "--grid", multiple=True, metavar="KEY=VALUE,VALUE",
+        help="Option of convert or train, and its values; all combinations are trained. Repeatable; train.seed and "
+        "convert.seed tell options of both apart.",
+    ),
+    option("--seeds", default="", metavar="N,N", help="Train each point once with each of these seeds."),
+    option(
+        "--name", default="", metavar="NAME", show_default="that of FILE, else the keys",
+        help="Name of the sweep and of its folder in sweeps/; the same one goes on.",
+    ),
+    option("--max-points", type=click.IntRange(min=1), default=200, help="Number of points that may be trained."),
+    option("--parallel", is_flag=True, help="Train one point on each GPU at a time."),
+)  # fmt: skip
+@_metric_option
+@json_option
+@click.pass_context
+def run_command(ctx: click.Context, file: str | None, as_json: bool, **given: Any) -> None:
+    """Train and evaluate all points of a sweep that are not done yet, then show them, best first.
+
+    FILE is a YAML with `grid`, `points` or `random`, and what all points have in common under `convert`, `train` and
+    `evaluate`. Points share the conversion, the tokens and the loaded base. What fails is shown and stops no other
+    point; after Ctrl-C or a crash the same command goes on.
+    """
+    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.errors import FrameworkError, UsageError, shell_words
+    from ftbridge.experiments.sweep.options import parse_grid, parse_seeds
+    from ftbridge.experiments.sweep.sweep import sweep
+
+    if not file and not given["grid"]:
+        raise UsageError(
+            "what is to be varied? Give options with their values, as in `--grid lora_rank=8,16`, or a FILE"
+        )
+    given |= {"grid": parse_grid(given["grid"]), "seeds": parse_seeds(given["seeds"])}
+    found = sweep(file, **given)
+    if as_json:
+        print_json(found)
+    else:
+        result(results_as_text(found))
+        say(f"\nnext: `{shell_words(['ftbridge', 'report', found.folder])}` writes it as a page")
+    if failed := sum(bool(point.error) for row in found.rows for point in row.points):
+        number = sum(len(row.points) for row in found.rows)
+        say(f"error: {failed} of {number} points failed, for the reasons above; the same command tries them again")
+        ctx.exit(FrameworkError.exit_code)
+
+
+@command.command(
+    "show",
+    short_help="Show the points of a sweep, best first.",
+    examples=("ftbridge sweep show", "ftbridge sweep show sizes --metric macro_f1 --csv sizes.csv"),
+)
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=complete_sweep)
+@_metric_option
+@option("--csv", type=click.Path(dir_okay=False), metavar="FILE.csv", help="Write the table as a CSV file as well.")
+@option("--xlsx", type=click.Path(dir_okay=False), metavar="FILE.xlsx", help="Write the table as a workbook as well.")
+@json_option
+def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | None, as_json: bool) -> None:
+    """Show the points of a sweep (default: the one that was worked on last), best first."""
+    from ftbridge.core.console import print_json, result
+    from ftbridge.core.project import Project
+    from ftbridge.evaluation.sweep.record import find_sweep
+    from ftbridge.evaluation.sweep.results import results_of
+
+    found = results_of(find_sweep(Project.find(), name), metric)
+    if as_json:
+        print_json(found)
+    else:
+        result(results_as_text(found))
+    del csv, xlsx
+
+
+def results_as_text(found: "SweepResults") -> str:
+    """Return the table of a sweep, and why points failed."""
+    rows = [("status", *found.varied, found.metric, "±", "95 % interval", "seeds", "samples", "loss", "time")]
+    for row in found.rows:
+        figure, loss = row.figures.get(found.metric), row.figures.get("loss")
+        rows.append(
+            (
+                row.status,
+                *(shown_value(row.values.get(name, "-")) for name in found.varied),
+                f"{figure.mean:.3f}" if figure else "",
+                f"{figure.spread:.3f}" if figure and figure.spread is not None else "",
+                f"{figure.low:.3f} to {figure.high:.3f}" if figure and figure.low is not None else "",
+                str(len(row.points)),
+                "" if row.training_samples is None else f"{row.training_samples:,}",
+                f"{loss.mean:.4f}" if loss else "",
+                format_duration(row.seconds),
+            )
+        )
+    failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
+    return "\n\n".join([table(rows), *failed])

@@ -1,0 +1,1 @@
+"""What a sweep has found: its record, and a row for each of its settings."""

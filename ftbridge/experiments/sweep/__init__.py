@@ -1,0 +1,1 @@
+"""Sweeps: the same training with other options, evaluated on the same questions."""

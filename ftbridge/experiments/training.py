@@ -1,0 +1,143 @@
+"""A training as part of an experiment: known by what decides its result, so that it is not done twice."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.sources.repository.layout import digest
+from ftbridge.core.console import first_few, say
+from ftbridge.core.errors import FtbridgeError, InterruptedRun
+from ftbridge.core.project import Project
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.entries import data_files, interpret_entry
+from ftbridge.dataset_info.names import is_ours
+from ftbridge.launchers.environment.model_download import local_model
+from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.preflight.preflight import preflight_checks, refuse_failures
+from ftbridge.launchers.runs.checkpoints import last_checkpoint
+from ftbridge.launchers.runs.fingerprint import fingerprint
+from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.training.options import resolve_train_spec
+from ftbridge.launchers.training.prepare import Prepared, prepare
+from ftbridge.launchers.training.train import start
+
+# Where a training's data and base lie does not decide its result: their contents do.
+_PLACES = ("model", "dataset", "dataset_dir", "validation_dataset")
+_SHOWN = 4  # differences in a message
+
+
+class PlannedTraining(msgspec.Struct, frozen=True, kw_only=True):
+    """A training that is not started: its options, the sha256 of its data files, and that of the base's fingerprint."""
+
+    spec: TrainSpec
+    data: dict[str, str]
+    base: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the options that decide the result, but for those that name the data and the base."""
+        return {name: value for name, value in msgspec.to_builtins(self.spec).items() if name not in _PLACES}
+
+    @property
+    def key(self) -> str:
+        """Return sixteen hexadecimal digits that are the same for all trainings that must come to the same."""
+        content = [self.options, sorted(self.data.values()), self.base]
+        return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
+
+
+def plan_training(project: Project, options: Mapping[str, Any]) -> PlannedTraining:
+    """Return what `options` (the fields of TrainSpec) and the settings of `project` train; a hub's base is downloaded.
+
+    Raises an FtbridgeError where the dataset or the base is not there, or an option is not valid.
+    """
+    spec = resolve_train_spec(project, options)
+    folder = (project.folder / spec.dataset_dir).resolve()
+    validation = spec.validation_dataset
+    if validation == "auto":
+        validation = f"{registry.look_up(folder, spec.dataset)[0].removesuffix('-train')}-validation"
+        if validation not in registry.read_entries(folder):
+            validation = "none"
+    names = [spec.dataset, *([] if validation == "none" else [validation])]
+    data = {key: value for name in names for key, value in data_digests(folder, name).items()}
+    return PlannedTraining(spec=spec, data=data, base=base_digest(project, spec.model, spec.backend))
+
+
+def data_digests(folder: Path, name: str) -> dict[str, str]:
+    """Return the sha256 of each file of a registered dataset; raises InputError where one is not there."""
+    full, raw = registry.look_up(folder, name)
+    if is_ours(raw):
+        files = [folder / file for file in registry.parse_entry(folder, full, raw).files.values()]
+    else:
+        files = data_files(folder, interpret_entry(full, raw))
+    return {file.name: _digest(file, file.stat().st_mtime_ns if file.exists() else 0) for file in files}
+
+
+@cache
+def _digest(file: Path, _changed: int) -> str:
+    return digest(file)
+
+
+def base_digest(project: Project, model: str, backend: str) -> str:
+    """Return what tells a base model from another, by its weights' fingerprint; raises InputError for none."""
+    folder = local_model(model, lambda: interpreter(project, backend), project.folder)
+    return hashlib.sha256(msgspec.json.encode(fingerprint(folder), order="sorted")).hexdigest()[:16]
+
+
+def why_anew(before: PlannedTraining, now: PlannedTraining) -> str:
+    """Return what makes `now` another training than `before`, in words; "" where it is the same."""
+    old, new = before.options, now.options
+    reasons = [f"{name} was {old.get(name)} and is {new[name]}" for name in new if old.get(name) != new[name]]
+    if sorted(before.data.values()) != sorted(now.data.values()):
+        reasons.append("the training data has changed")
+    if before.base != now.base:
+        reasons.append(f"the base model `{now.spec.model}` is another one")
+    return first_few(reasons, _SHOWN)
+
+
+def train_planned(
+    planned: PlannedTraining, before: Run | None = None, *, config: Path | None = None, check_imports: bool = True
+) -> Run:
+    """Train what was planned and return the run; `before`, an attempt that did not succeed, goes on where it can.
+
+    `config` stands for ftbridge.yaml. Without `check_imports` the pre-flight leaves out what takes seconds. Raises as
+    `train` does.
+    """
+    ready = prepare_planned(planned, before, config=config)
+    if not check_imports:
+        refuse_failures(preflight_checks(ready.plan, ready.python, ready.project.runs))
+    return start(ready, preflight=check_imports)
+
+
+def prepare_planned(planned: PlannedTraining, before: Run | None = None, *, config: Path | None = None) -> Prepared:
+    """Return the training as `prepare` decides it, from the last checkpoint of `before` where it has one that fits."""
+    if before and before.status in {"failed", "interrupted"} and last_checkpoint(before):
+        try:
+            return prepare(config, resume=before.path)
+        except InterruptedRun:
+            raise
+        except FtbridgeError as error:
+            say(f"note: {before.id} cannot go on, and is trained from the start: {_first_line(error)}")
+    return prepare(config, **given_options(planned.spec))
+
+
+def given_options(spec: TrainSpec) -> dict[str, Any]:
+    """Return the options of a training that are not as by default, and those that have no default."""
+    return {
+        field.name: value
+        for field in msgspec.structs.fields(TrainSpec)
+        if (value := getattr(spec, field.name)) != field.default or field.default is msgspec.NODEFAULT
+    }
+
+
+def newest(runs: Sequence[Run]) -> Run | None:
+    """Return the run that began last, None for none."""
+    return max(runs, key=lambda run: run.attempts[-1].started, default=None)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
