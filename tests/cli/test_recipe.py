@@ -33,7 +33,9 @@ def test_a_step_is_done_and_a_question_is_answered_by_set(folder, run_ftbridge):
     assert done.returncode == 0, done.stderr
     (step,) = json.loads(done.stdout)["steps"]
     assert step["made"]["parts"] == {"faq-train": 1, "faq-test": 1}
-    asked = run_ftbridge("recipe", "run", "faq.yaml", "--until", "convert", "--name", "other", "--set", "convert.seed=3")
+    asked = run_ftbridge(
+        "recipe", "run", "faq.yaml", "--until", "convert", "--name", "other", "--set", "convert.seed=3"
+    )
     assert asked.returncode == 2
     assert (
         "ftbridge recipe run faq.yaml --until convert --name other --set convert.seed=3 --set convert.replace=true"

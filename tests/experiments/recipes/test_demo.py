@@ -94,7 +94,7 @@ def run_demo(run_ftbridge, *options):
 @pytest.mark.matrix
 @pytest.mark.skipif("training-set-sizes" not in shipped_recipes(), reason="it does not come with ftbridge")
 def test_the_sizes_are_shown_with_one_point_on_each_framework(run_ftbridge, training_python):
-    grid = f'{{sample: [20], backend: [{", ".join(plugin_names("backends"))}]}}'
+    grid = f"{{sample: [20], backend: [{', '.join(plugin_names('backends'))}]}}"
     _, steps = run_demo(run_ftbridge, "training-set-sizes", "--set", f"sweep.grid={grid}")
     assert [*steps] == ["convert", "base", "sweep", "report"]
     assert steps["report"]["made"]["html"] == "report.html"
