@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 STEPS = "convert, train, export, evaluate or report; sweep where there is one"
 PURPOSES = ("classify", "answer", "role-play", "extract", "sizes")
 _WIDTH = 60  # letters of a value in a dry run
+_COLUMNS = 80
 
 
 def _recipe_names(_ctx: click.Context) -> list[str]:
@@ -152,9 +153,17 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [("name", "title", "data", "model")]
-    rows += [(each.name, each.title, each.data, each.model) for each in found]
-    result(table(rows))
+    column = max(len(each.name) for each in found) + 2
+    for each in found:
+        lines = [*_wrapped(each.title, column), *_wrapped(f"{each.data}, {each.model}", column)]
+        result("\n".join(f"{'' if at else each.name:{column}}{line}" for at, line in enumerate(lines)))
+
+
+def _wrapped(text: str, column: int) -> list[str]:
+    """Return a text in lines that fit into a terminal of 80 columns behind a column."""
+    from textwrap import wrap
+
+    return wrap(text, _COLUMNS - column, break_on_hyphens=False)
 
 
 @command.command(

@@ -51,7 +51,7 @@ def test_what_cannot_be_run_is_told_in_a_sentence(folder, run_ftbridge):
 
 
 def test_recipes_are_listed_in_80_columns_and_one_is_shown(folder, run_ftbridge):
-    listed = run_ftbridge("recipe", "list", COLUMNS="80")
+    listed = run_ftbridge("recipe", "list")
     assert listed.returncode == 0, listed.stderr
     assert max(map(len, listed.stdout.splitlines())) <= 80
     assert isinstance(json.loads(run_ftbridge("recipe", "list", "--json").stdout), list)

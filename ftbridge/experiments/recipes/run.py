@@ -86,7 +86,7 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
         found = toy.demo_recipe(found, project.folder, write=not dry_run)
     else:
         project = Project(around.folder, Settings(backends=around.settings.backends))
-    found = _with_changes(found, {"backend": backend, "model": model and os.fspath(model)}, set or {})
+    found = _with_changes(found, {"backend": backend, "model": os.fspath(model) if model else None}, set or {})
     steps = _steps_until(toy.steps_of(found) if demo else found.steps, until)
     book = Book(found, project, parallel=parallel, max_points=max_points)
     with contextlib.chdir(project.folder if project.folder.is_dir() else Path.cwd()):

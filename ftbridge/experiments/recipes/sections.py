@@ -46,7 +46,9 @@ def options_of(section: str) -> type[msgspec.Struct]:
     path, decided = _FUNCTIONS[section]
     module, _, function = path.rpartition(".")
     hints = _keyword_types(getattr(import_module(module), function))
-    fields = [(name, _plain(kind), None) for name, kind in hints.items() if name not in decided.split()]
+    fields: list[tuple[str, Any, Any]] = [
+        (name, _plain(kind), None) for name, kind in hints.items() if name not in decided.split()
+    ]
     if section == "convert":
         fields = [("sources", list[str] | str, ()), *[f for f in fields if f[0] != "label_map"]]
         fields.append(("label_map", dict[str | int, str] | str, None))
