@@ -1,13 +1,12 @@
 """`ftbridge sweep`: the same training with other options, and which of them came out best."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ftbridge.cli.options import Group, complete_file, complete_sweep, json_option, option, options
 from ftbridge.cli.output import table
-from ftbridge.evaluation.sweep.record import shown_value
-from ftbridge.launchers.runs.summary import format_duration
 
 if TYPE_CHECKING:
     from ftbridge.evaluation.sweep.results import SweepResults
@@ -119,8 +118,9 @@ def run_command(ctx: click.Context, file: str | None, as_json: bool, **given: An
 @json_option
 def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | None, as_json: bool) -> None:
     """Show the points of a sweep (default: the one that was worked on last), best first."""
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import print_json, result, say
     from ftbridge.core.project import Project
+    from ftbridge.evaluation.report.sweeps.table import sweep_rows, write_csv, write_xlsx
     from ftbridge.evaluation.sweep.record import find_sweep
     from ftbridge.evaluation.sweep.results import results_of
 
@@ -129,11 +129,17 @@ def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | Non
         print_json(found)
     else:
         result(results_as_text(found))
-    del csv, xlsx
+    for file, write in ((csv, write_csv), (xlsx, write_xlsx)):
+        if file:
+            write(Path(file), sweep_rows(found))
+            say(f"wrote {file}")
 
 
 def results_as_text(found: "SweepResults") -> str:
     """Return the table of a sweep, and why points failed."""
+    from ftbridge.evaluation.sweep.record import shown_value
+    from ftbridge.launchers.runs.summary import format_duration
+
     rows = [("status", *found.varied, found.metric, "±", "95 % interval", "seeds", "samples", "loss", "time")]
     for row in found.rows:
         figure, loss = row.figures.get(found.metric), row.figures.get("loss")

@@ -13,8 +13,9 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import atomic_file, sha256
 from ftbridge.dialogue.chat import source_of, without_thought
-from ftbridge.evaluation.answers.asking import Plan, dataset_to_answer, fingerprint, place_in_run
+from ftbridge.evaluation.answers.asking import Plan, dataset_to_answer, place_in_run
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
+from ftbridge.evaluation.answers.fingerprint import fingerprint
 from ftbridge.evaluation.answers.folder import (
     FINISHED,
     SETTINGS,
@@ -26,7 +27,8 @@ from ftbridge.evaluation.answers.folder import (
 )
 from ftbridge.evaluation.answers.leakage import find_leakage
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
-from ftbridge.evaluation.baselines.baselines import Choice, run_baselines
+from ftbridge.evaluation.answers.training_data import training_data
+from ftbridge.evaluation.baselines.baselines import BaselineAnswers, Choice, run_baselines
 from ftbridge.evaluation.record import FILE, Baseline, Engine, Evaluation, Leakage, Model, Scores, Task, load_evaluation
 from ftbridge.evaluation.scoring.rows import paired
 from ftbridge.evaluation.scoring.score import Row, Rows, compare, find_task, known_labels, score
@@ -37,13 +39,15 @@ from ftbridge.weights.source import ModelSource
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """How answers are judged; the baselines were `chosen` where the user has named them.
 
-    With `whole_titles` runs are called by their whole ids, as where two began in the same second.
+    With `whole_titles` runs are called by their whole ids, as where two began in the same second. `trained` keeps the
+    baselines that are trained, and the files of their answers, for other runs of the same training set.
     """
 
     task: Task | Literal["auto"]
-    baselines: Sequence[Choice]
+    baselines: tuple[Choice, ...]
     chosen: bool
     whole_titles: bool = False
+    trained: dict[tuple[object, ...], list[tuple[Baseline, Path]]] = msgspec.field(default_factory=dict)
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -123,34 +127,48 @@ def _task_of(planned: Plan) -> Task:
 
 
 def _baselines(
-    after: Plan, run: Run, wanted: Wanted, labels: Sequence[str], folder: Path
+    after: Plan, run: Run, wanted: Wanted, labels: tuple[str, ...], folder: Path
 ) -> list[tuple[Baseline, Path]]:
     """Return the baselines of a classification, and the files of their answers; those that cannot be had are named."""
-    choices, project = wanted.baselines, after.source.project
-    questions = _Questions(after)
+    trained = wanted.trained
     try:
-        try:
-            answers = run_baselines(choices, project, run, questions, device=after.options.device)
-        except SetupError as error:
-            if wanted.chosen:
-                raise
-            say(f"note: {error}")
-            answers = run_baselines(choices[:1], project, run, questions)
+        samples = tuple(map(sha256, training_data(after.source.project, run).files)), run.several_systems
+        key = (*samples, after.settings.data, after.options.limit, labels, wanted.baselines)
+        if key not in trained:
+            trained[key] = [_written(each, after, labels, folder) for each in _answers_of_baselines(after, run, wanted)]
     except InputError as error:
         if wanted.chosen:
             raise
         say(f"note: without baselines: {error}")
         return []
-    found = []
-    for each in answers:
-        file = folder / f"{each.name}.jsonl"
-        with atomic_file(file) as out:
-            for question, (number, answer) in zip(after.questions(), each.answers, strict=True):
-                row = Prediction(number, "", answer, question.reference, "stop")
-                out.write(msgspec.json.encode(row) + b"\n")
-        judged, _ = _score(file, None, "classification", labels)
-        found.append((Baseline(name=each.name, training_samples=each.training_samples, scores=judged), file))
-    return found
+    for _, file in trained[key]:
+        if file.parent != folder:
+            with atomic_file(folder / file.name) as out:
+                out.write(file.read_bytes())
+    return [(each, folder / file.name) for each, file in trained[key]]
+
+
+def _answers_of_baselines(after: Plan, run: Run, wanted: Wanted) -> list[BaselineAnswers]:
+    """Return the answers of the baselines that can be had; raises SetupError where one that was chosen cannot."""
+    choices, project, questions = wanted.baselines, after.source.project, _Questions(after)
+    try:
+        return run_baselines(choices, project, run, questions, device=after.options.device)
+    except SetupError as error:
+        if wanted.chosen:
+            raise
+        say(f"note: {error}")
+        return run_baselines(choices[:1], project, run, questions)
+
+
+def _written(found: BaselineAnswers, after: Plan, labels: tuple[str, ...], folder: Path) -> tuple[Baseline, Path]:
+    """Write a baseline's answers, and return it with its scores, and the file."""
+    file = folder / f"{found.name}.jsonl"
+    with atomic_file(file) as out:
+        for question, (number, answer) in zip(after.questions(), found.answers, strict=True):
+            row = Prediction(number, "", answer, question.reference, "stop")
+            out.write(msgspec.json.encode(row) + b"\n")
+    judged, _ = _score(file, None, "classification", labels)
+    return Baseline(name=found.name, training_samples=found.training_samples, scores=judged), file
 
 
 def judge_file(file: Path, wanted: Wanted) -> Written:

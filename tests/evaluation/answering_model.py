@@ -64,11 +64,11 @@ def evaluate(model, dataset="all", **options):
     return written.evaluation
 
 
-def of_a_run(model, name="one"):
-    """Make a run that was trained on `parts-train`, and say that the model is made of it."""
+def of_a_run(model, name="one", dataset="parts-train"):
+    """Make a run that was trained on a dataset, and say that the model is made of it."""
     Path("runs", name).mkdir(parents=True)
-    entry = json.loads(Path("data/dataset_info.json").read_text())["parts-train"]["ftbridge"]
-    run = record_run(Project.find(), name, dataset="parts-train")
+    entry = json.loads(Path("data/dataset_info.json").read_text())[dataset]["ftbridge"]
+    run = record_run(Project.find(), name, dataset=dataset)
     digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
     msgspec.structs.replace(run, datasets=digests).save()
     msgspec.structs.replace(load_card(model), run=name).save(model)

@@ -1,5 +1,7 @@
 """Answers judged: thoughts, labels, what was trained on, baselines, and another engine's answers beside."""
 
+import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -11,7 +13,7 @@ from ftbridge.evaluation.record import load_evaluation
 from ftbridge.templates.families import get_family
 from ftbridge.weights.card import load_card
 
-from .answering_model import AnsweringModel, evaluate, of_a_run, predict, rows
+from .answering_model import NEWS, AnsweringModel, evaluate, of_a_run, predict, rows
 from .answers.engines.api_server import serving
 
 OUT = Path("evaluations/model/all-train")
@@ -74,6 +76,25 @@ def test_baselines_learn_what_the_run_learned_and_are_compared(model):
     assert [each.second for each in found.comparisons] == ["most-frequent", "tfidf"]
     assert evaluate(model, "all", baseline=["none"]).baselines == ()
     assert [each.name for each in evaluate(model, "all", baseline=["most-frequent"]).baselines] == ["most-frequent"]
+
+
+def test_runs_of_one_training_set_share_its_baselines(model, tmp_path, capsys):
+    """What is said of a training set is said as its baselines are trained."""
+    pytest.importorskip("sklearn")
+    Path("odd.json").write_text(json.dumps([{"instruction": "Sort it", "input": q, "output": q} for q, _ in NEWS]))
+    ftbridge.convert("odd.json", name="odd")
+    folders = []
+    for name, dataset in {"one": "parts-train", "two": "parts-train", "odd": "odd-train"}.items():
+        of_a_run(model, name, dataset)
+        folders.append(Path(shutil.copytree(model, tmp_path / f"of-{name}")))
+    found = ftbridge.evaluate(*folders, dataset="parts", task="classification")
+    one, two, odd = (Path(each.file).parent for each in found.evaluations)
+    assert one != two
+    assert (one / "tfidf.jsonl").read_bytes() == (two / "tfidf.jsonl").read_bytes()
+    assert [len(each.evaluation.baselines) for each in found.evaluations] == [2, 2, 2]
+    assert [each.evaluation.baselines[1].training_samples for each in found.evaluations] == [3, 3, 6]
+    assert (odd / "tfidf.jsonl").read_bytes() != (one / "tfidf.jsonl").read_bytes()
+    assert capsys.readouterr().err.count("a single training sample") == 2
 
 
 def test_without_its_training_file_a_model_is_judged_alone_unless_baselines_are_asked_for(model, capsys):

@@ -1,6 +1,5 @@
 """What is to be asked of a model, planned before anything is loaded, and asked: the answers go into a folder."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -14,9 +13,8 @@ from msgspec.structs import replace
 from ftbridge.adapters.convert.earlier import options_of
 from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
 from ftbridge.core.console import counted, progress, say
-from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256
-from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dataset_info import registry
@@ -27,10 +25,14 @@ from ftbridge.dialogue.generation import ADAPTER, EngineName, Sampling
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
 from ftbridge.evaluation.answers.engines.engine import Engine, choose_engine, open_engine
+from ftbridge.evaluation.answers.fingerprint import fingerprint
 from ftbridge.evaluation.answers.folder import (
+    FINISHED,
     UNFINISHED,
     Prediction,
     Settings,
+    check_folder,
+    copy_answers,
     finish_predictions,
     hold_folder,
 )
@@ -38,14 +40,12 @@ from ftbridge.evaluation.answers.questions import Question, file_of, questions_o
 from ftbridge.evaluation.record import FILE, test_part
 from ftbridge.launchers.environment.own_code import is_code_trusted
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.card import ModelCard, Prompt
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
-WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
-END = 1 << 16  # bytes
-NAMING_BASES = ("adapter_config.json", CARD)
+# Those of a base that are loaded at a time; each takes memory beside it, and a sweep may have a hundred.
+MOST_ADAPTERS = 8
 
 
 class AnswerOptions(TypedDict, total=False):
@@ -224,41 +224,87 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 def ask(plans: Sequence[Plan], server: Endpoint | None = None) -> list[Answered]:
-    """Answer what is not answered yet, and return what came of each plan; a base is loaded once for its adapters.
+    """Answer what is not answered yet, and return what came of each plan.
 
-    The `server`, in whose `with` block this is called, answers in place of the models.
+    A base is loaded once for every MOST_ADAPTERS adapters; asked before the training of several runs, it answers once
+    for all. The `server`, in whose `with` block this is called, answers in place of the models. A folder with answers
+    of other settings is refused before anything is asked. Where a model cannot be loaded, or dies, the others are asked
+    all the same, and then its InputError or FrameworkError is raised.
     """
-    answered: dict[int, Answered] = {}
-    for group in _groups(plans):
-        with ExitStack() as stack:
-            opened: list[Engine] = [server] if server else []
-            for each in group:
-                answered[id(each)] = _ask_one(each, group, opened, stack)
-    return [answered[id(each)] for each in plans]
+    for each in plans:
+        check_folder(each.folder, each.settings, replace=each.options.replace)
+    answered: dict[Path, tuple[Plan, Answered]] = {}
+    failures = [failure for group in _groups(plans) for failure in _ask_group(group, answered, server)]
+    for failure in failures[1:]:
+        say(f"warning: {failure}")
+    if failures:
+        raise failures[0]
+    return [answered[each.folder][1] for each in plans]
 
 
-def _ask_one(planned: Plan, group: Sequence[Plan], opened: list[Engine], stack: ExitStack) -> Answered:
-    """Answer what a plan of a group needs, by what is `opened`; that is opened for the group where it is needed."""
+def _groups(plans: Sequence[Plan]) -> Iterable[list[Plan]]:
+    """Return the plans by what is loaded for them; in each group those come first that were answered before."""
+    groups: dict[tuple[object, ...], list[Plan]] = {}
+    adapters: dict[tuple[object, ...], list[Path]] = {}
+    for each in sorted(plans, key=lambda planned: not (planned.folder / FINISHED).exists()):
+        base = (each.model, each.loading, each.settings.engine, each.options.device)
+        known = adapters.setdefault(base, [])
+        if each.adapter and each.adapter not in known:
+            known.append(each.adapter)
+        part = known.index(each.adapter) // MOST_ADAPTERS if each.adapter else 0
+        groups.setdefault((*base, part), []).append(each)
+    return groups.values()
+
+
+def _ask_group(
+    group: Sequence[Plan], answered: dict[Path, tuple[Plan, Answered]], server: Endpoint | None
+) -> list[FtbridgeError]:
+    """Answer the plans of a group with one engine, or where that fails with one for each; return why some failed."""
+    try:
+        _ask_together(group, answered, server)
+    except (InputError, FrameworkError) as error:
+        if len(group) == 1:
+            return [error]
+    left = [each for each in group if each.folder not in answered]
+    return [failure for each in left for failure in _ask_group([each], answered, server)]
+
+
+def _ask_together(group: Sequence[Plan], answered: dict[Path, tuple[Plan, Answered]], server: Endpoint | None) -> None:
+    with ExitStack() as stack:
+        opened: list[Engine] = [server] if server else []
+        for each in group:
+            if each.folder not in answered:
+                same = next((plan for plan, _ in answered.values() if _is_same_base(plan, each)), None)
+                answered[each.folder] = each, _ask_one(each, group, opened, stack, same)
+
+
+def _is_same_base(one: Plan, other: Plan) -> bool:
+    """Tell whether two plans ask the same of one base, for runs that began with it."""
+    return one.is_before and other.is_before and one.settings == other.settings
+
+
+def _ask_one(
+    planned: Plan, group: Sequence[Plan], opened: list[Engine], stack: ExitStack, same: Plan | None
+) -> Answered:
+    """Answer what a plan of a group needs: as the `same` base has answered, else by what is `opened`.
+
+    An engine is opened for the group where it is needed.
+    """
     replace_all = planned.options.replace
     if replace_all:  # what was made of other answers must not stand beside half of the new ones
         (planned.evaluation_folder / FILE).unlink(missing_ok=True)
     with hold_folder(planned.folder, planned.settings, replace=replace_all) as known:
-        waiting = [question for question in planned.questions() if question.id not in known]
+        waiting = {question.id: question for question in planned.questions() if question.id not in known}
+        if waiting and same:
+            for copied in copy_answers(same.folder, planned.folder, waiting):
+                del waiting[copied]
         if waiting:
             if not opened:
                 opened.append(stack.enter_context(_open(group)))
             who = " of the model before its training" if planned.is_before else ""
             say(f"asking {counted(len(waiting), 'question')} of {planned.data.name}{who} ...")
-            _write_answers(opened[0], waiting, planned)
+            _write_answers(opened[0], [*waiting.values()], planned)
         return Answered(finish_predictions(planned.folder), len(waiting))
-
-
-def _groups(plans: Sequence[Plan]) -> Iterable[list[Plan]]:
-    """Return the plans by what is loaded for them."""
-    groups: dict[tuple[object, ...], list[Plan]] = {}
-    for each in plans:
-        groups.setdefault((each.model, each.loading, each.settings.engine, each.options.device), []).append(each)
-    return groups.values()
 
 
 def _open(group: Sequence[Plan]) -> Engine:
@@ -381,32 +427,3 @@ def known_labels(data: Dataset) -> tuple[tuple[str, ...], str]:
     if known and known.labels and data.entry.columns.get("output") == known.columns.get("output"):
         return tuple(dict.fromkeys(known.labels.values())), f"the preset {known.name}"
     return (), ""
-
-
-def fingerprint(*folders: Path | None) -> str:
-    """Return what tells a model's files from others: names, sizes and both ends; all of them would take minutes.
-
-    Of a copy it is the same: where a base lies, which an adapter's files name, does not count.
-    """
-    found = hashlib.sha256()
-    for folder in filter(None, folders):
-        if not folder.is_dir():
-            raise InputError(f"the model's folder `{folder}` is not there any more; put it back, or train again")
-        for file in sorted(each for each in folder.iterdir() if each.suffix in WEIGHTS and each.is_file()):
-            if file.name in NAMING_BASES:
-                found.update(_without_base(file))
-                continue
-            size = file.stat().st_size
-            with file.open("rb") as content:
-                found.update(f"{file.name}\0{size}\0".encode() + content.read(END))
-                content.seek(max(END, size - END))
-                found.update(content.read(END))
-    return found.hexdigest()
-
-
-def _without_base(file: Path) -> bytes:
-    """Return the content of an adapter's file without the folder of its base; of a card, nothing: it is compared."""
-    if file.name == CARD:
-        return b""
-    content = {key: value for key, value in read_json(file).items() if key != "base_model_name_or_path"}
-    return msgspec.json.encode(content, order="deterministic")

@@ -6,7 +6,7 @@ answered, and until then unfinished.jsonl with the answers as they come.
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,23 @@ def hold_folder(folder: Path, settings: Settings, *, replace: bool) -> Iterator[
     except OSError as error:
         raise SetupError(f"cannot write `{folder}`: {error.strerror or error}") from error
     with locked(folder / FINISHED):
-        _refuse_foreign_files(folder)
+        check_folder(folder, settings, replace=replace)
         if replace:
             for name in FILES:
                 (folder / name).unlink(missing_ok=True)
-        if (folder / SETTINGS).exists():
-            _refuse_changed(folder, settings)
         write_json(folder / SETTINGS, settings)
         _remove_cut_rows(folder / UNFINISHED)
         yield {row.id for file in _files_of_answers(folder) for row in read_predictions(file)}
+
+
+def check_folder(folder: Path, settings: Settings, *, replace: bool) -> None:
+    """Raise InputError for a folder with files that are not ours, or with answers of other settings, if not replaced.
+
+    A folder that is not there yet is well.
+    """
+    _refuse_foreign_files(folder)
+    if not replace and (folder / SETTINGS).exists():
+        _refuse_changed(folder, settings)
 
 
 def _refuse_foreign_files(folder: Path) -> None:
@@ -177,6 +185,23 @@ def read_predictions(file: Path) -> Iterator[Prediction]:
             yield from map(decoder.decode, opened)
     except (OSError, msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
+
+
+def copy_answers(source: Path, folder: Path, wanted: Container[int]) -> list[int]:
+    """Copy the `wanted` answers of a finished folder into another, which is held, and return their ids.
+
+    Raises SetupError where they cannot be written.
+    """
+    copied = []
+    try:
+        with (folder / UNFINISHED).open("ab") as file:
+            for row in read_predictions(source / FINISHED):
+                if row.id in wanted:
+                    file.write(msgspec.json.encode(row) + b"\n")
+                    copied.append(row.id)
+    except OSError as error:
+        raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
+    return copied
 
 
 def finish_predictions(folder: Path) -> int:

@@ -212,6 +212,8 @@ def section_of(key: str) -> tuple[Section, str]:
     if len(known) > 1:
         raise UsageError(f"both `convert` and `train` have an option `{key}`: write `convert.{key}` or `train.{key}`")
     if not known:
+        if key in f"{_DECIDED['convert']} {_DECIDED['train']}".split():
+            raise UsageError(f"`{key}` cannot be varied: a sweep decides it")
         if key in _evaluation_names():
             raise UsageError(f"`{key}` is an option of `evaluate`: a sweep varies those of `convert` and `train`")
         raise UsageError(f"there is no option `{key}`{closest(key, _names('convert') | _names('train'))}")

@@ -25,10 +25,14 @@ FULL = ("disk space", "No space left", "disk is full", "Disk quota")  # in messa
 
 
 class Book:
-    """A sweep whose record is written with each change, so that a sweep that is killed knows what is done."""
+    """A sweep whose record is written with each change, so that a sweep that is killed knows what is done.
+
+    `imported` are the backends whose modules were tried in this process.
+    """
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
+        self.imported: set[str] = set()
 
     def change(self, at: int, **changes: object) -> Point:
         """Change the point with this number, write the record, and return the point."""
@@ -66,7 +70,6 @@ def train_points(book: Book, project: Project, planned: Mapping[int, PlannedTrai
         _train_in_parallel(book, project, {at: planned[at] for at in waiting}, cards)
         return
     begun = time.monotonic()
-    checked: set[str] = set()
     for done, at in enumerate(waiting):
         left = (
             f", about {format_duration((time.monotonic() - begun) / done * (len(waiting) - done))} left" if done else ""
@@ -76,17 +79,18 @@ def train_points(book: Book, project: Project, planned: Mapping[int, PlannedTrai
             before = _after_waiting(book.run_of(at))
             if before and before.status == "succeeded":
                 continue
-            ready = _ready(book, project, at, planned[at], before)
-            backend = planned[at].spec.backend
-            if backend in checked:  # its modules were imported once, which takes seconds
-                refuse_failures(preflight_checks(ready.plan, ready.python, ready.project.runs))
-            run = start(ready, preflight=backend not in checked)
-            checked.add(backend)
-            book.change(at, run=run.id)
+            ready, preflight = _ready(book, project, at, planned[at], before)
+            book.change(at, run=start(ready, preflight=preflight).id)
 
 
-def _ready(book: Book, project: Project, at: int, planned: PlannedTraining, before: Run | None) -> Prepared:
-    """Return the training of a point, decided, with its run on record; raises InputError where its base has changed."""
+def _ready(
+    book: Book, project: Project, at: int, planned: PlannedTraining, before: Run | None
+) -> tuple[Prepared, bool]:
+    """Return the training of a point, decided, with its run on record, and whether the whole pre-flight is to come.
+
+    That imports the framework, which takes seconds, and is done for the first point of each. Raises InputError where
+    the base has changed, or the pre-flight finds what would fail.
+    """
     model = planned.spec.model
     if base_digest(project, model, planned.spec.backend) != planned.base:
         raise _BaseChangedError(
@@ -95,7 +99,11 @@ def _ready(book: Book, project: Project, at: int, planned: PlannedTraining, befo
         )
     ready = prepare_planned(planned, before)
     book.change(at, run=ready.plan.run.name, error="")
-    return ready
+    imported = planned.spec.backend in book.imported
+    if imported:
+        refuse_failures(preflight_checks(ready.plan, ready.python, ready.project.runs))
+    book.imported.add(planned.spec.backend)
+    return ready, not imported
 
 
 class _BaseChangedError(InputError):
@@ -141,18 +149,21 @@ def _after_waiting(run: Run | None) -> Run | None:
 
 def _train_in_parallel(book: Book, project: Project, planned: Mapping[int, PlannedTraining], cards: list[str]) -> None:
     """Train points, each on a card of its own, as runs that are watched over by processes of their own."""
-    waiting = list(planned)
     running: dict[str, tuple[int, Run]] = {}  # by card
+    for at in planned:  # what a killed sweep has left running
+        if (left := book.run_of(at)) and left.status == "running":
+            say(f"{left.id} still runs; waiting for its end")
+            running[left.launch.env.get("CUDA_VISIBLE_DEVICES", left.id)] = at, left
+    begun = {at for at, _ in running.values()}
+    waiting = [at for at in planned if at not in begun]
     say(f"{counted(len(waiting), 'point')} on {len(cards)} GPUs, one on each at a time")
     try:
         while waiting or running:
             for card in [each for each in cards if each not in running][: len(waiting)]:
                 at = waiting.pop(0)
                 with _failing(book, at), _only(card):
-                    before = _after_waiting(book.run_of(at))
-                    if before and before.status == "succeeded":
-                        continue
-                    run = start_detached(_ready(book, project, at, planned[at], before))
+                    ready, preflight = _ready(book, project, at, planned[at], book.run_of(at))
+                    run = start_detached(ready, preflight=preflight)
                     book.change(at, run=run.id)
                     running[card] = at, run
             time.sleep(POLL_SECONDS)
