@@ -25,9 +25,9 @@ def test_show_prints_the_table_best_first_and_what_failed(swept, run_ftbridge):
 
 
 def test_show_writes_json_csv_and_a_workbook(swept, run_ftbridge):
-    done = run_ftbridge(
-        "sweep", "show", "sizes", "--metric", "macro_f1", "--json", "--csv", "a.csv", "--xlsx", "b.xlsx"
-    )
+    files = ["--csv", "a.csv", "--xlsx", "b.xlsx"]
+    done = run_ftbridge("sweep", "show", "sizes", "--metric", "macro_f1", "--json", *files, cwd=swept)
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["name"], found["metric"], len(found["rows"])) == ("sizes", "macro_f1", 8)
     assert (swept / "a.csv").read_text(encoding="utf-8-sig").startswith("sample,backend,macro_f1,")
