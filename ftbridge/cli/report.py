@@ -10,13 +10,9 @@ from ftbridge.cli.options import Command, complete_run_or_folder, json_option, o
 @click.command(
     "report",
     cls=Command,
-    examples=(
-        "ftbridge report",
-        "ftbridge report RUN OTHER --language zh --xlsx report.xlsx",
-        "ftbridge report sizes",
-    ),
+    examples=("ftbridge report", "ftbridge report RUN OTHER --language zh --xlsx report.xlsx"),
 )
-@click.argument("sources", nargs=-1, metavar="[RUN|SWEEP|DIR|FILE.json]...", shell_complete=complete_run_or_folder)
+@click.argument("sources", nargs=-1, metavar="[RUN|SWEEP|DIR|FILE]...", shell_complete=complete_run_or_folder)
 @option(
     "--out", type=click.Path(dir_okay=False), metavar="FILE.html",
     show_default="report.html of the run or the sweep, or of the project for several", help="Page to write.",

@@ -18,7 +18,7 @@ from ftbridge.evaluation.report.sweeps.charts import (
     learning_curve,
     option_map,
 )
-from ftbridge.evaluation.report.sweeps.verdict import first_line, judge, mean_before
+from ftbridge.evaluation.report.sweeps.verdict import first_line, judge, mean_before, setting_name
 from ftbridge.evaluation.report.words import PERCENT, PLAIN, Words
 from ftbridge.evaluation.sweep.record import Sweep, shown_value, title_of
 from ftbridge.evaluation.sweep.results import LOSSES, SeedSummary, SweepResults, SweepRow
@@ -114,7 +114,7 @@ def _lines(sweep: Sweep, results: SweepResults, words: Words) -> tuple[list[Seri
         size = _size(row, option)
         if size and results.metric in row.figures:
             each = row.figures[results.metric]
-            found.setdefault(_others(row, option), []).append(Measure(size, each.mean, each.low, each.high))
+            found.setdefault(_others(row, results, option), []).append(Measure(size, each.mean, each.low, each.high))
     lines = [Series(name or words("after"), "setting", tuple(each)) for name, each in found.items()]
     return lines[:MOST_LINES], max(0, len(lines) - MOST_LINES)
 
@@ -160,7 +160,7 @@ def _intervals(results: SweepResults, words: Words) -> IntervalChart | None:
     """Return the chart of the best settings' intervals; None where there are none."""
     metric = results.metric
     rows = [
-        (title_of(row.values) or words("sweep_defaults"), "other" if at else "after", _figure(row.figures[metric]))
+        (setting_name(row, results, words), "other" if at else "after", _figure(row.figures[metric]))
         for at, row in enumerate(results.rows)
         if metric in row.figures
     ]
@@ -187,16 +187,16 @@ def _map(sweep: Sweep, results: SweepResults, down: str, across: str, words: Wor
     for row in (row for row in results.rows if row.status != "waiting"):
         key = _shown(row.values.get(down), words), _shown(row.values.get(across), words)
         found = row.figures.get(results.metric)
-        cells[key][_others(row, down, across)] = found.mean if found else None
+        cells[key][_others(row, results, down, across)] = found.mean if found else None
     holes = sum(not each for each in cells.values())
     if 2 * holes > len(cells) or max(len(rows), len(columns)) > MOST_VALUES:  # as of a random choice
         return None
     return option_map(down, across, cells, less_is_better=results.metric in LOSSES)
 
 
-def _others(row: SweepRow, *names: str) -> str:
-    """Return the options of a setting but those of these names, in words."""
-    return title_of({name: value for name, value in row.values.items() if name not in names})
+def _others(row: SweepRow, results: SweepResults, *names: str) -> str:
+    """Return the options of a setting that were varied but those of these names, in words."""
+    return title_of({name: row.values[name] for name in results.varied if name in row.values and name not in names})
 
 
 def _values(sweep: Sweep, name: str) -> list[Any]:
@@ -251,9 +251,7 @@ def _measured(row: SweepRow, metric: str, *, several: bool) -> Iterator[Value]:
 
 def _failures(results: SweepResults, words: Words) -> Table | None:
     """Return why settings failed; None where none did."""
-    rows = [
-        (title_of(row.values) or words("sweep_defaults"), first_line(row.error)) for row in results.rows if row.error
-    ]
+    rows = [(setting_name(row, results, words), first_line(row.error)) for row in results.rows if row.error]
     header = words("setting"), words("reason")
     return Table("failures", words("sweep_failures"), header, tuple(rows)) if rows else None
 
@@ -295,7 +293,7 @@ def _trainings(results: SweepResults, words: Words) -> Table:
             figure = figures.get(point.run)
             rows.append(
                 (
-                    title_of(point.values) or words("sweep_defaults"),
+                    setting_name(row, results, words),
                     point.seed,
                     point.run or None,
                     Number(results.metric, figure) if figure else None,

@@ -52,7 +52,7 @@ def judge(sweep: Sweep, results: SweepResults, words: Words) -> Verdict:
         return Verdict("unknown", words(f"sweep_title_{key}"), (*told, *_failures(results, words)), ())
     best = ranked[0]
     typical = typical_evaluation(best, metric)
-    told.append(_best(best, metric, words))
+    told.append(_best(best, results, words))
     if typical:
         told += beside_baselines(typical, metric, words)
     if (before := mean_before(best.evaluations, metric)) is not None:
@@ -62,9 +62,9 @@ def judge(sweep: Sweep, results: SweepResults, words: Words) -> Verdict:
     if len(ranked) > 1:
         found = lead(best, ranked[1], metric)
         kind = found.kind
-        title = words(f"sweep_title_{kind}", setting=title_of(best.values))
-        told += [_lead(ranked[1], found, metric, words)]
-        told += [_range(best, ranked[-1], metric, words)] if len(ranked) > 2 else []  # noqa: PLR2004 - another
+        title = words(f"sweep_title_{kind}", setting=setting_name(best, results, words))
+        told += [_lead(ranked[1], found, results, words)]
+        told += [_range(best, ranked[-1], results, words)] if len(ranked) > 2 else []  # noqa: PLR2004 - another
     told += _failures(results, words)
     return Verdict(kind, title, tuple(filter(None, told)), tuple(_cautions(ranked, typical, metric, words)))
 
@@ -124,6 +124,13 @@ def mean_before(evaluations: Sequence[Evaluation], metric: str) -> float | None:
     return fmean(values) if values else None
 
 
+def setting_name(row: SweepRow, results: SweepResults, words: Words) -> str:
+    """Return the options of a setting that were varied, in words."""
+    return title_of({name: row.values[name] for name in results.varied if name in row.values}) or words(
+        "sweep_defaults"
+    )
+
+
 def first_line(text: str) -> str:
     """Return the first line of a reason, as long as a table takes it."""
     line = text.partition("\n")[0]
@@ -143,12 +150,13 @@ def _counts(sweep: Sweep, results: SweepResults, words: Words) -> str:
     return words.join(told, words("sweep_waiting", number=f"{waiting:,}") if waiting else "")
 
 
-def _best(best: SweepRow, metric: str, words: Words) -> str:
+def _best(best: SweepRow, results: SweepResults, words: Words) -> str:
+    metric = results.metric
     found = best.figures[metric]
     several = found.spread is not None
     told = words(
         "sweep_best_of_seeds" if several else "sweep_best",
-        setting=title_of(best.values) or words("sweep_defaults"),
+        setting=setting_name(best, results, words),
         figure=words.name(metric),
         value=words.number(metric, found.mean),
         seeds=found.seeds,
@@ -160,9 +168,10 @@ def _best(best: SweepRow, metric: str, words: Words) -> str:
     return words.join(told, words("sweep_interval", interval=words.interval(metric, figure)))
 
 
-def _lead(second: SweepRow, found: Lead, metric: str, words: Words) -> str:
+def _lead(second: SweepRow, found: Lead, results: SweepResults, words: Words) -> str:
+    metric = results.metric
     value = words.number(metric, second.figures[metric].mean)
-    told = words("sweep_second", setting=title_of(second.values), value=value)
+    told = words("sweep_second", setting=setting_name(second, results, words), value=value)
     if found.difference is None:
         return words.join(told, words("sweep_pair_unknown", reason=words(found.reason)))
     low, high = (_signed(metric, each) for each in (found.difference.low, found.difference.high))
@@ -173,18 +182,19 @@ def _lead(second: SweepRow, found: Lead, metric: str, words: Words) -> str:
     return words.join(told, by, seeds)
 
 
-def _range(best: SweepRow, worst: SweepRow, metric: str, words: Words) -> str:
+def _range(best: SweepRow, worst: SweepRow, results: SweepResults, words: Words) -> str:
     """Return how far the best and the worst lie apart."""
+    metric = results.metric
     high, low = (row.figures[metric].mean for row in (best, worst))
     gap = _gap(metric, high - low, words)
-    return words("sweep_range", setting=title_of(worst.values), value=words.number(metric, low), gap=gap)
+    return words("sweep_range", setting=setting_name(worst, results, words), value=words.number(metric, low), gap=gap)
 
 
 def _failures(results: SweepResults, words: Words) -> Iterator[str]:
     failed = [row for row in results.rows if row.error]
     if failed:
         reasons = [
-            words("sweep_reason", setting=title_of(row.values), reason=first_line(row.error))
+            words("sweep_reason", setting=setting_name(row, results, words), reason=first_line(row.error))
             for row in failed[:MOST_FAILED]
         ]
         if len(failed) > MOST_FAILED:
