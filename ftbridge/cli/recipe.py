@@ -193,7 +193,7 @@ def show_command(recipe: str, as_json: bool) -> None:
 @command.command(
     "init",
     short_help="Write a commented recipe for your own data.",
-    examples=("ftbridge recipe init", "ftbridge recipe init --data faq.xlsx --for answer --out faq.yaml"),
+    examples=("ftbridge recipe init", "ftbridge recipe init --data faq.xlsx --for answer"),
 )
 @options(
     option(
