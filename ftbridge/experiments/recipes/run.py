@@ -86,7 +86,9 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
         found = toy.demo_recipe(found, project.folder, write=not dry_run)
     else:
         project = Project(around.folder, Settings(backends=around.settings.backends))
-    found = _with_changes(found, {"backend": backend, "model": os.fspath(model) if model else None}, set or {})
+    found = _with_changes(
+        found, {"backend": backend, "model": _whole_path(os.fspath(model)) if model else None}, set or {}
+    )
     steps = _steps_until(toy.steps_of(found) if demo else found.steps, until)
     book = Book(found, project, parallel=parallel, max_points=max_points)
     with contextlib.chdir(project.folder if project.folder.is_dir() else Path.cwd()):
@@ -103,6 +105,12 @@ def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(f"`{name}` is no name for a recipe; use letters, digits, `-`, `_` and Chinese characters")
     return name
+
+
+def _whole_path(model: str) -> str:
+    """Return a model that is a folder here by its whole path, for the steps work in the project's folder."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.exists() else model
 
 
 def _with_data(recipe: Recipe, data: str | os.PathLike[str] | None) -> Recipe:

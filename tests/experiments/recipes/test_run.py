@@ -135,6 +135,14 @@ def test_other_data_takes_the_place_of_a_preset_and_is_read_as_it(tmp_path, monk
     assert (step.options["preset"], step.options["sources"]) == ("medqa", ["faq.csv"])
 
 
+def test_a_model_is_named_from_where_one_stands(recipe, tmp_path, monkeypatch):
+    (tmp_path / "ftbridge.yaml").touch()
+    (tmp_path / "inner" / "base").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "inner")
+    assert run_recipe(recipe, model="base", dry_run=True).steps[1].options["model"] == str(tmp_path / "inner" / "base")
+    assert run_recipe(recipe, model="owner/base", dry_run=True).steps[1].options["model"] == "owner/base"
+
+
 def test_what_is_chosen_is_not_varied(recipe):
     text = "convert: {sources: x}\ntrain: {model: a}\nsweep: {grid: {backend: [xtuner, llamafactory], lora_rank: [8]}}"
     swept = running._with_changes(parse_recipe("x", text, "it"), {"backend": "xtuner", "model": None}, {})
