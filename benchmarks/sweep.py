@@ -1,7 +1,8 @@
 """What a sweep costs beside its trainings: `python -P benchmarks/sweep.py [POINTS]`, with the training environment.
 
-Without `-P` the tokenize.py beside this file would be taken for Python's own. Trains and evaluates a few POINTS of a tiny model (4 by default), and prints the seconds of a point in which no process
-of a framework ran; then how long `ftbridge sweep` takes to say that 100 points are done.
+Trains and evaluates a few POINTS of a tiny model (4 by default), and prints the seconds of a point in which no process
+of a framework ran; then how long `ftbridge sweep` takes to say that 100 points are done. Without `-P` the tokenize.py
+beside this file would be taken for Python's own.
 """
 
 import contextlib

@@ -9,7 +9,7 @@ from ftbridge.cli.options import Group, complete_file, complete_sweep, json_opti
 from ftbridge.cli.output import table
 
 if TYPE_CHECKING:
-    from ftbridge.evaluation.sweep.results import SweepResults
+    from ftbridge.evaluation.sweep.results import SweepResults, SweepRow
 
 DEFAULT = "run"
 
@@ -77,7 +77,7 @@ def command() -> None:
 @_metric_option
 @json_option
 @click.pass_context
-def run_command(ctx: click.Context, file: str | None, as_json: bool, **given: Any) -> None:
+def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given: Any) -> None:
     """Train and evaluate all points of a sweep that are not done yet, then show them, best first.
 
     FILE is a YAML with `grid`, `points` or `random`, and what all points have in common under `convert`, `train` and
@@ -137,24 +137,26 @@ def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | Non
 
 def results_as_text(found: "SweepResults") -> str:
     """Return the table of a sweep, and why points failed."""
+    header = ("status", *found.varied, found.metric, "±", "95 % interval", "seeds", "samples", "loss", "time")
+    failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
+    return "\n\n".join([table([header, *(_cells(found, row) for row in found.rows)]), *failed])
+
+
+def _cells(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
     from ftbridge.evaluation.sweep.record import shown_value
     from ftbridge.launchers.runs.summary import format_duration
 
-    rows = [("status", *found.varied, found.metric, "±", "95 % interval", "seeds", "samples", "loss", "time")]
-    for row in found.rows:
-        figure, loss = row.figures.get(found.metric), row.figures.get("loss")
-        rows.append(
-            (
-                row.status,
-                *(shown_value(row.values.get(name, "-")) for name in found.varied),
-                f"{figure.mean:.3f}" if figure else "",
-                f"{figure.spread:.3f}" if figure and figure.spread is not None else "",
-                f"{figure.low:.3f} to {figure.high:.3f}" if figure and figure.low is not None else "",
-                str(len(row.points)),
-                "" if row.training_samples is None else f"{row.training_samples:,}",
-                f"{loss.mean:.4f}" if loss else "",
-                format_duration(row.seconds),
-            )
-        )
-    failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
-    return "\n\n".join([table(rows), *failed])
+    figure, loss = row.figures.get(found.metric), row.figures.get("loss")
+    spread = figure.spread if figure else None
+    interval = figure.low is not None if figure else False
+    return (
+        row.status,
+        *(shown_value(row.values.get(name, "-")) for name in found.varied),
+        f"{figure.mean:.3f}" if figure else "",
+        "" if spread is None else f"{spread:.3f}",
+        f"{figure.low:.3f} to {figure.high:.3f}" if figure and interval else "",
+        str(len(row.points)),
+        "" if row.training_samples is None else f"{row.training_samples:,}",
+        f"{loss.mean:.4f}" if loss else "",
+        format_duration(row.seconds),
+    )

@@ -5,15 +5,16 @@ import pytest
 from ..builders.sweeps import write_sweep  # noqa: TID252
 
 
-@pytest.fixture
-def swept(tmp_path):
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
     """Return a project's folder with a sweep that is done but for one point that failed."""
-    write_sweep(tmp_path, failed={(0, 1)}, items=60)
-    return tmp_path
+    folder = tmp_path_factory.mktemp("swept")
+    write_sweep(folder, failed={(0, 1)}, items=20, seeds=(1, 2))
+    return folder
 
 
 def test_show_prints_the_table_best_first_and_what_failed(swept, run_ftbridge):
-    done = run_ftbridge("sweep", "show")
+    done = run_ftbridge("sweep", "show", cwd=swept)
     assert done.returncode == 0, done.stderr
     header, first, *_, last = done.stdout.split("\n\n")[0].splitlines()
     assert header.split()[:4] == ["status", "sample", "backend", "accuracy"]
@@ -24,9 +25,9 @@ def test_show_prints_the_table_best_first_and_what_failed(swept, run_ftbridge):
 
 
 def test_show_writes_json_csv_and_a_workbook(swept, run_ftbridge):
-    done = run_ftbridge(
-        "sweep", "show", "sizes", "--metric", "macro_f1", "--json", "--csv", "a.csv", "--xlsx", "b.xlsx"
-    )
+    files = ["--csv", "a.csv", "--xlsx", "b.xlsx"]
+    done = run_ftbridge("sweep", "show", "sizes", "--metric", "macro_f1", "--json", *files, cwd=swept)
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["name"], found["metric"], len(found["rows"])) == ("sizes", "macro_f1", 8)
     assert (swept / "a.csv").read_text(encoding="utf-8-sig").startswith("sample,backend,macro_f1,")
@@ -34,7 +35,7 @@ def test_show_writes_json_csv_and_a_workbook(swept, run_ftbridge):
 
 
 def test_report_knows_a_sweep_by_its_name(swept, run_ftbridge):
-    done = run_ftbridge("report", "sizes")
+    done = run_ftbridge("report", "sizes", cwd=swept)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(swept / "sweeps" / "sizes" / "report.html")
 
@@ -53,7 +54,7 @@ def test_report_knows_a_sweep_by_its_name(swept, run_ftbridge):
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(swept, run_ftbridge, arguments, told):
-    done = run_ftbridge("sweep", *arguments)
+    done = run_ftbridge("sweep", *arguments, cwd=swept)
     assert done.returncode in {2, 3}
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -61,7 +62,7 @@ def test_what_is_wrong_is_told_in_a_sentence(swept, run_ftbridge, arguments, tol
 
 def test_many_points_are_asked_about_with_the_command_to_type(swept, run_ftbridge):
     grid = ["--grid", f"lora_rank={','.join(map(str, range(1, 101)))}", "--grid", "train.seed=1,2,3"]
-    done = run_ftbridge("sweep", *grid)
+    done = run_ftbridge("sweep", *grid, cwd=swept)
     assert done.returncode == 2
     assert "error: these are 300 points" in done.stderr
     assert done.stderr.rstrip().endswith("--max-points 300")

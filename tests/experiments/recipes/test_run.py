@@ -16,6 +16,7 @@ from ftbridge.core.project import Project
 from ftbridge.experiments.recipes import run as running
 from ftbridge.experiments.recipes.recipe import parse_recipe
 from ftbridge.experiments.recipes.run import parse_changes, run_recipe, settings_of_words
+from ftbridge.launchers.runs.record import load_run
 
 ROWS = [("question", "answer"), *((f"What is {n}?", f"It is {n}.") for n in range(20))]
 
@@ -52,8 +53,8 @@ def until_convert(recipe, **options):
 def test_a_step_is_done_once_and_anew_where_it_has_changed(recipe, tmp_path, capsys):
     assert until_convert(recipe).made["parts"] == {"faq-train": 16, "faq-test": 4}
     assert until_convert(recipe).why == ""
-    assert until_convert(recipe, change={"convert.split": "1:1"}).why == "split was 4:1 and is 1:1"
-    assert until_convert(recipe, change={"convert.split": "1:1", "convert.strip": True}).why == (
+    assert until_convert(recipe, set={"convert.split": "1:1"}).why == "split was 4:1 and is 1:1"
+    assert until_convert(recipe, set={"convert.split": "1:1", "convert.strip": True}).why == (
         "strip was not given and is on"
     )
     write_data(tmp_path, ROWS[:11])
@@ -76,7 +77,7 @@ def test_a_dataset_of_somebody_else_is_asked_about(recipe, tmp_path):
         ["--set", "convert.replace=true"],
         ["--set", "convert.name=faq-2"],
     ]
-    assert until_convert(recipe, change={"convert.replace": True}).made["dataset"] == "faq-train"
+    assert until_convert(recipe, set={"convert.replace": True}).made["dataset"] == "faq-train"
     assert until_convert(recipe).why == ""
 
 
@@ -85,8 +86,8 @@ def test_an_edited_dataset_is_not_replaced(recipe, tmp_path):
     with (tmp_path / "data" / "faq-train.alpaca.jsonl").open("a", encoding="utf-8") as file:
         file.write("{}\n")
     for change in ({}, {"convert.split": "1:1"}):
-        with pytest.raises(QuestionError, match="changed since it was converted|other rows"):
-            until_convert(recipe, change=change)
+        with pytest.raises(QuestionError, match=r"changed since it was converted|other rows"):
+            until_convert(recipe, set=change)
 
 
 def test_questions_of_convert_are_answered_by_set():
@@ -166,13 +167,14 @@ def test_a_recipe_goes_on_after_a_kill_and_does_nothing_twice(project, tmp_path,
     write_data(tmp_path)
     small = {
         "backend": "llamafactory", "model": str(project / "base"), "device": "cpu", "method": "lora", "lora_rank": 4,
-        "micro_batch_size": 4, "gradient_accumulation_steps": 1, "epochs": 8, "save_steps": 2,
+        "micro_batch_size": 4, "gradient_accumulation_steps": 1, "epochs": 16, "save_steps": 8,
     }  # fmt: skip
     evaluation = {"before": True, "max_new_tokens": 4, "device": "cpu"}
     recipe = write_recipe(tmp_path, train=small, export={"merge": True}, evaluate=evaluation, report={"language": "en"})
     killed = subprocess.Popen([sys.executable, "-m", "ftbridge", "recipe", "run", recipe], start_new_session=True)
     end = time.monotonic() + 300
-    while not list(tmp_path.glob("runs/*/output/checkpoint-2/trainer_state.json")) and time.monotonic() < end:
+    while not any(load_run(file.parent).checkpoints for file in tmp_path.glob("runs/*/run.json")):
+        assert time.monotonic() < end
         time.sleep(0.1)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
@@ -182,11 +184,11 @@ def test_a_recipe_goes_on_after_a_kill_and_does_nothing_twice(project, tmp_path,
     assert len(list(tmp_path.glob("runs/*"))) == 1
     assert all((tmp_path / file).exists() for file in (*done.steps[2].made.values(), *done.steps[4].made.values()))
     assert [step.why for step in run_recipe(recipe).steps] == [""] * 5
-    changed = run_recipe(recipe, change={"evaluate.max_new_tokens": 3})
+    changed = run_recipe(recipe, set={"evaluate.max_new_tokens": 3})
     assert [step.why for step in changed.steps[:4]] == ["", "", "", "max_new_tokens was 4 and is 3"]
     assert changed.steps[4].why.endswith("has changed")
-    again = run_recipe(recipe, change={"train.epochs": 1, "evaluate.max_new_tokens": 3}, until="train")
-    assert again.steps[1].why == "epochs was 8 and is 1"
+    again = run_recipe(recipe, set={"train.epochs": 1, "evaluate.max_new_tokens": 3}, until="train")
+    assert again.steps[1].why == "epochs was 16 and is 1"
     back = run_recipe(recipe, until="train")
     assert back.steps[1].made == done.steps[1].made
     assert len(list(tmp_path.glob("runs/*"))) == 2

@@ -10,7 +10,7 @@ from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.project import Project
 from ftbridge.evaluation.judge import Written
 from ftbridge.evaluation.record import load_evaluation
-from ftbridge.experiments.sweep import sweep, train_points
+from ftbridge.experiments.sweep import evaluate_points, train_points
 
 from ...builders.evaluations import LABELS, draw, evaluation  # noqa: TID252
 from ...builders.models import write_model  # noqa: TID252
@@ -61,7 +61,7 @@ def trainings(tmp_path, monkeypatch):
     monkeypatch.setattr(train_points, "prepare_planned", stand_in.prepare)
     monkeypatch.setattr(train_points, "preflight_checks", lambda *_: [])
     monkeypatch.setattr(train_points, "start", stand_in.start)
-    monkeypatch.setattr(sweep, "evaluate", stand_in.evaluate)
+    monkeypatch.setattr(evaluate_points, "evaluate", stand_in.evaluate)
     return stand_in
 
 

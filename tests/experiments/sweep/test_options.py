@@ -48,7 +48,7 @@ def test_an_option_of_both_commands_is_told_by_its_command():
         ("lora_rank=", "takes an option and its values"),
         ("lora_rank", "takes an option and its values"),
         ("lora_rang=3", "did you mean `lora_rank`"),
-        ("train.lora_rang=3", "no option `lora_rang`"),
+        ("train.lora_rang=3", r"no option `train\.lora_rang`; did you mean `lora_rank`"),
         ("max_new_tokens=9", "an option of `evaluate`: a sweep varies those of `convert` and `train`"),
         ("evaluate.task=extraction", "an option of `evaluate`: a sweep varies"),
         ("conver.sample=3", "did you mean `convert`"),
