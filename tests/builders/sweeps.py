@@ -77,7 +77,7 @@ def _trained(project, point, at, before, labels, right):
     point = msgspec.structs.replace(point, run=run.id)
     if right is None:
         return point
-    rows = draw(len(before), labels, right, 11 + at, unread=0.01)
+    rows = draw(len(before), labels, right, 11 + at, unread=0.01 * (right < 1))
     simpler = {
         "most-frequent": [msgspec.structs.replace(row, answer=labels[0]) for row in rows],
         "tfidf": draw(len(rows), labels, 0.82 - 0.4 * math.exp(-samples / 700), 3),

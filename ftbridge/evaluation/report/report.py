@@ -266,7 +266,9 @@ def _cell_text(cell: Value, words: Words) -> str:
     if isinstance(cell, Number):
         interval = f" ({words.interval(cell.name, cell.figure, 'interval_short')})" if cell.has_interval else ""
         return words.number(cell.name, cell.figure.value) + interval
-    return NOTHING if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)
+    if isinstance(cell, float):
+        return f"{cell:.4f}"
+    return NOTHING if cell is None else f"{cell:,}" if isinstance(cell, int) else cell
 
 
 def _markdown(text: object) -> str:

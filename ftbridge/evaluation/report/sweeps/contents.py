@@ -19,7 +19,7 @@ from ftbridge.evaluation.report.sweeps.charts import (
     option_map,
 )
 from ftbridge.evaluation.report.sweeps.verdict import first_line, judge, mean_before, setting_name
-from ftbridge.evaluation.report.words import PERCENT, PLAIN, Words
+from ftbridge.evaluation.report.words import PERCENT, PLAIN, Words, signed_points
 from ftbridge.evaluation.sweep.record import Sweep, shown_value, title_of
 from ftbridge.evaluation.sweep.results import LOSSES, SeedSummary, SweepResults, SweepRow
 from ftbridge.launchers.runs.record import utc_now
@@ -145,14 +145,13 @@ def _look(lines: Sequence[Series], metric: str, words: Words) -> str:
     if len(measures) < 2 or metric in PLAIN:  # noqa: PLR2004 - a step has two ends
         return ""
     smaller, larger = measures[-2:]
-    gain = larger.value - smaller.value
     sure = smaller.high is not None and larger.low is not None and larger.low > smaller.high
     return words(
         "curve_rises" if sure else "curve_unclear",
         name=lines[0].name,
         smaller=f"{smaller.size:,}",
         larger=f"{larger.size:,}",
-        gain=f"{100 * gain:+.1f}".replace("-", "\u2212"),
+        gain=signed_points(larger.value - smaller.value),
     )
 
 

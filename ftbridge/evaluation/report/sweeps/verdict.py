@@ -22,7 +22,7 @@ from ftbridge.evaluation.sweep.record import Sweep, title_of
 from ftbridge.evaluation.sweep.results import LOSSES, SweepResults, SweepRow
 
 MANY_SETTINGS = 3  # from here on the best is among the luckier ones
-MOST_FAILED = 3  # whose reasons are told
+MOST_NAMED = 3  # settings that are equally good, or failed
 _LETTERS = 200  # of a reason
 
 
@@ -57,16 +57,23 @@ def judge(sweep: Sweep, results: SweepResults, words: Words) -> Verdict:
         told += beside_baselines(typical, metric, words)
     if (before := mean_before(best.evaluations, metric)) is not None:
         told.append(words("sweep_before", value=words.number(metric, before)))
-    kind: Kind = "unknown"
-    title = words("sweep_title_single")
-    if len(ranked) > 1:
-        found = lead(best, ranked[1], metric)
-        kind = found.kind
-        title = words(f"sweep_title_{kind}", setting=setting_name(best, results, words))
-        told += [_lead(ranked[1], found, results, words)]
-        told += [_range(best, ranked[-1], results, words)] if len(ranked) > 2 else []  # noqa: PLR2004 - another
-    told += _failures(results, words)
-    return Verdict(kind, title, tuple(filter(None, told)), tuple(_cautions(ranked, typical, metric, words)))
+    kind, title, about = _standing(ranked, results, words)
+    told += [*about, *_failures(results, words)]
+    return Verdict(kind, title, tuple(told), tuple(_cautions(ranked, typical, metric, words)))
+
+
+def _standing(ranked: Sequence[SweepRow], results: SweepResults, words: Words) -> tuple[Kind, str, list[str]]:
+    """Return how sure it is that the best is best, a title that says so, and sentences on the others."""
+    metric, best = results.metric, ranked[0]
+    tied = [row for row in ranked if math.isclose(row.figures[metric].mean, best.figures[metric].mean)]
+    distant = [_range(best, ranked[-1], results, words)] if len(ranked) > max(2, len(tied)) else []
+    if len(ranked) == 1:
+        return "unknown", words("sweep_title_single"), []
+    if len(tied) > 1:
+        return "unclear", words("sweep_title_tied", number=len(tied)), [_tied(tied, results, words), *distant]
+    found = lead(best, ranked[1], metric)
+    title = words(f"sweep_title_{found.kind}", setting=setting_name(best, results, words))
+    return found.kind, title, [_lead(ranked[1], found, results, words), *distant]
 
 
 def lead(best: SweepRow, second: SweepRow, metric: str) -> Lead:
@@ -168,6 +175,12 @@ def _best(best: SweepRow, results: SweepResults, words: Words) -> str:
     return words.join(told, words("sweep_interval", interval=words.interval(metric, figure)))
 
 
+def _tied(tied: Sequence[SweepRow], results: SweepResults, words: Words) -> str:
+    names = words("list_separator").join(f"`{setting_name(row, results, words)}`" for row in tied[:MOST_NAMED])
+    more = len(tied) - MOST_NAMED
+    return words("sweep_tied", names=words("and_more", names=names, number=more) if more > 0 else names)
+
+
 def _lead(second: SweepRow, found: Lead, results: SweepResults, words: Words) -> str:
     metric = results.metric
     value = words.number(metric, second.figures[metric].mean)
@@ -195,10 +208,10 @@ def _failures(results: SweepResults, words: Words) -> Iterator[str]:
     if failed:
         reasons = [
             words("sweep_reason", setting=setting_name(row, results, words), reason=first_line(row.error))
-            for row in failed[:MOST_FAILED]
+            for row in failed[:MOST_NAMED]
         ]
-        if len(failed) > MOST_FAILED:
-            reasons.append(words("sweep_more_failed", number=len(failed) - MOST_FAILED))
+        if len(failed) > MOST_NAMED:
+            reasons.append(words("sweep_more_failed", number=len(failed) - MOST_NAMED))
         yield words.join(words("sweep_failed", number=f"{len(failed):,}", settings=f"{len(results.rows):,}"), *reasons)
 
 

@@ -93,6 +93,14 @@ def test_by_the_loss_less_is_better_and_no_question_is_compared(tmp_path):
     assert "%" not in text
 
 
+def test_of_settings_that_are_equally_good_none_is_called_ahead(tmp_path):
+    sweep = write_sweep(tmp_path, settings=grid(lora_rank=[1, 2, 3, 4, 5]), seeds=(1,), items=40, right=lambda *_: 1.0)
+    found = verdict(sweep)
+    assert (found.kind, found.title) == ("unclear", "No single best: 5 settings are equally good")
+    assert "Exactly as good are `lora_rank=1`, `lora_rank=2`, `lora_rank=3` and 2 more" in " ".join(found.sentences)
+    assert "worst" not in " ".join(found.sentences)
+
+
 def test_one_setting_is_compared_with_nothing(tmp_path):
     found = verdict(write_sweep(tmp_path, settings=[{}], seeds=(1,), items=60))
     assert (found.kind, found.title) == ("unknown", Words("en")("sweep_title_single"))
