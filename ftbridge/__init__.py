@@ -45,6 +45,8 @@ _NAMES = {
     "ftbridge.evaluation.answers.verify": "same_answers",
     "ftbridge.evaluation.sweep.record": "Point",
     "ftbridge.evaluation.sweep.results": "SeedSummary SweepResults SweepRow",
+    "ftbridge.experiments.recipes.recipe": "Recipe",
+    "ftbridge.experiments.recipes.run": "RecipeRun StepRun run_recipe",
     "ftbridge.experiments.sweep.options": "RandomChoice Span",
     "ftbridge.experiments.sweep.sweep": "sweep",
     "ftbridge.launchers.environment.checklist": "Check",

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
     "inspect", "convert", "presets", "setup", "doctor", "preview", "tokenize", "prepare", "preflight",
     "build_only", "train", "export", "merge", "chat", "chat_sessions", "predict", "evaluate", "report",
-    "same_answers", "demo",
+    "same_answers", "demo", "run_recipe", "sweep",
 }  # fmt: skip
 ERRORS = {
     "FtbridgeError", "UsageError", "QuestionError", "InputError", "SetupError", "FrameworkError", "InterruptedRun",
@@ -30,10 +30,11 @@ ERRORS = {
 TYPES = {
     "AnswerOptions", "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column",
     "Comparison", "Conversation", "Conversion", "Counts", "DatasetDetails", "DatasetSummary", "Evaluation",
-    "Evaluations", "Figure", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Predictions", "Prepared",
-    "Preset", "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions", "Removed", "Report", "Run",
-    "RunComparison", "RunDetails", "RunSummary", "Sampling", "Scores", "Split", "Support", "TableRead", "Tokenization",
-    "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
+    "Evaluations", "Figure", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Point", "Predictions",
+    "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "RandomChoice", "Reading", "ReadingOptions",
+    "Recipe", "RecipeRun", "Removed", "Report", "Run", "RunComparison", "RunDetails", "RunSummary", "Sampling",
+    "Scores", "SeedSummary", "Span", "Split", "StepRun", "Support", "SweepResults", "SweepRow", "TableRead",
+    "Tokenization", "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}
 OF_DATASETS = {"list", "show", "check", "remove", "folder"}

@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "Measure how good a model's answers are, and whether it got better.",
     "report": "Write what was gained as one HTML file.",
     "sweep": "Train with many options, and show which came out best.",
+    "recipe": "Run, list, show and make recipes: a whole experiment in one file.",
     "completion": "Print the script for Tab in bash, zsh or fish.",
 }
 

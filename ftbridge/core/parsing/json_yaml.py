@@ -1,7 +1,7 @@
 """Values from the outside into records: checked once, at the edge, with messages a person can act on."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -79,8 +79,11 @@ def load_yaml(text: str, where: str) -> dict[str, Any]:
     return load_yaml_lines(text, where)[0]
 
 
-def load_yaml_lines(text: str, where: str) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return the mapping in a YAML text, and the line of each of its keys; raises as `load_yaml` does."""
+def load_yaml_lines(text: str, where: str, depth: int = 1) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the mapping in a YAML text, and the line of each of its keys; raises as `load_yaml` does.
+
+    With a `depth` above 1 the keys of mappings in it have lines, too: `outer.inner`.
+    """
     import yaml
 
     # PyYAML's own for a syntax; the others for a date, a number or a tag whose value is none.
@@ -100,8 +103,16 @@ def load_yaml_lines(text: str, where: str) -> tuple[dict[str, Any], dict[str, in
             return {}, {}
         hint = "; a key is followed by `:` and a blank" if isinstance(values, str) else ""
         raise InputError(f"{where} holds {type(values).__name__}, not `key: value` lines{hint}")
-    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
-    return {str(key): value for key, value in values.items()}, lines
+    return {str(key): value for key, value in values.items()}, dict(_key_lines(node, depth))
+
+
+def _key_lines(node: Any, depth: int, outer: str = "") -> Iterator[tuple[str, int]]:
+    import yaml
+
+    for key, value in node.value:
+        yield f"{outer}{key.value}", key.start_mark.line + 1
+        if depth > 1 and isinstance(value, yaml.MappingNode):
+            yield from _key_lines(value, depth - 1, f"{outer}{key.value}.")
 
 
 def yaml_reason(error: Exception, text: str, loader: Any = None) -> str:

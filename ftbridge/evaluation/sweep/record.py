@@ -87,7 +87,9 @@ def load_sweep(path: Path) -> Sweep:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge sweep` writes one")
-    found = load_json(read_text(file, "sweep"), Sweep, f"`{file}` is damaged; delete it, and the same sweep goes on")
+    found = load_json(
+        read_text(file, "sweep"), Sweep, f"`{file}` is damaged; delete it, and the points are trained anew"
+    )
     return msgspec.structs.replace(found, folder=str(file.parent.resolve()))
 
 

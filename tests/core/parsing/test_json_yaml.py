@@ -96,7 +96,9 @@ def test_broken_yaml_is_told_with_its_line(text, line):
 
 
 def test_yaml_has_a_line_for_each_key():
-    assert load_yaml_lines("# so\na: 1\n\n'b c': {d: 1}\n2: x", "it")[1] == {"a": 2, "b c": 4, "2": 5}
+    text = "# so\na: 1\n\n'b c': {d: 1}\n2: x"
+    assert load_yaml_lines(text, "it")[1] == {"a": 2, "b c": 4, "2": 5}
+    assert load_yaml_lines(text, "it", 2)[1] == {"a": 2, "b c": 4, "b c.d": 4, "2": 5}
 
 
 def test_value_from_elsewhere_is_told_by_its_own_name():

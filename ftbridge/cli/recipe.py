@@ -1,0 +1,254 @@
+"""`ftbridge recipe`: a whole experiment in one file, run, listed, shown and made."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftbridge.cli.options import (
+    Group,
+    PluginName,
+    complete_file,
+    complete_folder,
+    complete_preset,
+    completer_of,
+    json_option,
+    option,
+    options,
+)
+from ftbridge.cli.output import table
+
+if TYPE_CHECKING:
+    from ftbridge.experiments.recipes.init import Purpose
+    from ftbridge.experiments.recipes.run import RecipeRun
+
+STEPS = "convert, train, export, evaluate or report; sweep where there is one"
+PURPOSES = ("classify", "answer", "role-play", "extract", "sizes")
+_WIDTH = 60  # letters of a value in a dry run
+
+
+def _recipe_names(_ctx: click.Context) -> list[str]:
+    from ftbridge.experiments.recipes.recipe import shipped_recipes
+
+    return list(shipped_recipes())
+
+
+complete_recipe = completer_of(_recipe_names, "file")
+
+
+@click.group(
+    "recipe",
+    cls=Group,
+    short_help="Run, list, show and make recipes: a whole experiment in one file.",
+    examples=("ftbridge recipe run medqa --demo", "ftbridge recipe init --preset fudan-news"),
+)
+def command() -> None:
+    """Run, list, show and make recipes: a whole experiment in one file, from its data to its report."""
+
+
+@command.command(
+    "run",
+    short_help="Do the steps of a recipe that are not done yet.",
+    headings={
+        "What is changed": "backend model data set name",
+        "How it runs": "demo until dry_run parallel max_points as_json",
+    },
+    examples=("ftbridge recipe run medqa --demo", "ftbridge recipe run my.yaml --set train.lora_rank=16"),
+)
+@click.argument("recipe", metavar="NAME|FILE", shell_complete=complete_recipe)
+@options(
+    option("--backend", type=PluginName("backends"), show_default="the recipe's", help="Framework that trains."),
+    option(
+        "--model", metavar="BASE", shell_complete=complete_folder, show_default="the recipe's",
+        help="Base model: a folder, or a hub's name.",
+    ),
+    option(
+        "--data", metavar="SOURCE", shell_complete=complete_file, show_default="the recipe's",
+        help="Data to convert in the place of the recipe's: a file, folder or a hub's address.",
+    ),
+    option(
+        "--set", multiple=True, metavar="SECTION.OPTION=VALUE",
+        help="Any option of the recipe, as in `train.lora_rank=16`, with a value as in YAML; repeatable.",
+    ),
+    option(
+        "--name", metavar="NAME", show_default="the recipe's",
+        help="Name under which it is remembered what is done; another one begins anew.",
+    ),
+    option(
+        "--demo", is_flag=True,
+        help="Try it in a new folder NAME-demo: a toy model, at most 60 rows, on the CPU, in minutes.",
+    ),
+    option("--until", metavar="STEP", help=f"Last step to do: {STEPS}."),
+    option("--dry-run", is_flag=True, help="Say what would be done and why, and do nothing."),
+    option("--parallel", is_flag=True, help="Train one point of a sweep on each GPU at a time."),
+    option("--max-points", type=click.IntRange(min=1), default=200, help="Number of points a sweep may have."),
+)  # fmt: skip
+@json_option
+def run_command(recipe: str, as_json: bool, **given: Any) -> None:
+    """Do all steps of a recipe: a FILE, or the NAME of one that comes with ftbridge.
+
+    What is up to date is left as it is, so that the same command goes on after Ctrl-C or a crash; stderr says of each
+    step why it is done. ftbridge.yaml is not read but for its `backends`.
+    """
+    from ftbridge.core.console import print_json, result
+    from ftbridge.experiments.recipes.run import parse_changes, run_recipe
+
+    done = run_recipe(recipe, **given | {"set": parse_changes(given["set"])})
+    if as_json:
+        print_json(done)
+    elif done.dry_run:
+        result(_steps_to_do(done))
+    else:
+        result(table([("step", "made"), *((step.name, _made(step.made)) for step in done.steps)]))
+        _say_next(done)
+
+
+def _steps_to_do(planned: "RecipeRun") -> str:
+    from ftbridge.adapters.values import shorten
+    from ftbridge.core.console import aligned
+    from ftbridge.experiments.recipes.steps import shown
+
+    lines = []
+    for step in planned.steps:
+        lines.append(f"{step.name}: {step.why or 'up to date'}")
+        if step.why and step.options:
+            rows = [("", name, shorten(shown(value), _WIDTH)) for name, value in step.options.items()]
+            lines.append(aligned(rows))
+    return "\n".join([*lines, *planned.notes])
+
+
+def _made(made: dict[str, Any]) -> str:
+    """Return what a step has made, in a few words."""
+    parts = made.get("parts")
+    if parts:
+        return ", ".join(f"{name} ({samples:,})" for name, samples in parts.items())
+    values = (value if isinstance(value, list) else [value] for value in made.values())
+    return ", ".join(str(each) for every in values for each in every)
+
+
+def _say_next(done: "RecipeRun") -> None:
+    """Say where all of it lies, and what to do with it."""
+    from pathlib import Path
+
+    from ftbridge.core.console import say
+    from ftbridge.core.errors import shell_words
+
+    names = [step.name for step in done.steps]
+    if names[-1] in {"convert", "base"}:
+        return
+    say("\nnext:")
+    if done.folder != Path.cwd():
+        say(f"  cd {shell_words([str(done.folder)])}")
+    say("  ftbridge sweep show" if "sweep" in names else "  ftbridge chat")
+
+
+@command.command("list", examples=("ftbridge recipe list", "ftbridge recipe list --json"))
+@json_option
+def list_command(as_json: bool) -> None:
+    """List the recipes that come with ftbridge."""
+    from ftbridge.core.console import print_json, result
+    from ftbridge.experiments.recipes.recipe import summaries
+
+    found = summaries()
+    if as_json:
+        print_json(found)
+        return
+    rows = [("name", "title", "data", "model")]
+    rows += [(each.name, each.title, each.data, each.model) for each in found]
+    result(table(rows))
+
+
+@command.command(
+    "show", short_help="Show a recipe.", examples=("ftbridge recipe show medqa", "ftbridge recipe show my.yaml --json")
+)
+@click.argument("recipe", metavar="NAME|FILE", shell_complete=complete_recipe)
+@json_option
+def show_command(recipe: str, as_json: bool) -> None:
+    """Show a recipe, a FILE or the NAME of one that comes with ftbridge, and what it needs."""
+    import msgspec
+
+    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.project import Project
+    from ftbridge.experiments.recipes.recipe import find_recipe, text_of
+    from ftbridge.experiments.recipes.run import notes_of
+
+    found = find_recipe(recipe)
+    notes = notes_of(found, Project.find().folder)
+    if as_json:
+        print_json({**msgspec.to_builtins(found), "steps": found.steps, "notes": notes})
+        return
+    result(text_of(recipe).rstrip("\n"))
+    for note in notes:
+        say(note)
+
+
+@command.command(
+    "init",
+    short_help="Write a commented recipe for your own data.",
+    examples=("ftbridge recipe init", "ftbridge recipe init --data faq.xlsx --for answer --out faq.yaml"),
+)
+@options(
+    option(
+        "--data", default="", metavar="SOURCE", shell_complete=complete_file, show_default="asked",
+        help="Data to convert: a file, a folder or a hub's address.",
+    ),
+    option(
+        "--preset", default="", metavar="NAME", shell_complete=complete_preset,
+        help="Well-known dataset, in the place of the data, or as which it is read.",
+    ),
+    option(
+        "--model", default="", metavar="BASE", shell_complete=complete_folder,
+        show_default="asked, or what goes with the preset", help="Base model: a folder, or a hub's name.",
+    ),
+    option(
+        "--for", "purpose", type=click.Choice(PURPOSES), metavar="PURPOSE",
+        show_default="asked, or what the preset is for", help=f"What the model is for: {', '.join(PURPOSES)}.",
+    ),
+    option("--out", metavar="FILE", show_default="NAME.yaml of the data", help="File to write, a new one."),
+)  # fmt: skip
+@json_option
+def init_command(data: str, preset: str, model: str, purpose: "Purpose | None", out: str | None, as_json: bool) -> None:
+    """Write a commented recipe; on a terminal what is not given is asked: which data, which model, what for."""
+    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.errors import shell_words
+    from ftbridge.experiments.recipes.init import write_recipe
+
+    if not preset and _is_asked():
+        data, preset, model, purpose = _ask(data, model, purpose)
+    file = write_recipe(data=data, preset=preset, model=model, purpose=purpose, out=out)
+    if as_json:
+        print_json({"file": file})
+        return
+    result(str(file))
+    say(f"next: `{shell_words(['ftbridge', 'recipe', 'run', str(file), '--dry-run'])}` says what it does")
+
+
+def _is_asked() -> bool:
+    import sys
+
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _ask(data: str, model: str, purpose: "Purpose | None") -> "tuple[str, str, str, Purpose | None]":
+    """Return data, preset, model and purpose, those that are not given as answered on the terminal."""
+    from ftbridge.core.console import say
+    from ftbridge.dataset_info.presets import load_preset, presets
+    from ftbridge.experiments.recipes import init
+
+    preset = ""
+    if not data:
+        say(f"Well-known datasets: {', '.join(presets())}")
+        data = str(click.prompt("Which data (a file, a hub's address, or one of these)", err=True)).strip()
+    if init.is_preset(data):
+        data, preset = "", data
+    if not model:
+        usual = load_preset(preset).model if preset else init.MODEL
+        model = str(click.prompt("Which model", default=usual, err=True)).strip()
+    if not purpose:
+        names = [*init.PURPOSES]
+        usual_purpose = init.purpose_of_preset(preset) if preset else "answer"
+        for number, (name, meaning) in enumerate(init.PURPOSES.items(), 1):
+            say(f"  {number}  {name}: {meaning}")
+        chosen = click.IntRange(1, len(names))
+        default = names.index(usual_purpose) + 1
+        purpose = names[click.prompt("What for", type=chosen, default=default, err=True) - 1]
+    return data, preset, model, purpose

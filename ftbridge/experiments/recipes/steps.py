@@ -1,0 +1,370 @@
+"""The steps of a recipe: what each is decided by, whether it is done already, and how it is done."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge import __version__
+from ftbridge.adapters.convert.pipeline import convert
+from ftbridge.adapters.convert.plan import dataset_name
+from ftbridge.adapters.sources.locate import origins
+from ftbridge.adapters.sources.repository.layout import digest
+from ftbridge.core.console import first_few, say
+from ftbridge.core.errors import UsageError
+from ftbridge.core.files.atomic import read_text, sha256, write_atomic, write_json
+from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.core.project import Project
+from ftbridge.dataset_info import registry
+from ftbridge.demo import base_model
+from ftbridge.evaluation.answers.folder import OtherAnswersError
+from ftbridge.evaluation.evaluate import evaluate
+from ftbridge.evaluation.record import test_part
+from ftbridge.evaluation.report.report import report
+from ftbridge.evaluation.sweep.record import load_sweep, shown_value
+from ftbridge.experiments.recipes.demo import BASE_FOLDER, texts_of
+from ftbridge.experiments.recipes.recipe import Recipe, convert_options
+from ftbridge.experiments.recipes.sections import Values
+from ftbridge.experiments.sweep.options import SweepFile, settings_of
+from ftbridge.experiments.sweep.sweep import run_sweep
+from ftbridge.experiments.training import base_digest, data_digests, plan_training, prepare_planned
+from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.runs.record import Run, find_run
+from ftbridge.launchers.training.options import resolve_train_spec
+from ftbridge.launchers.training.train import start
+from ftbridge.weights.export import export
+from ftbridge.weights.merge import merge
+
+NOT_YET = "was not done yet"
+_REASONS = 4  # that a message names
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that was done: its `options`, the digest of each thing that it was done `on`, and what it `made`."""
+
+    options: Values = {}
+    on: dict[str, str] = {}
+    made: dict[str, Any] = {}
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What .ftbridge/recipes/NAME.json keeps: the steps that were done, and the run of each training by its key."""
+
+    steps: dict[str, Done] = {}
+    trainings: dict[str, str] = {}
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A step before it is done: `why` it is, "" where what it makes (`made`) is there already, and how to `do` it."""
+
+    why: str
+    options: Values
+    on: dict[str, str]
+    made: dict[str, Any]
+    do: Callable[[], dict[str, Any]]
+
+
+class Book:
+    """A recipe at work in a project, with what was done of it, which is written after each step."""
+
+    def __init__(self, recipe: Recipe, project: Project, *, parallel: bool, max_points: int) -> None:
+        """Read what was done; raises InputError where that is damaged."""
+        self.recipe, self.project = recipe, project
+        self.parallel, self.max_points = parallel, max_points
+        self.data = project.folder / "data"
+        self.file = project.folder / ".ftbridge" / "recipes" / f"{recipe.name}.json"
+        self.state = State()
+        if self.file.is_file():
+            refusal = f"`{self.file}` is damaged; delete it, and the recipe looks anew what is to be done"
+            self.state = load_json(read_text(self.file, "state of the recipe"), State, refusal)
+
+    def made(self, step: str) -> dict[str, Any]:
+        """Return what a step that was done has made."""
+        return self.state.steps[step].made
+
+    def note(self, step: str, done: Done) -> None:
+        """Keep that a step was done."""
+        if self.state.steps.get(step) != done:
+            self._write(steps={**self.state.steps, step: done})
+
+    def note_training(self, key: str, run: str) -> None:
+        """Keep which run does a training."""
+        self._write(trainings={**self.state.trainings, key: run})
+
+    def _write(self, **changes: Any) -> None:
+        self.state = msgspec.structs.replace(self.state, **changes)
+        write_json(self.file, self.state)
+
+    def run(self) -> Run:
+        """Return the run that was trained."""
+        return find_run(self.project, self.made("train")["run"])
+
+    def data_digest(self) -> str:
+        """Return one sha256 of all files of the dataset."""
+        files = [sorted(data_digests(self.data, part).items()) for part in self.made("convert")["parts"]]
+        return hashlib.sha256(msgspec.json.encode(files)).hexdigest()
+
+
+def plan_step(step: str, book: Book) -> Planned:
+    """Return what there is to do in a step, whose earlier ones are done; raises an FtbridgeError where it cannot be."""
+    return _PLANS[step](book)
+
+
+def _planned(
+    book: Book, step: str, options: Values, on: Mapping[str, str], missing: Callable[[dict[str, Any]], str], do: Any
+) -> Planned:
+    """Return a step that is done where its options or what it is done on differ, or what it has made is `missing`."""
+    before = book.state.steps.get(step)
+    options = msgspec.json.decode(msgspec.json.encode(options))  # as they are kept
+    why = NOT_YET if before is None else _difference(before, options, on) or missing(before.made)
+    return Planned(why=why, options=options, on=dict(on), made=before.made if before and not why else {}, do=do)
+
+
+def _difference(before: Done, options: Values, on: Mapping[str, str]) -> str:
+    """Return what makes a step another one than `before`, in words; "" where it is the same."""
+    reasons = []
+    for name in {**options, **before.options}:
+        old, new = before.options.get(name), options.get(name)
+        if old != new:
+            reasons.append(f"{name} was {shown(old)} and is {shown(new)}")
+    reasons += [f"{name} has changed" for name in {**on, **before.on} if before.on.get(name) != on.get(name)]
+    return first_few(reasons, _REASONS)
+
+
+def shown(value: Any) -> str:
+    """Return a value of an option as a message has it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {shown(each)}" for key, each in value.items()) or "not given"
+    return "not given" if value in (None, "", []) else shown_value(value)
+
+
+def _gone(*paths: Path) -> str:
+    """Return which of the paths is not there any more, in words; "" where all are."""
+    return next((f"`{path}` is not there any more" for path in paths if not path.exists()), "")
+
+
+def _plan_conversion(book: Book) -> Planned:
+    options = convert_options(book.recipe)
+    found = origins(book.recipe.sources)
+
+    def do() -> dict[str, Any]:
+        before = book.state.steps.get("convert")
+        name = dataset_name(found, options.get("name"))
+        # Nobody else's dataset is replaced, nor what was edited.
+        own = bool(before and before.made["name"] == name and not _lost_dataset(book, before.made))
+        done = convert(*book.recipe.sources, **{"replace": own, **options, "dataset_dir": book.data})
+        parts = {part.name: part.samples for part in done.parts}
+        say(f"converted: {', '.join(f'{part} ({samples:,})' for part, samples in parts.items())}")
+        return {"name": done.name, "dataset": done.parts[0].name, "parts": parts}
+
+    kept = {name: value for name, value in options.items() if name != "replace"}
+    kept |= {"sources": [origin.name for origin in found], "ftbridge": __version__}
+    on = {origin.name: digest(origin.path) for origin in found if origin.path}
+    return _planned(book, "convert", kept, on, partial(_lost_dataset, book), do)
+
+
+def _lost_dataset(book: Book, made: dict[str, Any]) -> str:
+    """Return what is not as it was made of the dataset, in words; "" where all is."""
+    known = registry.converted_entries(book.data) if book.data.is_dir() else {}
+    lost = [part for part in made["parts"] if part not in known]
+    edited = registry.edited_files(book.data, [known[part] for part in made["parts"] if part in known])
+    lost += [file.name for file in edited]
+    return f"{lost[0]} is not there any more, or was changed" if lost else ""
+
+
+def _training_options(book: Book) -> Values:
+    return {**book.recipe.train, "dataset": book.made("convert")["dataset"], "dataset_dir": str(book.data)}
+
+
+def _refuse_without_test_part(book: Book) -> None:
+    """Raise UsageError where there will be no questions to evaluate by, before anything is trained."""
+    wanted = book.recipe.evaluate
+    if wanted is None or wanted.get("dataset"):
+        return
+    part = test_part(book.made("convert")["dataset"])
+    if part not in book.made("convert")["parts"]:
+        raise UsageError(
+            f"`evaluate` asks the questions of a test part, and the conversion makes no `{part}`: give it one with "
+            '`split: "7:3"` under `convert`, or name a dataset under `evaluate`'
+        )
+
+
+def _base_here(book: Book, model: str, backend: str) -> dict[str, str]:
+    """Return what tells a base in a folder from another; one of a hub is taken as it was."""
+    is_folder = (book.project.folder / Path(model).expanduser()).is_dir()
+    return {"the base model": base_digest(book.project, model, backend)} if is_folder else {}
+
+
+def _plan_training(book: Book) -> Planned:
+    _refuse_without_test_part(book)
+    options = _training_options(book)
+    spec = resolve_train_spec(book.project, options)
+    shown = {key: value for key, value in msgspec.to_builtins(spec).items() if key not in {"dataset", "dataset_dir"}}
+    on = {"the data": book.data_digest(), **_base_here(book, spec.model, spec.backend)}
+
+    def missing(made: dict[str, Any]) -> str:
+        run = made["run"]
+        if not (book.project.runs / run / "run.json").is_file():
+            return f"the run {run} is not there any more"
+        status = find_run(book.project, run).status
+        return "" if status == "succeeded" else f"the run {run} has {status}"
+
+    def do() -> dict[str, Any]:
+        planned = plan_training(book.project, options)
+        before = _run_of(book, planned.key)
+        if before and before.status == "succeeded":
+            say(f"{before.id} is this training, and is done")
+            return {"run": before.id}
+        if before and before.status == "running":
+            raise UsageError(
+                f"run `{before.id}` does this training just now: wait for its end (`ftbridge runs logs --follow`), and "
+                "the same command goes on"
+            )
+        ready = prepare_planned(planned, before, config=_settings_file(book.project))
+        book.note_training(planned.key, ready.plan.run.name)
+        run = start(ready)
+        book.note_training(planned.key, run.id)
+        return {"run": run.id}
+
+    return _planned(book, "train", shown, on, missing, do)
+
+
+def _run_of(book: Book, key: str) -> Run | None:
+    """Return the run that does, or has done, the training of this key, None where there is none."""
+    run = book.state.trainings.get(key, "")
+    return find_run(book.project, run) if run and (book.project.runs / run / "run.json").is_file() else None
+
+
+def _settings_file(project: Project) -> Path:
+    """Return a file of settings with the interpreters of the project's alone, which are the machine's affair."""
+    import yaml
+
+    file = project.folder / ".ftbridge" / "recipes" / "ftbridge.yaml"
+    backends = {
+        name: {key: value for key, value in msgspec.structs.asdict(each).items() if value}
+        for name, each in project.settings.backends.items()
+    }
+    head = "# Of recipes: written anew for each training.\n"
+    write_atomic(file, head + yaml.safe_dump({"backends": backends} if backends else {}, allow_unicode=True))
+    return file
+
+
+def _plan_sweep(book: Book) -> Planned:
+    _refuse_without_test_part(book)
+    own = book.recipe.sweep or {}
+    asked = msgspec.convert({**own, "name": book.recipe.name}, SweepFile)
+    converts = any(each.convert for each in settings_of(asked))
+    training = {**_training_options(book), **({"dataset": ""} if converts else {})}
+    conversion = {"sources": book.recipe.sources, **convert_options(book.recipe)} if converts else {}
+    asked = msgspec.structs.replace(asked, convert=conversion, train=training, evaluate=book.recipe.evaluate or {})
+    shown = {**own, **book.recipe.train, **(book.recipe.evaluate or {})}
+    model, backend = (str(book.recipe.train.get(name, "")) for name in ("model", "backend"))
+    on = {"the data": book.data_digest(), **(_base_here(book, model, backend) if model and backend else {})}
+
+    def missing(made: dict[str, Any]) -> str:
+        if lost := _gone(book.project.folder / made["sweep"] / "sweep.json"):
+            return lost
+        points = load_sweep(book.project.folder / made["sweep"]).points
+        left = sum(not point.evaluation for point in points)
+        return f"{left} of {len(points)} points are not done" if left else ""
+
+    def do() -> dict[str, Any]:
+        done = run_sweep(book.project, asked, parallel=book.parallel, max_points=book.max_points)
+        return {"sweep": _relative(book, done.folder)}
+
+    return _planned(book, "sweep", shown, on, missing, do)
+
+
+def _relative(book: Book, path: str | os.PathLike[str]) -> str:
+    """Return a path as it is kept: relative to the project, which may move."""
+    return os.path.relpath(path, book.project.folder)
+
+
+def _plan_export(book: Book) -> Planned:
+    run, options = book.run(), book.recipe.export or {}
+    merges = options.get("merge", False) and run.spec.method != "full"
+
+    def missing(made: dict[str, Any]) -> str:
+        return _gone(*(book.project.folder / path for path in made.values()))
+
+    def do() -> dict[str, Any]:
+        checkpoint = options.get("checkpoint")
+        made = {"adapter": _relative(book, export(run.path, checkpoint=checkpoint))}
+        if merges:
+            made["merged"] = _relative(book, merge(run.path, checkpoint=checkpoint))
+        return made
+
+    return _planned(book, "export", options, {"the training": run.id}, missing, do)
+
+
+def _plan_evaluation(book: Book) -> Planned:
+    run, options = book.run(), book.recipe.evaluate or {}
+    asked = [options.get("dataset") or test_part(run.spec.dataset), *options.get("also", ())]
+    questions = [sorted(data_digests(book.data, name).items()) for name in asked]
+    digest_of_all = hashlib.sha256(msgspec.json.encode(questions)).hexdigest()
+
+    def missing(made: dict[str, Any]) -> str:
+        return _gone(*(book.project.folder / file for file in made["evaluations"]))
+
+    def do() -> dict[str, Any]:
+        try:
+            done = evaluate(run.path, dataset_dir=book.data, **options)
+        except OtherAnswersError:  # to other options, of an earlier time
+            done = evaluate(run.path, dataset_dir=book.data, **{**options, "replace": True})
+        return {"evaluations": [_relative(book, each.file) for each in done.evaluations]}
+
+    on = {"the training": run.id, "the test data": digest_of_all}
+    return _planned(book, "evaluate", {**options, "ftbridge": __version__}, on, missing, do)
+
+
+def _plan_report(book: Book) -> Planned:
+    options = book.recipe.report or {}
+    folder = book.project.folder
+    if book.recipe.sweep is not None:
+        source = folder / book.made("sweep")["sweep"]
+        on = {"the sweep": sha256(source / "sweep.json")}
+    else:
+        run = book.run()
+        source, on = run.path, {"the training": run.id}
+        if book.recipe.evaluate is not None:
+            on |= {f"`{file}`": sha256(folder / file) for file in book.made("evaluate")["evaluations"]}
+
+    def missing(made: dict[str, Any]) -> str:
+        return _gone(*(folder / file for file in made.values()))
+
+    def do() -> dict[str, Any]:
+        done = msgspec.structs.asdict(report(source, **options))
+        return {kind: _relative(book, file) for kind, file in done.items() if file}
+
+    return _planned(book, "report", {**options, "ftbridge": __version__}, on, missing, do)
+
+
+def _plan_base(book: Book) -> Planned:
+    """Return the making of a toy base, for a demo, of the data's own texts."""
+    folder = book.project.folder / BASE_FOLDER
+
+    def missing(_made: dict[str, Any]) -> str:
+        return _gone(folder / "config.json")
+
+    def do() -> dict[str, Any]:
+        say("making a small base model with random weights (Qwen2, 3 million parameters) ...")
+        backend = book.recipe.train["backend"]
+        base_model(folder, interpreter(book.project, backend), texts_of(book.data, book.made("convert")["parts"]))
+        return {"model": BASE_FOLDER}
+
+    return _planned(book, "base", {}, {"the data": book.data_digest()}, missing, do)
+
+
+_PLANS: dict[str, Callable[[Book], Planned]] = {
+    "convert": _plan_conversion,
+    "base": _plan_base,
+    "train": _plan_training,
+    "sweep": _plan_sweep,
+    "export": _plan_export,
+    "evaluate": _plan_evaluation,
+    "report": _plan_report,
+}

@@ -1,0 +1,83 @@
+"""`ftbridge recipe` as it is typed."""
+
+import json
+
+import pytest
+
+from tests.builders.keyboard import terminal
+
+RECIPE = "convert: {sources: faq.csv, split: '1:1'}\ntrain: {backend: xtuner, model: base, lora_rank: 8}\nreport:\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with data and a recipe."""
+    (tmp_path / "faq.csv").write_text("question,answer\na,b\nc,d\n", encoding="utf-8")
+    (tmp_path / "faq.yaml").write_text(RECIPE, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_dry_run_tells_each_step_with_its_options(folder, run_ftbridge):
+    done = run_ftbridge("recipe", "run", "faq.yaml", "--set", "train.lora_rank=16", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0] == ["convert:", "was", "not", "done", "yet"]
+    assert ["lora_rank", "16"] in lines
+    assert done.stdout.splitlines()[-1].startswith("needs ")
+    assert not (folder / ".ftbridge").exists()
+
+
+@pytest.mark.slow
+def test_a_step_is_done_and_a_question_is_answered_by_set(folder, run_ftbridge):
+    done = run_ftbridge("recipe", "run", "faq.yaml", "--until", "convert", "--json")
+    assert done.returncode == 0, done.stderr
+    (step,) = json.loads(done.stdout)["steps"]
+    assert step["made"]["parts"] == {"faq-train": 1, "faq-test": 1}
+    asked = run_ftbridge(
+        "recipe", "run", "faq.yaml", "--until", "convert", "--name", "other", "--set", "convert.seed=3"
+    )
+    assert asked.returncode == 2
+    assert (
+        "ftbridge recipe run faq.yaml --until convert --name other --set convert.seed=3 --set convert.replace=true"
+        in asked.stderr
+    )
+
+
+def test_what_cannot_be_run_is_told_in_a_sentence(folder, run_ftbridge):
+    (folder / "bad.yaml").write_text("convert: {sources: x}\ntrian: {}\n", encoding="utf-8")
+    done = run_ftbridge("recipe", "run", "bad.yaml")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "error: `bad.yaml`, line 2: `trian` is no section of a recipe; did you mean `train`?\n"
+
+
+def test_recipes_are_listed_in_80_columns_and_one_is_shown(folder, run_ftbridge):
+    listed = run_ftbridge("recipe", "list", COLUMNS="80")
+    assert listed.returncode == 0, listed.stderr
+    assert max(map(len, listed.stdout.splitlines())) <= 80
+    assert isinstance(json.loads(run_ftbridge("recipe", "list", "--json").stdout), list)
+    shown = run_ftbridge("recipe", "show", "faq.yaml")
+    assert shown.stdout == RECIPE
+    assert "needs" in shown.stderr
+    values = json.loads(run_ftbridge("recipe", "show", "faq.yaml", "--json").stdout)
+    assert (values["steps"], values["train"]["lora_rank"]) == (["convert", "train", "report"], 8)
+
+
+@pytest.mark.slow
+def test_init_asks_three_questions_on_a_terminal(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with terminal("-m", "ftbridge", "recipe", "init", "--out", "mine.yaml") as typing:
+        for question, answer in (("Which data", "faq.csv"), ("Which model", ""), ("What for", "1")):
+            typing.wait(question)
+            typing.type(f"{answer}\n")
+        typing.wait("mine.yaml")
+    text = (folder / "mine.yaml").read_text(encoding="utf-8")
+    assert "sources: faq.csv" in text
+    assert "task: classification" in text
+
+
+def test_init_takes_options_where_nobody_can_be_asked(folder, run_ftbridge):
+    done = run_ftbridge("recipe", "init", "--preset", "msra-ner", "--json")
+    assert json.loads(done.stdout) == {"file": "msra-ner.yaml"}
+    assert "task: extraction" in (folder / "msra-ner.yaml").read_text(encoding="utf-8")
+    done = run_ftbridge("recipe", "init")
+    assert (done.returncode, done.stderr.startswith("error: which data? Give `--data FILE`")) == (2, True)
