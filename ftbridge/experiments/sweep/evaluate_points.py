@@ -40,26 +40,22 @@ def evaluate_points(book: Book, planned: Mapping[int, PlannedTraining], options:
 
 
 def _evaluated(runs: Sequence[Path], options: Mapping[str, Any]) -> Iterator[Written | FtbridgeError]:
-    """Yield the evaluation of each run: of all together, for which the base is loaded once, or else of each by itself.
+    """Yield the evaluation of each run, or in its place why there is none.
 
-    What fails of one is yielded in its place; what the others have answered meanwhile is not asked again.
+    All are evaluated together, for their base is then loaded once; where one of them fails, each half by itself. What
+    the others have answered meanwhile is not asked again.
     """
-    if len(runs) > 1:
-        try:
-            yield from _evaluated_anew(runs, options)[: len(runs)]
-        except InterruptedRun:
-            raise
-        except FtbridgeError:
-            pass
-        else:
-            return
-    for run in runs:
-        try:
-            yield _evaluated_anew([run], options)[0]
-        except InterruptedRun:
-            raise
-        except FtbridgeError as error:
+    try:
+        yield from _evaluated_anew(runs, options)[: len(runs)]
+    except InterruptedRun:
+        raise
+    except FtbridgeError as error:
+        if len(runs) == 1:
             yield error
+            return
+        half = len(runs) // 2
+        yield from _evaluated(runs[:half], options)
+        yield from _evaluated(runs[half:], options)
 
 
 def _evaluated_anew(runs: Sequence[Path], options: Mapping[str, Any]) -> tuple[Written, ...]:
