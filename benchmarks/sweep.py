@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 import ftbridge
 from ftbridge.core.project import Project
-from ftbridge.demo import base_model
 from ftbridge.evaluation.sweep.record import FILE, FOLDER, Sweep, load_sweep
+from ftbridge.experiments.demo import base_model
 from ftbridge.experiments.training import given_options, plan_training
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.runs.record import load_run

@@ -62,12 +62,6 @@ def run_python(code):
     return done.stdout.strip()
 
 
-def test_a_function_stays_one_whichever_module_is_imported_on_the_way():
-    """Importing the module `ftbridge.demo` puts that where the function was."""
-    for used in ("ftbridge.demo", "ftbridge.Answers", "[getattr(ftbridge, name) for name in ftbridge.__all__]"):
-        assert run_python(f"import ftbridge; {used}; print(type(ftbridge.demo).__name__)") == "function", used
-
-
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = ftbridge.nothing_like_it

@@ -38,8 +38,7 @@ class SweepGroup(Group):
     cls=SweepGroup,
     short_help="Train with many options, and show which came out best.",
     examples=(
-        "ftbridge sweep --grid sample=100,500,1000 --grid lora_rank=8,16",
-        "ftbridge sweep sweep.yaml --parallel",
+        "ftbridge sweep --grid sample=100,500 --grid lora_rank=8,16",
         "ftbridge sweep show --metric macro_f1",
     ),
 )
@@ -57,7 +56,7 @@ def command() -> None:
         "Points": "grid seeds name max_points",
         "Run": "parallel metric as_json",
     },
-    examples=("ftbridge sweep --grid backend=xtuner,llamafactory --seeds 1,2,3", "ftbridge sweep sweep.yaml"),
+    examples=("ftbridge sweep run --grid lora_rank=8,16 --seeds 1,2,3", "ftbridge sweep run sweep.yaml --parallel"),
 )
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path(), shell_complete=complete_file)
 @options(
@@ -109,7 +108,7 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
 @command.command(
     "show",
     short_help="Show the points of a sweep, best first.",
-    examples=("ftbridge sweep show", "ftbridge sweep show sizes --metric macro_f1 --csv sizes.csv"),
+    examples=("ftbridge sweep show", "ftbridge sweep show sizes --metric loss --csv a.csv"),
 )
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=complete_sweep)
 @_metric_option
@@ -117,7 +116,7 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
 @option("--xlsx", type=click.Path(dir_okay=False), metavar="FILE.xlsx", help="Write the table as a workbook as well.")
 @json_option
 def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | None, as_json: bool) -> None:
-    """Show the points of a sweep (default: the one that was worked on last), best first."""
+    """Show the points of a sweep, best first; without NAME of the one that was worked on last."""
     from ftbridge.core.console import print_json, result, say
     from ftbridge.core.project import Project
     from ftbridge.evaluation.report.sweeps.table import sweep_rows, write_csv, write_xlsx

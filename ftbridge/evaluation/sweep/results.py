@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -39,7 +39,7 @@ class SweepRow(msgspec.Struct, frozen=True, kw_only=True):
     `seconds` is their working time in all, `error` why a point failed.
     """
 
-    values: dict[str, Any]
+    values: dict[str, object]
     status: Status
     points: tuple[Point, ...]
     runs: tuple[str, ...]

@@ -17,7 +17,7 @@ from ftbridge.core.project import Project, Settings
 from ftbridge.core.records import ReadingOptions
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
-from ftbridge.demo import SETTINGS
+from ftbridge.experiments.demo import SETTINGS
 from ftbridge.experiments.recipes.recipe import Recipe, with_sections
 from ftbridge.experiments.recipes.sections import Values
 from ftbridge.launchers.environment.venv import interpreter

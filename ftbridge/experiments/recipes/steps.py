@@ -20,12 +20,12 @@ from ftbridge.core.files.atomic import read_text, sha256, write_atomic, write_js
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
-from ftbridge.demo import base_model
 from ftbridge.evaluation.answers.folder import OtherAnswersError
 from ftbridge.evaluation.evaluate import evaluate
 from ftbridge.evaluation.record import test_part
 from ftbridge.evaluation.report.report import report
 from ftbridge.evaluation.sweep.record import load_sweep, shown_value
+from ftbridge.experiments.demo import base_model
 from ftbridge.experiments.recipes.demo import BASE_FOLDER, texts_of
 from ftbridge.experiments.recipes.recipe import Recipe, convert_options
 from ftbridge.experiments.recipes.sections import Values
