@@ -195,7 +195,7 @@ def test_a_recipe_goes_on_after_a_kill_and_does_nothing_twice(project, tmp_path,
     write_data(tmp_path)
     small = {
         "backend": "llamafactory", "model": str(project / "base"), "device": "cpu", "method": "lora", "lora_rank": 4,
-        "micro_batch_size": 4, "gradient_accumulation_steps": 1, "epochs": 16, "save_steps": 8,
+        "micro_batch_size": 4, "gradient_accumulation_steps": 1, "epochs": 16, "save_steps": 16, "save_limit": 9,
     }  # fmt: skip
     evaluation = {"before": True, "max_new_tokens": 4, "device": "cpu"}
     recipe = write_recipe(tmp_path, train=small, export={}, evaluate=evaluation, report={"language": "en"})
