@@ -11,9 +11,11 @@ import msgspec
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import write_atomic
+from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec, defaults
 from ftbridge.dataset_info.presets import load_preset, presets
 from ftbridge.experiments.recipes.recipe import ENDINGS, parse_recipe
+from ftbridge.launchers.environment.venv import any_backend
 
 Purpose = Literal["classify", "answer", "role-play", "extract", "sizes"]
 PURPOSES: dict[Purpose, str] = {
@@ -24,7 +26,6 @@ PURPOSES: dict[Purpose, str] = {
     "sizes": "see how much data is enough",
 }
 MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
-BACKEND = "xtuner"
 # What a preset is for where its labels do not say it.
 _PURPOSES_OF_PRESETS: dict[str, Purpose] = {
     "fudan-news": "classify",
@@ -170,7 +171,7 @@ _SYSTEMS: dict[Purpose, str] = {
 def _training(model: str, purpose: Purpose) -> dict[str, Any]:
     """Return the options of a training that matter."""
     return {
-        "backend": BACKEND,
+        "backend": any_backend(Project.find()),
         "model": model,
         "method": "qlora" if purpose == "answer" else "lora",
         "lora_rank": 8,

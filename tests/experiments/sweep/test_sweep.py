@@ -36,15 +36,6 @@ def test_every_point_is_trained_and_evaluated_once_and_the_best_is_first(trainin
     assert len(trainings.evaluated) == 1
 
 
-def test_a_larger_grid_does_what_is_new_and_a_smaller_one_forgets_nothing(trainings):
-    sweep()
-    more = sweep(grid={"sample": [4, 8, 12], "lora_rank": [8, 16]})
-    assert (len(more.rows), len(trainings.trained)) == (6, 6)
-    assert len(sweep(grid={"sample": [4]}, train={"lora_rank": 8}).rows) == 1
-    assert len(sweep(grid={"sample": [4, 8, 12], "lora_rank": [8, 16]}).rows) == 6
-    assert len(trainings.trained) == 6
-
-
 def test_seeds_are_told_together_and_a_setting_is_found_again_by_its_content(trainings):
     found = sweep(grid={"lora_rank": [8, 16]}, seeds=[1, 2, 3])
     assert [len(row.points) for row in found.rows] == [3, 3]
@@ -106,28 +97,6 @@ def test_a_base_that_changes_between_points_ends_the_sweep(trainings):
     assert trained_ranks(trainings) == [8]
 
 
-def test_another_base_than_that_of_what_is_done_is_refused(trainings):
-    sweep(grid={"lora_rank": [8]})
-    write_tensors(Path("base/model.safetensors"), {"lm_head.weight": (6, 4)})
-    with pytest.raises(InputError, match="is not the one that 1 point of this sweep had: put it back"):
-        sweep(grid={"lora_rank": [8, 16]})
-    assert len(sweep(grid={"lora_rank": [8, 16]}, name="other").rows) == 2
-
-
-def test_points_that_come_to_the_same_are_refused_before_anything_is_trained(trainings):
-    with pytest.raises(UsageError, match=r"points 1 \(lora_rank=64\) and 2 \(rslora=off\) come to the same training"):
-        sweep(grid=None, points=[{"lora_rank": 64}, {"rslora": False}])
-    assert not trainings.trained
-
-
-def test_a_sweep_without_a_test_part_is_refused_before_anything_is_trained(trainings):
-    ftbridge.convert("news.csv", name="whole")
-    with pytest.raises(UsageError, match=r"there is no `whole-test`.*--split 8:1:1"):
-        sweep(grid={"lora_rank": [8]})
-    assert not trainings.trained
-    assert len(sweep(grid={"lora_rank": [8]}, evaluate={"dataset": "news-test"}).rows) == 1
-
-
 def test_many_points_are_asked_about(trainings):
     grid = {"lora_rank": [*range(1, 101)], "epochs": [*range(1, 101)]}
     with pytest.raises(QuestionError, match="these are 10,000 points") as asked:
@@ -155,13 +124,6 @@ def test_two_sweeps_of_one_name_do_not_run_at_a_time(trainings):
     Path("sweeps/sizes").mkdir(parents=True)
     with locked(Path("sweeps/sizes/sweep.json").absolute()), pytest.raises(SetupError, match="another process"):
         sweep()
-
-
-def test_other_options_of_the_evaluation_evaluate_anew_and_train_nothing(trainings):
-    sweep(grid={"lora_rank": [8]})
-    sweep(grid={"lora_rank": [8]}, evaluate={"max_new_tokens": 9})
-    assert len(trainings.trained) == 1
-    assert len(trainings.evaluated) == 2
 
 
 def test_a_sweep_is_a_project_with_the_interpreters_of_the_one_around_it(trainings):
