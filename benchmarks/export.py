@@ -13,7 +13,7 @@ from pathlib import Path
 from measure import Measured, measure_command
 
 import ftbridge
-from ftbridge.demo import base_model
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.runs import checkpoints
 

@@ -21,7 +21,7 @@ from measure import best_of
 
 import ftbridge
 from ftbridge.core.project import Project
-from ftbridge.demo import base_model
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.training.prepare import prepare
 

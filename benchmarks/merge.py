@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from measure import Measured, measure_command
 
-from ftbridge.demo import base_model
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.weights.tensors import safetensors
 

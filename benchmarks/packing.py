@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import ftbridge
 from ftbridge.core.files.atomic import json_lines
-from ftbridge.demo import base_model
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.training.prepare import prepare
 

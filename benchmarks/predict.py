@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from ftbridge.demo import base_model
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import get_family

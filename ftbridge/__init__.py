@@ -34,7 +34,6 @@ _NAMES = {
     "ftbridge.dataset_info.presets": "Preset presets",
     "ftbridge.dataset_info.registry": "Removed",
     "ftbridge.datasets": "DatasetDetails",
-    "ftbridge.demo": "Answers demo",
     "ftbridge.dialogue.chat": "ChatOptions ChatSession chat chat_sessions",
     "ftbridge.dialogue.generation": "Sampling",
     "ftbridge.evaluation.answers.asking": "AnswerOptions",
@@ -45,6 +44,9 @@ _NAMES = {
     "ftbridge.evaluation.answers.verify": "same_answers",
     "ftbridge.evaluation.sweep.record": "Point",
     "ftbridge.evaluation.sweep.results": "SeedSummary SweepResults SweepRow",
+    "ftbridge.experiments.recipes.recipe": "Recipe",
+    "ftbridge.experiments.recipes.run": "RecipeRun StepRun run_recipe",
+    "ftbridge.experiments.demo": "Answers demo",
     "ftbridge.experiments.sweep.options": "RandomChoice Span",
     "ftbridge.experiments.sweep.sweep": "sweep",
     "ftbridge.launchers.environment.checklist": "Check",
@@ -70,10 +72,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"ftbridge.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'ftbridge' has no attribute {name!r}")
-    module = import_module(_MODULES[name])
-    if module.__name__ == "ftbridge.demo":  # its import has put the module here, where the function is meant
-        globals()["demo"] = module.demo
-    return getattr(module, name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

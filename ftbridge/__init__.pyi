@@ -20,7 +20,6 @@ from ftbridge.dataset_info.listing import DatasetSummary
 from ftbridge.dataset_info.presets import Preset, presets
 from ftbridge.dataset_info.registry import Removed
 from ftbridge.datasets import DatasetDetails
-from ftbridge.demo import Answers, demo
 from ftbridge.dialogue.chat import ChatOptions, ChatSession, chat, chat_sessions
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.evaluation.answers.asking import AnswerOptions
@@ -31,6 +30,9 @@ from ftbridge.evaluation.record import Comparison, Evaluation, Figure, Leakage, 
 from ftbridge.evaluation.report.report import Report, report
 from ftbridge.evaluation.sweep.record import Point
 from ftbridge.evaluation.sweep.results import SeedSummary, SweepResults, SweepRow
+from ftbridge.experiments.demo import Answers, demo
+from ftbridge.experiments.recipes.recipe import Recipe
+from ftbridge.experiments.recipes.run import RecipeRun, StepRun, run_recipe
 from ftbridge.experiments.sweep.options import RandomChoice, Span
 from ftbridge.experiments.sweep.sweep import sweep
 from ftbridge.launchers.environment.checklist import Check
@@ -85,6 +87,8 @@ __all__ = [
     "RandomChoice",
     "Reading",
     "ReadingOptions",
+    "Recipe",
+    "RecipeRun",
     "Removed",
     "Report",
     "Run",
@@ -97,6 +101,7 @@ __all__ = [
     "SetupError",
     "Span",
     "Split",
+    "StepRun",
     "Support",
     "SweepResults",
     "SweepRow",
@@ -126,6 +131,7 @@ __all__ = [
     "presets",
     "preview",
     "report",
+    "run_recipe",
     "runs",
     "same_answers",
     "setup",

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 import ftbridge
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.demo import base_model
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.environment import venv
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.hardware import nvidia

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
     "inspect", "convert", "presets", "setup", "doctor", "preview", "tokenize", "prepare", "preflight",
     "build_only", "train", "export", "merge", "chat", "chat_sessions", "predict", "evaluate", "report",
-    "same_answers", "demo",
+    "same_answers", "demo", "run_recipe", "sweep",
 }  # fmt: skip
 ERRORS = {
     "FtbridgeError", "UsageError", "QuestionError", "InputError", "SetupError", "FrameworkError", "InterruptedRun",
@@ -30,10 +30,11 @@ ERRORS = {
 TYPES = {
     "AnswerOptions", "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column",
     "Comparison", "Conversation", "Conversion", "Counts", "DatasetDetails", "DatasetSummary", "Evaluation",
-    "Evaluations", "Figure", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Predictions", "Prepared",
-    "Preset", "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions", "Removed", "Report", "Run",
-    "RunComparison", "RunDetails", "RunSummary", "Sampling", "Scores", "Split", "Support", "TableRead", "Tokenization",
-    "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
+    "Evaluations", "Figure", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Point", "Predictions",
+    "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "RandomChoice", "Reading", "ReadingOptions",
+    "Recipe", "RecipeRun", "Removed", "Report", "Run", "RunComparison", "RunDetails", "RunSummary", "Sampling",
+    "Scores", "SeedSummary", "Span", "Split", "StepRun", "Support", "SweepResults", "SweepRow", "TableRead",
+    "Tokenization", "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}
 OF_DATASETS = {"list", "show", "check", "remove", "folder"}
@@ -59,12 +60,6 @@ def test_a_type_checker_is_told_the_same_names_from_the_same_modules():
 def run_python(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-def test_a_function_stays_one_whichever_module_is_imported_on_the_way():
-    """Importing the module `ftbridge.demo` puts that where the function was."""
-    for used in ("ftbridge.demo", "ftbridge.Answers", "[getattr(ftbridge, name) for name in ftbridge.__all__]"):
-        assert run_python(f"import ftbridge; {used}; print(type(ftbridge.demo).__name__)") == "function", used
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -13,7 +13,7 @@ import pytest
 
 from ftbridge.core.plugins import REQUIRED, Backend
 from ftbridge.dataset_info import self_cognition
-from ftbridge.demo import SETTINGS, base_model
+from ftbridge.experiments.demo import SETTINGS, base_model
 from ftbridge.launchers.environment.venv import LOCK_NAMES
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 

@@ -50,6 +50,7 @@ def main() -> int:
     assert_type(found.evaluations[0].evaluation, ftbridge.Evaluation)
     assert_type(found.comparisons, tuple[ftbridge.Comparison, ...])
     assert_type(ftbridge.report(run, language="zh", xlsx=True), ftbridge.Report)
+    assert_type(ftbridge.run_recipe("medqa", backend="xtuner", demo=True), ftbridge.RecipeRun)
     look_around(run)
     return 0
 

@@ -13,7 +13,7 @@ from gpu_parts.bench import GB, INDEX, SHAPES, TINY, Bench, Row, Shape, changed_
 
 import ftbridge
 from ftbridge.core.errors import SetupError
-from ftbridge.demo import base_model
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process.script import CHILD_ENV
 

@@ -18,6 +18,6 @@ from ftbridge.cli.options import Command, PluginName, complete_folder, option
 )  # fmt: skip
 def command(backend: str | None, keep: str | None, no_train: bool, seed: int) -> None:
     """Show the whole way in one sitting: workbook, training, merged model, answers before and after."""
-    from ftbridge.demo import demo
+    from ftbridge.experiments.demo import demo
 
     demo(backend=backend, keep=keep, train=not no_train, seed=seed)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 STEPS = "convert, train, export, evaluate or report; sweep where there is one"
 PURPOSES = ("classify", "answer", "role-play", "extract", "sizes")
 _WIDTH = 60  # letters of a value in a dry run
+_COLUMNS = 80
 
 
 def _recipe_names(_ctx: click.Context) -> list[str]:
@@ -49,7 +50,7 @@ def command() -> None:
     "run",
     short_help="Do the steps of a recipe that are not done yet.",
     headings={
-        "What is changed": "backend model data changes name",
+        "What is changed": "backend model data set name",
         "How it runs": "demo until dry_run parallel max_points as_json",
     },
     examples=("ftbridge recipe run medqa --demo", "ftbridge recipe run my.yaml --set train.lora_rank=16"),
@@ -66,7 +67,7 @@ def command() -> None:
         help="Data to convert in the place of the recipe's: a file, folder or a hub's address.",
     ),
     option(
-        "--set", "changes", multiple=True, metavar="SECTION.OPTION=VALUE",
+        "--set", multiple=True, metavar="SECTION.OPTION=VALUE",
         help="Any option of the recipe, as in `train.lora_rank=16`, with a value as in YAML; repeatable.",
     ),
     option(
@@ -83,7 +84,7 @@ def command() -> None:
     option("--max-points", type=click.IntRange(min=1), default=200, help="Number of points a sweep may have."),
 )  # fmt: skip
 @json_option
-def run_command(recipe: str, changes: tuple[str, ...], as_json: bool, **given: Any) -> None:
+def run_command(recipe: str, as_json: bool, **given: Any) -> None:
     """Do all steps of a recipe: a FILE, or the NAME of one that comes with ftbridge.
 
     What is up to date is left as it is, so that the same command goes on after Ctrl-C or a crash; stderr says of each
@@ -92,7 +93,7 @@ def run_command(recipe: str, changes: tuple[str, ...], as_json: bool, **given: A
     from ftbridge.core.console import print_json, result
     from ftbridge.experiments.recipes.run import parse_changes, run_recipe
 
-    done = run_recipe(recipe, change=parse_changes(changes), **given)
+    done = run_recipe(recipe, **given | {"set": parse_changes(given["set"])})
     if as_json:
         print_json(done)
     elif done.dry_run:
@@ -152,9 +153,17 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [("name", "title", "data", "model")]
-    rows += [(each.name, each.title, each.data, each.model) for each in found]
-    result(table(rows))
+    column = max(len(each.name) for each in found) + 2
+    for each in found:
+        lines = [*_wrapped(each.title, column), *_wrapped(f"{each.data}, {each.model}", column)]
+        result("\n".join(f"{'' if at else each.name:{column}}{line}" for at, line in enumerate(lines)))
+
+
+def _wrapped(text: str, column: int) -> list[str]:
+    """Return a text in lines that fit into a terminal of 80 columns behind a column."""
+    from textwrap import wrap
+
+    return wrap(text, _COLUMNS - column, break_on_hyphens=False)
 
 
 @command.command(
@@ -184,7 +193,7 @@ def show_command(recipe: str, as_json: bool) -> None:
 @command.command(
     "init",
     short_help="Write a commented recipe for your own data.",
-    examples=("ftbridge recipe init", "ftbridge recipe init --data faq.xlsx --for answer --out faq.yaml"),
+    examples=("ftbridge recipe init", "ftbridge recipe init --data faq.xlsx --for answer"),
 )
 @options(
     option(

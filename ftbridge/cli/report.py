@@ -8,12 +8,14 @@ from ftbridge.cli.options import Command, complete_run_or_folder, json_option, o
 
 
 @click.command(
-    "report", cls=Command, examples=("ftbridge report", "ftbridge report RUN OTHER --language zh --xlsx report.xlsx")
+    "report",
+    cls=Command,
+    examples=("ftbridge report", "ftbridge report RUN OTHER --language zh --xlsx report.xlsx"),
 )
-@click.argument("sources", nargs=-1, metavar="[RUN|DIR|FILE.json]...", shell_complete=complete_run_or_folder)
+@click.argument("sources", nargs=-1, metavar="[RUN|SWEEP|DIR|FILE]...", shell_complete=complete_run_or_folder)
 @option(
     "--out", type=click.Path(dir_okay=False), metavar="FILE.html",
-    show_default="report.html of the run, or of the project for several", help="Page to write.",
+    show_default="report.html of the run or the sweep, or of the project for several", help="Page to write.",
 )  # fmt: skip
 @option(
     "--language", type=click.Choice(["auto", "en", "zh"]), default="auto",
@@ -29,7 +31,7 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Write what was gained as one HTML file that opens without a network: for runs, folders or evaluation.json files.
 
     By default for the last run that succeeded. Several are shown side by side, and compared where they answered the
-    same questions.
+    same questions. A SWEEP has a report of its own, which says which setting was best.
     """
     from ftbridge.core.console import print_json, result
     from ftbridge.evaluation.report.report import report

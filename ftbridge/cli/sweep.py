@@ -1,16 +1,15 @@
 """`ftbridge sweep`: the same training with other options, and which of them came out best."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ftbridge.cli.options import Group, complete_file, complete_sweep, json_option, option, options
 from ftbridge.cli.output import table
-from ftbridge.evaluation.sweep.record import shown_value
-from ftbridge.launchers.runs.summary import format_duration
 
 if TYPE_CHECKING:
-    from ftbridge.evaluation.sweep.results import SweepResults
+    from ftbridge.evaluation.sweep.results import SweepResults, SweepRow
 
 DEFAULT = "run"
 
@@ -39,8 +38,7 @@ class SweepGroup(Group):
     cls=SweepGroup,
     short_help="Train with many options, and show which came out best.",
     examples=(
-        "ftbridge sweep --grid sample=100,500,1000 --grid lora_rank=8,16",
-        "ftbridge sweep sweep.yaml --parallel",
+        "ftbridge sweep --grid sample=100,500 --grid lora_rank=8,16",
         "ftbridge sweep show --metric macro_f1",
     ),
 )
@@ -58,7 +56,7 @@ def command() -> None:
         "Points": "grid seeds name max_points",
         "Run": "parallel metric as_json",
     },
-    examples=("ftbridge sweep --grid backend=xtuner,llamafactory --seeds 1,2,3", "ftbridge sweep sweep.yaml"),
+    examples=("ftbridge sweep run --grid lora_rank=8,16 --seeds 1,2,3", "ftbridge sweep run sweep.yaml --parallel"),
 )
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path(), shell_complete=complete_file)
 @options(
@@ -78,7 +76,7 @@ def command() -> None:
 @_metric_option
 @json_option
 @click.pass_context
-def run_command(ctx: click.Context, file: str | None, as_json: bool, **given: Any) -> None:
+def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given: Any) -> None:
     """Train and evaluate all points of a sweep that are not done yet, then show them, best first.
 
     FILE is a YAML with `grid`, `points` or `random`, and what all points have in common under `convert`, `train` and
@@ -110,7 +108,7 @@ def run_command(ctx: click.Context, file: str | None, as_json: bool, **given: An
 @command.command(
     "show",
     short_help="Show the points of a sweep, best first.",
-    examples=("ftbridge sweep show", "ftbridge sweep show sizes --metric macro_f1 --csv sizes.csv"),
+    examples=("ftbridge sweep show", "ftbridge sweep show sizes --metric loss --csv a.csv"),
 )
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=complete_sweep)
 @_metric_option
@@ -118,9 +116,10 @@ def run_command(ctx: click.Context, file: str | None, as_json: bool, **given: An
 @option("--xlsx", type=click.Path(dir_okay=False), metavar="FILE.xlsx", help="Write the table as a workbook as well.")
 @json_option
 def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | None, as_json: bool) -> None:
-    """Show the points of a sweep (default: the one that was worked on last), best first."""
-    from ftbridge.core.console import print_json, result
+    """Show the points of a sweep, best first; without NAME of the one that was worked on last."""
+    from ftbridge.core.console import print_json, result, say
     from ftbridge.core.project import Project
+    from ftbridge.evaluation.report.sweeps.table import sweep_rows, write_csv, write_xlsx
     from ftbridge.evaluation.sweep.record import find_sweep
     from ftbridge.evaluation.sweep.results import results_of
 
@@ -129,26 +128,34 @@ def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | Non
         print_json(found)
     else:
         result(results_as_text(found))
-    del csv, xlsx
+    for file, write in ((csv, write_csv), (xlsx, write_xlsx)):
+        if file:
+            write(Path(file), sweep_rows(found))
+            say(f"wrote {file}")
 
 
 def results_as_text(found: "SweepResults") -> str:
     """Return the table of a sweep, and why points failed."""
-    rows = [("status", *found.varied, found.metric, "±", "95 % interval", "seeds", "samples", "loss", "time")]
-    for row in found.rows:
-        figure, loss = row.figures.get(found.metric), row.figures.get("loss")
-        rows.append(
-            (
-                row.status,
-                *(shown_value(row.values.get(name, "-")) for name in found.varied),
-                f"{figure.mean:.3f}" if figure else "",
-                f"{figure.spread:.3f}" if figure and figure.spread is not None else "",
-                f"{figure.low:.3f} to {figure.high:.3f}" if figure and figure.low is not None else "",
-                str(len(row.points)),
-                "" if row.training_samples is None else f"{row.training_samples:,}",
-                f"{loss.mean:.4f}" if loss else "",
-                format_duration(row.seconds),
-            )
-        )
+    header = ("status", *found.varied, found.metric, "±", "95 % interval", "seeds", "samples", "loss", "time")
     failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
-    return "\n\n".join([table(rows), *failed])
+    return "\n\n".join([table([header, *(_cells(found, row) for row in found.rows)]), *failed])
+
+
+def _cells(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
+    from ftbridge.evaluation.sweep.record import shown_value
+    from ftbridge.launchers.runs.summary import format_duration
+
+    figure, loss = row.figures.get(found.metric), row.figures.get("loss")
+    spread = figure.spread if figure else None
+    interval = figure.low is not None if figure else False
+    return (
+        row.status,
+        *(shown_value(row.values.get(name, "-")) for name in found.varied),
+        f"{figure.mean:.3f}" if figure else "",
+        "" if spread is None else f"{spread:.3f}",
+        f"{figure.low:.3f} to {figure.high:.3f}" if figure and interval else "",
+        str(len(row.points)),
+        "" if row.training_samples is None else f"{row.training_samples:,}",
+        f"{loss.mean:.4f}" if loss else "",
+        format_duration(row.seconds),
+    )

@@ -43,10 +43,11 @@
   const sortBy = (table, header, at) => {
     const body = table.tBodies[0];
     const rows = [...body.rows];
-    const numbers = typeof valueOf(rows[0], at) === "number";
+    const numbers = rows.some((row) => typeof valueOf(row, at) === "number");
+    const number = (row) => { const value = valueOf(row, at); return typeof value === "number" ? value : -Infinity; };
     const now = header.getAttribute("aria-sort");
     const down = now ? now === "ascending" : numbers;
-    const compare = (a, b) => (numbers ? valueOf(a, at) - valueOf(b, at) : valueOf(a, at).localeCompare(valueOf(b, at), root.lang, { numeric: true }));
+    const compare = (a, b) => (numbers ? number(a) - number(b) : valueOf(a, at).localeCompare(valueOf(b, at), root.lang, { numeric: true }));
     rows.sort((a, b) => (down ? compare(b, a) : compare(a, b)));
     all("th", table.tHead).forEach((each) => each.removeAttribute("aria-sort"));
     header.setAttribute("aria-sort", down ? "descending" : "ascending");

@@ -219,7 +219,10 @@ def draw(items, labels, right, seed, *, unread=0.0):
 
 
 def evaluation(folder, rows, *, labels=LABELS, title="news-lora", before=None, baselines=True, **fields):
-    """Write the evaluation of a classification's answers into `folder`, and return its file."""
+    """Write the evaluation of a classification's answers into `folder`, and return its file.
+
+    `baselines` are made up where they are True.
+    """
     scores = classify(rows, labels)
     values = {
         "model": Model(title=title, run=title),
@@ -233,7 +236,9 @@ def evaluation(folder, rows, *, labels=LABELS, title="news-lora", before=None, b
         "created": CREATED,
         "version": "0.1.0",
     }
-    if baselines:
+    if baselines is not True:
+        values["baselines"] = baselines or ()
+    else:
         simpler = {
             "most-frequent": [msgspec.structs.replace(row, answer=labels[0]) for row in rows],
             "tfidf": draw(len(rows), labels, 0.74, 3),

@@ -47,6 +47,6 @@ def test_wrong_arguments_are_wrong_usage(arguments):
 
 def test_demo_options_reach_the_function(monkeypatch):
     asked = []
-    monkeypatch.setattr("ftbridge.demo.demo", lambda **options: asked.append(options))
+    monkeypatch.setattr("ftbridge.experiments.demo.demo", lambda **options: asked.append(options))
     assert demo("--backend", "xtuner", "--keep", "new", "--no-train", "--seed", "7").exit_code == 0
     assert asked == [{"backend": "xtuner", "keep": "new", "train": False, "seed": 7}]

@@ -33,7 +33,9 @@ def test_a_step_is_done_and_a_question_is_answered_by_set(folder, run_ftbridge):
     assert done.returncode == 0, done.stderr
     (step,) = json.loads(done.stdout)["steps"]
     assert step["made"]["parts"] == {"faq-train": 1, "faq-test": 1}
-    asked = run_ftbridge("recipe", "run", "faq.yaml", "--until", "convert", "--name", "other", "--set", "convert.seed=3")
+    asked = run_ftbridge(
+        "recipe", "run", "faq.yaml", "--until", "convert", "--name", "other", "--set", "convert.seed=3"
+    )
     assert asked.returncode == 2
     assert (
         "ftbridge recipe run faq.yaml --until convert --name other --set convert.seed=3 --set convert.replace=true"
@@ -49,7 +51,7 @@ def test_what_cannot_be_run_is_told_in_a_sentence(folder, run_ftbridge):
 
 
 def test_recipes_are_listed_in_80_columns_and_one_is_shown(folder, run_ftbridge):
-    listed = run_ftbridge("recipe", "list", COLUMNS="80")
+    listed = run_ftbridge("recipe", "list")
     assert listed.returncode == 0, listed.stderr
     assert max(map(len, listed.stdout.splitlines())) <= 80
     assert isinstance(json.loads(run_ftbridge("recipe", "list", "--json").stdout), list)

@@ -17,10 +17,10 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import FrameworkError, SetupError, UsageError
 from ftbridge.core.project import Project, Settings
-from ftbridge.demo import SETTINGS, base_model
 from ftbridge.dialogue import web
 from ftbridge.dialogue.generation import Sampling, refuse_half_characters
 from ftbridge.dialogue.web import serve
+from ftbridge.experiments.demo import SETTINGS, base_model
 from ftbridge.launchers.process import script
 
 # A model with two layers learns this conversation by heart in a minute.

@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 import ftbridge
-from ftbridge.demo import base_model
 from ftbridge.dialogue.chat import chat_sessions
 from ftbridge.dialogue.generation import Sampling
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.process.script import CHILD_ENV
 from tests.builders.chat_templates import DEFAULT_SYSTEM, GLM
 

@@ -235,10 +235,11 @@ def ask(plans: Sequence[Plan], server: Endpoint | None = None) -> list[Answered]
         check_folder(each.folder, each.settings, replace=each.options.replace)
     answered: dict[Path, tuple[Plan, Answered]] = {}
     failures = [failure for group in _groups(plans) for failure in _ask_group(group, answered, server)]
-    for failure in failures[1:]:
-        say(f"warning: {failure}")
+    if len(plans) > 1:
+        for planned, failure in failures:
+            say(f"warning: `{planned.adapter or planned.model}` was not asked: {str(failure).partition(chr(10))[0]}")
     if failures:
-        raise failures[0]
+        raise failures[0][1]
     return [answered[each.folder][1] for each in plans]
 
 
@@ -258,13 +259,13 @@ def _groups(plans: Sequence[Plan]) -> Iterable[list[Plan]]:
 
 def _ask_group(
     group: Sequence[Plan], answered: dict[Path, tuple[Plan, Answered]], server: Endpoint | None
-) -> list[FtbridgeError]:
-    """Answer the plans of a group with one engine, or where that fails with one for each; return why some failed."""
+) -> list[tuple[Plan, FtbridgeError]]:
+    """Answer the plans of a group with one engine, where that fails with one for each; return which failed, and why."""
     try:
         _ask_together(group, answered, server)
     except (InputError, FrameworkError) as error:
         if len(group) == 1:
-            return [error]
+            return [(group[0], error)]
     left = [each for each in group if each.folder not in answered]
     return [failure for each in left for failure in _ask_group([each], answered, server)]
 

@@ -19,6 +19,11 @@ class Number(NamedTuple):
     name: str
     figure: Figure
 
+    @property
+    def has_interval(self) -> bool:
+        """Tell whether the ends of its interval are known."""
+        return not math.isnan(self.figure.low + self.figure.high)
+
 
 Value = str | int | float | Number | None
 
@@ -115,14 +120,14 @@ def loss_chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> LossChart
         return None
     every = [point for points in finite.values() for point in points]
     (left, right), (low, high) = ((min(values), max(values)) for values in zip(*every, strict=True))
-    y_values = [*_round_ticks(low, high)]
+    y_values = [*round_ticks(low, high)]
     low, high = min(low, y_values[0]), max(high, y_values[-1])
     return LossChart(
         tuple(
             Curve(
                 name,
                 " ".join(
-                    f"{10 * _place(x, left, right):.1f},{1000 - 10 * _place(y, low, high):.1f}"
+                    f"{10 * place(x, left, right):.1f},{1000 - 10 * place(y, low, high):.1f}"
                     for x, y in _thinned(points)
                 ),
                 points[-1][1],
@@ -130,8 +135,8 @@ def loss_chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> LossChart
             )
             for name, points in finite.items()
         ),
-        tuple(Tick(_place(x, left, right), f"{x:g}") for x in _round_ticks(left, right) if left <= x <= right),
-        tuple(Tick(100 - _place(y, low, high), f"{y:g}") for y in y_values),
+        tuple(Tick(place(x, left, right), f"{x:g}") for x in round_ticks(left, right) if left <= x <= right),
+        tuple(Tick(100 - place(y, low, high), f"{y:g}") for y in y_values),
     )
 
 
@@ -191,12 +196,12 @@ def _within(value: float) -> float:
     return round(min(100.0, max(0.0, value)), 2)
 
 
-def _place(value: float, low: float, high: float) -> float:
+def place(value: float, low: float, high: float) -> float:
     """Return where a value lies between two, in percent."""
     return 100 * (value - low) / ((high - low) or 1)
 
 
-def _round_ticks(low: float, high: float) -> Iterator[float]:
+def round_ticks(low: float, high: float) -> Iterator[float]:
     """Yield round numbers, some five of them, around what lies from `low` to `high`."""
     span = max(high - low, 1e-9 * abs(high), 1e-12)
     power = 10 ** math.floor(math.log10(span / _TICKS))

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -18,13 +18,22 @@ from ftbridge import __version__
 from ftbridge.core.console import say
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import opened_record, write_atomic
-from ftbridge.evaluation.report import sources as found_sources
-from ftbridge.evaluation.report.answers import Answer, Asked, Stretch, marked
+from ftbridge.core.project import Project
 from ftbridge.evaluation.report.charts import Number, Value
-from ftbridge.evaluation.report.contents import Contents, contents_of
-from ftbridge.evaluation.report.sources import Found
+from ftbridge.evaluation.report.runs import sources as found_sources
+from ftbridge.evaluation.report.runs.answers import Answer, Asked, Stretch, marked
+from ftbridge.evaluation.report.runs.contents import Contents, contents_of
+from ftbridge.evaluation.report.runs.sheets import sheets as sheets_of
+from ftbridge.evaluation.report.runs.sources import Found
+from ftbridge.evaluation.report.sweeps.contents import SweepContents
+from ftbridge.evaluation.report.sweeps.contents import contents_of as contents_of_sweep
+from ftbridge.evaluation.report.sweeps.table import sheets as sheets_of_sweep
 from ftbridge.evaluation.report.words import NOTHING, Language, Words, language_of, shown
-from ftbridge.evaluation.report.workbook import is_own_workbook, write_workbook
+from ftbridge.evaluation.report.workbook import Sheet, is_own_workbook, write_workbook
+from ftbridge.evaluation.sweep.record import FILE as SWEEP
+from ftbridge.evaluation.sweep.record import FOLDER as SWEEPS
+from ftbridge.evaluation.sweep.record import Sweep, find_sweep
+from ftbridge.evaluation.sweep.results import results_of
 
 MARK = "ftbridge report"  # in the head of a page and of a model card, by which they are known as ours
 MOST_BYTES = 2_000_000
@@ -63,13 +72,14 @@ def report(
 ) -> Report:
     """Write the report on runs (default: the last that succeeded), folders and evaluation.json files as one HTML file.
 
-    It lies in the folder of a run, or in the project's where there are several, unless `out` names it. `xlsx` writes
-    the same tables as a workbook, `markdown` the figures for a model card: True puts them beside the page. `language`
-    is en or zh, or auto for the locale's. Raises InputError where there is nothing like that or it is damaged,
-    UsageError where a file is there that no report has written.
+    A sweep, by its name, its folder or its sweep.json, has a report of its own. The page lies in the folder of a run or
+    of a sweep, or in the project's where there are several runs, unless `out` names it. `xlsx` writes the same tables
+    as a workbook, `markdown` the figures for a model card: True puts them beside the page. `language` is en or zh, or
+    auto for the locale's. Raises InputError where there is nothing like that or it is damaged, UsageError where a file
+    is there that no report has written, or a sweep is named together with something else.
     """
     words = Words(language_of(language))
-    found = found_sources.find(sources)
+    found = _sweep(sources) or found_sources.find(sources)
     page = Path(out).expanduser() if out else _default_place(found)
     files = {"--out": page, "--xlsx": _beside(page, xlsx, ".xlsx"), "--markdown": _beside(page, markdown, ".md")}
     named = [file.absolute() for file in files.values() if file]
@@ -78,16 +88,41 @@ def report(
     for option, file in files.items():
         if file:
             _refuse_foreign_file(option, file)
-    contents = contents_of(found, words)
+    contents, sheets = _contents(found, words)
     write_atomic(page, render_page(contents, words))
     if files["--xlsx"]:
-        write_workbook(files["--xlsx"], contents, words)
+        write_workbook(files["--xlsx"], sheets)
     if files["--markdown"]:
         write_atomic(files["--markdown"], render_model_card(contents, words))
     return Report(html=page, xlsx=files["--xlsx"], markdown=files["--markdown"])
 
 
-def _default_place(found: Found) -> Path:
+def _sweep(sources: Sequence[str | os.PathLike[str]]) -> Sweep | None:
+    """Return the sweep that is meant, None where none is; raises UsageError for one among other sources."""
+    project = Project.find()
+    named = [each for each in sources if _is_sweep(project, each)]
+    if named and len(sources) > 1:
+        raise UsageError(f"the sweep `{os.fspath(named[0])}` has a report of its own; name it alone")
+    return find_sweep(project, named[0]) if named else None
+
+
+def _is_sweep(project: Project, source: str | os.PathLike[str]) -> bool:
+    path = Path(source).expanduser()
+    return path.name == SWEEP or any((place / SWEEP).is_file() for place in (path, project.folder / SWEEPS / path))
+
+
+def _contents(found: Found | Sweep, words: Words) -> tuple[Contents | SweepContents, Iterator[Sheet]]:
+    """Return what is told on the page, and the same as sheets."""
+    if isinstance(found, Sweep):
+        of_sweep = contents_of_sweep(found, results_of(found), words)
+        return of_sweep, sheets_of_sweep(of_sweep, words)
+    contents = contents_of(found, words)
+    return contents, sheets_of(contents, words)
+
+
+def _default_place(found: Found | Sweep) -> Path:
+    if isinstance(found, Sweep):
+        return found.path / "report.html"
     folder = found.runs[0].path if len(found.runs) == 1 else found.project.folder
     return folder / "report.html"
 
@@ -112,14 +147,14 @@ def _is_own_text(file: Path) -> bool:
         return False
 
 
-def render_page(contents: Contents, words: Words) -> bytes:
+def render_page(contents: Contents | SweepContents, words: Words) -> bytes:
     """Return the page: with texts as long as its size allows."""
     environment = _html_environment(words.language)
     css, js = (Markup(environment.get_template(name).render()) for name in ("report.css.j2", "report.js"))  # noqa: S704 - ours
     hashes = {"css": _csp_hash(css), "js": _csp_hash(js)}
-    template = environment.get_template("page.html.j2")
+    template = environment.get_template(f"{_kind(contents)}.html.j2")
     page = b""
-    for letters in LETTERS:
+    for letters in LETTERS if any(_texts(contents)) else LETTERS[:1]:
         cut = Cut(letters, words)
         if letters > LETTERS[-1] and _least_bytes(contents, cut) > MOST_BYTES:
             continue
@@ -132,10 +167,19 @@ def render_page(contents: Contents, words: Words) -> bytes:
     return page
 
 
-def _least_bytes(contents: Contents, cut: Cut) -> int:
+def _least_bytes(contents: Contents | SweepContents, cut: Cut) -> int:
     """Return how many bytes all answers take at least, so that no page is made in vain."""
-    texts = (text for result in contents.results if result.answers for text in result.answers.texts)
-    return sum(BYTES_BESIDE + len(escape(cut(text)).encode("utf-8", "backslashreplace")) for text in texts)
+    return sum(BYTES_BESIDE + len(escape(cut(text)).encode("utf-8", "backslashreplace")) for text in _texts(contents))
+
+
+def _texts(contents: Contents | SweepContents) -> Iterator[str]:
+    """Yield the texts that are cut where the page is too large: all answers."""
+    results = () if isinstance(contents, SweepContents) else contents.results
+    return (text for result in results if result.answers for text in result.answers.texts)
+
+
+def _kind(contents: Contents | SweepContents) -> str:
+    return "sweep" if isinstance(contents, SweepContents) else "runs"
 
 
 @cache
@@ -200,7 +244,7 @@ class _Ready(str):
     __slots__ = ()
 
 
-def render_model_card(contents: Contents, words: Words) -> str:
+def render_model_card(contents: Contents | SweepContents, words: Words) -> str:
     """Return the figures as Markdown, for a model card."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
@@ -215,14 +259,16 @@ def render_model_card(contents: Contents, words: Words) -> str:
         return _Ready(" | ".join(_markdown(_cell_text(cell, words)) for cell in row))
 
     environment.filters |= {"cells": cells, "join_cells": cells}
-    return environment.get_template("model_card.md.j2").render(contents=contents)
+    return environment.get_template(f"{_kind(contents)}.md.j2").render(contents=contents)
 
 
 def _cell_text(cell: Value, words: Words) -> str:
     if isinstance(cell, Number):
-        interval = words.interval(cell.name, cell.figure, "interval_short")
-        return f"{words.number(cell.name, cell.figure.value)} ({interval})"
-    return NOTHING if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)
+        interval = f" ({words.interval(cell.name, cell.figure, 'interval_short')})" if cell.has_interval else ""
+        return words.number(cell.name, cell.figure.value) + interval
+    if isinstance(cell, float):
+        return f"{cell:.4f}"
+    return NOTHING if cell is None else f"{cell:,}" if isinstance(cell, int) else cell
 
 
 def _markdown(text: object) -> str:

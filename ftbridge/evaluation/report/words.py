@@ -18,7 +18,8 @@ from ftbridge.evaluation.record import Figure
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 # Figures that are no shares of 1.
-PLAIN = {"kappa", "answer_length", "reference_length"}
+PLAIN = {"kappa", "answer_length", "reference_length", "loss", "validation_loss"}
+_DECIMALS = {"kappa": 3, "loss": 4, "validation_loss": 4}
 LEAST_P = 0.0001
 MINUS, NOTHING = "\u2212", "\u2013"  # a dash stands for what is not there
 PERCENT = "\u202f%"  # with a narrow blank that is no place for a line to end
@@ -47,7 +48,7 @@ class Words:
         """Return the value of a figure as it is shown."""
         if math.isnan(value):
             return NOTHING
-        text = f"{value:.3f}" if figure == "kappa" else f"{value:.1f}" if figure in PLAIN else percent(value)
+        text = f"{value:.{_DECIMALS.get(figure, 1)}f}" if figure in PLAIN else percent(value)
         return _signed(text)
 
     def interval(self, name: str, figure: Figure, key: str = "interval") -> str:

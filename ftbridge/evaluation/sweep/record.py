@@ -1,6 +1,7 @@
 """A sweep's record, sweep.json: its points, with the run and the evaluation of each."""
 
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     made. `error` says why it failed.
     """
 
-    values: dict[str, Any]
+    values: dict[str, object]
     seed: int | None = None
     key: str = ""
     run: str = ""
@@ -68,12 +69,12 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         return self
 
 
-def title_of(values: dict[str, Any]) -> str:
+def title_of(values: Mapping[str, object]) -> str:
     """Return the values of options in words, such as `sample=100, lora_rank=8`."""
     return ", ".join(f"{name}={shown_value(value)}" for name, value in values.items())
 
 
-def shown_value(value: Any) -> str:
+def shown_value(value: object) -> str:
     """Return a value of an option as it is typed."""
     if isinstance(value, bool):
         return "on" if value else "off"
@@ -87,7 +88,9 @@ def load_sweep(path: Path) -> Sweep:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge sweep` writes one")
-    found = load_json(read_text(file, "sweep"), Sweep, f"`{file}` is damaged; delete it, and the same sweep goes on")
+    found = load_json(
+        read_text(file, "sweep"), Sweep, f"`{file}` is damaged; delete it, and the points are trained anew"
+    )
     return msgspec.structs.replace(found, folder=str(file.parent.resolve()))
 
 

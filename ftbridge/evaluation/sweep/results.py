@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -39,7 +39,7 @@ class SweepRow(msgspec.Struct, frozen=True, kw_only=True):
     `seconds` is their working time in all, `error` why a point failed.
     """
 
-    values: dict[str, Any]
+    values: dict[str, object]
     status: Status
     points: tuple[Point, ...]
     runs: tuple[str, ...]
@@ -69,7 +69,7 @@ def results_of(sweep: Sweep, metric: str = "") -> SweepResults:
     for point in sweep.points:
         settings.setdefault(repr(point.values), []).append(point)
     rows = [_result(sweep.path, points) for points in settings.values()]
-    chosen = _metric(rows, metric or sweep.metric)
+    chosen = _metric(rows, metric, sweep.metric)
     sign = 1 if chosen in LOSSES else -1
     rows.sort(
         key=lambda row: (chosen not in row.figures, sign * row.figures[chosen].mean if chosen in row.figures else 0)
@@ -77,15 +77,15 @@ def results_of(sweep: Sweep, metric: str = "") -> SweepResults:
     return SweepResults(name=sweep.name, folder=sweep.folder, varied=sweep.varied, metric=chosen, rows=tuple(rows))
 
 
-def _metric(rows: Sequence[SweepRow], wanted: str) -> str:
-    """Return the figure by which settings are compared."""
+def _metric(rows: Sequence[SweepRow], wanted: str, usual: str) -> str:
+    """Return the figure by which settings are compared: the one `wanted`, else the `usual` one where there is such."""
     known = list(dict.fromkeys(name for row in rows for name in row.figures))
-    measured = [name for name in known if name not in LOSSES]
-    if not wanted:
-        return main_figure(measured) if measured else known[0] if known else ""
-    if known and wanted not in known:
+    if wanted and known and wanted not in known:
         raise UsageError(f"nothing was measured by `{wanted}`{closest(wanted, known)}")
-    return wanted
+    if wanted or usual in known:
+        return wanted or usual
+    measured = [name for name in known if name not in LOSSES]
+    return main_figure(measured) if measured else known[0] if known else ""
 
 
 def _result(folder: Path, points: Sequence[Point]) -> SweepRow:

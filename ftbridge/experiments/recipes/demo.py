@@ -17,7 +17,7 @@ from ftbridge.core.project import Project, Settings
 from ftbridge.core.records import ReadingOptions
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
-from ftbridge.demo import SETTINGS
+from ftbridge.experiments.demo import SETTINGS
 from ftbridge.experiments.recipes.recipe import Recipe, with_sections
 from ftbridge.experiments.recipes.sections import Values
 from ftbridge.launchers.environment.venv import interpreter
@@ -31,6 +31,7 @@ _KEPT = (
     "validation_dataset quantization_bits quantization_type double_quantization"
 )
 _TOY = {**SETTINGS, "model": BASE_FOLDER, "epochs": 30, "micro_batch_size": 8, "cutoff_length": 512}
+_ANY = {"backend": "xtuner"}  # where a recipe names none
 _KEPT_OF_EVALUATION = "task before baseline thinking checkpoint"
 _OF_EVALUATION = {"device": "cpu", "engine": "transformers", "max_new_tokens": 48}
 
@@ -64,7 +65,7 @@ def demo_recipe(recipe: Recipe, folder: Path, *, write: bool) -> Recipe:
     small = msgspec.structs.replace(
         recipe,
         convert=_few_rows(recipe, folder, write=write),
-        train={**_chosen(recipe.train, _KEPT), **_TOY},
+        train={**_ANY, **_chosen(recipe.train, _KEPT), **_TOY},
         sweep=None if recipe.sweep is None else _few_points(recipe.sweep),
         evaluate=None if recipe.evaluate is None else _short_evaluation(recipe.evaluate),
         report=None if recipe.report is None else _without(recipe.report, "out"),

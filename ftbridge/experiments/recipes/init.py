@@ -200,9 +200,7 @@ def _description(kind: Any) -> str:
 
 _EXPORT = [_Line("merge", True, "Merge the adapter into the base as well, as other programs want it. Default: false.")]
 _SIZES = [
-    _Line(
-        "grid", {"sample": [100, 500, 1000, 2000]}, "Options, and values to try; sample counts those trained on."
-    ),
+    _Line("grid", {"sample": [100, 500, 1000, 2000]}, "Options, and values to try; sample counts those trained on."),
     _Line("seeds", [1, 2, 3], "Train each point with each of these seeds, which tells chance from gain. Default: one."),
 ]
 _REPORT = [

@@ -9,12 +9,15 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ftbridge.core.parsing.json_yaml import parse
+from ftbridge.core.plugins import plugin_names
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.experiments.recipes.base_sizes import BaseSizes, base_sizes, known_facts
@@ -103,10 +106,11 @@ def needs(
 
     Folders are relative to `folder`. `samples` are those of the training part, `tokens` those of a sample on the mean;
     with `merge` its merged model is counted, too. Of a sweep with so many `points` all are counted, and `samples` are
-    those of a point on the mean. Raises InputError for an option that is not valid.
+    those of a point on the mean. Where no backend is chosen, it is the one that takes the most memory. Raises
+    InputError for an option that is not valid.
     """
-    # Of the frameworks XTuner takes more memory.
-    spec = parse(TrainSpec, {"backend": "xtuner", "dataset": "data", **options}, "the training")
+    backends = [options["backend"]] if "backend" in options else plugin_names("backends")
+    spec = parse(TrainSpec, {"dataset": "data", **options, "backend": backends[0]}, "the training")
     own = [] if spec.device == "cpu" else gpus()
     count = 0 if spec.device == "cpu" else max(1, len(own)) if spec.gpus == "all" else spec.gpus
     base = base_sizes(spec.model, folder)
@@ -120,11 +124,10 @@ def needs(
     if not base:
         return found
     rows = math.ceil(found.samples * found.tokens / spec.cutoff_length) if spec.packing else found.samples
-    plan = _plan(spec, count, rows, folder)
-    memory = estimate_memory(plan, base.shapes, base.config).total
-    found = msgspec.structs.replace(
-        found, memory=memory, disk=_disk(plan, base, merge=merge, points=points, known=found.samples_known)
-    )
+    plans = [_plan(replace(spec, backend=each), count, rows, folder) for each in backends]
+    memory, plan = max(((_memory(each, base), each) for each in plans), key=itemgetter(0))
+    disk = _disk(plan, base, merge=merge, points=points, known=found.samples_known)
+    found = replace(found, memory=memory, disk=disk)
     return _with_seconds(found, plan, base, points, own) if count else found
 
 
@@ -143,6 +146,10 @@ def _plan(spec: TrainSpec, count: int, rows: int, folder: Path) -> TrainPlan:
         machine=machine,
         deepspeed=load_deepspeed(spec.deepspeed, folder, machine),
     )
+
+
+def _memory(plan: TrainPlan, base: BaseSizes) -> int:
+    return estimate_memory(plan, base.shapes, base.config).total
 
 
 def _disk(plan: TrainPlan, base: BaseSizes, *, merge: bool, points: int, known: bool) -> int:
@@ -170,7 +177,7 @@ def _with_seconds(found: Needs, plan: TrainPlan, base: BaseSizes, points: int, o
         takes = points * _seconds(plan, base, found.tokens, card)
         if len(seconds) < _SHOWN and takes <= _FASTER * min(seconds.values(), default=math.inf):
             seconds[card.name] = takes
-    return msgspec.structs.replace(found, seconds=seconds, here=here, too_small=too_small)
+    return replace(found, seconds=seconds, here=here, too_small=too_small)
 
 
 def _seconds(plan: TrainPlan, base: BaseSizes, tokens: int, card: Card) -> float:

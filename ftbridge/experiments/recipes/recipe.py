@@ -15,7 +15,6 @@ from ftbridge.core.parsing.json_yaml import closest, load_yaml_lines
 from ftbridge.experiments.recipes.sections import STEPS, Values, check_section
 
 _TEXTS = ("system", "instruction", "input", "output")
-_SECTIONS = {*STEPS, "demo"}
 ENDINGS = (".yaml", ".yml")
 
 
@@ -129,17 +128,17 @@ def _checked_sections(values: Values, where: str, places: Mapping[str, str], out
     """Return sections whose options are checked; those of `demo` are checked in it."""
     found: dict[str, Any] = {}
     for name, options in values.items():
+        if outer and name not in STEPS:
+            raise InputError(f"{places[outer + name]} {_why_no_section(name)}")
         section = {} if options is None else options
         if not isinstance(section, dict) or not all(isinstance(key, str) for key in section):
             raise InputError(f"{places[outer + name]} is a section, and holds `option: value` lines")
         inside = f"{outer}{name}."
-        own = {key.removeprefix(inside): place for key, place in places.items() if key.startswith(inside)}
-        if name == "demo" and not outer:
-            if unknown := next((key for key in section if key not in STEPS), None):
-                raise InputError(f"{own[unknown]} {_why_no_section(unknown)}")
+        if name == "demo":
             found[name] = _checked_sections(section, where, places, inside)
-        else:
-            found[name] = check_section(name, section, f"{where}: `{name}`", own)
+            continue
+        own = {key.removeprefix(inside): place for key, place in places.items() if key.startswith(inside)}
+        found[name] = check_section(name, section, f"{where}: `{name}`", own)
     return found
 
 

@@ -56,7 +56,7 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
     backend: str | None = None,
     model: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
-    change: Mapping[str, Any] | None = None,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - named as on the command line
     until: str | None = None,
     demo: bool = False,
     dry_run: bool = False,
@@ -68,7 +68,7 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
     """Do the steps of a recipe that are not done yet, and return what each came to.
 
     `recipe` is a file, or the name of one that comes with ftbridge. `backend`, `model` and `data` take the place of
-    what it says, as does `change` (values by `section.option`). It ends after the step `until`. `demo` tries it with a
+    what it says, as does `set` (values by `section.option`). It ends after the step `until`. `demo` tries it with a
     toy model on the CPU in the folder NAME-demo. With `dry_run` nothing is done or written. It works in the project
     around `folder` (default: the current one) under `name`; `parallel` and `max_points` are those of `sweep`. A step
     is done anew where its options, or what it is done on, have changed. Raises UsageError and InputError for what the
@@ -86,7 +86,9 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
         found = toy.demo_recipe(found, project.folder, write=not dry_run)
     else:
         project = Project(around.folder, Settings(backends=around.settings.backends))
-    found = _with_changes(found, {"backend": backend, "model": model and os.fspath(model)}, change or {})
+    found = _with_changes(
+        found, {"backend": backend, "model": _whole_path(os.fspath(model)) if model else None}, set or {}
+    )
     steps = _steps_until(toy.steps_of(found) if demo else found.steps, until)
     book = Book(found, project, parallel=parallel, max_points=max_points)
     with contextlib.chdir(project.folder if project.folder.is_dir() else Path.cwd()):
@@ -103,6 +105,12 @@ def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(f"`{name}` is no name for a recipe; use letters, digits, `-`, `_` and Chinese characters")
     return name
+
+
+def _whole_path(model: str) -> str:
+    """Return a model that is a folder here by its whole path, for the steps work in the project's folder."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.exists() else model
 
 
 def _with_data(recipe: Recipe, data: str | os.PathLike[str] | None) -> Recipe:

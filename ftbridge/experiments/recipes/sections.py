@@ -34,27 +34,27 @@ _NEEDED = {"backend": "", "model": "", "dataset": ""}
 @cache
 def options_of(section: str) -> type[msgspec.Struct]:
     """Return a record whose fields are the options of a section, all with a default."""
-    if section == "train":
-        fields = [(each.name, each.type, None) for each in msgspec.structs.fields(TrainSpec)]
-        return _record(section, [field for field in fields if field[0] not in {"dataset", "dataset_dir"}])
     if section == "sweep":
         from ftbridge.experiments.sweep.options import SweepOptions
 
         return SweepOptions
     if section == "export":
-        return _record(section, [("checkpoint", str | int, None), ("merge", bool, False)])
-    path, decided = _FUNCTIONS[section]
-    module, _, function = path.rpartition(".")
-    hints = _keyword_types(getattr(import_module(module), function))
-    fields = [(name, _plain(kind), None) for name, kind in hints.items() if name not in decided.split()]
+        return _record(section, {"checkpoint": str | int, "merge": bool})
+    if section == "train":
+        types = {field.name: field.type for field in msgspec.structs.fields(TrainSpec)}
+        decided = "dataset dataset_dir"
+    else:
+        path, decided = _FUNCTIONS[section]
+        module, _, function = path.rpartition(".")
+        hints = _keyword_types(getattr(import_module(module), function))
+        types = {name: _plain(kind) for name, kind in hints.items()}
     if section == "convert":
-        fields = [("sources", list[str] | str, ()), *[f for f in fields if f[0] != "label_map"]]
-        fields.append(("label_map", dict[str | int, str] | str, None))
-    return _record(section, fields)
+        types |= {"sources": list[str] | str, "label_map": dict[str | int, str] | str}
+    return _record(section, {name: kind for name, kind in types.items() if name not in decided.split()})
 
 
-def _record(name: str, fields: list[tuple[str, Any, Any]]) -> type[msgspec.Struct]:
-    return msgspec.defstruct(name, fields, frozen=True, kw_only=True, omit_defaults=True)
+def _record(name: str, types: Mapping[str, Any]) -> type[msgspec.Struct]:
+    return msgspec.defstruct(name, [(field, kind, None) for field, kind in types.items()], frozen=True, kw_only=True)
 
 
 def _keyword_types(function: Any) -> dict[str, Any]:

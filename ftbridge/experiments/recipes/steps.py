@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from ftbridge.core.files.atomic import read_text, sha256, write_atomic, write_js
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
-from ftbridge.demo import base_model
+from ftbridge.evaluation.answers.folder import OtherAnswersError
 from ftbridge.evaluation.evaluate import evaluate
 from ftbridge.evaluation.record import test_part
 from ftbridge.evaluation.report.report import report
 from ftbridge.evaluation.sweep.record import load_sweep, shown_value
+from ftbridge.experiments.demo import base_model
 from ftbridge.experiments.recipes.demo import BASE_FOLDER, texts_of
 from ftbridge.experiments.recipes.recipe import Recipe, convert_options
 from ftbridge.experiments.recipes.sections import Values
@@ -140,27 +142,20 @@ def shown(value: Any) -> str:
     return "not given" if value in (None, "", []) else shown_value(value)
 
 
-def _gone(path: Path) -> str:
-    return "" if path.exists() else f"`{path}` is not there any more"
+def _gone(*paths: Path) -> str:
+    """Return which of the paths is not there any more, in words; "" where all are."""
+    return next((f"`{path}` is not there any more" for path in paths if not path.exists()), "")
 
 
 def _plan_conversion(book: Book) -> Planned:
     options = convert_options(book.recipe)
     found = origins(book.recipe.sources)
-    on = {origin.name: digest(origin.path) for origin in found if origin.path}
-
-    def missing(made: dict[str, Any]) -> str:
-        known = registry.converted_entries(book.data) if book.data.is_dir() else {}
-        lost = [part for part in made["parts"] if part not in known]
-        edited = registry.edited_files(book.data, [known[part] for part in made["parts"] if part in known])
-        lost += [file.name for file in edited]
-        return f"{lost[0]} is not there any more, or was changed" if lost else ""
 
     def do() -> dict[str, Any]:
         before = book.state.steps.get("convert")
         name = dataset_name(found, options.get("name"))
         # Nobody else's dataset is replaced, nor what was edited.
-        own = bool(before and before.made["name"] == name and not missing(before.made))
+        own = bool(before and before.made["name"] == name and not _lost_dataset(book, before.made))
         done = convert(*book.recipe.sources, **{"replace": own, **options, "dataset_dir": book.data})
         parts = {part.name: part.samples for part in done.parts}
         say(f"converted: {', '.join(f'{part} ({samples:,})' for part, samples in parts.items())}")
@@ -168,7 +163,17 @@ def _plan_conversion(book: Book) -> Planned:
 
     kept = {name: value for name, value in options.items() if name != "replace"}
     kept |= {"sources": [origin.name for origin in found], "ftbridge": __version__}
-    return _planned(book, "convert", kept, on, missing, do)
+    on = {origin.name: digest(origin.path) for origin in found if origin.path}
+    return _planned(book, "convert", kept, on, partial(_lost_dataset, book), do)
+
+
+def _lost_dataset(book: Book, made: dict[str, Any]) -> str:
+    """Return what is not as it was made of the dataset, in words; "" where all is."""
+    known = registry.converted_entries(book.data) if book.data.is_dir() else {}
+    lost = [part for part in made["parts"] if part not in known]
+    edited = registry.edited_files(book.data, [known[part] for part in made["parts"] if part in known])
+    lost += [file.name for file in edited]
+    return f"{lost[0]} is not there any more, or was changed" if lost else ""
 
 
 def _training_options(book: Book) -> Values:
@@ -284,7 +289,7 @@ def _plan_export(book: Book) -> Planned:
     merges = options.get("merge", False) and run.spec.method != "full"
 
     def missing(made: dict[str, Any]) -> str:
-        return next((lost for path in made.values() if (lost := _gone(book.project.folder / path))), "")
+        return _gone(*(book.project.folder / path for path in made.values()))
 
     def do() -> dict[str, Any]:
         checkpoint = options.get("checkpoint")
@@ -303,10 +308,13 @@ def _plan_evaluation(book: Book) -> Planned:
     digest_of_all = hashlib.sha256(msgspec.json.encode(questions)).hexdigest()
 
     def missing(made: dict[str, Any]) -> str:
-        return next((lost for file in made["evaluations"] if (lost := _gone(book.project.folder / file))), "")
+        return _gone(*(book.project.folder / file for file in made["evaluations"]))
 
     def do() -> dict[str, Any]:
-        done = evaluate(run.path, dataset_dir=book.data, **options)
+        try:
+            done = evaluate(run.path, dataset_dir=book.data, **options)
+        except OtherAnswersError:  # to other options, of an earlier time
+            done = evaluate(run.path, dataset_dir=book.data, **{**options, "replace": True})
         return {"evaluations": [_relative(book, each.file) for each in done.evaluations]}
 
     on = {"the training": run.id, "the test data": digest_of_all}
@@ -326,7 +334,7 @@ def _plan_report(book: Book) -> Planned:
             on |= {f"`{file}`": sha256(folder / file) for file in book.made("evaluate")["evaluations"]}
 
     def missing(made: dict[str, Any]) -> str:
-        return next((lost for file in made.values() if (lost := _gone(folder / file))), "")
+        return _gone(*(folder / file for file in made.values()))
 
     def do() -> dict[str, Any]:
         done = msgspec.structs.asdict(report(source, **options))

@@ -1,7 +1,7 @@
 """The datasets of a sweep: what the points have in common is converted once."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,24 +80,26 @@ def _convert_group(folder: Path, options: Values, sizes: Mapping[int, int | str]
     """Return the datasets of points by their numbers, which differ in the number of their training samples alone."""
     own = {*parse_sample(options.pop("sample")), *_sizes_there(folder)}
     errors: dict[int | str, str] = {}
-    wanted: set[int] = {size for size in sizes.values() if isinstance(size, int)}
     name = ""
     try:
-        name = _converted(folder, options, {*own, *wanted})
+        name = _converted(folder, options, own | _numbers(sizes.values()))
     except InterruptedRun:
         raise
     except FtbridgeError as error:
         errors = {size: _error_of(folder, options, size) for size in sizes.values()}
         if not any(errors.values()):  # each by itself can be made, and not all together
             errors = dict.fromkeys(errors, str(error))
-        if good := {size for size, failure in errors.items() if not failure}:
-            name = _converted(folder, options, {*own, *(size for size in good if isinstance(size, int))})
-    return {
-        at: PointData(error=errors[size])
-        if errors.get(size)
-        else PointData(name if size == ALL else f"{name}-{size}", str(folder))
-        for at, size in sizes.items()
+        if good := [size for size, failure in errors.items() if not failure]:
+            name = _converted(folder, options, own | _numbers(good))
+    found = {
+        size: PointData(name if size == ALL else f"{name}-{size}", str(folder), errors.get(size, ""))
+        for size in sizes.values()
     }
+    return {at: found[size] for at, size in sizes.items()}
+
+
+def _numbers(sizes: Iterable[int | str]) -> set[int]:
+    return {size for size in sizes if isinstance(size, int)}
 
 
 def _converted(folder: Path, options: Values, sizes: set[int], *, dry_run: bool = False) -> str:
@@ -114,7 +116,7 @@ def _converted(folder: Path, options: Values, sizes: set[int], *, dry_run: bool 
 def _error_of(folder: Path, options: Values, size: int | str) -> str:
     """Return why a conversion with one size alone fails, "" where it does not."""
     try:
-        _converted(folder, options, {size} if isinstance(size, int) else set(), dry_run=True)
+        _converted(folder, options, _numbers([size]), dry_run=True)
     except InterruptedRun:
         raise
     except FtbridgeError as error:

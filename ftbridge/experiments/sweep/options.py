@@ -23,6 +23,7 @@ from ftbridge.evaluation.sweep.record import shown_value, title_of
 
 Section = Literal["convert", "train"]
 Values = dict[str, Any]
+_SECTIONS: tuple[Section, ...] = ("convert", "train")
 # Options that do not change what is learned, or that the sweep decides.
 _DECIDED = {"convert": "name dataset_dir replace dry_run callback xlsx", "train": "dataset_dir"}
 ALL = "all"  # in place of a number of samples
@@ -199,38 +200,38 @@ def _setting(values: Values) -> Setting:
 
 def section_of(key: str) -> tuple[Section, str]:
     """Return the command and the name of an option; raises UsageError, with the closest one, for what is none."""
-    section, dot, name = key.partition(".")
-    sections: tuple[Section, ...] = ("convert", "train")
-    if dot:
-        if section not in sections:
-            other = ": a sweep varies those of `convert` and `train`" if section in {"evaluate", "export"} else ""
-            raise UsageError(f"`{key}` is an option of `{section}`{other or closest(section, sections)}")
-        found = next(each for each in sections if each == section)
-        _refuse_unknown(found, name, key)
-        return found, name
-    known = [each for each in sections if key in _names(each)]
+    section, dot, name = key.rpartition(".")
+    known = [each for each in _SECTIONS if name in _names(each) and (not dot or each == section)]
     if len(known) > 1:
         raise UsageError(f"both `convert` and `train` have an option `{key}`: write `convert.{key}` or `train.{key}`")
     if not known:
-        if key in _evaluation_names():
-            raise UsageError(f"`{key}` is an option of `evaluate`: a sweep varies those of `convert` and `train`")
-        raise UsageError(f"there is no option `{key}`{closest(key, _names('convert') | _names('train'))}")
-    return known[0], key
+        raise UsageError(_why_no_option(key, section, name))
+    return known[0], name
 
 
-def _refuse_unknown(section: Section, name: str, key: str) -> None:
-    if name not in _names(section):
-        raise UsageError(f"`{section}` has no option `{name}` that can be varied{closest(key, _names(section))}")
+def _why_no_option(key: str, section: str, name: str) -> str:
+    """Return why an option cannot be varied."""
+    if section in {"evaluate", "export"} or (not section and name in _evaluation_names() - _decided()):
+        return f"`{key}` is an option of `{section or 'evaluate'}`: a sweep varies those of `convert` and `train`"
+    if name in _decided():
+        return f"`{key}` cannot be varied: a sweep decides it"
+    if section and section not in _SECTIONS:
+        return f"there is no command `{section}` whose options can be varied{closest(section, _SECTIONS)}"
+    names = [each for known in _SECTIONS if section in {"", known} for each in _names(known)]
+    return f"there is no option `{key}`{closest(name, names)}"
 
 
 @cache
 def _names(section: Section) -> frozenset[str]:
     """Return the options of a command that can be varied."""
-    if section == "train":
-        names = {*TrainSpec.__struct_fields__}
-    else:
+    names: frozenset[str] = frozenset(TrainSpec.__struct_fields__)
+    if section == "convert":
         names = _keywords("ftbridge.adapters.convert.pipeline", "convert") | {*ReadingOptions.__annotations__}
-    return frozenset(names - {*_DECIDED[section].split()})
+    return names - {*_DECIDED[section].split()}
+
+
+def _decided() -> set[str]:
+    return {name for names in _DECIDED.values() for name in names.split()}
 
 
 @cache

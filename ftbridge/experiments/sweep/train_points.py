@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from msgspec.structs import replace
@@ -25,10 +25,14 @@ FULL = ("disk space", "No space left", "disk is full", "Disk quota")  # in messa
 
 
 class Book:
-    """A sweep whose record is written with each change, so that a sweep that is killed knows what is done."""
+    """A sweep whose record is written with each change, so that a sweep that is killed knows what is done.
+
+    `imported` are the backends whose modules were tried in this process.
+    """
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
+        self.imported: set[str] = set()
 
     def change(self, at: int, **changes: object) -> Point:
         """Change the point with this number, write the record, and return the point."""
@@ -56,37 +60,47 @@ def train_points(book: Book, project: Project, planned: Mapping[int, PlannedTrai
     Raises InterruptedRun after Ctrl-C, SetupError where the disk is full, InputError where a base has changed; what is
     done stays done.
     """
-    waiting = [at for at in planned if not book.is_trained(at)]
-    if waiting and len(waiting) < len(planned):
-        say(f"{len(planned) - len(waiting)} of {counted(len(planned), 'point is', 'points are')} trained already")
-    cards = [gpu.uuid for gpu in devices.usable_gpus("auto")] if parallel and waiting else []
-    if parallel and waiting and len(cards) < 2:  # noqa: PLR2004
-        say(f"note: {counted(len(cards), 'GPU is', 'GPUs are')} visible here: the points are trained one after another")
-    if len(cards) > 1:
-        _train_in_parallel(book, project, {at: planned[at] for at in waiting}, cards)
+    waiting = {at: planned[at] for at in planned if not book.is_trained(at)}
+    if not waiting:
         return
+    if len(waiting) < len(planned):
+        say(f"{len(planned) - len(waiting)} of {counted(len(planned), 'point is', 'points are')} trained already")
+    cards = [gpu.uuid for gpu in devices.usable_gpus("auto")] if parallel else []
+    if len(cards) > 1:
+        _Cards(book, project, waiting, cards).train()
+        return
+    if parallel:
+        say(f"note: {counted(len(cards), 'GPU is', 'GPUs are')} visible here: the points are trained one after another")
     begun = time.monotonic()
-    checked: set[str] = set()
     for done, at in enumerate(waiting):
-        left = (
-            f", about {format_duration((time.monotonic() - begun) / done * (len(waiting) - done))} left" if done else ""
-        )
+        seconds = (time.monotonic() - begun) / max(1, done) * (len(waiting) - done)
+        left = f", about {format_duration(seconds)} left" if done else ""
         say(f"\npoint {at + 1} of {len(book.sweep.points)}{left}: {book.sweep.points[at].title or 'all as by default'}")
         with _failing(book, at):
-            before = _after_waiting(book.run_of(at))
-            if before and before.status == "succeeded":
-                continue
-            ready = _ready(book, project, at, planned[at], before)
-            backend = planned[at].spec.backend
-            if backend in checked:  # its modules were imported once, which takes seconds
-                refuse_failures(preflight_checks(ready.plan, ready.python, ready.project.runs))
-            run = start(ready, preflight=backend not in checked)
-            checked.add(backend)
-            book.change(at, run=run.id)
+            _train_here(book, project, at, planned[at])
 
 
-def _ready(book: Book, project: Project, at: int, planned: PlannedTraining, before: Run | None) -> Prepared:
-    """Return the training of a point, decided, with its run on record; raises InputError where its base has changed."""
+def _train_here(book: Book, project: Project, at: int, planned: PlannedTraining) -> None:
+    """Train a point in this process, unless what a killed sweep has left running does."""
+    before = book.run_of(at)
+    if before and before.status == "running":
+        say(f"{before.id} still runs; waiting for its end")
+    while before and before.status == "running":
+        time.sleep(POLL_SECONDS)
+        before = load_run(before.path)
+    if not (before and before.status == "succeeded"):
+        ready, preflight = _ready(book, project, at, planned, before)
+        book.change(at, run=start(ready, preflight=preflight).id)
+
+
+def _ready(
+    book: Book, project: Project, at: int, planned: PlannedTraining, before: Run | None
+) -> tuple[Prepared, bool]:
+    """Return the training of a point, decided, with its run on record, and whether the whole pre-flight is to come.
+
+    That imports the framework, which takes seconds, and is done for the first point of each. Raises InputError where
+    the base has changed, or the pre-flight finds what would fail.
+    """
     model = planned.spec.model
     if base_digest(project, model, planned.spec.backend) != planned.base:
         raise _BaseChangedError(
@@ -95,7 +109,11 @@ def _ready(book: Book, project: Project, at: int, planned: PlannedTraining, befo
         )
     ready = prepare_planned(planned, before)
     book.change(at, run=ready.plan.run.name, error="")
-    return ready
+    imported = planned.spec.backend in book.imported
+    if imported:
+        refuse_failures(preflight_checks(ready.plan, ready.python, ready.project.runs))
+    book.imported.add(planned.spec.backend)
+    return ready, not imported
 
 
 class _BaseChangedError(InputError):
@@ -129,45 +147,54 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _after_waiting(run: Run | None) -> Run | None:
-    """Return a run once it has ended: one that a killed sweep has left running is not started twice."""
-    if run and run.status == "running":
-        say(f"{run.id} still runs; waiting for its end")
-    while run and run.status == "running":
-        time.sleep(POLL_SECONDS)
-        run = load_run(run.path)
-    return run
+class _Cards:
+    """Points that train each on a GPU of its own, as runs that are watched over by processes of their own."""
 
+    def __init__(
+        self, book: Book, project: Project, planned: Mapping[int, PlannedTraining], cards: Sequence[str]
+    ) -> None:
+        self.book, self.project, self.planned, self.cards = book, project, planned, cards
+        self.running: dict[str, tuple[int, Run]] = {}  # by card
+        for at in planned:  # what a killed sweep has left running
+            if (left := book.run_of(at)) and left.status == "running":
+                say(f"{left.id} still runs; waiting for its end")
+                self.running[left.launch.env.get("CUDA_VISIBLE_DEVICES", left.id)] = at, left
+        begun = {at for at, _ in self.running.values()}
+        self.waiting = [at for at in planned if at not in begun]
 
-def _train_in_parallel(book: Book, project: Project, planned: Mapping[int, PlannedTraining], cards: list[str]) -> None:
-    """Train points, each on a card of its own, as runs that are watched over by processes of their own."""
-    waiting = list(planned)
-    running: dict[str, tuple[int, Run]] = {}  # by card
-    say(f"{counted(len(waiting), 'point')} on {len(cards)} GPUs, one on each at a time")
-    try:
-        while waiting or running:
-            for card in [each for each in cards if each not in running][: len(waiting)]:
-                at = waiting.pop(0)
-                with _failing(book, at), _only(card):
-                    before = _after_waiting(book.run_of(at))
-                    if before and before.status == "succeeded":
-                        continue
-                    run = start_detached(_ready(book, project, at, planned[at], before))
-                    book.change(at, run=run.id)
-                    running[card] = at, run
-            time.sleep(POLL_SECONDS)
-            for card, (at, run) in [*running.items()]:
-                if (now := load_run(run.path)).status != "running":
-                    del running[card]
-                    with _failing(book, at):
-                        _refuse_failed(now)
-                        say(f"point {at + 1} is trained ({book.sweep.points[at].title})")
-    except BaseException:
-        for at, run in running.values():
-            say(f"ending point {at + 1} ({run.id})")
-            with suppress(FtbridgeError):
-                stop_run(run)
-        raise
+    def train(self) -> None:
+        """Train all points; ends those that run where it is ended itself."""
+        say(f"{counted(len(self.waiting), 'point')} on {len(self.cards)} GPUs, one on each at a time")
+        try:
+            while self.waiting or self.running:
+                for card in [each for each in self.cards if each not in self.running][: len(self.waiting)]:
+                    self._begin(card, self.waiting.pop(0))
+                time.sleep(POLL_SECONDS)
+                self._take_ended()
+        except BaseException:
+            for at, run in self.running.values():
+                say(f"ending point {at + 1} ({run.id})")
+                with suppress(FtbridgeError):
+                    stop_run(run)
+            raise
+
+    def _begin(self, card: str, at: int) -> None:
+        book = self.book
+        with _failing(book, at), _only(card):
+            ready, preflight = _ready(book, self.project, at, self.planned[at], book.run_of(at))
+            run = start_detached(ready, preflight=preflight)
+            book.change(at, run=run.id)
+            self.running[card] = at, run
+
+    def _take_ended(self) -> None:
+        for card, (at, run) in [*self.running.items()]:
+            now = load_run(run.path)
+            if now.status == "running":
+                continue
+            del self.running[card]
+            with _failing(self.book, at):
+                _refuse_failed(now)
+                say(f"point {at + 1} is trained ({self.book.sweep.points[at].title})")
 
 
 def _refuse_failed(run: Run) -> None:

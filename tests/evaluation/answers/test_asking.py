@@ -111,10 +111,11 @@ def test_a_few_adapters_are_loaded_at_a_time(adapted):
     assert len(AdaptedModel.loaded) == 3
 
 
-def test_adapter_that_does_not_fit_keeps_no_other_from_being_asked(adapted):
+def test_adapter_that_does_not_fit_keeps_no_other_from_being_asked(adapted, capsys):
     plans = adapted("one", "broken", "two")
     with pytest.raises(InputError, match="`broken` does not fit"):
         ask(plans)
+    assert "/broken` was not asked: the adapter" in capsys.readouterr().err
     done = [each.folder for each in plans if (each.folder / "predictions.jsonl").exists()]
     assert done == [each.folder for each in plans if "broken" not in each.folder.parts or each.is_before]
     assert len(AnsweringModel.asked) == 3 * 6

@@ -1,5 +1,6 @@
-"""The pictures of a report in docs, of a made-up run; `python -m tests.evaluation.report.pictures` makes them anew.
+"""The pictures of reports in docs; `python -m tests.evaluation.report.pictures` makes them anew.
 
+The run and the sweep that they are of are made up.
 Chinese needs a font of it (Debian: fonts-noto-cjk).
 """
 
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import ftbridge
 from tests.builders.evaluations import CHINESE, LABELS, write_news
+from tests.builders.sweeps import write_sweep
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -24,12 +26,14 @@ class Picture(NamedTuple):
     width: int
     height: int
     begin: str  # the element that the picture begins with
+    source: str = "news-lora"
 
 
 PICTURES = {
     "report-en.png": Picture("en", LABELS, "light", 900, 824, "header"),
     "report-zh.png": Picture("zh", CHINESE, "dark", 960, 1080, "figure:has(.heat)"),
     "report-phone.png": Picture("zh", CHINESE, "light", 390, 1240, "header"),
+    "sweep-en.png": Picture("en", LABELS, "light", 900, 1000, "figure.learning", "sizes"),
 }
 
 
@@ -41,8 +45,9 @@ def take(folder: Path) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, picture in PICTURES.items():
             with tempfile.TemporaryDirectory() as project, contextlib.chdir(project):
-                write_news(Path(project), labels=picture.labels)
-                file = ftbridge.report("news-lora", language=picture.language).html
+                write = write_sweep if picture.source == "sizes" else write_news
+                write(Path(project), picture.source, labels=picture.labels)
+                file = ftbridge.report(picture.source, language=picture.language).html
                 viewport = {"width": picture.width, "height": picture.height}
                 tab = browser.new_page(viewport=viewport, color_scheme=picture.colours)
                 tab.goto(file.as_uri())

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -16,8 +17,10 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.evaluation.record import Model
 from ftbridge.evaluation.report import report as report_module
 from ftbridge.evaluation.report.report import MOST_BYTES
+from ftbridge.evaluation.report.words import NOTHING, Words
 from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
 from tests.builders.runs import record_run
+from tests.builders.sweeps import grid, write_sweep
 from tests.evaluation.report import pictures
 
 HOSTILE = [
@@ -123,6 +126,55 @@ def test_no_text_of_others_becomes_markup(news):
     assert "{{ 7*7 }}{% raw %}" in shown
     assert "\\u202egnp.exe" in shown
     assert "\u202e" not in shown
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_sweep_has_a_page_by_its_name_its_folder_and_its_file(sizes, tmp_path, language):
+    for source in ("sizes", sizes.path, sizes.path / "sweep.json"):
+        found = page(source, language=language, out=tmp_path / "page.html")
+        assert found.open == []
+        assert found.texts["h1"] == [Words(language)("sweep_page_title")]
+        assert found.tags["polyline"] >= 5
+        assert found.tags["path"] == 9  # seven points, and two in the legend
+
+
+def test_a_sweeps_files_lie_in_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweep = write_sweep(tmp_path, settings=grid(sample=[100, 500]), seeds=(1,), items=40)
+    made = ftbridge.report("sizes", language="en", xlsx=True, markdown=True)
+    assert made.html == sweep.path / "report.html"
+    text = made.markdown.read_text("utf-8")
+    assert text.startswith("<!-- ftbridge report -->\n")
+    assert "| sample | Accuracy | Training samples |" in text
+    with pytest.raises(UsageError, match="the sweep `sizes` has a report of its own; name it alone"):
+        ftbridge.report("sizes", "sizes")
+    run = sweep.points[0].run
+    assert ftbridge.report(sweep.path / "runs" / run).html == sweep.path / "runs" / run / "report.html"
+
+
+def test_no_option_of_a_sweep_becomes_markup_and_its_charts_can_be_read_aloud(sizes, tmp_path):
+    plain = page("sizes", out=tmp_path / "plain.html")
+    settings = grid(sample=[100, 500], system=HOSTILE[:4])
+    write_sweep(tmp_path, settings=settings, seeds=(1,), items=40, failed={(3, 1)}, labels=HOSTILE, **{HOSTILE[7]: "x"})
+    found = page(tmp_path / "sweeps" / "sizes", out=tmp_path / "hostile.html")
+    assert set(found.tags) <= set(plain.tags)
+    assert {name for _, attrs in found.elements for name in attrs} <= {
+        name for _, attrs in plain.elements for name in attrs
+    }
+    charts = [attrs for tag, attrs in found.elements if tag == "svg" and attrs.get("role") == "img"]
+    assert len(charts) == len([text for text in found.texts["title"][1:] if text]) == 1
+    assert all(attrs.get("href", "#").startswith("#") and "style" not in attrs for _, attrs in found.elements)
+
+
+def test_a_hundred_points_are_a_page_within_two_seconds(tmp_path):
+    settings = grid(
+        sample=[100, 200, 400, 800, 1600], lora_rank=[2, 4, 8, 16], learning_rate=[1e-5, 2e-5, 4e-5, 8e-5, 2e-4]
+    )
+    sweep = write_sweep(tmp_path, settings=settings, seeds=(1,), items=40, labels=LABELS[:3])
+    begun = time.process_time()
+    made = ftbridge.report(sweep.path, language="en")
+    assert time.process_time() - begun < 2
+    assert made.html.stat().st_size < 300_000
 
 
 @pytest.mark.slow
@@ -368,6 +420,23 @@ def test_tables_are_sorted_by_a_column_both_ways(opened, news):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("language", "scheme", "width"), [("en", "dark", 360), ("zh", "light", 1200)])
+def test_of_a_sweep_nothing_stands_beyond_the_edge(opened, sizes, tmp_path, language, scheme, width):
+    made = ftbridge.report("sizes", language=language, out=tmp_path / "page.html")
+    tab = opened(made.html, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    plot = tab.locator(".learning .plot").bounding_box()
+    for box in (each.bounding_box() for each in tab.locator(".learning .plot .mark, .learning .plot .whisker").all()):
+        assert plot["x"] - 20 <= box["x"] <= plot["x"] + plot["width"] + 20
+        assert plot["y"] - 10 <= box["y"] <= box["y"] + box["height"] <= plot["y"] + plot["height"] + 10
+    for selector in (".heat .right-8", ".heat .right-1", ".heat .no", ".learning .legend span"):
+        assert contrast(tab, selector) >= 4.5, selector
+    table = tab.locator("table.sortable").first
+    table.locator("thead th").nth(2).locator("button").click()
+    assert table.locator("tbody tr").last.locator("td").nth(1).inner_text() == NOTHING
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
@@ -393,10 +462,15 @@ def contrast(tab, selector):
                 return 0.2126 * r + 0.7152 * g + 0.0722 * b;
             };
             const element = document.querySelector(selector);
-            let behind = element;
-            while (numbers(getComputedStyle(behind).backgroundColor)[3] === 0) { behind = behind.parentElement; }
-            const [a, b] = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor]
-                .map(colour => light(numbers(colour).slice(0, 3))).sort((x, y) => y - x);
+            const layers = [];
+            for (let behind = element; behind; behind = behind.parentElement) {
+                layers.push(numbers(getComputedStyle(behind).backgroundColor));
+                if (layers.at(-1).length === 3) { break; }
+            }
+            const paper = layers.reduceRight((under, [r, g, b, alpha = 1]) =>
+                [r, g, b].map((over, at) => alpha * over + (1 - alpha) * under[at]), [255, 255, 255]);
+            const [a, b] = [numbers(getComputedStyle(element).color), paper]
+                .map(colour => light(colour.slice(0, 3))).sort((x, y) => y - x);
             return (a + 0.05) / (b + 0.05);
         }""",
         selector,

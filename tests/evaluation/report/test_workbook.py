@@ -1,10 +1,16 @@
 """The workbook: the same tables, in which a text is always a text."""
 
+import math
+
 import openpyxl
 import pytest
 
 import ftbridge
 from ftbridge.core.errors import UsageError
+from ftbridge.evaluation.record import Figure
+from ftbridge.evaluation.report.charts import Number, Table
+from ftbridge.evaluation.report.words import Words
+from ftbridge.evaluation.report.workbook import table_sheet, write_workbook
 from tests.builders.evaluations import generation, prediction
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "  =1", '=HYPERLINK("http://a.example","b")', "\t=1"]
@@ -13,18 +19,6 @@ FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "  =1", '=HYPERLINK("http://a.exampl
 def sheets(path):
     book = openpyxl.load_workbook(path)
     return {sheet.title: [[cell.value for cell in row] for row in sheet.iter_rows()] for sheet in book}
-
-
-def test_the_tables_of_the_page_are_sheets(news):
-    made = ftbridge.report("news-lora", language="en", xlsx=True)
-    assert made.xlsx == news.runs / "news-lora" / "report.xlsx"
-    found = sheets(made.xlsx)
-    assert [*found][:4] == ["Result", "All figures", "Class by class", "The commonest mistakes"]
-    assert found["All figures"][0][:4] == ["Model", "Accuracy", "Accuracy, from", "Accuracy, to"]
-    assert found["All figures"][1][0] == "After training"
-    assert 0 < found["All figures"][1][2] < found["All figures"][1][1] < found["All figures"][1][3] < 1
-    assert len(found["Answers, one by one"]) == 61
-    assert any("Better, and not by chance" in row for row in found["Result"])
 
 
 def test_shares_are_numbers_shown_in_percent(news):
@@ -69,8 +63,13 @@ def test_a_workbook_of_ours_is_written_anew_and_no_other_one(news):
             ftbridge.report("news-lora", xlsx=name)
 
 
-def test_sheets_of_the_same_title_are_told_apart(news):
-    generation(news.folder / "qa", [prediction(1, "q", "a", "a")])
-    made = ftbridge.report("news-lora", news.folder / "qa", language="en", xlsx=True)
-    assert made.xlsx == news.runs / "news-lora" / "report.xlsx"
-    assert {"All figures", "All figures 2"} <= set(sheets(made.xlsx))
+def test_a_figure_that_is_missing_leaves_room_for_its_interval(tmp_path):
+    half = Figure(value=0.5, low=0.4, high=0.6, items=9, method="wilson")
+    plain = Figure(value=0.1, low=math.nan, high=math.nan, items=9, method="bootstrap")
+    rows = (("a", Number("f1", half), Number("f1", plain), 1), ("b", None, None, 2))
+    write_workbook(tmp_path / "a.xlsx", [table_sheet(Table("t", "t", ("name", "f1", "sd", "n"), rows), Words("en"))])
+    assert sheets(tmp_path / "a.xlsx")["t"] == [
+        ["name", "f1", "f1, from", "f1, to", "sd", "n"],
+        ["a", 0.5, 0.4, 0.6, 0.1, 1],
+        ["b", None, None, None, None, 2],
+    ]

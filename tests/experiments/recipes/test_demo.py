@@ -1,12 +1,14 @@
 """What the demo of a recipe makes smaller, and the demos themselves."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.plugins import plugin_names
 from ftbridge.core.project import Project
+from ftbridge.evaluation.sweep.record import load_sweep
 from ftbridge.experiments.recipes.demo import ROWS, demo_recipe, texts_of
 from ftbridge.experiments.recipes.recipe import parse_recipe, shipped_recipes
 from ftbridge.experiments.recipes.run import run_recipe
@@ -87,23 +89,24 @@ def run_demo(run_ftbridge, *options):
     done = run_ftbridge("recipe", "run", *options, "--demo", "--json")
     assert done.returncode == 0, done.stderr
     steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
-    return json.loads(done.stdout)["folder"], steps
+    return Path(json.loads(done.stdout)["folder"]), steps
 
 
 @pytest.mark.framework
 @pytest.mark.matrix
 @pytest.mark.skipif("training-set-sizes" not in shipped_recipes(), reason="it does not come with ftbridge")
 def test_the_sizes_are_shown_with_one_point_on_each_framework(run_ftbridge, training_python):
-    grid = f'{{sample: [20], backend: [{", ".join(plugin_names("backends"))}]}}'
-    _, steps = run_demo(run_ftbridge, "training-set-sizes", "--set", f"sweep.grid={grid}")
+    grid = f"{{sample: [20], backend: [{', '.join(plugin_names('backends'))}]}}"
+    folder, steps = run_demo(run_ftbridge, "training-set-sizes", "--set", f"sweep.grid={grid}")
     assert [*steps] == ["convert", "base", "sweep", "report"]
-    assert steps["report"]["made"]["html"] == "report.html"
+    assert (folder / steps["report"]["made"]["html"]).is_file()
+    assert len(load_sweep(folder / steps["sweep"]["made"]["sweep"]).points) == len(plugin_names("backends"))
 
 
 @pytest.mark.framework
 @pytest.mark.nightly
 @pytest.mark.parametrize("backend", plugin_names("backends"))
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_every_recipe_has_a_demo_that_ends_with_a_report(name, backend, run_ftbridge, training_python, tmp_path):
-    _, steps = run_demo(run_ftbridge, name, "--backend", backend)
-    assert (tmp_path / f"{name}-demo" / steps["report"]["made"]["html"]).is_file()
+def test_every_recipe_has_a_demo_that_ends_with_a_report(name, backend, run_ftbridge, training_python):
+    folder, steps = run_demo(run_ftbridge, name, "--backend", backend)
+    assert (folder / steps["report"]["made"]["html"]).is_file()

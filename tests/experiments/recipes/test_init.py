@@ -57,7 +57,7 @@ def test_nothing_is_written_over_a_file_or_without_data(tmp_path, monkeypatch):
         write_recipe()
     with pytest.raises(UsageError, match="`--for` takes `classify`"):
         write_recipe(data="faq.csv", purpose="win", out="b.yaml")
-    with pytest.raises(UsageError, match="end with `.yaml`"):
+    with pytest.raises(UsageError, match=r"end with `\.yaml`"):
         write_recipe(data="faq.csv", out="faq.csv")
 
 

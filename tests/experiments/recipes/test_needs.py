@@ -30,6 +30,8 @@ def machine(tmp_path, monkeypatch):
 
 def test_memory_is_the_estimate_of_the_real_tensors(tmp_path):
     assert needs(LORA, tmp_path).memory == memory("1.5B", method="lora").total
+    most = max(memory("7B", backend=each).total for each in ("xtuner", "llamafactory"))
+    assert needs({"model": LARGE}, tmp_path).memory == most
     found = needs({"model": LARGE, "method": "full", "gpus": 2}, tmp_path)
     assert found.memory == memory("7B", 2, method="full", backend="xtuner").total
     assert f"{found.memory / GIB:.2g} GiB of GPU memory on each of 2 GPUs" in found.sentence

@@ -41,8 +41,14 @@ def test_a_sweep_trains_exports_and_evaluates_its_points_itself():
     [
         ("convrt: {}", r"^`x\.yaml`, line 1: `convrt` is no section of a recipe; did you mean `convert`\?$"),
         ("title: A\nlora_rank: 8", r"line 2: `lora_rank` is an option of `train`, and stands under none; move it"),
-        ("convert:\n  sources: x\n  lora_rank: 8", r"line 3: `lora_rank` stands under `convert`; it is an option of `t"),
-        ("convert: {sources: x}\ntrain:\n  epohs: 2", r"line 3: `epohs` is no option of `train`; did you mean `epochs`"),
+        (
+            "convert:\n  sources: x\n  lora_rank: 8",
+            r"line 3: `lora_rank` stands under `convert`; it is an option of `t",
+        ),
+        (
+            "convert: {sources: x}\ntrain:\n  epohs: 2",
+            r"line 3: `epohs` is no option of `train`; did you mean `epochs`",
+        ),
         ("convert: {sources: x}\ntrain:\n  lora_rank: 0", r"line 3: `lora_rank` takes a whole number of at least 1"),
         (LEAST + "evaluate:\n  task: sorting", r"line 4: `task` takes .*`classification`.*; got `sorting`$"),
         (LEAST + "demo:\n  train:\n    epohs: 2", r"line 5: `epohs` is no option of `train`"),

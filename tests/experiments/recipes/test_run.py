@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -14,8 +15,12 @@ from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.errors import InputError, InterruptedRun, QuestionError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.experiments.recipes import run as running
-from ftbridge.experiments.recipes.recipe import parse_recipe
+from ftbridge.experiments.recipes import steps
+from ftbridge.experiments.recipes.recipe import load_recipe, parse_recipe
 from ftbridge.experiments.recipes.run import parse_changes, run_recipe, settings_of_words
+from ftbridge.experiments.recipes.steps import Book, plan_step
+from ftbridge.launchers.runs.record import load_run
+from tests.builders.runs import record_run
 
 ROWS = [("question", "answer"), *((f"What is {n}?", f"It is {n}.") for n in range(20))]
 
@@ -52,8 +57,8 @@ def until_convert(recipe, **options):
 def test_a_step_is_done_once_and_anew_where_it_has_changed(recipe, tmp_path, capsys):
     assert until_convert(recipe).made["parts"] == {"faq-train": 16, "faq-test": 4}
     assert until_convert(recipe).why == ""
-    assert until_convert(recipe, change={"convert.split": "1:1"}).why == "split was 4:1 and is 1:1"
-    assert until_convert(recipe, change={"convert.split": "1:1", "convert.strip": True}).why == (
+    assert until_convert(recipe, set={"convert.split": "1:1"}).why == "split was 4:1 and is 1:1"
+    assert until_convert(recipe, set={"convert.split": "1:1", "convert.strip": True}).why == (
         "strip was not given and is on"
     )
     write_data(tmp_path, ROWS[:11])
@@ -76,7 +81,7 @@ def test_a_dataset_of_somebody_else_is_asked_about(recipe, tmp_path):
         ["--set", "convert.replace=true"],
         ["--set", "convert.name=faq-2"],
     ]
-    assert until_convert(recipe, change={"convert.replace": True}).made["dataset"] == "faq-train"
+    assert until_convert(recipe, set={"convert.replace": True}).made["dataset"] == "faq-train"
     assert until_convert(recipe).why == ""
 
 
@@ -85,8 +90,8 @@ def test_an_edited_dataset_is_not_replaced(recipe, tmp_path):
     with (tmp_path / "data" / "faq-train.alpaca.jsonl").open("a", encoding="utf-8") as file:
         file.write("{}\n")
     for change in ({}, {"convert.split": "1:1"}):
-        with pytest.raises(QuestionError, match="changed since it was converted|other rows"):
-            until_convert(recipe, change=change)
+        with pytest.raises(QuestionError, match=r"changed since it was converted|other rows"):
+            until_convert(recipe, set=change)
 
 
 def test_questions_of_convert_are_answered_by_set():
@@ -130,6 +135,14 @@ def test_other_data_takes_the_place_of_a_preset_and_is_read_as_it(tmp_path, monk
     assert (step.options["preset"], step.options["sources"]) == ("medqa", ["faq.csv"])
 
 
+def test_a_model_is_named_from_where_one_stands(recipe, tmp_path, monkeypatch):
+    (tmp_path / "ftbridge.yaml").touch()
+    (tmp_path / "inner" / "base").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "inner")
+    assert run_recipe(recipe, model="base", dry_run=True).steps[1].options["model"] == str(tmp_path / "inner" / "base")
+    assert run_recipe(recipe, model="owner/base", dry_run=True).steps[1].options["model"] == "owner/base"
+
+
 def test_what_is_chosen_is_not_varied(recipe):
     text = "convert: {sources: x}\ntrain: {model: a}\nsweep: {grid: {backend: [xtuner, llamafactory], lora_rank: [8]}}"
     swept = running._with_changes(parse_recipe("x", text, "it"), {"backend": "xtuner", "model": None}, {})
@@ -160,19 +173,36 @@ def test_ctrl_c_says_what_is_done(recipe, monkeypatch):
         run_recipe(recipe)
 
 
+@pytest.mark.parametrize(("status", "made"), [("succeeded", True), ("running", False)])
+def test_a_training_that_an_earlier_run_did_is_not_done_again(status, made, recipe, tmp_path, monkeypatch):
+    until_convert(recipe)
+    run = record_run(Project.find(), "earlier", status, pid=os.getpid())
+    book = Book(load_recipe(recipe), Project.find(), parallel=False, max_points=1)
+    book.note_training("key", run.id)
+    monkeypatch.setattr(steps, "plan_training", lambda *_: SimpleNamespace(key="key"))
+    planned = plan_step("train", book)
+    assert planned.why == "was not done yet"
+    if made:
+        assert planned.do() == {"run": "earlier"}
+    else:
+        with pytest.raises(UsageError, match="run `earlier` does this training just now: wait for its end"):
+            planned.do()
+
+
 @pytest.mark.framework
 def test_a_recipe_goes_on_after_a_kill_and_does_nothing_twice(project, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_data(tmp_path)
     small = {
         "backend": "llamafactory", "model": str(project / "base"), "device": "cpu", "method": "lora", "lora_rank": 4,
-        "micro_batch_size": 4, "gradient_accumulation_steps": 1, "epochs": 8, "save_steps": 2,
+        "micro_batch_size": 4, "gradient_accumulation_steps": 1, "epochs": 16, "save_steps": 8,
     }  # fmt: skip
     evaluation = {"before": True, "max_new_tokens": 4, "device": "cpu"}
-    recipe = write_recipe(tmp_path, train=small, export={"merge": True}, evaluate=evaluation, report={"language": "en"})
+    recipe = write_recipe(tmp_path, train=small, export={}, evaluate=evaluation, report={"language": "en"})
     killed = subprocess.Popen([sys.executable, "-m", "ftbridge", "recipe", "run", recipe], start_new_session=True)
     end = time.monotonic() + 300
-    while not list(tmp_path.glob("runs/*/output/checkpoint-2/trainer_state.json")) and time.monotonic() < end:
+    while not any(load_run(file.parent).checkpoints for file in tmp_path.glob("runs/*/run.json")):
+        assert time.monotonic() < end
         time.sleep(0.1)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
@@ -182,12 +212,7 @@ def test_a_recipe_goes_on_after_a_kill_and_does_nothing_twice(project, tmp_path,
     assert len(list(tmp_path.glob("runs/*"))) == 1
     assert all((tmp_path / file).exists() for file in (*done.steps[2].made.values(), *done.steps[4].made.values()))
     assert [step.why for step in run_recipe(recipe).steps] == [""] * 5
-    changed = run_recipe(recipe, change={"evaluate.max_new_tokens": 3})
+    changed = run_recipe(recipe, set={"evaluate.max_new_tokens": 3})
     assert [step.why for step in changed.steps[:4]] == ["", "", "", "max_new_tokens was 4 and is 3"]
     assert changed.steps[4].why.endswith("has changed")
-    again = run_recipe(recipe, change={"train.epochs": 1, "evaluate.max_new_tokens": 3}, until="train")
-    assert again.steps[1].why == "epochs was 8 and is 1"
-    back = run_recipe(recipe, until="train")
-    assert back.steps[1].made == done.steps[1].made
-    assert len(list(tmp_path.glob("runs/*"))) == 2
-    assert Project.find(tmp_path).folder == tmp_path
+    assert len(list(tmp_path.glob("runs/*"))) == 1

@@ -12,9 +12,7 @@ from ftbridge.experiments.recipes.sections import STEPS, check_section, options_
 
 def test_each_section_has_the_options_of_its_command():
     own = {step: {*options_of(step).__struct_fields__} for step in STEPS}
-    keywords = {
-        name for name, each in inspect.signature(convert).parameters.items() if each.kind is each.KEYWORD_ONLY
-    }
+    keywords = {name for name, each in inspect.signature(convert).parameters.items() if each.kind is each.KEYWORD_ONLY}
     reading = {"sheet", "all_sheets", "header_row", "fill_merged", "as_shown", "encoding", "delimiter", "quote"}
     assert own["convert"] == (keywords | reading | {"sources"}) - {"dataset_dir", "dry_run", "callback"}
     assert own["train"] == {*TrainSpec.__struct_fields__} - {"dataset", "dataset_dir"}

@@ -12,7 +12,7 @@ import pytest
 
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
-from ftbridge.demo import base_model
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware.devices import Devices

@@ -9,7 +9,7 @@ import pytest
 
 import ftbridge
 from ftbridge.core.files.atomic import json_lines
-from ftbridge.demo import base_model
+from ftbridge.experiments.demo import base_model
 
 STEPS = 10
 LORA = {"lora_rank": 8, "lora_alpha": 16, "lora_dropout": 0.0, "lora_targets": ["q_proj", "v_proj"]}

@@ -11,10 +11,10 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.core.project import BackendSettings, Project, Settings
-from ftbridge.demo import base_model
 from ftbridge.dialogue.generation import ADAPTER, Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.answers.engines.vllm import VllmGenerator, max_lora_rank, memory_share, vllm_python, why_not
+from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process import script
 from ftbridge.templates.families import get_family

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ftbridge.core.errors import InputError
 from ftbridge.evaluation.record import load_evaluation
-from ftbridge.evaluation.report.answers import HEAD, TAIL, judge_of, marked, read_answers, without_template
+from ftbridge.evaluation.report.runs.answers import HEAD, TAIL, judge_of, marked, read_answers, without_template
 from tests.builders.evaluations import draw, evaluation, prediction, write_predictions
 
 
@@ -79,7 +79,7 @@ def test_different_questions_are_counted_up_to_a_number(tmp_path, monkeypatch):
     rows = [prediction(at, f"q{at % 3}", "a", "a") for at in range(1, 10)]
     there = {"after": write_predictions(tmp_path / "after", rows)}
     assert read_answers(there, same).different == 3
-    monkeypatch.setattr("ftbridge.evaluation.report.answers.MOST_DIFFERENT", 2)
+    monkeypatch.setattr("ftbridge.evaluation.report.runs.answers.MOST_DIFFERENT", 2)
     assert read_answers(there, same).different is None
 
 

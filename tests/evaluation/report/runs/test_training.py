@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from ftbridge.evaluation.record import load_evaluation
-from ftbridge.evaluation.report.training import runs_table, trained
+from ftbridge.evaluation.report.runs.training import runs_table, trained
 from ftbridge.evaluation.report.words import Words
 from ftbridge.launchers.runs.record import load_run
 from tests.builders.runs import loss_records, record_run

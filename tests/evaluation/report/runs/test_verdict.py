@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ftbridge.evaluation.record import Comparison, Figure, Leakage, load_evaluation
-from ftbridge.evaluation.report.verdict import about_questions, change_of, change_sentence, judge
+from ftbridge.evaluation.report.runs.verdict import about_questions, change_of, change_sentence, judge
 from ftbridge.evaluation.report.words import Words
 from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
 

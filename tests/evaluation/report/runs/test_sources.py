@@ -7,7 +7,7 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.evaluation.record import Model
-from ftbridge.evaluation.report.sources import find
+from ftbridge.evaluation.report.runs.sources import find
 from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
 from tests.builders.runs import record_run
 

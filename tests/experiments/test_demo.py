@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 import ftbridge
-from ftbridge import demo as module
 from ftbridge.core.errors import FrameworkError, InterruptedRun
-from ftbridge.demo import GOAL, Answers, demo
+from ftbridge.experiments import demo as module
+from ftbridge.experiments.demo import GOAL, Answers, demo
 
-from .conftest import ROOT
+from ..conftest import ROOT  # noqa: TID252
 
 # One factor at a time: how a processor of that kind computes, how many threads share a sum, and the random weights.
 SETTINGS = {

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftbridge.core.console import say
+from ftbridge.core.project import SETTINGS, Project
 from ftbridge.evaluation.record import Confusion, Evaluation, Scores, Task
-from ftbridge.evaluation.report.answers import MOST, Answers, judge_of, read_answers, without_template
 from ftbridge.evaluation.report.charts import (
     HeatMap,
     IntervalChart,
@@ -18,9 +18,10 @@ from ftbridge.evaluation.report.charts import (
     interval_chart,
     most_confused,
 )
-from ftbridge.evaluation.report.sources import Found, Group, Measured
-from ftbridge.evaluation.report.training import Trained, runs_table, trained
-from ftbridge.evaluation.report.verdict import (
+from ftbridge.evaluation.report.runs.answers import MOST, Answers, judge_of, read_answers, without_template
+from ftbridge.evaluation.report.runs.sources import Found, Group, Measured
+from ftbridge.evaluation.report.runs.training import Trained, runs_table, trained
+from ftbridge.evaluation.report.runs.verdict import (
     Verdict,
     about_questions,
     best_baseline,
@@ -30,7 +31,7 @@ from ftbridge.evaluation.report.verdict import (
     judge,
 )
 from ftbridge.evaluation.report.words import PLAIN, Words
-from ftbridge.launchers.runs.record import utc_now
+from ftbridge.launchers.runs.record import Run, utc_now
 
 # The figures of a task that a chart shows, besides the one that it is judged by.
 CHARTED = ("macro_f1", "rouge_l", "precision", "recall")
@@ -137,10 +138,16 @@ def contents_of(found: Found, words: Words) -> Contents:
         results,
         runs_table(found.runs, words) if len(found.runs) > 1 else None,
         tuple(
-            trained(found.project, run, [each.evaluation for each in _of_run(found, run.id)], words)
+            trained(_project_of(run, found.project), run, [each.evaluation for each in _of_run(found, run.id)], words)
             for run in found.runs
         ),
     )
+
+
+def _project_of(run: Run, otherwise: Project) -> Project:
+    """Return the project that a run lies in: a sweep's folder is one of its own."""
+    folder = run.path.parent.parent
+    return Project.find(folder) if (folder / SETTINGS).is_file() else otherwise
 
 
 def _subtitle(found: Found, words: Words) -> str:
@@ -175,7 +182,7 @@ def _result(group: Group, most: int, words: Words) -> Result:
         first.dataset,
         first.model.title,
         first.scores.task,
-        _asked(first.scores, words),
+        asked_of(first.scores, words),
         _example(answers) if answers else None,
         first.scores.rule,
         _answered(first, words),
@@ -199,8 +206,8 @@ def _result(group: Group, most: int, words: Words) -> Result:
     )
 
 
-def _asked(scores: Scores, words: Words) -> str:
-    """Return what the models were asked to do."""
+def asked_of(scores: Scores, words: Words) -> str:
+    """Return what models were asked to do."""
     names = [each.name for each in scores.classes]
     return words(f"asked_{scores.task}", number=len(names), names=_named(names, words))
 
@@ -225,10 +232,11 @@ def _models(group: Group, words: Words) -> Iterator[tuple[str, str, Scores]]:
     if first.before:
         yield words("before_of", title=first.model.title) if several else words("before"), "before", first.before
     for baseline in first.baselines:
-        yield words("as_baseline", name=_baseline(baseline.name, words)), "baseline", baseline.scores
+        yield words("as_baseline", name=baseline_name(baseline.name, words)), "baseline", baseline.scores
 
 
-def _baseline(name: str, words: Words) -> str:
+def baseline_name(name: str, words: Words) -> str:
+    """Return what a baseline is called."""
     return words.known(f"baseline_{name}", name)
 
 
@@ -287,7 +295,7 @@ def _comparisons(group: Group, main: str, words: Words) -> Iterator[str]:
             told = words(
                 "pair_of_text" if pair.p_value is None else "pair",
                 first=pair.first,
-                second=words("before_in_sentence") if pair.second == "before" else _baseline(pair.second, words),
+                second=words("before_in_sentence") if pair.second == "before" else baseline_name(pair.second, words),
                 items=f"{pair.items:,}",
                 only_first=f"{pair.only_first:,}",
                 only_second=f"{pair.only_second:,}",

@@ -71,7 +71,7 @@ def judge(evaluation: Evaluation, words: Words) -> Verdict:
         sentences.append(words.join(before, change_sentence(change, words), p))
     else:
         sentences.append(words("not_asked_before"))
-    sentences += _beside_baselines(evaluation, figure, words)
+    sentences += beside_baselines(evaluation, figure, words)
     if pair and change and pair.p_value is not None:
         gained, lost = _only_right(pair, evaluation.model.title)
         sentences.append(words("who_was_right", gained=f"{gained:,}", lost=f"{lost:,}"))
@@ -180,7 +180,8 @@ def best_baseline(evaluation: Evaluation, figure: str) -> Baseline | None:
     return max(having, key=lambda each: each.scores.figures[figure].value, default=None)
 
 
-def _beside_baselines(evaluation: Evaluation, figure: str, words: Words) -> list[str]:
+def beside_baselines(evaluation: Evaluation, figure: str, words: Words) -> list[str]:
+    """Return how the model stands beside the best of what is simpler; nothing where there is none."""
     best = best_baseline(evaluation, figure)
     if not best:
         return []

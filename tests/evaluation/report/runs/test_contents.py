@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from ftbridge.evaluation.record import Engine, Model
-from ftbridge.evaluation.report.contents import contents_of
-from ftbridge.evaluation.report.sources import find
+from ftbridge.evaluation.report.runs.contents import contents_of
+from ftbridge.evaluation.report.runs.sources import find
 from ftbridge.evaluation.report.words import Words
-from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
+from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction, write_news
 from tests.builders.runs import record_run
 
 
@@ -136,6 +136,14 @@ def test_a_project_that_was_moved_finds_its_answers(news, tmp_path, monkeypatch)
         shutil.move(tmp_path / name, folder / name)
     monkeypatch.chdir(folder)
     assert contents("news-lora").results[0].answers.titles == ("After training", "Before training")
+
+
+def test_a_run_of_a_sweep_is_told_with_the_data_that_lies_in_the_sweeps_folder(news):
+    folder = news.folder / "sweeps" / "sizes"
+    folder.mkdir(parents=True)
+    write_news(folder, items=50)
+    (told,) = contents(folder / "runs" / "news-lora").trained
+    assert dict(told.data.rows)["Rows read"] == 543
 
 
 def test_without_baselines_or_a_before_there_is_one_row(news):

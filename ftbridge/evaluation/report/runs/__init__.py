@@ -1,0 +1,1 @@
+"""What a report tells of runs, and of evaluations of their models."""

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from ftbridge.core.project import Project, Settings
+from ftbridge.experiments.training import given_options, plan_training, why_anew
+
+from ..builders.models import write_model, write_tensors  # noqa: TID252
+
+ALPACA = '{"instruction": "who", "output": "me"}\n'
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Stand in a project with a dataset of somebody else's and a small model."""
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("base"))
+    Path("data").mkdir()
+    Path("data/faq.jsonl").write_text(ALPACA)
+    Path("data/dataset_info.json").write_text('{"faq": {"file_name": "faq.jsonl"}}')
+    return Project(tmp_path, Settings())
+
+
+def planned(project, **options):
+    return plan_training(project, {"backend": "xtuner", "model": "base", "dataset": "faq", **options})
+
+
+def test_a_training_is_known_by_what_decides_its_result(project):
+    first = planned(project)
+    assert first.key == planned(project, lora_rank=64).key  # the default
+    assert why_anew(first, planned(project)) == ""
+
+    other = planned(project, lora_rank=8)
+    assert other.key != first.key
+    assert why_anew(first, other) == "lora_rank was 64 and is 8"
+
+    Path("data/faq.jsonl").write_text(ALPACA * 2)
+    changed = planned(project)
+    assert changed.key != first.key
+    assert why_anew(first, changed) == "the training data has changed"
+
+
+def test_where_base_and_data_lie_does_not_count_and_what_they_hold_does(project):
+    first = planned(project)
+    Path("base").rename("moved")
+    assert planned(project, model="moved").key == first.key
+    write_tensors(Path("moved/model.safetensors"), {"lm_head.weight": (6, 4)})
+    changed = planned(project, model="moved")
+    assert changed.key != first.key
+    assert why_anew(first, changed) == "the base model `moved` is another one"
+
+
+def test_the_options_of_a_training_come_back_as_they_were_given(project):
+    spec = planned(project, lora_rank=8, track=("swanlab",), seed=3).spec
+    given = given_options(spec)
+    assert {"lora_rank": 8, "track": ("swanlab",), "seed": 3, "backend": "xtuner"}.items() <= given.items()
+    assert "epochs" not in given
+    assert planned(project, **given).spec == spec
+
+
+def test_many_reasons_are_cut(project):
+    first = planned(project)
+    spec = replace(first.spec, lora_rank=1, lora_alpha=2, epochs=3.5, seed=4, micro_batch_size=5, save_steps=6)
+    told = why_anew(first, replace(first, spec=spec))
+    assert told.count(" was ") == 4
+    assert "2 more" in told
