@@ -43,7 +43,7 @@ NAMES = {"macro_f1": "macro F1", "f1": "F1", "chrf": "chrF", "bleu": "BLEU", "ro
 @option("--checkpoint", metavar="NAME", show_default="last", help="Checkpoint of the run: last, best, a step; or all.")
 @option(
     "--baseline", metavar="NAME", multiple=True, show_default="most-frequent and tfidf",
-    help="What a classification is compared with: most-frequent, tfidf, bert=DIR, or none.",
+    help="What a classification is compared with: most-frequent, tfidf, bert=BASE, or none.",
 )  # fmt: skip
 @option("--endpoint", metavar="URL", help="OpenAI-compatible server that answers; its key is in OPENAI_API_KEY.")
 @option("--endpoint-model", metavar="NAME", default="", show_default="the only one", help="Model of the server.")
@@ -79,7 +79,7 @@ def _text(found: "Evaluations") -> str:
     for each in found.evaluations:
         by_dataset.setdefault(each.evaluation.dataset, []).append(each.evaluation)
     for dataset, evaluations in by_dataset.items():
-        parts.append(_table(dataset, evaluations))
+        parts.append(figures_table(dataset, evaluations))
         parts += [_classes(each) for each in evaluations if len(evaluations) == 1 and each.scores.classes]
         parts += [line for each in evaluations for line in _sentences(each, several=len(evaluations) > 1)]
     parts += [compared.sentence for compared in found.comparisons]
@@ -88,7 +88,7 @@ def _text(found: "Evaluations") -> str:
     return "\n\n".join(parts)
 
 
-def _table(dataset: str, evaluations: "list[Evaluation]") -> str:
+def figures_table(dataset: str, evaluations: "list[Evaluation]") -> str:
     """Return the figures of models, of those before them, and of baselines, a column each."""
     from ftbridge.cli.output import table
 

@@ -1,7 +1,5 @@
 """`ftbridge merge`."""
 
-import re
-
 import click
 
 from ftbridge.cli.options import (
@@ -15,15 +13,14 @@ from ftbridge.cli.options import (
     source_argument,
 )
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-
 
 def _parse_size(_context: click.Context, _option: click.Parameter, value: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", value.strip().upper())
-    size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
-    if not size:
-        raise click.BadParameter(f"`{value}` is no size such as 5GB or 500MB")
-    return size
+    from ftbridge.weights.merge import parse_size
+
+    try:
+        return parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _parse_weights(

@@ -222,6 +222,7 @@ complete_dataset = completer_of(_dataset_names)
 complete_family = completer_of(_family_names)
 complete_preset = completer_of(_preset_names)
 complete_sweep = completer_of(_sweep_names, "dir")
+complete_run_or_sweep = completer_of(lambda ctx: [*_run_ids(ctx), *_sweep_names(ctx)], "dir")
 
 
 def option(*declarations: str, **settings: Any) -> Decorator[Any]:

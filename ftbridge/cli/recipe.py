@@ -99,7 +99,7 @@ def run_command(recipe: str, as_json: bool, **given: Any) -> None:
     elif done.dry_run:
         result(_steps_to_do(done))
     else:
-        result(table([("step", "made"), *((step.name, _made(step.made)) for step in done.steps)]))
+        result(_found(done))
         _say_next(done)
 
 
@@ -115,6 +115,35 @@ def _steps_to_do(planned: "RecipeRun") -> str:
             rows = [("", name, shorten(shown(value), _WIDTH)) for name, value in step.options.items()]
             lines.append(aligned(rows))
     return "\n".join([*lines, *planned.notes])
+
+
+def _found(done: "RecipeRun") -> str:
+    """Return what the steps have made, the figures of what was evaluated, and the report's files."""
+    from ftbridge.cli.output import relative_path
+
+    made = {step.name: step.made for step in done.steps}
+    parts = [table([("step", "made"), *((name, _made(each)) for name, each in made.items() if name != "report")])]
+    parts += _figures(done, made)
+    parts.append("\n".join(str(relative_path(done.folder / file)) for file in made.get("report", {}).values()))
+    return "\n\n".join(filter(None, parts))
+
+
+def _figures(done: "RecipeRun", made: "dict[str, dict[str, Any]]") -> list[str]:
+    """Return the table of a sweep, or that of a model, of the one before it and of baselines, and what follows."""
+    from pathlib import Path
+
+    from ftbridge.cli.evaluate import figures_table
+    from ftbridge.cli.sweep import results_as_text
+    from ftbridge.evaluation.record import load_evaluation
+    from ftbridge.evaluation.sweep.record import load_sweep
+    from ftbridge.evaluation.sweep.results import results_of
+
+    if "sweep" in made:
+        return [results_as_text(results_of(load_sweep(done.folder / made["sweep"]["sweep"])))]
+    files: list[str] = made.get("evaluate", {}).get("evaluations", [])
+    found = [load_evaluation(done.folder / Path(file)) for file in files]
+    tables = [figures_table(each.dataset, [each]) for each in found]
+    return [*tables, *(pair.sentence for each in found for pair in each.comparisons)]
 
 
 def _made(made: dict[str, Any]) -> str:
@@ -146,6 +175,8 @@ def _say_next(done: "RecipeRun") -> None:
 @json_option
 def list_command(as_json: bool) -> None:
     """List the recipes that come with ftbridge."""
+    import re
+
     from ftbridge.core.console import print_json, result
     from ftbridge.experiments.recipes.recipe import summaries
 
@@ -155,7 +186,8 @@ def list_command(as_json: bool) -> None:
         return
     column = max(len(each.name) for each in found) + 2
     for each in found:
-        lines = [*_wrapped(each.title, column), *_wrapped(f"{each.data}, {each.model}", column)]
+        data = re.sub(r"^\w+:(//)?|[:@].*", "", each.data)  # without the hub, and which part of its data
+        lines = [*_wrapped(each.title.removesuffix("."), column), *_wrapped(f"{data}, {each.model}", column)]
         result("\n".join(f"{'' if at else each.name:{column}}{line}" for at, line in enumerate(lines)))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ftbridge.cli.options import Command, complete_run_or_folder, json_option, option
+from ftbridge.cli.options import Command, complete_run_or_sweep, json_option, option
 
 
 @click.command(
@@ -12,7 +12,7 @@ from ftbridge.cli.options import Command, complete_run_or_folder, json_option, o
     cls=Command,
     examples=("ftbridge report", "ftbridge report RUN OTHER --language zh --xlsx report.xlsx"),
 )
-@click.argument("sources", nargs=-1, metavar="[RUN|SWEEP|DIR|FILE]...", shell_complete=complete_run_or_folder)
+@click.argument("sources", nargs=-1, metavar="[RUN|SWEEP|DIR|FILE]...", shell_complete=complete_run_or_sweep)
 @option(
     "--out", type=click.Path(dir_okay=False), metavar="FILE.html",
     show_default="report.html of the run or the sweep, or of the project for several", help="Page to write.",

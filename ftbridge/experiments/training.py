@@ -24,6 +24,7 @@ from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.training.options import resolve_train_spec
 from ftbridge.launchers.training.prepare import Prepared, prepare
+from ftbridge.launchers.training.resume import NotOnRecordError
 from ftbridge.launchers.training.train import start
 
 # Where a training's data and base lie does not decide its result: their contents do.
@@ -120,6 +121,12 @@ def prepare_planned(planned: PlannedTraining, before: Run | None = None, *, conf
             return prepare(config, resume=before.path)
         except InterruptedRun:
             raise
+        except NotOnRecordError:
+            # The framework outlives a killed watcher for a moment, in which it may save, and delete what was noted.
+            say(
+                f"note: {before.id} is trained from the start: it was killed before the checkpoints that are left were "
+                f"on record, as happens where they come every second (save_steps {before.spec.save_steps})"
+            )
         except FtbridgeError as error:
             say(f"note: {before.id} cannot go on, and is trained from the start: {_first_line(error)}")
     return prepare(config, **given_options(planned.spec))

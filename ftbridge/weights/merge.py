@@ -6,6 +6,7 @@ model.
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -33,6 +34,7 @@ from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_
 from ftbridge.weights.source import ModelSource, is_whole_model, resolve, target_of
 from ftbridge.weights.tensors.safetensors import SHARD
 
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 # As safetensors calls them.
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
@@ -51,6 +53,15 @@ class MergeOptions(TypedDict, total=False):
     shard_size: int
     device: Device
     check: Callable[[ModelCard, Path, Path], None] | None
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as `5GB` or `500MB`; raises ValueError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", text.strip().upper())
+    size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if not size:
+        raise ValueError(f"`{text}` is no size such as 5GB or 500MB")
+    return size
 
 
 def merge(

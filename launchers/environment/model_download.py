@@ -15,6 +15,11 @@ LOOKED_AT = 1000  # folders in a folder
 _HUB_NAME = re.compile(r"(?:(?P<hub>hf|ms)://)?(?P<name>[\w.-]+/[\w.-]+)")
 
 
+def is_hub_name(model: str) -> bool:
+    """Tell whether a text is `owner/name`, also with `hf://` or `ms://` before it, and no path."""
+    return bool(_HUB_NAME.fullmatch(model)) and not model.startswith((".", "/", "~"))
+
+
 def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights: bool = True) -> Path:
     """Return the folder of `model`, downloading it where it is a hub's; `weights` may be left out.
 
@@ -31,7 +36,7 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
             )
         return path.resolve()
     match = _HUB_NAME.fullmatch(model)
-    if path.exists() or not match or model.startswith((".", "/", "~")):
+    if path.exists() or not match or not is_hub_name(model):
         raise InputError(
             f"there is no model folder `{model}`; give a folder, or a hub's name such as "
             "`Qwen/Qwen2.5-7B-Instruct`, `hf://owner/name` or `ms://owner/name`"

@@ -31,6 +31,10 @@ from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, load_run, ma
 FileStamps = list[tuple[str, int, int]]  # path, bytes, and nanoseconds of the last change
 
 
+class NotOnRecordError(InputError):
+    """A checkpoint that nobody who watched has noted, and that is not loaded for that."""
+
+
 class ResumePoint(msgspec.Struct, frozen=True):
     """Where a training goes on from: a checkpoint, and the run that it belongs to, None for one from elsewhere."""
 
@@ -259,10 +263,12 @@ def _check_trusted(path: Path, run: Run, *, trusted: bool) -> ResumePoint:
     """Return a checkpoint of a run; raises InputError where its sha256 is not the noted one, unless it is `trusted`."""
     noted = run.checkpoints.get(_checkpoint_name(run, path))
     if not trusted and (not run.signature or noted is None or noted != checkpoint_sha256(path)):
-        why = f"belongs to run `{run.id}`, whose record {UNSIGNED}"
-        if run.signature:
-            why = "is not on record in run.json" if noted is None else "has changed since run.json noted its sha256"
-        raise InputError(
+        error, why = InputError, f"belongs to run `{run.id}`, whose record {UNSIGNED}"
+        if run.signature and noted is None:
+            error, why = NotOnRecordError, "is not on record in run.json"
+        elif run.signature:
+            why = "has changed since run.json noted its sha256"
+        raise error(
             f"`{path}` {why}, and loading a checkpoint runs what its pickles hold. "
             "If you know that nobody else wrote it, add `--trust-checkpoint`"
         )

@@ -17,12 +17,14 @@ from ..builders.runs import record_run  # noqa: TID252
 
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
-    """Stand in a project with two runs and two datasets."""
+    """Stand in a project with two runs, two datasets and a sweep."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "odd\x1b\nplain,evil").mkdir(parents=True)
     (tmp_path / "runs" / "odd\x1b\nplain,evil" / "run.json").write_text("{}")
     for name in ("20260101-xtuner-faq", "20260102-xtuner-faq"):
         record_run(Project.find(), name)
+    (tmp_path / "sweeps" / "sizes").mkdir(parents=True)
+    (tmp_path / "sweeps" / "sizes" / "sweep.json").write_text("{}")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "dataset_info.json").write_text('{"药-train": {}, "faq-train": {}}')
     (tmp_path / "other").mkdir()
@@ -128,6 +130,8 @@ DATASETS = ["药-train", "faq-train"]
         (["preview"], "f", DATASETS[1:]),
         (["train", "--template"], "qwen2.", ["qwen2.5"]),
         (["chat", "--template"], "qwen2.", ["qwen2.5"]),
+        (["report"], "", [*RUNS, "sizes"]),
+        (["sweep", "show"], "s", ["sizes"]),
         (["presets"], "med", ["medqa"]),
         (["convert", "--preset"], "med", ["medqa"]),
         (["train", "--method"], "q", ["qlora"]),

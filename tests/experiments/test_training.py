@@ -3,10 +3,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project, Settings
-from ftbridge.experiments.training import given_options, plan_training, why_anew
+from ftbridge.experiments.training import given_options, plan_training, prepare_planned, why_anew
 
+from ..builders import checkpoints  # noqa: TID252
 from ..builders.models import write_model, write_tensors  # noqa: TID252
+from ..builders.runs import record_run  # noqa: TID252
 
 ALPACA = '{"instruction": "who", "output": "me"}\n'
 
@@ -57,6 +60,17 @@ def test_the_options_of_a_training_come_back_as_they_were_given(project):
     assert {"lora_rank": 8, "track": ("swanlab",), "seed": 3, "backend": "xtuner"}.items() <= given.items()
     assert "epochs" not in given
     assert planned(project, **given).spec == spec
+
+
+def test_what_was_left_without_a_record_is_not_gone_on_from(project, capsys):
+    now = planned(project, save_steps=1)
+    before = record_run(project, "killed", "failed", save_steps=1)
+    (before.path / "output").mkdir()
+    checkpoints.xtuner(before.path / "output" / "iter_1.pth", checkpoints.LORA)
+    Path("data/faq.jsonl").unlink()  # so that no other training begins here
+    with pytest.raises(InputError, match=r"faq\.jsonl"):
+        prepare_planned(now, before)
+    assert "note: killed is trained from the start: it was killed before" in capsys.readouterr().err
 
 
 def test_many_reasons_are_cut(project):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import tee
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,8 +16,9 @@ from ftbridge.evaluation.answers.questions import Question
 from ftbridge.evaluation.baselines.classifiers import most_frequent, require_scikit_learn, tfidf
 from ftbridge.evaluation.baselines.encoder import encoder, require_encoder
 from ftbridge.evaluation.baselines.training_texts import TrainingTexts, text_of
+from ftbridge.launchers.environment.model_download import is_hub_name, local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
-from ftbridge.launchers.environment.venv import any_backend
+from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs.record import Run
 
 MOST_CLASSES = 1000
@@ -24,15 +26,15 @@ _SHOWN = 3  # labels in a message
 
 
 class Choice(NamedTuple):
-    """A baseline that is asked for; an encoder has a folder."""
+    """A baseline that is asked for; an encoder is a folder's whole path, or a hub's name."""
 
     kind: Literal["most-frequent", "tfidf", "bert"]
-    folder: Path | None = None
+    encoder: str = ""
 
     @property
     def name(self) -> str:
         """Return what the baseline is called in tables: as it was asked for, without the way to its folder."""
-        return f"{self.kind}={self.folder.name}" if self.folder else self.kind
+        return f"{self.kind}={Path(self.encoder).name}" if self.encoder else self.kind
 
 
 DEFAULT = (Choice("most-frequent"), Choice("tfidf"))
@@ -58,14 +60,18 @@ def parse_baselines(texts: Iterable[str]) -> tuple[Choice, ...]:
 
 
 def parse_baseline(text: str) -> Choice:
-    """Return the baseline that `most-frequent`, `tfidf` or `bert=FOLDER` names; raises UsageError for anything else."""
-    kind, _, folder = text.partition("=")
-    match kind, folder:
+    """Return the baseline that `most-frequent`, `tfidf` or `bert=FOLDER` names; raises UsageError for anything else.
+
+    A hub's name may stand in the place of a folder that there is not.
+    """
+    kind, _, encoder = text.partition("=")
+    match kind, encoder:
         case ("most-frequent" | "tfidf") as known, "" if "=" not in text:
             return Choice(known)
-        case "bert", folder if folder:
-            return Choice("bert", Path(folder).expanduser().absolute())
-    raise UsageError(f"`--baseline` is most-frequent, tfidf, bert=FOLDER or none, not `{text}`")
+        case "bert", encoder if encoder:
+            folder = Path(encoder).expanduser().absolute()
+            return Choice("bert", encoder if is_hub_name(encoder) and not folder.exists() else str(folder))
+    raise UsageError(f"`--baseline` is most-frequent, tfidf, bert=FOLDER, bert=HUB_NAME or none, not `{text}`")
 
 
 def run_baselines(
@@ -80,24 +86,25 @@ def run_baselines(
     """Return the answers of the baselines, each trained on what the run was trained on.
 
     `questions` are read anew for each of them, and memory does not depend on how many they are. What is to be known of
-    the training part is said. Before anything is trained, it raises InputError where the training file is gone, was
-    changed, or has no labels, or an encoder's folder cannot be used, and SetupError where something is missing.
+    the training part is said, and which encoder cannot be got from its hub and is left out. Before anything is trained,
+    it raises InputError where the training file is gone, was changed, or has no labels, or where an encoder's folder
+    cannot be used, and SetupError where something is missing.
     """
     if not choices:
         return []
     train = TrainingTexts(project, run)
     samples = Counter(sample.label for sample in train)
     _refuse_free_text(samples, run.spec.dataset)
-    _refuse_what_is_missing(choices)
+    choices = _those_there(choices, project, run)
     _say_what_cannot_be_learned(samples, questions)
     answers = []
-    for choice in choices:
+    for choice, folder in choices.items():
         of_ids, of_texts = tee(questions)
         texts = (text_of(question, with_system=run.several_systems) for question in of_texts)
-        if choice.folder:
+        if folder:
             backend = any_backend(project, run.spec.backend)
-            python = interpreter_for(project, backend, choice.folder, trust_remote_code=False)
-            labels = encoder(choice.folder, train, texts, python=python, device=device, seed=seed)
+            python = interpreter_for(project, backend, folder, trust_remote_code=False)
+            labels = encoder(folder, train, texts, python=python, device=device, seed=seed)
         else:
             labels = tfidf(train, texts, seed=seed) if choice.kind == "tfidf" else most_frequent(train, texts)
         of_question = zip((question.id for question in of_ids), labels, strict=True)
@@ -105,13 +112,37 @@ def run_baselines(
     return answers
 
 
-def _refuse_what_is_missing(choices: Iterable[Choice]) -> None:
-    """Raise InputError for an encoder's folder that cannot be used, SetupError where scikit-learn is missing."""
+def _those_there(choices: Iterable[Choice], project: Project, run: Run) -> dict[Choice, Path | None]:
+    """Return the baselines that can be had, an encoder with its folder, which is downloaded where it is a hub's.
+
+    Raises InputError for an encoder's folder that cannot be used, SetupError where scikit-learn is missing.
+    """
+    found: dict[Choice, Path | None] = {}
     for choice in choices:
-        if choice.folder:
-            require_encoder(choice.folder)
-        elif choice.kind == "tfidf":
+        found[choice] = None
+        if choice.kind == "tfidf":
             require_scikit_learn()
+        elif choice.kind == "bert":
+            folder = Path(choice.encoder)
+            if not folder.is_absolute():
+                python = interpreter(project, any_backend(project, run.spec.backend))
+                if not (downloaded := _downloaded(choice.encoder, python)):
+                    del found[choice]
+                    continue
+                folder = downloaded
+            require_encoder(folder)
+            found[choice] = folder
+    return found
+
+
+@cache
+def _downloaded(name: str, python: Path) -> Path | None:
+    """Return the folder of a hub's encoder, None where it cannot be got, which is said and tried once."""
+    try:
+        return local_model(name, lambda: python, Path.cwd())
+    except InputError as error:
+        say(f"note: without the baseline bert={name}: {error}")
+        return None
 
 
 def _refuse_free_text(samples: Mapping[str, int], dataset: str) -> None:

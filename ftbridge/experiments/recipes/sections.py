@@ -5,13 +5,14 @@ import types
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import closest, parse
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.weights.merge import parse_size
 
 if TYPE_CHECKING:
     from ftbridge.experiments.sweep.options import SweepOptions
@@ -27,6 +28,7 @@ _FUNCTIONS = {
     ),
     "report": ("ftbridge.evaluation.report.report.report", ""),
 }
+_OF_MERGE: dict[str, Any] = {"shard_size": str | int, "onto": Literal["nf4", "fp4"]}
 # What a TrainSpec must have, and a recipe or its conversion gives later.
 _NEEDED = {"backend": "", "model": "", "dataset": ""}
 
@@ -39,7 +41,7 @@ def options_of(section: str) -> type[msgspec.Struct]:
 
         return SweepOptions
     if section == "export":
-        return _record(section, {"checkpoint": str | int, "merge": bool})
+        return _record(section, {"checkpoint": str | int, "merge": bool, **_OF_MERGE})
     if section == "train":
         types = {field.name: field.type for field in msgspec.structs.fields(TrainSpec)}
         decided = "dataset dataset_dir"
@@ -101,9 +103,23 @@ def check_section(section: str, values: Values, where: str, places: Mapping[str,
     checked = parse(kind, values, where, places)
     if section == "train":
         parse(TrainSpec, {**_NEEDED, **values}, where, places)
+    if section == "export":
+        _check_merge(values, where, places)
     if section == "sweep":
         _check_points(cast("SweepOptions", checked), where)
     return {key: msgspec.to_builtins(getattr(checked, key)) for key in values}
+
+
+def _check_merge(values: Values, where: str, places: Mapping[str, str]) -> None:
+    """Raise InputError for options of a merge where there is none, and for a size that is none."""
+    for name in _OF_MERGE:
+        if name in values and not values.get("merge"):
+            raise InputError(f"{places.get(name, f'{where}: `{name}`')} is an option of a merge; add `merge: true`")
+    if "shard_size" in values:
+        try:
+            parse_size(str(values["shard_size"]))
+        except ValueError as error:
+            raise InputError(f"{places.get('shard_size', f'{where}: `shard_size`')}: {error}") from error
 
 
 def _check_points(options: "SweepOptions", where: str) -> None:

@@ -37,7 +37,7 @@ from ftbridge.launchers.runs.record import Run, find_run
 from ftbridge.launchers.training.options import resolve_train_spec
 from ftbridge.launchers.training.train import start
 from ftbridge.weights.export import export
-from ftbridge.weights.merge import merge
+from ftbridge.weights.merge import merge, parse_size
 
 NOT_YET = "was not done yet"
 _REASONS = 4  # that a message names
@@ -295,7 +295,10 @@ def _plan_export(book: Book) -> Planned:
         checkpoint = options.get("checkpoint")
         made = {"adapter": _relative(book, export(run.path, checkpoint=checkpoint))}
         if merges:
-            made["merged"] = _relative(book, merge(run.path, checkpoint=checkpoint))
+            how = {name: options[name] for name in options if name not in {"checkpoint", "merge"}}
+            if "shard_size" in how:
+                how["shard_size"] = parse_size(str(how["shard_size"]))
+            made["merged"] = _relative(book, merge(run.path, checkpoint=checkpoint, **how))
         return made
 
     return _planned(book, "export", options, {"the training": run.id}, missing, do)

@@ -47,13 +47,21 @@ def test_the_baselines_are_parsed():
     assert parse_baselines(["none"]) == parse_baselines(["none", "none"]) == ()
     assert parse_baselines(["tfidf", "tfidf"]) == (Choice("tfidf"),)
     folder = Path("models/a=b").absolute()
-    assert parse_baseline("bert=models/a=b") == Choice("bert", folder)
+    assert parse_baseline("bert=models/a=b") == Choice("bert", str(folder))
     assert parse_baseline("bert=models/a=b").name == "bert=a=b"
+    assert parse_baseline("bert=owner/bert-base") == Choice("bert", "owner/bert-base")
+    assert parse_baseline("bert=owner/bert-base").name == "bert=bert-base"
+
+
+def test_a_folder_comes_before_a_hubs_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("owner/bert").mkdir(parents=True)
+    assert parse_baseline("bert=owner/bert") == Choice("bert", str(tmp_path / "owner" / "bert"))
 
 
 @pytest.mark.parametrize("text", ["", "bert", "bert=", "tfidf=x", "tfidf=", "gpt", "none", "most frequent", "=x"])
 def test_another_baseline_is_refused(text):
-    with pytest.raises(UsageError, match=r"most-frequent, tfidf, bert=FOLDER or none, not `"):
+    with pytest.raises(UsageError, match=r"most-frequent, tfidf, bert=FOLDER, bert=HUB_NAME or none, not `"):
         parse_baseline(text)
 
 
@@ -101,6 +109,18 @@ def test_an_encoder_that_is_not_there_is_refused_before_anything_is_trained(trai
     choices = (*DEFAULT, parse_baseline("bert=nowhere"))
     with pytest.raises(InputError, match=r"`--baseline bert=.*nowhere` cannot be used: it is no model's folder"):
         run_baselines(choices, Project.find(), trained_on(NEWS), questions(("a", "x")))
+
+
+@pytest.mark.framework
+def test_without_a_network_a_hubs_encoder_is_left_out(trained_on, training_python, monkeypatch, capsys):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    choices, run = [parse_baseline("bert=owner/nowhere"), Choice("tfidf")], trained_on(NEWS)
+    for _ in range(2):
+        (found,) = run_baselines(choices, Project.find(), run, questions(("a goal", "sport")))
+        assert (found.name, dict(found.answers)) == ("tfidf", {7: "sport"})
+    said = [line for line in capsys.readouterr().err.splitlines() if "without the baseline" in line]
+    assert len(said) == 1
+    assert "bert=owner/nowhere: could not get `owner/nowhere` from Hugging Face" in said[0]
 
 
 @pytest.mark.matrix

@@ -28,12 +28,25 @@ def test_each_section_has_the_options_of_its_command():
         ("train", {"gpus": "all", "track": ("swanlab",), "learning_rate": 2e-4, "max_steps": 3}),
         ("evaluate", {"baseline": ["none"], "also": ["other-test"], "limit": 5}),
         ("report", {"xlsx": "tables.xlsx", "markdown": True}),
-        ("export", {"checkpoint": "best", "merge": True}),
+        ("export", {"checkpoint": "best", "merge": True, "shard_size": "500MB", "onto": "nf4"}),
         ("sweep", {"points": [{"lora_rank": 8}], "seeds": [1, 2]}),
     ],
 )
 def test_values_stay_what_they_are(section, values):
     assert check_section(section, values, "it", {}) == values
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"shard_size": "2GB"}, "is an option of a merge; add `merge: true`"),
+        ({"merge": True, "shard_size": "much"}, "`much` is no size such as 5GB or 500MB"),
+        ({"merge": True, "onto": "int8"}, "`onto` takes"),
+    ],
+)
+def test_options_of_a_merge_are_checked(values, words):
+    with pytest.raises(InputError, match=words):
+        check_section("export", values, "it", {})
 
 
 def test_a_value_that_does_not_fit_is_told_by_its_place():

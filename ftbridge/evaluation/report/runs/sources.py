@@ -10,10 +10,12 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
-from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.core.parsing.json_yaml import closest, load_json
 from ftbridge.core.project import Project
 from ftbridge.evaluation.evaluate import compare_evaluations
 from ftbridge.evaluation.record import FILE, Comparison, Evaluation, evaluation_files, load_evaluation
+from ftbridge.evaluation.sweep.record import FILE as SWEEP
+from ftbridge.evaluation.sweep.record import FOLDER as SWEEPS
 from ftbridge.launchers.runs.record import Run, find_run, last_run, load_run, match_run
 
 COMPARED = "comparison.json"
@@ -99,7 +101,16 @@ def _run_or_files(project: Project, source: str | os.PathLike[str] | None) -> tu
         if files:
             return None, sorted(files)
         raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge evaluate` writes one")
-    return match_run(project, os.fspath(source)), []
+    return _run_typed(project, os.fspath(source)), []
+
+
+def _run_typed(project: Project, typed: str) -> Run:
+    """Return the run that is meant; raises InputError with the closest of runs and sweeps, which are named here too."""
+    sweeps = [file.parent.name for file in project.folder.glob(f"{SWEEPS}/*/{SWEEP}")]
+    runs = [file.parent.name for file in project.runs.glob("*/run.json")]
+    if sweeps and not any(run.startswith(typed) for run in runs):
+        raise InputError(f"there is no run, sweep or folder `{typed}`{closest(typed, [*runs, *sweeps])}")
+    return match_run(project, typed)
 
 
 def _compared_file(file: Path) -> _ComparedFile:

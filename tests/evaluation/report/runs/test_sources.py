@@ -114,6 +114,14 @@ def test_what_is_not_there_is_said(news, source, words):
     assert words in str(error.value)
 
 
+def test_a_mistyped_sweep_is_told_by_the_closest_of_runs_and_sweeps(news):
+    (news.folder / "sweeps" / "sizes").mkdir(parents=True)
+    (news.folder / "sweeps" / "sizes" / "sweep.json").write_text("{}")
+    for typed, meant in {"sizse": "sizes", "news-lorra": "news-lora"}.items():
+        with pytest.raises(InputError, match=f"no run, sweep or folder `{typed}`; did you mean `{meant}`"):
+            find([typed])
+
+
 def test_a_damaged_evaluation_is_named(news):
     file = news.runs / "news-lora" / "evaluations" / "news-test" / "evaluation.json"
     file.write_text("{")
