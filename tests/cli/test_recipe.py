@@ -4,7 +4,11 @@ import json
 
 import pytest
 
+from ftbridge.cli.recipe import _found
+from ftbridge.experiments.recipes.run import RecipeRun, StepRun
+from tests.builders.evaluations import write_news
 from tests.builders.keyboard import terminal
+from tests.builders.sweeps import write_sweep
 
 RECIPE = "convert: {sources: faq.csv, split: '1:1'}\ntrain: {backend: xtuner, model: base, lora_rank: 8}\nreport:\n"
 
@@ -60,6 +64,35 @@ def test_recipes_are_listed_in_80_columns_and_one_is_shown(folder, run_ftbridge)
     assert "needs" in shown.stderr
     values = json.loads(run_ftbridge("recipe", "show", "faq.yaml", "--json").stdout)
     assert (values["steps"], values["train"]["lora_rank"]) == (["convert", "train", "report"], 8)
+
+
+def run_of(folder, **made):
+    steps = tuple(StepRun(name=name, why="", made=each) for name, each in made.items())
+    return RecipeRun(name="news", folder=folder, steps=steps)
+
+
+def test_a_run_ends_with_the_figures_before_and_after_and_the_report(tmp_path):
+    write_news(tmp_path, items=40)
+    file = "runs/news-lora/evaluations/news-test/evaluation.json"
+    made = {"train": {"run": "news-lora"}, "evaluate": {"evaluations": [file]}, "report": {"html": "a/report.html"}}
+    steps, figures, *sentences, report = _found(run_of(tmp_path, **made)).split("\n\n")
+    assert steps.splitlines()[1].split() == ["train", "news-lora"]
+    header, *rows = [line.split() for line in figures.splitlines()]
+    assert header[0] == "news-test"
+    assert {"before", "tfidf"} <= {*header}
+    (accuracy,) = [row for row in rows if row[0] == "accuracy"]
+    assert accuracy.count("to") == len(header) - 1
+    assert any("before" in sentence for sentence in sentences)
+    assert report == str(tmp_path / "a" / "report.html")
+
+
+def test_a_run_of_a_sweep_ends_with_its_table(tmp_path):
+    write_sweep(tmp_path, settings=[{"sample": 100}, {"sample": 500}], items=20, seeds=(1,))
+    _, figures, report = _found(run_of(tmp_path, sweep={"sweep": "sweeps/sizes"}, report={"html": "a.html"})).split(
+        "\n\n"
+    )
+    assert [line.split()[1] for line in figures.splitlines()] == ["sample", "500", "100"]
+    assert report == str(tmp_path / "a.html")
 
 
 @pytest.mark.slow
