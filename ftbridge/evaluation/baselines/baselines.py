@@ -95,10 +95,10 @@ def run_baselines(
     train = TrainingTexts(project, run)
     samples = Counter(sample.label for sample in train)
     _refuse_free_text(samples, run.spec.dataset)
-    choices = _those_there(choices, project, run)
+    folders = _those_there(choices, project, run)
     _say_what_cannot_be_learned(samples, questions)
     answers = []
-    for choice, folder in choices.items():
+    for choice, folder in folders.items():
         of_ids, of_texts = tee(questions)
         texts = (text_of(question, with_system=run.several_systems) for question in of_texts)
         if folder:

@@ -94,6 +94,27 @@ def test_an_edited_dataset_is_not_replaced(recipe, tmp_path):
             until_convert(recipe, set=change)
 
 
+@pytest.mark.parametrize("moment", [0, 0.05, 0.2])
+def test_a_conversion_goes_on_after_a_kill(recipe, moment):
+    command = [sys.executable, "-m", "ftbridge", "recipe", "run", recipe, "--until", "convert"]
+    killed = subprocess.Popen(command, stderr=subprocess.PIPE)
+    assert b"convert: was not done yet" in killed.stderr.readline()
+    time.sleep(moment)
+    killed.kill()
+    killed.communicate()
+    assert until_convert(recipe).made["parts"] == {"faq-train": 16, "faq-test": 4}
+    assert until_convert(recipe).why == ""
+
+
+def test_a_conversion_that_was_killed_before_it_was_noted_is_taken_as_it_is(recipe, tmp_path):
+    made = until_convert(recipe).made
+    (tmp_path / ".ftbridge" / "recipes" / "faq.json").unlink()
+    written = {file: file.stat().st_mtime_ns for file in (tmp_path / "data").iterdir()}
+    again = until_convert(recipe)
+    assert (again.why, again.made) == ("was not done yet", made)
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "data").iterdir()} == written
+
+
 def test_questions_of_convert_are_answered_by_set():
     words = ["--map", "instruction=A", "--map", "output=问 题", "--header-row", "2", "--all-sheets", "--sheet", "no"]
     assert settings_of_words(words) == [
