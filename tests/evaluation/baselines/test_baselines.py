@@ -1,6 +1,7 @@
 """Which baselines are asked for, and their answers to questions."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ftbridge.evaluation.answers.questions import Question
 from ftbridge.evaluation.baselines import baselines
 from ftbridge.evaluation.baselines.baselines import DEFAULT, Choice, parse_baseline, parse_baselines, run_baselines
 
+from ...builders.hub_server import hub_server  # noqa: TID252
 from ...builders.trained_runs import trained  # noqa: TID252
 
 NEWS = [
@@ -125,10 +127,16 @@ def test_without_a_network_a_hubs_encoder_is_left_out(trained_on, training_pytho
 
 @pytest.mark.matrix
 @pytest.mark.framework
-def test_an_encoder_answers_each_question_by_its_id(trained_on, make_encoder):
+@pytest.mark.parametrize("from_hub", [False, True])
+def test_an_encoder_answers_each_question_by_its_id(from_hub, trained_on, make_encoder, tmp_path, monkeypatch):
     folder = make_encoder("bert", " ".join(text for text, _ in NEWS).split())
-    (found,) = run_baselines([parse_baseline(f"bert={folder}")], Project.find(), trained_on(NEWS), questions(*NEWS))
-    assert (found.name, found.training_samples) == (f"bert={folder.name}", 5)
+    wanted, run = parse_baseline(f"bert={folder}"), trained_on(NEWS)
+    with hub_server(tmp_path / "hub", monkeypatch) as server:
+        if from_hub:
+            shutil.copytree(folder, server.folder / "owner" / "tiny")
+            wanted = parse_baseline("bert=owner/tiny")
+        (found,) = run_baselines([wanted], Project.find(), run, questions(*NEWS))
+    assert (found.name, found.training_samples) == ("bert=tiny" if from_hub else f"bert={folder.name}", 5)
     answers = dict(found.answers)
     assert [*answers] == [7, 8, 9, 10, 11]
     assert {*answers.values()} <= {"sport", "money", "天气"}
