@@ -128,10 +128,8 @@ def _found(done: "RecipeRun") -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _figures(done: "RecipeRun", made: "dict[str, dict[str, Any]]") -> list[str]:
+def _figures(done: "RecipeRun", made: dict[str, dict[str, Any]]) -> list[str]:
     """Return the table of a sweep, or that of a model, of the one before it and of baselines, and what follows."""
-    from pathlib import Path
-
     from ftbridge.cli.evaluate import figures_table
     from ftbridge.cli.sweep import results_as_text
     from ftbridge.evaluation.record import load_evaluation
@@ -141,7 +139,7 @@ def _figures(done: "RecipeRun", made: "dict[str, dict[str, Any]]") -> list[str]:
     if "sweep" in made:
         return [results_as_text(results_of(load_sweep(done.folder / made["sweep"]["sweep"])))]
     files: list[str] = made.get("evaluate", {}).get("evaluations", [])
-    found = [load_evaluation(done.folder / Path(file)) for file in files]
+    found = [load_evaluation(done.folder / file) for file in files]
     tables = [figures_table(each.dataset, [each]) for each in found]
     return [*tables, *(pair.sentence for each in found for pair in each.comparisons)]
 

@@ -215,7 +215,7 @@ def _evaluation(purpose: Purpose) -> Sequence[_Line]:
     if purpose in _TASKS:
         lines.insert(0, _Line("task", _TASKS[purpose], "How answers are judged. Default: by the data (auto)."))
     if purpose in {"classify", "sizes"}:
-        comment = "What is simpler, to compare with; bert=FOLDER trains an encoder. Default: these two."
+        comment = "What is simpler, to compare with; bert=BASE trains an encoder. Default: these two."
         lines.append(_Line("baseline", ["most-frequent", "tfidf"], comment))
     long = {"answer": 512, "role-play": 256}.get(purpose, 64)
     return [*lines, _Line("max_new_tokens", long, "Longest answer, in tokens. Default: 512.")]
