@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftbridge.cli.figures import figures_table
 from ftbridge.cli.options import (
     Command,
     answering_options,
@@ -16,10 +17,9 @@ from ftbridge.cli.options import (
 
 if TYPE_CHECKING:
     from ftbridge.evaluation.evaluate import Evaluations
-    from ftbridge.evaluation.record import ClassFigures, Evaluation, Figure, Scores
+    from ftbridge.evaluation.record import ClassFigures, Evaluation
 
 MOST_CLASSES = 20
-NAMES = {"macro_f1": "macro F1", "f1": "F1", "chrf": "chrF", "bleu": "BLEU", "rouge_l": "ROUGE-L"}
 
 
 @click.command(
@@ -88,33 +88,6 @@ def _text(found: "Evaluations") -> str:
     return "\n\n".join(parts)
 
 
-def figures_table(dataset: str, evaluations: "list[Evaluation]") -> str:
-    """Return the figures of models, of those before them, and of baselines, a column each."""
-    from ftbridge.cli.output import table
-
-    columns: dict[str, Scores] = {each.model.title: each.scores for each in evaluations}
-    for each in evaluations:
-        title = each.model.title
-        simpler = [("before", each.before)] if each.before else []
-        for name, scores in (*simpler, *((baseline.name, baseline.scores) for baseline in each.baselines)):
-            known = columns.setdefault(name, scores)  # models of one base share what they are compared with
-            if known != scores:
-                columns[f"{name} ({title})"] = scores
-    names = list(dict.fromkeys(name for scores in columns.values() for name in scores.figures))
-    rows = [
-        (f"{dataset}", *columns),
-        ("items", *(f"{scores.items:,}" for scores in columns.values())),
-        *(
-            (NAMES.get(name, name.replace("_", " ")), *(_cell(each.figures.get(name)) for each in columns.values()))
-            for name in names
-        ),
-    ]
-    if any(scores.parsed for scores in columns.values()):
-        unparseable = (str(scores.parsed.get("unparseable", 0)) for scores in columns.values())
-        rows.append(("unparseable", *unparseable))
-    return table(rows)
-
-
 def _classes(found: "Evaluation") -> str:
     from ftbridge.cli.output import table
 
@@ -134,10 +107,3 @@ def _sentences(found: "Evaluation", *, several: bool) -> list[str]:
     of_base = [f"before: {note}" for note in found.before.notes if "cut by" in note] if found.before else []
     said = [each.sentence for each in found.comparisons] + [*found.scores.notes, *of_base, of_first]
     return [f"{title}{each}" for each in said if each]
-
-
-def _cell(figure: "Figure | None") -> str:
-    if figure is None:
-        return ""
-    digits = 1 if figure.value > 1 else 3  # lengths, in characters
-    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"

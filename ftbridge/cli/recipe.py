@@ -130,14 +130,13 @@ def _found(done: "RecipeRun") -> str:
 
 def _figures(done: "RecipeRun", made: dict[str, dict[str, Any]]) -> list[str]:
     """Return the table of a sweep, or that of a model, of the one before it and of baselines, and what follows."""
-    from ftbridge.cli.evaluate import figures_table
-    from ftbridge.cli.sweep import results_as_text
+    from ftbridge.cli.figures import figures_table, sweep_table
     from ftbridge.evaluation.record import load_evaluation
     from ftbridge.evaluation.sweep.record import load_sweep
     from ftbridge.evaluation.sweep.results import results_of
 
     if "sweep" in made:
-        return [results_as_text(results_of(load_sweep(done.folder / made["sweep"]["sweep"])))]
+        return [sweep_table(results_of(load_sweep(done.folder / made["sweep"]["sweep"])))]
     files: list[str] = made.get("evaluate", {}).get("evaluations", [])
     found = [load_evaluation(done.folder / file) for file in files]
     tables = [figures_table(each.dataset, [each]) for each in found]

@@ -1,15 +1,12 @@
 """`ftbridge sweep`: the same training with other options, and which of them came out best."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ftbridge.cli.figures import sweep_table
 from ftbridge.cli.options import Group, complete_file, complete_sweep, json_option, option, options
-from ftbridge.cli.output import table
-
-if TYPE_CHECKING:
-    from ftbridge.evaluation.sweep.results import SweepResults, SweepRow
 
 DEFAULT = "run"
 
@@ -97,7 +94,7 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
     if as_json:
         print_json(found)
     else:
-        result(results_as_text(found))
+        result(sweep_table(found))
         say(f"\nnext: `{shell_words(['ftbridge', 'report', found.folder])}` writes it as a page")
     if failed := sum(bool(point.error) for row in found.rows for point in row.points):
         number = sum(len(row.points) for row in found.rows)
@@ -127,35 +124,8 @@ def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | Non
     if as_json:
         print_json(found)
     else:
-        result(results_as_text(found))
+        result(sweep_table(found))
     for file, write in ((csv, write_csv), (xlsx, write_xlsx)):
         if file:
             write(Path(file), sweep_rows(found))
             say(f"wrote {file}")
-
-
-def results_as_text(found: "SweepResults") -> str:
-    """Return the table of a sweep, and why points failed."""
-    header = ("status", *found.varied, found.metric, "±", "95 % interval", "seeds", "samples", "loss", "time")
-    failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
-    return "\n\n".join([table([header, *(_cells(found, row) for row in found.rows)]), *failed])
-
-
-def _cells(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
-    from ftbridge.evaluation.sweep.record import shown_value
-    from ftbridge.launchers.runs.summary import format_duration
-
-    figure, loss = row.figures.get(found.metric), row.figures.get("loss")
-    spread = figure.spread if figure else None
-    interval = figure.low is not None if figure else False
-    return (
-        row.status,
-        *(shown_value(row.values.get(name, "-")) for name in found.varied),
-        f"{figure.mean:.3f}" if figure else "",
-        "" if spread is None else f"{spread:.3f}",
-        f"{figure.low:.3f} to {figure.high:.3f}" if figure and interval else "",
-        str(len(row.points)),
-        "" if row.training_samples is None else f"{row.training_samples:,}",
-        f"{loss.mean:.4f}" if loss else "",
-        format_duration(row.seconds),
-    )

@@ -1,0 +1,70 @@
+"""Tables of figures that several commands print: models beside what they were before, and the points of a sweep."""
+
+from typing import TYPE_CHECKING
+
+from ftbridge.cli.output import table
+
+if TYPE_CHECKING:
+    from ftbridge.evaluation.record import Evaluation, Figure, Scores
+    from ftbridge.evaluation.sweep.results import SweepResults, SweepRow
+
+NAMES = {"macro_f1": "macro F1", "f1": "F1", "chrf": "chrF", "bleu": "BLEU", "rouge_l": "ROUGE-L"}
+
+
+def figures_table(dataset: str, evaluations: "list[Evaluation]") -> str:
+    """Return the figures of models, of those before them, and of baselines, a column each."""
+    columns: dict[str, Scores] = {each.model.title: each.scores for each in evaluations}
+    for each in evaluations:
+        title = each.model.title
+        simpler = [("before", each.before)] if each.before else []
+        for name, scores in (*simpler, *((baseline.name, baseline.scores) for baseline in each.baselines)):
+            known = columns.setdefault(name, scores)  # models of one base share what they are compared with
+            if known != scores:
+                columns[f"{name} ({title})"] = scores
+    names = list(dict.fromkeys(name for scores in columns.values() for name in scores.figures))
+    rows = [
+        (f"{dataset}", *columns),
+        ("items", *(f"{scores.items:,}" for scores in columns.values())),
+        *(
+            (NAMES.get(name, name.replace("_", " ")), *(_cell(each.figures.get(name)) for each in columns.values()))
+            for name in names
+        ),
+    ]
+    if any(scores.parsed for scores in columns.values()):
+        unparseable = (str(scores.parsed.get("unparseable", 0)) for scores in columns.values())
+        rows.append(("unparseable", *unparseable))
+    return table(rows)
+
+
+def _cell(figure: "Figure | None") -> str:
+    if figure is None:
+        return ""
+    digits = 1 if figure.value > 1 else 3  # lengths, in characters
+    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+
+
+def sweep_table(found: "SweepResults") -> str:
+    """Return the table of a sweep, and why points failed."""
+    header = ("status", *found.varied, found.metric, "±", "95 % interval", "seeds", "samples", "loss", "time")
+    failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
+    return "\n\n".join([table([header, *(_row(found, row) for row in found.rows)]), *failed])
+
+
+def _row(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
+    from ftbridge.evaluation.sweep.record import shown_value
+    from ftbridge.launchers.runs.summary import format_duration
+
+    figure, loss = row.figures.get(found.metric), row.figures.get("loss")
+    spread = figure.spread if figure else None
+    interval = figure.low is not None if figure else False
+    return (
+        row.status,
+        *(shown_value(row.values.get(name, "-")) for name in found.varied),
+        f"{figure.mean:.3f}" if figure else "",
+        "" if spread is None else f"{spread:.3f}",
+        f"{figure.low:.3f} to {figure.high:.3f}" if figure and interval else "",
+        str(len(row.points)),
+        "" if row.training_samples is None else f"{row.training_samples:,}",
+        f"{loss.mean:.4f}" if loss else "",
+        format_duration(row.seconds),
+    )

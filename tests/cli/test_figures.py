@@ -1,0 +1,33 @@
+"""Tables of figures that several commands print."""
+
+from msgspec.structs import replace
+
+from ftbridge.cli.figures import figures_table, sweep_table
+from ftbridge.evaluation.record import load_evaluation
+from ftbridge.evaluation.sweep.results import results_of
+from tests.builders.evaluations import write_news
+from tests.builders.sweeps import write_sweep
+
+
+def test_models_stand_beside_those_before_and_beside_baselines(tmp_path):
+    write_news(tmp_path, items=40)
+    found = load_evaluation(tmp_path / "runs/news-lora/evaluations/news-test")
+    other = replace(found, model=replace(found.model, title="other"))
+    header, items, accuracy, *_ = figures_table("news-test", [found, other]).splitlines()
+    assert header.split() == ["news-test", found.model.title, "other", "before", "most-frequent", "tfidf"]
+    assert items.split() == ["items", *["40"] * 5]
+    assert accuracy.count(" to ") == 5
+
+
+def test_what_is_compared_with_other_answers_has_a_column_of_its_own(tmp_path):
+    write_news(tmp_path, items=40)
+    found = load_evaluation(tmp_path / "runs/news-lora/evaluations/news-test")
+    other = replace(found, model=replace(found.model, title="other"), before=found.scores)
+    assert "before (other)" in figures_table("news-test", [found, other]).splitlines()[0]
+
+
+def test_a_sweep_is_shown_best_first_with_what_failed(tmp_path):
+    swept = write_sweep(tmp_path, settings=[{"sample": 100}, {"sample": 500}], items=20, seeds=(1, 2), failed={(0, 1)})
+    table, failed = sweep_table(results_of(swept)).split("\n\n")
+    assert [line.split()[1] for line in table.splitlines()] == ["sample", "500", "100"]
+    assert failed.startswith("sample=100, seed 1: ")
