@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InterruptedRun, QuestionError, UsageError
 from ftbridge.core.files.atomic import locked, write_atomic
+from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.project import SETTINGS, Project
 from ftbridge.evaluation.sweep.record import FILE, FOLDER
-from ftbridge.evaluation.sweep.results import SweepResults, results_of
+from ftbridge.evaluation.sweep.results import METRICS, SweepResults, results_of
 from ftbridge.experiments.sweep.data import PointData, base_of_conversion, convert_shared
 from ftbridge.experiments.sweep.evaluate_points import evaluate_points
 from ftbridge.experiments.sweep.options import (
@@ -92,6 +93,8 @@ def run_sweep(
         raise QuestionError(
             f"these are {number:,} points, and each is a training", {"train them all": ["--max-points", str(number)]}
         )
+    if asked.metric and asked.metric not in METRICS:
+        raise UsageError(f"there is no metric `{asked.metric}`{closest(asked.metric, METRICS)}")
     settings = settings_of(asked)
     varied, _ = varied_and_constant(settings)
     name = asked.name or "-".join(varied).replace(".", "-") or "sweep"

@@ -105,6 +105,12 @@ def test_many_points_are_asked_about(trainings):
     assert not trainings.trained
 
 
+def test_a_metric_that_there_is_not_is_told_before_anything_is_trained(trainings):
+    with pytest.raises(UsageError, match="there is no metric `acuracy`; did you mean `accuracy`"):
+        sweep(metric="acuracy")
+    assert not trainings.trained
+
+
 @pytest.mark.parametrize("name", ["a b", "../x", "-x", "a/b", "last.one", "x\n"])
 def test_a_name_is_one_of_a_folder(trainings, name):
     with pytest.raises(UsageError, match="is no name for a sweep"):
