@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from ftbridge.core.project import Project, Settings
-from ftbridge.experiments.training import given_options, plan_training, why_anew
+from ftbridge.experiments.training import first_line, given_options, plan_training, why_anew
 
 from ..builders.models import write_model, write_tensors  # noqa: TID252
 
@@ -57,6 +57,12 @@ def test_the_options_of_a_training_come_back_as_they_were_given(project):
     assert {"lora_rank": 8, "track": ("swanlab",), "seed": 3, "backend": "xtuner"}.items() <= given.items()
     assert "epochs" not in given
     assert planned(project, **given).spec == spec
+
+
+def test_what_is_wrong_stands_in_one_line():
+    assert first_line(ValueError("it failed\nand more")) == "it failed"
+    assert first_line(ValueError("this would fail:\n  disk space: 3 MB\n  more")) == "this would fail: disk space: 3 MB"
+    assert first_line(ValueError()) == ""
 
 
 def test_many_reasons_are_cut(project):
