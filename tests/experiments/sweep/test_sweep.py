@@ -126,6 +126,12 @@ def test_names_may_be_chinese_and_come_of_the_keys_or_of_the_file(trainings):
         ftbridge.sweep("秩.yaml", grid={"lora_rank": [8]})
 
 
+def test_sources_in_a_file_are_as_seen_from_it(trainings):
+    Path("plans").mkdir()
+    Path("plans/sizes.yaml").write_text("convert: {sources: ../news.csv, split: '3:1'}\ngrid: {sample: [4]}\n")
+    assert [row.status for row in ftbridge.sweep("plans/sizes.yaml").rows] == ["done"]
+
+
 def test_two_sweeps_of_one_name_do_not_run_at_a_time(trainings):
     Path("sweeps/sizes").mkdir(parents=True)
     with locked(Path("sweeps/sizes/sweep.json").absolute()), pytest.raises(SetupError, match="another process"):
