@@ -7,6 +7,7 @@ import click
 
 from ftbridge.cli.figures import sweep_table
 from ftbridge.cli.options import Group, complete_file, complete_sweep, json_option, option, options
+from ftbridge.cli.output import relative_path
 
 DEFAULT = "run"
 
@@ -95,7 +96,10 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
         print_json(found)
     else:
         result(sweep_table(found))
-        say(f"\nnext: `{shell_words(['ftbridge', 'report', found.folder])}` writes it as a page")
+        say(f"\nnext: `{shell_words(['ftbridge', 'report', found.name])}` writes it as a page")
+        if best := next((row for row in found.rows if row.figures and row.runs), None):
+            run = relative_path(Path(found.folder)) / "runs" / best.runs[0]
+            say(f"      `{shell_words(['ftbridge', 'chat', str(run)])}` talks to the best")
     if failed := sum(bool(point.error) for row in found.rows for point in row.points):
         number = sum(len(row.points) for row in found.rows)
         say(f"error: {failed} of {number} points failed, for the reasons above; the same command tries them again")

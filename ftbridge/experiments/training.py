@@ -128,7 +128,7 @@ def prepare_planned(planned: PlannedTraining, before: Run | None = None, *, conf
                 f"on record, as happens where they come every second (save_steps {before.spec.save_steps})"
             )
         except FtbridgeError as error:
-            say(f"note: {before.id} cannot go on, and is trained from the start: {_first_line(error)}")
+            say(f"note: {before.id} cannot go on, and is trained from the start: {first_line(error)}")
     return prepare(config, **given_options(planned.spec))
 
 
@@ -146,5 +146,7 @@ def newest(runs: Sequence[Run]) -> Run | None:
     return max(runs, key=lambda run: run.attempts[-1].started, default=None)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def first_line(error: Exception) -> str:
+    """Return the line of an error's message that says what is wrong."""
+    first, *more = str(error).splitlines() or [""]
+    return f"{first} {more[0].strip()}" if more and first.endswith(":") else first

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project, Settings
-from ftbridge.experiments.training import given_options, plan_training, prepare_planned, why_anew
+from ftbridge.experiments.training import first_line, given_options, plan_training, prepare_planned, why_anew
 
 from ..builders import checkpoints  # noqa: TID252
 from ..builders.models import write_model, write_tensors  # noqa: TID252
@@ -71,6 +71,12 @@ def test_what_was_left_without_a_record_is_not_gone_on_from(project, capsys):
     with pytest.raises(InputError, match=r"faq\.jsonl"):
         prepare_planned(now, before)
     assert "note: killed is trained from the start: it was killed before" in capsys.readouterr().err
+
+
+def test_what_is_wrong_stands_in_one_line():
+    assert first_line(ValueError("it failed\nand more")) == "it failed"
+    assert first_line(ValueError("this would fail:\n  disk space: 3 MB\n  more")) == "this would fail: disk space: 3 MB"
+    assert first_line(ValueError()) == ""
 
 
 def test_many_reasons_are_cut(project):

@@ -16,6 +16,11 @@ from ftbridge.launchers.runs.record import Run, load_run
 from ftbridge.launchers.runs.summary import RunSummary, summarise_run
 
 LOSSES = ("loss", "validation_loss")  # of these less is better
+# All that a task can be judged by, as `Scores.figures` names it.
+METRICS = (
+    "accuracy", "macro_f1", "macro_precision", "macro_recall", "kappa", "exact_match", "chrf", "bleu", "rouge_l",
+    "precision", "recall", "f1", *LOSSES,
+)  # fmt: skip
 Status = Literal["done", "trained", "failed", "waiting"]
 
 

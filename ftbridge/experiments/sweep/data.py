@@ -1,6 +1,7 @@
 """The datasets of a sweep: what the points have in common is converted once."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 from ftbridge.adapters.convert.earlier import options_of
 from ftbridge.adapters.convert.options import keywords_of, parse_sample
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.sources.locate import STANDARD_INPUT
+from ftbridge.adapters.sources.locate import PRESET, STANDARD_INPUT
 from ftbridge.core.console import say
 from ftbridge.core.errors import FtbridgeError, InterruptedRun, UsageError
 from ftbridge.core.project import Project
@@ -34,8 +35,7 @@ def base_of_conversion(project: Project, given: Values) -> Values:
     Sources are whole paths. Raises UsageError where there is no conversion to make anew.
     """
     if given:
-        sources = given.get("sources", ())
-        return given | {"sources": [whole_path(each) for each in ([sources] if isinstance(sources, str) else sources)]}
+        return located(given, Path.cwd())
     state = project.state()
     if not state.sources:
         raise UsageError(
@@ -49,10 +49,19 @@ def base_of_conversion(project: Project, given: Values) -> Values:
     return {**keywords_of(options), "name": entry.options.dataset, "sources": list(state.sources)}
 
 
-def whole_path(source: str) -> str:
-    """Return a source that names files with its whole path; what is on a hub or made by a preset stays."""
-    is_path = "://" not in source and not source.startswith("preset:") and source not in STANDARD_INPUT
-    return str(Path(source).expanduser().absolute()) if is_path else source
+def located(convert: Values, folder: Path) -> Values:
+    """Return the options of a conversion with its sources, one or a list of them, as `located_source` has them."""
+    sources = convert.get("sources", ())
+    return {
+        **convert,
+        "sources": [located_source(each, folder) for each in ([sources] if isinstance(sources, str) else sources)],
+    }
+
+
+def located_source(source: str, folder: Path) -> str:
+    """Return a source that names files in `folder` with its whole path; what is on a hub or made by a preset stays."""
+    is_path = "://" not in source and not source.startswith(PRESET) and source not in STANDARD_INPUT
+    return os.path.normpath(folder / Path(source).expanduser()) if is_path else source
 
 
 def convert_shared(folder: Path, base: Values, settings: Sequence[Setting]) -> list[PointData]:

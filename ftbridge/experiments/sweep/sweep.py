@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InterruptedRun, QuestionError, UsageError
 from ftbridge.core.files.atomic import locked, write_atomic
+from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.project import SETTINGS, Project
 from ftbridge.evaluation.sweep.record import FILE, FOLDER
-from ftbridge.evaluation.sweep.results import SweepResults, results_of
-from ftbridge.experiments.sweep.data import PointData, base_of_conversion, convert_shared
+from ftbridge.evaluation.sweep.results import METRICS, SweepResults, results_of
+from ftbridge.experiments.sweep.data import PointData, base_of_conversion, convert_shared, located
 from ftbridge.experiments.sweep.evaluate_points import evaluate_points
 from ftbridge.experiments.sweep.options import (
     RandomChoice,
@@ -65,6 +66,8 @@ def sweep(  # noqa: PLR0913 - the options of the command, all by name
         raise UsageError("what is varied stands in a file or in options; leave one of them out")
     if file:
         asked = load_sweep_file(Path(file).expanduser())
+        if asked.convert:  # its paths are as seen from the file
+            asked = replace(asked, convert=located(asked.convert, Path(file).expanduser().absolute().parent))
         name = name or asked.name or Path(file).stem
     else:
         asked = SweepFile(
@@ -92,6 +95,8 @@ def run_sweep(
         raise QuestionError(
             f"these are {number:,} points, and each is a training", {"train them all": ["--max-points", str(number)]}
         )
+    if asked.metric and asked.metric not in METRICS:
+        raise UsageError(f"there is no metric `{asked.metric}`{closest(asked.metric, METRICS)}")
     settings = settings_of(asked)
     varied, _ = varied_and_constant(settings)
     name = asked.name or "-".join(varied).replace(".", "-") or "sweep"

@@ -11,7 +11,7 @@ from ftbridge.core.console import counted, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun, SetupError
 from ftbridge.core.project import Project
 from ftbridge.evaluation.sweep.record import Point, Sweep
-from ftbridge.experiments.training import PlannedTraining, base_digest, prepare_planned
+from ftbridge.experiments.training import PlannedTraining, base_digest, first_line, prepare_planned
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.preflight.preflight import preflight_checks, refuse_failures
 from ftbridge.launchers.runs.record import Run, load_run, stop_run
@@ -136,15 +136,11 @@ def fail_point(book: Book, at: int, error: FtbridgeError) -> None:
     text = str(error)
     if any(sign in text for sign in FULL):
         raise SetupError(
-            f"the disk is full, and the sweep ends here: {_first_line(error)}. What is done is kept; make room, and "
+            f"the disk is full, and the sweep ends here: {first_line(error)}. What is done is kept; make room, and "
             "the same command goes on"
         ) from error
     point = book.change(at, error=text)
-    say(f"point {at + 1} failed ({point.title}): {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    say(f"point {at + 1} failed ({point.title}): {first_line(error)}")
 
 
 class _Cards:

@@ -4,8 +4,9 @@ import statistics
 import pytest
 
 from ftbridge.core.errors import UsageError
+from ftbridge.evaluation.record import MAIN_FIGURES
 from ftbridge.evaluation.sweep.record import load_sweep
-from ftbridge.evaluation.sweep.results import results_of
+from ftbridge.evaluation.sweep.results import METRICS, results_of
 
 from ...builders.sweeps import write_sweep  # noqa: TID252
 
@@ -24,6 +25,12 @@ def test_settings_are_rows_best_first_with_mean_and_spread_over_seeds(tmp_path):
         assert figure.spread == pytest.approx(statistics.stdev(each.value for each in values))
         assert figure.low == pytest.approx(statistics.fmean(each.low for each in values))
         assert (row.status, row.training_samples) == ("done", row.values["sample"])
+
+
+def test_what_a_task_is_judged_by_is_a_metric(tmp_path):
+    sweep = write_sweep(tmp_path, seeds=(1,), items=20)
+    assert {*MAIN_FIGURES} <= {*METRICS}
+    assert {name for row in results_of(sweep).rows for name in row.figures} <= {*METRICS}
 
 
 def test_by_a_loss_less_is_better(tmp_path):

@@ -105,6 +105,12 @@ def test_many_points_are_asked_about(trainings):
     assert not trainings.trained
 
 
+def test_a_metric_that_there_is_not_is_told_before_anything_is_trained(trainings):
+    with pytest.raises(UsageError, match="there is no metric `acuracy`; did you mean `accuracy`"):
+        sweep(metric="acuracy")
+    assert not trainings.trained
+
+
 @pytest.mark.parametrize("name", ["a b", "../x", "-x", "a/b", "last.one", "x\n"])
 def test_a_name_is_one_of_a_folder(trainings, name):
     with pytest.raises(UsageError, match="is no name for a sweep"):
@@ -118,6 +124,12 @@ def test_names_may_be_chinese_and_come_of_the_keys_or_of_the_file(trainings):
     assert ftbridge.sweep("秩.yaml").name == "秩"
     with pytest.raises(UsageError, match="in a file or in options"):
         ftbridge.sweep("秩.yaml", grid={"lora_rank": [8]})
+
+
+def test_sources_in_a_file_are_as_seen_from_it(trainings):
+    Path("plans").mkdir()
+    Path("plans/sizes.yaml").write_text("convert: {sources: ../news.csv, split: '3:1'}\ngrid: {sample: [4]}\n")
+    assert [row.status for row in ftbridge.sweep("plans/sizes.yaml").rows] == ["done"]
 
 
 def test_two_sweeps_of_one_name_do_not_run_at_a_time(trainings):
