@@ -152,6 +152,7 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
     """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text."""
     plan = ready.plan
     deepspeed = "yes" if plan.deepspeed else "no"
+    trained = parameters_in_words(*trained_parameters(plan, ready.python))
     name = f"TIME-{plan.spec.backend}-{plan.dataset}"
     folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
     changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
@@ -168,7 +169,7 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
         ),
         ("options", "all as by default" if not changed else changed[0]),
         *(("", option) for option in changed[1:]),
-        ("trains", parameters_in_words(*trained_parameters(plan, ready.python)) or "not known"),
+        *([("trains", trained)] if trained else []),
         ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
         ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
         ("run folder", folder),
