@@ -135,6 +135,8 @@ def _settings(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
     yield words("run"), run.id
     yield words("status"), words(f"status_{found.status}")
     yield words("base_model"), spec.model
+    if run.parameters:
+        yield words("trained_parameters"), _trained_share(run, words)
     yield words("epochs"), f"{spec.epochs:g}" if spec.max_steps is None else NOTHING
     yield words("time"), words.duration(found.seconds)
 
@@ -143,8 +145,6 @@ def _details(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
     spec, found = run.spec, summarise_run(run)
     yield words("framework"), _backend_title(run)
     yield words("method"), _method(spec, words)
-    if run.parameters:
-        yield words("trained_parameters"), _trained_share(run, words)
     yield words("steps"), f"{found.step:,} / {found.steps:,}"
     yield words("learning_rate"), f"{spec.learning_rate:g}"
     yield words("batch"), str(spec.micro_batch_size * spec.gradient_accumulation_steps * max(1, len(_gpu_ids(run))))
