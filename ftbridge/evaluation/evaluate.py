@@ -90,27 +90,25 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
         return _compared([judge_file(Path(each), wanted) for each in sources], name)
     asked, prompts = AskOptions(**options), checked_prompts(prompt)
     with ExitStack() as stack:
-        if endpoint and (before or also or len(sources) > 1):
-            raise UsageError("a server answers for one model, and has none before it; leave the others out")
-        if endpoint and prompts:
-            raise UsageError("`--prompt` asks a model with its training's system prompt, not a server; leave one out")
+        if endpoint:
+            _refuse_for_a_server(prompts, several=bool(before or also or len(sources) > 1))
         server = stack.enter_context(Endpoint(endpoint, endpoint_model, concurrency)) if endpoint else None
         models = _models(sources, checkpoint, server)
-        plans = [_plans(each, dataset, asked, dataset_dir, before=before, server=server) for each in models]
+        plans = [
+            _plans(each, dataset, asked, dataset_dir, before=before, server=server, prompts=prompts) for each in models
+        ]
         if checkpoint == "all":  # LLaMA-Factory saves the last one twice
             plans = [*{after.settings.model: (after, base) for after, base in plans}.values()]
-        plans = [_with_prompts(pair, prompts) for pair in plans]
         must_not_fall = [_plans(each, other, asked, dataset_dir, before=True) for other in also for each in models]
         seconds = _ask([*plans, *must_not_fall], server)
     titles = {title_of(each) for each in models}
-    results = [write_result(after) for after, _ in plans] if result_jsonl else []
     wanted = replace(wanted, whole_titles=len(titles) < len(models))
     found = _compared(
         [judge(*pair, wanted, seconds, server) for pair in plans],
         name or (f"{plans[0][0].data.name}-checkpoints" if checkpoint == "all" else ""),
         [judge(*pair, replace(wanted, baselines=()), seconds, None) for pair in must_not_fall],
     )
-    return replace(found, result_jsonl=tuple(results))
+    return replace(found, result_jsonl=tuple(write_result(after) for after, _ in plans)) if result_jsonl else found
 
 
 def _are_answers(sources: Sequence[str | os.PathLike[str]], *, asks: bool) -> bool:
@@ -119,6 +117,14 @@ def _are_answers(sources: Sequence[str | os.PathLike[str]], *, asks: bool) -> bo
     if are and asks:
         raise UsageError("a predictions.jsonl is judged as it stands; name the run to ask a model anew")
     return are
+
+
+def _refuse_for_a_server(prompts: Sequence[str], *, several: bool) -> None:
+    """Raise UsageError for what a server is not asked."""
+    if several:
+        raise UsageError("a server answers for one model, and has none before it; leave the others out")
+    if prompts:
+        raise UsageError("`--prompt` asks a model with its training's system prompt, not a server; leave one out")
 
 
 def is_comparable(first: Evaluation, second: Evaluation) -> bool:
@@ -168,21 +174,19 @@ def _plans(
     *,
     before: bool,
     server: Endpoint | None = None,
+    prompts: tuple[str, ...] = (),
 ) -> tuple[Plan, Plan | None]:
     """Return what is asked of a model, and of the one before its training where that is asked, too."""
     under = None if source.run else source.project.folder / "evaluations" / source.folder.name
     if server:
         return plan_for_server(server, source, dataset, options, dataset_dir=dataset_dir, under=under), None
     after = plan(source, dataset, options, dataset_dir=dataset_dir, under=under)
+    after = replace(after, prompts=prompts)
     if not before:
         return after, None
     under = under and under / "before"
-    return after, plan(source, dataset, options, dataset_dir=dataset_dir, under=under, before=True)
-
-
-def _with_prompts(pair: tuple[Plan, Plan | None], prompts: tuple[str, ...]) -> tuple[Plan, Plan | None]:
-    after, before = pair
-    return replace(after, prompts=prompts), before and replace(before, prompts=prompts)
+    base = plan(source, dataset, options, dataset_dir=dataset_dir, under=under, before=True)
+    return after, replace(base, prompts=prompts)
 
 
 def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> float:
