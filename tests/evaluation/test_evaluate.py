@@ -1,6 +1,7 @@
 """Evaluations: what is written, what is compared, and what is told of the questions."""
 
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -108,6 +109,18 @@ def test_fixed_prompts_are_asked_of_both_models_and_again_only_where_that_is_new
     assert len(AnsweringModel.asked) == 1
     evaluate(model, prompt=["Why?"], max_new_tokens=9, replace=True)
     assert len(AnsweringModel.asked) == 1 + len(NEWS) + 1  # other answers, other prompts
+
+
+def test_a_base_that_two_models_share_is_asked_a_prompt_once(model, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    msgspec.structs.replace(load_card(model), base=str(base)).save(model)
+    shutil.copytree(model, tmp_path / "other")
+    found = ftbridge.evaluate(model, tmp_path / "other", dataset="all", before=True, prompt=["Who are you?"])
+    answers = {(each.evaluation.prompts[0].answer, each.evaluation.prompts[0].before) for each in found.evaluations}
+    assert answers == {("药", "药")}
+    assert len([text for text in AnsweringModel.asked if "Who are you?" in text]) == 3
 
 
 def test_prompts_that_cannot_be_asked_are_refused_before_anything_is(model):
