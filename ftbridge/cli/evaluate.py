@@ -13,6 +13,7 @@ from ftbridge.cli.options import (
     dataset_dir_option,
     json_option,
     option,
+    result_jsonl_option,
 )
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ftbridge.evaluation.record import ClassFigures, Evaluation
 
 MOST_CLASSES = 20
+LETTERS = 60  # of a prompt and of an answer, in the table of them
 
 
 @click.command(
@@ -32,6 +34,10 @@ MOST_CLASSES = 20
 )  # fmt: skip
 @dataset_dir_option("the run's")
 @option("--before", is_flag=True, help="Ask the model before its training as well, and compare on the same questions.")
+@option(
+    "--prompt", metavar="TEXT", multiple=True,
+    help="Fixed prompt to ask after the dataset, of both models with --before. May be given several times.",
+)  # fmt: skip
 @option(
     "--also", metavar="NAME", multiple=True, shell_complete=complete_dataset,
     help="Dataset that the model must not get worse at. May be given several times.",
@@ -51,6 +57,7 @@ MOST_CLASSES = 20
     "--concurrency", type=click.IntRange(1, 256), default=8, show_default=True,
     help="Number of questions that the server is asked at a time.",
 )  # fmt: skip
+@result_jsonl_option
 @option("--name", metavar="NAME", show_default="the dataset's", help="Name of the comparison of several models.")
 @answering_options
 @json_option
@@ -82,9 +89,10 @@ def _text(found: "Evaluations") -> str:
         parts.append(figures_table(dataset, evaluations))
         parts += [_classes(each) for each in evaluations if len(evaluations) == 1 and each.scores.classes]
         parts += [line for each in evaluations for line in _sentences(each, several=len(evaluations) > 1)]
+        parts += [_prompts(each, several=len(evaluations) > 1) for each in evaluations if each.prompts]
     parts += [compared.sentence for compared in found.comparisons]
     parts += [f"{name}: {verdict} than before" for name, verdict in found.also.items()]
-    parts.append("\n".join(filter(None, (*(each.file for each in found.evaluations), found.file))))
+    parts.append("\n".join(filter(None, (*(each.file for each in found.evaluations), found.file, *found.result_jsonl))))
     return "\n\n".join(parts)
 
 
@@ -99,6 +107,20 @@ def _classes(found: "Evaluation") -> str:
     ]
     more = f"\n... and {len(classes) - len(shown)} more in the file" if len(classes) > len(shown) else ""
     return table([("class", "items", "precision", "recall", "F1"), *rows]) + more
+
+
+def _prompts(found: "Evaluation", *, several: bool) -> str:
+    """Return the fixed prompts with the answers, before and after, a line each."""
+    from ftbridge.cli.output import table
+
+    def short(text: str) -> str:
+        line = " ".join(text.split())
+        return line if len(line) <= LETTERS else f"{line[:LETTERS]} ..."
+
+    names = ["before"] if any(each.before is not None for each in found.prompts) else []
+    header = ("prompt", *names, found.model.title if several else "after")
+    rows = [(each.prompt, *([each.before or ""] if names else []), each.answer) for each in found.prompts]
+    return table([header, *(tuple(map(short, row)) for row in rows)])
 
 
 def _sentences(found: "Evaluation", *, several: bool) -> list[str]:

@@ -276,6 +276,9 @@ template_option = option(
     "--template", metavar="FAMILY", shell_complete=complete_family, show_default="told from the model's files",
     help="Model family, whose prompt is used.",
 )  # fmt: skip
+result_jsonl_option = option(
+    "--result-jsonl", is_flag=True, help="Write result.jsonl as well: messages and answer of a sample per line."
+)
 config_option = option(
     "--config", type=click.Path(), metavar="FILE", show_default="ftbridge.yaml", help="File of settings."
 )

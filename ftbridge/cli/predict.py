@@ -14,6 +14,7 @@ from ftbridge.cli.options import (
     json_option,
     option,
     out_option,
+    result_jsonl_option,
 )
 
 
@@ -27,7 +28,7 @@ from ftbridge.cli.options import (
     help="Dataset to answer.",
 )  # fmt: skip
 @dataset_dir_option("the run's")
-@option("--result-jsonl", is_flag=True, help="Write result.jsonl as well: messages and answer of a sample per line.")
+@result_jsonl_option
 @answering_options
 @out_option("RUN/predictions/NAME")
 @json_option

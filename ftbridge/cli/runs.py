@@ -64,6 +64,7 @@ def show_command(name: str | None, as_json: bool) -> None:
 
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
+    from ftbridge.launchers.runs.record import parameters_in_words
 
     found = runs.show(_named_or_newest(name))
     full: dict[str, Any] = {
@@ -76,6 +77,7 @@ def show_command(name: str | None, as_json: bool) -> None:
         return
     if base := found.run.base:
         full["base"] = base.files | {name: f"{size} bytes" for name, size in base.weights.items()}
+    full["trained_parameters"] = parameters_in_words(found.run.trained_parameters, full.pop("parameters"))
     if agreement := found.run.agreement:
         full["agreement"] = str(agreement)
     for key, value in full.items():

@@ -101,6 +101,7 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
     from ftbridge.core.console import aligned, print_json, result, say
     from ftbridge.core.errors import InputError
     from ftbridge.launchers.environment.checklist import checks_as_text
+    from ftbridge.launchers.preflight.preflight import trained_parameters
     from ftbridge.launchers.training import train
     from ftbridge.launchers.training.prepare import describe
 
@@ -108,7 +109,9 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
     if as_json:
         plan, launch = ready.plan, msgspec.to_builtins(ready.launch)
         value = {"options": plan.spec, "samples": plan.entry.samples, "steps": plan.steps, **launch}
-        print_json(value | _tokens_of_plan(plan))
+        trained, parameters = trained_parameters(plan, ready.python)
+        counts = {"trained_parameters": trained, "parameters": parameters}
+        print_json(value | counts | _tokens_of_plan(plan))
         if checks:
             say(checks_as_text(checks))
     else:

@@ -20,8 +20,10 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import source_of
 from ftbridge.evaluation.answers.asking import AnswerOptions, AskOptions, Plan, ask, plan, plan_for_server
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
+from ftbridge.evaluation.answers.prompts import checked_prompts
 from ftbridge.evaluation.baselines.baselines import parse_baselines
 from ftbridge.evaluation.judge import Wanted, Written, judge, judge_file, rows_of, title_of
+from ftbridge.evaluation.predict import write_result
 from ftbridge.evaluation.record import Comparison, Evaluation, Task
 from ftbridge.evaluation.scoring.score import compare
 from ftbridge.weights.source import ModelSource
@@ -42,13 +44,14 @@ class Evaluations(msgspec.Struct, frozen=True, kw_only=True):
     """What `evaluate` found: an evaluation of each model on each dataset, and of several models how they differ.
 
     `file` is comparison.json where there are several models, `also` says of each dataset that must not get worse
-    whether it did.
+    whether it did, and `result_jsonl` are the files of that name, where they were asked for.
     """
 
     evaluations: tuple[Written, ...]
     comparisons: tuple[Comparison, ...] = ()
     file: str = ""
     also: dict[str, str] = {}
+    result_jsonl: tuple[str, ...] = ()
 
 
 def evaluate(  # noqa: PLR0913 - the options of the command, all by name
@@ -58,10 +61,12 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
     checkpoint: str | os.PathLike[str] | None = None,
     task: Task | Literal["auto"] = "auto",
     before: bool = False,
+    prompt: Sequence[str] = (),
     baseline: Sequence[str] = (),
     endpoint: str | None = None,
     endpoint_model: str = "",
     concurrency: int = 8,
+    result_jsonl: bool = False,
     name: str | None = None,
     dataset_dir: str | os.PathLike[str] | None = None,
     **options: Unpack[AnswerOptions],
@@ -71,34 +76,39 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
     A source is a run (default: the last that succeeded), a folder, or a predictions.jsonl, which is judged as it
     stands. `checkpoint` chooses one of a run's, "all" takes each. `task` auto is classification where the dataset has
     labels. `before` asks the base model as well, and compares; so does each dataset of `also`, which must not get
-    worse. `baseline` are those of a classification: most-frequent, tfidf (both by default), bert=FOLDER, none. The
-    OpenAI-compatible server at the address `endpoint` is asked for `endpoint_model`, `concurrency` questions at a time;
-    a source then says which run it serves.
+    worse. Each `prompt` is asked after the dataset, with the system prompt of the training, with `before` of the base
+    as well; those of the last time are kept where none is given. `baseline` are those of a classification:
+    most-frequent, tfidf (both by default), bert=FOLDER, none. The OpenAI-compatible server at the address `endpoint` is
+    asked for `endpoint_model`, `concurrency` questions at a time; a source then says which run it serves.
+    `result_jsonl` writes that file beside the answers, as `predict` does.
 
     evaluation.json lies in the run's evaluations/DATASET; several models are compared in evaluations/NAME of the
     project. Raises as `predict` does, and UsageError for sources that cannot be compared.
     """
     wanted = Wanted(task=task, baselines=parse_baselines(baseline), chosen=bool(baseline))
-    if _are_answers(sources, asks=bool(before or also or checkpoint or endpoint)):
+    if _are_answers(sources, asks=bool(before or prompt or also or checkpoint or endpoint or result_jsonl)):
         return _compared([judge_file(Path(each), wanted) for each in sources], name)
-    asked = AskOptions(**options)
+    asked, prompts = AskOptions(**options), checked_prompts(prompt)
     with ExitStack() as stack:
-        if endpoint and (before or also or len(sources) > 1):
-            raise UsageError("a server answers for one model, and has none before it; leave the others out")
+        if endpoint:
+            _refuse_for_a_server(prompts, several=bool(before or also or len(sources) > 1))
         server = stack.enter_context(Endpoint(endpoint, endpoint_model, concurrency)) if endpoint else None
         models = _models(sources, checkpoint, server)
-        plans = [_plans(each, dataset, asked, dataset_dir, before=before, server=server) for each in models]
+        plans = [
+            _plans(each, dataset, asked, dataset_dir, before=before, server=server, prompts=prompts) for each in models
+        ]
         if checkpoint == "all":  # LLaMA-Factory saves the last one twice
             plans = [*{after.settings.model: (after, base) for after, base in plans}.values()]
         must_not_fall = [_plans(each, other, asked, dataset_dir, before=True) for other in also for each in models]
         seconds = _ask([*plans, *must_not_fall], server)
     titles = {title_of(each) for each in models}
     wanted = replace(wanted, whole_titles=len(titles) < len(models))
-    return _compared(
+    found = _compared(
         [judge(*pair, wanted, seconds, server) for pair in plans],
         name or (f"{plans[0][0].data.name}-checkpoints" if checkpoint == "all" else ""),
         [judge(*pair, replace(wanted, baselines=()), seconds, None) for pair in must_not_fall],
     )
+    return replace(found, result_jsonl=tuple(write_result(after) for after, _ in plans)) if result_jsonl else found
 
 
 def _are_answers(sources: Sequence[str | os.PathLike[str]], *, asks: bool) -> bool:
@@ -107,6 +117,14 @@ def _are_answers(sources: Sequence[str | os.PathLike[str]], *, asks: bool) -> bo
     if are and asks:
         raise UsageError("a predictions.jsonl is judged as it stands; name the run to ask a model anew")
     return are
+
+
+def _refuse_for_a_server(prompts: Sequence[str], *, several: bool) -> None:
+    """Raise UsageError for what a server is not asked."""
+    if several:
+        raise UsageError("a server answers for one model, and has none before it; leave the others out")
+    if prompts:
+        raise UsageError("`--prompt` asks a model with its training's system prompt, not a server; leave one out")
 
 
 def is_comparable(first: Evaluation, second: Evaluation) -> bool:
@@ -156,16 +174,19 @@ def _plans(
     *,
     before: bool,
     server: Endpoint | None = None,
+    prompts: tuple[str, ...] = (),
 ) -> tuple[Plan, Plan | None]:
     """Return what is asked of a model, and of the one before its training where that is asked, too."""
     under = None if source.run else source.project.folder / "evaluations" / source.folder.name
     if server:
         return plan_for_server(server, source, dataset, options, dataset_dir=dataset_dir, under=under), None
     after = plan(source, dataset, options, dataset_dir=dataset_dir, under=under)
+    after = replace(after, prompts=prompts)
     if not before:
         return after, None
     under = under and under / "before"
-    return after, plan(source, dataset, options, dataset_dir=dataset_dir, under=under, before=True)
+    base = plan(source, dataset, options, dataset_dir=dataset_dir, under=under, before=True)
+    return after, replace(base, prompts=prompts)
 
 
 def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> float:

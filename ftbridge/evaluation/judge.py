@@ -26,10 +26,22 @@ from ftbridge.evaluation.answers.folder import (
     settings_in,
 )
 from ftbridge.evaluation.answers.leakage import find_leakage
+from ftbridge.evaluation.answers.prompts import prompts_in
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
 from ftbridge.evaluation.answers.training_data import training_data
 from ftbridge.evaluation.baselines.baselines import BaselineAnswers, Choice, run_baselines
-from ftbridge.evaluation.record import FILE, Baseline, Engine, Evaluation, Leakage, Model, Scores, Task, load_evaluation
+from ftbridge.evaluation.record import (
+    FILE,
+    Baseline,
+    Engine,
+    Evaluation,
+    Leakage,
+    Model,
+    Prompted,
+    Scores,
+    Task,
+    load_evaluation,
+)
 from ftbridge.evaluation.scoring.rows import paired
 from ftbridge.evaluation.scoring.score import Row, Rows, compare, find_task, known_labels, score
 from ftbridge.launchers.runs.record import Run, find_run, utc_now
@@ -105,11 +117,21 @@ def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, serv
         before=_score(base_file, limit, judged.task, labels)[0] if base_file else None,
         before_predictions=str(base_file or ""),
         comparisons=tuple(comparisons),
+        prompts=tuple(_prompted(after, base_file.parent if base_file else None)),
         seconds=seconds,
         created=utc_now(),
         version=__version__,
     )
     return Written(str(found.save(folder)), found)
+
+
+def _prompted(after: Plan, before: Path | None) -> Iterator[Prompted]:
+    """Yield the fixed prompts that were asked last, with the answers of the model, and of the base in its folder."""
+    answer_of = without_thought if after.settings.has_thoughts else str
+    of_base = {(each.prompt, each.system): answer_of(each.answer) for each in prompts_in(before)} if before else {}
+    for each in prompts_in(after.folder):
+        base = of_base.get((each.prompt, each.system))
+        yield Prompted(prompt=each.prompt, answer=answer_of(each.answer), before=base)
 
 
 def _folder_for(planned: Plan) -> Path:

@@ -47,12 +47,12 @@ def predict(
         dataset=planned.data.name,
         samples=answered.samples,
         asked=answered.asked,
-        result_jsonl=_write_result(planned) if result_jsonl else None,
+        result_jsonl=write_result(planned) if result_jsonl else None,
     )
 
 
-def _write_result(planned: Plan) -> str:
-    """Write what the tutorial on news classification writes, and return the path.
+def write_result(planned: Plan) -> str:
+    """Write result.jsonl beside the answers, as the tutorial on news classification does, and return its path.
 
     It is the messages as OpenAI has them, then the answer's text, a line each. The tutorial keeps only those of its
     last sample; here all follow one another.

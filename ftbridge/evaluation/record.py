@@ -168,12 +168,21 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     compared: int = 0
 
 
+class Prompted(msgspec.Struct, frozen=True, kw_only=True):
+    """A fixed prompt with the model's answer, and that of the base `before` the training, None where not asked."""
+
+    prompt: str
+    answer: str
+    before: str | None = None
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """An evaluation.json: a model's answers to a dataset, judged.
 
     `data` is the sha256 of the questions, `labels_from` who knows the labels, `predictions` the file of the answers
     (in the file relative to it, so that a run may be moved),
     `before` the scores of the base model where it was asked too, with its comparison as the last of `comparisons`,
+    `prompts` were asked beside the dataset, and do not count in any score,
     `cut_answers` counts those that the token limit ended, and `limit` the first questions where not all were asked.
     """
 
@@ -192,6 +201,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     before: Scores | None = None
     before_predictions: str = ""
     comparisons: tuple[Comparison, ...] = ()
+    prompts: tuple[Prompted, ...] = ()
     seconds: float = 0.0
     created: datetime
     version: str

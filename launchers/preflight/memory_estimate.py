@@ -146,6 +146,12 @@ def checkpoint_size(plan: TrainPlan, shapes: dict[str, Shape]) -> int:
     return _trained_bytes(plan, trained) + _optimizer_bytes(plan, trained)
 
 
+def count_parameters(plan: TrainPlan, shapes: dict[str, Shape]) -> tuple[int, int]:
+    """Return how many parameters are trained, and of how many in all, adapters included, as PEFT counts them."""
+    trained = sum(map(math.prod, _trained_shapes(plan, shapes)))
+    return trained, sum(map(math.prod, shapes.values())) + (0 if plan.spec.method == "full" else trained)
+
+
 def casts_to_16_bits(plan: TrainPlan) -> bool:
     """Tell whether DeepSpeed casts all weights to 16 bits."""
     sections = [plan.deepspeed.get(key, {}) for key in ("bf16", "fp16")] if plan.deepspeed else []

@@ -26,7 +26,7 @@ from ftbridge.launchers.preflight.cutoff import CutoffEstimate, dataset_files, e
 from ftbridge.launchers.preflight.lora_targets import target_checks
 from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preflight.memory import memory_checks
-from ftbridge.launchers.preflight.memory_estimate import checkpoint_size
+from ftbridge.launchers.preflight.memory_estimate import checkpoint_size, count_parameters
 from ftbridge.launchers.preflight.model import folder_checks, shapes_in_memory, template_checks, tokenizer_checks
 from ftbridge.launchers.preflight.tokens import agreement_checks, token_checks
 
@@ -38,8 +38,7 @@ def preflight_checks(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
     tokenizer, error = _read_tokenizer(plan.model / "tokenizer.json")
     tensors: dict[str, Shape] = {}
     try:
-        config = read_json(plan.model / "config.json")
-        tensors = shapes_in_memory(shapes(plan.model), plan, config, transformers)
+        config, tensors = _config_and_shapes(plan, transformers)
         checks = folder_checks(plan, config, tensors, transformers, known_model_types(python))
     except InputError as problem:
         config = {}
@@ -60,6 +59,24 @@ def preflight_checks(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
         checks += target_checks(plan, config, tensors, transformers)
         checks += [_disk_check(plan, tensors, runs), *memory_checks(plan, tensors, config)]
     return checks
+
+
+def trained_parameters(plan: TrainPlan, python: Path) -> tuple[int, int]:
+    """Return how many parameters a training trains, and of how many in all.
+
+    Both are 0 where that cannot be told: of a model that is pickled, damaged, or was quantised before.
+    """
+    try:
+        config, tensors = _config_and_shapes(plan, installed_versions(python).get("transformers", ""))
+    except InputError:  # which the pre-flight tells
+        return 0, 0
+    return count_parameters(plan, tensors) if tensors and not config.get("quantization_config") else (0, 0)
+
+
+def _config_and_shapes(plan: TrainPlan, transformers: str) -> tuple[dict[str, Any], dict[str, Shape]]:
+    """Return the model's config.json, and the shapes of its weights in memory."""
+    config = read_json(plan.model / "config.json")
+    return config, shapes_in_memory(shapes(plan.model), plan, config, transformers)
 
 
 def import_checks(plan: TrainPlan, python: Path) -> list[Check]:

@@ -58,8 +58,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     `model` is the local folder, `system` the system prompt that all samples share, or, where they have
     `several_systems`, that of those that brought none; `samples` and `steps` count training samples and optimiser
-    steps, `environment` is the training environment that it runs in, `datasets` maps a data file as it was read, and
-    the source it was made from, to its sha256, `base` is the fingerprint of the model (None in runs of before there was
+    steps, `trained_parameters` are trained of all `parameters` (both 0 where that is not known), `environment` is the
+    training environment that it runs in, `datasets` maps a data file as it was read, and the source it was made from,
+    to its sha256, `base` is the fingerprint of the model (None in runs of before there was
     one), `pid` is the process that watches over the run, `pid_started` when that began, in the kernel's ticks,
     `machine` where it runs, and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see
     training/resume.py). `chat_template` made the tokens, where they were made once, `tokens` are their keys, and
@@ -80,6 +81,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     several_systems: bool = False
     samples: Count
     steps: Count
+    trained_parameters: Count = 0
+    parameters: Count = 0
     versions: dict[str, str]
     environment: str = ""
     datasets: dict[str, str]
@@ -155,6 +158,11 @@ class _Record(msgspec.Struct):
 def utc_now() -> datetime:
     """Return the time, in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def parameters_in_words(trained: int, parameters: int) -> str:
+    """Return how much of a model is trained, such as `1,081,344 of 495,114,112 parameters (0.22 %)`; "" for none."""
+    return f"{trained:,} of {parameters:,} parameters ({100 * trained / parameters:.2f} %)" if parameters else ""
 
 
 def new_run_folder(project: Project, name: str) -> Path:

@@ -89,6 +89,7 @@ def _compared_values(run: Run) -> dict[str, Any]:
         "weights of the model": run.base.short if run.base else None,
         "samples": run.samples,
         "steps": run.steps,
+        "trained parameters": run.trained_parameters or None,
         **{name: values[name] for name in results},
     }
 

@@ -23,10 +23,11 @@ from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter
 from ftbridge.launchers.hardware import devices, host
+from ftbridge.launchers.preflight.preflight import trained_parameters
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
-from ftbridge.launchers.runs.record import Run, new_run_folder
+from ftbridge.launchers.runs.record import Run, new_run_folder, parameters_in_words
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import given_options, resolve_train_spec
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
@@ -151,6 +152,7 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
     """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text."""
     plan = ready.plan
     deepspeed = "yes" if plan.deepspeed else "no"
+    trained = parameters_in_words(*trained_parameters(plan, ready.python))
     name = f"TIME-{plan.spec.backend}-{plan.dataset}"
     folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
     changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
@@ -167,6 +169,7 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
         ),
         ("options", "all as by default" if not changed else changed[0]),
         *(("", option) for option in changed[1:]),
+        *([("trains", trained)] if trained else []),
         ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
         ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
         ("run folder", folder),

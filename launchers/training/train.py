@@ -19,9 +19,9 @@ from ftbridge.core.train_spec import TrainOptions
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import installed_versions
-from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures
+from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures, trained_parameters
 from ftbridge.launchers.process import torch_locks
-from ftbridge.launchers.runs.record import Attempt, Run, make_run_folder, utc_now
+from ftbridge.launchers.runs.record import Attempt, Run, make_run_folder, parameters_in_words, utc_now
 from ftbridge.launchers.runs.training_log import Record
 from ftbridge.launchers.training import detached
 from ftbridge.launchers.training.prepare import (
@@ -107,6 +107,8 @@ def _create_run(ready: Prepared, *, preflight_first: bool) -> Run:
         say(f"going on from {plan.resume}")
     steps, where = steps_in_words(plan), devices_in_words(plan)
     say(f"run {run.id}: {steps} with {backend.title} on {where}; log in {folder / 'log.txt'}")
+    if words := parameters_in_words(run.trained_parameters, run.parameters):
+        say(f"trains {words}")
     return run
 
 
@@ -128,6 +130,7 @@ def preflight(ready: Prepared) -> list[Check]:
 def _run_record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
     """Return what run.json holds of a training that starts now."""
     installed = installed_versions(python)
+    trained, parameters = trained_parameters(plan, python)
     recorded = (load_backend(plan.spec.backend).module, *VERSIONS)
     return Run(
         id=plan.run.name,
@@ -141,6 +144,8 @@ def _run_record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
         several_systems=plan.entry.several_systems,
         samples=plan.entry.samples,
         steps=plan.steps,
+        trained_parameters=trained,
+        parameters=parameters,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}
         | {name: installed[name] for name in recorded if name in installed},
         environment=plan.environment,

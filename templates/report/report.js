@@ -61,21 +61,22 @@
     button.addEventListener("click", () => sortBy(table, header, at));
   }));
 
+  // Where there is no room for columns, a cell behind the question says what it is.
+  const sayTitles = (table) => {
+    const titles = all("thead th", table).map((header) => header.textContent);
+    all(".q ~ td", table).forEach((cell) => {
+      const title = document.createElement("span");
+      title.className = "who";
+      title.textContent = titles[cell.cellIndex];
+      cell.prepend(title);
+    });
+  };
+
   // Answers are filtered by what became of them and by a text, and shown some at a time.
   const step = 20;
   all(".asked").forEach((section) => {
     const rows = all("tbody tr", section);
     const texts = rows.map((row) => row.textContent.toLowerCase());
-    const titles = all("thead th", section).map((header) => header.textContent);
-    // Where there is no room for columns, a cell says what it is.
-    rows.forEach((row) => [...row.cells].forEach((cell, at) => {
-      if (at > 1) {
-        const title = document.createElement("span");
-        title.className = "who";
-        title.textContent = titles[at];
-        cell.prepend(title);
-      }
-    }));
     const [choice, search, more] = ["select", "input", ".more"].map((selector) => section.querySelector(selector));
     let most = step;
     const show = () => {
@@ -102,4 +103,5 @@
     more.addEventListener("click", () => { most += 10 * step; show(); });
     show();
   });
+  all("table.answers").forEach(sayTitles);
 })();

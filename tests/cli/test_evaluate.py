@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from ftbridge.cli import cli
 from ftbridge.evaluation.evaluate import Evaluations
 from ftbridge.evaluation.judge import Written
-from ftbridge.evaluation.record import load_evaluation
+from ftbridge.evaluation.record import Prompted, load_evaluation
 
 from ..builders.evaluations import draw, evaluation, generation, write_news  # noqa: TID252
 
@@ -73,6 +73,23 @@ def test_what_must_not_get_worse_is_told(shown, tmp_path):
     assert "general-test by news-lora: worse than before" in invoke("--also", "general-test").splitlines()
 
 
+def test_fixed_prompts_stand_in_a_table_before_and_after(shown, tmp_path):
+    file = write_news(tmp_path)
+    prompts = (
+        Prompted(prompt="你是谁？", answer="甄嬛，\n家父", before="x" * 99),
+        Prompted(prompt="why", answer="so", before=None),
+    )
+    shown[1].append(msgspec.structs.replace(load_evaluation(file), prompts=prompts).save(file.parent))
+    lines = invoke("--prompt", "你是谁？", "--prompt", "why").splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("prompt"))
+    assert [line.split() for line in lines[at : at + 3]] == [
+        ["prompt", "before", "after"],
+        ["你是谁？", "x" * 60, "...", "甄嬛，", "家父"],
+        ["why", "so"],
+    ]
+    assert shown[0]["prompt"] == ("你是谁？", "why")
+
+
 def test_json_has_all(shown, tmp_path):
     shown[1].append(write_news(tmp_path))
     (found,) = json.loads(invoke("--json"))["evaluations"]
@@ -84,9 +101,11 @@ def test_evaluate_options_reach_the_function(shown, tmp_path):
     options = ["--dataset", "d", "--also", "x", "--also", "y", "--before", "--task", "generation", "--baseline", "none"]
     options += ["--checkpoint", "all", "--engine", "vllm", "--endpoint", "http://a", "--endpoint-model", "m"]
     options += ["--concurrency", "3", "--name", "n", "--max-new-tokens", "9", "--limit", "7", "--replace"]
+    options += ["--prompt", "who", "--result-jsonl"]
     invoke("one", "two", *options)
     wanted = {"sources": ("one", "two"), "dataset": "d", "also": ("x", "y"), "before": True, "task": "generation"}
     wanted |= {"baseline": ("none",), "checkpoint": "all", "engine": "vllm", "endpoint": "http://a"}
+    wanted |= {"prompt": ("who",), "result_jsonl": True}
     wanted |= {"endpoint_model": "m", "concurrency": 3, "name": "n", "max_new_tokens": 9, "limit": 7, "replace": True}
     assert wanted.items() <= shown[0].items()
 

@@ -81,6 +81,14 @@ def test_show_gives_one_run_in_full():
     assert runs("show").startswith("id: ccc\n")
 
 
+def test_show_tells_how_much_was_trained(project):
+    msgspec.structs.replace(record_run(project, "dddd"), trained_parameters=1_081_344, parameters=495_114_112).save()
+    assert "trained_parameters: 1,081,344 of 495,114,112 parameters (0.22 %)\n" in runs("show", "dddd")
+    shown = json.loads(runs("show", "dddd", "--json"))
+    assert (shown["trained_parameters"], shown["parameters"]) == (1_081_344, 495_114_112)
+    assert "trained_parameters: \n" in runs("show", "a")  # of before there was such a count
+
+
 def test_show_tells_in_a_line_who_has_the_tokens_alike(project):
     readers = ("chat template", "XTuner", "LLaMA-Factory", "merged folder")
     found = Agreement(samples=23, same=22, readers=readers, causes={"stray newline": {"merged folder": 1}})

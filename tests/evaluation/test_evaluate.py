@@ -1,6 +1,7 @@
 """Evaluations: what is written, what is compared, and what is told of the questions."""
 
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
+from ftbridge.dialogue.generation import Sampling
 from ftbridge.evaluation.answers.folder import UNFINISHED
 from ftbridge.evaluation.evaluate import _verdict, compare_evaluations
 from ftbridge.evaluation.record import load_evaluation
@@ -86,6 +88,56 @@ def test_what_must_not_get_worse_is_asked_of_the_base_as_well(model, tmp_path, c
     assert "worse than before" not in capsys.readouterr().err
 
 
+def test_fixed_prompts_are_asked_of_both_models_and_again_only_where_that_is_new(model, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    msgspec.structs.replace(load_card(model), base=str(base), system="You are a cat.").save(model)
+    found = evaluate(model, before=True, prompt=["Who are you?", "Who are you?", "And I?"])
+    assert [(each.prompt, each.answer, each.before) for each in found.prompts] == [
+        ("Who are you?", "药", "药"),
+        ("And I?", "It is Sports.", "It is Sports."),
+    ]
+    assert (found.scores.items, load_evaluation(OUT).prompts) == (6, found.prompts)
+    asked = AnsweringModel.asked[2 * len(NEWS) :] + AnsweringModel.asked[len(NEWS) : len(NEWS) + 2]
+    assert len([text for text in asked if "You are a cat." in text and "Who are you?" in text]) == 2
+    AnsweringModel.asked.clear()
+    assert evaluate(model).prompts == tuple(msgspec.structs.replace(each, before=None) for each in found.prompts)
+    assert not AnsweringModel.asked
+    again = evaluate(model, prompt=["Why?", "And I?"])
+    assert [(each.prompt, each.answer) for each in again.prompts] == [("Why?", "药"), ("And I?", "It is Sports.")]
+    assert len(AnsweringModel.asked) == 1
+    evaluate(model, prompt=["Why?"], max_new_tokens=9, replace=True)
+    assert len(AnsweringModel.asked) == 1 + len(NEWS) + 1  # other answers, other prompts
+
+
+def test_a_base_that_two_models_share_is_asked_a_prompt_once(model, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    msgspec.structs.replace(load_card(model), base=str(base)).save(model)
+    shutil.copytree(model, tmp_path / "other")
+    found = ftbridge.evaluate(model, tmp_path / "other", dataset="all", before=True, prompt=["Who are you?"])
+    answers = {(each.evaluation.prompts[0].answer, each.evaluation.prompts[0].before) for each in found.evaluations}
+    assert answers == {("药", "药")}
+    assert len([text for text in AnsweringModel.asked if "Who are you?" in text]) == 3
+
+
+def test_prompts_that_cannot_be_asked_are_refused_before_anything_is(model):
+    with pytest.raises(UsageError, match="not a server"):
+        ftbridge.evaluate(model, dataset="all", endpoint="http://127.0.0.1:1", prompt=["Who are you?"])
+    with pytest.raises(UsageError, match="a prompt is empty"):
+        evaluate(model, prompt=[" "])
+    assert not AnsweringModel.asked
+
+
+def test_result_jsonl_is_written_as_predict_does(model):
+    found = ftbridge.evaluate(model, dataset="all", result_jsonl=True)
+    assert found.result_jsonl == (str(OUT.resolve() / "result.jsonl"),)
+    predict(model, result_jsonl=True)
+    assert (OUT / "result.jsonl").read_bytes() == Path("out/result.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("after", "before", "verdict"),
     [(0.5, 0.9, "worse"), (0.9, 0.5, "better"), (0.8, 0.8, "as far as can be told no worse")],
@@ -113,8 +165,9 @@ def test_a_model_is_better_than_its_base_and_every_checkpoint_is_judged(trained,
     """Of texts: figures for each, and the base loaded once for all adapters of it."""
     run = trained(backend="xtuner")
     found = ftbridge.evaluate(
-        run.id, dataset="medqa", task="generation", checkpoint="all", before=True, limit=3, max_new_tokens=6
-    )
+        run.id, dataset="medqa", task="generation", checkpoint="all", before=True, limit=3, max_new_tokens=6,
+        prompt=["What is aspirin for?", "Who are you?"],
+    )  # fmt: skip
     assert capsys.readouterr().err.count("loading the model") == 1
     for written in found.evaluations:
         each = written.evaluation
@@ -123,6 +176,14 @@ def test_a_model_is_better_than_its_base_and_every_checkpoint_is_judged(trained,
         assert {"exact_match", "chrf", "bleu", "rouge_l", "answer_length", "ended"} <= each.scores.figures.keys()
         assert (each.scores.items, each.before.items, each.limit) == (3, 3, 3)
         assert each.comparisons[-1].second == "before"
+        assert [(prompted.prompt, prompted.before is None) for prompted in each.prompts] == [
+            ("What is aspirin for?", False),
+            ("Who are you?", False),
+        ]
+    with ftbridge.chat_sessions(run.id, compare=True, sampling=Sampling(max_new_tokens=6)) as talks:
+        told = ["".join(talk.say("What is aspirin for?")) for talk in talks]
+    last = found.evaluations[-1].evaluation.prompts[0]
+    assert told == [last.before, last.answer]
     assert len(found.comparisons) == len(found.evaluations) - 1
     listed = {each.id: each.evaluations for each in ftbridge.runs.list()}[run.id]
     assert any(name.startswith("chrF on ") for name in listed)

@@ -1,7 +1,7 @@
 """What is to be asked of a model, planned before anything is loaded, and asked: the answers go into a folder."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
@@ -36,6 +36,7 @@ from ftbridge.evaluation.answers.folder import (
     finish_predictions,
     hold_folder,
 )
+from ftbridge.evaluation.answers.prompts import PromptAnswer, prompts_in, save_prompts
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
 from ftbridge.evaluation.record import FILE, test_part
 from ftbridge.launchers.environment.own_code import is_code_trusted
@@ -87,7 +88,8 @@ class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A dataset to be answered by a model, with `adapter` on it where there is one; the answers go into `folder`.
 
-    `card` and `model` are None where a server answers.
+    `prompts` are asked after it, each by itself, with the system prompt of the training. `card`
+    and `model` are None where a server answers.
     """
 
     source: ModelSource
@@ -100,6 +102,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     options: AskOptions
     is_before: bool = False
+    prompts: tuple[str, ...] = ()
 
     @property
     def adapter_name(self) -> str | None:
@@ -299,12 +302,19 @@ def _ask_one(
         if waiting and same:
             for copied in copy_answers(same.folder, planned.folder, waiting):
                 del waiting[copied]
-        if waiting:
+
+        def engine() -> Engine:
             if not opened:
                 opened.append(stack.enter_context(_open(group)))
+            return opened[0]
+
+        if waiting:
+            answering = engine()
             who = " of the model before its training" if planned.is_before else ""
             say(f"asking {counted(len(waiting), 'question')} of {planned.data.name}{who} ...")
-            _write_answers(opened[0], [*waiting.values()], planned)
+            _write_answers(answering, [*waiting.values()], planned)
+        if planned.prompts:
+            _ask_prompts(engine, planned, same)
         return Answered(finish_predictions(planned.folder), len(waiting))
 
 
@@ -352,6 +362,27 @@ def _write_answers(engine: Engine, questions: Sequence[Question], planned: Plan)
         ) from None
     except OSError as error:
         raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
+
+
+def _ask_prompts(engine: Callable[[], Engine], planned: Plan, same: Plan | None) -> None:
+    """Answer the fixed prompts of a plan, but those that it, or the `same` base, has answered before."""
+    card, own = cast("ModelCard", planned.card), planned.settings
+    folders = [planned.folder, *([same.folder] if same else [])]
+    known = {each.prompt: each for folder in folders for each in prompts_in(folder) if each.system == card.system}
+    if unasked := [each for each in planned.prompts if each not in known]:
+        asking = engine()
+        who = " of the model before its training" if planned.is_before else ""
+        say(f"asking {counted(len(unasked), 'fixed prompt')}{who} ...")
+        prompts = [asking.prompt_for(card.system, [(each, None)], card) for each in unasked]
+        sampling, size = Sampling(max_new_tokens=own.max_new_tokens), planned.options.batch_size
+        batch = asking.batch(prompts, own.stop, sampling, size, adapter=planned.adapter_name, card=card)
+        with closing(batch) as answers:
+            for answer in answers:
+                prompt = unasked[answer.number]
+                known[prompt] = PromptAnswer(prompt, card.system, answer.text, answer.finish)
+                if answer.finish == "too_long":
+                    say(f"warning: a prompt is too long for the model, so its answer is empty: `{prompt[:40]} ...`")
+    save_prompts(planned.folder, [known[each] for each in planned.prompts])
 
 
 def _text_of(prompt: Prompt, question: Question, card: ModelCard | None) -> str:

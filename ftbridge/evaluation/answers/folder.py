@@ -1,7 +1,7 @@
 """The folder of a prediction, which a command that was stopped goes on from.
 
 It holds predict.json (what decides the answers), predictions.jsonl in the dataset's order once all samples are
-answered, and until then unfinished.jsonl with the answers as they come.
+answered, and until then unfinished.jsonl with the answers as they come; prompts.json has those to fixed prompts.
 """
 
 import os
@@ -21,12 +21,12 @@ from ftbridge.dialogue.generation import EngineName, Finish
 from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
-RESULT = "result.jsonl"
+RESULT, PROMPTS = "result.jsonl", "prompts.json"
 _TOO_LONG = (
     "prompt is too long for the model; its answer is empty, and wrong",
     "prompts are too long for the model; their answers are empty, and wrong",
 )
-FILES = (SETTINGS, FINISHED, UNFINISHED, RESULT)
+FILES = (SETTINGS, FINISHED, UNFINISHED, RESULT, PROMPTS)
 _SHOWN_SETTINGS = {"max_new_tokens", "thinking", "bits", "dtype", "device", "engine"}  # settings whose values are shown
 
 

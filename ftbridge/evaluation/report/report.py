@@ -173,9 +173,10 @@ def _least_bytes(contents: Contents | SweepContents, cut: Cut) -> int:
 
 
 def _texts(contents: Contents | SweepContents) -> Iterator[str]:
-    """Yield the texts that are cut where the page is too large: all answers."""
+    """Yield the texts that are cut where the page is too large: all prompts and answers."""
     results = () if isinstance(contents, SweepContents) else contents.results
-    return (text for result in results if result.answers for text in result.answers.texts)
+    shown = (each for result in results for each in (result.prompts, result.answers) if each)
+    return (text for each in shown for text in each.texts)
 
 
 def _kind(contents: Contents | SweepContents) -> str:

@@ -9,12 +9,13 @@ from collections import Counter
 from html.parser import HTMLParser
 
 import msgspec
+import openpyxl
 import pytest
 from jinja2 import UndefinedError
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.evaluation.record import Model
+from ftbridge.evaluation.record import Model, Prompted, load_evaluation
 from ftbridge.evaluation.report import report as report_module
 from ftbridge.evaluation.report.report import MOST_BYTES
 from ftbridge.evaluation.report.words import NOTHING, Words
@@ -275,6 +276,41 @@ def test_every_value_of_a_template_must_be_there_and_is_escaped():
     with pytest.raises(UndefinedError):
         environment.from_string("{{ missing }}").render()
     assert environment.from_string("{{ text }}").render(text="<") == "&lt;"
+
+
+def test_fixed_prompts_stand_beside_one_another_on_the_page_in_the_workbook_and_the_model_card(opened, news):
+    place = news.runs / "news-lora" / "evaluations" / "news-test"
+    prompts = (
+        Prompted(prompt="Who are you?", answer="I am Zhen Huan.", before="I am Qwen."),
+        Prompted(prompt="<b>Why?</b>", answer="Be|cause", before=None),
+    )
+    msgspec.structs.replace(load_evaluation(place), prompts=prompts).save(place)
+    made = ftbridge.report("news-lora", language="zh", xlsx=True, markdown=True)
+    page = made.html.read_text()
+    assert "固定提问：训练前后" in page
+    assert "I am <del>Qwen</del>." in page
+    assert "I am <ins>Zhen Huan</ins>." in page
+    assert "&lt;b&gt;Why?" in page
+    assert "--prompt &#39;Who are you?&#39;" in page
+    sheet = openpyxl.load_workbook(made.xlsx)["固定提问：训练前后"]
+    assert [[cell.value for cell in row] for row in sheet.iter_rows()] == [
+        ["提问", "训练前", "训练后"],
+        ["Who are you?", "I am Qwen.", "I am Zhen Huan."],
+        ["<b>Why?</b>", None, "Be|cause"],
+    ]
+    lines = made.markdown.read_text().splitlines()
+    at = lines.index("### 固定提问：训练前后")
+    assert lines[at + 2 : at + 6] == [
+        "| 提问 | 训练前 | 训练后 |",
+        "|---|---|---|",
+        "| Who are you? | I am Qwen. | I am Zhen Huan. |",
+        r"| \<b\>Why?\</b\> | 未测 | Be\|cause |",
+    ]
+    tab = opened(made.html, viewport={"width": 390, "height": 800})
+    cells = tab.locator("#prompts-1 ~ .scroll").first.locator("tbody tr").first.locator("td")
+    assert [each.inner_text() for each in cells.all()] == [
+        "Who are you?", "训练前\nI am Qwen.", "训练后\nI am Zhen Huan.",
+    ]  # fmt: skip
 
 
 def test_a_model_card_gets_the_verdict_and_the_figures(news):

@@ -16,7 +16,14 @@ from ftbridge.experiments.demo import base_model
 from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.launchers.preflight.memory_estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate_memory
+from ftbridge.launchers.preflight.memory_estimate import (
+    GIB,
+    Memory,
+    adapter_shapes,
+    checkpoint_size,
+    count_parameters,
+    estimate_memory,
+)
 from ftbridge.launchers.preflight.model import shapes_in_memory
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
@@ -405,6 +412,12 @@ def test_memory_estimate_is_printed_part_by_part():
         "1.00 GiB a process in the machine's memory); activations were not yet measured on a GPU"
     )
     assert str(Memory(**parts)).startswith("about 2.50 GiB a process (weights 1.00, ")
+
+
+def test_parameters_are_counted_with_the_adapter_as_peft_counts_them():
+    assert count_parameters(plan(lora_rank=8), SHAPES) == (ADAPTER, QUANTIZED + OTHERS + ADAPTER)
+    assert count_parameters(plan(lora_rank=8, method="qlora"), SHAPES) == (ADAPTER, QUANTIZED + OTHERS + ADAPTER)
+    assert count_parameters(plan(method="full"), SHAPES) == (QUANTIZED + OTHERS, QUANTIZED + OTHERS)
 
 
 def test_a_checkpoint_holds_what_is_trained_and_the_optimisers_state():

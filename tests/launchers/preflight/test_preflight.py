@@ -16,7 +16,12 @@ from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures
+from ftbridge.launchers.preflight.preflight import (
+    import_checks,
+    preflight_checks,
+    refuse_failures,
+    trained_parameters,
+)
 from ftbridge.templates.families import get_family
 
 from ...builders.environments import torch_environment  # noqa: TID252
@@ -52,6 +57,19 @@ def test_preflight_of_a_whole_plan_finds_nothing_wrong(well):
     assert list(checks(well)) == [
         *("model", "tokenizer", "dataset", "cutoff length", "steps", "combination", "disk space", "memory")
     ]
+
+
+def test_how_much_is_trained_is_only_told_where_it_is_known(well):
+    python = well.dataset_dir / "bin" / "python"
+    trained, parameters = trained_parameters(well, python)
+    assert 0 < trained < parameters
+    whole = with_spec(well, method="full")
+    assert trained_parameters(whole, python) == (parameters - trained,) * 2
+    file = well.model / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"quantization_config": {"bits": 4}}))
+    assert trained_parameters(well, python) == (0, 0)
+    file.unlink()
+    assert trained_parameters(well, python) == (0, 0)
 
 
 @pytest.mark.slow

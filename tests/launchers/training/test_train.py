@@ -39,6 +39,10 @@ def test_training_records_a_run_with_its_data_and_base(trained, backend):
     assert set(run.datasets) == {name, "medqa.xlsx"}
     assert run.datasets[name] == hashlib.sha256(data.read_bytes()).hexdigest()
     assert run.base == fingerprint(Path(run.model))
+    assert 0 < run.trained_parameters < run.parameters
+    if backend == "llamafactory":  # which says how many it trains
+        counts = run.trained_parameters, run.parameters
+        assert "trainable params: {:,} || all params: {:,}".format(*counts) in (run.path / "log.txt").read_text()
 
 
 @pytest.mark.framework

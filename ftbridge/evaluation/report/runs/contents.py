@@ -18,7 +18,15 @@ from ftbridge.evaluation.report.charts import (
     interval_chart,
     most_confused,
 )
-from ftbridge.evaluation.report.runs.answers import MOST, Answers, judge_of, read_answers, without_template
+from ftbridge.evaluation.report.runs.answers import (
+    MOST,
+    Answer,
+    Answers,
+    Asked,
+    judge_of,
+    read_answers,
+    without_template,
+)
 from ftbridge.evaluation.report.runs.sources import Found, Group, Measured
 from ftbridge.evaluation.report.runs.training import Trained, runs_table, trained
 from ftbridge.evaluation.report.runs.verdict import (
@@ -69,7 +77,7 @@ class Result(NamedTuple):
     """What was found on one dataset: the verdict on the first model, figures of all, and answers.
 
     `asked` says in a sentence what the models were asked, `checks` what is known of the questions, and `summary` is
-    `figures` with those alone that need no specialist.
+    `figures` with those alone that need no specialist. `prompts` are the fixed ones, which no figure counts.
     """
 
     dataset: str
@@ -90,6 +98,7 @@ class Result(NamedTuple):
     details: tuple[Detail, ...]
     answers: Answers | None
     missing: str
+    prompts: Answers | None
 
 
 class Contents(NamedTuple):
@@ -203,6 +212,7 @@ def _result(group: Group, most: int, words: Words) -> Result:
         tuple(_detail(each.evaluation, words) for each in group.members),
         answers,
         missing,
+        _prompts(group, words),
     )
 
 
@@ -339,6 +349,25 @@ def _confused(confusion: Confusion, words: Words) -> Table | None:
     rows = [(label, words("no_label") if other is None else other, count) for label, other, count in mistakes]
     header = words("reference"), words("answered_as"), words("times")
     return Table("confused", words("confused"), header, tuple(rows)) if rows else None
+
+
+def _prompts(group: Group, words: Words) -> Answers | None:
+    """Return the fixed prompts of the first model with its answers, those of another one, and of its base."""
+    first, *others = (each.evaluation for each in group.members[:2])
+    asked = first.prompts
+    answers = {first.model.title if others else words("after"): {each.prompt: each.answer for each in asked}}
+    answers |= {each.model.title: {every.prompt: every.answer for every in each.prompts} for each in others}
+    answers[words("before")] = {each.prompt: each.before for each in asked if each.before is not None}
+    answers = {title: texts for title, texts in answers.items() if texts}
+    rows = tuple(
+        Asked(number, each.prompt, "", tuple(_unjudged(texts.get(each.prompt)) for texts in answers.values()))
+        for number, each in enumerate(asked, 1)
+    )
+    return Answers(tuple(answers), rows, len(rows), 0) if rows else None
+
+
+def _unjudged(text: str | None) -> Answer | None:
+    return None if text is None else Answer(text, right=True)
 
 
 def _answers(group: Group, most: int, words: Words) -> tuple[Answers | None, str]:

@@ -25,8 +25,18 @@ def sheets(contents: Contents, words: Words) -> Iterator[Sheet]:
     for table in contents.tables:
         yield table_sheet(table, words)
     for result in contents.results:
+        if result.prompts:
+            yield _prompts_sheet(result.prompts, words)
         if result.answers:
             yield _answers_sheet(result.answers, "text_" if result.task == "generation" else "", words)
+
+
+def _prompts_sheet(prompts: Answers, words: Words) -> Sheet:
+    rows = (
+        (asked.question, *(answer.text if answer else None for answer in reversed(asked.answers)))
+        for asked in prompts.asked
+    )
+    return Sheet(words("prompts"), (words("prompt"), *reversed(prompts.titles)), rows)
 
 
 def _answers_sheet(answers: Answers, kind: str, words: Words) -> Sheet:

@@ -23,7 +23,7 @@ from ftbridge.core.train_spec import TrainSpec, defaults
 from ftbridge.dataset_info import registry
 from ftbridge.evaluation.record import Evaluation
 from ftbridge.evaluation.report.charts import LossChart, Table, loss_chart
-from ftbridge.evaluation.report.words import NOTHING, Words
+from ftbridge.evaluation.report.words import NOTHING, PERCENT, Words
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.process.identity import this_machine
 from ftbridge.launchers.runs.record import Run
@@ -135,6 +135,8 @@ def _settings(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
     yield words("run"), run.id
     yield words("status"), words(f"status_{found.status}")
     yield words("base_model"), spec.model
+    if run.parameters:
+        yield words("trained_parameters"), _trained_share(run, words)
     yield words("epochs"), f"{spec.epochs:g}" if spec.max_steps is None else NOTHING
     yield words("time"), words.duration(found.seconds)
 
@@ -150,6 +152,12 @@ def _details(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
         yield words("last_loss"), f"{found.loss:.4f}"
     if found.lowest_validation_loss is not None:
         yield words("lowest_validation_loss"), f"{found.lowest_validation_loss:.4f}"
+
+
+def _trained_share(run: Run, words: Words) -> str:
+    trained, parameters = run.trained_parameters, run.parameters
+    share = f"{100 * trained / parameters:.2f}{PERCENT}"
+    return words("trained_share", trained=f"{trained:,}", parameters=f"{parameters:,}", share=share)
 
 
 def _losses_told(validation: Sequence[tuple[float, float]], words: Words) -> str:
@@ -277,6 +285,8 @@ def _evaluate_options(evaluation: Evaluation) -> Iterator[str]:
         yield from ("--checkpoint", model.checkpoint)
     if evaluation.before:
         yield "--before"
+    for each in evaluation.prompts:
+        yield from ("--prompt", each.prompt)
     yield from ("--task", evaluation.scores.task)
     yield from ("--max-new-tokens", str(evaluation.max_new_tokens))
     if evaluation.limit:

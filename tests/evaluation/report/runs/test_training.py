@@ -30,6 +30,19 @@ def test_what_was_trained_on_what(told):
     assert data["Made of"] == "news.xlsx"
 
 
+@pytest.mark.parametrize(
+    ("language", "name", "share"),
+    [
+        ("en", "Trainable parameters", "1,081,344 of 495,114,112 (0.22\u202f%)"),
+        ("zh", "可训练参数", "1,081,344 / 495,114,112（0.22\u202f%）"),
+    ],
+)
+def test_how_much_was_trained(news, language, name, share):
+    run = load_run(news.runs / "news-lora")
+    run = msgspec.structs.replace(run, trained_parameters=1_081_344, parameters=495_114_112)
+    assert dict(trained(news, run, [], Words(language)).settings.rows)[name] == share
+
+
 def test_why_rows_were_rejected_the_commonest_reason_first(told):
     assert told.rejected.rows[0] == ("label: output is empty", 24)
 
