@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftbridge.cli.figures import figures_table
+from ftbridge.cli.figures import figures_table, prompts_table
 from ftbridge.cli.options import (
     Command,
     answering_options,
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ftbridge.evaluation.record import ClassFigures, Evaluation
 
 MOST_CLASSES = 20
-LETTERS = 60  # of a prompt and of an answer, in the table of them
 
 
 @click.command(
@@ -89,7 +88,7 @@ def _text(found: "Evaluations") -> str:
         parts.append(figures_table(dataset, evaluations))
         parts += [_classes(each) for each in evaluations if len(evaluations) == 1 and each.scores.classes]
         parts += [line for each in evaluations for line in _sentences(each, several=len(evaluations) > 1)]
-        parts += [_prompts(each, several=len(evaluations) > 1) for each in evaluations if each.prompts]
+        parts += [prompts_table(each, several=len(evaluations) > 1) for each in evaluations if each.prompts]
     parts += [compared.sentence for compared in found.comparisons]
     parts += [f"{name}: {verdict} than before" for name, verdict in found.also.items()]
     parts.append("\n".join(filter(None, (*(each.file for each in found.evaluations), found.file, *found.result_jsonl))))
@@ -107,20 +106,6 @@ def _classes(found: "Evaluation") -> str:
     ]
     more = f"\n... and {len(classes) - len(shown)} more in the file" if len(classes) > len(shown) else ""
     return table([("class", "items", "precision", "recall", "F1"), *rows]) + more
-
-
-def _prompts(found: "Evaluation", *, several: bool) -> str:
-    """Return the fixed prompts with the answers, before and after, a line each."""
-    from ftbridge.cli.output import table
-
-    def short(text: str) -> str:
-        line = " ".join(text.split())
-        return line if len(line) <= LETTERS else f"{line[:LETTERS]} ..."
-
-    names = ["before"] if any(each.before is not None for each in found.prompts) else []
-    header = ("prompt", *names, found.model.title if several else "after")
-    rows = [(each.prompt, *([each.before or ""] if names else []), each.answer) for each in found.prompts]
-    return table([header, *(tuple(map(short, row)) for row in rows)])
 
 
 def _sentences(found: "Evaluation", *, several: bool) -> list[str]:

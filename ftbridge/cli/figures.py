@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ftbridge.evaluation.record import Evaluation, Figure, Scores
     from ftbridge.evaluation.sweep.results import SweepResults, SweepRow
 
+LETTERS = 60  # of a prompt and of an answer, in the table of them
 NAMES = {"macro_f1": "macro F1", "f1": "F1", "chrf": "chrF", "bleu": "BLEU", "rouge_l": "ROUGE-L"}
 
 
@@ -41,6 +42,19 @@ def _cell(figure: "Figure | None") -> str:
         return ""
     digits = 1 if figure.value > 1 else 3  # lengths, in characters
     return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+
+
+def prompts_table(found: "Evaluation", *, several: bool) -> str:
+    """Return the fixed prompts with the answers, before and after, a line each."""
+
+    def short(text: str) -> str:
+        line = " ".join(text.split())
+        return line if len(line) <= LETTERS else f"{line[:LETTERS]} ..."
+
+    names = ["before"] if any(each.before is not None for each in found.prompts) else []
+    header = ("prompt", *names, found.model.title if several else "after")
+    rows = [(each.prompt, *([each.before or ""] if names else []), each.answer) for each in found.prompts]
+    return table([header, *(tuple(map(short, row)) for row in rows)])
 
 
 def sweep_table(found: "SweepResults") -> str:

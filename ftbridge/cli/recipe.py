@@ -130,7 +130,7 @@ def _found(done: "RecipeRun") -> str:
 
 def _figures(done: "RecipeRun", made: dict[str, dict[str, Any]]) -> list[str]:
     """Return the table of a sweep, or that of a model, of the one before it and of baselines, and what follows."""
-    from ftbridge.cli.figures import figures_table, sweep_table
+    from ftbridge.cli.figures import figures_table, prompts_table, sweep_table
     from ftbridge.evaluation.record import load_evaluation
     from ftbridge.evaluation.sweep.record import load_sweep
     from ftbridge.evaluation.sweep.results import results_of
@@ -140,6 +140,7 @@ def _figures(done: "RecipeRun", made: dict[str, dict[str, Any]]) -> list[str]:
     files: list[str] = made.get("evaluate", {}).get("evaluations", [])
     found = [load_evaluation(done.folder / file) for file in files]
     tables = [figures_table(each.dataset, [each]) for each in found]
+    tables += [prompts_table(each, several=False) for each in found if each.prompts]
     return [*tables, *(pair.sentence for each in found for pair in each.comparisons)]
 
 

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from ftbridge.cli.figures import figures_table, sweep_table
-from ftbridge.evaluation.record import load_evaluation
+from ftbridge.cli.figures import figures_table, prompts_table, sweep_table
+from ftbridge.evaluation.record import Prompted, load_evaluation
 from ftbridge.evaluation.sweep.results import results_of
 from tests.builders.evaluations import write_news
 from tests.builders.sweeps import write_sweep
@@ -24,6 +24,15 @@ def test_what_is_compared_with_other_answers_has_a_column_of_its_own(tmp_path):
     found = load_evaluation(tmp_path / "runs/news-lora/evaluations/news-test")
     other = replace(found, model=replace(found.model, title="other"), before=found.scores)
     assert "before (other)" in figures_table("news-test", [found, other]).splitlines()[0]
+
+
+def test_prompts_stand_in_a_line_with_the_answers_before_and_after(tmp_path):
+    write_news(tmp_path, items=40)
+    found = load_evaluation(tmp_path / "runs/news-lora/evaluations/news-test")
+    asked = replace(found, prompts=(Prompted(prompt="who\nare you?", answer="x" * 99, before="me"),))
+    header, line = prompts_table(asked, several=False).splitlines()
+    assert header.split() == ["prompt", "before", "after"]
+    assert line.split() == ["who", "are", "you?", "me", "x" * 60, "..."]
 
 
 def test_a_sweep_is_shown_best_first_with_what_failed(tmp_path):

@@ -32,7 +32,7 @@ _KEPT = (
 )
 _TOY = {**SETTINGS, "model": BASE_FOLDER, "epochs": 30, "micro_batch_size": 8, "cutoff_length": 512}
 _ANY = {"backend": "xtuner"}  # where a recipe names none
-_KEPT_OF_EVALUATION = "task before baseline thinking checkpoint"
+_KEPT_OF_EVALUATION = "task before prompt result_jsonl baseline thinking checkpoint"
 _OF_EVALUATION = {"device": "cpu", "engine": "transformers", "max_new_tokens": 48}
 
 
