@@ -20,7 +20,7 @@ from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.experiments.demo import SETTINGS
 from ftbridge.experiments.recipes.recipe import Recipe, with_sections
 from ftbridge.experiments.recipes.sections import Values
-from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.environment.venv import any_backend, interpreter
 
 ROWS = 60
 SPLIT = "4:1"
@@ -31,7 +31,6 @@ _KEPT = (
     "validation_dataset quantization_bits quantization_type double_quantization"
 )
 _TOY = {**SETTINGS, "model": BASE_FOLDER, "epochs": 30, "micro_batch_size": 8, "cutoff_length": 512}
-_ANY = {"backend": "xtuner"}  # where a recipe names none
 _KEPT_OF_EVALUATION = "task before prompt result_jsonl baseline thinking checkpoint"
 _OF_EVALUATION = {"device": "cpu", "engine": "transformers", "max_new_tokens": 48}
 
@@ -60,12 +59,15 @@ def steps_of(recipe: Recipe) -> tuple[str, ...]:
     return (first, "base", *others)
 
 
-def demo_recipe(recipe: Recipe, folder: Path, *, write: bool) -> Recipe:
-    """Return the recipe as its demo does it: with few rows, a toy model and short answers, then as its `demo` says."""
+def demo_recipe(recipe: Recipe, project: Project, *, write: bool) -> Recipe:
+    """Return the recipe as its demo does it: with few rows, a toy model and short answers, then as its `demo` says.
+
+    `project` is the demo's own; where the recipe names no framework, one that it has is taken.
+    """
     small = msgspec.structs.replace(
         recipe,
-        convert=_few_rows(recipe, folder, write=write),
-        train={**_ANY, **_chosen(recipe.train, _KEPT), **_TOY},
+        convert=_few_rows(recipe, project.folder, write=write),
+        train={"backend": any_backend(project), **_chosen(recipe.train, _KEPT), **_TOY},
         sweep=None if recipe.sweep is None else _few_points(recipe.sweep),
         evaluate=None if recipe.evaluate is None else _short_evaluation(recipe.evaluate),
         report=None if recipe.report is None else _without(recipe.report, "out"),

@@ -83,7 +83,7 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
         if model:
             raise UsageError("`--demo` makes its own toy model; leave `--model` out")
         project = toy.demo_project(around, start / f"{found.name}-demo", write=not dry_run)
-        found = toy.demo_recipe(found, project.folder, write=not dry_run)
+        found = toy.demo_recipe(found, project, write=not dry_run)
     else:
         project = Project(around.folder, Settings(backends=around.settings.backends))
     found = _with_changes(

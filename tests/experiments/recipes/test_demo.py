@@ -7,7 +7,7 @@ import pytest
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.plugins import plugin_names
-from ftbridge.core.project import Project
+from ftbridge.core.project import Project, Settings
 from ftbridge.evaluation.sweep.record import load_sweep
 from ftbridge.experiments.recipes.demo import ROWS, demo_recipe, texts_of
 from ftbridge.experiments.recipes.recipe import parse_recipe, shipped_recipes
@@ -24,7 +24,7 @@ report: {out: here.html, language: zh}
 
 
 def test_a_demo_is_small_and_needs_no_gpu(tmp_path):
-    small = demo_recipe(parse_recipe("x", FULL, "it"), tmp_path, write=True)
+    small = demo_recipe(parse_recipe("x", FULL, "it"), Project(tmp_path, Settings()), write=True)
     assert small.sources == [str(tmp_path / "medqa.xlsx")]
     assert (tmp_path / "medqa.xlsx").is_file()
     assert {key: small.convert[key] for key in ("preset", "split", "limit")} == {
@@ -45,7 +45,7 @@ def test_a_demo_is_small_and_needs_no_gpu(tmp_path):
 
 def test_what_a_recipe_says_of_its_demo_wins(tmp_path):
     own = "demo: {convert: {split: '1:1'}, train: {epochs: 2}, sweep: {grid: {lora_rank: [2, 4, 8]}}}"
-    small = demo_recipe(parse_recipe("x", FULL + own, "it"), tmp_path, write=True)
+    small = demo_recipe(parse_recipe("x", FULL + own, "it"), Project(tmp_path, Settings()), write=True)
     assert (small.convert["split"], small.train["epochs"]) == ("1:1", 2)
     assert small.sweep == {"grid": {"lora_rank": [2, 4, 8]}}
 
@@ -53,8 +53,10 @@ def test_what_a_recipe_says_of_its_demo_wins(tmp_path):
 def test_data_of_ones_own_is_taken_where_it_is_here(tmp_path):
     (tmp_path / "faq.csv").touch()
     own = f"convert: {{sources: {tmp_path / 'faq.csv'}, preset: medqa}}\ntrain: {{backend: xtuner}}"
-    assert demo_recipe(parse_recipe("x", own, "it"), tmp_path, write=True).sources == [str(tmp_path / "faq.csv")]
-    gone = demo_recipe(parse_recipe("x", own.replace("faq", "gone"), "it"), tmp_path, write=True)
+    assert demo_recipe(parse_recipe("x", own, "it"), Project(tmp_path, Settings()), write=True).sources == [
+        str(tmp_path / "faq.csv")
+    ]
+    gone = demo_recipe(parse_recipe("x", own.replace("faq", "gone"), "it"), Project(tmp_path, Settings()), write=True)
     assert gone.sources == [str(tmp_path / "medqa.xlsx")]
 
 
