@@ -78,8 +78,8 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
     labels. `before` asks the base model as well, and compares; so does each dataset of `also`, which must not get
     worse. Each `prompt` is asked after the dataset, with the system prompt of the training, with `before` of the base
     as well; those of the last time are kept where none is given. `baseline` are those of a classification:
-    most-frequent, tfidf (both by default), bert=FOLDER, none. The OpenAI-compatible server at the address `endpoint` is
-    asked for `endpoint_model`, `concurrency` questions at a time; a source then says which run it serves.
+    most-frequent, tfidf (both by default), bert=ENCODER, none. The OpenAI-compatible server at the address `endpoint`
+    is asked for `endpoint_model`, `concurrency` questions at a time; a source then says which run it serves.
     `result_jsonl` writes that file beside the answers, as `predict` does.
 
     evaluation.json lies in the run's evaluations/DATASET; several models are compared in evaluations/NAME of the

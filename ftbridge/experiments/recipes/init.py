@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import UsageError, shell_words
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec, defaults
@@ -101,7 +101,7 @@ def recipe_text(data: str, preset: str, model: str, purpose: Purpose, file: Path
         "report": _REPORT,
     }
     lines = [
-        f"# `ftbridge recipe run {file.name} --dry-run` says what it does, `--demo` tries it with a toy model.",
+        f"# `{shell_words(['ftbridge', 'recipe', 'run', file.name])} --dry-run` says what it does, `--demo` tries it.",
         "# `ftbridge convert --help`, `train --help` and so on have all options: write `-` as `_` here.",
         f"title: {_yaml(title)}",
     ]

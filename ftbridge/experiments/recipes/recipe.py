@@ -13,8 +13,8 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import closest, load_yaml_lines
 from ftbridge.experiments.recipes.sections import STEPS, Values, check_section
+from ftbridge.experiments.sweep.data import located, with_texts
 
-_TEXTS = ("system", "instruction", "input", "output")
 ENDINGS = (".yaml", ".yml")
 
 
@@ -87,7 +87,7 @@ def load_recipe(file: Path) -> Recipe:
     return msgspec.structs.replace(
         recipe,
         file=str(folder / file.name),
-        convert=_located_conversion(recipe.convert, folder),
+        convert=located(recipe.convert, folder),
         train=_located_training(recipe.train, folder),
     )
 
@@ -142,33 +142,11 @@ def _checked_sections(values: Values, where: str, places: Mapping[str, str], out
     return found
 
 
-def _located_conversion(values: Values, folder: Path) -> Values:
-    """Return the options of a conversion with whole paths; a text behind `@` is read by `convert_options`."""
-    sources = values["sources"]
-    found = {
-        **values,
-        "sources": [located_source(each, folder) for each in ([sources] if isinstance(sources, str) else sources)],
-    }
-    for key in _TEXTS:
-        if str(values.get(key) or "").startswith("@"):
-            found[key] = f"@{folder / values[key][1:]}"
-    if isinstance(values.get("label_map"), str):
-        found["label_map"] = str(folder / values["label_map"])
-    return found
-
-
 def _located_training(values: Values, folder: Path) -> Values:
     template = values.get("chat_template")
     if isinstance(template, str) and (file := folder / Path(template).expanduser()).is_file():
         return {**values, "chat_template": str(file)}
     return values
-
-
-def located_source(source: str, folder: Path) -> str:
-    """Return a source that names files with its whole path; what is on a hub or made by a preset stays."""
-    if "://" in source or source.startswith("preset:") or source == "-":
-        return source
-    return os.path.normpath(folder / Path(source).expanduser())
 
 
 def changed_recipe(recipe: Recipe, changes: Mapping[str, Any], where: str = "`--set`") -> Recipe:
@@ -201,14 +179,7 @@ def with_sections(recipe: Recipe, sections: Mapping[str, Values], where: str) ->
 
 def convert_options(recipe: Recipe) -> Values:
     """Return the options of the conversion as `convert` takes them: texts behind `@` and label maps are read."""
-    from ftbridge.adapters.mapping.label_map import load_label_map
-
-    values = {key: value for key, value in recipe.convert.items() if key != "sources"}
-    for key in _TEXTS:
-        if str(values.get(key) or "").startswith("@"):
-            values[key] = read_text(Path(values[key][1:]), "template").removesuffix("\n")
-    if isinstance(values.get("label_map"), str):
-        values["label_map"] = load_label_map(Path(values["label_map"]))
+    values = with_texts({key: value for key, value in recipe.convert.items() if key != "sources"})
     if len(recipe.sources) > 1:
         values.setdefault("name", recipe.name)
     return values

@@ -18,8 +18,9 @@ from ftbridge.core.project import Project, Settings
 from ftbridge.dataset_info.presets import load_preset
 from ftbridge.experiments.recipes import demo as toy
 from ftbridge.experiments.recipes.needs import needs
-from ftbridge.experiments.recipes.recipe import Recipe, changed_recipe, find_recipe, located_source
+from ftbridge.experiments.recipes.recipe import Recipe, changed_recipe, find_recipe
 from ftbridge.experiments.recipes.steps import Book, Done, plan_step
+from ftbridge.experiments.sweep.data import located_source
 from ftbridge.experiments.sweep.options import SweepOptions, number_of_points
 from ftbridge.experiments.sweep.sweep import MOST_POINTS
 

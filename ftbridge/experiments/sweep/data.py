@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.convert.earlier import options_of
-from ftbridge.adapters.convert.options import keywords_of, parse_sample
+from ftbridge.adapters.convert.options import keywords_of, parse_sample, text_or_file
 from ftbridge.adapters.convert.pipeline import convert
+from ftbridge.adapters.mapping.label_map import load_label_map
 from ftbridge.adapters.sources.locate import PRESET, STANDARD_INPUT
 from ftbridge.core.console import say
 from ftbridge.core.errors import FtbridgeError, InterruptedRun, UsageError
@@ -19,6 +20,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.experiments.sweep.options import ALL, Setting, Values
 
 DATA = "data"
+TEXTS = ("system", "instruction", "input", "output")  # that may stand in a file, behind `@`
 
 
 class PointData(msgspec.Struct, frozen=True):
@@ -35,7 +37,7 @@ def base_of_conversion(project: Project, given: Values) -> Values:
     Sources are whole paths. Raises UsageError where there is no conversion to make anew.
     """
     if given:
-        return located(given, Path.cwd())
+        return with_texts(located(given, Path.cwd()))
     state = project.state()
     if not state.sources:
         raise UsageError(
@@ -50,12 +52,24 @@ def base_of_conversion(project: Project, given: Values) -> Values:
 
 
 def located(convert: Values, folder: Path) -> Values:
-    """Return the options of a conversion with its sources, one or a list of them, as `located_source` has them."""
+    """Return the options of a conversion with whole paths: sources, texts behind `@`, and a file of labels."""
     sources = convert.get("sources", ())
-    return {
-        **convert,
-        "sources": [located_source(each, folder) for each in ([sources] if isinstance(sources, str) else sources)],
-    }
+    given = [sources] if isinstance(sources, str) else sources
+    found = {**convert, "sources": [located_source(each, folder) for each in given]}
+    for key in TEXTS:
+        if str(convert.get(key) or "").startswith("@"):
+            found[key] = f"@{folder / convert[key][1:]}"
+    if isinstance(convert.get("label_map"), str):
+        found["label_map"] = str(folder / convert["label_map"])
+    return found
+
+
+def with_texts(convert: Values) -> Values:
+    """Return the options of a conversion as `convert` takes them: texts behind `@` and a file of labels are read."""
+    found = {key: text_or_file(value) if key in TEXTS and value else value for key, value in convert.items()}
+    if isinstance(found.get("label_map"), str):
+        found["label_map"] = load_label_map(Path(found["label_map"]))
+    return found
 
 
 def located_source(source: str, folder: Path) -> str:

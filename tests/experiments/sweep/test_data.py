@@ -7,7 +7,7 @@ import ftbridge
 from ftbridge.core.errors import UsageError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info.registry import read_entries
-from ftbridge.experiments.sweep.data import base_of_conversion, convert_shared
+from ftbridge.experiments.sweep.data import base_of_conversion, convert_shared, located
 from ftbridge.experiments.sweep.options import SweepOptions, settings_of
 
 NEWS = [f"news {number},{'ab'[number % 2]}" for number in range(40)]
@@ -79,3 +79,16 @@ def test_without_options_the_last_conversion_is_made_anew(folder, monkeypatch):
 def test_a_conversion_of_nothing_that_is_there_is_told_by_its_points(folder):
     (found,) = data_of(folder, {"sample": 4}, sources=["gone.csv"])
     assert "gone.csv" in found.error
+
+
+def test_texts_behind_an_at_and_labels_in_a_file_are_as_seen_from_the_folder(folder):
+    (folder / "plans").mkdir()
+    (folder / "plans" / "prompt.txt").write_text("Q: {{question}}\n")
+    (folder / "plans" / "labels.yaml").write_text("a: Alpha\nb: Beta\n")
+    given = {"sources": "../news.csv", "instruction": "@prompt.txt", "label_map": "labels.yaml"}
+    found = base_of_conversion(Project.find(), located(given, folder / "plans"))
+    assert found == {
+        "sources": [str(folder / "news.csv")],
+        "instruction": "Q: {{question}}",
+        "label_map": {"a": "Alpha", "b": "Beta"},
+    }
