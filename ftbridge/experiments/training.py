@@ -1,7 +1,7 @@
 """A training as part of an experiment: known by what decides its result, so that it is not done twice."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,12 @@ from ftbridge.dataset_info.entries import data_files, interpret_entry
 from ftbridge.dataset_info.names import is_ours
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.venv import interpreter
-from ftbridge.launchers.preflight.preflight import preflight_checks, refuse_failures
 from ftbridge.launchers.runs.checkpoints import last_checkpoint
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.training.options import resolve_train_spec
 from ftbridge.launchers.training.prepare import Prepared, prepare
 from ftbridge.launchers.training.resume import NotOnRecordError
-from ftbridge.launchers.training.train import start
 
 # Where a training's data and base lie does not decide its result: their contents do.
 _PLACES = ("model", "dataset", "dataset_dir", "validation_dataset")
@@ -100,20 +98,6 @@ def why_anew(before: PlannedTraining, now: PlannedTraining) -> str:
     return first_few(reasons, _SHOWN)
 
 
-def train_planned(
-    planned: PlannedTraining, before: Run | None = None, *, config: Path | None = None, check_imports: bool = True
-) -> Run:
-    """Train what was planned and return the run; `before`, an attempt that did not succeed, goes on where it can.
-
-    `config` stands for ftbridge.yaml. Without `check_imports` the pre-flight leaves out what takes seconds. Raises as
-    `train` does.
-    """
-    ready = prepare_planned(planned, before, config=config)
-    if not check_imports:
-        refuse_failures(preflight_checks(ready.plan, ready.python, ready.project.runs))
-    return start(ready, preflight=check_imports)
-
-
 def prepare_planned(planned: PlannedTraining, before: Run | None = None, *, config: Path | None = None) -> Prepared:
     """Return the training as `prepare` decides it, from the last checkpoint of `before` where it has one that fits."""
     if before and before.status in {"failed", "interrupted"} and last_checkpoint(before):
@@ -139,11 +123,6 @@ def given_options(spec: TrainSpec) -> dict[str, Any]:
         for field in msgspec.structs.fields(TrainSpec)
         if (value := getattr(spec, field.name)) != field.default or field.default is msgspec.NODEFAULT
     }
-
-
-def newest(runs: Sequence[Run]) -> Run | None:
-    """Return the run that began last, None for none."""
-    return max(runs, key=lambda run: run.attempts[-1].started, default=None)
 
 
 def first_line(error: Exception) -> str:
