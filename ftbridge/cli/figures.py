@@ -1,5 +1,6 @@
 """Tables of figures that several commands print: models beside what they were before, and the points of a sweep."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftbridge.cli.output import table
@@ -59,9 +60,26 @@ def prompts_table(found: "Evaluation", *, several: bool) -> str:
 
 def sweep_table(found: "SweepResults") -> str:
     """Return the table of a sweep, and why points failed."""
-    header = ("status", *found.varied, found.metric, "±", "95 % interval", "seeds", "samples", "loss", "time")
+    metric = (found.metric, "±", "95 % interval") if found.metric else ()
+    loss = () if found.metric == "loss" else ("loss",)
+    header = ("status", *found.varied, *metric, "seeds", "samples", *loss, "time")
     failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
     return "\n\n".join([table([header, *(_row(found, row) for row in found.rows)]), *failed])
+
+
+def best_run(found: "SweepResults") -> Path | None:
+    """Return the folder of a run of the best setting of a sweep, None where nothing was measured."""
+    best = next((row for row in found.rows if found.metric in row.figures and row.runs), None)
+    return Path(found.folder) / "runs" / best.runs[0] if best else None
+
+
+def failed_points(found: "SweepResults") -> str:
+    """Return how many points of a sweep failed, and what to do, "" where none did."""
+    points = [point for row in found.rows for point in row.points]
+    failed = sum(bool(point.error) for point in points)
+    if not failed:
+        return ""
+    return f"{failed} of {len(points)} points failed, for the reasons above; the same command tries them again"
 
 
 def _row(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
@@ -71,14 +89,17 @@ def _row(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
     figure, loss = row.figures.get(found.metric), row.figures.get("loss")
     spread = figure.spread if figure else None
     interval = figure.low is not None if figure else False
-    return (
-        row.status,
-        *(shown_value(row.values.get(name, "-")) for name in found.varied),
+    measured = (
         f"{figure.mean:.3f}" if figure else "",
         "" if spread is None else f"{spread:.3f}",
         f"{figure.low:.3f} to {figure.high:.3f}" if figure and interval else "",
+    )
+    return (
+        row.status,
+        *(shown_value(row.values.get(name, "-")) for name in found.varied),
+        *(measured if found.metric else ()),
         str(len(row.points)),
         "" if row.training_samples is None else f"{row.training_samples:,}",
-        f"{loss.mean:.4f}" if loss else "",
+        *(() if found.metric == "loss" else (f"{loss.mean:.4f}" if loss else "",)),
         format_duration(row.seconds),
     )

@@ -1,9 +1,11 @@
 """`ftbridge recipe`: a whole experiment in one file, run, listed, shown and made."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftbridge.cli.figures import best_run, failed_points, figures_table, prompts_table, sweep_table
 from ftbridge.cli.options import (
     Group,
     PluginName,
@@ -18,6 +20,7 @@ from ftbridge.cli.options import (
 from ftbridge.cli.output import table
 
 if TYPE_CHECKING:
+    from ftbridge.evaluation.sweep.results import SweepResults
     from ftbridge.experiments.recipes.init import Purpose
     from ftbridge.experiments.recipes.run import RecipeRun
 
@@ -84,13 +87,15 @@ def command() -> None:
     option("--max-points", type=click.IntRange(min=1), default=200, help="Number of points a sweep may have."),
 )  # fmt: skip
 @json_option
-def run_command(recipe: str, as_json: bool, **given: Any) -> None:
+@click.pass_context
+def run_command(ctx: click.Context, /, recipe: str, as_json: bool, **given: Any) -> None:
     """Do all steps of a recipe: a FILE, or the NAME of one that comes with ftbridge.
 
     What is up to date is left as it is, so that the same command goes on after Ctrl-C or a crash; stderr says of each
     step why it is done. ftbridge.yaml is not read but for its `backends`.
     """
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.errors import FrameworkError
     from ftbridge.experiments.recipes.run import parse_changes, run_recipe
 
     done = run_recipe(recipe, **given | {"set": parse_changes(given["set"])})
@@ -101,6 +106,9 @@ def run_command(recipe: str, as_json: bool, **given: Any) -> None:
     else:
         result(_found(done))
         _say_next(done)
+    if (swept := _swept(done)) and (failed := failed_points(swept)):
+        say(f"error: {failed}")
+        ctx.exit(FrameworkError.exit_code)
 
 
 def _steps_to_do(planned: "RecipeRun") -> str:
@@ -130,13 +138,10 @@ def _found(done: "RecipeRun") -> str:
 
 def _figures(done: "RecipeRun", made: dict[str, dict[str, Any]]) -> list[str]:
     """Return the table of a sweep, or that of a model, of the one before it and of baselines, and what follows."""
-    from ftbridge.cli.figures import figures_table, prompts_table, sweep_table
     from ftbridge.evaluation.record import load_evaluation
-    from ftbridge.evaluation.sweep.record import load_sweep
-    from ftbridge.evaluation.sweep.results import results_of
 
-    if "sweep" in made:
-        return [sweep_table(results_of(load_sweep(done.folder / made["sweep"]["sweep"])))]
+    if swept := _swept(done):
+        return [sweep_table(swept)]
     files: list[str] = made.get("evaluate", {}).get("evaluations", [])
     found = [load_evaluation(done.folder / file) for file in files]
     tables = [figures_table(each.dataset, [each]) for each in found]
@@ -166,7 +171,22 @@ def _say_next(done: "RecipeRun") -> None:
     say("\nnext:")
     if done.folder != Path.cwd():
         say(f"  cd {shell_words([str(done.folder)])}")
-    say("  ftbridge sweep show" if "sweep" in names else "  ftbridge chat")
+    swept = _swept(done)
+    if swept is None:
+        say("  ftbridge chat")
+        return
+    say("  ftbridge sweep show")
+    if best := best_run(swept):
+        say(f"  {shell_words(['ftbridge', 'chat', os.path.relpath(best, done.folder)])}")
+
+
+def _swept(done: "RecipeRun") -> "SweepResults | None":
+    """Return what the sweep of a recipe has found, None where it has none."""
+    from ftbridge.evaluation.sweep.record import load_sweep
+    from ftbridge.evaluation.sweep.results import results_of
+
+    made = next((step.made for step in done.steps if step.name == "sweep"), {})
+    return results_of(load_sweep(done.folder / made["sweep"])) if made and not done.dry_run else None
 
 
 @command.command("list", examples=("ftbridge recipe list", "ftbridge recipe list --json"))

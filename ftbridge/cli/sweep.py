@@ -5,8 +5,17 @@ from typing import Any
 
 import click
 
-from ftbridge.cli.figures import sweep_table
-from ftbridge.cli.options import Group, complete_file, complete_sweep, json_option, option, options
+from ftbridge.cli.figures import best_run, failed_points, sweep_table
+from ftbridge.cli.options import (
+    Group,
+    PluginName,
+    complete_file,
+    complete_folder,
+    complete_sweep,
+    json_option,
+    option,
+    options,
+)
 from ftbridge.cli.output import relative_path
 
 DEFAULT = "run"
@@ -52,6 +61,7 @@ def command() -> None:
     short_help="Train and evaluate all points that are not done yet.",
     headings={
         "Points": "grid seeds name max_points",
+        "What all have": "backend model",
         "Run": "parallel metric as_json",
     },
     examples=("ftbridge sweep run --grid lora_rank=8,16 --seeds 1,2,3", "ftbridge sweep run sweep.yaml --parallel"),
@@ -67,6 +77,11 @@ def command() -> None:
     option(
         "--name", default="", metavar="NAME", show_default="that of FILE, else the keys",
         help="Name of the sweep and of its folder in sweeps/; the same one goes on.",
+    ),
+    option("--backend", type=PluginName("backends"), show_default="ftbridge.yaml's", help="Framework that trains."),
+    option(
+        "--model", metavar="BASE", shell_complete=complete_folder, show_default="ftbridge.yaml's",
+        help="Base model: a folder, or a hub's name.",
     ),
     option("--max-points", type=click.IntRange(min=1), default=200, help="Number of points that may be trained."),
     option("--parallel", is_flag=True, help="Train one point on each GPU at a time."),
@@ -91,18 +106,17 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
             "what is to be varied? Give options with their values, as in `--grid lora_rank=8,16`, or a FILE"
         )
     given |= {"grid": parse_grid(given["grid"]), "seeds": parse_seeds(given["seeds"])}
-    found = sweep(file, **given)
+    chosen = {name: value for name in ("backend", "model") if (value := given.pop(name))}
+    found = sweep(file, train=chosen, **given)
     if as_json:
         print_json(found)
     else:
         result(sweep_table(found))
         say(f"\nnext: `{shell_words(['ftbridge', 'report', found.name])}` writes it as a page")
-        if best := next((row for row in found.rows if row.figures and row.runs), None):
-            run = relative_path(Path(found.folder)) / "runs" / best.runs[0]
-            say(f"      `{shell_words(['ftbridge', 'chat', str(run)])}` talks to the best")
-    if failed := sum(bool(point.error) for row in found.rows for point in row.points):
-        number = sum(len(row.points) for row in found.rows)
-        say(f"error: {failed} of {number} points failed, for the reasons above; the same command tries them again")
+        if best := best_run(found):
+            say(f"      `{shell_words(['ftbridge', 'chat', str(relative_path(best))])}` talks to the best")
+    if failed := failed_points(found):
+        say(f"error: {failed}")
         ctx.exit(FrameworkError.exit_code)
 
 

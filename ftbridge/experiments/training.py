@@ -113,6 +113,8 @@ def prepare_planned(planned: PlannedTraining, before: Run | None = None, *, conf
             )
         except FtbridgeError as error:
             say(f"note: {before.id} cannot go on, and is trained from the start: {first_line(error)}")
+    elif before and before.status in {"failed", "interrupted"}:
+        say(f"note: {before.id} left no checkpoint to go on from, and is trained from the start (see `save_steps`)")
     return prepare(config, **given_options(planned.spec))
 
 

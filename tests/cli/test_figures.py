@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from ftbridge.cli.figures import figures_table, prompts_table, sweep_table
+from ftbridge.cli.figures import best_run, failed_points, figures_table, prompts_table, sweep_table
 from ftbridge.evaluation.record import Prompted, load_evaluation
 from ftbridge.evaluation.sweep.results import results_of
 from tests.builders.evaluations import write_news
@@ -40,3 +40,16 @@ def test_a_sweep_is_shown_best_first_with_what_failed(tmp_path):
     table, failed = sweep_table(results_of(swept)).split("\n\n")
     assert [line.split()[1] for line in table.splitlines()] == ["sample", "500", "100"]
     assert failed.startswith("sample=100, seed 1: ")
+
+
+def test_of_a_sweep_the_best_run_and_what_failed_are_named(tmp_path):
+    found = results_of(write_sweep(tmp_path, failed={(0, 1), (0, 2)}, items=20, seeds=(1, 2)))
+    assert best_run(found).parent == tmp_path / "sweeps" / "sizes" / "runs"
+    assert failed_points(found).startswith("2 of 16 points failed")
+
+
+def test_a_sweep_in_which_nothing_was_measured_has_no_best_one(tmp_path):
+    found = results_of(write_sweep(tmp_path, items=20, seeds=(1,), asked=False))
+    assert best_run(found) is None
+    assert failed_points(found) == ""
+    assert "interval" not in sweep_table(found)

@@ -8,6 +8,7 @@ from ftbridge.cli.recipe import _found
 from ftbridge.experiments.recipes.run import RecipeRun, StepRun
 from tests.builders.evaluations import write_news
 from tests.builders.keyboard import terminal
+from tests.builders.models import write_model
 from tests.builders.sweeps import write_sweep
 
 RECIPE = "convert: {sources: faq.csv, split: '1:1'}\ntrain: {backend: xtuner, model: base, lora_rank: 8}\nreport:\n"
@@ -25,7 +26,7 @@ def test_a_dry_run_tells_each_step_with_its_options(folder, run_ftbridge):
     done = run_ftbridge("recipe", "run", "faq.yaml", "--set", "train.lora_rank=16", "--dry-run")
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert lines[0] == ["convert:", "was", "not", "done", "yet"]
+    assert lines[0] == ["convert:", "not", "done", "before"]
     assert ["lora_rank", "16"] in lines
     assert done.stdout.splitlines()[-1].startswith("needs ")
     assert not (folder / ".ftbridge").exists()
@@ -114,3 +115,12 @@ def test_init_takes_options_where_nobody_can_be_asked(folder, run_ftbridge):
     assert "task: extraction" in (folder / "msra-ner.yaml").read_text(encoding="utf-8")
     done = run_ftbridge("recipe", "init")
     assert (done.returncode, done.stderr.startswith("error: which data? Give `--data FILE`")) == (2, True)
+
+
+def test_a_recipe_whose_sweep_fails_says_why_and_ends_so(folder, run_ftbridge):
+    write_model(folder / "base")
+    (folder / "sizes.yaml").write_text(f"{RECIPE}\nsweep: {{grid: {{sample: [1000]}}}}\nreport: {{}}\n")
+    done = run_ftbridge("recipe", "run", "sizes.yaml", "--model", "base")
+    assert done.returncode == 5, done.stderr
+    assert "asks for 1000 of 1 training sample" in done.stdout
+    assert "error: 1 of 1 points failed" in done.stderr

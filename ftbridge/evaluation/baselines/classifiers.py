@@ -66,8 +66,7 @@ def require_scikit_learn() -> None:
         import sklearn  # noqa: F401 - its presence is what is asked
     except ImportError as error:
         raise SetupError(
-            "the baseline `tfidf` needs scikit-learn: `pip install '.[evaluation]'` in the clone of ftbridge; or take "
-            "`--baseline most-frequent`"
+            "the baseline `tfidf` needs scikit-learn: `pip install scikit-learn`; or take `--baseline most-frequent`"
         ) from error
 
 

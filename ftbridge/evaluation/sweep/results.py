@@ -90,7 +90,7 @@ def _metric(rows: Sequence[SweepRow], wanted: str, usual: str) -> str:
     if wanted or usual in known:
         return wanted or usual
     measured = [name for name in known if name not in LOSSES]
-    return main_figure(measured) if measured else known[0] if known else ""
+    return main_figure(measured) if measured else ""  # losses of other data or options do not say which is better
 
 
 def _result(folder: Path, points: Sequence[Point]) -> SweepRow:

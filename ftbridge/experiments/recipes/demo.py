@@ -75,7 +75,7 @@ def demo_recipe(recipe: Recipe, project: Project, *, write: bool) -> Recipe:
     own = {section: values for section, values in recipe.demo.items() if section != "sweep"}
     small = with_sections(small, own, "`demo`")
     if recipe.demo.get("sweep") and recipe.sweep is not None:
-        small = msgspec.structs.replace(small, sweep=recipe.demo["sweep"])
+        small = msgspec.structs.replace(small, sweep={**_chosen(recipe.sweep, "metric"), **recipe.demo["sweep"]})
     return small
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from ftbridge.adapters.sources.locate import origins
 from ftbridge.core.errors import UsageError, shell_words
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.project import Project
@@ -82,6 +83,8 @@ def write_recipe(
         raise UsageError(f"a recipe is a YAML file: let `{file}` end with `.yaml`")
     if os.path.lexists(file):
         raise UsageError(f"`{file}` is there already; name another with `--out FILE`")
+    if data:
+        origins([data])
     if data and "://" not in data and not Path(data).expanduser().is_absolute():
         data = os.path.relpath(data, file.absolute().parent)
     text = recipe_text(data, preset, model, purpose, file)

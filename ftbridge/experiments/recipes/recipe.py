@@ -13,7 +13,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import closest, load_yaml_lines
 from ftbridge.experiments.recipes.sections import STEPS, Values, check_section
-from ftbridge.experiments.sweep.data import located, with_texts
+from ftbridge.experiments.sweep.data import located, located_baselines, with_texts
 
 ENDINGS = (".yaml", ".yml")
 
@@ -89,6 +89,7 @@ def load_recipe(file: Path) -> Recipe:
         file=str(folder / file.name),
         convert=located(recipe.convert, folder),
         train=_located_training(recipe.train, folder),
+        evaluate=None if recipe.evaluate is None else located_baselines(recipe.evaluate, folder),
     )
 
 
@@ -169,11 +170,13 @@ def with_sections(recipe: Recipe, sections: Mapping[str, Values], where: str) ->
     """Return the recipe with the options of `sections` over its own; raises UsageError for what it cannot have."""
     try:
         own = {
-            section: {**(getattr(recipe, section) or {}), **check_section(section, values, f"{where}: `{section}`", {})}
+            section: check_section(section, {**(getattr(recipe, section) or {}), **values}, f"{where}: `{section}`", {})
             for section, values in sections.items()
         }
     except InputError as error:
         raise UsageError(str(error)) from error
+    if own.get("evaluate"):
+        own["evaluate"] = located_baselines(own["evaluate"], Path.cwd())
     return msgspec.structs.replace(recipe, **own)
 
 

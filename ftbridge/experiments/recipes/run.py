@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from ftbridge.adapters.sources.locate import origins
 from ftbridge.core.console import say
 from ftbridge.core.errors import InterruptedRun, QuestionError, UsageError
 from ftbridge.core.files.atomic import locked
@@ -120,6 +121,7 @@ def _with_data(recipe: Recipe, data: str | os.PathLike[str] | None) -> Recipe:
     values = {**recipe.convert, "sources": sources}
     if data is not None:
         values["sources"] = [located_source(os.fspath(data), Path.cwd())]
+        origins(values["sources"])  # a name that was mistyped is told, whatever a demo would take in its place
         own = {source.removeprefix("preset:") for source in sources if source.startswith("preset:")}
         if own and not values["sources"][0].startswith("preset:"):
             values.setdefault("preset", own.pop())

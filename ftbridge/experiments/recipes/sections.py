@@ -11,6 +11,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import closest, parse
+from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.weights.merge import parse_size
 
@@ -103,11 +104,19 @@ def check_section(section: str, values: Values, where: str, places: Mapping[str,
     checked = parse(kind, values, where, places)
     if section == "train":
         parse(TrainSpec, {**_NEEDED, **values}, where, places)
+        _check_backend(values, where, places)
     if section == "export":
         _check_merge(values, where, places)
     if section == "sweep":
         _check_points(cast("SweepOptions", checked), where)
     return {key: msgspec.to_builtins(getattr(checked, key)) for key in values}
+
+
+def _check_backend(values: Values, where: str, places: Mapping[str, str]) -> None:
+    try:
+        load_backend(str(values.get("backend") or plugin_names("backends")[0]))
+    except UsageError as error:
+        raise InputError(f"{places.get('backend', f'{where}: `backend`')}: {error}") from error
 
 
 def _check_merge(values: Values, where: str, places: Mapping[str, str]) -> None:

@@ -39,7 +39,7 @@ from ftbridge.launchers.training.train import start
 from ftbridge.weights.export import export
 from ftbridge.weights.merge import merge, parse_size
 
-NOT_YET = "was not done yet"
+NOT_YET = "not done before"
 _REASONS = 4  # that a message names
 
 

@@ -72,6 +72,19 @@ def with_texts(convert: Values) -> Values:
     return found
 
 
+def located_baselines(evaluate: Values, folder: Path) -> Values:
+    """Return the options of an evaluation with the whole path of an encoder in `folder`: `bert=DIR`."""
+    kind = "bert="
+    given = evaluate.get("baseline", ())
+    found = [
+        f"{kind}{folder / each.removeprefix(kind)}"
+        if each.startswith(kind) and (folder / each.removeprefix(kind)).is_dir()
+        else each
+        for each in ([given] if isinstance(given, str) else given)
+    ]
+    return {**evaluate, "baseline": found} if found else evaluate
+
+
 def located_source(source: str, folder: Path) -> str:
     """Return a source that names files in `folder` with its whole path; what is on a hub or made by a preset stays."""
     is_path = "://" not in source and not source.startswith(PRESET) and source not in STANDARD_INPUT

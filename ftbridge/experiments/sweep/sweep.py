@@ -17,7 +17,7 @@ from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.project import SETTINGS, Project
 from ftbridge.evaluation.sweep.record import FILE, FOLDER
 from ftbridge.evaluation.sweep.results import METRICS, SweepResults, results_of
-from ftbridge.experiments.sweep.data import PointData, base_of_conversion, convert_shared, located
+from ftbridge.experiments.sweep.data import PointData, base_of_conversion, convert_shared, located, located_baselines
 from ftbridge.experiments.sweep.evaluate_points import evaluate_points
 from ftbridge.experiments.sweep.options import (
     RandomChoice,
@@ -66,8 +66,12 @@ def sweep(  # noqa: PLR0913 - the options of the command, all by name
         raise UsageError("what is varied stands in a file or in options; leave one of them out")
     if file:
         asked = load_sweep_file(Path(file).expanduser())
-        if asked.convert:  # its paths are as seen from the file
-            asked = replace(asked, convert=located(asked.convert, Path(file).expanduser().absolute().parent))
+        around = Path(file).expanduser().absolute().parent  # its paths are as seen from the file
+        asked = replace(
+            asked,
+            convert=located(asked.convert, around) if asked.convert else {},
+            evaluate=located_baselines(asked.evaluate, around),
+        )
         name = name or asked.name or Path(file).stem
     else:
         asked = SweepFile(
@@ -82,7 +86,7 @@ def sweep(  # noqa: PLR0913 - the options of the command, all by name
         metric=metric or asked.metric,
         convert=asked.convert | dict(convert or {}),
         train=asked.train | dict(train or {}),
-        evaluate=asked.evaluate | dict(evaluate or {}),
+        evaluate=located_baselines(asked.evaluate | dict(evaluate or {}), Path.cwd()),
     )
     return run_sweep(project, asked, parallel=parallel, max_points=max_points)
 
@@ -98,8 +102,8 @@ def run_sweep(
     if asked.metric and asked.metric not in METRICS:
         raise UsageError(f"there is no metric `{asked.metric}`{closest(asked.metric, METRICS)}")
     settings = settings_of(asked)
-    varied, _ = varied_and_constant(settings)
-    name = asked.name or "-".join(varied).replace(".", "-") or "sweep"
+    varied, constant = varied_and_constant(settings)
+    name = asked.name or "-".join(varied or constant).replace(".", "-") or "sweep"
     if not _NAME.fullmatch(name):
         raise UsageError(f"`{name}` is no name for a sweep; use letters, digits, `-`, `_` and Chinese characters")
     folder = project.folder / FOLDER / name

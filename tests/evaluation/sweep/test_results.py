@@ -54,7 +54,7 @@ def test_what_failed_waits_or_was_deleted_stays_in_the_table_and_stands_last(tmp
     assert rows[2000, "llamafactory"].status == "waiting"
 
 
-def test_before_the_evaluation_there_are_losses(tmp_path):
+def test_before_the_evaluation_no_setting_is_best(tmp_path):
     found = results_of(write_sweep(tmp_path, asked=False))
-    assert found.metric == "loss"
+    assert found.metric == ""
     assert {row.status for row in found.rows} == {"trained"}

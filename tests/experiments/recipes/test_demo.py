@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import plugin_names
 from ftbridge.core.project import Project, Settings
 from ftbridge.evaluation.sweep.record import load_sweep
@@ -47,7 +47,7 @@ def test_what_a_recipe_says_of_its_demo_wins(tmp_path):
     own = "demo: {convert: {split: '1:1'}, train: {epochs: 2}, sweep: {grid: {lora_rank: [2, 4, 8]}}}"
     small = demo_recipe(parse_recipe("x", FULL + own, "it"), Project(tmp_path, Settings()), write=True)
     assert (small.convert["split"], small.train["epochs"]) == ("1:1", 2)
-    assert small.sweep == {"grid": {"lora_rank": [2, 4, 8]}}
+    assert small.sweep == {"metric": "chrf", "grid": {"lora_rank": [2, 4, 8]}}
 
 
 def test_data_of_ones_own_is_taken_where_it_is_here(tmp_path):
@@ -58,6 +58,12 @@ def test_data_of_ones_own_is_taken_where_it_is_here(tmp_path):
     ]
     gone = demo_recipe(parse_recipe("x", own.replace("faq", "gone"), "it"), Project(tmp_path, Settings()), write=True)
     assert gone.sources == [str(tmp_path / "medqa.xlsx")]
+
+
+def test_data_that_is_given_and_not_there_is_no_reason_to_take_the_sample(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"nofile\.json"):
+        run_recipe("huanhuan", data="nofile.json", demo=True)
 
 
 def test_a_demo_is_a_project_of_its_own_with_the_interpreters_around_it(tmp_path, monkeypatch):

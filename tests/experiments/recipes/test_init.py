@@ -1,10 +1,11 @@
 """A recipe that is written for one's own data can be run as it stands."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.train_spec import defaults
 from ftbridge.dataset_info.presets import presets
 from ftbridge.experiments.recipes.init import PURPOSES, is_preset, purpose_of_preset, write_recipe
@@ -17,7 +18,7 @@ def test_what_is_written_for_each_purpose_can_be_run(purpose, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "faq.csv").write_text("question,answer\na,b\nc,d\n", encoding="utf-8")
     file = write_recipe(data="faq.csv", purpose=purpose)
-    assert run_recipe(file, dry_run=True).steps[0].why == "was not done yet"
+    assert run_recipe(file, dry_run=True).steps[0].why == "not done before"
     text = file.read_text(encoding="utf-8")
     lines = text.splitlines()
     options = [at for at, line in enumerate(lines) if re.match(r"  [a-z_]+: ", line)]
@@ -50,6 +51,9 @@ def test_data_is_named_relative_to_the_recipe(tmp_path, monkeypatch):
 
 def test_nothing_is_written_over_a_file_or_without_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"faq\.csv"):
+        write_recipe(data="faq.csv")
+    Path("faq.csv").touch()
     write_recipe(data="faq.csv")
     with pytest.raises(UsageError, match=r"`faq\.yaml` is there already; name another with `--out FILE`"):
         write_recipe(data="faq.csv")

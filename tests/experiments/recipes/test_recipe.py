@@ -119,3 +119,25 @@ def test_a_recipe_that_comes_with_ftbridge_can_be_run(name):
 def test_a_list_tells_data_and_model_of_each_recipe():
     assert [each.name for each in summaries()] == [*shipped_recipes()]
     assert all(each.title and each.data and each.model for each in summaries())
+
+
+def test_one_option_of_a_sweep_is_changed_by_itself():
+    text = "convert: {sources: x}\ntrain: {backend: xtuner}\nsweep: {grid: {lora_rank: [8, 16]}}"
+    changed = changed_recipe(parse_recipe("x", text, "it"), {"sweep.seeds": [1, 2], "sweep.metric": "f1"})
+    assert changed.sweep == {"grid": {"lora_rank": [8, 16]}, "seeds": [1, 2], "metric": "f1"}
+
+
+def test_a_framework_that_there_is_not_is_told_when_a_recipe_is_read():
+    with pytest.raises(InputError, match=r"line 2: `backend`: there is no backend `xtunner`"):
+        parse_recipe("x", "convert: {sources: x}\ntrain: {backend: xtunner}", "`it`")
+
+
+def test_an_encoder_of_a_baseline_is_found_as_seen_from_the_recipe(tmp_path, monkeypatch):
+    (tmp_path / "plans" / "bert").mkdir(parents=True)
+    file = tmp_path / "plans" / "a.yaml"
+    file.write_text("convert: {sources: x.csv}\ntrain: {backend: xtuner}\nevaluate: {baseline: [tfidf, bert=bert]}\n")
+    monkeypatch.chdir(tmp_path)
+    whole = f"bert={tmp_path / 'plans' / 'bert'}"
+    assert load_recipe(file).evaluate["baseline"] == ["tfidf", whole]
+    monkeypatch.chdir(tmp_path / "plans")
+    assert changed_recipe(load_recipe(file), {"evaluate.baseline": ["bert=bert"]}).evaluate["baseline"] == [whole]

@@ -98,7 +98,7 @@ def test_an_edited_dataset_is_not_replaced(recipe, tmp_path):
 def test_a_conversion_goes_on_after_a_kill(recipe, moment):
     command = [sys.executable, "-m", "ftbridge", "recipe", "run", recipe, "--until", "convert"]
     killed = subprocess.Popen(command, stderr=subprocess.PIPE)
-    assert b"convert: was not done yet" in killed.stderr.readline()
+    assert b"convert: not done before" in killed.stderr.readline()
     time.sleep(moment)
     killed.kill()
     killed.communicate()
@@ -111,7 +111,7 @@ def test_a_conversion_that_was_killed_before_it_was_noted_is_taken_as_it_is(reci
     (tmp_path / ".ftbridge" / "recipes" / "faq.json").unlink()
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / "data").iterdir()}
     again = until_convert(recipe)
-    assert (again.why, again.made) == ("was not done yet", made)
+    assert (again.why, again.made) == ("not done before", made)
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "data").iterdir()} == written
 
 
@@ -139,7 +139,7 @@ def test_a_dry_run_writes_nothing_and_says_what_is_to_be_done(recipe, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     planned = run_recipe(recipe, dry_run=True)
     assert [(step.name, step.why) for step in planned.steps] == [
-        ("convert", "was not done yet"),
+        ("convert", "not done before"),
         ("train", "follows on convert"),
     ]
     assert sorted(tmp_path.rglob("*")) == before
@@ -202,7 +202,7 @@ def test_a_training_that_an_earlier_run_did_is_not_done_again(status, made, reci
     book.note_training("key", run.id)
     monkeypatch.setattr(steps, "plan_training", lambda *_: SimpleNamespace(key="key"))
     planned = plan_step("train", book)
-    assert planned.why == "was not done yet"
+    assert planned.why == "not done before"
     if made:
         assert planned.do() == {"run": "earlier"}
     else:
