@@ -36,7 +36,8 @@ class SweepContents(NamedTuple):
     """All that the report of a sweep tells; `metric` is the figure by which settings are compared.
 
     `left_out` counts the lines that the learning curve has no room for, `look` says what to see in it.
-    `figures` has all figures, None where nothing was measured, `same` is what all settings had in common, `trainings` a row for each run.
+    `figures` has all figures (None where nothing was measured), `same` what all settings had in common, and
+    `trainings` a row for each run.
     """
 
     title: str

@@ -17,7 +17,7 @@ from tests.builders.sweeps import grid, write_sweep
 def test_a_row_for_each_setting_best_first_with_the_means_of_its_seeds(sizes):
     found = results_of(sizes)
     table = figures_table(found, Words("en"))
-    assert (table.header[0], table.header[-1]) == ("Setting", "Unreadable answers")
+    assert (table.header[0], table.header[-1]) == ("Setting", "Unreadable")
     assert {"Accuracy", "Macro F1"} <= {*table.header}
     assert table.rows[0][0] == "sample=2000, backend=xtuner"
     scores = [each.scores for each in found.rows[0].evaluations]

@@ -65,7 +65,8 @@ def test_the_sheets_of_the_report_have_their_intervals_under_their_headers(sizes
     write_workbook(tmp_path / "a.xlsx", sheets(contents_of(sizes, results_of(sizes), words), words))
     book = openpyxl.load_workbook(tmp_path / "a.xlsx")
     assert book.sheetnames == [
-        "Result", "The settings, best first", "All figures", "Why settings failed", "What was the same in all of the", "Each training",
+        "Result", "The settings, best first", "All figures", "Why settings failed", "What was the same in all of the",
+        "Each training",
     ]  # fmt: skip
     header, *rows = book["The settings, best first"].iter_rows(values_only=True)
     assert header[2:7] == ("Accuracy", "Accuracy, from", "Accuracy, to", "±", "Seeds")
