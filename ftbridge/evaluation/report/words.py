@@ -18,7 +18,7 @@ from ftbridge.evaluation.record import Figure
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 # Figures that are no shares of 1.
-PLAIN = {"kappa", "answer_length", "reference_length", "loss", "validation_loss"}
+PLAIN = {"kappa", "answer_length", "reference_length", "unreadable", "loss", "validation_loss"}
 _DECIMALS = {"kappa": 3, "loss": 4, "validation_loss": 4}
 LEAST_P = 0.0001
 MINUS, NOTHING = "\u2212", "\u2013"  # a dash stands for what is not there

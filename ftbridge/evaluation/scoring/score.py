@@ -219,12 +219,12 @@ def _sentence(found: Comparison, left_out: int) -> str:
     if not by:
         return f"{', '.join(counts)}. No difference in {name} is seen ({interval} points)."
     gain = f"by {_points(by)} points of {name} ({interval})"
-    # Of a few items the bootstrap alone is too sure.
-    is_sure = found.items >= FEW_ITEMS and low > 0 if found.p_value is None else found.p_value < SIGNIFICANT
-    if is_sure:
-        return f"{', '.join(counts)}. {better} is better {gain}, more than chance would explain."
-    few = f", as {FEW_ITEMS} items at least are needed to tell" if found.p_value is None and low > 0 else ""
-    return f"{', '.join(counts)}. {better} is ahead {gain}, but the difference may be chance{few}."
+    if not (low > 0 if found.p_value is None else found.p_value < SIGNIFICANT):
+        return f"{', '.join(counts)}. {better} is ahead {gain}, but the difference may be chance."
+    if found.p_value is None and found.items < FEW_ITEMS:  # of which the bootstrap alone is too sure
+        few = f"Too few to be sure, as at least {FEW_ITEMS} items are needed"
+        return f"{', '.join(counts)}. {few}: so far {better} is ahead {gain}."
+    return f"{', '.join(counts)}. {better} is better {gain}, more than chance would explain."
 
 
 def _points(value: float) -> str:

@@ -147,6 +147,8 @@ def test_a_sweeps_files_lie_in_its_folder(tmp_path, monkeypatch):
     text = made.markdown.read_text("utf-8")
     assert text.startswith("<!-- ftbridge report -->\n")
     assert "| sample | Accuracy | Training samples |" in text
+    assert re.search(r"\| 500 \| 0\.[0-9]{4} \| 1 min 30 s", text)  # the loss has four digits
+    assert 'id="figures"' in made.html.read_text("utf-8")
     with pytest.raises(UsageError, match="the sweep `sizes` has a report of its own; name it alone"):
         ftbridge.report("sizes", "sizes")
     run = sweep.points[0].run

@@ -131,8 +131,8 @@ def test_a_comparison_says_whether_the_difference_may_be_chance(counts, said):
 def test_a_comparison_of_few_texts_is_never_sure():
     few = compare("generation", *answers(5, 0), ("A", "B"))
     assert few.sentence == (
-        "5 items, 5 only A right in full, 0 only B right in full. A is ahead by 100.0 points of chrF (100.0 to 100.0), "
-        "but the difference may be chance, as 30 items at least are needed to tell."
+        "5 items, 5 only A right in full, 0 only B right in full. Too few to be sure, as at least 30 items are needed: "
+        "so far A is ahead by 100.0 points of chrF (100.0 to 100.0)."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from ftbridge.evaluation.record import Baseline, Comparison, Evaluation, Figure, Scores
 from ftbridge.evaluation.report.words import LEAST_P, NOTHING, Words, p_value, points, signed_points
 
-Kind = Literal["better", "unclear", "worse", "unknown"]
+Kind = Literal["better", "unclear", "few", "worse", "unknown"]
 SURE, VERY_SURE = 0.05, 0.001
 LEAST_ITEMS = 30  # of which an interval alone is believed: of fewer the bootstrap is too sure
 FEW = 100  # items; below, only large differences can be seen
@@ -18,7 +18,8 @@ _OF_ITEMS = ("accuracy", "exact_match")  # shares of items that are right, which
 class Verdict(NamedTuple):
     """What a reader is told of an evaluation: a title, sentences, and what to mind of them.
 
-    `kind` is unknown where nothing was compared. `gained` and `lost` count questions that were wrong before and are
+    `kind` is unknown where nothing was compared, and few where the difference is clear, but the questions are too few
+    to believe it. `gained` and `lost` count questions that were wrong before and are
     right now, and the other way round.
     """
 
@@ -47,9 +48,9 @@ def change_of(comparison: Comparison, figure: str, title: str) -> Change | None:
         found = Figure(value=-found.value, low=-found.high, high=-found.low, items=found.items, method=found.method)
     # The test is of who was right; other figures have their interval alone.
     tested = comparison.p_value if figure in _OF_ITEMS else None
-    certain = comparison.items >= LEAST_ITEMS and not found.low <= 0 <= found.high
-    sure = certain if tested is None else tested < SURE
-    return Change(("better" if found.value > 0 else "worse") if sure else "unclear", found, tested)
+    sure = not found.low <= 0 <= found.high if tested is None else tested < SURE
+    kind: Kind = ("better" if found.value > 0 else "worse") if sure else "unclear"
+    return Change("few" if sure and tested is None and found.items < LEAST_ITEMS else kind, found, tested)
 
 
 def comparison_before(evaluation: Evaluation) -> Comparison | None:
@@ -94,9 +95,15 @@ def about_questions(evaluation: Evaluation, different: int | None, words: Words)
 def change_sentence(change: Change, words: Words) -> str:
     """Return a change with its interval, and whether chance explains it."""
     key = f"change_{change.kind}"
-    if change.kind != "unclear" and change.p_value is not None and change.p_value < VERY_SURE:
+    if change.kind in {"better", "worse"} and change.p_value is not None and change.p_value < VERY_SURE:
         key += "_surely"
-    return words(key, **_difference(change, words))
+    direction = words("points_up" if change.difference.value > 0 else "points_down")
+    return words(key, direction=direction, **few_items(change.difference.items), **_difference(change, words))
+
+
+def few_items(items: int) -> dict[str, str]:
+    """Return how many questions there are and how many are needed, for the words on too few."""
+    return {"items": f"{items:,}", "least": f"{LEAST_ITEMS}"}
 
 
 def _difference(change: Change, words: Words) -> dict[str, str]:

@@ -18,6 +18,7 @@ from ftbridge.evaluation.report.sweeps.charts import (
     learning_curve,
     option_map,
 )
+from ftbridge.evaluation.report.sweeps.figures import figures_table, plain_number
 from ftbridge.evaluation.report.sweeps.verdict import first_line, judge, mean_before, setting_name
 from ftbridge.evaluation.report.words import PERCENT, PLAIN, Words, signed_points
 from ftbridge.evaluation.sweep.record import Sweep, shown_value, title_of
@@ -35,7 +36,8 @@ class SweepContents(NamedTuple):
     """All that the report of a sweep tells; `metric` is the figure by which settings are compared.
 
     `left_out` counts the lines that the learning curve has no room for, `look` says what to see in it.
-    `same` is what all settings had in common, `trainings` a row for each run.
+    `figures` has all figures (None where nothing was measured), `same` what all settings had in common, and
+    `trainings` a row for each run.
     """
 
     title: str
@@ -51,6 +53,7 @@ class SweepContents(NamedTuple):
     intervals: IntervalChart | None
     maps: tuple[OptionMap, ...]
     settings: Table
+    figures: Table | None
     failures: Table | None
     same: Table
     trainings: Table
@@ -78,6 +81,7 @@ def contents_of(sweep: Sweep, results: SweepResults, words: Words) -> SweepConte
         intervals=None if lines else _intervals(results, words),
         maps=tuple(_maps(sweep, results, words)),
         settings=_settings(sweep, results, words),
+        figures=figures_table(results, words),
         failures=_failures(results, words),
         same=Table("same", words("sweep_same"), (words("what"), words("value")), tuple(_same(sweep, every, words))),
         trainings=_trainings(results, words),
@@ -242,9 +246,7 @@ def _measured(row: SweepRow, metric: str, *, several: bool) -> Iterator[Value]:
     found = row.figures.get(metric)
     yield Number(metric, _figure(found)) if found else None
     if several:
-        spread = found.spread if found else None
-        plain = None if spread is None else Figure(value=spread, low=NAN, high=NAN, items=0, method="bootstrap")
-        yield Number(metric, plain) if plain else None
+        yield plain_number(metric, found.spread if found else None)
         yield found.seeds if found else 0
 
 
@@ -285,7 +287,8 @@ def _leakage(evaluations: Sequence[Evaluation], words: Words) -> str:
 
 def _trainings(results: SweepResults, words: Words) -> Table:
     """Return a row for each training: its setting, seed, run, figure and what became of it."""
-    rows = []
+    rows: list[tuple[Value, ...]] = []
+    measured = [words.name(results.metric)] if results.metric else []
     for row in results.rows:
         figures = {each.model.run: each.scores.figures.get(results.metric) for each in row.evaluations}
         for point in row.points:
@@ -295,10 +298,10 @@ def _trainings(results: SweepResults, words: Words) -> Table:
                     setting_name(row, results, words),
                     point.seed,
                     point.run or None,
-                    Number(results.metric, figure) if figure else None,
+                    *([Number(results.metric, figure) if figure else None] if measured else []),
                     first_line(point.error)
                     or words("setting_done" if figure else "setting_trained" if point.run else "setting_waiting"),
                 )
             )
-    header = words("setting"), words("seed"), words("run"), words.name(results.metric), words("status")
+    header = words("setting"), words("seed"), words("run"), *measured, words("status")
     return Table("trainings", words("sweep_trainings"), header, tuple(rows))

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.evaluation.report.sweeps.contents import SweepContents
+from ftbridge.evaluation.report.sweeps.figures import UNREADABLE, figure_names, has_unreadable, mean_of
 from ftbridge.evaluation.report.words import Words, shown
 from ftbridge.evaluation.report.workbook import FORMULA, Sheet, table_sheet, write_workbook
 from ftbridge.evaluation.sweep.record import shown_value
@@ -22,26 +23,30 @@ def sweep_rows(results: SweepResults) -> list[Row]:
     """Return the settings of a sweep, best first, under a header.
 
     Columns are the options that were varied, the metric's mean, its standard deviation over seeds as `sd`, `low` and
-    `high` of its 95 % interval, the number of `seeds` that have it, the training samples, the training loss, the
-    working time in seconds, the status, and why it failed. None stands for what is not there.
+    `high` of its 95 % interval, the number of `seeds` that have it, the means of all other figures and of the number of
+    unreadable answers, the training samples, the training loss, the working time in seconds, the status, and why it
+    failed. None stands for what is not there.
     """
     metric = [results.metric] if results.metric else []
     loss = [] if results.metric == "loss" else ["loss"]
     columns = ["sd", "low", "high", "seeds"] if metric else []
-    header = *results.varied, *metric, *columns, "training_samples", *loss, "seconds", "status", "error"
-    return [header, *(tuple(_row(results, row)) for row in results.rows)]
+    others = [name for name in figure_names(results) if name not in (results.metric, "loss")]
+    others += [UNREADABLE] if has_unreadable(results) else []
+    header = *results.varied, *metric, *columns, *others, "training_samples", *loss, "seconds", "status", "error"
+    return [header, *(tuple(_row(results, row, others)) for row in results.rows)]
 
 
-def _row(results: SweepResults, row: SweepRow) -> Iterator[Value]:
+def _row(results: SweepResults, row: SweepRow, others: Sequence[str]) -> Iterator[Value]:
     for name in results.varied:
         value = row.values.get(name)
         yield value if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
     if metric := results.metric:
         found = row.figures.get(metric)
         yield from (found.mean, found.spread, found.low, found.high, found.seeds) if found else (None,) * 4 + (0,)
+    yield from (mean_of(row, name) for name in others)
     yield row.training_samples
     if metric != "loss":
-        yield row.figures["loss"].mean if "loss" in row.figures else None
+        yield mean_of(row, "loss")
     yield row.seconds or None
     yield row.status
     yield row.error or None
@@ -65,7 +70,7 @@ def sheets(contents: SweepContents, words: Words) -> Iterator[Sheet]:
     told = contents.verdict
     sentences = (contents.asked, told.title, *told.sentences, *told.cautions)
     yield Sheet(words("contents_sheet"), (contents.title,), [(each,) for each in sentences if each])
-    tables = contents.settings, contents.failures, contents.same, contents.trainings
+    tables = contents.settings, contents.figures, contents.failures, contents.same, contents.trainings
     yield from (table_sheet(each, words) for each in tables if each)
 
 

@@ -16,6 +16,7 @@ from ftbridge.evaluation.report.runs.verdict import (
     beside_baselines,
     cautions,
     change_of,
+    few_items,
 )
 from ftbridge.evaluation.report.words import PLAIN, Words, p_value, points, signed_points
 from ftbridge.evaluation.sweep.record import Sweep, title_of
@@ -49,6 +50,8 @@ def judge(sweep: Sweep, results: SweepResults, words: Words) -> Verdict:
     told = [_counts(sweep, results, words)]
     if not ranked:
         key = "failed" if any(row.error for row in results.rows) else "none"
+        trained = sum(len(row.runs) for row in results.rows if row.status == "trained")
+        told += [words("sweep_unasked", number=f"{trained:,}")] if trained else []
         return Verdict("unknown", words(f"sweep_title_{key}"), (*told, *_failures(results, words)), ())
     best = ranked[0]
     typical = typical_evaluation(best, metric)
@@ -99,9 +102,12 @@ def _joined(changes: Sequence[Change], items: int) -> Lead:
     value, low, high = (fmean(getattr(each.difference, name) for each in changes) for name in ("value", "low", "high"))
     difference = Figure(value=value, low=low, high=high, items=items, method=first.difference.method)
     ahead = sum(each.difference.value > 0 for each in changes)
-    sure = low > 0 and ahead == len(changes) and items >= LEAST_ITEMS if several else first.kind == "better"
-    p_value = None if several else first.p_value
-    return Lead("better" if sure else "unclear", difference, p_value, items, ahead, len(changes))
+    kind = first.kind
+    if several and low > 0 and ahead == len(changes):
+        kind = "better" if items >= LEAST_ITEMS else "few"
+    elif several or not ahead:
+        kind = "unclear"
+    return Lead(kind, difference, None if several else first.p_value, items, ahead, len(changes))
 
 
 def _pairs(best: SweepRow, second: SweepRow) -> list[tuple[Evaluation, Evaluation]]:
@@ -190,7 +196,7 @@ def _lead(second: SweepRow, found: Lead, results: SweepResults, words: Words) ->
     low, high = (_signed(metric, each) for each in (found.difference.low, found.difference.high))
     p = "" if found.p_value is None else words("and_p", p=p_value(found.p_value).replace(" ", "\u00a0"))
     gap = _gap(metric, found.difference.value, words)
-    by = words(f"sweep_lead_{found.kind}", items=f"{found.items:,}", gap=gap, low=low, high=high, p=p)
+    by = words(f"sweep_lead_{found.kind}", gap=gap, low=low, high=high, p=p, **few_items(found.items))
     seeds = words("sweep_lead_seeds", ahead=found.ahead, pairs=found.pairs) if found.pairs > 1 else ""
     return words.join(told, by, seeds)
 

@@ -13,10 +13,14 @@ from tests.builders.evaluations import LABELS, draw, evaluation, generation, pre
 EN = Words("en")
 
 
-def comparison(value, low, high, p, first="m", second="before"):
-    figure = Figure(value=value, low=low, high=high, items=300, method="bootstrap")
+def mirrored(figure):
+    return msgspec.structs.replace(figure, value=-figure.value, low=-figure.high, high=-figure.low)
+
+
+def comparison(value, low, high, p, first="m", second="before", items=300):
+    figure = Figure(value=value, low=low, high=high, items=items, method="bootstrap")
     return Comparison(
-        first=first, second=second, items=300, both=200, only_first=21, only_second=9, neither=70, p_value=p,
+        first=first, second=second, items=items, both=200, only_first=21, only_second=9, neither=70, p_value=p,
         differences={"accuracy": figure, "macro_f1": figure}, sentence="",
     )  # fmt: skip
 
@@ -40,8 +44,30 @@ def test_where_nothing_is_right_or_wrong_the_interval_decides():
 
 
 def test_an_interval_of_a_few_items_is_not_believed():
-    few = msgspec.structs.replace(comparison(0.4, 0.1, 0.7, None), items=20)
-    assert change_of(few, "macro_f1", "m").kind == "unclear"
+    assert change_of(comparison(0.4, 0.1, 0.7, None, items=29), "macro_f1", "m").kind == "few"
+    assert change_of(comparison(0.4, 0.1, 0.7, None, items=30), "macro_f1", "m").kind == "better"
+    assert change_of(comparison(0.4, -0.1, 0.7, None, items=20), "macro_f1", "m").kind == "unclear"
+    assert change_of(comparison(0.4, 0.1, 0.7, 0.01, items=20), "accuracy", "m").kind == "better"  # by the exact test
+
+
+@pytest.mark.parametrize(
+    ("answer", "before", "said"),
+    [("yes", "no", "So far it points up: +31.0"), ("no", "yes", "So far it points down: \u221231.0")],
+)
+def test_of_few_texts_it_says_where_they_point_and_nothing_of_chance(tmp_path, answer, before, said):
+    rows = [prediction(at, f"q{at}", answer, "yes") for at in range(1, 11)]
+    base = [msgspec.structs.replace(row, answer=before) for row in rows]
+    found = load_evaluation(generation(tmp_path, rows, before=base))
+    pair = found.comparisons[0]
+    if answer == "no":
+        turned = {name: mirrored(figure) for name, figure in pair.differences.items()}
+        found = msgspec.structs.replace(found, comparisons=(msgspec.structs.replace(pair, differences=turned),))
+    told = judge(found, EN)
+    assert (told.kind, told.title) == ("few", "Too few questions to be sure")
+    text = " ".join(told.sentences)
+    assert f"Too few questions to be sure: 10, and at least 30 are needed. {said}" in text
+    assert "chance" not in text
+    assert "只有 10 道，至少需要 30 道" in " ".join(judge(found, Words("zh")).sentences)
 
 
 def test_a_comparison_is_turned_to_the_model_that_is_asked_for():

@@ -109,7 +109,7 @@ def test_after_all_evaluations_are_gone_the_losses_are_told(tmp_path):
     sweep = write_sweep(tmp_path, settings=grid(sample=[100, 500, 1000]), seeds=(1, 2), items=40)
     for place in (sweep.path / "runs").glob("*/evaluations"):
         shutil.rmtree(place)
-    found = contents(sweep)
+    found = contents(sweep, "loss")
     assert (found.metric, found.asked, found.settings.header[1]) == ("loss", "", "training loss")
     assert found.settings.rows[0][0] == "1000"
     assert found.curve.lines[0].dots[0].low is None
@@ -121,6 +121,14 @@ def test_after_all_runs_are_gone_nothing_is_told_but_the_settings(tmp_path):
     shutil.rmtree(sweep.path / "runs")
     found = contents(sweep)
     assert (found.metric, found.curve, found.maps, len(found.settings.rows)) == ("", None, (), 2)
+
+
+def test_where_nothing_was_asked_there_is_no_chart(tmp_path):
+    sweep = write_sweep(tmp_path, settings=grid(sample=[100, 500], lora_rank=[8, 16]), seeds=(1,), asked=False)
+    found = contents_of(sweep, msgspec.structs.replace(results_of(sweep), metric=""), Words("en"))
+    assert (found.curve, found.intervals, found.maps, found.figures) == (None, None, (), None)
+    assert found.trainings.header == ("Setting", "Seed", "Run", "Status")
+    assert {len(row) for row in found.trainings.rows} == {4}
 
 
 @pytest.mark.parametrize(("leakage", "said"), [

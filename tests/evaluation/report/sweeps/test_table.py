@@ -19,14 +19,17 @@ FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "  =1", "\t=1"]
 def test_a_row_for_each_setting_under_a_header(sizes):
     header, *rows = sweep_rows(results_of(sizes, "macro_f1"))
     assert header == (
-        "sample", "backend", "macro_f1", "sd", "low", "high", "seeds", "training_samples", "loss", "seconds", "status",
-        "error",
+        "sample", "backend", "macro_f1", "sd", "low", "high", "seeds", "accuracy", "macro_precision",
+        "macro_recall", "kappa", "unreadable", "training_samples", "loss", "seconds", "status", "error",
     )  # fmt: skip
     assert len(rows) == 8
     assert {len(row) for row in rows} == {len(header)}
     best = dict(zip(header, rows[0], strict=True))
     assert (best["sample"], best["seeds"], best["training_samples"], best["error"]) == (2000, 3, 2000, None)
     assert best["low"] < best["macro_f1"] < best["high"]
+    row = results_of(sizes, "macro_f1").rows[0]
+    assert best["accuracy"] == row.figures["accuracy"].mean
+    assert best["unreadable"] == sum(each.scores.parsed["unparseable"] for each in row.evaluations) / 3
     failed = dict(zip(header, rows[-1], strict=True))
     assert (failed["macro_f1"], failed["seeds"], failed["status"], failed["error"]) == (None, 0, "failed", FULL_DISK)
 
@@ -62,7 +65,8 @@ def test_the_sheets_of_the_report_have_their_intervals_under_their_headers(sizes
     write_workbook(tmp_path / "a.xlsx", sheets(contents_of(sizes, results_of(sizes), words), words))
     book = openpyxl.load_workbook(tmp_path / "a.xlsx")
     assert book.sheetnames == [
-        "Result", "The settings, best first", "Why settings failed", "What was the same in all of the", "Each training",
+        "Result", "The settings, best first", "All figures", "Why settings failed", "What was the same in all of the",
+        "Each training",
     ]  # fmt: skip
     header, *rows = book["The settings, best first"].iter_rows(values_only=True)
     assert header[2:7] == ("Accuracy", "Accuracy, from", "Accuracy, to", "±", "Seeds")

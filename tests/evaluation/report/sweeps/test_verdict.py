@@ -87,7 +87,7 @@ def test_different_questions_are_not_compared(tmp_path):
 
 def test_by_the_loss_less_is_better_and_no_question_is_compared(tmp_path):
     sweep = write_sweep(tmp_path, settings=grid(sample=[100, 2000]), seeds=(1,), asked=False)
-    text = told(sweep)
+    text = told(sweep, "loss")
     assert "The best is `sample=2000`: training loss 0.2300." in text
     assert "reaches 0.6100. Whether that lead is more than chance cannot be told: losses are not compared" in text
     assert "%" not in text
@@ -115,6 +115,24 @@ def test_where_all_failed_or_wait_nothing_is_best(tmp_path):
     waiting = verdict(write_sweep(tmp_path, "waiting", RANKS, seeds=(1,), waiting=every))
     assert waiting.title == "Nothing was measured yet"
     assert "Trainings that still wait: 2" in waiting.sentences[0]
+
+
+def test_where_nothing_was_asked_none_is_best(tmp_path):
+    sweep = write_sweep(tmp_path, settings=RANKS, seeds=(1, 2), asked=False)
+    unmeasured = msgspec.structs.replace(results_of(sweep), metric="")
+    found = judge(sweep, unmeasured, Words("en"))
+    assert (found.kind, found.title) == ("unknown", "Nothing was measured yet")
+    assert found.sentences[1].startswith("Trained, and asked no test question yet: 4;")
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_of_few_questions_the_lead_is_told_and_not_believed(tmp_path, seeds):
+    sweep = write_sweep(tmp_path, settings=RANKS, seeds=seeds, items=20, right=by_rank(0.1, 1.0))
+    found = verdict(sweep, "macro_f1")
+    assert (found.kind, found.title) == ("few", "Ahead so far, with too few questions to be sure: lora_rank=16")
+    assert "Too few questions to be sure: 20, and at least 30 are needed. So far the best is ahead by" in told(
+        sweep, "macro_f1"
+    )
 
 
 def test_of_many_failures_the_first_are_told(tmp_path):
