@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from ftbridge.adapters.sources.locate import origins
+from ftbridge.adapters.sources.locate import HUBS, PRESET, origins
 from ftbridge.core.console import say
-from ftbridge.core.errors import InterruptedRun, QuestionError, UsageError
+from ftbridge.core.errors import InputError, InterruptedRun, QuestionError, SetupError, UsageError
 from ftbridge.core.files.atomic import locked
 from ftbridge.core.parsing.json_yaml import closest, load_yaml
 from ftbridge.core.project import Project, Settings
@@ -192,7 +192,7 @@ def _refuse_without_data(recipe: Recipe) -> None:
 def _do(book: Book, steps: Sequence[str]) -> Iterator[StepRun]:
     """Do each step that is not done yet, say why, and keep it."""
     for at, step in enumerate(steps):
-        with _told(step, steps[:at]):
+        with _told(step, steps[:at], book.recipe.sources):
             planned = plan_step(step, book)
             say(f"{step}: {planned.why or 'up to date'}")
             if planned.why and step in {"train", "sweep"}:
@@ -225,8 +225,11 @@ def _look(book: Book, steps: Sequence[str]) -> Iterator[StepRun]:
 
 
 @contextlib.contextmanager
-def _told(step: str, done: Sequence[str]) -> Iterator[None]:
-    """Let what ends a step speak of the recipe: Ctrl-C of what is done, a question of the options that answer it."""
+def _told(step: str, done: Sequence[str], sources: Sequence[str]) -> Iterator[None]:
+    """Let what ends a step speak of the recipe: Ctrl-C of what is done, a question of the options that answer it.
+
+    Where data cannot be fetched, what else there is to do is said.
+    """
     try:
         yield
     except (KeyboardInterrupt, InterruptedRun):
@@ -237,6 +240,10 @@ def _told(step: str, done: Sequence[str]) -> Iterator[None]:
             raise
         answers = {meaning: settings_of_words(words) for meaning, words in error.answers.items()}
         raise QuestionError(error.reason, answers) from error
+    except (InputError, SetupError):
+        if step == "convert" and any(source.startswith((*HUBS, PRESET)) for source in sources):
+            say("note: `--data FILE` takes a file in the place of the hub's data; `--demo` shows the recipe without it")
+        raise
 
 
 def settings_of_words(words: Sequence[str]) -> list[str]:

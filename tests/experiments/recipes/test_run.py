@@ -12,7 +12,7 @@ import yaml
 
 from ftbridge import datasets
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.core.errors import InputError, InterruptedRun, QuestionError, UsageError
+from ftbridge.core.errors import InputError, InterruptedRun, QuestionError, SetupError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.experiments.recipes import run as running
 from ftbridge.experiments.recipes import steps
@@ -237,3 +237,10 @@ def test_a_recipe_goes_on_after_a_kill_and_does_nothing_twice(project, tmp_path,
     assert [step.why for step in changed.steps[:4]] == ["", "", "", "max_new_tokens was 4 and is 3"]
     assert changed.steps[4].why.endswith("has changed")
     assert len(list(tmp_path.glob("runs/*"))) == 1
+
+
+def test_data_that_cannot_be_fetched_is_told_with_what_else_there_is_to_do(recipe, monkeypatch, capsys):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises((InputError, SetupError)):
+        until_convert(recipe, data="hf://owner/name")
+    assert "note: `--data FILE` takes a file in the place of the hub's data" in capsys.readouterr().err
