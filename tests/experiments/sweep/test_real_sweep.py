@@ -31,7 +31,9 @@ def write_sweep(folder, **more):
 
 
 def test_a_killed_sweep_goes_on_with_what_was_not_done(in_project):
-    file = write_sweep(in_project, name="killed", grid={"sample": [8], "backend": ["llamafactory", "xtuner"]})
+    long = {**TRAIN, "model": "base", "epochs": 20, "save_steps": 500}  # it is killed long before its end
+    grid = {"sample": [8], "backend": ["llamafactory", "xtuner"]}
+    file = write_sweep(in_project, name="killed", grid=grid, train=long)
     command = [sys.executable, "-m", "ftbridge", "sweep", str(file)]
     with (in_project / "sweep.log").open("wb") as log:
         started = subprocess.Popen(command, stdout=log, stderr=log)
