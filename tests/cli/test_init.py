@@ -38,7 +38,7 @@ def test_a_commands_module_loads_only_click_and_the_options_record():
     # The options of `train` are made from its record.
     assert set(HEAVY).intersection(json.loads(done.stdout)) == {"msgspec"}
     record = {"ftbridge.core", "ftbridge.core.errors", "ftbridge.core.train_spec"}
-    shared = {f"ftbridge.cli{name}" for name in ("", ".options", ".output", ".train_options")}
+    shared = {f"ftbridge.cli{name}" for name in ("", ".figures", ".options", ".output", ".train_options")}
     assert ours == {*shared, *record, *(f"ftbridge.cli.{name}" for name in COMMANDS)}
 
 
