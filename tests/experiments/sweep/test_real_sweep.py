@@ -14,7 +14,7 @@ from ftbridge.evaluation.sweep.record import load_sweep
 from ftbridge.launchers.runs.record import load_run
 
 from ...builders.trainings import processes, wait_for  # noqa: TID252
-from ...conftest import SMALL  # noqa: TID252
+from ...conftest import ROOT, SMALL  # noqa: TID252
 from ...fake_gpu import fake  # noqa: TID252
 
 pytestmark = pytest.mark.framework
@@ -33,7 +33,9 @@ def write_sweep(folder, **more):
 def test_a_killed_sweep_goes_on_with_what_was_not_done(in_project):
     long = {**TRAIN, "model": "base", "epochs": 20, "save_steps": 500}  # it is killed long before its end
     grid = {"sample": [8], "backend": ["llamafactory", "xtuner"]}
-    file = write_sweep(in_project, name="killed", grid=grid, train=long)
+    # Named, as other tests convert other data in this project.
+    data = {"sources": str(ROOT / "dataset_info" / "samples" / "medqa.xlsx"), "split": "7:3"}
+    file = write_sweep(in_project, name="killed", grid=grid, train=long, convert=data)
     command = [sys.executable, "-m", "ftbridge", "sweep", str(file)]
     with (in_project / "sweep.log").open("wb") as log:
         started = subprocess.Popen(command, stdout=log, stderr=log)
@@ -63,7 +65,9 @@ def test_points_train_beside_each_other_on_a_machine_with_two_cards(in_project, 
     for name, value in fake.gpus(tmp_path / "driver", *(fake.H100.format(number) for number in range(2))).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    file = write_sweep(in_project, name="beside", grid={"lora_rank": [4, 8], "backend": ["llamafactory"]})
+    train = {**TRAIN, "model": "base", "dataset": "medqa"}
+    grid = {"lora_rank": [4, 8], "backend": ["llamafactory"]}
+    file = write_sweep(in_project, name="beside", grid=grid, train=train)
     found = ftbridge.sweep(file, parallel=True)
     assert {row.status for row in found.rows} == {"done"}
     first, second = (load_run(Path(found.folder) / "runs" / row.runs[0]).attempts[0] for row in found.rows)
