@@ -1,6 +1,7 @@
 """A training as part of an experiment: known by what decides its result, so that it is not done twice."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import FtbridgeError, InterruptedRun
+from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info import registry
@@ -116,6 +118,26 @@ def prepare_planned(planned: PlannedTraining, before: Run | None = None, *, conf
     elif before and before.status in {"failed", "interrupted"}:
         say(f"note: {before.id} left no checkpoint to go on from, and is trained from the start (see `save_steps`)")
     return prepare(config, **given_options(planned.spec))
+
+
+def write_interpreters(project: Project, file: Path) -> Path:
+    """Write an ftbridge.yaml with the interpreters of a project, by their whole paths, and nothing else; returns it.
+
+    They are the machine's affair; the options of a training are those of the sweep or the recipe.
+    """
+    import yaml
+
+    backends = {
+        name: {
+            key: str(project.folder / os.path.expanduser(value))  # noqa: PTH111 - leaves `~nobody` as it is
+            for key, value in msgspec.structs.asdict(each).items()
+            if value
+        }
+        for name, each in project.settings.backends.items()
+    }
+    head = "# The interpreters of the project around; ftbridge writes this anew.\n"
+    write_atomic(file, head + yaml.safe_dump({"backends": backends} if backends else {}, allow_unicode=True))
+    return file
 
 
 def given_options(spec: TrainSpec) -> dict[str, Any]:

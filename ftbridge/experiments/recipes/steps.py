@@ -16,9 +16,9 @@ from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import UsageError
-from ftbridge.core.files.atomic import read_text, sha256, write_atomic, write_json
+from ftbridge.core.files.atomic import read_text, sha256, write_json
 from ftbridge.core.parsing.json_yaml import load_json
-from ftbridge.core.project import Project
+from ftbridge.core.project import SETTINGS, Project
 from ftbridge.dataset_info import registry
 from ftbridge.evaluation.answers.folder import OtherAnswersError
 from ftbridge.evaluation.evaluate import evaluate
@@ -31,7 +31,7 @@ from ftbridge.experiments.recipes.recipe import Recipe, convert_options
 from ftbridge.experiments.recipes.sections import Values
 from ftbridge.experiments.sweep.options import SweepFile, settings_of
 from ftbridge.experiments.sweep.sweep import run_sweep
-from ftbridge.experiments.training import base_digest, data_digests, plan_training, prepare_planned
+from ftbridge.experiments.training import base_digest, data_digests, plan_training, prepare_planned, write_interpreters
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.runs.record import Run, find_run
 from ftbridge.launchers.training.options import resolve_train_spec
@@ -224,7 +224,8 @@ def _plan_training(book: Book) -> Planned:
                 f"run `{before.id}` does this training just now: wait for its end (`ftbridge runs logs --follow`), and "
                 "the same command goes on"
             )
-        ready = prepare_planned(planned, before, config=_settings_file(book.project))
+        settings = book.project.folder / ".ftbridge" / "recipes" / SETTINGS
+        ready = prepare_planned(planned, before, config=write_interpreters(book.project, settings))
         book.note_training(planned.key, ready.plan.run.name)
         run = start(ready)
         book.note_training(planned.key, run.id)
@@ -237,20 +238,6 @@ def _run_of(book: Book, key: str) -> Run | None:
     """Return the run that does, or has done, the training of this key, None where there is none."""
     run = book.state.trainings.get(key, "")
     return find_run(book.project, run) if run and (book.project.runs / run / "run.json").is_file() else None
-
-
-def _settings_file(project: Project) -> Path:
-    """Return a file of settings with the interpreters of the project's alone, which are the machine's affair."""
-    import yaml
-
-    file = project.folder / ".ftbridge" / "recipes" / "ftbridge.yaml"
-    backends = {
-        name: {key: value for key, value in msgspec.structs.asdict(each).items() if value}
-        for name, each in project.settings.backends.items()
-    }
-    head = "# Of recipes: written anew for each training.\n"
-    write_atomic(file, head + yaml.safe_dump({"backends": backends} if backends else {}, allow_unicode=True))
-    return file
 
 
 def _plan_sweep(book: Book) -> Planned:

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InterruptedRun, QuestionError, UsageError
-from ftbridge.core.files.atomic import locked, write_atomic
+from ftbridge.core.files.atomic import locked
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.project import SETTINGS, Project
 from ftbridge.evaluation.sweep.record import FILE, FOLDER
@@ -31,6 +30,7 @@ from ftbridge.experiments.sweep.options import (
 )
 from ftbridge.experiments.sweep.points import begin_record, plan_points
 from ftbridge.experiments.sweep.train_points import Book, train_points
+from ftbridge.experiments.training import write_interpreters
 
 MOST_POINTS = 200  # that are trained without a question
 _NAME = re.compile(r"[\w一-鿿][\w一-鿿-]*")
@@ -113,7 +113,7 @@ def run_sweep(
     settings = [_with_whole_paths(each) for each in settings]
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / FILE, patience=1), contextlib.chdir(folder):
-        _write_project_file(project, folder)
+        write_interpreters(project, folder / SETTINGS)  # makes it a project of its own
         inside = Project.find()
         data = convert_shared(folder, conversion, settings) if converts else [PointData()] * len(settings)
         points, planned = plan_points(inside, settings, data, train, asked)
@@ -144,22 +144,6 @@ def _whole(key: str, value: Any, folder: Path) -> Any:
         path = folder / Path(value).expanduser()
         return os.path.normpath(path) if path.exists() else value
     return value
-
-
-def _write_project_file(project: Project, folder: Path) -> None:
-    """Make the sweep's folder a project of its own, with the interpreters of the one around it."""
-    import yaml
-
-    backends = {
-        name: {
-            key: str(project.folder / Path(value).expanduser())
-            for key, value in msgspec.structs.asdict(each).items()
-            if value
-        }
-        for name, each in project.settings.backends.items()
-    }
-    head = "# Of a sweep: `ftbridge sweep` writes this anew.\n"
-    write_atomic(folder / SETTINGS, head + yaml.safe_dump({"backends": backends} if backends else {}))
 
 
 @contextlib.contextmanager
