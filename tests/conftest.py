@@ -30,6 +30,7 @@ SHARED = ROOT.parent / "shared" / "data"
 SECRET = "hf_a-secret-that-must-not-be-written"  # noqa: S105 - made up
 # In the background of a script Ctrl-C is ignored, by all that is started there as well; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ["FTBRIDGE_LANG"] = "en"  # what messages are looked for in, whatever the locale here
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny, and threads that wait for each other cost more
 # How long an example takes is the machine's affair; the first drawing of text also builds a table of all characters.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,6 +7,8 @@ the message alone, never a traceback; a traceback is a fault of ours and ends wi
 import shlex
 from collections.abc import Mapping, Sequence
 
+from ftbridge.language import english
+
 
 def shell_words(words: Sequence[str]) -> str:
     """Return words as they are typed in a shell, those with single quotes in double ones where that is possible."""
@@ -17,6 +19,11 @@ class FtbridgeError(Exception):
     """Whatever a user can cause or mend; `exit_code` is what the command ends with."""
 
     exit_code = 70
+
+    @property
+    def english(self) -> str:
+        """Return the message in English, for records and logs."""
+        return str(english(self.args[0])) if self.args else ""
 
 
 class UsageError(FtbridgeError, ValueError):
