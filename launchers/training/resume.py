@@ -230,7 +230,7 @@ def _resume_point_of_run(run: Run, *, trusted: bool) -> ResumePoint:
     checkpoints = resumable_checkpoints(run, load_backend(run.spec.backend))
     if not checkpoints:
         raise InputError(
-            f"run `{run.id}` has no whole checkpoint to go on from (`--save-steps {run.spec.save_steps}`); "
+            f"run `{run.id}` stopped before it had saved a checkpoint (`--save-steps {run.spec.save_steps}`); "
             "start it again with `ftbridge train`"
         )
     noted = [path for path in checkpoints if run.signature and _checkpoint_name(run, path) in run.checkpoints]

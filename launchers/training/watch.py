@@ -41,18 +41,18 @@ def watch(
             def follow() -> None:
                 if started:
                     started()
-                stopping.follow(shown)
                 for record in training_log.update():
                     shown.update(record)
+                stopping.follow(shown)
                 ledger.update()
 
             try:
                 code = execute(run.launch, log, follow, stopping.ask)
             finally:
                 run.release()
-            stopping.follow(shown)
             for record in training_log.update():
                 shown.update(record)
+            stopping.follow(shown)
             if code == 0 and not stopping.has_saved:
                 # What is logged last may be a part of a step before the end; where it stops early, it tells of itself.
                 shown.reach(math.ceil(stopping.step) if run.spec.early_stopping else run.steps)
