@@ -19,7 +19,7 @@ from ftbridge.core.train_spec import TrainSpec
 # What stands for a value, where the type does not say it.
 METAVARS = {
     "model": "MODEL",
-    "dataset": "NAME",
+    "dataset": "NAME,NAME#N",
     "dataset_dir": "DIR",
     "validation_dataset": "NAME|auto|none",
     "lora_targets": "NAME,NAME",
@@ -69,7 +69,13 @@ def _parse_count_or_all(_ctx: click.Context, _param: click.Parameter, value: str
     return int(value)
 
 
-CALLBACKS = {"set": _parse_pairs, "lora_targets": _parse_lists, "track": _parse_lists, "gpus": _parse_count_or_all}
+CALLBACKS = {
+    "dataset": _parse_lists,
+    "set": _parse_pairs,
+    "lora_targets": _parse_lists,
+    "track": _parse_lists,
+    "gpus": _parse_count_or_all,
+}
 
 
 def _option_of_field(field: msgspec.inspect.Field) -> Any:
