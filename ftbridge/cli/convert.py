@@ -20,6 +20,7 @@ from ftbridge.cli.output import WIDTH, print_parts, relative_path, show_row_coun
 
 if TYPE_CHECKING:
     from ftbridge.adapters.convert.result import Conversion, TableRead
+    from ftbridge.cli.output import Rows
 
 # How much is shown of a sample, and of the columns that are left out.
 TURNS, COLUMNS = 5, 30

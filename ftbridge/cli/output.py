@@ -42,8 +42,8 @@ def show_row_count() -> Iterator[Callable[[int], None] | None]:
 def print_table(rows: Rows, *, optional: Sequence[str] = (), stderr: bool = False) -> None:
     """Print rows under the first of them, with numbers to the right; a pipe gets them whole.
 
-    On a terminal, titles are bold and statuses coloured. Where it is too narrow, the columns titled `optional` go first,
-    from the last on; then texts are wrapped; at last each row is a list of its own.
+    On a terminal, titles are bold and statuses coloured. Where it is too narrow, columns titled `optional` go, from the
+    last on; then texts are wrapped; at last each row is a list of its own.
     """
     from ftbridge.core.console import aligned, is_terminal, result, rich_console, say
 
