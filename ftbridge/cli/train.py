@@ -22,7 +22,7 @@ HEADINGS = {
     "early_stopping",
     "Memory": "gradient_checkpointing attention dtype deepspeed",
     "Checkpoints": "save_steps save_limit resume trust_checkpoint",
-    "Launch": "backend device gpus track set config dry_run build_only no_preflight detach as_json",
+    "Launch": "backend device gpus track set config dry_run build_only no_preflight yes detach as_json",
 }
 
 
@@ -42,6 +42,7 @@ HEADINGS = {
     "--resume", metavar="auto|RUN|CHECKPOINT", shell_complete=complete_run,
     help="Resume a run that stopped, or from a checkpoint; auto: the newest run.",
 )  # fmt: skip
+@option("--yes", is_flag=True, help="Train with values that would be asked about.")
 @option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
 @json_option
 def command(

@@ -39,11 +39,15 @@ SHOWN = 200  # letters of what a parser says, which may quote the whole file
 
 
 def closest(word: str, choices: Iterable[str]) -> str:
-    """Return `; did you mean ...?` for what has the same meaning or nearly the same letters, else the list of choices."""
+    """Return `; did you mean ...?` for what means the same or has nearly the same letters, else the choices."""
     choices = list(choices)
-    if near := meant(word, choices):
-        return f"; did you mean {' or '.join(f'`{each}`' for each in near)}?"
-    return f"; known are: {', '.join(sorted(choices))}"
+    return nearest(word, choices) or f"; known are: {', '.join(sorted(choices))}"
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean ...?` as `closest` does, "" where nothing is near."""
+    near = meant(word, choices)
+    return f"; did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else ""
 
 
 def parse(
