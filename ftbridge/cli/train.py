@@ -117,7 +117,7 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
             say(checks_as_text(checks))
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
-        result(aligned([*describe(ready), ("memory", "; ".join(memory) or "not estimated")]))
+        result(aligned(describe(ready, "; ".join(memory) or "not estimated")))
         if others := [check for check in checks if check.found not in memory or check.remedy]:
             result(f"\npre-flight:\n{checks_as_text(others)}")
     if any(check.status == "failure" for check in checks):

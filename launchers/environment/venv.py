@@ -108,9 +108,8 @@ def backends_of(environment: Environment = NEWEST) -> list[str]:
 
 
 def installed_backends(project: Project) -> list[str]:
-    """Return the backends that could train: those that ftbridge.yaml names a Python for, and those of `ftbridge setup`."""
-    python = default_folder() / "bin" / "python"
-    installed = installed_versions(python).keys() if python.exists() else set()
+    """Return the backends that could train: those with a Python in ftbridge.yaml, and those of `ftbridge setup`."""
+    installed = _versions_from_folders(default_folder() / "bin" / "python").keys()
     return [
         name
         for name in plugin_names("backends")

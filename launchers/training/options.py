@@ -16,7 +16,7 @@ from ftbridge.core.train_spec import TrainSpec, option_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import load_preset
 from ftbridge.language import gettext as _
-from ftbridge.launchers.environment.venv import default_folder, installed_backends
+from ftbridge.launchers.environment.venv import installed_backends
 
 HIGHEST_RATE = 0.1
 NO_DATASET = "there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`"
@@ -45,9 +45,11 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
         f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}": "backend" not in values,
     }
     lacking = [text for text, lacks in missing.items() if lacks]
-    if lacking and lacking == [*missing][-1:]:
-        answers = {load_backend(name).title: ["--backend", name] for name in backends or plugin_names("backends")}
+    if lacking == [*missing][-1:] and backends:
+        answers = {load_backend(name).title: ["--backend", name] for name in backends}
         raise QuestionError(_("which framework should train?"), answers)
+    if lacking and not installed_backends(project):
+        lacking = [_("there is no training environment: `ftbridge setup` makes it"), *lacking]
     if lacking:
         raise UsageError(_list_of_missing(lacking))
     if "model" not in values:
@@ -79,8 +81,6 @@ def _list_of_missing(missing: Sequence[str]) -> str:
     """Return the message for all that a training lacks, in the order in which it is to be got."""
     if len(missing) == 1:
         return missing[0]
-    if not (default_folder() / "bin" / "python").exists():
-        missing = ["there is no training environment: `ftbridge setup` makes it", *missing]
     return "\n  ".join(["several things are missing:", *missing])
 
 

@@ -159,8 +159,11 @@ def build_only(ready: Prepared) -> None:
             )
 
 
-def describe(ready: Prepared) -> list[tuple[str, str]]:
-    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text."""
+def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
+    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text.
+
+    What matters most stands first; `memory` is what the pre-flight says of it.
+    """
     plan = ready.plan
     deepspeed = "yes" if plan.deepspeed else "no"
     trained = parameters_in_words(*trained_parameters(plan, ready.python))
@@ -168,8 +171,6 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
     folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
     changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
     return [
-        ("backend", load_backend(plan.spec.backend).title),
-        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
         ("dataset", f"{plan.dataset}, {counted(plan.entry.samples, 'sample')}"),
         *([("tokens", _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
         (
@@ -178,11 +179,14 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
             if plan.validation
             else "none",
         ),
+        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
+        *([("memory", memory)] if memory else []),
+        *([("trains", trained)] if trained else []),
+        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
+        ("backend", load_backend(plan.spec.backend).title),
+        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
         ("options", "all as by default" if not changed else changed[0]),
         *(("", option) for option in changed[1:]),
-        *([("trains", trained)] if trained else []),
-        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
-        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
         ("run folder", folder),
     ]
 

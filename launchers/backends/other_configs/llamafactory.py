@@ -168,7 +168,8 @@ def translate_arguments(values: Mapping[str, Any], backend: str = "") -> Transla
     """Return the options that these arguments mean, and nothing for those that are not given."""
     found = Translation(TITLE)
     reasons, extra = _why_left_out(), dict[str, Any]()
-    for key, value in values.items():
+    for key, typed in values.items():
+        value = {"true": True, "false": False}.get(str(typed).lower(), typed)
         if (options := _options_of(key, value)) is not None:
             found.options |= {name: new for name, new in options.items() if name != "track"}
             if "track" in options:
