@@ -31,7 +31,7 @@ from ftbridge.launchers.preview.token_statistics import (
 )
 from ftbridge.launchers.preview.tokenize import SharedOptions, model_with_tokenizer, tokens_as_trained
 from ftbridge.launchers.process.script import run_script
-from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
+from ftbridge.launchers.runs.charts.picture import draw_picture, picture_file
 from ftbridge.launchers.training.options import resolve_train_spec
 from ftbridge.launchers.training.tokens import frameworks, with_possible_tokens
 from ftbridge.templates.detect import detect_family

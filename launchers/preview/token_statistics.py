@@ -80,7 +80,7 @@ def length_histogram(counted: Mapping[str, TokenStatistics]) -> tuple[list[range
 
 
 def histogram_bars(counted: Mapping[str, TokenStatistics], cutoff_length: int) -> dict[str, Any]:
-    """Return the histogram as `png_chart.draw` takes it for a picture of the kind `lengths`."""
+    """Return the histogram as `picture` takes it for a picture of the kind `lengths`."""
     bins, counts = length_histogram(counted)
     return {
         "starts": [each.start for each in bins],

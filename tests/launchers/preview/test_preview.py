@@ -18,7 +18,7 @@ from ftbridge.launchers.preview import preview as module
 from ftbridge.launchers.preview import tokenize
 from ftbridge.launchers.preview.preview import EncodedSample, Stretch, preview
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
-from ftbridge.launchers.runs import png_chart
+from ftbridge.launchers.runs.charts import picture
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates.families import get_family
 
@@ -254,7 +254,7 @@ def asked(monkeypatch):
         )
 
     monkeypatch.setattr(module, "run_script", ask)
-    monkeypatch.setattr(png_chart, "run_script", ask)
+    monkeypatch.setattr(picture, "run_script", ask)
     return specs
 
 
