@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ftbridge.core.process.children import guarded
 from ftbridge.core.records import Launch
-from ftbridge.launchers.process import caches
+from ftbridge.launchers.process.environment import inherited_variables
 
 GRACE = 10  # seconds between asking a group to end and killing it
 
@@ -26,7 +26,7 @@ def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
         child = subprocess.Popen(
             guarded(launch.argv, GRACE),
             cwd=launch.cwd,
-            env={**os.environ, **caches.environment_variables(), **launch.env},
+            env={**inherited_variables(), **launch.env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

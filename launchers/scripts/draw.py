@@ -68,7 +68,9 @@ def add_fonts(text: str) -> str:
     wanted -= FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap().keys()
     families = ["DejaVu Sans"]
     # matplotlib's own list is of the day on which it was first imported.
-    for path in sorted(font_manager.findSystemFonts(), key=lambda path: (not CJK.search(path), bool(LESS.search(path)))):
+    for path in sorted(
+        font_manager.findSystemFonts(), key=lambda path: (not CJK.search(path), bool(LESS.search(path)))
+    ):
         if not wanted:
             break
         font = FT2Font(path)

@@ -71,5 +71,7 @@ def _chart(curves: dict[str, dict[str, list[tuple[float, float]]]], title: str, 
 def _title(runs: Sequence[Run]) -> str:
     """Return what was trained: datasets and models, each once; of a model's folder the name."""
     datasets = dict.fromkeys(run.spec.dataset for run in runs)
-    models = dict.fromkeys(Path(run.spec.model).name if Path(run.spec.model).is_absolute() else run.spec.model for run in runs)
+    models = dict.fromkeys(
+        Path(run.spec.model).name if Path(run.spec.model).is_absolute() else run.spec.model for run in runs
+    )
     return ", ".join([*datasets, *models])

@@ -74,7 +74,9 @@ def text_chart(
     for number, name in enumerate(curves):
         mark = bottom * 2 if dots else _MARKS[number % len(_MARKS)]
         indent = max(0, min(MARGIN - 1, columns - cell_len(f"{mark} {name}")))
-        lines.append(Text(" " * indent).append(mark, _COLOURS[number % len(_COLOURS)] if dots else "").append(f" {name}"))
+        lines.append(
+            Text(" " * indent).append(mark, _COLOURS[number % len(_COLOURS)] if dots else "").append(f" {name}")
+        )
     return Text("\n").join(lines)
 
 

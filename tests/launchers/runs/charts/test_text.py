@@ -32,9 +32,9 @@ def test_points_are_joined_but_for_one_that_is_no_number():
     ]
     dotted = text_chart(CURVES | {"joined": [(1, 2.0), (3, 4.0)]}, columns=20, height=3, dots=True)
     assert dotted.plain.splitlines()[:4] == [
-        "        4 │⠁     ⢀⠔⠁",
-        "        3 │   ⢀⠔⠊",
-        "        2 │⡠⠔⠁     ⢀",
+        "        4 │⠁     ⣀⠔⠊",
+        "        3 │   ⡠⠔⠊",
+        "        2 │⡠⠔⠉     ⢀",
         "          └─────────",
     ]
     assert {str(span.style) for span in dotted.spans} == {"cyan", "yellow", "magenta"}
