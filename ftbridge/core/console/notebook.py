@@ -53,7 +53,7 @@ class CellBar:
         self._shown = time.monotonic()
         content = {"text/html": self._repr_html_(), "text/plain": self._text()}
         if self._handle is None:
-            self._handle = display(content, raw=True, display_id=True)
+            self._handle = display(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self._handle.update(content, raw=True)
 
@@ -86,14 +86,13 @@ class Listing(list[T]):
 
 def html_of(value: Any) -> str:
     """Return a result as HTML, with all text in it escaped: records and dicts as tables, empty values left out."""
-    if isinstance(value, dict) or _fields(value):
-        items = value.items() if isinstance(value, dict) else _values(value).items()
-        if isinstance(value, dict) and _are_alike(value.values()):
-            return _table([{"": name, **_values(each)} for name, each in items])
-        rows = "".join(f"<tr>{_cell(name, 'th')}{_cell(each)}</tr>" for name, each in items if _is_told(each))
-        return f"<table>{rows}</table>"
     if isinstance(value, list | tuple):
         return _table([*map(_values, value)]) if _are_alike(value) else "<br>".join(map(html_of, value))
+    if isinstance(value, dict) and _are_alike(value.values()):
+        return _table([{"": name, **_values(each)} for name, each in value.items()])
+    if items := value if isinstance(value, dict) else _values(value):
+        rows = (f"<tr>{_cell(name, 'th')}{_cell(each)}</tr>" for name, each in items.items() if _is_told(each))
+        return f"<table>{''.join(rows)}</table>"
     return escape(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
@@ -121,10 +120,6 @@ def _are_alike(values: Iterable[Any]) -> bool:
     return len(kinds) == 1 and all(hasattr(kind, "__struct_fields__") for kind in kinds)
 
 
-def _fields(value: Any) -> tuple[str, ...]:
-    found: tuple[str, ...] = getattr(value, "__struct_fields__", ())
-    return found
-
-
 def _values(record: Any) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in _fields(record)}
+    """Return the fields of a record by their names; {} of what is no record."""
+    return {name: getattr(record, name) for name in getattr(record, "__struct_fields__", ())}

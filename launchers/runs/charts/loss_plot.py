@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ftbridge.core.console import say, terminal_size
 from ftbridge.core.errors import FtbridgeError
@@ -19,17 +19,17 @@ KINDS = {"training": "loss", "validation": "validation_loss"}
 WIDEST = 200  # columns of a chart
 
 
-class LossPlot(str):
+class LossPlot(str):  # noqa: SLOT000 - a few a session
     """The losses of runs as lines of text; a notebook shows the picture.
 
-    `curves` are by run and kind, training or validation, with one point a step; `title` names dataset and model.
+    `curves` are by run and kind, training or validation, with one point a step; `heading` names dataset and model.
     """
 
     curves: dict[str, dict[str, list[tuple[float, float]]]]
-    title: str
+    heading: str
     _python: Callable[[], Path]
 
-    def __new__(cls, runs: Sequence[Run], python: Callable[[], Path]) -> "LossPlot":
+    def __new__(cls, runs: Sequence[Run], python: Callable[[], Path]) -> Self:
         """Read the losses of `runs`; `python` returns the interpreter that has matplotlib."""
         curves = {}
         for run in runs:
@@ -37,19 +37,19 @@ class LossPlot(str):
             found = {kind: by_whole_steps(curve_points(records, name)) for kind, name in KINDS.items()}
             if any(found.values()):
                 curves[run.id] = found
-        title = _title(runs)
-        plot = super().__new__(cls, _chart(curves, title).plain)
-        plot.curves, plot.title, plot._python = curves, title, python
+        heading = _heading(runs)
+        plot = super().__new__(cls, _chart(curves, heading).plain)
+        plot.curves, plot.heading, plot._python = curves, heading, python
         return plot
 
     def coloured(self) -> "Text":
         """Return coloured lines of Braille dots, for a terminal that shows both."""
-        return _chart(self.curves, self.title, dots=True)
+        return _chart(self.curves, self.heading, dots=True)
 
     def picture(self) -> bytes:
         """Return the picture as PNG; raises SetupError where the training environment is missing."""
         runs = {name: {**each, "smoothed": smoothed(each["training"])} for name, each in self.curves.items()}
-        return picture(self._python(), "curves", {"title": self.title, "runs": runs})
+        return picture(self._python(), "curves", {"title": self.heading, "runs": runs})
 
     def _repr_png_(self) -> bytes | None:
         """Return the picture for a notebook; where it cannot be drawn, the notebook shows the text."""
@@ -68,7 +68,7 @@ def _chart(curves: dict[str, dict[str, list[tuple[float, float]]]], title: str, 
     return text_chart(named, min(terminal_size()[0], WIDEST), title=title, dots=dots)
 
 
-def _title(runs: Sequence[Run]) -> str:
+def _heading(runs: Sequence[Run]) -> str:
     """Return what was trained: datasets and models, each once; of a model's folder the name."""
     datasets = dict.fromkeys(run.spec.dataset for run in runs)
     models = dict.fromkeys(

@@ -30,7 +30,6 @@ def text_chart(
     numbers, or infinite, are left out; where curves meet, the last one shows. A legend too long for its line begins
     further left, and is never cut: the names of runs are copied from there.
     """
-    from rich.cells import cell_len
     from rich.text import Text
 
     finite = [point for points in curves.values() for point in points if math.isfinite(point[1])]
@@ -38,46 +37,53 @@ def text_chart(
         return Text(_("there is nothing to draw yet"))
     (left, right), (low, high) = ((min(values), max(values)) for values in zip(*finite, strict=True))
     width = max(columns - MARGIN, NARROWEST)
-    scale_x, scale_y = (2, 4) if dots else (1, 1)
-    cells: dict[tuple[int, int], tuple[int, int]] = {}  # row and column: which curve, and its dots
-    for number, points in enumerate(curves.values()):
-        places = [
-            (_position(x, left, right, width * scale_x), _position(y, high, low, height * scale_y))
-            if math.isfinite(y)
-            else None
-            for x, y in points
-        ]
-        for column, row in _joined(places):
-            place = row // scale_y, column // scale_x
-            drawn = cells[place][1] if cells.get(place, (-1, 0))[0] == number else 0
-            cells[place] = number, drawn | _DOTS[row % scale_y][column % scale_x]
     side, corner, bottom = "│└─" if dots else "|+-"
-
-    def cell(place: tuple[int, int]) -> tuple[str, str]:
-        if place not in cells:
-            return " ", ""
-        number, drawn = cells[place]
-        return (chr(_BRAILLE + drawn), _COLOURS[number % len(_COLOURS)]) if dots else (_MARKS[number % len(_MARKS)], "")
-
+    cells = _cells(curves, ((left, right), (high, low)), (width, height), dots=dots)
     labels = dict(_labels(low, high, height))
     lines = []
     if title:
         lines.append(Text(f"{'':<{MARGIN}}{title}"))
         lines[0].truncate(MARGIN + width, overflow="ellipsis")
     for row in range(height):
-        line = Text(f"{labels.get(row, ''):>9} {side}").append_tokens(cell((row, column)) for column in range(width))
+        line = Text(f"{labels.get(row, ''):>9} {side}")
+        line.append_tokens(cells.get((row, column), (" ", "")) for column in range(width))
         line.rstrip()
         lines.append(line)
     ends = f"{left:.15g}", f"{right:.15g}"
-    lines += [Text(f"{'':<10}{corner}{bottom * width}")]
-    lines += [Text(f"{'':<{MARGIN}}{ends[0]}{'step':^{max(6, width - sum(map(len, ends)))}}{ends[1]}")]
+    lines.append(Text(f"{'':<10}{corner}{bottom * width}"))
+    lines.append(Text(f"{'':<{MARGIN}}{ends[0]}{'step':^{max(6, width - sum(map(len, ends)))}}{ends[1]}"))
     for number, name in enumerate(curves):
-        mark = bottom * 2 if dots else _MARKS[number % len(_MARKS)]
-        indent = max(0, min(MARGIN - 1, columns - cell_len(f"{mark} {name}")))
-        lines.append(
-            Text(" " * indent).append(mark, _COLOURS[number % len(_COLOURS)] if dots else "").append(f" {name}")
-        )
+        mark, colour = (bottom * 2, _COLOURS[number % len(_COLOURS)]) if dots else (_MARKS[number % len(_MARKS)], "")
+        line = Text.assemble((mark, colour), f" {name}")
+        line.pad_left(max(0, min(MARGIN - 1, columns - line.cell_len)))
+        lines.append(line)
     return Text("\n").join(lines)
+
+
+def _cells(
+    curves: Mapping[str, Points],
+    ranges: tuple[tuple[float, float], tuple[float, float]],
+    size: tuple[int, int],
+    *,
+    dots: bool,
+) -> dict[tuple[int, int], tuple[str, str]]:
+    """Return character and colour by row and column, for curves over what `ranges` begin and end with."""
+    across, down = (2, 4) if dots else (1, 1)
+    (columns, rows), drawn = size, dict[tuple[int, int], tuple[int, int]]()  # which curve, and its dots
+    for number, points in enumerate(curves.values()):
+        places = [
+            (_position(x, *ranges[0], columns * across), _position(y, *ranges[1], rows * down))
+            if math.isfinite(y)
+            else None
+            for x, y in points
+        ]
+        for column, row in _joined(places):
+            place = row // down, column // across
+            other, bits = drawn.get(place, (number, 0))
+            drawn[place] = number, (bits if other == number else 0) | _DOTS[row % down][column % across]
+    if dots:
+        return {at: (chr(_BRAILLE + bits), _COLOURS[number % len(_COLOURS)]) for at, (number, bits) in drawn.items()}
+    return {at: (_MARKS[number % len(_MARKS)], "") for at, (number, _bits) in drawn.items()}
 
 
 def _joined(places: Sequence[tuple[int, int] | None]) -> Iterator[tuple[int, int]]:
@@ -87,7 +93,8 @@ def _joined(places: Sequence[tuple[int, int] | None]) -> Iterator[tuple[int, int
         if one and other:
             steps = max(abs(other[0] - one[0]), abs(other[1] - one[1]))
             for step in range(1, steps):
-                yield tuple(round(begin + (end - begin) * step / steps) for begin, end in zip(one, other, strict=True))
+                share = step / steps
+                yield round(one[0] + (other[0] - one[0]) * share), round(one[1] + (other[1] - one[1]) * share)
 
 
 def _labels(low: float, high: float, height: int) -> Iterator[tuple[int, str]]:

@@ -42,7 +42,7 @@ def test_text_names_data_models_and_curves_and_takes_the_width(runs, monkeypatch
     monkeypatch.setenv("COLUMNS", "60")
     plot = LossPlot(runs, missing)
     lines = plot.splitlines()
-    assert lines[0].strip() == plot.title == "faq, base, 药-base"
+    assert lines[0].strip() == plot.heading == "faq, base, 药-base"
     assert [line.strip() for line in lines[-3:]] == ["* training of one", "o validation of one", "+ training of other"]
     assert max(map(cell_len, lines)) == max(map(cell_len, plot.coloured().plain.splitlines())) == 60
 
