@@ -17,6 +17,7 @@ from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import look_up
+from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.preflight.cutoff import spread_samples
@@ -145,7 +146,7 @@ def preview(
         load_backend(backend)
     if png and not stats:
         raise UsageError("`--png` is the picture of `--stats`; add `--stats`")
-    project = Project.find(config=Path(config) if config else None)
+    project = find_project(config, backend)
     spec = resolve_train_spec(project, {**options, "dataset": dataset, "backend": backend or any_backend(project)})
     folder = (project.folder / spec.dataset_dir).resolve()
     name, _ = look_up(folder, spec.dataset)
