@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ftbridge import __version__
 from ftbridge.core.console import say
-from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, SetupError, shell_words
+from ftbridge.core.errors import FtbridgeError, InputError, InterruptedRun, QuestionError, SetupError, shell_words
 
 if TYPE_CHECKING:
     import click
@@ -74,7 +74,7 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
             say(f"  {meaning}:\n    {shell_words(['ftbridge', *_add_options(arguments, options)])}")
         return error.exit_code
     if isinstance(error, FtbridgeError):
-        say(f"error: {error}")
+        say(str(error) if isinstance(error, InterruptedRun) else f"error: {error}")
         return error.exit_code
     full = isinstance(error, OSError) and error.errno == ENOSPC
     if full or isinstance(error, BrokenPipeError):  # `ftbridge ... > file`, or `| head`: Python need not try again

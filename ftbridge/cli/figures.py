@@ -83,8 +83,8 @@ def failed_points(found: "SweepResults") -> str:
 
 
 def _row(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
+    from ftbridge.core.console import format_duration
     from ftbridge.evaluation.sweep.record import shown_value
-    from ftbridge.launchers.runs.summary import format_duration
 
     figure, loss = row.figures.get(found.metric), row.figures.get("loss")
     spread = figure.spread if figure else None

@@ -33,9 +33,8 @@ def command() -> None:
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
     from ftbridge import runs
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import format_duration, print_json, result
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.summary import format_duration
 
     found = runs.list()
     if as_json:

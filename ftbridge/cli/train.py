@@ -1,5 +1,6 @@
 """`ftbridge train`."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,7 +58,7 @@ def command(
 
     With --dry-run and --json, the launch is printed as a value: options, config files, argv and env.
     """
-    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.console import is_terminal, print_json, result, say
     from ftbridge.launchers.runs.summary import summarise_run
     from ftbridge.launchers.training import prepare, train
 
@@ -76,7 +77,7 @@ def command(
         say("next: `ftbridge merge`, then `ftbridge chat`")
     if as_json:
         print_json({"folder": run.folder, **msgspec.to_builtins(summarise_run(run))})
-    else:
+    elif not is_terminal(sys.stdout):  # where it stands in the lines above
         result(run.id)
 
 

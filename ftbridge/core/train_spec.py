@@ -132,7 +132,13 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     neftune_alpha: Annotated[
         Positive | None, Meta(description="Alpha of NEFTune: noise on the embeddings (LLaMA-Factory).")
     ] = None
-    save_steps: Annotated[Whole, Meta(description="Optimiser steps between checkpoints.")] = 500
+    save_steps: Annotated[
+        Whole | Literal["auto"],
+        Meta(
+            description="Optimiser steps between checkpoints; auto: an epoch or a fifth of the run, whichever is "
+            "shorter, and at most 20 checkpoints a run."
+        ),
+    ] = "auto"
     save_limit: Annotated[Whole, Meta(description="Number of checkpoints to keep; the end is always saved.")] = 2
     seed: Annotated[
         int, Meta(ge=0, lt=2**32, description="Random seed of the initial adapter, dropout and order of samples.")
@@ -215,7 +221,7 @@ class TrainOptions(TypedDict, total=False):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
     dtype: Dtype
     neftune_alpha: float | None
-    save_steps: int
+    save_steps: int | Literal["auto"]
     save_limit: int
     seed: int
     track: Sequence[Tracker]

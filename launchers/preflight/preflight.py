@@ -172,13 +172,14 @@ def _steps_check(plan: TrainPlan) -> Check:
 
 
 def _disk_check(plan: TrainPlan, tensors: dict[str, Shape], runs: Path) -> Check:
-    """Return a check of the disk, with one checkpoint more than are kept: it is written before the oldest goes."""
+    """Return a check of the disk, with all checkpoints that lie on it at the same time."""
     free, at = free_space(runs)
     each = checkpoint_size(plan, tensors)
-    wanted = each * (plan.spec.save_limit + 1)
+    wanted = each * plan.kept_checkpoints
     found = (
-        f"about {natural_size(wanted, binary=True)} for {plan.spec.save_limit + 1} checkpoints of "
-        f"{natural_size(each, binary=True)}; {natural_size(free, binary=True)} are free in {at}"
+        f"about {natural_size(wanted, binary=True)} for {counted(plan.kept_checkpoints, 'checkpoint')} of "
+        f"{natural_size(each, binary=True)}, one every {counted(plan.save_steps, 'step')}; "
+        f"{natural_size(free, binary=True)} are free in {at}"
     )
     if wanted <= free:
         return Check("disk space", "ok", found)

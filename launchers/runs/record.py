@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,8 @@ from ftbridge.core.plugins import plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
+from ftbridge.launchers.process.child import SAVE_SECONDS
 from ftbridge.launchers.process.identity import Host, is_hidden, process_start, signal_sender, this_machine
 from ftbridge.launchers.runs.fingerprint import Fingerprint
 from ftbridge.tokens.agreement import Agreement
@@ -29,7 +31,9 @@ from ftbridge.tokens.chat_template import ChatTemplate
 # What is said of a record without this machine's signature.
 UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
 SHOWN = 10  # ids of runs in a message
-STOP_SECONDS = 30  # until a watcher that was asked to end is killed; it gives the framework 15
+# Until a watcher that was asked to end is killed; it gives the framework time to save, and then 15 seconds.
+STOP_SECONDS = SAVE_SECONDS + 30
+PATIENCE = 2  # seconds until whoever waits for the end is told why
 # A file in the folder of a running run that makes room, of this many bytes, for its end on a disk that it has filled.
 # Its watcher holds a lock on it, by which the others on the same kernel, in whatever container, know that it lives.
 RESERVE, RESERVE_BYTES = ".reserve", 1 << 18
@@ -42,11 +46,12 @@ Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One start of a run's processes: times in UTC, and the exit code once it ended."""
+    """One start of a run's processes: times in UTC, the exit code once it ended, and the reason why it was stopped."""
 
     started: Time
     ended: Time | None = None
     exit_code: Annotated[int, Meta(ge=-(1 << 31), lt=1 << 32)] | None = None
+    reason: str = ""
 
     def __post_init__(self) -> None:
         if not all(2000 <= time.year < 2200 for time in (self.started, self.ended or self.started)):  # noqa: PLR2004
@@ -141,11 +146,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         write_json(self.path / "run.json", run)
         return run
 
-    def end(self, status: Status, exit_code: int) -> "Run":
-        """Return the run, saved, with its last attempt ended."""
+    def end(self, status: Status, exit_code: int, reason: str = "") -> "Run":
+        """Return the run, saved, with its last attempt ended, for a reason where it was stopped."""
         self.release()
         *earlier, last = self.attempts
-        last = msgspec.structs.replace(last, ended=max(utc_now(), last.started), exit_code=exit_code)
+        last = msgspec.structs.replace(last, ended=max(utc_now(), last.started), exit_code=exit_code, reason=reason)
         return msgspec.structs.replace(self, status=status, attempts=(*earlier, last)).save()
 
 
@@ -269,6 +274,8 @@ def match_run(project: Project, typed: str) -> Run:
 def stop_run(run: Run) -> Run:
     """End a running run and return it: its watcher is asked, and killed where it does not answer in time.
 
+    It saves first, with the step that is going on; Ctrl-C meanwhile ends it without.
+
     No other process than the one that began the run is ever sent a signal. Raises UsageError where it is not running or
     that process cannot be seen from here, SetupError where it is another user's.
     """
@@ -282,17 +289,31 @@ def stop_run(run: Run) -> Run:
         with signal_sender(run.pid, run.pid_started) as send:
             send(signal.SIGTERM)
             send(signal.SIGCONT)  # one that was halted by Ctrl-Z hears of it, too
-            end = time.monotonic() + STOP_SECONDS
-            while load_run(run.path).status == "running":
-                if time.monotonic() > end:
-                    send(signal.SIGKILL)  # whose guard then ends what the framework has started
-                time.sleep(0.1)
+            try:
+                _wait_for_end(run, lambda: send(signal.SIGKILL))  # whose guard then ends what the framework has started
+            except KeyboardInterrupt:
+                send(signal.SIGTERM)
+                _wait_for_end(run, lambda: send(signal.SIGKILL))
     except ProcessLookupError:
         pass
     except PermissionError as error:
         raise SetupError(f"`{run.id}` belongs to another user (process {run.pid}); only they can stop it") from error
     ended = load_run(run.path)
     return ended.end("interrupted", InterruptedRun.exit_code) if ended.died else ended
+
+
+def _wait_for_end(run: Run, kill: Callable[[], None]) -> None:
+    """Wait until a run that was asked to end does not run any more; it is killed where that takes too long."""
+    begun = time.monotonic()
+    is_told = False
+    while load_run(run.path).status == "running":
+        passed = time.monotonic() - begun
+        if passed > PATIENCE and not is_told:
+            is_told = True
+            say(_("`{id}` saves at the end of its step, and ends; Ctrl-C ends it at once").format(id=run.id))
+        if passed > STOP_SECONDS:
+            kill()
+        time.sleep(0.1)
 
 
 def _why_not_signalled(run: Run) -> str:

@@ -70,13 +70,6 @@ def compare_runs(runs: list[Run]) -> dict[str, list[Any]]:
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
 
-def format_duration(seconds: float) -> str:
-    """Return a duration as 0:07, 12:34 or 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def _compared_values(run: Run) -> dict[str, Any]:
     """Return what `compare_runs` compares of a run, by the names that it is shown with."""
     values: dict[str, Any] = msgspec.to_builtins(summarise_run(run))
