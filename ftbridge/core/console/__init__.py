@@ -288,7 +288,6 @@ def progress_bar(
 
     if pace is None:
         pace = Pace(total)
-        pace.observe(0)
 
     class TimeColumn(rich.progress.ProgressColumn):
         def render(self, task: "Task") -> Text:
