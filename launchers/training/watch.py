@@ -96,8 +96,8 @@ class _Stopping:
         With no step done there is nothing to save.
         """
         self._signal = number
-        progress = steps.read_progress(self._run.path)
-        if not progress or progress.step - progress.begin < 1:
+        self._progress = steps.read_progress(self._run.path) or self._progress
+        if self._progress.step - self._progress.begin < 1:
             return False
         try:
             steps.ask_to_stop(self._run.path)

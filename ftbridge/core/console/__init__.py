@@ -305,7 +305,8 @@ def progress_bar(
     }
     shown = [known[column]() if column in known else column for column in columns]
     with rich.progress.Progress(*shown, console=console, transient=transient) as bars:
-        yield ProgressBar(bars, bars.add_task("", total=total, completed=completed, **fields), pace)
+        task = bars.add_task("", total=total, completed=completed, **fields)  # type: ignore[arg-type]
+        yield ProgressBar(bars, task, pace)
 
 
 @contextmanager
