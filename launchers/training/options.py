@@ -32,7 +32,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     What comes first wins. Raises UsageError where a backend, a dataset or a model is missing, or a value is not valid.
     """
     state = project.state()
-    values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
+    values: dict[str, Any] = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
     given = given_options(project, options)
     values |= project.settings.train | given
     values["dataset"] = _as_list(values["dataset"])
