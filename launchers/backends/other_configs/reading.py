@@ -12,6 +12,7 @@ from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_yaml
 from ftbridge.core.project import Project, Settings
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.dataset_info import registry
 from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.other_configs import llamafactory, xtuner
 from ftbridge.launchers.backends.other_configs.translation import Translation
@@ -29,8 +30,10 @@ def find_project(config: str | os.PathLike[str] | None = None, backend: str | No
     found = _translate(file, backend)
     if not found:
         return Project.find(config=file)
-    _say_translation(file, found)
     project = Project.find()
+    if found.data:
+        _take_dataset(project, found)
+    _say_translation(file, found)
     places = {key: f"`{file}`: `{key}`" for key in found.options}
     return replace(project, settings=Settings(found.options, project.settings.backends, places))
 
@@ -49,6 +52,17 @@ def _translate(file: Path, backend: str | None) -> Translation | None:
     except UsageError as error:
         raise InputError(f"{where}: {error}") from error
     return found
+
+
+def _take_dataset(project: Project, found: Translation) -> None:
+    """Take the registered dataset that has one of the files of a config, where there is one."""
+    files = {Path(name).name for name in found.data}
+    for name, entry in registry.converted_entries(project.folder / (project.state().dataset_dir or "data")).items():
+        if files & {Path(file).name for file in entry.files.values()}:
+            found.options["dataset"] = name
+            return
+    why = _("convert it with `ftbridge convert`, or name a dataset with --dataset")
+    found.leave_out("dataset", ", ".join(found.data), why)
 
 
 def _say_translation(file: Path, found: Translation) -> None:

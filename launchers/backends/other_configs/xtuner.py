@@ -186,10 +186,11 @@ def _take_data(config: _Config, found: Translation) -> None:
         "packing": packs if packs is not None else config.plain("pack_to_max_length"),
         "micro_batch_size": config.number("train_dataloader", "batch_size") or config.number("batch_size"),
     }
-    source = config.plain(*data, "dataset") or {}
-    files = source.get("data_files") if isinstance(source, dict) else None
-    names = files or (source.get("path") if isinstance(source, dict) else None)
-    found.leave_out("dataset", names or "...", _("convert it with `ftbridge convert`, or name one with --dataset"))
+    source = config.plain(*data, "dataset")
+    if isinstance(source, dict):
+        files = source.get("data_files") or source.get("path") or ""
+        files = list(files.values()) if isinstance(files, dict) else files
+        found.data = tuple(map(str, files if isinstance(files, list) else [files]))
     if template := config.at(*data, "template_map_fn", "template") or config.at("prompt_template"):
         why = _("the model's own chat template is used (see --chat-template and --tokens native)")
         found.leave_out("prompt_template", _last_name(template), why)
