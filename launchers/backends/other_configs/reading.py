@@ -75,17 +75,16 @@ def _say_translation(file: Path, found: Translation) -> None:
 
 def as_words(options: dict[str, Any]) -> list[str]:
     """Return options as they are typed, in the order of the help: `--lora-rank 8 --no-packing`."""
-    words = []
-    for name in sorted(options, key=TrainSpec.__struct_fields__.index):
-        value = options[name]
-        option = f"--{name.replace('_', '-')}"
-        if name == "set":
-            words += [word for key, item in value.items() for word in (option, f"{key}={_typed(item)}")]
-        elif isinstance(value, bool):
-            words.append(option if value else f"--no-{option[2:]}")
-        else:
-            words += [option, ",".join(value) if isinstance(value, tuple) else _typed(value)]
-    return words
+    names = sorted(options, key=TrainSpec.__struct_fields__.index)
+    return [word for name in names for word in _words_of(f"--{name.replace('_', '-')}", options[name])]
+
+
+def _words_of(option: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [word for key, item in value.items() for word in (option, f"{key}={_typed(item)}")]
+    if isinstance(value, bool):
+        return [option if value else f"--no-{option[2:]}"]
+    return [option, ",".join(value) if isinstance(value, tuple) else _typed(value)]
 
 
 def _typed(value: Any) -> str:

@@ -257,6 +257,12 @@ def _take_rest(config: _Config, found: Translation) -> None:
         found.leave_out("load_from", config.at("load_from"), _("`--resume CHECKPOINT` continues a run"))
     if (split := config.at("sequence_parallel_size")) not in (None, 1):
         found.leave_out("sequence_parallel_size", split, _("sequences are not split over GPUs"))
+    if config.at("visualizer"):
+        found.leave_out("visualizer", "...", _("--track names the trackers"))
+    _note_hooks(config, found)
+
+
+def _note_hooks(config: _Config, found: Translation) -> None:
     hooks = config.plain("custom_hooks")
     for hook in hooks if isinstance(hooks, list) else []:
         name = _last_name(hook.get("type")) if isinstance(hook, dict) else str(hook)
@@ -264,6 +270,3 @@ def _take_rest(config: _Config, found: Translation) -> None:
             found.leave_out("custom_hooks", name, _("hooks of your own are not run"))
         elif name == "EvaluateChatHook":
             found.leave_out("custom_hooks", name, _("`ftbridge chat` asks the model"))
-    visualizer = config.at("visualizer")
-    if visualizer:
-        found.leave_out("visualizer", "...", _("--track names the trackers"))
