@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import msgspec
 
+from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.files.atomic import atomic_file
 from ftbridge.dialogue.chat import source_of
 from ftbridge.evaluation.answers.asking import AnswerOptions, AskOptions, Plan, ask, plan
@@ -14,7 +15,7 @@ from ftbridge.evaluation.answers.folder import FINISHED, RESULT, read_prediction
 from ftbridge.evaluation.answers.questions import questions_of
 
 
-class Predictions(msgspec.Struct, frozen=True, kw_only=True):
+class Predictions(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """What `predict` wrote: `file` is predictions.jsonl, `asked` the samples that were answered this time."""
 
     file: str

@@ -109,6 +109,20 @@ def test_page_answers_in_both_columns_in_chinese_and_english(browser, parrot, lo
 
 
 @pytest.mark.framework
+def test_page_names_run_model_and_system_prompt_and_has_one_settings_button(tab):
+    tab.expect(tab.page).to_have_title("20261129-<b> · base · ftbridge chat")
+    tab.expect(tab.page.get_by_text("20261129-<b> · base", exact=True)).to_be_visible()
+    tab.expect(tab.page.get_by_text("You are a parrot.", exact=True)).to_be_visible()
+    assert "primary" in tab.button("Send").get_attribute("class").split()
+    assert "primary" not in tab.button("Retry").get_attribute("class").split()
+    assert tab.page.get_by_text("Settings").locator("visible=true").count() == 1
+    tab.press("Settings")
+    tab.page.get_by_label("System prompt").fill("Be brief.")
+    tab.question.click()
+    tab.expect(tab.page.get_by_text("Be brief.", exact=True).first).to_be_visible()
+
+
+@pytest.mark.framework
 def test_answer_with_markup_is_shown_as_text(tab):
     said = "<img src=x onerror=alert(1)> <b>bold</b> **stars** $$x$$\n  <think>two  spaces</think> `a&amp;b`"
     tab.ask(said)
