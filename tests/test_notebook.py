@@ -49,11 +49,11 @@ def run_cell(client, code):
 
 def test_commands_of_a_cell_print_lines_and_ask_nobody(kernel):
     _, client = kernel
-    _, text, error = run_cell(
-        client, f"!{sys.executable} -m ftbridge convert 'data/medqa-train.alpaca.jsonl' --name other"
-    )
-    assert not error
+    _, text, _ = run_cell(client, f"!{sys.executable} -m ftbridge inspect data/medqa-train.alpaca.jsonl")
+    assert "instruction" in text
     assert "\x1b[?25l" not in text  # no bar hides the cursor
+    _, text, _ = run_cell(client, f"!{sys.executable} -m ftbridge datasets remove medqa-test")
+    assert "nothing was removed" in text
     shown, _, _ = run_cell(client, "import ftbridge\nftbridge.datasets.list()")
     assert ">medqa-train</td>" in shown["text/html"]
 
@@ -110,10 +110,8 @@ def test_the_example_ends_in_the_right_answer(tmp_path):
         return cells[line][-1]["data"]
 
     assert ">medqa-train</td>" in shown("data")["text/html"]
-    (bar,) = [
-        each["data"] for each in cells["run"] if "text/html" in each["data"] and "progress" in each["data"]["text/html"]
-    ]
-    assert 'value="100" max="100"' in bar["text/html"]
+    (bar,) = [each for each in cells["run"] if "progress" in each.get("data", {}).get("text/html", "")]
+    assert 'value="100" max="100"' in bar["data"]["text/html"]
     assert ">succeeded</td>" in shown("run")["text/html"]
     assert shown("ftbridge.runs.plot(run)")["image/png"]
     (answer,) = [value for line, value in cells.items() if line.startswith("ftbridge.chat(")]
