@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
-from ftbridge.cli.output import can_show, confirm, table
+from ftbridge.cli.output import can_show, confirm
 
 if TYPE_CHECKING:
     from ftbridge.launchers.runs.record import Run

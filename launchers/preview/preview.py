@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar, Unpack
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset, files_read_by, resolve_dataset
+from ftbridge.adapters.registered.dataset import Dataset, files_read_by
+from ftbridge.adapters.registered.mixture import DATASETS, resolve_choices
 from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
 from ftbridge.core.plugins import load_backend, plugin_names
@@ -149,7 +150,7 @@ def preview(
     project = find_project(config, backend)
     spec = resolve_train_spec(project, {**options, "dataset": dataset, "backend": backend or any_backend(project)})
     folder = (project.folder / spec.dataset_dir).resolve()
-    name, _ = look_up(folder, spec.dataset)
+    name = "+".join(look_up(folder, each.name)[0] for each in spec.datasets)
     picture = picture_file(png or f"{name.replace('/', '-')}-lengths.png") if stats else None
     model = model_with_tokenizer(spec, project)
     spec = with_possible_tokens(spec, model, load_backend(backend) if backend else None)
@@ -162,9 +163,10 @@ def preview(
     )
     if spec.set:
         say(f"note: the preview does not show what `set` changes: {', '.join(spec.set)}")
-    cache = project.folder / ".ftbridge" / "datasets"
+    cache = project.folder / DATASETS
     datasets = _by_usable_backend(list(pythons), lambda each: _training_dataset(each, folder, spec, family, cache))
     total = max(each.entry.samples for each in datasets.values())
+    first = next(iter(datasets.values()))
     request = {
         "model": str(model),
         "samples": samples,
@@ -177,7 +179,7 @@ def preview(
         pythons, {each: request | _backend_request(each, data, family) for each, data in datasets.items()}, spec
     )
     found = Preview(
-        dataset=name,
+        dataset=first.title,
         samples=total,
         model=spec.model,
         family=family.title,
@@ -211,7 +213,7 @@ def _preview_of_tokens(
     stats = summarize_counts(answer.stats, spec.cutoff_length) if answer.stats else None
     checks = [each for each in token_checks(spec, counts) if each.status != "ok"]
     found = Preview(
-        dataset=made.data.name,
+        dataset=made.data.title,
         samples=counts.samples,
         model=spec.model,
         family=f"{template.origin}, thinking {template.thinking}" if template.thinking else template.origin,
@@ -252,7 +254,7 @@ def _training_dataset(backend: str, folder: Path, spec: TrainSpec, family: Famil
     Raises UsageError where the backend has no template of the family, InputError where it cannot use the data.
     """
     family.cell(backend)
-    return resolve_dataset(folder, spec.dataset, load_backend(backend).target, cache)
+    return resolve_choices(folder, spec.datasets, load_backend(backend).target, cache, spec.seed)
 
 
 def _backend_request(backend: str, data: Dataset, family: Family) -> dict[str, Any]:

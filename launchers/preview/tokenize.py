@@ -102,7 +102,7 @@ def tokenize(
         thinking=made.template.thinking,
         cutoff_length=spec.cutoff_length,
         packing=spec.packing,
-        parts=tuple(TokenizedPart(data.name, str(tokens.folder), tokens.counts) for data, tokens in parts),
+        parts=tuple(TokenizedPart(data.title, str(tokens.folder), tokens.counts) for data, tokens in parts),
     )
 
 

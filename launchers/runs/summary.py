@@ -47,7 +47,7 @@ def summarise_run(run: Run) -> RunSummary:
         status="died" if run.died else run.status,
         backend=run.spec.backend,
         model=run.spec.model,
-        dataset=run.spec.dataset,
+        dataset=run.spec.dataset_text,
         step=_whole_steps(run, max((record["step"] for record in records), default=0)),
         steps=run.steps,
         loss=losses[-1] if losses else None,
@@ -78,6 +78,7 @@ def _compared_values(run: Run) -> dict[str, Any]:
     results = ("status", "step", "loss", "lowest_loss", "validation_loss", "lowest_validation_loss", "seconds")
     return {
         **spec,
+        "dataset": run.spec.dataset_text,
         **{f"version of {name}": version for name, version in run.versions.items()},
         **{f"{_SHA256}{name}": digest[:12] for name, digest in run.datasets.items()},
         "weights of the model": run.base.short if run.base else None,

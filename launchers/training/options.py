@@ -12,7 +12,7 @@ from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.parsing.json_yaml import nearest, parse
 from ftbridge.core.plugins import Backend, load_backend, plugin_names
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import TrainSpec, option_names
+from ftbridge.core.train_spec import TrainSpec, dataset_choices, option_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import load_preset
 from ftbridge.language import gettext as _
@@ -35,6 +35,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
     given = given_options(project, options)
     values |= project.settings.train | given
+    values["dataset"] = _as_list(values["dataset"])
     backends = [str(values["backend"])] if "backend" in values else installed_backends(project)
     if len(backends) == 1:
         values["backend"] = load_backend(backends[0]).name
@@ -72,9 +73,17 @@ def _preset_of(project: Project, values: Mapping[str, Any]) -> str:
     Raises InputError where there is no such dataset.
     """
     folder = (project.folder / str(values["dataset_dir"])).resolve()
-    name = registry.look_up(folder, str(values["dataset"]))[0]
-    entries = {} if "model" in values else registry.converted_entries(folder, [name])
-    return entries[name].preset if entries else ""
+    names = [registry.look_up(folder, each.name)[0] for each in dataset_choices(values["dataset"])]
+    entries = {} if "model" in values else registry.converted_entries(folder, names)
+    return next((entry.preset for entry in entries.values() if entry.preset), "")
+
+
+def _as_list(dataset: Any) -> list[str]:
+    """Return datasets as a list of texts, [] for none; raises UsageError for anything but a text or a list of them."""
+    texts = [dataset or ""] if dataset is None or isinstance(dataset, str) else dataset
+    if not isinstance(texts, list | tuple) or not all(isinstance(each, str) for each in texts):
+        raise UsageError(_("`dataset` is a name or a list of names; got `{value}`").format(value=dataset))
+    return [each.text for each in dataset_choices(texts)]
 
 
 def _list_of_missing(missing: Sequence[str]) -> str:

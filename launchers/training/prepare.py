@@ -2,19 +2,21 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Unpack
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset, record_hashes, resolve_dataset
+from ftbridge.adapters.registered.dataset import Dataset, file_stem
+from ftbridge.adapters.registered.mixture import DATASETS, is_mixture, resolve_choices
 from ftbridge.core.console import counted, say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
-from ftbridge.core.train_spec import TrainOptions, TrainSpec, defaults
+from ftbridge.core.train_spec import DatasetChoice, TrainOptions, TrainSpec, dataset_choices, defaults
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.launchers.backends import trackers
@@ -107,11 +109,14 @@ def prepare(
     trackers.check_installed(python, spec.track)
     plan = TrainPlan(
         spec=spec,
-        run=resumed.path if resumed else new_run_folder(project, f"{spec.backend}-{dataset.name}"),
+        run=resumed.path
+        if resumed
+        else new_run_folder(project, f"{spec.backend}-{file_stem(dataset.name, dataset.parts)}"),
         model=model,
         dataset=dataset.name,
         dataset_dir=dataset.folder,
         entry=dataset.entry,
+        parts=dataset.parts,
         family=family,
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
@@ -167,15 +172,15 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
     plan = ready.plan
     deepspeed = "yes" if plan.deepspeed else "no"
     trained = parameters_in_words(*trained_parameters(plan, ready.python))
-    name = f"TIME-{plan.spec.backend}-{plan.dataset}"
+    name = f"TIME-{plan.spec.backend}-{file_stem(plan.dataset, plan.parts)}"
     folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
     changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
     return [
-        ("dataset", f"{plan.dataset}, {counted(plan.entry.samples, 'sample')}"),
+        *_dataset_in_words(plan),
         *([("tokens", _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
         (
             "validation",
-            f"{plan.validation.name}, {counted(plan.validation.entry.samples, 'sample')}"
+            f"{plan.validation.title}, {counted(plan.validation.entry.samples, 'sample')}"
             if plan.validation
             else "none",
         ),
@@ -189,6 +194,22 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
         *(("", option) for option in changed[1:]),
         ("run folder", folder),
     ]
+
+
+def _dataset_in_words(plan: TrainPlan) -> Iterator[tuple[str, str]]:
+    """Yield the dataset with its number of samples; of several each with its own, then all together."""
+    samples = counted(plan.entry.samples, "sample")
+    if not plan.parts:
+        yield "dataset", f"{plan.dataset}, {samples}"
+        return
+    for number, part in enumerate(plan.parts):
+        of = f" of {part.total:,}" if part.samples < part.total else ""
+        yield (
+            "" if number else "dataset",
+            f"{part.name}, {part.samples:,}{of} {'sample' if part.total == 1 else 'samples'}",
+        )
+    if len(plan.parts) > 1:
+        yield "", f"together {samples}, mixed by the seed {plan.spec.seed}"
 
 
 def _prompt_in_words(plan: TrainPlan) -> str:
@@ -224,38 +245,33 @@ def _as_typed(value: Any) -> str:
 def resolve_datasets(project: Project, spec: TrainSpec, target: str) -> tuple[Dataset, Dataset | None]:
     """Return the dataset that is trained on, with files of `target`, and that which is validated on, None for none.
 
-    Raises UsageError or InputError where one is not there, cannot be read, or is needed.
+    Several are mixed into one. Raises UsageError or InputError where one is not there, cannot be read, or is needed.
     """
-    dataset = _resolve_dataset(project, spec, spec.dataset, target)
-    return dataset, _validation_dataset(project, spec, dataset.name, target)
-
-
-def _resolve_dataset(project: Project, spec: TrainSpec, name: str, target: str) -> Dataset:
     folder = (project.folder / spec.dataset_dir).resolve()
-    return record_hashes(resolve_dataset(folder, name, target, project.folder / ".ftbridge" / "datasets"), target)
+    cache = project.folder / DATASETS
+    validation = validation_choices(folder, spec)
+    # LLaMA-Factory reads both from one folder.
+    mix = not target and (is_mixture(spec.datasets) or is_mixture(validation))
+    dataset = resolve_choices(folder, spec.datasets, target, cache, spec.seed, mix=mix)
+    if not validation:
+        return dataset, None
+    return dataset, resolve_choices(folder, validation, target, cache, spec.seed, mix=mix)
 
 
-def _validation_dataset(project: Project, spec: TrainSpec, dataset: str, target: str) -> Dataset | None:
-    """Return the dataset that is validated on, None for no validation.
-
-    `auto` is the validation part beside the training set, where there is one. Raises UsageError where early stopping
-    would have none.
-    """
-    name = spec.validation_dataset
-    if name == "auto":
-        name = f"{dataset.removesuffix('-train')}-validation"
-        folder = (project.folder / spec.dataset_dir).resolve()
-        if name not in registry.read_entries(folder):
-            if spec.early_stopping:
-                raise UsageError(
-                    f"`--early-stopping` watches the validation loss, and there is no dataset `{name}` in "
-                    f"`{folder / registry.FILE}`; name one with `--validation-dataset`, or convert again with "
-                    "`--split 8:1:1`"
-                )
-            return None
-    if name == "none":
-        return None
-    return _resolve_dataset(project, spec, name, target)
+def validation_choices(folder: Path, spec: TrainSpec) -> tuple[DatasetChoice, ...]:
+    """Return what is validated on, () for no validation; raises UsageError where early stopping would have none."""
+    if spec.validation_dataset != "auto":
+        return () if spec.validation_dataset == "none" else dataset_choices(spec.validation_dataset)
+    names = [registry.validation_part(registry.look_up(folder, each.name)[0]) for each in spec.datasets]
+    known = registry.read_entries(folder)
+    found = tuple(DatasetChoice(name) for name in dict.fromkeys(names) if name in known)
+    if spec.early_stopping and not found:
+        raise UsageError(
+            f"`--early-stopping` watches the validation loss, and there is no dataset `{names[0]}` in "
+            f"`{folder / registry.FILE}`; name one with `--validation-dataset`, or convert again with "
+            "`--split 8:1:1`"
+        )
+    return found
 
 
 def make_launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:

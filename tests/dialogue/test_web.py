@@ -320,7 +320,7 @@ def test_missing_gradio_is_refused_with_the_install_command(tmp_path, monkeypatc
 
 
 def test_a_page_that_cannot_start_is_told_with_its_messages():
-    talk = SimpleNamespace(title="after", system="", sampling=Sampling())
+    talk = SimpleNamespace(title="after", system="", sampling=Sampling(), run="", model="base")
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"the page ended; its last messages:\n(.*\n)*.*No module named 'fastapi'"),
@@ -338,7 +338,9 @@ def test_a_password_that_can_be_guessed_is_warned_of_where_others_reach_the_page
     monkeypatch.setattr(web, "_python_with_gradio", lambda _: Path(sys.executable))
     with pytest.raises(FrameworkError, match="the page ended"):
         serve(
-            nullcontext([SimpleNamespace(title="after", system="", sampling=Sampling())]), host=host, password=password
+            nullcontext([SimpleNamespace(title="after", system="", sampling=Sampling(), run="", model="base")]),
+            host=host,
+            password=password,
         )
     assert capsys.readouterr().err.count("a password of fewer than 12 characters can be guessed") == warned
 
@@ -347,7 +349,7 @@ def test_the_page_sees_no_gpu(tmp_path, monkeypatch):
     (tmp_path / "web_page.py").write_text("import os; raise SystemExit(f'[{os.environ[\"CUDA_VISIBLE_DEVICES\"]}]')")
     monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    talk = SimpleNamespace(title="after", system="", sampling=Sampling())
+    talk = SimpleNamespace(title="after", system="", sampling=Sampling(), run="", model="base")
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"\[\]"),
