@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,16 +180,17 @@ def relative_path(path: Path) -> Path:
 
 def confirm(question: str) -> None:
     """Ask before something is removed; raises Abort for a no, UsageError where there is nobody to ask."""
-    from ftbridge.core.console import say
+    from ftbridge.core.console import is_terminal, say
+    from ftbridge.core.console.notebook import is_of_notebook
     from ftbridge.core.errors import UsageError
 
-    try:
-        agreed = click.prompt(f"{question} [y/N]", "n", show_default=False, value_proc=_parse_yes_or_no, err=True)
-    except click.Abort:
-        agreed = False
+    agreed = False
+    if not is_of_notebook():  # whose `!` lets nobody type
+        with suppress(click.Abort):
+            agreed = click.prompt(f"{question} [y/N]", "n", show_default=False, value_proc=_parse_yes_or_no, err=True)
     if agreed:
         return
-    if sys.stdin is None or not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         say()
         raise UsageError("nothing was removed, for nobody said yes; add `--yes` to remove without being asked")
     raise click.Abort

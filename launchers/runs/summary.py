@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.console import first_few
+from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.plugins import load_backend
 from ftbridge.launchers.runs.record import Run, utc_now
 from ftbridge.launchers.runs.training_log import curve_points, read_curve
 
 
-class RunSummary(msgspec.Struct, frozen=True):
+class RunSummary(ShownAsTable, msgspec.Struct, frozen=True):
     """A run in a line: `step` of `steps` whole ones are done, `seconds` is its working time.
 
     Losses are None where none was logged. `evaluations` are figures by their names and datasets.
