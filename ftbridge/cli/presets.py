@@ -47,7 +47,7 @@ def _preset_details(known: "Preset") -> str:
         "licence": known.licence,
         "model": known.model,
         "hub": known.hub,
-        "told by": " or ".join(signs),
+        "detected by": " or ".join(signs),
         **{field: _origin_of_field(known, field) for field in ("system", "instruction", "input", "output", "history")},
         "labels": "\n".join(labels),
         "settings": "\n".join(f"{key}: {meaning}" for key, meaning in known.settings.items()),

@@ -126,7 +126,7 @@ REFUSED = {
     "a thought of the user's": ({"messages": [HI[0] | {"reasoning": "hm"}, HI[1]]}, "message 1 has `reasoning`"),
     "a thought in the text as well": (
         {"messages": [HI[0], {"role": "assistant", "content": "<think>a</think>b", "reasoning": "c"}]},
-        "message 2 has a thought in its text, and another beside it",
+        "message 2 has a thought inside its text, and another in a separate field",
     ),
     "tools of MOSS": ({"chat": {"turn_1": moss(tool='Search("x")')}}, "turn 1 has `Commands`: tools"),
     "tools in MOSS's text": (
