@@ -129,7 +129,7 @@ def test_message_lists_of_each_style_are_read(style, value, system, turns):
             openai(("user", [{"type": "image_url", "image_url": {}}]), ("assistant", "a")),
             "message 1 holds a part `image_url`; only text can be trained on yet",
         ),
-        (OPENAI, [GOOD[0], {**GOOD[1], "weight": 0}], "has no answer that is learned"),
+        (OPENAI, [GOOD[0], {**GOOD[1], "weight": 0}], "has no answer to train on"),
         (OPENAI, [GOOD[0], {**GOOD[1], "weight": 0.5}], "message 2 has `weight` 0.5: answers cannot be weighted"),
         (OPENAI, [*CALLED[:2], GOOD[0]], "message 3 is the user's, and a tool's is due"),
         (OPENAI, CALLED[:3], "ends with a tool's answer"),
@@ -199,7 +199,7 @@ def test_row_of_messages_offers_its_tools_as_openai_does():
     (problem,) = mapping.problems(Row(WHERE, {"m": raw(GOOD), "tools": raw(["look"])}))
     assert (problem.column, problem.reason) == (
         "tools",
-        "holds `look`, which is not a tool (an object with `name` and `parameters` `name` and `parameters`",
+        "holds `look`, which is not a tool (an object with `name` and `parameters`)",
     )
 
 

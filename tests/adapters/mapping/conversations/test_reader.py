@@ -117,7 +117,7 @@ READ = {
 REFUSED = {
     "a weight": (flagged(weight=(0.5, 1)), "message 2 has `weight` 0.5: answers cannot be weighted"),
     "an unclear flag": (flagged(unsupervised_train=(True, False)), "has `unsupervised_train` true, which may"),
-    "no answer learned": (flagged(loss=0), "has no answer that is learned"),
+    "no answer learned": (flagged(loss=0), "has no answer to train on"),
     "a mask that is set": (flagged(mask=1), "has `mask` 1"),
     "masked as text": (flagged(masked=("false", "true")), "message 4 has `masked` true"),
     "a mask on some answers": (flagged(mask=(0, None)), "`mask` on some answers only"),
@@ -133,7 +133,7 @@ REFUSED = {
         {"plain_text": "[Human]: hi<eoh> [Commands]: Search<eoc> [MOSS]: hello<eoa>"},
         "has `Commands`: tools",
     ),
-    "rest in MOSS's text": ({"plain_text": "[Human]: hi<eoh> [MOSS]: hello"}, r"holds `\[MOSS\]: hello` behind"),
+    "rest in MOSS's text": ({"plain_text": "[Human]: hi<eoh> [MOSS]: hello"}, r"holds `\[MOSS\]: hello` after"),
     "a flag of a turn": ({"conversation": [{"human": "hi", "assistant": "hello", "train": 0}]}, "has no answer"),
     "a call in the history": (
         {"query": "q", "response": "a", "history": [HI[0], {"role": "assistant", "tool_calls": [{"name": "f"}]}]},
