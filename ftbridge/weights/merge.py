@@ -58,7 +58,7 @@ class MergeOptions(TypedDict, total=False):
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of a size such as `5GB` or `500MB`; raises ValueError for less than 1MB, and for anything else."""
+    """Return the bytes of a size such as `5GB` or `500MB`; raises ValueError below 1MB, and for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG])I?B?", text.strip().upper())
     if not found:
         unit = _(" (did you mean `{text}GB`?)").format(text=text) if re.fullmatch(r"\d{1,3}", text) else ""
@@ -98,7 +98,7 @@ def merge(
     refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _ in more)])
     refuse_foreign(target, "merged")
     say_changes(card, refuse=not model and _is_adapter(found))
-    for path, _ in more:
+    for path, _name in more:
         if other := load_card(path):  # it may be another base's
             say_changes(msgspec.structs.replace(other, base=card.base), refuse=not model)
     adapter = adapter_of(found, model)
