@@ -284,6 +284,7 @@ def progress_bar(
         yield None
         return
     import rich.progress
+    from rich.table import Column
     from rich.text import Text
 
     if pace is None:
@@ -300,7 +301,7 @@ def progress_bar(
         "count": rich.progress.MofNCompleteColumn,
         "bytes": rich.progress.DownloadColumn,
         "percent": rich.progress.TaskProgressColumn,
-        "time": TimeColumn,
+        "time": partial(TimeColumn, Column(no_wrap=True)),
         "elapsed": rich.progress.TimeElapsedColumn,
     }
     shown = [known[column]() if column in known else column for column in columns]
