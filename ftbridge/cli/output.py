@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod, RenderableType
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from ftbridge.adapters.convert.result import TableRead
     from ftbridge.adapters.inspect import Profile
+    from ftbridge.adapters.mapping.inference.infer import TableMapping
 
 Rows = Sequence[Sequence[str]]  # of a table, the first of them its titles
 Columns = Sequence[Sequence[str]]
@@ -172,6 +175,22 @@ def table_location(read: "TableRead | Profile") -> str:
     return f"{read.file}{sheet}{part}"
 
 
+def shape_in_words(shape: str, preset: str) -> str:
+    """Return how a table is read, with the preset where `shape` does not name it."""
+    return f"{shape} (preset {preset})" if preset and preset not in shape else shape
+
+
+def field_lines(read: "TableRead | TableMapping") -> Iterator[str]:
+    """Yield a line for each field: the column, the template or the constant text that it is from."""
+    from ftbridge.adapters.values import shorten
+
+    for field, source in read.columns.items():
+        kind = _("column")
+        if field in read.templates:
+            kind = _("template") if "{{" in source or "{%" in source else _("text")
+        yield f"  {field:<12} {kind} {shorten(source, WIDTH)}"
+
+
 def relative_path(path: Path) -> Path:
     """Return the path as seen from here, where it is in here."""
     here = path.cwd()
@@ -180,16 +199,17 @@ def relative_path(path: Path) -> Path:
 
 def confirm(question: str) -> None:
     """Ask before something is removed; raises Abort for a no, UsageError where there is nobody to ask."""
-    from ftbridge.core.console import say
+    from ftbridge.core.console import is_terminal, say
+    from ftbridge.core.console.notebook import is_of_notebook
     from ftbridge.core.errors import UsageError
 
-    try:
-        agreed = click.prompt(f"{question} [y/N]", "n", show_default=False, value_proc=_parse_yes_or_no, err=True)
-    except click.Abort:
-        agreed = False
+    agreed = False
+    if not is_of_notebook():  # whose `!` lets nobody type
+        with suppress(click.Abort):
+            agreed = click.prompt(f"{question} [y/N]", "n", show_default=False, value_proc=_parse_yes_or_no, err=True)
     if agreed:
         return
-    if sys.stdin is None or not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         say()
         raise UsageError("nothing was removed, for nobody said yes; add `--yes` to remove without being asked")
     raise click.Abort

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
-from ftbridge.cli.output import confirm, print_facts, print_table, relative_path
+from ftbridge.cli.output import can_show, confirm, print_facts, print_table, relative_path
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -100,10 +100,17 @@ def logs_command(name: str | None, wait: bool) -> None:
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge import runs
-    from ftbridge.core.console import result
+    from ftbridge.core.console import result, rich_console
 
     chosen = names or (_named_or_newest(None),)
-    result(str(runs.plot(*chosen, png=png)) if png else runs.plot(*chosen))
+    if png:
+        result(str(runs.plot(*chosen, png=png)))
+        return
+    found, console = runs.plot(*chosen), rich_console()
+    if console.color_system and not console.no_color and can_show("⣿│└─"):
+        console.print(found.coloured(), soft_wrap=True)
+    else:
+        result(found)
 
 
 @command.command(

@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.console import first_few
+from ftbridge.core.console.notebook import ShownAsTable
+from ftbridge.core.plugins import load_backend
 from ftbridge.launchers.runs.record import Run, utc_now
 from ftbridge.launchers.runs.training_log import curve_points, read_curve
 
 
-class RunSummary(msgspec.Struct, frozen=True):
+class RunSummary(ShownAsTable, msgspec.Struct, frozen=True):
     """A run in a line: `step` of `steps` whole ones are done, `seconds` is its working time.
 
     Losses are None where none was logged. `evaluations` are figures by their names and datasets.
@@ -44,6 +46,7 @@ def summarise_run(run: Run) -> RunSummary:
     records = read_curve(run)
     losses, validations = ([point[1] for point in curve_points(records, name)] for name in ("loss", "validation_loss"))
     periods = [(attempt.started, attempt.ended or _end_of_work(run)) for attempt in run.attempts]
+    logged = max((record["step"] for record in records), default=0)
     return RunSummary(
         id=run.id,
         name=run.name,
@@ -53,7 +56,7 @@ def summarise_run(run: Run) -> RunSummary:
         dataset=run.spec.dataset_text,
         method=run.spec.method,
         learning_rate=run.spec.learning_rate,
-        step=_whole_steps(run, max((record["step"] for record in records), default=0)),
+        step=_whole_steps(run, max(logged, _saved_step(run))),
         steps=run.steps,
         loss=losses[-1] if losses else None,
         lowest_loss=_lowest_value(losses),
@@ -109,6 +112,12 @@ def _whole_steps(run: Run, last: float) -> int:
     if run.status != "succeeded":
         return int(last)
     return math.ceil(last) if run.spec.early_stopping else max(math.ceil(last), run.steps)
+
+
+def _saved_step(run: Run) -> float:
+    """Return the last step that was saved: a training that is stopped saves more than it has logged."""
+    backend, accumulation = load_backend(run.spec.backend), run.spec.gradient_accumulation_steps
+    return max((backend.checkpoint_step(run.path / name, accumulation) or 0 for name in run.checkpoints), default=0)
 
 
 def _lowest_value(values: list[float]) -> float | None:

@@ -21,6 +21,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.language import gettext as _
 from ftbridge.launchers.backends import trackers
+from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
@@ -32,7 +33,12 @@ from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Run, check_name, new_run_folder, parameters_in_words
 from ftbridge.launchers.training.failures import failure_message
-from ftbridge.launchers.training.options import given_options, resolve_train_spec
+from ftbridge.launchers.training.options import (
+    ask_about_values,
+    check_settings,
+    given_options,
+    resolve_train_spec,
+)
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
 from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_possible_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
@@ -58,20 +64,21 @@ def prepare(
     *,
     resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
+    yes: bool = False,
     name: str = "",
     **options: Unpack[TrainOptions],
 ) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
     `resume` (auto, a run, or a checkpoint) goes on with a run, whose options it keeps, or from a checkpoint of
-    elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code.
-    `name` is what the run is to be called.
+    elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code; with `yes`
+    no value is asked about. `name` is what the run is to be called.
     Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
     `.ftbridge/datasets`; makes ready tokens, into `.ftbridge/tokens`; starts and writes nothing else, and names the
     run's folder without making it. Raises an
     FtbridgeError that says what to do where something is missing or does not fit.
     """
-    project = Project.find(config=Path(config) if config else None)
+    project = find_project(config, options.get("backend"))
     if trust_checkpoint and not resume:
         raise UsageError("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out")
     point = None
@@ -83,6 +90,8 @@ def prepare(
         raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
     name = check_name(project, name) if name else resumed.name if resumed else ""
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
+    if not (resumed or yes):
+        ask_about_values(spec)
     backend = load_backend(spec.backend)
     dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
     chosen = devices.choose_devices(spec)
@@ -92,6 +101,7 @@ def prepare(
         if resumed
         else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     )
+    check_settings(spec, backend, python)
     asked, spec = spec, with_possible_tokens(spec, model, backend)
     if spec is not asked:
         dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
@@ -160,8 +170,11 @@ def build_only(ready: Prepared) -> None:
             )
 
 
-def describe(ready: Prepared) -> list[tuple[str, str]]:
-    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text."""
+def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
+    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text.
+
+    What matters most stands first; `memory` is what the pre-flight says of it.
+    """
     plan = ready.plan
     deepspeed = "yes" if plan.deepspeed else "no"
     trained = parameters_in_words(*trained_parameters(plan, ready.python))
@@ -169,8 +182,6 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
     folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
     changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
     return [
-        ("backend", load_backend(plan.spec.backend).title),
-        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
         *_dataset_in_words(plan),
         *([("tokens", _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
         (
@@ -179,11 +190,14 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
             if plan.validation
             else "none",
         ),
+        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
+        *([("memory", memory)] if memory else []),
+        *([("trains", trained)] if trained else []),
+        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
+        ("backend", load_backend(plan.spec.backend).title),
+        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
         ("options", "all as by default" if not changed else changed[0]),
         *(("", option) for option in changed[1:]),
-        *([("trains", trained)] if trained else []),
-        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
-        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
         ("run folder", folder),
     ]
 

@@ -47,6 +47,7 @@ def train(
     detach: bool = False,
     resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
+    yes: bool = False,
     name: str = "",
     **options: Unpack[TrainOptions],
 ) -> Run:
@@ -55,13 +56,13 @@ def train(
     Where the pre-flight finds what would fail, nothing is started and InputError says what to do; `preflight=False`
     leaves it out. `callback` is called with each record of metrics.jsonl as it comes; by default a progress bar or
     plain lines go to stderr. `detach` returns the run once it is going, in a process that outlives this one and calls
-    nobody back. `resume`, `trust_checkpoint` and `name` are those of `prepare`. Raises FrameworkError, with the end of
-    the log, where the framework failed or left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says
-    so too.
+    nobody back. `resume`, `trust_checkpoint`, `yes` and `name` are those of `prepare`. Raises FrameworkError, with
+    the end of the log, where the framework failed or left no checkpoint, and InterruptedRun after Ctrl-C; the run's
+    folder says so too.
     """
     if detach and callback:
         raise UsageError("with `detach` nothing is called back: leave `callback` out, `ftbridge.runs.logs` follows it")
-    ready = prepare(config, resume=resume, trust_checkpoint=trust_checkpoint, name=name, **options)
+    ready = prepare(config, resume=resume, trust_checkpoint=trust_checkpoint, yes=yes, name=name, **options)
     if detach:
         return start_detached(ready, preflight=preflight)
     return start(ready, callback=callback, preflight=preflight)

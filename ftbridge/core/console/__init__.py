@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from ftbridge.core.console.notebook import is_of_notebook
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -80,9 +81,12 @@ def show_log(pieces: Iterable[bytes]) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a stream is a terminal; what somebody has put in place of stdout need not be able to say."""
+    """Tell whether a stream is a terminal with somebody before it, which the one of a notebook's `!` is not.
+
+    What somebody has put in place of stdout need not be able to say.
+    """
     asked = getattr(stream, "isatty", None)
-    return bool(asked and asked())
+    return bool(asked and asked()) and not is_of_notebook()
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -205,6 +209,10 @@ class Pace:
         elif done > self._last[0]:
             self._bit = done - self._last[0]
             self._last = done, now
+
+    def forget(self) -> None:
+        """Tell from now on only how long it has taken."""
+        self._total = None
 
     @property
     def elapsed(self) -> float:
