@@ -32,7 +32,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     What comes first wins. Raises UsageError where a backend, a dataset or a model is missing, or a value is not valid.
     """
     state = project.state()
-    values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
+    values: dict[str, Any] = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
     given = given_options(project, options)
     values |= project.settings.train | given
     values["dataset"] = _as_list(values["dataset"])
@@ -56,7 +56,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
 
 
 def _refuse_missing(project: Project, values: Mapping[str, Any], backends: Sequence[str], preset: str) -> None:
-    """Raise UsageError that names all that is missing, or QuestionError where only one of the `backends` is to choose."""
+    """Raise UsageError that names all that is missing, or QuestionError where only the backend is."""
     missing = {
         NO_DATASET: not values["dataset"],
         NO_MODEL: "model" not in values and not preset,
