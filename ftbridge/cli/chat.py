@@ -20,6 +20,7 @@ from ftbridge.cli.options import (
     thinking_option,
     trust_option,
 )
+from ftbridge.language import gettext as _
 
 
 @click.command(
@@ -84,6 +85,7 @@ def command(
 ) -> None:
     """Talk to the model of a run (default: the last that succeeded), of a folder, or of a hub (hf://owner/name, ms://owner/name)."""
     from ftbridge.core.console import say
+    from ftbridge.core.console.notebook import is_of_notebook
     from ftbridge.core.errors import UsageError
     from ftbridge.dialogue import terminal
     from ftbridge.dialogue.chat import chat_sessions
@@ -94,6 +96,8 @@ def command(
         raise UsageError("`--web` makes a page to ask in, and `--prompt` asks without one; use one of them")
     if not web and (options["allow_hosts"] or options["password"] is not None):
         raise UsageError("`--allow-host` and `--password` are for the page; add `--web`, or leave them out")
+    if not web and prompt is None and is_of_notebook():
+        raise UsageError(_("nobody can type in the cell of a notebook; give `--prompt`, or call `ftbridge.chat`"))
     if not web and (prompt == "-" or (prompt is None and not sys.stdin.isatty())):
         prompt = _question_from_stdin(source)
     system = _system_prompt(options.pop("system"), options.pop("system_template"), bot_name)

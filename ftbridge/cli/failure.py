@@ -9,7 +9,7 @@ from errno import EACCES, EDQUOT, ELOOP, ENAMETOOLONG, ENOSPC, EPERM, EROFS
 from typing import TYPE_CHECKING
 
 from ftbridge import __version__
-from ftbridge.core.console import say
+from ftbridge.core.console import is_terminal, say
 from ftbridge.core.errors import FtbridgeError, InputError, InterruptedRun, QuestionError, SetupError, shell_words
 from ftbridge.language import gettext as _
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def arguments_with_answer(error: Exception, arguments: Sequence[str]) -> list[str]:
     """Ask a question on a terminal: returns the `arguments` with the answer, [] where there is nobody to ask."""
-    if not isinstance(error, QuestionError) or not error.answers or not sys.stdin.isatty() or not sys.stderr.isatty():
+    is_asked = is_terminal(sys.stdin) and is_terminal(sys.stderr)
+    if not isinstance(error, QuestionError) or not error.answers or not is_asked:
         return []
     import click
 
