@@ -93,7 +93,8 @@ def test_a_value_out_of_range_is_wrong_usage(made_up):
 
 
 def dry_run(backend, *arguments):
-    done = train("--backend", backend, "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-preflight")
+    dataset = () if "--dataset" in arguments else ("--dataset", "faq")
+    done = train("--backend", backend, *dataset, "--model", "base", *arguments, "--dry-run", "--no-preflight")
     assert done.exit_code == 0, (done.output, done.exception)
     return done.stdout
 
@@ -176,7 +177,7 @@ def test_options_win_over_settings_over_the_last_conversion(made_up):
     message = str(done.exception)
     assert "XTuner's config has no `seed`" in message, done.output
     output = train("--dry-run", "--no-preflight", "--epochs", "2", "--set", "log_level=a=b", "--json").stdout
-    expected = {"dataset": "faq-train", "model": "base", "lora_rank": 8, "epochs": 2.0, "learning_rate": 2e-05}
+    expected = {"dataset": ["faq-train"], "model": "base", "lora_rank": 8, "epochs": 2.0, "learning_rate": 2e-05}
     options = json.loads(output)["options"]
     assert {name: options[name] for name in expected} == expected
     assert options["set"] == {"log_level": "a=b"}
