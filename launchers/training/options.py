@@ -56,7 +56,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
 
 
 def _refuse_missing(project: Project, values: Mapping[str, Any], backends: Sequence[str], preset: str) -> None:
-    """Raise UsageError that names all that is missing, or QuestionError where only the backend is."""
+    """Raise UsageError that names all that is missing, or QuestionError where only the backend is to choose."""
     missing = {
         NO_DATASET: not values["dataset"],
         NO_MODEL: "model" not in values and not preset,

@@ -34,9 +34,9 @@ def train(*arguments):
     ("arguments", "message"),
     [
         (["--set", "optim"], "`optim` is not KEY=VALUE"),
-        (["--gpus", "0"], "`0` is no count of at least 1, nor `all`"),
-        (["--gpus", "-1"], "`-1` is no count"),
-        (["--gpus", "many"], "`many` is no count"),
+        (["--gpus", "0"], "`0` is neither a whole number of at least 1 nor `all`"),
+        (["--gpus", "-1"], "`-1` is neither a whole number"),
+        (["--gpus", "many"], "`many` is neither a whole number"),
         (["--method", "prefix"], "'prefix' is not one of"),
         (["--lora-rank", "big"], "'big' is not a valid integer"),
         (["--device", "tpu"], "'tpu' is not one of"),
@@ -204,7 +204,7 @@ def test_a_dry_run_ends_with_the_pre_flight_and_fails_where_that_does(made_up):
     assert done.exit_code == 1  # which main turns into the error's own
     assert isinstance(done.exception, InputError)
     assert "\npre-flight:\nfailure  model: " in done.output
-    assert "the remedies stand above" in str(done.exception)
+    assert "see `failure` above" in str(done.exception)
 
 
 def test_a_dry_run_with_json_has_the_launch_alone_on_stdout_and_the_pre_flight_beside_it(made_up):
