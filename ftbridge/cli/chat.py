@@ -141,7 +141,7 @@ def _question_from_stdin(source: str | None) -> str:
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise InputError(f"stdin is no UTF-8 text ({error}); convert it, as with `iconv -f GB18030`") from error
+        raise InputError(f"stdin is not UTF-8 text ({error}); convert it, as with `iconv -f GB18030`") from error
     if not text:
         if source is None:
             last_succeeded(Project.find())
