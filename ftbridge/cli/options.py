@@ -207,9 +207,12 @@ def completer_of(names: Callable[[click.Context], Iterable[str]], paths: str = "
 
 
 def _run_ids(_ctx: click.Context) -> list[str]:
+    """Return what runs are called, those with names first."""
     from ftbridge.core.project import Project
+    from ftbridge.launchers.runs.record import run_names
 
-    return sorted((file.parent.name for file in Project.find().runs.glob("*/run.json")), reverse=True)
+    names = run_names(Project.find())
+    return [*filter(None, names.values()), *sorted(names, reverse=True), *(["last"] if names else [])]
 
 
 def _dataset_names(ctx: click.Context) -> list[str]:

@@ -1,12 +1,14 @@
 """Tables, paths, progress and questions of several commands."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod, RenderableType
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from ftbridge.adapters.convert.result import TableRead
     from ftbridge.adapters.inspect import Profile
+    from ftbridge.adapters.mapping.inference.infer import TableMapping
 
 Rows = Sequence[Sequence[str]]  # of a table, the first of them its titles
 Columns = Sequence[Sequence[str]]
@@ -110,15 +113,38 @@ def _list_of_rows(columns: Columns) -> "RenderableType":
     return table
 
 
-def _cell(text: str, title: str = "") -> "Text":
-    """Return what a cell shows, coloured where it stands in the column `status`."""
+def _cell(text: str, title: str = "", style: str = "") -> "Text":
+    """Return what a cell shows, in a style, or coloured where it stands in the column `status`."""
     from rich.text import Text
 
     from ftbridge.core.console import cell_text
     from ftbridge.language import english
 
     word = english(text).partition(" ")[0] if english(title) == "status" else ""
-    return Text(cell_text(text), style=COLOURS.get(word, ""))
+    return Text(cell_text(text), style=COLOURS.get(word, style))
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Print a title and facts, a line each; those that are "" are left out, and nothing is printed where all are."""
+    from rich.cells import cell_len
+    from rich.table import Table
+
+    from ftbridge.core.console import cell_text, is_terminal, result, rich_console
+
+    known = {f"  {name}": fact for name, fact in facts.items() if fact}
+    if not known:
+        return
+    if is_terminal(sys.stdout):
+        table = Table.grid(padding=(0, GAP, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, fact in known.items():
+            table.add_row(_cell(name), _cell(fact, name.strip()))
+        rich_console().print(_cell(title, style="bold"), table)
+        return
+    widest = max(map(cell_len, known))
+    lines = (f"{name}{' ' * (widest - cell_len(name))}  {cell_text(fact)}" for name, fact in known.items())
+    result("\n".join([title, *lines]))
 
 
 def print_parts(parts: Iterable[str | Rows], *, apart: bool = True) -> None:
@@ -147,6 +173,22 @@ def table_location(read: "TableRead | Profile") -> str:
     """Return where a table is: its file, sheet and part, as in `a.xlsx, sheet Rows`."""
     sheet, part = read.sheet and f", sheet {read.sheet}", read.part and f", part {read.part}"
     return f"{read.file}{sheet}{part}"
+
+
+def shape_in_words(shape: str, preset: str) -> str:
+    """Return how a table is read, with the preset where `shape` does not name it."""
+    return f"{shape} (preset {preset})" if preset and preset not in shape else shape
+
+
+def field_lines(read: "TableRead | TableMapping") -> Iterator[str]:
+    """Yield a line for each field: the column, the template or the constant text that it is from."""
+    from ftbridge.adapters.values import shorten
+
+    for field, source in read.columns.items():
+        kind = _("column")
+        if field in read.templates:
+            kind = _("template") if "{{" in source or "{%" in source else _("text")
+        yield f"  {field:<12} {kind} {shorten(source, WIDTH)}"
 
 
 def relative_path(path: Path) -> Path:

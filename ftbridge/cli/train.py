@@ -23,7 +23,7 @@ HEADINGS = {
     "early_stopping",
     "Memory": "gradient_checkpointing attention dtype deepspeed",
     "Checkpoints": "save_steps save_limit resume trust_checkpoint",
-    "Launch": "backend device gpus track set config dry_run build_only no_preflight yes detach as_json",
+    "Launch": "name backend device gpus track set config dry_run build_only no_preflight yes detach as_json",
 }
 
 
@@ -44,6 +44,7 @@ HEADINGS = {
     help="Resume a run that stopped, or from a checkpoint; auto: the newest run.",
 )  # fmt: skip
 @option("--yes", is_flag=True, help="Train with values that would be asked about.")
+@option("--name", default="", metavar="NAME", help="Name of the run, to type in place of its id.")
 @option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
 @json_option
 def command(

@@ -32,7 +32,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     What comes first wins. Raises UsageError where a backend, a dataset or a model is missing, or a value is not valid.
     """
     state = project.state()
-    values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
+    values: dict[str, Any] = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
     given = given_options(project, options)
     values |= project.settings.train | given
     values["dataset"] = _as_list(values["dataset"])
@@ -40,19 +40,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     if len(backends) == 1:
         values["backend"] = load_backend(backends[0]).name
     preset = _preset_of(project, values) if values["dataset"] else ""
-    missing = {
-        NO_DATASET: not values["dataset"],
-        NO_MODEL: "model" not in values and not preset,
-        f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}": "backend" not in values,
-    }
-    lacking = [text for text, lacks in missing.items() if lacks]
-    if lacking == [*missing][-1:] and backends:
-        answers = {load_backend(name).title: ["--backend", name] for name in backends}
-        raise QuestionError(_("which framework should train?"), answers)
-    if lacking and not installed_backends(project):
-        lacking = [_("there is no training environment: `ftbridge setup` makes it"), *lacking]
-    if lacking:
-        raise UsageError(_list_of_missing(lacking))
+    _refuse_missing(project, values, backends, preset)
     if "model" not in values:
         values["model"] = load_preset(preset).model
         say(f"no model is chosen: taking {values['model']}, which goes with the preset {preset}")
@@ -65,6 +53,23 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
         found = sorted(name for name in settings if f"`--{name.replace('_', '-')}`" in str(error))
         where = f" (`{found[0]}` stands in ftbridge.yaml)" if found else ""
         raise UsageError(f"{error}{where}") from error
+
+
+def _refuse_missing(project: Project, values: Mapping[str, Any], backends: Sequence[str], preset: str) -> None:
+    """Raise UsageError that names all that is missing, or QuestionError where only the backend is to choose."""
+    missing = {
+        NO_DATASET: not values["dataset"],
+        NO_MODEL: "model" not in values and not preset,
+        f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}": "backend" not in values,
+    }
+    lacking = [text for text, lacks in missing.items() if lacks]
+    if lacking == [*missing][-1:] and backends:
+        answers = {load_backend(name).title: ["--backend", name] for name in backends}
+        raise QuestionError(_("which framework should train?"), answers)
+    if lacking and not installed_backends(project):
+        lacking = [_("there is no training environment: `ftbridge setup` makes it"), *lacking]
+    if lacking:
+        raise UsageError(lacking[0] if len(lacking) == 1 else "\n  ".join(["several things are missing:", *lacking]))
 
 
 def _preset_of(project: Project, values: Mapping[str, Any]) -> str:
@@ -84,13 +89,6 @@ def _as_list(dataset: Any) -> list[str]:
     if not isinstance(texts, list | tuple) or not all(isinstance(each, str) for each in texts):
         raise UsageError(_("`dataset` is a name or a list of names; got `{value}`").format(value=dataset))
     return [each.text for each in dataset_choices(texts)]
-
-
-def _list_of_missing(missing: Sequence[str]) -> str:
-    """Return the message for all that a training lacks, in the order in which it is to be got."""
-    if len(missing) == 1:
-        return missing[0]
-    return "\n  ".join(["several things are missing:", *missing])
 
 
 def given_options(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import DatasetChoice, TrainOptions, TrainSpec, dataset_choices, defaults
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
@@ -30,7 +31,7 @@ from ftbridge.launchers.preflight.preflight import trained_parameters
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
-from ftbridge.launchers.runs.record import Run, new_run_folder, parameters_in_words
+from ftbridge.launchers.runs.record import Run, check_name, new_run_folder, parameters_in_words
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import (
     ask_about_values,
@@ -55,6 +56,7 @@ class Prepared(msgspec.Struct, frozen=True):
     project: Project
     python: Path
     resumed: Run | None = None
+    name: str = ""
 
 
 def prepare(
@@ -63,13 +65,14 @@ def prepare(
     resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
     yes: bool = False,
+    name: str = "",
     **options: Unpack[TrainOptions],
 ) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
     `resume` (auto, a run, or a checkpoint) goes on with a run, whose options it keeps, or from a checkpoint of
     elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code; with `yes`
-    no value is asked about.
+    no value is asked about. `name` is what the run is to be called.
     Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
     `.ftbridge/datasets`; makes ready tokens, into `.ftbridge/tokens`; starts and writes nothing else, and names the
     run's folder without making it. Raises an
@@ -83,6 +86,9 @@ def prepare(
         given = given_options(project, options)
         point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
     resumed = point.run if point else None
+    if name and resumed:
+        raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
+    name = check_name(project, name) if name else resumed.name if resumed else ""
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
     if not (resumed or yes):
         ask_about_values(spec)
@@ -133,7 +139,7 @@ def prepare(
     launch = make_launch(plan, backend, python)
     if point:
         check_resume_point(point, plan, launch.argv, dataset_hashes(plan))
-    return Prepared(plan, launch, project, python, resumed)
+    return Prepared(plan, launch, project, python, resumed, name)
 
 
 def _target(spec: TrainSpec, backend: Backend) -> str:

@@ -210,6 +210,10 @@ class Pace:
             self._bit = done - self._last[0]
             self._last = done, now
 
+    def forget(self) -> None:
+        """Tell from now on only how long it has taken."""
+        self._total = None
+
     @property
     def elapsed(self) -> float:
         """Return the seconds since this was made."""

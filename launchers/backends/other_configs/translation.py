@@ -29,11 +29,15 @@ OPTIMIZERS = {
 
 
 class Translation(msgspec.Struct):
-    """The `options` of TrainSpec that a config of the program `title` means, and what is `left_out`, each with why."""
+    """The `options` of TrainSpec that a config of the program `title` means, and what is `left_out`, each with why.
+
+    `data` are files or names of hubs that it trains on, where they are no names of registered datasets.
+    """
 
     title: str
     options: dict[str, Any] = {}
     left_out: dict[str, str] = {}
+    data: tuple[str, ...] = ()
 
     def leave_out(self, key: str, value: Any, why: str) -> None:
         """Note that `key: value` has no counterpart here."""

@@ -142,7 +142,7 @@ def test_a_beginning_of_the_time_means_the_run_of_one_day_alone(project):
 
 def test_last_is_the_newest_and_a_number_counts_back(project):
     for text in ("last", "last~1"):
-        with pytest.raises(InputError, match="there is no run in .* yet"):
+        with pytest.raises(InputError, match=r"there is no run in .* yet"):
             match_run(project, text)
     one, two = record(project, "1"), record(project, "22", "failed")
     assert [match_run(project, typed) for typed in ("last", "last~0", "last~1")] == [two, two, one]
