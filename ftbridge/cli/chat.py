@@ -131,11 +131,12 @@ def _system_prompt(text: str | None, template: str | None, bot_name: str) -> str
 
 def _question_from_stdin(source: str | None) -> str:
     """Return the question on stdin; where there is none, the first thing to say is that no run would answer it."""
+    from ftbridge.core.console.notebook import is_of_notebook
     from ftbridge.core.errors import InputError, UsageError
     from ftbridge.core.project import Project
     from ftbridge.weights.source import last_succeeded
 
-    if sys.stdin.isatty():  # that of a notebook's `!`
+    if sys.stdin.isatty() and is_of_notebook():
         raise UsageError(_("nobody can type in the cell of a notebook; give `--prompt`, or call `ftbridge.chat`"))
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
