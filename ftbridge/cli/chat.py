@@ -20,6 +20,7 @@ from ftbridge.cli.options import (
     thinking_option,
     trust_option,
 )
+from ftbridge.language import gettext as _
 
 
 @click.command(
@@ -84,6 +85,7 @@ def command(
 ) -> None:
     """Talk to the model of a run (default: the last that succeeded), of a folder, or of a hub (hf://owner/name, ms://owner/name)."""
     from ftbridge.core.console import say
+    from ftbridge.core.console.notebook import is_of_notebook
     from ftbridge.core.errors import UsageError
     from ftbridge.dialogue import terminal
     from ftbridge.dialogue.chat import chat_sessions
@@ -94,6 +96,8 @@ def command(
         raise UsageError("`--web` makes a page to ask in, and `--prompt` asks without one; use one of them")
     if not web and (options["allow_hosts"] or options["password"] is not None):
         raise UsageError("`--allow-host` and `--password` are for the page; add `--web`, or leave them out")
+    if not web and prompt is None and is_of_notebook():
+        raise UsageError(_("nobody can type in the cell of a notebook; give `--prompt`, or call `ftbridge.chat`"))
     if not web and (prompt == "-" or (prompt is None and not sys.stdin.isatty())):
         prompt = _question_from_stdin(source)
     system = _system_prompt(options.pop("system"), options.pop("system_template"), bot_name)
@@ -132,7 +136,7 @@ def _question_from_stdin(source: str | None) -> str:
     """Return the question on stdin; where there is none, the first thing to say is that no run would answer it."""
     from ftbridge.core.errors import InputError
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.record import last_run
+    from ftbridge.weights.source import last_succeeded
 
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
@@ -140,6 +144,6 @@ def _question_from_stdin(source: str | None) -> str:
         raise InputError(f"stdin is no UTF-8 text ({error}); convert it, as with `iconv -f GB18030`") from error
     if not text:
         if source is None:
-            last_run(Project.find())
+            last_succeeded(Project.find())
         raise InputError("there is no question on stdin; pipe one in, or start `ftbridge chat` in a terminal")
     return text

@@ -9,8 +9,9 @@ from errno import EACCES, EDQUOT, ELOOP, ENAMETOOLONG, ENOSPC, EPERM, EROFS
 from typing import TYPE_CHECKING
 
 from ftbridge import __version__
-from ftbridge.core.console import say
+from ftbridge.core.console import is_terminal, say
 from ftbridge.core.errors import FtbridgeError, InputError, InterruptedRun, QuestionError, SetupError, shell_words
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     import click
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 def arguments_with_answer(error: Exception, arguments: Sequence[str]) -> list[str]:
     """Ask a question on a terminal: returns the `arguments` with the answer, [] where there is nobody to ask."""
-    if not isinstance(error, QuestionError) or not error.answers or not sys.stdin.isatty() or not sys.stderr.isatty():
+    is_asked = is_terminal(sys.stdin) and is_terminal(sys.stderr)
+    if not isinstance(error, QuestionError) or not error.answers or not is_asked:
         return []
     import click
 
@@ -92,6 +94,15 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     say("This is a fault in ftbridge, not in what you typed. Please report it with the text above and:")
     say(f"  ftbridge {__version__}, Python {platform.python_version()}, {platform.platform()}")
     return 70
+
+
+def report_usage(error: "click.ClickException") -> int:
+    """Tell the user of wrong usage that click has found, and return the exit code."""
+    if context := getattr(error, "ctx", None):
+        say(context.get_usage())
+        say(_("`{command} --help` shows all options").format(command=context.command_path))
+    say(f"error: {error.format_message()}")
+    return error.exit_code
 
 
 def _why_no_path(error: Exception) -> str:

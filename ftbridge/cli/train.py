@@ -23,7 +23,7 @@ HEADINGS = {
     "early_stopping",
     "Memory": "gradient_checkpointing attention dtype deepspeed",
     "Checkpoints": "save_steps save_limit resume trust_checkpoint",
-    "Launch": "backend device gpus track set config dry_run build_only no_preflight detach as_json",
+    "Launch": "name backend device gpus track set config dry_run build_only no_preflight yes detach as_json",
 }
 
 
@@ -43,6 +43,8 @@ HEADINGS = {
     "--resume", metavar="auto|RUN|CHECKPOINT", shell_complete=complete_run,
     help="Resume a run that stopped, or from a checkpoint; auto: the newest run.",
 )  # fmt: skip
+@option("--yes", is_flag=True, help="Train with values that would be asked about.")
+@option("--name", default="", metavar="NAME", help="Name of the run, to type in place of its id.")
 @option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
 @json_option
 def command(
@@ -117,7 +119,7 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
             say(checks_as_text(checks))
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
-        result(aligned([*describe(ready), ("memory", "; ".join(memory) or "not estimated")]))
+        result(aligned(describe(ready, "; ".join(memory) or "not estimated")))
         if others := [check for check in checks if check.found not in memory or check.remedy]:
             result(f"\npre-flight:\n{checks_as_text(others)}")
     if any(check.status == "failure" for check in checks):

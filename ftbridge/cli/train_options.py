@@ -20,7 +20,7 @@ from ftbridge.core.train_spec import TrainSpec
 # What stands for a value, where the type does not say it.
 METAVARS = {
     "model": "MODEL",
-    "dataset": "NAME",
+    "dataset": "NAME,NAME#N",
     "dataset_dir": "DIR",
     "validation_dataset": "NAME|auto|none",
     "lora_targets": "NAME,NAME",
@@ -76,7 +76,7 @@ def _count_or(word: str) -> Callable[[click.Context, click.Parameter, str | None
     return parse
 
 
-LISTS = {"set": _parse_pairs, "lora_targets": _parse_lists, "track": _parse_lists}
+LISTS = {"dataset": _parse_lists, "set": _parse_pairs, "lora_targets": _parse_lists, "track": _parse_lists}
 CALLBACKS = {**LISTS, "gpus": _count_or("all"), "save_steps": _count_or("auto")}
 
 

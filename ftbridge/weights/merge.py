@@ -19,6 +19,7 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.train_spec import Device
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
@@ -34,7 +35,8 @@ from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_
 from ftbridge.weights.source import ModelSource, is_whole_model, resolve, target_of
 from ftbridge.weights.tensors.safetensors import SHARD
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+SMALLEST_SHARD = 10**6  # bytes, below which a model falls into one file for each tensor
+_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9}
 # As safetensors calls them.
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
@@ -56,11 +58,16 @@ class MergeOptions(TypedDict, total=False):
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of a size such as `5GB` or `500MB`; raises ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", text.strip().upper())
-    size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
-    if not size:
-        raise ValueError(f"`{text}` is no size such as 5GB or 500MB")
+    """Return the bytes of a size such as `5GB` or `500MB`; raises ValueError below 1MB, and for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG])I?B?", text.strip().upper())
+    if not found:
+        unit = _(" (did you mean `{text}GB`?)").format(text=text) if re.fullmatch(r"\d{1,3}", text) else ""
+        raise ValueError(
+            _("`{text}` is not a size with a unit, such as 5GB or 500MB{unit}").format(text=text, unit=unit)
+        )
+    size = int(float(found[1]) * _UNITS[found[2]])
+    if size < SMALLEST_SHARD:
+        raise ValueError(_("`{text}` is too small: 1MB at least, usually 2GB to 5GB").format(text=text))
     return size
 
 
@@ -91,7 +98,7 @@ def merge(
     refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _ in more)])
     refuse_foreign(target, "merged")
     say_changes(card, refuse=not model and _is_adapter(found))
-    for path, _ in more:
+    for path, _name in more:
         if other := load_card(path):  # it may be another base's
             say_changes(msgspec.structs.replace(other, base=card.base), refuse=not model)
     adapter = adapter_of(found, model)

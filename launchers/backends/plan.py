@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset
+from ftbridge.adapters.registered.dataset import Dataset, DatasetPart, title_of
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
@@ -37,10 +37,10 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     `validation` is the dataset that is validated on, if any; `resume` is the checkpoint that the training goes on from;
     `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed;
-    `environment` is the training environment that it runs in. `sha256` and `edited` are the dataset's, as Dataset has
-    them, and `base` is the fingerprint of the model. Where tokens are made once, `tokens` are those of the dataset, by
-    the `chat_template`, and `validation_tokens` those of what is validated on; else there is a `family`, whose template
-    the framework has.
+    `environment` is the training environment that it runs in. `parts`, `sha256` and `edited` are the dataset's, as
+    Dataset has them, and `base` is the fingerprint of the model. Where tokens are made once, `tokens` are those of the
+    dataset, by the `chat_template`, and `validation_tokens` those of what is validated on; else there is a `family`,
+    whose template the framework has.
     """
 
     spec: TrainSpec
@@ -52,6 +52,7 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     family: Family | None
     machine: Devices
     deepspeed: dict[str, Any] | None
+    parts: tuple[DatasetPart, ...] = ()
     validation: Dataset | None = None
     resume: Path | None = None
     environment: Environment = NEWEST
@@ -61,6 +62,11 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: ChatTemplate | None = None
     tokens: ReadyTokens | None = None
     validation_tokens: ReadyTokens | None = None
+
+    @property
+    def title(self) -> str:
+        """Return what the dataset is called in messages: of several, all of their names."""
+        return title_of(self.dataset, self.parts)
 
     @property
     def distributed(self) -> bool:

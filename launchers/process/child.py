@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ftbridge.core.process.children import guarded
 from ftbridge.core.records import Launch
-from ftbridge.launchers.process import caches
+from ftbridge.launchers.process.environment import inherited_variables
 
 GRACE = 10  # seconds between asking a group to end and killing it
 SAVE_SECONDS = 600  # that a program may take to end of itself, once it was asked to
@@ -33,7 +33,7 @@ def execute(
         child = subprocess.Popen(
             guarded(launch.argv, GRACE),
             cwd=launch.cwd,
-            env={**os.environ, **caches.environment_variables(), **launch.env},
+            env={**inherited_variables(), **launch.env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

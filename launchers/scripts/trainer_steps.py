@@ -49,7 +49,7 @@ class _StepCallback(TrainerCallback):
         """Tell of a step; where that is asked, and it is not the last, have it saved, and end."""
         self.batches = 0
         if state.global_step < state.max_steps and self.control.must_stop():
-            self.is_stopping = control.should_save = control.should_training_stop = True
+            self.is_stopping = control.should_log = control.should_save = control.should_training_stop = True
         self.control.report(state.global_step)
 
     def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple, Protocol
 
 from ftbridge.core.console import Pace, ProgressBar, RateLimiter, progress_bar, say
+from ftbridge.core.console.notebook import CellBar, is_cell
 from ftbridge.core.errors import InputError
 from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, load_run
@@ -107,6 +108,11 @@ class Reporter:
         """Print a line that stays."""
         self._call(lambda display: display.say(line))
 
+    def stop(self, line: str) -> None:
+        """Print that the training is about to end: nobody knows how much time is left."""
+        self._pace.forget()
+        self.say(line)
+
     def _call(self, show: Callable[[Display], None]) -> None:
         """Show something; a terminal that has closed, or a pipe that nobody reads, is no reason to end."""
         try:
@@ -137,6 +143,11 @@ def reporter(
 def _bar_or_lines(steps: int, pace: Pace, begin: float) -> Iterator[Display]:
     columns = (_("training"), "bar", "count", "{task.fields[loss]}", "time")
     loading = _("loading the model")
+    if is_cell():
+        cell = CellBar(_("training"), steps, pace)
+        cell.show(begin, loading)
+        yield cell
+        return
     with progress_bar(*columns, total=steps, pace=pace, completed=begin, loss=loading) as bar:
         yield _Bar(bar) if bar else _PlainLines(steps, pace)
 

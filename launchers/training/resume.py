@@ -136,7 +136,7 @@ def _refuse_other_data(run: Run, plan: TrainPlan, datasets: dict[str, str]) -> N
     if changed or not shared or plan.steps != run.steps:
         named = f" ({first_few([f'`{name}`' for name in changed], 3)})" if changed else ""
         raise InputError(
-            f"the dataset `{run.spec.dataset}` is not what run `{run.id}` trained on{named}: it was edited, or "
+            f"the dataset `{run.spec.dataset_text}` is not what run `{run.id}` trained on{named}: it was edited, or "
             "converted again. Convert the same files with the same options, or train from the start"
         )
 
@@ -291,12 +291,12 @@ def _refuse_other_options(run: Run, given: dict[str, Any]) -> None:
         now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, "the training", option_names(given)))
     except InputError as error:
         raise UsageError(str(error)) from error
-    for key, value in now.items():
-        if value != before[key]:
-            raise UsageError(
-                f"`--{key.replace('_', '-')} {value}` is not what run `{run.id}` has (`{before[key]}`): "
-                "a resumed run keeps its options; leave it out, or train from the start"
-            )
+    for key in (key for key, value in now.items() if value != before[key]):
+        value, had = (",".join(each) if isinstance(each, list) else each for each in (now[key], before[key]))
+        raise UsageError(
+            f"`--{key.replace('_', '-')} {value}` is not what run `{run.id}` has (`{had}`): "
+            "a resumed run keeps its options; leave it out, or train from the start"
+        )
 
 
 def _require_options_again(run: Run, given: dict[str, Any]) -> None:

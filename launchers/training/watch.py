@@ -113,7 +113,7 @@ class _Stopping:
             shown.reach(progress.step)
         if not self._is_told:
             self._is_told = True
-            shown.say(_("Interrupted: saving at the end of this step. Press Ctrl-C again to stop without saving."))
+            shown.stop(_("Interrupted: saving at the end of this step. Press Ctrl-C again to stop without saving."))
 
     def end(self, run: Run, backend: Backend) -> InterruptedRun:
         """Put on record that the run was stopped, and why; returns the error that says what was saved."""

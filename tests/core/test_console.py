@@ -231,9 +231,20 @@ def test_stream_without_an_encoding_gets_the_text_unescaped(monkeypatch):
 
 
 def test_columns_are_aligned_whatever_the_script():
-    assert aligned([("name", "count"), ("问答", "3"), ("faq", "12")]) == "name  count\n问答  3\nfaq   12"
+    assert aligned([("name", "count"), ("问答", "3"), ("faq", "12")]) == "name  count\n问答      3\nfaq      12"
     assert aligned([("two\nlines", "x"), ("y", "z")]) == "two lines  x\ny          z"
     assert aligned([("\x1b[31m", "x"), ("y", "z")]) == "\\x1b[31m  x\ny         z"
+
+
+@pytest.mark.parametrize("number", ["7", "-0.5", "1,234", "2e-05", "90/90", "1:02:03", "12.3 MB", "7 %"])
+def test_a_column_of_numbers_is_aligned_to_the_right(number):
+    assert aligned([("a longer title", "x"), (number, "y"), ("", "z")]).splitlines()[1] == f"{number:>14}  y"
+    assert aligned([("a longer title", "x"), (number, "y"), ("and a text", "z")]).splitlines()[1][0] == number[0]
+
+
+@pytest.mark.parametrize("text", ["20260102-030405", "2026-01-02", "2.8.0", "iter_4", "1 of 2", "7B"])
+def test_a_column_of_texts_with_digits_is_aligned_to_the_left(text):
+    assert aligned([("a longer title", "x"), (text, "y")]).splitlines()[1].startswith(text)
 
 
 def test_names_beyond_the_limit_are_counted():

@@ -61,7 +61,7 @@ def same_answers(
         base = Path(card.base)
         trust = is_code_trusted(run, (base, merged), trust_remote_code=trust_remote_code)
         python = interpreter_for(project, any_backend(project, card.backend), base, trust_remote_code=trust)
-        say(f"asking {counted(len(asked), 'question')} of `{run.spec.dataset}`, before and after the merge ...")
+        say(f"asking {counted(len(asked), 'question')} of `{run.spec.dataset_text}`, before and after the merge ...")
         gpus, loading = devices.usable_gpus(device), Loading(dtype="float32", trust_remote_code=trust)
         before = _ask_all(Generator(python, card, base, adapter, gpus, loading), asked)
         after = _ask_all(Generator(python, card, merged, None, gpus, loading), asked)
@@ -131,9 +131,8 @@ def first_questions(project: Project, run: Run, count: int) -> list[tuple[str, s
 
 def _read_questions(project: Project, run: Run) -> Iterator[tuple[str, str]]:
     folder = (project.folder / run.spec.dataset_dir).resolve()
-    name, raw = registry.look_up(folder, run.spec.dataset)
-    entry = interpret_entry(name, raw)
-    for file in data_files(folder, entry):
+    entries = [interpret_entry(*registry.look_up(folder, each.name)) for each in run.spec.datasets]
+    for entry, file in ((each, file) for each in entries for file in data_files(folder, each)):
         for row in entry_reader.read_rows(file):
             with suppress(BadValueError):  # the training has judged the data already
                 conversation = entry_reader.read_conversation(entry, row, tools=True)

@@ -95,7 +95,7 @@ def run_baselines(
         return []
     train = TrainingTexts(project, run)
     samples = Counter(sample.label for sample in train)
-    _refuse_free_text(samples, run.spec.dataset)
+    _refuse_free_text(samples, run.spec.dataset_text)
     folders = _those_there(choices, project, run)
     _say_what_cannot_be_learned(samples, questions)
     answers = []

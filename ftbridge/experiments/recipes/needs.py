@@ -139,7 +139,7 @@ def _plan(spec: TrainSpec, count: int, rows: int, folder: Path) -> TrainPlan:
         spec=spec,
         run=folder,
         model=folder,
-        dataset=spec.dataset,
+        dataset=spec.dataset_text,
         dataset_dir=folder,
         entry=DatasetEntry(version="1", files={}, samples=rows, sources={}, columns={}),
         family=None,

@@ -71,7 +71,7 @@ def test_disk_holds_the_base_checkpoints_and_what_is_merged(tmp_path):
 
 def test_the_line_says_what_was_guessed(tmp_path):
     known = needs(LORA, tmp_path, samples=500, tokens=100).sentence
-    assert known.startswith("needs about 9 GiB of GPU memory, 3.7 GiB of disk; about ")
+    assert known.startswith("needs about 9 GiB of GPU memory, 5.4 GiB of disk; about ")
     assert known.endswith("(arithmetic, not measured: half or twice as long is possible)")
     guessed = needs(LORA, tmp_path).sentence
     assert "for every 1,000 samples" in guessed

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from ftbridge.core.console.notebook import is_of_notebook
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ OBEYED = rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{DIRECTIONS}]"
 # Colours and movements of the cursor, and one whose end is still to come.
 _SEQUENCE = re.compile(r"\x1b\[[0-?]{0,64}[ -/]{0,9}[@-~]")
 _BEGUN_SEQUENCE = re.compile(r"\x1b(\[[0-?]{0,64}[ -/]{0,9})?\Z")
+# Matches 1,000  -0.5  2e-05  90/90  1:02:03  12.3 MB  7 %  0.912 (0.880 to 0.940)
+_NUMBER = re.compile(
+    r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?(/\d+|(:\d\d){1,2}| ?%| (bytes|[kMG]B|[KMG]iB))?( \([-\d.,]+ to [-\d.,]+\))?"
+)
 _CURSOR_UP = re.compile(r"(\x1b\[A)+")
 
 
@@ -76,9 +81,12 @@ def show_log(pieces: Iterable[bytes]) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a stream is a terminal; what somebody has put in place of stdout need not be able to say."""
+    """Tell whether a stream is a terminal with somebody before it, which the one of a notebook's `!` is not.
+
+    What somebody has put in place of stdout need not be able to say.
+    """
     asked = getattr(stream, "isatty", None)
-    return bool(asked and asked())
+    return bool(asked and asked()) and not is_of_notebook()
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -131,16 +139,27 @@ def natural_duration(seconds: float) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of as many cells each as a table whose columns are aligned, wide characters counted as two."""
+    """Return rows of as many cells each as a table: columns aligned, numbers to the right, wide characters as two."""
     from rich.cells import cell_len
 
-    rows = [[escaped(" ".join(cell.splitlines())) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    columns = []
+    for column in zip(*rows, strict=True):
+        cells = [cell_text(cell) for cell in column]
+        width, to_the_right = max(map(cell_len, cells)), are_numbers(cells)
+        blanks = (" " * (width - cell_len(cell)) for cell in cells)
+        columns.append([gap + cell if to_the_right else cell + gap for cell, gap in zip(cells, blanks, strict=True)])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+
+
+def cell_text(text: str) -> str:
+    """Return a text as a cell of a table shows it: in one line, with what a terminal would obey as escapes."""
+    return escaped(" ".join(text.splitlines()))
+
+
+def are_numbers(column: Sequence[str]) -> bool:
+    """Tell whether a column has nothing but numbers, sizes and durations under its title."""
+    cells = [cell for cell in column[1:] if cell]
+    return bool(cells) and all(map(_NUMBER.fullmatch, cells))
 
 
 def rich_console(*, stderr: bool = False, width: int | None = None) -> "Console":
@@ -190,6 +209,10 @@ class Pace:
         elif done > self._last[0]:
             self._bit = done - self._last[0]
             self._last = done, now
+
+    def forget(self) -> None:
+        """Tell from now on only how long it has taken."""
+        self._total = None
 
     @property
     def elapsed(self) -> float:
