@@ -33,7 +33,7 @@ from ftbridge.weights.merging.plan import MergePlan
 from ftbridge.weights.merging.stream import stream
 from ftbridge.weights.model_files import chat_template
 from ftbridge.weights.model_files.config import write_files
-from ftbridge.weights.model_files.tokenizer import copy_files
+from ftbridge.weights.model_files.tokenizer import copy_files, refuse_other_vocabulary
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
 from ftbridge.weights.source import ModelSource, is_whole_model, resolve, target_of
 from ftbridge.weights.tensors.safetensors import SHARD
@@ -109,6 +109,8 @@ def merge(
     with fresh_folder(target, "merged") as folder:
         if (adapter / "adapter_config.json").is_file():
             wanted = [(adapter, 1.0), *more]
+            for path, _weight in wanted:
+                refuse_other_vocabulary(path, Path(card.base))
             say(f"merging {', '.join(str(path) for path, _weight in wanted)} into {card.base} ...")
             config = merge_weights(
                 interpreter(found.project, any_backend(found.project, card.backend)),

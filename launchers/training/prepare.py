@@ -27,6 +27,7 @@ from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter
 from ftbridge.launchers.hardware import devices, host
+from ftbridge.launchers.preflight.model import ask_about_template
 from ftbridge.launchers.preflight.preflight import trained_parameters
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
@@ -112,6 +113,8 @@ def prepare(
     else:
         family = get_family(spec.template) if spec.template else detect_family(model)
         family.cell(spec.backend)
+        if not (resumed or yes):
+            ask_about_template(spec, model)
     trackers.check_installed(python, spec.track)
     plan = TrainPlan(
         spec=spec,
