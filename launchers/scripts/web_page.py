@@ -151,7 +151,9 @@ def build_page(spec: dict[str, Any], bridge: Bridge) -> tuple[gr.Blocks, dict[in
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     plain: Any = {"type": "messages", "render_markdown": False, "latex_delimiters": [], "height": "68vh"}
     title = " · ".join(filter(None, spec["about"]))
-    with gr.Blocks(title=f"{title} · ftbridge chat", theme=theme, css=STYLE, analytics_enabled=False, fill_height=True) as page:
+    with gr.Blocks(
+        title=f"{title} · ftbridge chat", theme=theme, css=STYLE, analytics_enabled=False, fill_height=True
+    ) as page:
         history = gr.State([])
         head = gr.HTML(head_html(title, spec["system"]))
         with gr.Row(scale=1):
