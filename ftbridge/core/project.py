@@ -99,15 +99,16 @@ class Project(msgspec.Struct, frozen=True):
         with locked(file):
             write_json(file, state)
 
-    def write_settings(self, chosen: dict[str, Any]) -> Path | None:
-        """Write ftbridge.yaml with `chosen` where there is none; returns its path if it was written."""
+    def write_settings(self, chosen: dict[str, Any], *notes: str) -> Path | None:
+        """Write ftbridge.yaml with `chosen` under comments, where there is none; returns its path if it was written."""
         import yaml
 
         file = self.folder / SETTINGS
         with locked(self.folder / ".ftbridge" / SETTINGS):
             if file.exists():
                 return None
-            head = "# Defaults of `ftbridge train` in this folder; options on the command line win.\n"
+            lines = "Defaults of `ftbridge train` in this folder; options on the command line win.", *notes
+            head = "".join(f"# {line}\n" for line in lines)
             write_atomic(file, head + yaml.safe_dump(chosen, allow_unicode=True, sort_keys=False))
         return file
 

@@ -333,7 +333,7 @@ def dataset_hashes(plan: TrainPlan) -> dict[str, str]:
 
 def steps_in_words(plan: TrainPlan) -> str:
     """Return the number of optimiser steps as a message has it, such as `about 40 optimiser steps`."""
-    return f"{'about ' if plan.estimated else ''}{counted(plan.steps, 'optimiser step')}"
+    return f"{'about ' if plan.estimated else ''}{counted(plan.steps, 'optimizer step')}"
 
 
 def devices_in_words(plan: TrainPlan) -> str:

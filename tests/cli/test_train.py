@@ -111,7 +111,7 @@ def test_a_dry_run_sums_up_and_starts_nothing(made_up, backend, title):
     assert output.splitlines() == [
         "dataset     faq-train, 40 samples",
         "validation  none",
-        "steps       2 optimiser steps, 1 of them warm-up",
+        "steps       2 optimizer steps, 1 of them warm-up",
         "memory      not estimated",
         "runs on     the CPU, 2 processes in float32; DeepSpeed: yes",
         f"backend     {title}",
@@ -142,9 +142,9 @@ def test_a_dry_run_with_json_is_the_launch_as_a_value(made_up, backend):
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
 def test_steps_of_packed_samples_are_called_a_guess(made_up, backend):
     options = ("--packing", "--epochs", "3", "--gradient-accumulation-steps", "1")
-    assert "about 3 optimiser steps" in dry_run(backend, *options)
-    assert "steps       1 optimiser step," in dry_run(backend, "--max-steps", "1")
-    assert "steps       7 optimiser steps" in dry_run(backend, "--packing", "--max-steps", "7")
+    assert "about 3 optimizer steps" in dry_run(backend, *options)
+    assert "steps       1 optimizer step," in dry_run(backend, "--max-steps", "1")
+    assert "steps       7 optimizer steps" in dry_run(backend, "--packing", "--max-steps", "7")
 
 
 def test_the_documentation_has_every_option_with_its_default():
