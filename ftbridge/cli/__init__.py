@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 COMMANDS = {
     "setup": "Make or repair the training environment.",
     "doctor": "Check this machine and the training environment.",
-    "demo": "Show the whole way in one sitting, on a small model.",
+    "demo": "Show every step in one sitting, on a small model.",
     "inspect": "Show what a source holds, and how it would be read.",
     "convert": "Turn data of any kind into both frameworks' formats.",
-    "presets": "Show what is known about well-known datasets.",
-    "plugins": "List the formats, frameworks, presets and families that are there.",
+    "presets": "Show the settings for well-known datasets.",
+    "plugins": "List the formats, frameworks, presets and families.",
     "datasets": "List, show, check and remove registered datasets.",
     "preview": "Show what a training would see of a dataset.",
-    "tokenize": "Make the ready tokens of a dataset, for any framework.",
+    "tokenize": "Tokenise a dataset once, for any framework.",
     "train": "Fine-tune a model with XTuner or LLaMA-Factory.",
     "runs": "List, show, follow, plot, compare, stop and prune runs.",
     "export": "Write the adapter of a run as a PEFT folder.",
@@ -28,10 +28,11 @@ COMMANDS = {
     "chat": "Talk to the model of a run.",
     "predict": "Answer a dataset with the model of a run.",
     "evaluate": "Measure how good a model's answers are, and whether it got better.",
-    "report": "Write what was gained as one HTML file.",
+    "report": "Write a report on what training changed, as HTML.",
     "sweep": "Train with many options, and show which came out best.",
     "recipe": "Run, list, show and make recipes: a whole experiment in one file.",
     "completion": "Print the script for Tab in bash, zsh or fish.",
+    "help": "Show the help of a command.",
 }
 
 COMPLETE = "_FTBRIDGE_COMPLETE"  # by which a shell asks
@@ -59,9 +60,9 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the closest command for one that is not there; a shell that completes is told nothing."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            from ftbridge.core.parsing.json_yaml import closest
+            from ftbridge.cli.habits import say_unknown_command
 
-            ctx.fail(f"there is no command `{args[0]}`{closest(args[0], COMMANDS)}")
+            ctx.fail(say_unknown_command(args[0], list(COMMANDS)))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -134,8 +135,9 @@ def _run_command(arguments: list[str]) -> object:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _say_stopped()
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        from ftbridge.cli.failure import report_usage
+
+        return report_usage(error)
     except Exception as error:  # noqa: BLE001 - the one place where everything is caught
         failed = error
     from ftbridge.cli.failure import arguments_with_answer, report

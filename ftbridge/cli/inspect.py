@@ -1,15 +1,18 @@
 """`ftbridge inspect`: what a source holds, and how it would be read."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ftbridge.cli.options import READING, Command, complete_file, json_option, reading_options
-from ftbridge.cli.output import WIDTH, show_row_count, table, table_location
+from ftbridge.cli.output import field_lines, print_parts, shape_in_words, show_row_count, table_location
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ftbridge.adapters.inspect import Profile
+    from ftbridge.cli.output import Rows
 
 
 @click.command(
@@ -34,11 +37,13 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(found)
     else:
-        result("\n\n".join("\n".join(_profile_lines(profile)) for profile in found))
+        for number, profile in enumerate(found):
+            if number:
+                result("")
+            print_parts(_profile_lines(profile), apart=False)
 
 
-def _profile_lines(profile: "Profile") -> Iterator[str]:
-    from ftbridge.adapters.values import shorten
+def _profile_lines(profile: "Profile") -> "Iterator[str | Rows]":
     from ftbridge.core.console import counted
 
     broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
@@ -50,13 +55,11 @@ def _profile_lines(profile: "Profile") -> Iterator[str]:
         types = ", ".join(f"{count:,} {kind}" for kind, count in column.types.items())
         lengths = f"{column.shortest:,} to {column.longest:,}, mean {column.mean:,}" if types else ""
         rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
-    yield table(rows)
+    yield rows
     if empty := len(profile.columns) - len(columns):
         yield f"and {counted(empty, 'column')} without a header and values"
     if profile.choice:
-        shape = profile.choice.shape
-        preset = f" (preset {profile.preset})" if profile.preset and profile.preset not in shape else ""
-        yield f"would be {shape}" if shape.startswith("recognised") else f"would be read as {shape}{preset}"
-        yield from (f"  {field:<12} {shorten(column, WIDTH)}" for field, column in profile.choice.columns.items())
+        yield _("will be read as: {shape}").format(shape=shape_in_words(profile.choice.shape, profile.preset))
+        yield from field_lines(profile.choice)
     else:
-        yield f"would not be read: {profile.unclear}"
+        yield _("cannot be read yet: {why}").format(why=profile.unclear)

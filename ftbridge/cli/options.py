@@ -78,6 +78,17 @@ class Command(click.Command):
         self.headings = {title: names.split() for title, names in (headings or {}).items()}
         self.examples = examples
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, those too that have the names of other programs; suggests what others may mean."""
+        from ftbridge.cli.habits import say_unknown_option, understood
+
+        if not (ctx.resilient_parsing or isinstance(self, click.Group)):
+            args = understood(self, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise say_unknown_option(self, error) from error
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, the terms on lines of their own where the terminal is narrow."""
         records = {
@@ -128,6 +139,16 @@ class Group(Command, click.Group):
         del ctx
         return list(self.commands)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the command that may be meant by one that is not there; a shell that completes is told nothing."""
+        if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from ftbridge.cli.habits import say_unknown_command
+
+            ctx.fail(say_unknown_command(args[0], list(self.commands)))
+        return super().resolve_command(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the commands."""
         super().format_options(ctx, formatter)
@@ -153,7 +174,11 @@ class PluginName(click.ParamType):  # type: ignore[type-arg]  # click before 8.4
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name; fails with the closest for one that is not there."""
         from ftbridge.core.parsing.json_yaml import closest
+        from ftbridge.core.parsing.suggestions import normal
 
+        for choice in self.choices:  # `LLaMA-Factory` is llamafactory
+            if normal(str(value)).replace("_", "") == choice.replace("_", ""):
+                return choice
         if value not in self.choices:
             self.fail(f"there is no {self.family.rstrip('s')} `{value}`{closest(value, self.choices)}", param, ctx)
         return value
@@ -182,9 +207,12 @@ def completer_of(names: Callable[[click.Context], Iterable[str]], paths: str = "
 
 
 def _run_ids(_ctx: click.Context) -> list[str]:
+    """Return what runs are called, those with names first."""
     from ftbridge.core.project import Project
+    from ftbridge.launchers.runs.record import run_names
 
-    return sorted((file.parent.name for file in Project.find().runs.glob("*/run.json")), reverse=True)
+    names = run_names(Project.find())
+    return [*filter(None, names.values()), *sorted(names, reverse=True), *(["last"] if names else [])]
 
 
 def _dataset_names(ctx: click.Context) -> list[str]:
@@ -273,7 +301,7 @@ thinking_option = option(
 )  # fmt: skip
 trust_option = option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
 template_option = option(
-    "--template", metavar="FAMILY", shell_complete=complete_family, show_default="told from the model's files",
+    "--template", metavar="FAMILY", shell_complete=complete_family, show_default="detected from the model's files",
     help="Model family, whose prompt is used.",
 )  # fmt: skip
 result_jsonl_option = option(
@@ -318,18 +346,18 @@ reading_options = options(
     ),
     option("--all-sheets", is_flag=True, help="Read every sheet that is not hidden."),
     option(
-        "--header-row", metavar="N|none", callback=_parse_header_row, show_default="found",
+        "--header-row", metavar="N|none", callback=_parse_header_row, show_default="detected",
         help="Row of the headers, from 1; none: there is none, and columns go by letter or number.",
     ),
     option("--fill-merged", is_flag=True, help="Give all cells of a merged range its value."),
     option("--as-shown", is_flag=True, help="Read cells as Excel shows them (25%), not as stored; slower."),
-    option("--encoding", default="", metavar="NAME", show_default="found", help="Encoding of text files."),
+    option("--encoding", default="", metavar="NAME", show_default="detected", help="Encoding of text files."),
     option(
-        "--delimiter", default="", metavar="CHARACTER", show_default="found",
+        "--delimiter", default="", metavar="CHARACTER", show_default="detected",
         help="Character between cells of a text file: `;`, or tab, comma, semicolon, pipe, space.",
     ),
     option(
-        "--quote", default="", metavar="CHARACTER|none", show_default="found",
+        "--quote", default="", metavar="CHARACTER|none", show_default="detected",
         help="Character around cells of a text file; none: quotes are text.",
     ),
 )  # fmt: skip

@@ -162,8 +162,8 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     too_long: Annotated[
         Literal["cut", "drop", "refuse"],
         Meta(
-            description="Samples beyond the cutoff length: cut takes away the oldest turns, then the end of the "
-            "question, and never an answer; drop leaves them out; refuse trains none."
+            description="Samples beyond the cutoff length: cut removes the oldest turns, then the end of the "
+            "question, never an answer; drop skips them; refuse is an error."
         ),
     ] = "cut"
     tokens: Annotated[
@@ -200,7 +200,13 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     neftune_alpha: Annotated[
         Positive | None, Meta(description="Alpha of NEFTune: noise on the embeddings (LLaMA-Factory).")
     ] = None
-    save_steps: Annotated[Whole, Meta(description="Optimiser steps between checkpoints.")] = 500
+    save_steps: Annotated[
+        Whole | Literal["auto"],
+        Meta(
+            description="Optimiser steps between checkpoints; auto: an epoch or a fifth of the run, whichever is "
+            "shorter, and at most 20 checkpoints a run."
+        ),
+    ] = "auto"
     save_limit: Annotated[Whole, Meta(description="Number of checkpoints to keep; the end is always saved.")] = 2
     seed: Annotated[
         int, Meta(ge=0, lt=2**32, description="Random seed of the initial adapter, dropout and order of samples.")
@@ -295,7 +301,7 @@ class TrainOptions(TypedDict, total=False):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
     dtype: Dtype
     neftune_alpha: float | None
-    save_steps: int
+    save_steps: int | Literal["auto"]
     save_limit: int
     seed: int
     track: Sequence[Tracker]

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ftbridge import __version__
 from ftbridge.core.console import say
+from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import write_json
 from ftbridge.core.plugins import load_backend
@@ -49,7 +50,7 @@ class ComparedModels(msgspec.Struct, frozen=True, kw_only=True):
     version: str = __version__
 
 
-class Evaluations(msgspec.Struct, frozen=True, kw_only=True):
+class Evaluations(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """What `evaluate` found: an evaluation of each model on each dataset, and of several models how they differ.
 
     `file` is comparison.json where there are several models, `also` says of each dataset that must not get worse

@@ -10,6 +10,7 @@ import msgspec
 
 from ftbridge.adapters.registered.questions import QuestionFile
 from ftbridge.core.console import say
+from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import atomic_file
 from ftbridge.core.files.spreadsheet import CHARACTERS, is_too_long, write_sheets
@@ -25,7 +26,7 @@ from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.weights.source import ModelSource, resolve
 
 
-class Predictions(msgspec.Struct, frozen=True, kw_only=True):
+class Predictions(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """What `predict` wrote: `file` is predictions.jsonl, `asked` the samples that were answered this time.
 
     `others` are those of further datasets.

@@ -22,6 +22,7 @@ from ftbridge.templates.render import deepspeed_config
 from ftbridge.tokens.chat_template import ChatTemplate
 from ftbridge.tokens.ready import ReadyTokens, together
 
+MOST_CHECKPOINTS = 20  # that are saved in a run with `--save-steps auto`
 # Sections of a DeepSpeed config that write or send elsewhere, or end the training, and what to do instead.
 _TRACK_INSTEAD = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
 _REFUSED_SECTIONS = {
@@ -128,9 +129,23 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
         return max(1, round(self.spec.warmup_ratio * self.steps))
 
     @property
+    def save_steps(self) -> int:
+        """Return the optimiser steps between two checkpoints."""
+        if self.spec.save_steps != "auto":
+            return self.spec.save_steps
+        epoch = math.ceil(self.epoch_iterations / self.spec.gradient_accumulation_steps)
+        return max(math.ceil(self.steps / MOST_CHECKPOINTS), min(epoch, math.ceil(self.steps / 5)))
+
+    @property
+    def kept_checkpoints(self) -> int:
+        """Return how many checkpoints lie on the disk at most: a new one is written before the oldest goes."""
+        saved = max(1, math.ceil(self.steps / self.save_steps))
+        return min(saved, self.spec.save_limit + 1)
+
+    @property
     def validation_steps(self) -> int:
         """Return the optimiser steps between two validations."""
-        return self.spec.validation_steps or self.spec.save_steps
+        return self.spec.validation_steps or self.save_steps
 
     @property
     def map_processes(self) -> int:

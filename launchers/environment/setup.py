@@ -23,6 +23,7 @@ from ftbridge.launchers.environment.venv import (
 )
 from ftbridge.launchers.hardware import host
 from ftbridge.launchers.hardware.host import GIB
+from ftbridge.launchers.process import caches
 
 # The size of an environment, measured on Linux with Python 3.11, and of one beside another: uv links what both have.
 ENVIRONMENT_SIZE, SECOND_ENVIRONMENT_SIZE = 9, 4  # GiB
@@ -71,8 +72,7 @@ def _refuse_other_folder(folder: Path, *, needs_mark: bool) -> None:
     if strange or is_file:
         what = f"holds `{strange[0]}`, which is" if strange else "is"
         raise InputError(
-            f"`{folder}` {what} no part of a virtual environment, and would be emptied for one; give a new folder with "
-            "`--venv DIR`"
+            f"`{folder}` {what} not a virtual environment, and would be emptied; give a new folder with `--venv DIR`"
         )
 
 
@@ -122,11 +122,12 @@ def _write_interpreter_setting(project: Project, python: Path, environment: Envi
 def _run_uv(*arguments: str) -> None:
     from uv import find_uv_bin
 
+    environment = {**os.environ, **caches.environment_variables(), **_pip_index_variables()}
     # Not here: uv would obey a uv.toml or pyproject.toml of the current folder, whoever's it is.
-    done = children.run([find_uv_bin(), *arguments], env={**os.environ, **_pip_index_variables()}, cwd="/")
+    done = children.run([find_uv_bin(), *arguments], env=environment, cwd="/")
     if done.returncode:
         raise SetupError(
-            f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "
+            f"uv {arguments[0]} failed (exit status {done.returncode}); see its message above. Behind a "
             "mirror, set pip's index (`pip config set global.index-url URL`): setup uses the same"
         )
 

@@ -18,9 +18,9 @@ from ftbridge.adapters.registered.mixture import DATASETS, resolve_choices
 from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.plugins import load_backend
-from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend, interpreter
@@ -119,7 +119,7 @@ def verify(
     merged with the very template that made them. Raises an FtbridgeError that says what to do where something is
     missing, or where the chat template is no good for a conversation.
     """
-    project = Project.find(config=Path(config) if config else None)
+    project = find_project(config, backend)
     spec = resolve_train_spec(project, {**options, "dataset": dataset, "backend": backend or any_backend(project)})
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder, weights=False)
     spec = with_possible_tokens(spec, model, load_backend(backend) if backend else None)

@@ -19,19 +19,27 @@ from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import DatasetChoice, TrainOptions, TrainSpec, dataset_choices, defaults
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends import trackers
+from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter
 from ftbridge.launchers.hardware import devices, host
+from ftbridge.launchers.preflight.model import ask_about_template
 from ftbridge.launchers.preflight.preflight import trained_parameters
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
-from ftbridge.launchers.runs.record import Run, new_run_folder, parameters_in_words
+from ftbridge.launchers.runs.record import Run, check_name, new_run_folder, parameters_in_words
 from ftbridge.launchers.training.failures import failure_message
-from ftbridge.launchers.training.options import given_options, resolve_train_spec
+from ftbridge.launchers.training.options import (
+    ask_about_values,
+    check_settings,
+    given_options,
+    resolve_train_spec,
+)
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
 from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_possible_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
@@ -49,6 +57,7 @@ class Prepared(msgspec.Struct, frozen=True):
     project: Project
     python: Path
     resumed: Run | None = None
+    name: str = ""
 
 
 def prepare(
@@ -56,18 +65,21 @@ def prepare(
     *,
     resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
+    yes: bool = False,
+    name: str = "",
     **options: Unpack[TrainOptions],
 ) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
     `resume` (auto, a run, or a checkpoint) goes on with a run, whose options it keeps, or from a checkpoint of
-    elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code.
+    elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code; with `yes`
+    no value is asked about. `name` is what the run is to be called.
     Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
     `.ftbridge/datasets`; makes ready tokens, into `.ftbridge/tokens`; starts and writes nothing else, and names the
     run's folder without making it. Raises an
     FtbridgeError that says what to do where something is missing or does not fit.
     """
-    project = Project.find(config=Path(config) if config else None)
+    project = find_project(config, options.get("backend"))
     if trust_checkpoint and not resume:
         raise UsageError("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out")
     point = None
@@ -75,7 +87,12 @@ def prepare(
         given = given_options(project, options)
         point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
     resumed = point.run if point else None
+    if name and resumed:
+        raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
+    name = check_name(project, name) if name else resumed.name if resumed else ""
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
+    if not (resumed or yes):
+        ask_about_values(spec)
     backend = load_backend(spec.backend)
     dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
     chosen = devices.choose_devices(spec)
@@ -85,6 +102,7 @@ def prepare(
         if resumed
         else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     )
+    check_settings(spec, backend, python)
     asked, spec = spec, with_possible_tokens(spec, model, backend)
     if spec is not asked:
         dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
@@ -95,6 +113,8 @@ def prepare(
     else:
         family = get_family(spec.template) if spec.template else detect_family(model)
         family.cell(spec.backend)
+        if not (resumed or yes):
+            ask_about_template(spec, model)
     trackers.check_installed(python, spec.track)
     plan = TrainPlan(
         spec=spec,
@@ -122,7 +142,7 @@ def prepare(
     launch = make_launch(plan, backend, python)
     if point:
         check_resume_point(point, plan, launch.argv, dataset_hashes(plan))
-    return Prepared(plan, launch, project, python, resumed)
+    return Prepared(plan, launch, project, python, resumed, name)
 
 
 def _target(spec: TrainSpec, backend: Backend) -> str:
@@ -153,8 +173,11 @@ def build_only(ready: Prepared) -> None:
             )
 
 
-def describe(ready: Prepared) -> list[tuple[str, str]]:
-    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text."""
+def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
+    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text.
+
+    What matters most stands first; `memory` is what the pre-flight says of it.
+    """
     plan = ready.plan
     deepspeed = "yes" if plan.deepspeed else "no"
     trained = parameters_in_words(*trained_parameters(plan, ready.python))
@@ -162,8 +185,6 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
     folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
     changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
     return [
-        ("backend", load_backend(plan.spec.backend).title),
-        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
         *_dataset_in_words(plan),
         *([("tokens", _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
         (
@@ -172,11 +193,14 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
             if plan.validation
             else "none",
         ),
+        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
+        *([("memory", memory)] if memory else []),
+        *([("trains", trained)] if trained else []),
+        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
+        ("backend", load_backend(plan.spec.backend).title),
+        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
         ("options", "all as by default" if not changed else changed[0]),
         *(("", option) for option in changed[1:]),
-        *([("trains", trained)] if trained else []),
-        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
-        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
         ("run folder", folder),
     ]
 
@@ -309,7 +333,7 @@ def dataset_hashes(plan: TrainPlan) -> dict[str, str]:
 
 def steps_in_words(plan: TrainPlan) -> str:
     """Return the number of optimiser steps as a message has it, such as `about 40 optimiser steps`."""
-    return f"{'about ' if plan.estimated else ''}{counted(plan.steps, 'optimiser step')}"
+    return f"{'about ' if plan.estimated else ''}{counted(plan.steps, 'optimizer step')}"
 
 
 def devices_in_words(plan: TrainPlan) -> str:

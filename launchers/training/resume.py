@@ -97,7 +97,7 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
     shards = _optimizer_shards(path)
     before = "with DeepSpeed" if shards else "without DeepSpeed"
     if bool(shards) != bool(plan.deepspeed):
-        raise UsageError(f"`{path}` was saved {before}: go on {before} (`--deepspeed`), or train from the start")
+        raise UsageError(f"`{path}` was saved {before}: resume {before} (`--deepspeed`), or train from the start")
     processes = _process_count(run.launch.argv) if run else len(shards) or plan.machine.processes
     if processes != _process_count(argv):
         raise UsageError(
@@ -195,7 +195,7 @@ class CheckpointLedger:
         return self.run
 
     def _named_checkpoints(self) -> list[tuple[str, Path]]:
-        return [(_checkpoint_name(self.run, path), path) for path in _resumable_checkpoints(self.run, self._backend)]
+        return [(_checkpoint_name(self.run, path), path) for path in resumable_checkpoints(self.run, self._backend)]
 
 
 def _is_owned_by(owner: int, checkpoint: Path) -> bool:
@@ -217,7 +217,7 @@ def checkpoint_sha256(checkpoint: Path) -> str:
 def _newest_resume_point(project: Project, *, trusted: bool) -> ResumePoint:
     for run in reversed(all_runs(project)):
         has_stopped = run.status in {"failed", "interrupted", "unknown"}
-        if has_stopped and _resumable_checkpoints(run, load_backend(run.spec.backend)):
+        if has_stopped and resumable_checkpoints(run, load_backend(run.spec.backend)):
             return _resume_point_of_run(run, trusted=trusted)
     raise InputError(
         f"nothing to resume: no run in `{project.runs}` stopped with a checkpoint; start one with `ftbridge train`"
@@ -227,10 +227,10 @@ def _newest_resume_point(project: Project, *, trusted: bool) -> ResumePoint:
 def _resume_point_of_run(run: Run, *, trusted: bool) -> ResumePoint:
     """Return the newest whole checkpoint of a run: the newest that is noted, unless it is trusted without."""
     _refuse_unless_stopped(run)
-    checkpoints = _resumable_checkpoints(run, load_backend(run.spec.backend))
+    checkpoints = resumable_checkpoints(run, load_backend(run.spec.backend))
     if not checkpoints:
         raise InputError(
-            f"run `{run.id}` has no whole checkpoint to go on from (`--save-steps {run.spec.save_steps}`); "
+            f"run `{run.id}` stopped before it had saved a checkpoint (`--save-steps {run.spec.save_steps}`); "
             "start it again with `ftbridge train`"
         )
     noted = [path for path in checkpoints if run.signature and _checkpoint_name(run, path) in run.checkpoints]
@@ -238,7 +238,7 @@ def _resume_point_of_run(run: Run, *, trusted: bool) -> ResumePoint:
     warn_of_unreadable(run, newest, checkpoints)
     chosen = newest if trusted or not noted else noted[-1]
     if chosen != newest:
-        say(f"warning: `{newest}` is not on record in run.json: going on from `{chosen.name}` before it")
+        say(f"warning: `{newest}` is not on record in run.json: resuming from `{chosen.name}` before it")
     return _check_trusted(chosen, run, trusted=trusted)
 
 
@@ -248,13 +248,13 @@ def _resume_point_at(path: Path, *, trusted: bool) -> ResumePoint:
     if not (folder / "run.json").is_file():
         if not trusted:
             raise UsageError(
-                f"`{path}` lies in no run of ftbridge, and loading a checkpoint runs what its pickles hold. "
+                f"`{path}` is in no run of ftbridge, and loading a checkpoint runs what its pickles hold. "
                 "If you trust who made it, add `--trust-checkpoint`"
             )
         return ResumePoint(path, None)
     run = load_run(folder)
     _refuse_unless_stopped(run)
-    if path not in _resumable_checkpoints(run, load_backend(run.spec.backend)):
+    if path not in resumable_checkpoints(run, load_backend(run.spec.backend)):
         raise InputError(f"`{path}` is no whole checkpoint of run `{run.id}`; `--resume {run.id}` takes the newest one")
     return _check_trusted(path, run, trusted=trusted)
 
@@ -316,7 +316,7 @@ def _require_options_again(run: Run, given: dict[str, Any]) -> None:
         )
 
 
-def _resumable_checkpoints(run: Run, backend: Backend) -> list[Path]:
+def resumable_checkpoints(run: Run, backend: Backend) -> list[Path]:
     """Return the whole checkpoints that hold the optimiser's state, too, oldest first."""
     processes = _process_count(run.launch.argv)
     return [path for path in backend.checkpoints(run.path) if _is_resumable(path, processes, backend)]

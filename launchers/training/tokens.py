@@ -199,7 +199,7 @@ def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> tupl
     told = msgspec.json.encode(spec).decode()
     with (
         start_script(python, "tokenize_dataset", told, environment=devices.device_variables(())) as child,
-        progress("bar", "percent", "left", total=size, line=lambda done: f"{natural_size(done)} done") as show,
+        progress("bar", "percent", "time", total=size, line=lambda done: f"{natural_size(done)} done") as show,
     ):
         try:
             while True:

@@ -37,7 +37,7 @@ def test_a_commands_module_loads_only_click_and_the_options_record():
     ours = {name for name in json.loads(done.stdout) if name.startswith("ftbridge.")}
     # The options of `train` are made from its record.
     assert set(HEAVY).intersection(json.loads(done.stdout)) == {"msgspec"}
-    record = {"ftbridge.core", "ftbridge.core.errors", "ftbridge.core.train_spec"}
+    record = {"ftbridge.core", "ftbridge.core.errors", "ftbridge.core.train_spec", "ftbridge.language"}
     shared = {f"ftbridge.cli{name}" for name in ("", ".figures", ".options", ".output", ".train_options")}
     assert ours == {*shared, *record, *(f"ftbridge.cli.{name}" for name in COMMANDS)}
 
@@ -62,7 +62,7 @@ def test_a_command_is_described_and_so_are_its_options(name):
         (["trian"], "there is no command `trian`; did you mean `train`?"),
         (["x"], "there is no command `x`; known are: chat, completion"),
         (["--vresion"], "No such option"),
-        (["train", "--bakcend", "xtuner"], "No such option"),
+        (["train", "--bakcend", "xtuner"], "there is no option `--bakcend`; did you mean `--backend`?"),
         (["merge", "one", "two"], "unexpected extra argument"),
     ],
 )

@@ -3,11 +3,12 @@
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 
 from msgspec.structs import replace
 
-from ftbridge.core.console import counted, say
+from ftbridge.core.console import counted, format_duration, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun, SetupError
 from ftbridge.core.project import Project
 from ftbridge.evaluation.sweep.record import Point, Sweep
@@ -15,7 +16,6 @@ from ftbridge.experiments.training import PlannedTraining, base_digest, first_li
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.preflight.preflight import preflight_checks, refuse_failures
 from ftbridge.launchers.runs.record import Run, load_run, stop_run
-from ftbridge.launchers.runs.summary import format_duration
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.prepare import Prepared
 from ftbridge.launchers.training.train import start, start_detached
@@ -168,11 +168,21 @@ class _Cards:
                 time.sleep(POLL_SECONDS)
                 self._take_ended()
         except BaseException:
-            for at, run in self.running.values():
-                say(f"ending point {at + 1} ({run.id})")
-                with suppress(FtbridgeError):
-                    stop_run(run)
+            self._stop_running()
             raise
+
+    def _stop_running(self) -> None:
+        """Have all points that run save and end, together; a second Ctrl-C ends them at once."""
+        runs = []
+        for at, run in self.running.values():
+            say(f"ending point {at + 1} ({run.id})")
+            runs.append(run)
+        with ThreadPoolExecutor(2 * len(runs) or 1) as pool:
+            stopping = [pool.submit(stop_run, run) for run in runs]
+            try:
+                wait(stopping)
+            except KeyboardInterrupt:
+                wait([pool.submit(stop_run, run) for run in runs])  # who is asked twice does not save
 
     def _begin(self, card: str, at: int) -> None:
         book = self.book
