@@ -48,7 +48,6 @@ SETTINGS: dict[str, Any] = {
     "gradient_checkpointing": False,
     "micro_batch_size": 21,
     "gradient_accumulation_steps": 1,
-    "save_steps": 10_000,  # at its end only: it is over in a minute
 }
 SHOWN = ("xtuner", "llamafactory")  # SETTINGS are what these two learn well with
 GOAL = 0.8  # the share of training questions to be answered word for word
@@ -157,7 +156,8 @@ def _train_and_ask(folder: Path, backends: list[str], seed: int) -> Answers:
     given: dict[str, list[str]] = {}
     runs: dict[str, Run] = {}
     for name in backends:
-        run = runs[name] = train(backend=name, seed=seed, **SETTINGS)
+        # Over in a minute, it saves at its end only.
+        run = runs[name] = train(backend=name, seed=seed, save_steps=10_000, **SETTINGS)
         if not given:
             given["before"] = _ask_base_model(run.id, questions, system)
         merge(run.id)
