@@ -434,7 +434,7 @@ def unseen_message(run: Run) -> str:
     """Return the message that says of a run of the status `unknown` what there is to do about it."""
     where = f"on `{run.machine.name.partition(' ')[0]}`" if run.machine.name else "on a machine that it does not name"
     return (
-        f"run `{run.id}` was started {where} (process {run.pid}), and whether it still runs cannot be told from here. "
+        f"run `{run.id}` was started {where} (process {run.pid}), and it is not known here whether it still runs. "
         f"Where it does, `ftbridge runs stop {run.id}` there ends it; where it has ended, "
         f"`ftbridge runs stop {run.id} --mark-failed` says so, and stops nothing"
     )
