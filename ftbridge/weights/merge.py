@@ -109,8 +109,6 @@ def merge(
     with fresh_folder(target, "merged") as folder:
         if (adapter / "adapter_config.json").is_file():
             wanted = [(adapter, 1.0), *more]
-            for path, _weight in wanted:
-                refuse_other_vocabulary(path, Path(card.base))
             say(f"merging {', '.join(str(path) for path, _weight in wanted)} into {card.base} ...")
             config = merge_weights(
                 interpreter(found.project, any_backend(found.project, card.backend)),
@@ -198,6 +196,8 @@ def merge_weights(
     anything is added (see `launchers/scripts/merge_adapter.py`). Raises InputError where base and adapters do not fit,
     or where nothing changes, SetupError where the GPU fails.
     """
+    for path, _weight in adapters:
+        refuse_other_vocabulary(path, base)
     merged = MergePlan(base, adapters)
     if not merged.changes:
         raise InputError("the adapter is empty: it holds no tensors to merge; export or copy it again")
