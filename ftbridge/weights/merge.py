@@ -98,9 +98,7 @@ def merge(
     refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _weight in more)])
     refuse_foreign(target, "merged")
     say_changes(card, refuse=not model and _is_adapter(found))
-    for path, _weight in more:
-        if other := load_card(path):  # it may be another base's
-            say_changes(msgspec.structs.replace(other, base=card.base), refuse=not model)
+    _say_changes_for([path for path, _weight in more], card, refuse=not model)
     adapter = adapter_of(found, model)
     made_of = _made_of(card, [(adapter, 1.0), *more], how)
     if not how.get("check") and _is_up_to_date(target, card, made_of):
@@ -131,6 +129,13 @@ def merge(
         if check := how.get("check"):
             check(card, adapter, folder)
     return target
+
+
+def _say_changes_for(adapters: Sequence[Path], card: ModelCard, *, refuse: bool) -> None:
+    """Say, or refuse, that the card's base is not that of another of the `adapters`."""
+    for path in adapters:
+        if other := load_card(path):
+            say_changes(msgspec.structs.replace(other, base=card.base), refuse=refuse)
 
 
 def _made_of(card: ModelCard, adapters: Sequence[tuple[Path, float]], how: MergeOptions) -> str:

@@ -87,9 +87,7 @@ def prepare(
         given = given_options(project, options)
         point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
     resumed = point.run if point else None
-    if name and resumed:
-        raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
-    name = check_name(project, name) if name else resumed.name if resumed else ""
+    name = _name_of(project, name, resumed)
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
     if not (resumed or yes):
         ask_about_values(spec)
@@ -138,6 +136,13 @@ def prepare(
     if point:
         check_resume_point(point, plan, launch.argv, dataset_hashes(plan))
     return Prepared(plan, launch, project, python, resumed, name)
+
+
+def _name_of(project: Project, name: str, resumed: Run | None) -> str:
+    """Return the name of a run: `name`, which is looked at, or that of the one that goes on."""
+    if name and resumed:
+        raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
+    return check_name(project, name) if name else resumed.name if resumed else ""
 
 
 def _family_of(spec: TrainSpec, model: Path, *, asks: bool) -> Family | None:
