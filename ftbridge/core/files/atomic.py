@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import IO, Any, TypeVar
 
 from ftbridge.core.errors import InputError, SetupError
+from ftbridge.language import english
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 # What one line or cell may hold, in bytes or characters: no sample is as long, and a hostile file must not fill memory.
@@ -96,10 +97,10 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Put `content` at `path` as indented JSON, in one step; raises SetupError where that fails."""
+    """Put `content`, messages in English, at `path` as JSON, in one step; raises SetupError where that fails."""
     import msgspec
 
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(content, enc_hook=english)) + b"\n")
 
 
 @contextmanager
