@@ -54,6 +54,11 @@ def look_up(dataset_dir: Path, name: str) -> tuple[str, Any]:
     return full, known[full]
 
 
+def validation_part(name: str) -> str:
+    """Return the name of the validation part that a conversion makes beside a training part."""
+    return f"{name.removesuffix('-train')}-validation"
+
+
 def find_converted(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
     """Return the full name and the entry of a dataset of ours; `medqa` means `medqa-train` where it is no entry.
 

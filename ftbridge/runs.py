@@ -8,26 +8,27 @@ for a run that is not there.
 import builtins
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import overload
 
 import msgspec
 
-from ftbridge.core.console import say, terminal_size
+from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.evaluation.record import MAIN_FIGURES, Comparison, evaluation_files, load_evaluation
 from ftbridge.launchers.environment.venv import any_backend, interpreter
-from ftbridge.launchers.runs import checkpoints, record, summary, text_chart, training_log
-from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
+from ftbridge.launchers.runs import checkpoints, record, summary, training_log
+from ftbridge.launchers.runs.charts.loss_plot import LossPlot
+from ftbridge.launchers.runs.charts.picture import picture_file
 from ftbridge.launchers.runs.prune import Leftover, find_leftovers, find_unused_tokens, remove_leftovers
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.summary import RunSummary
 
 __all__ = ["compare", "get", "list", "logs", "losses", "plot", "prune", "show", "stop"]
-
-WIDEST = 100  # columns of a chart
 
 
 class RunDetails(msgspec.Struct, frozen=True):
@@ -92,28 +93,25 @@ def losses(run: str | Run | None = None) -> builtins.list[dict[str, float]]:
 
 
 @overload
-def plot(*runs: str | Run, png: None = None) -> str: ...
+def plot(*runs: str | Run, png: None = None) -> LossPlot: ...
 @overload
 def plot(*runs: str | Run, png: str | os.PathLike[str]) -> Path: ...
-def plot(*runs: str | Run, png: str | os.PathLike[str] | None = None) -> str | Path:
+def plot(*runs: str | Run, png: str | os.PathLike[str] | None = None) -> LossPlot | Path:
     """Return the training and validation losses of `runs` as lines for a terminal, or the picture drawn to `png`.
 
-    Raises UsageError where something else stands there, InputError where no loss was logged yet.
+    In a notebook the lines show as the picture. Raises UsageError where something else is at `png`, InputError where
+    no loss was logged yet.
     """
     chosen = [get(run) for run in runs or (None,)]
-    curves = {
-        f"{title} of {run.id}": found
-        for run in chosen
-        for title, name in (("training", "loss"), ("validation", "validation_loss"))
-        if (found := training_log.curve_points(training_log.read_curve(run), name))
-    }
-    if not png:
-        return text_chart.text_chart(curves, min(terminal_size()[0], WIDEST))
-    path = picture_file(png)
-    if not curves:
-        raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
     project = Project.find()
-    draw_picture(path, interpreter(project, any_backend(project, chosen[0].spec.backend)), "curves", {"curves": curves})
+    python = partial(interpreter, project, any_backend(project, chosen[0].spec.backend))
+    if not png:
+        return LossPlot(chosen, python)
+    path = picture_file(png)
+    found = LossPlot(chosen, python)
+    if not found.curves:
+        raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
+    write_atomic(path, found.picture())
     return path
 
 

@@ -13,6 +13,7 @@ import msgspec
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import read_text
+from ftbridge.core.parsing.json_yaml import validation_reason
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Reading
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
@@ -122,7 +123,7 @@ class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             text = ascii(error.object)
             raise UsageError(f"the option {text} is not in UTF-8; does the terminal send another encoding?") from error
         except msgspec.ValidationError as error:
-            raise UsageError(f"an option of `convert` has the wrong type: {error}") from error
+            raise UsageError(f"an option of `convert` has the wrong type: {validation_reason(str(error))}") from error
 
 
 def options_as_json(options: ConvertOptions) -> dict[str, Any]:

@@ -6,6 +6,7 @@ used, into `.ftbridge/datasets`; its file and its entry in dataset_info.json sta
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,41 @@ from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 
 _XTUNER_ONLY = "was converted for XTuner alone; convert its source again with `--to alpaca`"
 _MESSAGES_ONLY = "has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`"
+_MOST_NAMED = 3  # datasets in the name of a folder
 _TOGETHER = 2  # seconds between the last lines of a conversion's files
 ENTRY_CHANGED = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
+
+
+class DatasetPart(msgspec.Struct, frozen=True):
+    """One of several datasets that are trained on together: `samples` of the `total` that it has."""
+
+    name: str
+    samples: int
+    total: int
+
+    @property
+    def text(self) -> str:
+        """Return the name, with the number of samples where not all are taken, as `--dataset` takes it."""
+        return self.name if self.samples == self.total else f"{self.name}#{self.samples}"
+
+
+def title_of(name: str, parts: Sequence[DatasetPart]) -> str:
+    """Return what a dataset is called in messages: its name, or those of the `parts` that it is mixed of."""
+    return ", ".join(part.text for part in parts) or name
+
+
+def file_stem(name: str, parts: Sequence[DatasetPart]) -> str:
+    """Return what a file or folder made for a dataset is called; of many `parts` the first is named."""
+    names = [part.text.replace("#", "-") for part in parts] or [name]
+    return "+".join(names) if len(names) <= _MOST_NAMED else f"{names[0]}+{len(names) - 1}"
 
 
 class Dataset(msgspec.Struct, frozen=True):
     """A dataset that a backend can train on: its full name, its folder, and its entry.
 
-    Of one from `as_it_stands`, `sha256` maps what the backend reads, the entry by which it does so as well, to the
-    sha256 of its content, and `edited` says what somebody has changed since ftbridge wrote it, "" for nothing.
+    Of one from `record_hashes`, `sha256` maps what the backend reads, the entry by which it does so as well, to the
+    sha256 of its content, and `edited` says what somebody has changed since ftbridge wrote it, "" for nothing. One from
+    mixture.py has `parts`.
     """
 
     name: str
@@ -44,6 +71,12 @@ class Dataset(msgspec.Struct, frozen=True):
     entry: DatasetEntry
     sha256: dict[str, str] = {}
     edited: str = ""
+    parts: tuple[DatasetPart, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Return what the dataset is called in messages."""
+        return title_of(self.name, self.parts)
 
 
 def resolve_dataset(dataset_dir: Path, name: str, target: str, cache: Path) -> Dataset:

@@ -36,6 +36,7 @@ COMMANDS = {
     "sweep": _("Train with many options, and show which came out best."),
     "recipe": _("Run, list, show and make recipes: a whole experiment in one file."),
     "completion": _("Print the script for Tab in bash, zsh or fish."),
+    "help": _("Show the help of a command."),
 }
 
 COMPLETE = "_FTBRIDGE_COMPLETE"  # by which a shell asks
@@ -65,9 +66,9 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the closest command for one that is not there; a shell that completes is told nothing."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            from ftbridge.core.parsing.json_yaml import closest
+            from ftbridge.cli.habits import say_unknown_command
 
-            ctx.fail(f"there is no command `{args[0]}`{closest(args[0], COMMANDS)}")
+            ctx.fail(say_unknown_command(args[0], list(COMMANDS)))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -145,8 +146,9 @@ def _run_command(arguments: list[str]) -> object:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _say_stopped()
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        from ftbridge.cli.failure import report_usage
+
+        return report_usage(error)
     except Exception as error:  # noqa: BLE001 - the one place where everything is caught
         failed = error
     from ftbridge.cli.failure import arguments_with_answer, report

@@ -132,7 +132,7 @@ def _question_from_stdin(source: str | None) -> str:
     """Return the question on stdin; where there is none, the first thing to say is that no run would answer it."""
     from ftbridge.core.errors import InputError
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.record import last_run
+    from ftbridge.weights.source import last_succeeded
 
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
@@ -140,6 +140,6 @@ def _question_from_stdin(source: str | None) -> str:
         raise InputError(f"stdin is no UTF-8 text ({error}); convert it, as with `iconv -f GB18030`") from error
     if not text:
         if source is None:
-            last_run(Project.find())
+            last_succeeded(Project.find())
         raise InputError("there is no question on stdin; pipe one in, or start `ftbridge chat` in a terminal")
     return text

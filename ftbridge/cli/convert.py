@@ -16,10 +16,11 @@ from ftbridge.cli.options import (
     option,
     reading_options,
 )
-from ftbridge.cli.output import WIDTH, relative_path, show_row_count, table, table_location
+from ftbridge.cli.output import WIDTH, print_parts, relative_path, show_row_count, table_location
 
 if TYPE_CHECKING:
     from ftbridge.adapters.convert.result import Conversion, TableRead
+    from ftbridge.cli.output import Rows
 
 # How much is shown of a sample, and of the columns that are left out.
 TURNS, COLUMNS = 5, 30
@@ -125,7 +126,7 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     """
     from ftbridge.adapters.convert.options import text_or_file
     from ftbridge.adapters.convert.pipeline import convert
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import print_json
 
     for name in ("map", "role", "set"):
         options[name] = parse_pairs(options[name], f"--{name}")
@@ -138,7 +139,7 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     if as_json:
         print_json(done)
     else:
-        result("\n".join(_summary_lines(done, explain=explain)))
+        print_parts(_summary_lines(done, explain=explain), apart=False)
 
 
 def parse_pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
@@ -174,7 +175,7 @@ def _label_map(texts: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _summary_lines(done: "Conversion", *, explain: bool) -> Iterator[str]:
+def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows]":
     from ftbridge.core.console import counted
 
     shown: list[tuple[object, ...]] = []
@@ -191,7 +192,7 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> Iterator[str]:
     counts = done.counts
     yield ""
     yield from _notes_on_all_samples(done)
-    yield table([*_part_rows(done)])
+    yield [*_part_rows(done)]
     yield (
         f"{counted(counts.read, 'row')} read = {counts.written:,} written + {counts.rejected:,} rejected + "
         f"{counted(counts.duplicates, 'duplicate')} + {counts.left_out:,} left out"

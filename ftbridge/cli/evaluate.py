@@ -15,8 +15,12 @@ from ftbridge.cli.options import (
     option,
     result_jsonl_option,
 )
+from ftbridge.cli.output import print_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ftbridge.cli.output import Rows
     from ftbridge.evaluation.evaluate import Evaluations
     from ftbridge.evaluation.record import ClassFigures, Evaluation
 
@@ -65,7 +69,7 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     Samples that are answered are not asked again. Of several models, the same questions tell whether one is better.
     """
-    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.console import print_json, say
     from ftbridge.core.errors import shell_words
     from ftbridge.evaluation.evaluate import evaluate
 
@@ -73,39 +77,40 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(found)
     else:
-        result(_text(found))
+        print_parts(_parts(found))
         runs = dict.fromkeys(each.evaluation.model.run for each in found.evaluations if each.evaluation.model.run)
         say(f"next: `{shell_words(['ftbridge', 'report', *runs])}` writes it as a page")
 
 
-def _text(found: "Evaluations") -> str:
-    """Return what is printed: a table for each dataset, what follows from it, and the files."""
-    parts = []
+def _parts(found: "Evaluations") -> "Iterator[str | Rows]":
+    """Yield what is printed: a table for each dataset, what follows from it, and the files."""
     by_dataset: dict[str, list[Evaluation]] = {}
     for each in found.evaluations:
         by_dataset.setdefault(each.evaluation.dataset, []).append(each.evaluation)
     for dataset, evaluations in by_dataset.items():
-        parts.append(figures_table(dataset, evaluations))
-        parts += [_classes(each) for each in evaluations if len(evaluations) == 1 and each.scores.classes]
-        parts += [line for each in evaluations for line in _sentences(each, several=len(evaluations) > 1)]
-        parts += [prompts_table(each, several=len(evaluations) > 1) for each in evaluations if each.prompts]
-    parts += [compared.sentence for compared in found.comparisons]
-    parts += [f"{name}: {verdict} than before" for name, verdict in found.also.items()]
-    parts.append("\n".join(filter(None, (*(each.file for each in found.evaluations), found.file, *found.result_jsonl))))
-    return "\n\n".join(parts)
+        several = len(evaluations) > 1
+        yield figures_table(dataset, evaluations)
+        if not several:
+            yield from _classes(evaluations[0])
+        yield from (line for each in evaluations for line in _sentences(each, several=several))
+        yield from (prompts_table(each, several=several) for each in evaluations if each.prompts)
+    yield from (compared.sentence for compared in found.comparisons)
+    yield from (f"{name}: {verdict} than before" for name, verdict in found.also.items())
+    yield "\n".join(filter(None, (*(each.file for each in found.evaluations), found.file, *found.result_jsonl)))
 
 
-def _classes(found: "Evaluation") -> str:
-    from ftbridge.cli.output import table
-
+def _classes(found: "Evaluation") -> "Iterator[str | Rows]":
+    """Yield the table of the most frequent classes, and how many more there are; nothing where there are none."""
     classes: tuple[ClassFigures, ...] = found.scores.classes
     shown = sorted(classes, key=lambda each: -each.support)[:MOST_CLASSES]
     rows = [
         (each.name, str(each.support), *(f"{figure.value:.3f}" for figure in (each.precision, each.recall, each.f1)))
         for each in shown
     ]
-    more = f"\n... and {len(classes) - len(shown)} more in the file" if len(classes) > len(shown) else ""
-    return table([("class", "items", "precision", "recall", "F1"), *rows]) + more
+    if rows:
+        yield [("class", "items", "precision", "recall", "F1"), *rows]
+    if len(classes) > len(shown):
+        yield f"... and {len(classes) - len(shown)} more in the file"
 
 
 def _sentences(found: "Evaluation", *, several: bool) -> list[str]:

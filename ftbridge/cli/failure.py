@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from ftbridge import __version__
 from ftbridge.core.console import say
-from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, SetupError, shell_words
+from ftbridge.core.errors import FtbridgeError, InputError, InterruptedRun, QuestionError, SetupError, shell_words
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     import click
@@ -74,7 +75,7 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
             say(f"  {meaning}:\n    {shell_words(['ftbridge', *_add_options(arguments, options)])}")
         return error.exit_code
     if isinstance(error, FtbridgeError):
-        say(f"error: {error}")
+        say(str(error) if isinstance(error, InterruptedRun) else f"error: {error}")
         return error.exit_code
     full = isinstance(error, OSError) and error.errno == ENOSPC
     if full or isinstance(error, BrokenPipeError):  # `ftbridge ... > file`, or `| head`: Python need not try again
@@ -92,6 +93,15 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     say("This is a fault in ftbridge, not in what you typed. Please report it with the text above and:")
     say(f"  ftbridge {__version__}, Python {platform.python_version()}, {platform.platform()}")
     return 70
+
+
+def report_usage(error: "click.ClickException") -> int:
+    """Tell the user of wrong usage that click has found, and return the exit code."""
+    if context := getattr(error, "ctx", None):
+        say(context.get_usage())
+        say(_("`{command} --help` shows all options").format(command=context.command_path))
+    say(f"error: {error.format_message()}")
+    return error.exit_code
 
 
 def _why_no_path(error: Exception) -> str:

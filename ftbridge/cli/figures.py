@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftbridge.cli.output import table
-
 if TYPE_CHECKING:
+    from ftbridge.cli.output import Rows
     from ftbridge.evaluation.record import Evaluation, Figure, Scores
     from ftbridge.evaluation.sweep.results import SweepResults, SweepRow
 
@@ -13,8 +12,8 @@ LETTERS = 60  # of a prompt and of an answer, in the table of them
 NAMES = {"macro_f1": "macro F1", "f1": "F1", "chrf": "chrF", "bleu": "BLEU", "rouge_l": "ROUGE-L"}
 
 
-def figures_table(dataset: str, evaluations: "list[Evaluation]") -> str:
-    """Return the figures of models, of those before them, and of baselines, a column each."""
+def figures_table(dataset: str, evaluations: "list[Evaluation]") -> "Rows":
+    """Return the table of the figures of models, of those before them, and of baselines, a column each."""
     columns: dict[str, Scores] = {each.model.title: each.scores for each in evaluations}
     for each in evaluations:
         title = each.model.title
@@ -35,7 +34,7 @@ def figures_table(dataset: str, evaluations: "list[Evaluation]") -> str:
     if any(scores.parsed for scores in columns.values()):
         unparseable = (str(scores.parsed.get("unparseable", 0)) for scores in columns.values())
         rows.append(("unparseable", *unparseable))
-    return table(rows)
+    return rows
 
 
 def _cell(figure: "Figure | None") -> str:
@@ -45,8 +44,8 @@ def _cell(figure: "Figure | None") -> str:
     return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
 
 
-def prompts_table(found: "Evaluation", *, several: bool) -> str:
-    """Return the fixed prompts with the answers, before and after, a line each."""
+def prompts_table(found: "Evaluation", *, several: bool) -> "Rows":
+    """Return the table of the fixed prompts with the answers, before and after, a line each."""
 
     def short(text: str) -> str:
         line = " ".join(text.split())
@@ -55,16 +54,16 @@ def prompts_table(found: "Evaluation", *, several: bool) -> str:
     names = ["before"] if any(each.before is not None for each in found.prompts) else []
     header = ("prompt", *names, found.model.title if several else "after")
     rows = [(each.prompt, *([each.before or ""] if names else []), each.answer) for each in found.prompts]
-    return table([header, *(tuple(map(short, row)) for row in rows)])
+    return [header, *(tuple(map(short, row)) for row in rows)]
 
 
-def sweep_table(found: "SweepResults") -> str:
-    """Return the table of a sweep, and why points failed."""
+def sweep_table(found: "SweepResults") -> "list[str | Rows]":
+    """Return the table of a sweep, and in a line each why points failed."""
     metric = (found.metric, "±", "95 % interval") if found.metric else ()
     loss = () if found.metric == "loss" else ("loss",)
     header = ("status", *found.varied, *metric, "seeds", "samples", *loss, "time")
     failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
-    return "\n\n".join([table([header, *(_row(found, row) for row in found.rows)]), *failed])
+    return [[header, *(_row(found, row) for row in found.rows)], *failed]
 
 
 def best_run(found: "SweepResults") -> Path | None:
@@ -83,8 +82,8 @@ def failed_points(found: "SweepResults") -> str:
 
 
 def _row(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
+    from ftbridge.core.console import format_duration
     from ftbridge.evaluation.sweep.record import shown_value
-    from ftbridge.launchers.runs.summary import format_duration
 
     figure, loss = row.figures.get(found.metric), row.figures.get("loss")
     spread = figure.spread if figure else None

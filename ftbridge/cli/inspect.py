@@ -1,15 +1,17 @@
 """`ftbridge inspect`: what a source holds, and how it would be read."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ftbridge.cli.options import READING, Command, complete_file, json_option, reading_options
-from ftbridge.cli.output import WIDTH, show_row_count, table, table_location
+from ftbridge.cli.output import WIDTH, print_parts, show_row_count, table_location
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ftbridge.adapters.inspect import Profile
+    from ftbridge.cli.output import Rows
 
 
 @click.command(
@@ -34,10 +36,13 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(found)
     else:
-        result("\n\n".join("\n".join(_profile_lines(profile)) for profile in found))
+        for number, profile in enumerate(found):
+            if number:
+                result("")
+            print_parts(_profile_lines(profile), apart=False)
 
 
-def _profile_lines(profile: "Profile") -> Iterator[str]:
+def _profile_lines(profile: "Profile") -> "Iterator[str | Rows]":
     from ftbridge.adapters.values import shorten
     from ftbridge.core.console import counted
 
@@ -50,7 +55,7 @@ def _profile_lines(profile: "Profile") -> Iterator[str]:
         types = ", ".join(f"{count:,} {kind}" for kind, count in column.types.items())
         lengths = f"{column.shortest:,} to {column.longest:,}, mean {column.mean:,}" if types else ""
         rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
-    yield table(rows)
+    yield rows
     if empty := len(profile.columns) - len(columns):
         yield f"and {counted(empty, 'column')} without a header and values"
     if profile.choice:

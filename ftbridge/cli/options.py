@@ -85,6 +85,17 @@ class Command(click.Command):
         self.headings = {_(title): names.split() for title, names in (headings or {}).items()}
         self.examples = examples
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, those too that have the names of other programs; suggests what others may mean."""
+        from ftbridge.cli.habits import say_unknown_option, understood
+
+        if not (ctx.resilient_parsing or isinstance(self, click.Group)):
+            args = understood(self, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise say_unknown_option(self, error) from error
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, the terms on lines of their own where the terminal is narrow."""
         records = {
@@ -121,6 +132,16 @@ class Group(Command, click.Group):
         del ctx
         return list(self.commands)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the command that may be meant by one that is not there; a shell that completes is told nothing."""
+        if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from ftbridge.cli.habits import say_unknown_command
+
+            ctx.fail(say_unknown_command(args[0], list(self.commands)))
+        return super().resolve_command(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the commands."""
         super().format_options(ctx, formatter)
@@ -146,7 +167,11 @@ class PluginName(click.ParamType):  # type: ignore[type-arg]  # click before 8.4
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name; fails with the closest for one that is not there."""
         from ftbridge.core.parsing.json_yaml import closest
+        from ftbridge.core.parsing.suggestions import normal
 
+        for choice in self.choices:  # `LLaMA-Factory` is llamafactory
+            if normal(str(value)).replace("_", "") == choice.replace("_", ""):
+                return choice
         if value not in self.choices:
             self.fail(f"there is no {self.family.rstrip('s')} `{value}`{closest(value, self.choices)}", param, ctx)
         return value

@@ -1,7 +1,7 @@
 """Tables, paths, progress and questions of several commands."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod, RenderableType
+    from rich.text import Text
+
     from ftbridge.adapters.convert.result import TableRead
     from ftbridge.adapters.inspect import Profile
 
+Rows = Sequence[Sequence[str]]  # of a table, the first of them its titles
+Columns = Sequence[Sequence[str]]
+GAP = 2  # between columns
+LONGEST_WORD = 26  # columns of the terminal that a word takes without being broken
+COLOURS = {
+    **dict.fromkeys(("succeeded", "done"), "green"),
+    **dict.fromkeys(("failed", "died", "damaged"), "red"),
+    **dict.fromkeys(("running", "interrupted", "unknown", "partial"), "yellow"),
+}
 WIDTH = 70  # letters that are shown of a cell
 YES = {"y", "yes", "是", "是的", "好", "好的", "对", "行", "可以", "确定", "确认", "確定", "確認"}
 NO = {"n", "no", "否", "不", "不是", "不要", "不行", "不可以", "取消"}
@@ -27,18 +39,99 @@ def show_row_count() -> Iterator[Callable[[int], None] | None]:
         yield (lambda rows: bar.update(rows, rate=f"{bar.speed:,.0f} rows/s")) if bar else None
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as a table under the first of them, or, in a terminal that is too narrow, as a list for each row."""
+def print_table(rows: Rows, *, optional: Sequence[str] = (), stderr: bool = False) -> None:
+    """Print rows under the first of them, with numbers to the right; a pipe gets them whole.
+
+    On a terminal, titles are bold and statuses coloured. Where it is too narrow, columns titled `optional` go, from the
+    last on; then texts are wrapped; at last each row is a list of its own.
+    """
+    from ftbridge.core.console import aligned, is_terminal, result, rich_console, say
+
+    if not is_terminal(sys.stderr if stderr else sys.stdout):
+        (say if stderr else result)(aligned(rows))
+        return
+    console = rich_console(stderr=stderr)
+    columns = list(zip(*rows, strict=True))
+    for title in reversed(optional):
+        if sum(_widths(columns)) > console.width:
+            columns = [column for column in columns if column[0] != title]
+    narrowest = sum(map(_least_width, columns)) + GAP * (len(columns) - 1)
+    console.print(_wrapped_table(columns) if narrowest <= console.width else _list_of_rows(columns))
+
+
+def _widths(columns: Columns) -> list[int]:
+    """Return how wide columns are, with the gap behind each."""
     from rich.cells import cell_len
 
-    from ftbridge.core.console import aligned, is_terminal, terminal_size
+    from ftbridge.core.console import cell_text
 
-    text = aligned(rows)
-    if not is_terminal(sys.stdout) or max(map(cell_len, text.splitlines())) <= terminal_size()[0]:
-        return text
-    titles, *rest = rows
-    blocks = ([(title, cell) for title, cell in zip(titles, row, strict=True) if cell] for row in rest)
-    return "\n\n".join(aligned(block) for block in blocks)
+    widths = [max(cell_len(cell_text(cell)) for cell in column) + GAP for column in columns]
+    return [*widths[:-1], widths[-1] - GAP]
+
+
+def _least_width(column: Sequence[str]) -> int:
+    """Return how narrow a column may get: a number is not broken, nor is a word of a usual length."""
+    from rich.cells import cell_len
+
+    from ftbridge.core.console import are_numbers, cell_text
+
+    if are_numbers(column):
+        return max(map(cell_len, column))
+    return max(min(cell_len(word), LONGEST_WORD) for cell in column for word in cell_text(cell).split() or [""])
+
+
+def _wrapped_table(columns: Columns) -> "RenderableType":
+    from rich.table import Table
+
+    from ftbridge.core.console import are_numbers
+
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for column in columns:
+        side: JustifyMethod = "right" if are_numbers(column) else "left"
+        table.add_column(_cell(column[0]), justify=side, min_width=_least_width(column), overflow="fold")
+    for row in zip(*(column[1:] for column in columns), strict=True):
+        table.add_row(*(_cell(cell, column[0]) for cell, column in zip(row, columns, strict=True)))
+    return table
+
+
+def _list_of_rows(columns: Columns) -> "RenderableType":
+    from rich.table import Table
+
+    titles = [column[0] for column in columns]
+    table = Table.grid(padding=(0, GAP, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for number, row in enumerate(zip(*(column[1:] for column in columns), strict=True)):
+        if number:
+            table.add_row()
+        for title, cell in zip(titles, row, strict=True):
+            if cell:
+                table.add_row(_cell(title), _cell(cell, title))
+    return table
+
+
+def _cell(text: str, title: str = "") -> "Text":
+    """Return what a cell shows, coloured where it stands in the column `status`."""
+    from rich.text import Text
+
+    from ftbridge.core.console import cell_text
+    from ftbridge.language import english
+
+    word = english(text).partition(" ")[0] if english(title) == "status" else ""
+    return Text(cell_text(text), style=COLOURS.get(word, ""))
+
+
+def print_parts(parts: Iterable[str | Rows], *, apart: bool = True) -> None:
+    """Print texts and tables, with blank lines between them where they are to stand `apart`."""
+    from ftbridge.core.console import result
+
+    for number, part in enumerate(parts):
+        if number and apart:
+            result("")
+        if isinstance(part, str):
+            result(part)
+        else:
+            print_table(part)
 
 
 def can_show(text: str) -> bool:

@@ -3,7 +3,7 @@
 import click
 
 from ftbridge.cli.options import Command, json_option
-from ftbridge.cli.output import table
+from ftbridge.cli.output import print_table
 
 
 @click.command(
@@ -15,7 +15,7 @@ from ftbridge.cli.output import table
 @json_option
 def command(as_json: bool) -> None:
     """List sources, targets, backends, presets and model families, with the package that each comes from."""
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import print_json
     from ftbridge.core.plugins import Plugin, installed_plugins
     from ftbridge.dataset_info.presets import presets
     from ftbridge.templates.families import load_families
@@ -27,4 +27,4 @@ def command(as_json: bool) -> None:
     if as_json:
         print_json(found, indent=0)
     else:
-        result(table([("kind", "name", "package"), *((each.kind, each.name, each.package) for each in found)]))
+        print_table([("kind", "name", "package"), *((each.kind, each.name, each.package) for each in found)])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftbridge.cli.options import Command, complete_preset, json_option
-from ftbridge.cli.output import table
+from ftbridge.cli.output import Rows, print_table
 
 if TYPE_CHECKING:
     from ftbridge.dataset_info.presets import Preset
@@ -23,14 +23,16 @@ def command(name: str | None, as_json: bool) -> None:
     if as_json:
         shown = load_preset(name) if name else list(presets().values())
         print_json(shown)
+    elif name:
+        result(_preset_details(load_preset(name)))
     else:
-        result(_preset_details(load_preset(name)) if name else _presets_table(list(presets().values())))
+        print_table(_presets_table(list(presets().values())), optional=["licence"])
 
 
-def _presets_table(known: "list[Preset]") -> str:
+def _presets_table(known: "list[Preset]") -> Rows:
     rows = [("name", "title", "model", "licence")]
     rows += [(each.name, each.title, each.model, each.licence.partition(";")[0]) for each in known]
-    return table(rows)
+    return rows
 
 
 def _preset_details(known: "Preset") -> str:
@@ -47,7 +49,7 @@ def _preset_details(known: "Preset") -> str:
         "licence": known.licence,
         "model": known.model,
         "hub": known.hub,
-        "told by": " or ".join(signs),
+        "detected by": " or ".join(signs),
         **{field: _origin_of_field(known, field) for field in ("system", "instruction", "input", "output", "history")},
         "labels": "\n".join(labels),
         "settings": "\n".join(f"{key}: {meaning}" for key, meaning in known.settings.items()),

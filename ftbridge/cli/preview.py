@@ -19,6 +19,7 @@ from ftbridge.cli.options import (
 )
 from ftbridge.cli.output import can_show
 from ftbridge.cli.train_options import train_options
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,8 +55,9 @@ BAR = 30  # letters of the longest bar
 @option("--strict", is_flag=True, help="End with an error where --verify finds a difference.")
 @option(
     "--stats", is_flag=True,
-    help="Count the tokens of all samples: lengths, tokens in answers, and what the cutoff length cuts off.",
+    help="Count the tokens of all samples: lengths, tokens in answers, and what the cutoff length truncates.",
 )  # fmt: skip
+@option("--token-table", is_flag=True, help="Show every token with its id and its label as well.")
 @option("--png", type=click.Path(), metavar="FILE", show_default="NAME-lengths.png", help="Picture of --stats.")
 @option("--cutoff-length", type=click.IntRange(1), show_default="2048", help="Longest sample in tokens.")
 @train_options("tokens", "chat_template", "thinking", "learn", "too_long", "packing")
@@ -65,13 +67,20 @@ BAR = 30  # letters of the longest bar
 @config_option
 @json_option
 def command(
-    dataset: str | None, samples: int | None, stats: bool, verify: bool, strict: bool, as_json: bool, **options: Any
+    dataset: str | None,
+    samples: int | None,
+    stats: bool,
+    verify: bool,
+    strict: bool,
+    token_table: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Show what a training would see of the dataset NAME (default: the last conversion's).
 
-    The text with what is trained on in colour (or in brackets), and every token with its id and its label, "-" where
-    it is not trained on. They are the same for all frameworks; with --tokens native they are shown for each, by its own
-    code.
+    The text of the first samples, with what is learned in colour (or in brackets). --token-table adds every token with
+    its id and its label, "-" where it is not learned. Both are the same for all frameworks; with --tokens native they
+    are shown for each, by its own code.
     """
     from ftbridge.core.console import print_json, say
     from ftbridge.launchers.preview.preview import preview
@@ -84,7 +93,7 @@ def command(
     if as_json:
         print_json(found, indent=0)
     else:
-        _print_preview(found)
+        _print_preview(found, token_table=token_table)
     for warning in found.warnings:
         say(f"warning: {warning}")
 
@@ -112,7 +121,7 @@ def _verify(
         found.refuse_differences()
 
 
-def _print_preview(found: "Preview") -> None:
+def _print_preview(found: "Preview", *, token_table: bool) -> None:
     """Print the preview, with colours where the terminal shows them."""
     from ftbridge.core.console import escaped, rich_console
 
@@ -120,16 +129,22 @@ def _print_preview(found: "Preview") -> None:
     about = f"{found.dataset} for {found.model} ({found.family}), cutoff length {found.cutoff_length}"
     console.print(escaped(f"{about}; ready tokens, the same for every framework" if found.counts else about))
     views = list(found.views.values())
+    if views[0].samples:
+        before, after = _marks(console)
+        inside = _("The text in {before}brackets{after} is learned.").format(before=before, after=after)
+        console.print(inside if before else _("The green text is learned."))
     for number in range(len(views[0].samples)):
         console.print(f"\nsample {number + 1} of {found.samples}")
-        _print_sample(console, {view.title: view.samples[number] for view in views})
+        _print_sample(console, {view.title: view.samples[number] for view in views}, token_table=token_table)
         if found.differences and found.differences[number]:
             console.print(f"\n{found.differences[number]}")
+    if views[0].samples and not token_table:
+        console.print(_("\n--token-table shows each token with its id and its label"))
     if found.stats:
         _print_stats(console, found)
 
 
-def _print_sample(console: "Console", encoded: dict[str, "EncodedSample"]) -> None:
+def _print_sample(console: "Console", encoded: dict[str, "EncodedSample"], *, token_table: bool) -> None:
     """Show a sample: a text for each way of training it, and a table for each way of encoding it."""
     from ftbridge.core.console import counted
 
@@ -142,10 +157,11 @@ def _print_sample(console: "Console", encoded: dict[str, "EncodedSample"]) -> No
             trained = sum(label >= 0 for label in each.labels)
             whole = f" of {each.length}" if each.length > len(each.ids) else ""
             shown = counted(len(each.ids), "token") if not whole else f"{len(each.ids)}{whole} tokens"
-            console.print(f"\n{title}: {shown}, {trained} trained on")
+            console.print(f"\n{title}: {shown}, {trained} learned")
             console.print(_text_with_marks(console, each), soft_wrap=True)
-        console.print()
-        console.print(_token_table(titles))
+        if token_table:
+            console.print()
+            console.print(_token_table(titles))
 
 
 def _text_with_marks(console: "Console", encoded: "EncodedSample") -> "Text":
@@ -153,15 +169,19 @@ def _text_with_marks(console: "Console", encoded: "EncodedSample") -> "Text":
 
     from ftbridge.core.console import DIRECTIONS, escaped
 
-    coloured = console.color_system is not None and not console.no_color
-    before, after = "", ""
-    if not coloured:
-        before, after = ("⟦", "⟧") if can_show("⟦⟧") else ("[[", "]]")
+    before, after = _marks(console)
     text = Text()
     for stretch in encoded.text:
         shown = escaped(stretch.text, DIRECTIONS)
         text.append(f"{before}{shown}{after}" if stretch.trained else shown, TRAINED if stretch.trained else None)
     return text
+
+
+def _marks(console: "Console") -> tuple[str, str]:
+    """Return what is before and after a learned text: nothing where it has a colour."""
+    if console.color_system and not console.no_color:
+        return "", ""
+    return ("⟦", "⟧") if can_show("⟦⟧") else ("[[", "]]")
 
 
 def _token_table(titles: dict[str, "EncodedSample"]) -> "Table":
@@ -207,17 +227,17 @@ def _print_stats(console: "Console", found: "Preview") -> None:
         bars.add_row(f"{each.start}-{each.stop - 1}" if len(each) > 1 else str(each.start), *cells)
     longest = found.counts.longest if found.counts else max(each.longest for each in found.stats.values())
     console.print("", table, "", bars, "", sep="\n")
-    console.print(f"`--cutoff-length {longest}` cuts nothing; the picture is {escaped(str(found.png))}")
+    console.print(f"`--cutoff-length {longest}` truncates nothing; the picture is {escaped(str(found.png))}")
 
 
 def _length_rows(stats: "TokenStatistics") -> dict[str, str]:
     return {
         "samples": f"{stats.samples:,}",
         "tokens": f"{stats.tokens:,}",
-        "tokens trained on": _count_and_share(stats.answer_tokens, stats.tokens),
-        "tokens of the shortest": f"{stats.shortest:,}",
+        "tokens learned": _count_and_share(stats.answer_tokens, stats.tokens),
+        "tokens of the shortest sample": f"{stats.shortest:,}",
         "of the median": f"{stats.median:,}",
-        "of 95 % at most": f"{stats.p95:,}",
+        "95 % have at most": f"{stats.p95:,}",
         "of the longest": f"{stats.longest:,}",
     }
 
@@ -228,10 +248,10 @@ def _ready_rows(stats: "TokenStatistics", counts: "Counts") -> dict[str, str]:
     return {
         **_length_rows(stats),
         "rows": f"{counts.rows:,}",
-        "oldest turns cut": _count_and_share(counts.cut_turns, samples),
-        "end of the question cut": _count_and_share(counts.cut_question, samples),
-        "left out as too long": _count_and_share(counts.left_out, samples),
-        "left out without an answer": _count_and_share(counts.without_answer, counts.conversations),
+        "oldest turns truncated": _count_and_share(counts.cut_turns, samples),
+        "end of the question truncated": _count_and_share(counts.cut_question, samples),
+        "skipped: too long": _count_and_share(counts.left_out, samples),
+        "skipped: no answer": _count_and_share(counts.without_answer, counts.conversations),
     }
 
 
@@ -239,10 +259,10 @@ def _stats_rows(stats: "TokenStatistics", cutoff: int) -> dict[str, str]:
     return {
         **_length_rows(stats),
         f"samples over {cutoff}": _count_and_share(stats.over, stats.samples),
-        "left out as no text": _count_and_share(len(stats.cut["refused"]), stats.samples),
-        "whole answer cut": _count_and_share(len(stats.cut["lost"]), stats.samples),
-        "part of the answer cut": _count_and_share(len(stats.cut["answer"]), stats.samples),
-        "only other text cut": _count_and_share(len(stats.cut["question"]), stats.samples),
+        "skipped: nothing to train on": _count_and_share(len(stats.cut["refused"]), stats.samples),
+        "whole answer truncated": _count_and_share(len(stats.cut["lost"]), stats.samples),
+        "part of the answer truncated": _count_and_share(len(stats.cut["answer"]), stats.samples),
+        "only the prompt truncated": _count_and_share(len(stats.cut["question"]), stats.samples),
     }
 
 

@@ -17,9 +17,12 @@ from ftbridge.cli.options import (
     option,
     options,
 )
-from ftbridge.cli.output import table
+from ftbridge.cli.output import print_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ftbridge.cli.output import Rows
     from ftbridge.evaluation.sweep.results import SweepResults
     from ftbridge.experiments.recipes.init import Purpose
     from ftbridge.experiments.recipes.run import RecipeRun
@@ -104,7 +107,7 @@ def run_command(ctx: click.Context, /, recipe: str, as_json: bool, **given: Any)
     elif done.dry_run:
         result(_steps_to_do(done))
     else:
-        result(_found(done))
+        print_parts(filter(None, _found(done)))
         _say_next(done)
     if (swept := _swept(done)) and (failed := failed_points(swept)):
         say(f"error: {failed}")
@@ -125,28 +128,28 @@ def _steps_to_do(planned: "RecipeRun") -> str:
     return "\n".join([*lines, *planned.notes])
 
 
-def _found(done: "RecipeRun") -> str:
-    """Return what the steps have made, the figures of what was evaluated, and the report's files."""
+def _found(done: "RecipeRun") -> "Iterator[str | Rows]":
+    """Yield what the steps have made, the figures of what was evaluated, and the report's files."""
     from ftbridge.cli.output import relative_path
 
     made = {step.name: step.made for step in done.steps}
-    parts = [table([("step", "made"), *((name, _made(each)) for name, each in made.items() if name != "report")])]
-    parts += _figures(done, made)
-    parts.append("\n".join(str(relative_path(done.folder / file)) for file in made.get("report", {}).values()))
-    return "\n\n".join(filter(None, parts))
+    yield [("step", "made"), *((name, _made(each)) for name, each in made.items() if name != "report")]
+    yield from _figures(done, made)
+    yield "\n".join(str(relative_path(done.folder / file)) for file in made.get("report", {}).values())
 
 
-def _figures(done: "RecipeRun", made: dict[str, dict[str, Any]]) -> list[str]:
-    """Return the table of a sweep, or that of a model, of the one before it and of baselines, and what follows."""
+def _figures(done: "RecipeRun", made: dict[str, dict[str, Any]]) -> "Iterator[str | Rows]":
+    """Yield the table of a sweep, or that of a model, of the one before it and of baselines, and what follows."""
     from ftbridge.evaluation.record import load_evaluation
 
     if swept := _swept(done):
-        return [sweep_table(swept)]
+        yield from sweep_table(swept)
+        return
     files: list[str] = made.get("evaluate", {}).get("evaluations", [])
     found = [load_evaluation(done.folder / file) for file in files]
-    tables = [figures_table(each.dataset, [each]) for each in found]
-    tables += [prompts_table(each, several=False) for each in found if each.prompts]
-    return [*tables, *(pair.sentence for each in found for pair in each.comparisons)]
+    yield from (figures_table(each.dataset, [each]) for each in found)
+    yield from (prompts_table(each, several=False) for each in found if each.prompts)
+    yield from (pair.sentence for each in found for pair in each.comparisons)
 
 
 def _made(made: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
-from ftbridge.cli.output import confirm, table
+from ftbridge.cli.output import can_show, confirm
 
 if TYPE_CHECKING:
     from ftbridge.launchers.runs.record import Run
@@ -33,9 +33,8 @@ def command() -> None:
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
     from ftbridge import runs
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import format_duration, print_json, result
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.summary import format_duration
 
     found = runs.list()
     if as_json:
@@ -110,10 +109,17 @@ def logs_command(name: str | None, wait: bool) -> None:
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge import runs
-    from ftbridge.core.console import result
+    from ftbridge.core.console import result, rich_console
 
     chosen = names or (_named_or_newest(None),)
-    result(str(runs.plot(*chosen, png=png)) if png else runs.plot(*chosen))
+    if png:
+        result(str(runs.plot(*chosen, png=png)))
+        return
+    found, console = runs.plot(*chosen), rich_console()
+    if console.color_system and not console.no_color and can_show("⣿│└─"):
+        console.print(found.coloured(), soft_wrap=True)
+    else:
+        result(found)
 
 
 @command.command(

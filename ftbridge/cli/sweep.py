@@ -16,7 +16,7 @@ from ftbridge.cli.options import (
     option,
     options,
 )
-from ftbridge.cli.output import relative_path
+from ftbridge.cli.output import print_parts, relative_path
 
 DEFAULT = "run"
 
@@ -96,7 +96,7 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
     `evaluate`. Points share the conversion, the tokens and the loaded base. What fails is shown and stops no other
     point; after Ctrl-C or a crash the same command goes on.
     """
-    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.console import print_json, say
     from ftbridge.core.errors import FrameworkError, UsageError, shell_words
     from ftbridge.experiments.sweep.options import parse_grid, parse_seeds
     from ftbridge.experiments.sweep.sweep import sweep
@@ -111,7 +111,7 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
     if as_json:
         print_json(found)
     else:
-        result(sweep_table(found))
+        print_parts(sweep_table(found))
         say(f"\nnext: `{shell_words(['ftbridge', 'report', found.name])}` writes it as a page")
         if best := best_run(found):
             say(f"      `{shell_words(['ftbridge', 'chat', str(relative_path(best))])}` talks to the best")
@@ -132,7 +132,7 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
 @json_option
 def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | None, as_json: bool) -> None:
     """Show the points of a sweep, best first; without NAME of the one that was worked on last."""
-    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.console import print_json, say
     from ftbridge.core.project import Project
     from ftbridge.evaluation.report.sweeps.table import sweep_rows, write_csv, write_xlsx
     from ftbridge.evaluation.sweep.record import find_sweep
@@ -142,7 +142,7 @@ def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | Non
     if as_json:
         print_json(found)
     else:
-        result(sweep_table(found))
+        print_parts(sweep_table(found))
     for file, write in ((csv, write_csv), (xlsx, write_xlsx)):
         if file:
             write(Path(file), sweep_rows(found))

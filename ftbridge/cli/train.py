@@ -1,5 +1,6 @@
 """`ftbridge train`."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +23,7 @@ HEADINGS = {
     "early_stopping",
     "Memory": "gradient_checkpointing attention dtype deepspeed",
     "Checkpoints": "save_steps save_limit resume trust_checkpoint",
-    "Launch": "backend device gpus track set config dry_run build_only no_preflight detach as_json",
+    "Launch": "backend device gpus track set config dry_run build_only no_preflight yes detach as_json",
 }
 
 
@@ -42,6 +43,7 @@ HEADINGS = {
     "--resume", metavar="auto|RUN|CHECKPOINT", shell_complete=complete_run,
     help="Resume a run that stopped, or from a checkpoint; auto: the newest run.",
 )  # fmt: skip
+@option("--yes", is_flag=True, help="Train with values that would be asked about.")
 @option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
 @json_option
 def command(
@@ -57,7 +59,7 @@ def command(
 
     With --dry-run and --json, the launch is printed as a value: options, config files, argv and env.
     """
-    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.console import is_terminal, print_json, result, say
     from ftbridge.launchers.runs.summary import summarise_run
     from ftbridge.launchers.training import prepare, train
 
@@ -76,7 +78,7 @@ def command(
         say("next: `ftbridge merge`, then `ftbridge chat`")
     if as_json:
         print_json({"folder": run.folder, **msgspec.to_builtins(summarise_run(run))})
-    else:
+    elif not is_terminal(sys.stdout):  # where it stands in the lines above
         result(run.id)
 
 
@@ -116,7 +118,7 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
             say(checks_as_text(checks))
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
-        result(aligned([*describe(ready), ("memory", "; ".join(memory) or "not estimated")]))
+        result(aligned(describe(ready, "; ".join(memory) or "not estimated")))
         if others := [check for check in checks if check.found not in memory or check.remedy]:
             result(f"\npre-flight:\n{checks_as_text(others)}")
     if any(check.status == "failure" for check in checks):

@@ -1,5 +1,6 @@
 """The options that decide a training, one for each field of TrainSpec, for the commands that take them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -20,13 +21,14 @@ from ftbridge.language import gettext as _
 # What stands for a value, where the type does not say it.
 METAVARS = {
     "model": "MODEL",
-    "dataset": "NAME",
+    "dataset": "NAME,NAME#N",
     "dataset_dir": "DIR",
     "validation_dataset": "NAME|auto|none",
     "lora_targets": "NAME,NAME",
     "track": "NAME,NAME",
     "deepspeed": "NAME|FILE.json",
     "gpus": "N|all",
+    "save_steps": "N|auto",
     "template": "FAMILY",
     "chat_template": "FILE|NAME",
     "set": "KEY=VALUE",
@@ -62,15 +64,21 @@ def _parse_lists(_ctx: click.Context, _param: click.Parameter, values: tuple[str
     return tuple(item.strip() for value in values for item in value.split(",") if item.strip())
 
 
-def _parse_count_or_all(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
-    if value is None or value == "all":
-        return value
-    if not value.isdecimal() or int(value) < 1:
-        raise click.BadParameter(f"`{value}` is no count of at least 1, nor `all`")
-    return int(value)
+def _count_or(word: str) -> Callable[[click.Context, click.Parameter, str | None], int | str | None]:
+    """Return what parses a count of at least 1, or `word`."""
+
+    def parse(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
+        if value is None or value == word:
+            return value
+        if not value.isdecimal() or int(value) < 1:
+            raise click.BadParameter(f"`{value}` is no count of at least 1, nor `{word}`")
+        return int(value)
+
+    return parse
 
 
-CALLBACKS = {"set": _parse_pairs, "lora_targets": _parse_lists, "track": _parse_lists, "gpus": _parse_count_or_all}
+LISTS = {"dataset": _parse_lists, "set": _parse_pairs, "lora_targets": _parse_lists, "track": _parse_lists}
+CALLBACKS = {**LISTS, "gpus": _count_or("all"), "save_steps": _count_or("auto")}
 
 
 def _option_of_field(field: msgspec.inspect.Field) -> Any:
@@ -87,7 +95,7 @@ def _option_of_field(field: msgspec.inspect.Field) -> Any:
     if name == "backend":
         settings["type"] = PluginName("backends")
     elif name in CALLBACKS:
-        settings |= {"callback": CALLBACKS[name], "multiple": name != "gpus"}
+        settings |= {"callback": CALLBACKS[name], "multiple": name in LISTS}
     elif isinstance(kind, msgspec.inspect.BoolType):
         declared += f"/--no-{name.replace('_', '-')}"
     elif isinstance(kind, msgspec.inspect.LiteralType):

@@ -8,7 +8,7 @@ files in packages of third parties: data, for which nothing is imported.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -132,6 +132,14 @@ class Backend(Protocol):
             return bool(load_json(read_record(checkpoint / "trainer_state.json"), dict[str, Any], "damaged"))
         except InputError:
             return False
+
+    def setting_names(self, site_packages: Path) -> Collection[str]:
+        """Return the names that `--set` may give, as the framework's own source in `site_packages` has them.
+
+        Nothing is imported there. By default none is known, and the framework itself refuses what it does not know.
+        """
+        del site_packages
+        return ()
 
     def environment_variables(self, plan: Any) -> dict[str, str]:
         """Return the environment variables that this training needs, beside those of all; none by default."""

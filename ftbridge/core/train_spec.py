@@ -5,6 +5,7 @@ docs/options.md come from this table, too.
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from ftbridge.core.errors import UsageError
+from ftbridge.language import gettext as _
 
 Method = Literal["qlora", "lora", "full"]
 Device = Literal["auto", "cuda", "cpu"]
@@ -25,8 +27,66 @@ Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 NotNegative = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 
 
+_COUNT, _SHARE = re.compile(r"[0-9]+"), re.compile(r"[0-9]*\.[0-9]+")
 # Options for tokens that are made once, with their defaults.
 OF_TOKENS = {"chat_template": None, "learn": "all", "thinking": "auto", "too_long": "cut"}
+
+
+class DatasetChoice(msgspec.Struct, frozen=True):
+    """A dataset and what is taken of it: a number of samples (int), a share below 1 (float), or all (None)."""
+
+    name: str
+    take: int | float | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the choice as it is written."""
+        if self.take is None:
+            return self.name
+        return f"{self.name}#{f'{self.take:.9f}'.rstrip('0') if isinstance(self.take, float) else self.take}"
+
+    def samples_of(self, total: int) -> int:
+        """Return how many of `total` samples are taken; raises UsageError where there are fewer."""
+        if self.take is None:
+            return total
+        if isinstance(self.take, float):
+            return max(1, round(self.take * total))
+        if self.take > total:
+            message = _("`{choice}` asks for {wanted:,} samples, and `{name}` has {total:,}; take `{name}`")
+            raise UsageError(message.format(choice=self.text, wanted=self.take, name=self.name, total=total))
+        return self.take
+
+
+def dataset_choices(given: str | Iterable[str]) -> tuple[DatasetChoice, ...]:
+    """Return the datasets in texts, each of which may name several by comma.
+
+    Raises UsageError for a number behind `#` that is neither a count nor a share, and for a dataset named twice.
+    """
+    texts = [given] if isinstance(given, str) else given
+    choices = tuple(_choice(each.strip()) for text in texts for each in text.split(",") if each.strip())
+    refuse_twice([each.name for each in choices])
+    return choices
+
+
+def refuse_twice(names: list[str]) -> None:
+    """Raise UsageError where a dataset is named twice."""
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(_("the dataset `{name}` is named twice; leave one out").format(name=twice))
+
+
+def _choice(text: str) -> DatasetChoice:
+    name, mark, number = (part.strip() for part in text.partition("#"))
+    if not mark:
+        return DatasetChoice(name)
+    if name and _COUNT.fullmatch(number) and int(number):
+        return DatasetChoice(name, int(number))
+    if name and _SHARE.fullmatch(number) and 0 < float(number) < 1:
+        return DatasetChoice(name, float(number))
+    message = _(
+        "`{text}`: after `#` comes a number of samples from 1 on, as in `{name}#500`, or a share below 1, as in "
+        "`{name}#0.1`"
+    )
+    raise UsageError(message.format(text=text, name=name or "medqa"))
 
 
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +101,13 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="Model folder, or a hub's name: owner/name (Hugging Face), ms://owner/name (ModelScope)."),
     ]
-    dataset: Annotated[str, Meta(description="Registered dataset to train on.")]
+    dataset: Annotated[
+        str | tuple[str, ...],
+        Meta(
+            description="Registered dataset to train on; several: repeat it, or NAME,NAME. NAME#500 takes 500 samples, "
+            "NAME#0.1 a share."
+        ),
+    ]
     dataset_dir: Annotated[str, Meta(description="Folder with dataset_info.json.")] = "data"
     validation_dataset: Annotated[
         str,
@@ -132,7 +198,13 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     neftune_alpha: Annotated[
         Positive | None, Meta(description="Alpha of NEFTune: noise on the embeddings (LLaMA-Factory).")
     ] = None
-    save_steps: Annotated[Whole, Meta(description="Optimiser steps between checkpoints.")] = 500
+    save_steps: Annotated[
+        Whole | Literal["auto"],
+        Meta(
+            description="Optimiser steps between checkpoints; auto: an epoch or a fifth of the run, whichever is "
+            "shorter, and at most 20 checkpoints a run."
+        ),
+    ] = "auto"
     save_limit: Annotated[Whole, Meta(description="Number of checkpoints to keep; the end is always saved.")] = 2
     seed: Annotated[
         int, Meta(ge=0, lt=2**32, description="Random seed of the initial adapter, dropout and order of samples.")
@@ -159,6 +231,8 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     )
 
     def __post_init__(self) -> None:
+        # One name, as an older run.json has it, is a list of one.
+        msgspec.structs.force_setattr(self, "dataset", tuple(each.text for each in dataset_choices(self.dataset)))
         if isinstance(self.gpus, int) and self.gpus < 1:
             raise UsageError(f"`--gpus` takes a count of at least 1, or `all`; got `{self.gpus}`")
         adapter = {"rslora": self.rslora, "dora": self.dora, "lora_targets": self.lora_targets}
@@ -173,13 +247,23 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         if self.early_stopping and self.validation_dataset == "none":
             raise UsageError("`--early-stopping` watches the validation loss; leave `--validation-dataset none` out")
 
+    @property
+    def datasets(self) -> tuple[DatasetChoice, ...]:
+        """Return the datasets that are trained on, with what is taken of each."""
+        return dataset_choices(self.dataset)
+
+    @property
+    def dataset_text(self) -> str:
+        """Return the datasets in words, as they are written: `medqa-train, news-train#500`."""
+        return ", ".join(each.text for each in self.datasets)
+
 
 class TrainOptions(TypedDict, total=False):
     """The fields of a TrainSpec as options of a function: what is left out, the settings or the defaults decide."""
 
     backend: str
     model: str | os.PathLike[str]
-    dataset: str
+    dataset: str | Sequence[str]
     dataset_dir: str | os.PathLike[str]
     validation_dataset: str
     validation_steps: int | None
@@ -215,7 +299,7 @@ class TrainOptions(TypedDict, total=False):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
     dtype: Dtype
     neftune_alpha: float | None
-    save_steps: int
+    save_steps: int | Literal["auto"]
     save_limit: int
     seed: int
     track: Sequence[Tracker]

@@ -17,6 +17,7 @@ from ftbridge.core.project import Project
 from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half_characters
 from ftbridge.dialogue.placement import Loading, free_memory, place
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend, interpreter
@@ -38,7 +39,8 @@ class ChatSession:
     """A conversation: it keeps what was said, and answers as the training taught.
 
     `title` is "before" for the base model, else "after"; `system` may be ""; `turns` are questions with their
-    answers; `finish` says why the last answer ended, as Generator.ask tells it.
+    answers; `finish` says why the last answer ended, as Generator.ask tells it. `run` is the id of the run that made
+    the model, "" for none; `model` is its base, or the folder that was asked for.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class ChatSession:
         """Begin a conversation; without `adapter` it is the base that answers."""
         self.title, self.system, self.sampling = title, system, sampling
         self.turns: list[tuple[str, str]] = []
-        self.finish = ""
+        self.finish = self._last_system = ""
         self._generator, self._adapter = generator, adapter
+        self.run = self.model = ""
 
     def say(self, question: str) -> Iterator[str]:
         """Yield the answer piece by piece; what came of it joins the history, also where it is ended early.
@@ -58,7 +61,7 @@ class ChatSession:
         asked = [*self.answered, (question, None)]
         stop, pieces = self._generator.card.stop, list[str]()
         answer = self._generator.ask(asked, self.system, stop, self.sampling, adapter=self._adapter)
-        self.finish = "interrupted"
+        self.finish, self._last_system = "interrupted", self.system
         try:
             with closing(answer):
                 for piece in answer:
@@ -77,15 +80,18 @@ class ChatSession:
         turns = [(question, without_thought(answer)) for question, answer in self.turns]
         return [turn for turn in turns if turn[1]]
 
-    def retry(self) -> Iterator[str]:
-        """Yield another answer to the last question, with the next seed; raises InputError where there is none.
+    @property
+    def repeats(self) -> bool:
+        """Whether `retry` gives the last answer again: at temperature 0, where it ended and nothing has changed."""
+        is_same = self.finish != "interrupted" and self.system == self._last_system
+        return bool(self.turns) and not self.sampling.temperature and is_same
 
-        At temperature 0 it is the same answer.
-        """
+    def retry(self) -> Iterator[str]:
+        """Yield another answer to the last question, with the next seed; raises InputError where there is none."""
         if not self.turns:
             raise InputError("there is no question yet to ask again")
         self.sampling = replace(self.sampling, seed=(self.sampling.seed + 1) % SEEDS)
-        question, _ = self.turns.pop()
+        question = self.turns.pop()[0]
         return self.say(question)
 
     def reset(self) -> None:
@@ -158,6 +164,8 @@ def chat_sessions(
     with ExitStack() as stack:
         after = before = stack.enter_context(Generator(python, card, model, adapter, gpus, loading))
         talk = ChatSession(after, system, sampling)
+        talk.run = found.run.id if found.run else card.run
+        talk.model = found.run.model if found.run else str(found.folder)
         if not compare:
             yield (talk,)
             return
@@ -192,6 +200,12 @@ def save_conversations(talks: Sequence[ChatSession], file: str | os.PathLike[str
     The name gets the ending .jsonl where it has another. Raises InputError where there is nothing to write, or where
     the file is there already.
     """
+    if any(not letter.isprintable() for letter in os.fspath(file)):
+        raise InputError(
+            _("`{name}` is no name for a file: it holds a line break or a control character").format(
+                name=printable(os.fspath(file))
+            )
+        )
     path = Path(file).expanduser()
     lines = [_encode_messages(talk) for talk in talks if talk.answered]
     if not path.name or not lines:

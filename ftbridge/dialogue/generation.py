@@ -114,6 +114,7 @@ class Generator:
         self.card = card
         self.adapters = {ADAPTER: adapter} if isinstance(adapter, Path) else dict(adapter or {})
         self.version = self.finish = ""
+        self.margins: list[tuple[int, float]] = []
         self._model = model
         self._asked = 0
         loading = loading or Loading()
@@ -162,11 +163,14 @@ class Generator:
         sampling: Sampling,
         *,
         adapter: bool = True,
+        margins: bool = False,
     ) -> abc.Generator[str, None, None]:
         """Yield the answer to the last turn, whose answer is None, piece by piece as it comes.
 
         Without `adapter` the base answers, else the one that is alone. Afterwards `finish` says why the answer ended:
-        "stop", "length" (of max_new_tokens), "full" (the model takes no more) or "interrupted". Closing the iterator
+        "stop", "length" (of max_new_tokens), "full" (the model takes no more) or "interrupted"; with `margins`,
+        `margins` has each token's id with how far it was ahead of the second likeliest (see scripts/generate.py).
+        Closing the iterator
         ends the answer. Raises InputError where the conversation is too long for the model, its prompt does not fit or
         its text is none, SetupError where memory runs out; the next may be asked after either.
         """
@@ -179,6 +183,7 @@ class Generator:
             **_rendering(self.card),
             "stop": [*stop, *sampling.stop_words],
             "adapter": self._number_of(ADAPTER if adapter else None),
+            "margins": margins,
         }
         self._send(request)
         try:
@@ -194,6 +199,7 @@ class Generator:
             )
         _refuse_error(record, _MEMORY)
         self.finish = record["end"]
+        self.margins = [*zip(record.get("tokens", []), record.get("margins", []), strict=False)]
 
     def batch(
         self,

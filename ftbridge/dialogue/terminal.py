@@ -10,32 +10,41 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ftbridge.core.console import DIRECTIONS, counted, escaped, print_piece, result, rich_console, say
+from ftbridge.core.console import DIRECTIONS, aligned, escaped, print_piece, result, rich_console, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.dialogue.chat import ChatSession, save_conversations
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
 Begin = Callable[[ChatSession], Iterator[str]]
-HELP = """\
-/reset        forgets what was said
-/retry        asks the last question again
-/system TEXT  sets the system prompt
-/save FILE    writes what was said for `ftbridge convert`
-/help         shows this
-/exit         or Ctrl-D ends; Ctrl-C ends an answer
-Several lines: paste them, or put them between \"\"\" and \"\"\"."""
+COMMANDS = {
+    "/reset": _("begin a new conversation (also /clear, RESET)"),
+    "/retry": _("ask the last question again"),
+    "/system TEXT": _('set the system prompt; "" for none'),
+    "/save FILE": _("write the conversation for `ftbridge convert`"),
+    "/help": _("show this list"),
+    "/exit": _("end (also /quit, EXIT, Ctrl-D)"),
+    "Ctrl-C": _("end an answer"),
+    '"""': _("begin and end a question of several lines"),
+}
+# Words of other programs: `xtuner chat` has RESET and EXIT, `llamafactory-cli chat` clear and exit.
+OTHER_COMMANDS = {"clear": "reset", "new": "reset", "quit": "exit", "bye": "exit", "q": "exit", "h": "help"}
+WORDS = {
+    "RESET": "/reset",
+    "clear": "/reset",
+    "EXIT": "/exit",
+    "exit": "/exit",
+    "quit": "/exit",
+    "exit()": "/exit",
+    "quit()": "/exit",
+    "help": "/help",
+}
 BLOCK = '"""'
 NARROW = 80  # columns of a terminal in which two answers do not stand side by side
 _COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
-# Why an answer ended, where the user should know.
-_ENDS = {
-    "length": "cut after {0}; `--max-new-tokens` allows more",
-    "full": "cut, for the conversation fills what the model takes; /reset begins a new one",
-    "interrupted": "ended by Ctrl-C",
-}
 
 
 def converse(talks: Sequence[ChatSession], *, name: str = "", stream: bool = True) -> None:
@@ -44,7 +53,8 @@ def converse(talks: Sequence[ChatSession], *, name: str = "", stream: bool = Tru
     Raises FrameworkError where the model dies.
     """
     _speak_utf8()
-    say(HELP)
+    say(_heading(talks[-1]))
+    say("\n" + _help())
     while True:
         try:
             result("")
@@ -54,26 +64,44 @@ def converse(talks: Sequence[ChatSession], *, name: str = "", stream: bool = Tru
             result("")
             return
         except KeyboardInterrupt:
-            say("\nCtrl-D or /exit ends the conversation")
+            say("\n" + _("Ctrl-D or /exit ends the conversation"))
         except (InputError, SetupError) as error:
             say(f"error: {error}")
+
+
+def _heading(talk: ChatSession) -> str:
+    """Return who answers: run, model and system prompt."""
+    rows = [
+        (_("run"), talk.run or _("none")),
+        (_("model"), talk.model),
+        (_("system prompt"), talk.system or _("none")),
+    ]
+    return aligned(rows)
+
+
+def _help() -> str:
+    return aligned([*COMMANDS.items()])
 
 
 def read_question() -> str:
     """Return the next question; raises EOFError at Ctrl-D, KeyboardInterrupt at Ctrl-C.
 
     A text pasted with many lines is one question: readline takes it so from terminals that mark a paste; from others,
-    the lines come faster than anybody types.
+    the lines come faster than anybody types. What was typed before the prompt, while the model answered, is a question
+    a line; so is a line that begins with a slash.
     """
+    typed_ahead = _is_input_waiting()
     text = input("> ")
-    while _is_input_waiting() or (
-        text.startswith(BLOCK) and not (len(text) >= 2 * len(BLOCK) and text.endswith(BLOCK))
-    ):
+    while _is_open_block(text) or (not typed_ahead and not text.startswith("/") and _is_input_waiting()):
         text += "\n" + input("... " if text.startswith(BLOCK) else "")
     if text.startswith(BLOCK):
         text = text.removeprefix(BLOCK).removesuffix(BLOCK).strip("\n")
     # Bytes that are no UTF-8 come as surrogates, which no tokenizer takes.
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _is_open_block(text: str) -> bool:
+    return text.startswith(BLOCK) and not (len(text) >= 2 * len(BLOCK) and text.endswith(BLOCK))
 
 
 def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: bool = True) -> None:
@@ -88,9 +116,17 @@ def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: 
     else:
         _show_one_by_one(talks, begin, name, stream)
     for talk in talks:
-        if talk.finish in _ENDS:
-            who = f"{talk.title}: " if len(talks) > 1 else ""
-            say(f"({who}{_ENDS[talk.finish].format(counted(talk.sampling.max_new_tokens, 'token'))})")
+        if end := _why_it_ended(talk):
+            say(f"({talk.title}: {end})" if len(talks) > 1 else f"({end})")
+
+
+def _why_it_ended(talk: ChatSession) -> str:
+    """Return why the last answer ended, where the user should know, else ""."""
+    if talk.finish == "length":
+        return _("cut off at --max-new-tokens: {count}").format(count=talk.sampling.max_new_tokens)
+    if talk.finish == "full":
+        return _("cut off: the conversation fills the model's context; /reset begins a new one")
+    return _("ended by Ctrl-C") if talk.finish == "interrupted" else ""
 
 
 def _show_one_by_one(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
@@ -105,40 +141,43 @@ def _show_one_by_one(talks: Sequence[ChatSession], begin: Begin, name: str, stre
 
 def _obey_or_answer(text: str, talks: Sequence[ChatSession], name: str, stream: bool) -> bool:
     """Carry out a command, or answer; return whether the conversation goes on."""
-    command = _COMMAND.fullmatch(text.rstrip())
+    command = _COMMAND.fullmatch(WORDS.get(text, text).rstrip())
     if not command:
         if text.strip():
             _show_until_ctrl_c(talks, lambda talk: talk.say(text.strip()), name, stream)
         return True
     word, value = command[1].lower(), (command[2] or "").strip()
+    word = OTHER_COMMANDS.get(word, word)
     if word == "retry":
-        if not talks[0].sampling.temperature:
-            say("at temperature 0 the answer is always the same; `--temperature 0.7` gives others")
+        if all(talk.repeats for talk in talks):
+            say(_("at temperature 0 the answer is always the same; `--temperature 0.7` varies it"))
         _show_until_ctrl_c(talks, ChatSession.retry, name, stream)
     elif word == "save":
-        say(f"wrote {save_conversations(talks, value)}")
+        say(_("wrote {file}").format(file=save_conversations(talks, value)))
     elif word in _SETTINGS:
         _SETTINGS[word](talks, value)
     elif word != "exit":
-        raise InputError(f"there is no command `/{word}`; to ask this, begin with a space; /help lists what is there")
+        reason = _("there is no command `/{word}`; /help lists all. To ask the model this, begin with a space")
+        raise InputError(reason.format(word=word))
     return word != "exit"
 
 
-def _reset_talks(talks: Sequence[ChatSession], _: str) -> None:
+def _reset_talks(talks: Sequence[ChatSession], _text: str) -> None:
     for talk in talks:
         talk.reset()
-    say("a new conversation")
+    say(_("new conversation"))
 
 
 def _set_system(talks: Sequence[ChatSession], text: str) -> None:
     if text:
         for talk in talks:
             talk.system = "" if text == '""' else text
-    say(f"the system prompt is: {talks[0].system}" if talks[0].system else "there is no system prompt")
+    system = talks[0].system
+    say(_("system prompt: {text}").format(text=system) if system else _("no system prompt"))
 
 
 _SETTINGS: dict[str, Callable[[Sequence[ChatSession], str], None]] = {
-    "help": lambda _talks, _text: say(HELP),
+    "help": lambda _talks, _text: say(_help()),
     "reset": _reset_talks,
     "system": _set_system,
 }

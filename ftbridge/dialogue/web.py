@@ -193,6 +193,7 @@ def _start_page(
         **door,
         "socket": listener.fileno(),
         "columns": [talk.title for talk in talks],
+        "about": [talks[-1].run, talks[-1].model],
         "system": talks[-1].system,
         "sampling": msgspec.to_builtins(talks[-1].sampling),
         "bounds": LIMITS,

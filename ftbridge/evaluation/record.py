@@ -231,9 +231,9 @@ def load_evaluation(path: Path) -> Evaluation:
 
 def evaluation_files(run: Run) -> list[Path]:
     """Return the evaluation.json files in a run's folder: of the last checkpoint, and its own test part, first."""
-    own = test_part(run.spec.dataset)
+    own = {test_part(each.name) for each in run.spec.datasets}
     files = run.path.glob(f"evaluations*/*/{FILE}")
-    return sorted(files, key=lambda file: (file.parts[-3], file.parts[-2] != own, file.parts[-2]))
+    return sorted(files, key=lambda file: (file.parts[-3], file.parts[-2] not in own, file.parts[-2]))
 
 
 def test_part(trained: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.registered.mixture import is_mixture
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import FtbridgeError, InterruptedRun
@@ -24,7 +25,7 @@ from ftbridge.launchers.runs.checkpoints import last_checkpoint
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.training.options import resolve_train_spec
-from ftbridge.launchers.training.prepare import Prepared, prepare
+from ftbridge.launchers.training.prepare import Prepared, prepare, validation_choices
 from ftbridge.launchers.training.resume import NotOnRecordError
 
 # Where a training's data and base lie does not decide its result: their contents do.
@@ -45,9 +46,14 @@ class PlannedTraining(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in msgspec.to_builtins(self.spec).items() if name not in _PLACES}
 
     @property
+    def mixed(self) -> tuple[str, ...]:
+        """Return the datasets that are mixed, with what is taken of each; () for a whole one, whose content counts."""
+        return tuple(each.text for each in self.spec.datasets) if is_mixture(self.spec.datasets) else ()
+
+    @property
     def key(self) -> str:
         """Return sixteen hexadecimal digits that are the same for all trainings that must come to the same."""
-        content = [self.options, sorted(self.data.values()), self.base]
+        content = [self.options, sorted(self.data.values()), self.base, *self.mixed]
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
 
@@ -58,13 +64,8 @@ def plan_training(project: Project, options: Mapping[str, Any]) -> PlannedTraini
     """
     spec = resolve_train_spec(project, options)
     folder = (project.folder / spec.dataset_dir).resolve()
-    validation = spec.validation_dataset
-    if validation == "auto":
-        validation = f"{registry.look_up(folder, spec.dataset)[0].removesuffix('-train')}-validation"
-        if validation not in registry.read_entries(folder):
-            validation = "none"
-    names = [spec.dataset, *([] if validation == "none" else [validation])]
-    data = {key: value for name in names for key, value in data_digests(folder, name).items()}
+    choices = (*spec.datasets, *validation_choices(folder, spec))
+    data = {key: value for each in choices for key, value in data_digests(folder, each.name).items()}
     return PlannedTraining(spec=spec, data=data, base=base_digest(project, spec.model, spec.backend))
 
 
@@ -93,7 +94,7 @@ def why_anew(before: PlannedTraining, now: PlannedTraining) -> str:
     """Return what makes `now` another training than `before`, in words; "" where it is the same."""
     old, new = before.options, now.options
     reasons = [f"{name} was {old.get(name)} and is {new[name]}" for name in new if old.get(name) != new[name]]
-    if sorted(before.data.values()) != sorted(now.data.values()):
+    if sorted(before.data.values()) != sorted(now.data.values()) or before.mixed != now.mixed:
         reasons.append("the training data has changed")
     if before.base != now.base:
         reasons.append(f"the base model `{now.spec.model}` is another one")

@@ -93,4 +93,4 @@ def _catalogue() -> library.GNUTranslations | None:
             "中文".encode(getattr(stream, "encoding", None) or "utf-8")
     except (FileNotFoundError, LookupError, UnicodeEncodeError):
         return None
-    return found if isinstance(found, library.GNUTranslations) else None
+    return found

@@ -10,7 +10,9 @@ import msgspec
 from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.files.atomic import read_text, write_json
+from ftbridge.core.files.owner import refuse_unreadable
 from ftbridge.core.parsing.json_yaml import PathText, load_json, read_json
+from ftbridge.launchers.environment.model_cache import cached_model, commit_of, hub_name, is_hub_name
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints
@@ -37,7 +39,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     training differ in their system prompts. `family` and `template` are empty where the
     model is of no family that ftbridge knows; only what asks it needs them. `trained_on` is the fingerprint that the
     base had when the training began, None where it was not recorded. `chat_template` renders what is asked, where
-    the training's tokens were made by it; then there is no family.
+    the training's tokens were made by it; then there is no family. `hub` is what the base was downloaded as
+    (`owner/name`, `ms://owner/name`), "" for one that is of no hub: by it the base is found where its cache has moved.
     """
 
     base: PathText
@@ -51,6 +54,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     several_systems: bool = False
     trained_on: Fingerprint | None = None
     chat_template: ChatTemplate | None = None
+    hub: str = ""
 
     @property
     def prompt(self) -> ChatPrompt:
@@ -96,6 +100,9 @@ def existing_output(source: ModelSource, card: ModelCard, name: str) -> Path | N
     if not known:
         return None
     wanted = msgspec.structs.replace(card, checkpoint=card.checkpoint or known.checkpoint)
+    # The cache of a base that was downloaded may lie elsewhere by now, and an older card has no name for it.
+    if known.base == card.base or (known.hub and known.hub == card.hub):
+        wanted = msgspec.structs.replace(wanted, base=known.base, hub=known.hub)
     return folder if msgspec.json.encode(known) == msgspec.json.encode(wanted) else None
 
 
@@ -141,9 +148,9 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
             "(`ftbridge runs list` shows them) or a model's folder"
         )
     backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)
-    base = _base_folder(source, model, known, backend)
+    base, hub = _find_base(source, model, known, backend)
     if known and not template:
-        return msgspec.structs.replace(known, base=str(base))
+        return msgspec.structs.replace(known, base=str(base), hub=hub)
     rendered = None if template else source.run.chat_template if source.run else _own_chat_template(base)
     name = template or (source.run.family if source.run else "")
     family = None if rendered else get_family(name) if name else find_family(base)
@@ -159,6 +166,7 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
         checkpoint=_checkpoint_name(source),
         trained_on=source.run.base if source.run else known.trained_on if known else None,
         chat_template=rendered,
+        hub=hub,
     )
 
 
@@ -189,20 +197,38 @@ def _checkpoint_name(source: ModelSource) -> str:
     return chosen.relative_to(source.folder).as_posix() if chosen else ""
 
 
-def _base_folder(source: ModelSource, model: str | None, known: ModelCard | None, backend: str) -> Path:
+def _find_base(source: ModelSource, model: str | None, known: ModelCard | None, backend: str) -> tuple[Path, str]:
+    """Return the folder of the base, and its name on a hub ("" for none), by which it is found where it has moved."""
     named = model or (
         base_folder(source.run) if source.run else _card_base(source, known) if known else _adapter_base(source.folder)
     )
     if not named:
         raise InputError(f"`{source.folder}` does not say which base model it belongs to; name it with `--model`")
-    if Path(named).is_dir():
-        return Path(named).resolve()
+    folder = Path(named)
+    refuse_unreadable(folder)
+    hub = hub_name(folder) or ("" if model else _known_hub(source, known, named))
+    if folder.is_dir():
+        return folder.resolve(), hub_name(folder.resolve()) or hub
+    wanted = hub or named
     try:
-        return local_model(named, lambda: interpreter(source.project, any_backend(source.project, backend)), Path.cwd())
+        # The revision that was trained on is asked for at no hub, and no newer one is fetched.
+        found = None if model or not is_hub_name(wanted) else cached_model(wanted, commit=commit_of(folder))
+        if not found:
+            python = any_backend(source.project, backend)
+            found = local_model(wanted, lambda: interpreter(source.project, python), Path.cwd())
+        return found, hub_name(found) or hub
     except InputError as error:
         raise InputError(
             f"the base model of `{source.folder}` is not to be had: {error}; `--model` names another"
         ) from error
+
+
+def _known_hub(source: ModelSource, known: ModelCard | None, named: str) -> str:
+    """Return the hub's name that a run or a card has for its base, which lies, or lay, in the folder `named`."""
+    if source.run:
+        model = source.run.spec.model
+        return model.removeprefix("hf://") if is_hub_name(model) and named == source.run.model else ""
+    return known.hub if known else ""
 
 
 def _card_base(source: ModelSource, known: ModelCard) -> str:

@@ -79,7 +79,8 @@ def _write_adapter(folder: Path, weights: Weights, own: Path, source: ModelSourc
     else:
         config = _adapter_config(weights, *_alpha_and_rslora(weights.content, source), Path(card.base))
     safetensors.write(folder / "adapter_model.safetensors", entries)
-    write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
+    base = card.hub.removeprefix("ms://") or card.base  # which others can find, too
+    write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": base, "inference_mode": True})
 
 
 def _peft_name(name: str) -> str:

@@ -7,10 +7,12 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.project import Project
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.launchers.runs.record import Run, last_run, load_run, match_run
+from ftbridge.launchers.runs.record import Run, all_runs, load_run, match_run
+from ftbridge.launchers.runs.training_log import still_training
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +53,8 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
 def _resolve_name(source: str | os.PathLike[str] | None) -> ModelSource:
     project = Project.find()
     if source is None:
-        run, newer = last_run(project)
-        say(f"using {run.id}, the last run that succeeded{f'; the newer {newer.id} {newer.status}' if newer else ''}")
+        run = last_succeeded(project)
+        say(_("using {id}, the last run that succeeded").format(id=run.id))
         return ModelSource(project=project, folder=run.path, run=run)
     name = os.fspath(source)
     path = Path(name).expanduser()
@@ -75,6 +77,44 @@ def _run_of_checkpoint(project: Project, path: Path) -> ModelSource | None:
                 chosen = checkpoints.find_checkpoint(run, str(path))
                 return ModelSource(project=project, folder=folder, run=run, checkpoint=chosen)
     return None
+
+
+def last_succeeded(project: Project) -> Run:
+    """Return the last run that succeeded; one that is newer and still trains is said.
+
+    Raises InputError where none has succeeded, QuestionError where a newer one failed or was interrupted.
+    """
+    runs = all_runs(project)
+    at = max((number for number, run in enumerate(runs) if run.status == "succeeded"), default=-1)
+    newer = runs[at + 1 :]
+    if at < 0:
+        raise InputError(_without_success(project, runs))
+    for run in reversed(newer):
+        if run.status in {"failed", "interrupted"}:
+            raise _question(runs[at], run)
+    if newer and newer[-1].status == "running":
+        say(still_training(newer[-1]))
+    return runs[at]
+
+
+def _without_success(project: Project, runs: list[Run]) -> str:
+    if runs and runs[-1].status == "running":
+        return still_training(runs[-1])
+    if runs:
+        return _(
+            "no run has succeeded in `{folder}` yet; `{id}` {status}: `ftbridge runs logs {id}` shows how it ended"
+        ).format(folder=project.runs, id=runs[-1].id, status=runs[-1].status)
+    return _("there is no run in `{folder}` yet; start one with `ftbridge train`").format(folder=project.runs)
+
+
+def _question(good: Run, newer: Run) -> QuestionError:
+    """Return the question whether a run that succeeded is meant, or a newer one that did not."""
+    ended = _("failed") if newer.status == "failed" else _("was interrupted")
+    answers = {_("use the last run that succeeded"): [good.id]}
+    if saved := checkpoints.last_checkpoint(newer):
+        answers[_("use the newest checkpoint of the newer run ({name})").format(name=saved.name)] = [newer.id]
+    reason = _("the newest run, `{newer}`, {ended}; `{good}` is older and succeeded: which one is meant?")
+    return QuestionError(reason.format(newer=newer.id, ended=ended, good=good.id), answers)
 
 
 def target_of(source: ModelSource, out: str | os.PathLike[str] | None, name: str) -> Path:

@@ -1,5 +1,6 @@
 """LLaMA-Factory 0.9.5: its config, its arguments, what it logs and what it leaves behind."""
 
+import ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -61,6 +62,19 @@ def render(plan: TrainPlan) -> dict[str, str]:
     if plan.deepspeed:
         files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(plan.deepspeed)).decode()
     return files
+
+
+def setting_names(site_packages: Path) -> frozenset[str]:
+    """Return the arguments of LLaMA-Factory and of transformers' Trainer, as their dataclasses have them."""
+    files = [
+        *site_packages.glob("llamafactory/hparams/*_args.py"),
+        *site_packages.glob("transformers/training_args*.py"),
+    ]
+    classes = [
+        node for file in files for node in ast.parse(file.read_text("utf-8")).body if isinstance(node, ast.ClassDef)
+    ]
+    fields = [line.target for each in classes for line in each.body if isinstance(line, ast.AnnAssign)]
+    return frozenset(field.id for field in fields if isinstance(field, ast.Name))
 
 
 def _optimizer_name(plan: TrainPlan) -> str:

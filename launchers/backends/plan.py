@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset
+from ftbridge.adapters.registered.dataset import Dataset, DatasetPart, title_of
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
@@ -22,6 +22,7 @@ from ftbridge.templates.render import deepspeed_config
 from ftbridge.tokens.chat_template import ChatTemplate
 from ftbridge.tokens.ready import ReadyTokens, together
 
+MOST_CHECKPOINTS = 20  # that are saved in a run with `--save-steps auto`
 # Sections of a DeepSpeed config that write or send elsewhere, or end the training, and what to do instead.
 _TRACK_INSTEAD = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
 _REFUSED_SECTIONS = {
@@ -36,10 +37,10 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     `validation` is the dataset that is validated on, if any; `resume` is the checkpoint that the training goes on from;
     `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed;
-    `environment` is the training environment that it runs in. `sha256` and `edited` are the dataset's, as Dataset has
-    them, and `base` is the fingerprint of the model. Where tokens are made once, `tokens` are those of the dataset, by
-    the `chat_template`, and `validation_tokens` those of what is validated on; else there is a `family`, whose template
-    the framework has.
+    `environment` is the training environment that it runs in. `parts`, `sha256` and `edited` are the dataset's, as
+    Dataset has them, and `base` is the fingerprint of the model. Where tokens are made once, `tokens` are those of the
+    dataset, by the `chat_template`, and `validation_tokens` those of what is validated on; else there is a `family`,
+    whose template the framework has.
     """
 
     spec: TrainSpec
@@ -51,6 +52,7 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     family: Family | None
     machine: Devices
     deepspeed: dict[str, Any] | None
+    parts: tuple[DatasetPart, ...] = ()
     validation: Dataset | None = None
     resume: Path | None = None
     environment: Environment = NEWEST
@@ -60,6 +62,11 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: ChatTemplate | None = None
     tokens: ReadyTokens | None = None
     validation_tokens: ReadyTokens | None = None
+
+    @property
+    def title(self) -> str:
+        """Return what the dataset is called in messages: of several, all of their names."""
+        return title_of(self.dataset, self.parts)
 
     @property
     def distributed(self) -> bool:
@@ -122,9 +129,23 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
         return max(1, round(self.spec.warmup_ratio * self.steps))
 
     @property
+    def save_steps(self) -> int:
+        """Return the optimiser steps between two checkpoints."""
+        if self.spec.save_steps != "auto":
+            return self.spec.save_steps
+        epoch = math.ceil(self.epoch_iterations / self.spec.gradient_accumulation_steps)
+        return max(math.ceil(self.steps / MOST_CHECKPOINTS), min(epoch, math.ceil(self.steps / 5)))
+
+    @property
+    def kept_checkpoints(self) -> int:
+        """Return how many checkpoints lie on the disk at most: a new one is written before the oldest goes."""
+        saved = max(1, math.ceil(self.steps / self.save_steps))
+        return min(saved, self.spec.save_limit + 1)
+
+    @property
     def validation_steps(self) -> int:
         """Return the optimiser steps between two validations."""
-        return self.spec.validation_steps or self.spec.save_steps
+        return self.spec.validation_steps or self.save_steps
 
     @property
     def map_processes(self) -> int:

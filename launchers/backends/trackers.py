@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from ftbridge.adapters.registered.dataset import file_stem
 from ftbridge.core.errors import SetupError, shell_words
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import default_folder, environment_of, installed_versions, pinned_versions
@@ -19,7 +20,8 @@ def tracker_folder(plan: TrainPlan, tracker: str) -> str:
 
 def project_name(plan: TrainPlan) -> str:
     """Return the project that a run counts to: its training set's name, or `ftbridge` where SwanLab would refuse it."""
-    return plan.dataset if re.fullmatch(r"[A-Za-z0-9_.+-]{1,100}", plan.dataset) else "ftbridge"
+    name = file_stem(plan.dataset, plan.parts)
+    return name if re.fullmatch(r"[A-Za-z0-9_.+-]{1,100}", name) else "ftbridge"
 
 
 def environment_variables(plan: TrainPlan) -> dict[str, str]:

@@ -65,7 +65,7 @@ def render(plan: TrainPlan) -> dict[str, str]:
         # mmengine counts iterations, not optimiser steps.
         warmup_iterations=min(plan.warmup_steps * accumulation, plan.iterations),
         schedule=_schedule(plan),
-        save_iterations=spec.save_steps * accumulation,
+        save_iterations=plan.save_steps * accumulation,
         validation_file=_validation_file(plan),
         validation_iterations=plan.validation_steps * accumulation,
         tracking={name: tracker_folder(plan, name) for name in spec.track},

@@ -15,9 +15,11 @@ from urllib.request import Request, urlopen
 
 from ftbridge.core.console import counted, say
 from ftbridge.core.errors import SetupError
+from ftbridge.core.files.owner import is_writable
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.gpu_checks import (
     LOCKED_BUILD,
@@ -44,6 +46,7 @@ from ftbridge.launchers.environment.venv import (
 )
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.hardware.host import GIB
+from ftbridge.launchers.process import caches
 
 LEAST_RUN_SPACE = 5  # GiB
 HUB_TIMEOUT = 3  # seconds
@@ -77,6 +80,7 @@ def run_checks() -> Iterator[Check]:
     yield from dict.fromkeys(of_builds)  # two interpreters may have the same torch
     yield from shared_memory_checks()
     yield from _disk_checks(project)
+    yield from _cache_checks()
     yield from _hub_checks()
     if builds:
         say("importing the frameworks, which takes up to half a minute ...")
@@ -225,6 +229,31 @@ def _disk_checks(project: Project) -> list[Check]:
         remedy = f"at least {least} GiB are wanted in {at}" if short else ""
         checks.append(Check(name, "warning" if short else "ok", f"{free / GIB:.0f} GiB free in {at}", remedy))
     return checks
+
+
+def _cache_checks() -> Iterator[Check]:
+    """Yield where models are kept, with a warning where the home folder has no place for what is written."""
+    places, moved = caches.places(), caches.environment_variables()
+    for name in (name for name in places if name in os.environ and not is_writable(places[name])):
+        found = _("{name} is `{folder}`, which cannot be written").format(name=name, folder=places[name])
+        yield Check("caches", "warning", found, _("set it to a folder that you may write, or unset it"))
+    if not moved:
+        yield Check(
+            "caches",
+            "ok",
+            _("models of Hugging Face in {hf}, of ModelScope in {ms}").format(
+                hf=places["HF_HUB_CACHE"], ms=places["MODELSCOPE_CACHE"]
+            ),
+        )
+        return
+    yield Check(
+        "caches",
+        "warning",
+        _("cannot be written where they are by default, e.g. `{place}`; {names} are in {folder}").format(
+            place=places[min(moved)], names=", ".join(moved), folder=Path(min(moved.values())).parent
+        ),
+        _("set HOME, or XDG_CACHE_HOME and XDG_DATA_HOME, to a folder that you may write and that is kept"),
+    )
 
 
 def _hub_checks() -> list[Check]:

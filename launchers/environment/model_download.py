@@ -1,6 +1,5 @@
 """The folder of a model on this machine, which is downloaded where it is a hub's."""
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
@@ -8,16 +7,20 @@ from pathlib import Path
 
 from ftbridge.core.console import OBEYED, say
 from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files.owner import is_writable, refuse_unreadable
+from ftbridge.language import gettext as _
+from ftbridge.launchers.environment.model_cache import (
+    cache_folders,
+    cached_model,
+    is_hub_name,
+    offline_variable,
+    split_hub_name,
+)
 from ftbridge.launchers.process.script import run_script
 
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 LOOKED_AT = 1000  # folders in a folder
-_HUB_NAME = re.compile(r"(?:(?P<hub>hf|ms)://)?(?P<name>[\w.-]+/[\w.-]+)")
-
-
-def is_hub_name(model: str) -> bool:
-    """Tell whether a text is `owner/name`, also with `hf://` or `ms://` before it, and no path."""
-    return bool(_HUB_NAME.fullmatch(model)) and not model.startswith((".", "/", "~"))
+_TITLES = {"hf": "Hugging Face", "ms": "ModelScope"}
 
 
 def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights: bool = True) -> Path:
@@ -28,6 +31,7 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
     InputError where there is no such model, or the folder has nothing of one.
     """
     path = folder / Path(model).expanduser()
+    refuse_unreadable(path)
     if path.is_dir():
         if not _has_parts(path):
             raise InputError(
@@ -35,20 +39,39 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
                 f"and weights (*.safetensors){_what_it_is(path)}"
             )
         return path.resolve()
-    match = _HUB_NAME.fullmatch(model)
-    if path.exists() or not match or not is_hub_name(model):
+    if path.exists() or not is_hub_name(model):
         raise InputError(
             f"there is no model folder `{model}`; give a folder, or a hub's name such as "
             "`Qwen/Qwen2.5-7B-Instruct`, `hf://owner/name` or `ms://owner/name`"
         )
-    hub, name = match["hub"] or "hf", match["name"]
-    title = {"hf": "Hugging Face", "ms": "ModelScope"}[hub]
+    named, name = split_hub_name(model)
+    offline, cached = offline_variable(), cached_model(model, weights=weights)
+    # Into a cache that cannot be written nothing is downloaded, and what it has is not fetched again.
+    if cached and (offline or not is_writable(cached)):
+        return cached
+    if offline:
+        places = ", ".join(f"`{place}`" for place in cache_folders(named))
+        raise InputError(
+            _("`{name}` is in no cache here ({places}), and {variable} forbids a download: unset it, set HF_HOME or "
+              "MODELSCOPE_CACHE to the cache that has it, or give the model's folder").format(
+                name=name, places=places, variable=offline
+            )
+        )  # fmt: skip
+    hub = named or "hf"
+    title = _TITLES[hub]
     downloader = python()
     say(f"getting {name} from {title} (kept for the next time) ...")
     try:
         spec = {"hub": hub, "name": name, "weights": weights, "obeyed": OBEYED}
         return Path(run_script(downloader, "download", spec))
     except SetupError as error:
+        if cached:
+            say(
+                _("note: {hub} did not serve `{name}` (its message is above); using the copy in {cached}").format(
+                    hub=title, name=name, cached=cached
+                )
+            )
+            return cached
         other = "behind a mirror, set HF_ENDPOINT; or try `ms://" if hub == "hf" else "or try `hf://"
         raise InputError(
             f"could not get `{name}` from {title}; its message stands above. Check the name and the network "

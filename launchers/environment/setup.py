@@ -23,6 +23,7 @@ from ftbridge.launchers.environment.venv import (
 )
 from ftbridge.launchers.hardware import host
 from ftbridge.launchers.hardware.host import GIB
+from ftbridge.launchers.process import caches
 
 # The size of an environment, measured on Linux with Python 3.11, and of one beside another: uv links what both have.
 ENVIRONMENT_SIZE, SECOND_ENVIRONMENT_SIZE = 9, 4  # GiB
@@ -122,8 +123,9 @@ def _write_interpreter_setting(project: Project, python: Path, environment: Envi
 def _run_uv(*arguments: str) -> None:
     from uv import find_uv_bin
 
+    environment = {**os.environ, **caches.environment_variables(), **_pip_index_variables()}
     # Not here: uv would obey a uv.toml or pyproject.toml of the current folder, whoever's it is.
-    done = children.run([find_uv_bin(), *arguments], env={**os.environ, **_pip_index_variables()}, cwd="/")
+    done = children.run([find_uv_bin(), *arguments], env=environment, cwd="/")
     if done.returncode:
         raise SetupError(
             f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "

@@ -107,6 +107,16 @@ def backends_of(environment: Environment = NEWEST) -> list[str]:
     return [name for name in plugin_names("backends") if pinned >= {*load_backend(name).packages}]
 
 
+def installed_backends(project: Project) -> list[str]:
+    """Return the backends that could train: those with a Python in ftbridge.yaml, and those of `ftbridge setup`."""
+    installed = _versions_from_folders(default_folder() / "bin" / "python").keys()
+    return [
+        name
+        for name in plugin_names("backends")
+        if name in project.settings.backends or (installed and installed >= {*load_backend(name).packages})
+    ]
+
+
 def any_backend(project: Project, preferred: str = "") -> str:
     """Return a backend for what each of them can do, such as loading a model: the first whose interpreter is known.
 

@@ -128,15 +128,16 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
     try:
         entry, files = dataset_files(plan, MESSAGES if plan.tokens else load_backend(plan.spec.backend).target)
     except InputError as error:
-        return [Check(name, "failure", f"`{plan.dataset}`: {error}", "convert its source again")]
+        return [Check(name, "failure", f"`{plan.title}`: {error}", "convert its source again")]
     if not plan.entry.samples:
-        return [Check(name, "failure", f"`{plan.dataset}` has no samples", "convert its source again")]
-    found = [Check(name, "ok", f"`{plan.dataset}`, {counted(plan.entry.samples, 'sample')}, {files[0]}")]
+        return [Check(name, "failure", f"`{plan.title}` has no samples", "convert its source again")]
+    found = [Check(name, "ok", f"`{plan.title}`, {counted(plan.entry.samples, 'sample')}, {files[0]}")]
     if plan.edited:
         remedy = "run.json says what is read; convert the source again to undo the edit"
-        found.append(Check(name, "warning", f"`{plan.dataset}`: {plan.edited}", remedy))
+        found.append(Check(name, "warning", f"`{plan.title}`: {plan.edited}", remedy))
     if other := plan.validation:
         validation = {"dataset": other.name, "dataset_dir": other.folder, "entry": other.entry, "validation": None}
+        validation |= {"parts": other.parts}
         validation |= {"edited": other.edited}
         found += _dataset_checks(msgspec.structs.replace(plan, **validation), None, "validation dataset")
     if name == "dataset":
@@ -172,13 +173,14 @@ def _steps_check(plan: TrainPlan) -> Check:
 
 
 def _disk_check(plan: TrainPlan, tensors: dict[str, Shape], runs: Path) -> Check:
-    """Return a check of the disk, with one checkpoint more than are kept: it is written before the oldest goes."""
+    """Return a check of the disk, with all checkpoints that lie on it at the same time."""
     free, at = free_space(runs)
     each = checkpoint_size(plan, tensors)
-    wanted = each * (plan.spec.save_limit + 1)
+    wanted = each * plan.kept_checkpoints
     found = (
-        f"about {natural_size(wanted, binary=True)} for {plan.spec.save_limit + 1} checkpoints of "
-        f"{natural_size(each, binary=True)}; {natural_size(free, binary=True)} are free in {at}"
+        f"about {natural_size(wanted, binary=True)} for {counted(plan.kept_checkpoints, 'checkpoint')} of "
+        f"{natural_size(each, binary=True)}, one every {counted(plan.save_steps, 'step')}; "
+        f"{natural_size(free, binary=True)} are free in {at}"
     )
     if wanted <= free:
         return Check("disk space", "ok", found)

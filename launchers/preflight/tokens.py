@@ -69,7 +69,7 @@ def _packing_problem(spec: TrainSpec, config: dict[str, Any], transformers: str)
 
 def agreement_checks(plan: TrainPlan) -> list[Check]:
     """Return whether those who read ready tokens have all the same, of the dataset and of what is validated on."""
-    tokens = {plan.dataset: plan.tokens, **({plan.validation.name: plan.validation_tokens} if plan.validation else {})}
+    tokens = {plan.title: plan.tokens, **({plan.validation.title: plan.validation_tokens} if plan.validation else {})}
     return [_agreement_check(name, each.agreement) for name, each in tokens.items() if each]
 
 

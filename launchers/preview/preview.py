@@ -10,18 +10,21 @@ from typing import Any, Literal, TypeVar, Unpack
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset, files_read_by, resolve_dataset
+from ftbridge.adapters.registered.dataset import Dataset, files_read_by
+from ftbridge.adapters.registered.mixture import DATASETS, resolve_choices
 from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import look_up
+from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.preflight.cutoff import spread_samples
 from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preflight.tokens import token_checks
+from ftbridge.launchers.preview.html import preview_html
 from ftbridge.launchers.preview.token_statistics import (
     Cut,
     TokenCounts,
@@ -31,7 +34,7 @@ from ftbridge.launchers.preview.token_statistics import (
 )
 from ftbridge.launchers.preview.tokenize import SharedOptions, model_with_tokenizer, tokens_as_trained
 from ftbridge.launchers.process.script import run_script
-from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
+from ftbridge.launchers.runs.charts.picture import draw_picture, picture_file
 from ftbridge.launchers.training.options import resolve_train_spec
 from ftbridge.launchers.training.tokens import frameworks, with_possible_tokens
 from ftbridge.templates.detect import detect_family
@@ -98,6 +101,15 @@ class Preview(msgspec.Struct, frozen=True):
         """Return the stats by the frameworks' titles; empty where they were not asked for."""
         return {view.title: view.stats for view in self.views.values() if view.stats}
 
+    def draw(self, path: Path, python: Path) -> None:
+        """Write the histogram of all lengths to a file, drawn by the matplotlib of `python`."""
+        title = f"{self.dataset}, {Path(self.model).name if Path(self.model).is_absolute() else self.model}"
+        draw_picture(path, python, "lengths", histogram_bars(self.stats, self.cutoff_length, title))
+
+    def _repr_html_(self) -> str:
+        """Return the samples for a notebook, what is learned in green, and the histogram."""
+        return preview_html(self)
+
 
 class PreviewOptions(SharedOptions, total=False):
     """The options of a training that decide which tokens it sees, as TrainOptions has them."""
@@ -135,10 +147,10 @@ def preview(
         load_backend(backend)
     if png and not stats:
         raise UsageError("`--png` is the picture of `--stats`; add `--stats`")
-    project = Project.find(config=Path(config) if config else None)
+    project = find_project(config, backend)
     spec = resolve_train_spec(project, {**options, "dataset": dataset, "backend": backend or any_backend(project)})
     folder = (project.folder / spec.dataset_dir).resolve()
-    name, _ = look_up(folder, spec.dataset)
+    name = "+".join(look_up(folder, each.name)[0] for each in spec.datasets)
     picture = picture_file(png or f"{name.replace('/', '-')}-lengths.png") if stats else None
     model = model_with_tokenizer(spec, project)
     spec = with_possible_tokens(spec, model, load_backend(backend) if backend else None)
@@ -150,10 +162,11 @@ def preview(
         wanted, lambda each: interpreter_for(project, each, model, trust_remote_code=spec.trust_remote_code)
     )
     if spec.set:
-        say(f"note: what `set` changes is not shown here: {', '.join(spec.set)}")
-    cache = project.folder / ".ftbridge" / "datasets"
+        say(f"note: the preview does not show what `set` changes: {', '.join(spec.set)}")
+    cache = project.folder / DATASETS
     datasets = _by_usable_backend(list(pythons), lambda each: _training_dataset(each, folder, spec, family, cache))
     total = max(each.entry.samples for each in datasets.values())
+    first = next(iter(datasets.values()))
     request = {
         "model": str(model),
         "samples": samples,
@@ -166,7 +179,7 @@ def preview(
         pythons, {each: request | _backend_request(each, data, family) for each, data in datasets.items()}, spec
     )
     found = Preview(
-        dataset=name,
+        dataset=first.title,
         samples=total,
         model=spec.model,
         family=family.title,
@@ -177,7 +190,7 @@ def preview(
         png=str(picture) if picture else None,
     )
     if picture:
-        draw_picture(picture, pythons[next(iter(datasets))], "lengths", histogram_bars(found.stats, spec.cutoff_length))
+        found.draw(picture, pythons[next(iter(datasets))])
     return found
 
 
@@ -200,7 +213,7 @@ def _preview_of_tokens(
     stats = summarize_counts(answer.stats, spec.cutoff_length) if answer.stats else None
     checks = [each for each in token_checks(spec, counts) if each.status != "ok"]
     found = Preview(
-        dataset=made.data.name,
+        dataset=made.data.title,
         samples=counts.samples,
         model=spec.model,
         family=f"{template.origin}, thinking {template.thinking}" if template.thinking else template.origin,
@@ -212,7 +225,7 @@ def _preview_of_tokens(
         counts=counts,
     )
     if picture:
-        draw_picture(picture, made.python, "lengths", histogram_bars(found.stats, spec.cutoff_length))
+        found.draw(picture, made.python)
     return found
 
 
@@ -231,7 +244,7 @@ def _by_usable_backend(backends: list[str], value_of: Callable[[str], T]) -> dic
     if not found:
         raise errors[backends[0]]
     for each, reason in errors.items():
-        say(f"note: {load_backend(each).title} is left out: {reason}")
+        say(f"note: {load_backend(each).title} is skipped: {reason}")
     return found
 
 
@@ -241,7 +254,7 @@ def _training_dataset(backend: str, folder: Path, spec: TrainSpec, family: Famil
     Raises UsageError where the backend has no template of the family, InputError where it cannot use the data.
     """
     family.cell(backend)
-    return resolve_dataset(folder, spec.dataset, load_backend(backend).target, cache)
+    return resolve_choices(folder, spec.datasets, load_backend(backend).target, cache, spec.seed)
 
 
 def _backend_request(backend: str, data: Dataset, family: Family) -> dict[str, Any]:
@@ -295,11 +308,13 @@ def _cutoff_warnings(views: dict[str, BackendView], cutoff: int) -> list[str]:
 
 def _warnings_of_view(backend: str, view: BackendView, cutoff: int) -> list[str]:
     found = view.stats.cut if view.stats else _numbers_by_cut(view.samples)
-    advice = f"`--cutoff-length {view.stats.longest}` cuts nothing" if view.stats else "`--stats` looks at all samples"
-    start = f"with a cutoff length of {cutoff}, {view.title} cuts"
-    lost = "so that it is left out" if load_backend(backend).drops_unlabelled else "so that nothing of it is trained"
+    advice = (
+        f"`--cutoff-length {view.stats.longest}` truncates nothing" if view.stats else "`--stats` counts all samples"
+    )
+    start = f"with a cutoff length of {cutoff}, {view.title} truncates"
+    lost = "so that it is skipped" if load_backend(backend).drops_unlabelled else "so that nothing of it is trained"
     effects: dict[Cut, tuple[str, str]] = {
-        "refused": (f"{view.title} leaves out", ": its loader does not read the answer as text"),
+        "refused": (f"{view.title} skips", ": its loader does not read the answer as text"),
         "lost": (f"{start} the whole answer of", f", {lost}; {advice}"),
         "answer": (f"{start} a part of the answer of", f"; {advice}"),
         "question": (f"{start} what comes before the answer of", f"; {advice}"),

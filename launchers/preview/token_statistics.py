@@ -75,14 +75,15 @@ def length_histogram(counted: Mapping[str, TokenStatistics]) -> tuple[list[range
         for length, samples in each.lengths.items():
             numbers[length // width - first] += samples
         key = tuple(numbers)
-        result[key] = f"{result[key]}, {name}" if key in result else name
+        result[key] = f"{result[key]} and {name}" if key in result else name
     return bins, {name: list(numbers) for numbers, name in result.items()}
 
 
-def histogram_bars(counted: Mapping[str, TokenStatistics], cutoff_length: int) -> dict[str, Any]:
-    """Return the histogram as `png_chart.draw` takes it for a picture of the kind `lengths`."""
+def histogram_bars(counted: Mapping[str, TokenStatistics], cutoff_length: int, title: str) -> dict[str, Any]:
+    """Return the histogram as `picture` takes it for a picture of the kind `lengths`."""
     bins, counts = length_histogram(counted)
     return {
+        "title": title,
         "starts": [each.start for each in bins],
         "width": len(bins[0]),
         "counts": counts,

@@ -12,6 +12,7 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend, interpreter
@@ -90,7 +91,7 @@ def tokenize(
     """
     if backend:
         load_backend(backend)
-    project = Project.find(config=Path(config) if config else None)
+    project = find_project(config, backend)
     asked = {**options, "dataset": dataset, "backend": backend or any_backend(project), "tokens": "once"}
     spec = resolve_train_spec(project, asked)
     made = tokens_as_trained(spec, project)
@@ -101,7 +102,7 @@ def tokenize(
         thinking=made.template.thinking,
         cutoff_length=spec.cutoff_length,
         packing=spec.packing,
-        parts=tuple(TokenizedPart(data.name, str(tokens.folder), tokens.counts) for data, tokens in parts),
+        parts=tuple(TokenizedPart(data.title, str(tokens.folder), tokens.counts) for data, tokens in parts),
     )
 
 

@@ -13,13 +13,14 @@ from typing import Unpack
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset, record_hashes, resolve_dataset
+from ftbridge.adapters.registered.dataset import Dataset
+from ftbridge.adapters.registered.mixture import DATASETS, resolve_choices
 from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.plugins import load_backend
-from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend, interpreter
@@ -118,13 +119,13 @@ def verify(
     merged with the very template that made them. Raises an FtbridgeError that says what to do where something is
     missing, or where the chat template is no good for a conversation.
     """
-    project = Project.find(config=Path(config) if config else None)
+    project = find_project(config, backend)
     spec = resolve_train_spec(project, {**options, "dataset": dataset, "backend": backend or any_backend(project)})
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder, weights=False)
     spec = with_possible_tokens(spec, model, load_backend(backend) if backend else None)
     python = interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
-    cache = project.folder / ".ftbridge" / "datasets"
-    data = resolve_dataset((project.folder / spec.dataset_dir).resolve(), spec.dataset, MESSAGES, cache)
+    folder = (project.folder / spec.dataset_dir).resolve()
+    data = resolve_choices(folder, spec.datasets, MESSAGES, project.folder / DATASETS, spec.seed)
     request = {
         "model": str(model),
         "trust_remote_code": spec.trust_remote_code,
@@ -135,7 +136,6 @@ def verify(
     }
     if spec.tokens == "once":
         template = chat_template_of(spec, model, data, project.folder)
-        data = record_hashes(data, MESSAGES)
         ready = tokens_of(data, spec, model, template, project.folder / TOKENS, python)
         request |= {"tokens": str(ready.folder), "packing": spec.packing, "samples": samples}
         request |= {"cutoff_length": spec.cutoff_length, "too_long": spec.too_long}
@@ -150,7 +150,7 @@ def verify(
         found = _read(python, {**request, "template": template.text, "merged": merged}, data)
         verified = _compared_with_native(found, list(views.values()))
     return Verification(
-        dataset=data.name,
+        dataset=data.title,
         model=spec.model,
         tokens=spec.tokens,
         chat_template=template.origin,
@@ -163,7 +163,7 @@ def _read(python: Path, request: dict[str, object], data: Dataset) -> list[ReadC
     say("reading with the chat template (10 seconds to load) ...")
     answer = msgspec.json.decode(run_script(python, "reference_samples", request), type=_ScriptAnswer)
     if answer.error:
-        raise InputError(f"the chat template is no good for `{data.name}`: {answer.error}")
+        raise InputError(f"the chat template is no good for `{data.title}`: {answer.error}")
     return answer.conversations
 
 

@@ -1,6 +1,5 @@
 """Scripts of `scripts/`, run by the interpreter of a training environment."""
 
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from ftbridge.core.errors import SetupError
 from ftbridge.core.process import children
 from ftbridge.core.process.json_lines import JsonLinesChild
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.process import caches
+from ftbridge.launchers.process.environment import inherited_variables
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 # Environment variables of every child: they speak UTF-8, send no telemetry, and print as they go.
@@ -23,7 +22,6 @@ CHILD_ENV = {
     "DISABLE_VERSION_CHECK": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # A notebook's own would be inherited, and matplotlib refuses to be imported where it lacks it.
     "MPLBACKEND": "agg",
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
@@ -40,7 +38,7 @@ def run_script(
     Raises SetupError, with the end of what it wrote, where it fails.
     """
     argv = [str(python), str(SCRIPTS / f"{script}.py"), msgspec.json.encode(spec).decode()]
-    env = {**os.environ, **CHILD_ENV, **caches.environment_variables()}
+    env = {**inherited_variables(), **CHILD_ENV}
     if not sees_gpus:
         env |= devices.device_variables(())
     done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=env, text=True)
@@ -56,6 +54,4 @@ def start_script(
 ) -> JsonLinesChild:
     """Start a script in the environment of `python`, to be asked line by line; `environment` comes on top of ours."""
     argv = [str(python), str(SCRIPTS / f"{script}.py"), *arguments]
-    return JsonLinesChild(
-        argv, {**os.environ, **CHILD_ENV, **caches.environment_variables(), **environment}, pass_fds=pass_fds
-    )
+    return JsonLinesChild(argv, {**inherited_variables(), **CHILD_ENV, **environment}, pass_fds=pass_fds)

@@ -9,7 +9,9 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.plugins import Backend, load_backend
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.training_log import still_training
 
 PICKLED = {".pt", ".pth", ".bin"}
 
@@ -44,9 +46,19 @@ def find_checkpoint(run: Run, wanted: str) -> Path:
         ]
         chosen = matching[-1] if matching else None
         why = "; there are " + ", ".join(f"`{checkpoint.name}`" for checkpoint in known) if known else ""
-    if not chosen:
-        raise InputError(f"the run `{run.id}` ({run.status}) has no readable checkpoint `{wanted}`{why}")
-    return chosen
+    if chosen:
+        return chosen
+    if run.status == "running" and wanted == "last":
+        raise InputError(
+            _("`{id}` has not saved a checkpoint yet: {training}").format(id=run.id, training=still_training(run))
+        )
+    if wanted == "last":
+        raise InputError(
+            _("`{id}` ({status}) has no readable checkpoint; `ftbridge runs logs {id}` shows how it ended").format(
+                id=run.id, status=run.status
+            )
+        )
+    raise InputError(f"the run `{run.id}` ({run.status}) has no readable checkpoint `{wanted}`{why}")
 
 
 def warn_of_unreadable(run: Run, chosen: Path, usable: Collection[Path] = (), *, best: bool = False) -> None:
@@ -74,7 +86,7 @@ def _number_in_name(name: str, like: str) -> int:
     """Return the number in a checkpoint's name that is otherwise `like` another's; -1 where it is not."""
     if not re.search(r"\d", like):
         return -1
-    stem, _, end = re.split(r"(\d+)", like, maxsplit=1)
+    stem, _number, end = re.split(r"(\d+)", like, maxsplit=1)
     match = re.fullmatch(f"{re.escape(stem)}(\\d+){re.escape(end)}", name)
     return int(match[1]) if match else -1
 

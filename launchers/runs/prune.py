@@ -12,6 +12,7 @@ from ftbridge.core.errors import SetupError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project, Settings
+from ftbridge.launchers.process.steps import PROGRESS, STOP
 from ftbridge.launchers.runs.checkpoints import best_checkpoint
 from ftbridge.launchers.runs.record import RESERVE, Run, all_runs, base_folder, load_run
 from ftbridge.launchers.runs.training_log import LOG_FILE
@@ -22,7 +23,7 @@ from ftbridge.tokens.unused import remove_tokens, unused_tokens
 # What training, `predict`, `evaluate` and `report` put into a run's folder, besides what the launch is told to write.
 RUN_FOLDERS = ("output", "tracking")
 ANSWER_FOLDERS = ("predictions", "predictions-*", "evaluations", "evaluations-*")
-RUN_FILES = ("run.json", "log.txt", "launch.json", "deepspeed.json", "report.html", LOG_FILE, RESERVE)
+RUN_FILES = ("run.json", "log.txt", "launch.json", "deepspeed.json", "report.html", LOG_FILE, RESERVE, PROGRESS, STOP)
 # What the frameworks put into `output`, besides files that the model has, too. All in a folder of theirs is theirs.
 OUTPUT_PATTERNS = (
     "[0-9]" * 8 + "_" + "[0-9]" * 6,  # a folder of XTuner's

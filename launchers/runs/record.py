@@ -1,18 +1,20 @@
 """The folder of a run, and its record in run.json."""
 
 import os
+import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from unicodedata import normalize
 
 import msgspec
 from msgspec import Meta
 
-from ftbridge.core.console import first_few, say
+from ftbridge.core.console import counted, first_few, printable, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files import signing
 from ftbridge.core.files.atomic import flock, is_locked, opened_record, read_record, write_atomic, write_json
@@ -22,6 +24,8 @@ from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.language import english
+from ftbridge.language import gettext as _
+from ftbridge.launchers.process.child import SAVE_SECONDS
 from ftbridge.launchers.process.identity import Host, is_hidden, process_start, signal_sender, this_machine
 from ftbridge.launchers.runs.fingerprint import Fingerprint
 from ftbridge.tokens.agreement import Agreement
@@ -30,7 +34,15 @@ from ftbridge.tokens.chat_template import ChatTemplate
 # What is said of a record without this machine's signature.
 UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
 SHOWN = 10  # ids of runs in a message
-STOP_SECONDS = 30  # until a watcher that was asked to end is killed; it gives the framework 15
+DATE_LETTERS, TIME_LETTERS = len("20260102"), len("20260102-030405")  # of an id, from its beginning
+LONGEST_NAME = 40  # letters
+RESERVED_NAMES = {"last", "best", "auto", "none"}  # which have a meaning where a run or a checkpoint is named
+_NAME = re.compile(rf"[^\W_][\w-]{{0,{LONGEST_NAME - 1}}}")
+_LAST = re.compile(r"last(?:~(\d{1,9}))?")
+_LIKE_AN_ID = re.compile(r"[\d-]+\Z|\d{8}-\d{6}")  # or as its beginning, or its time
+# Until a watcher that was asked to end is killed; it gives the framework time to save, and then 15 seconds.
+STOP_SECONDS = SAVE_SECONDS + 30
+PATIENCE = 2  # seconds until whoever waits for the end is told why
 # A file in the folder of a running run that makes room, of this many bytes, for its end on a disk that it has filled.
 # Its watcher holds a lock on it, by which the others on the same kernel, in whatever container, know that it lives.
 RESERVE, RESERVE_BYTES = ".reserve", 1 << 18
@@ -43,11 +55,12 @@ Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One start of a run's processes: times in UTC, and the exit code once it ended."""
+    """One start of a run's processes: times in UTC, the exit code once it ended, and the reason why it was stopped."""
 
     started: Time
     ended: Time | None = None
     exit_code: Annotated[int, Meta(ge=-(1 << 31), lt=1 << 32)] | None = None
+    reason: str = ""
 
     def __post_init__(self) -> None:
         if not all(2000 <= time.year < 2200 for time in (self.started, self.ended or self.started)):  # noqa: PLR2004
@@ -57,6 +70,7 @@ class Attempt(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json holds: what was asked for, what ran, on which data, and how it ended.
 
+    `name` is what the user calls it, "" for nothing.
     `model` is the local folder, `system` the system prompt that all samples share, or, where they have
     `several_systems`, that of those that brought none; `samples` and `steps` count training samples and optimiser
     steps, `trained_parameters` are trained of all `parameters` (both 0 where that is not known), `environment` is the
@@ -72,6 +86,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    name: str = ""
     folder: str
     status: Status
     spec: TrainSpec
@@ -143,12 +158,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         write_json(self.path / "run.json", run)
         return run
 
-    def end(self, status: Status, exit_code: int) -> "Run":
-        """Return the run, saved, with its last attempt ended."""
+    def end(self, status: Status, exit_code: int, reason: str = "") -> "Run":
+        """Return the run, saved, with its last attempt ended, for a reason where it was stopped."""
         self.release()
         *earlier, last = self.attempts
-        last = msgspec.structs.replace(last, ended=max(utc_now(), last.started), exit_code=exit_code)
+        last = msgspec.structs.replace(last, ended=max(utc_now(), last.started), exit_code=exit_code, reason=reason)
         return msgspec.structs.replace(self, status=status, attempts=(*earlier, last)).save()
+
+
+class _Named(msgspec.Struct):
+    """What is read of a record to find a run by its name."""
+
+    name: str = ""
 
 
 class _Record(msgspec.Struct):
@@ -231,45 +252,113 @@ def all_runs(project: Project) -> list[Run]:
     return runs
 
 
-def last_run(project: Project) -> tuple[Run, Run | None]:
-    """Return the last run that succeeded, and the newest one if that failed after it.
-
-    Raises InputError where none has succeeded.
-    """
-    runs = all_runs(project)
-    succeeded = [run for run in runs if run.status == "succeeded"]
-    if not succeeded:
-        tried = f"; `{runs[-1].id}` {runs[-1].status}" if runs else ""
-        raise InputError(f"no run has succeeded in `{project.runs}` yet{tried}; start one with `ftbridge train`")
-    return succeeded[-1], runs[-1] if runs[-1].id != succeeded[-1].id else None
-
-
-def find_run(project: Project, name: str) -> Run:
-    """Return the run called `name`; raises InputError naming the closest one."""
+def find_run(project: Project, name: str, sweeps: Sequence[str] = ()) -> Run:
+    """Return the run with the id `name`; raises InputError naming the closest one, or the closest of `sweeps`."""
     if (project.runs / name / "run.json").is_file():
         return load_run(project.runs / name)
-    known = [run.id for run in all_runs(project)]
-    hint = closest(name, known) if known else "; no run was made yet, `ftbridge train` makes one"
-    raise InputError(f"there is no run or folder `{name}`{hint}")
+    known = run_names(project)
+    hint = closest(name, [*known, *filter(None, known.values()), *sweeps])
+    if sweeps:
+        raise InputError(_("there is no run, sweep or folder `{name}`{hint}").format(name=name, hint=hint))
+    if known:
+        raise InputError(_("there is no run or folder `{name}`{hint}").format(name=name, hint=hint))
+    raise InputError(
+        _("there is no run or folder `{name}`; no run was made yet, `ftbridge train` makes one").format(name=name)
+    )
 
 
-def match_run(project: Project, typed: str) -> Run:
-    """Return the run called `typed`, else the only one whose id begins so; raises InputError naming those there are.
+def run_names(project: Project) -> dict[str, str]:
+    """Return the names of the runs of a project by their ids, "" for one without; oldest first by the id."""
+    names = {}
+    for file in sorted(project.runs.glob("*/run.json")):
+        names[file.parent.name] = ""
+        with suppress(InputError):  # of a damaged one the id is enough
+            names[file.parent.name] = load_json(read_record(file), _Named, "").name
+    return names
 
-    For what somebody types: an id on record is looked up by `find_run`, for another run's may begin with it.
+
+def check_name(project: Project, name: str) -> str:
+    """Return the name for a new run, in the normal form of Unicode.
+
+    Raises UsageError for one that is taken, that could mean another run, or that holds other than letters, digits,
+    `-` and `_`.
     """
-    folders = sorted(file.parent for file in project.runs.glob("*/run.json"))
-    beginning = [folder for folder in folders if typed and folder.name.startswith(typed)]
-    if len(beginning) == 1:
-        return load_run(beginning[0])
-    if beginning and project.runs / typed not in beginning:
-        names = first_few([f"`{folder.name}`" for folder in reversed(beginning)], SHOWN)
-        raise InputError(f"several runs begin with `{typed}`: {names}; type more of the one that you mean")
-    return find_run(project, typed)
+    name = normalize("NFC", name)
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            _(
+                "`--name {name}`: a name has letters (Chinese ones too), digits, `-` and `_`, begins with none of the "
+                "last two, and is at most {most} characters long"
+            ).format(name=printable(name), most=LONGEST_NAME)
+        )
+    if name.casefold() in RESERVED_NAMES:
+        raise UsageError(_("`--name {name}` has a meaning of its own; choose another name").format(name=name))
+    if _LIKE_AN_ID.match(name):
+        raise UsageError(_("`--name {name}` looks like the id of a run; choose another name").format(name=name))
+    known = run_names(project)
+    if taken := next((run for run, other in known.items() if other == name or run.startswith(name)), None):
+        raise UsageError(_("`--name {name}` means the run `{id}`; choose another name").format(name=name, id=taken))
+    return name
+
+
+def short_ids(ids: Iterable[str]) -> dict[str, str]:
+    """Return for each id what can be typed instead: date and time, and of the rest what no other id begins with."""
+    known = list(ids)
+
+    def is_unique(beginning: str) -> bool:
+        return sum(run.startswith(beginning) for run in known) == 1
+
+    return {
+        run: next((run[:end] for end in range(TIME_LETTERS, len(run)) if is_unique(run[:end])), run) for run in known
+    }
+
+
+def match_run(project: Project, typed: str, sweeps: Sequence[str] = ()) -> Run:
+    """Return the run that `typed` means: its id, its name, `last`, `last~1`, or the beginning of one id or its time.
+
+    `last` is the newest, `last~1` the one before. For what somebody types: an id on record is looked up by `find_run`,
+    for another run's may begin with it. Raises InputError, with those that may be meant, `sweeps` among them.
+    """
+    if counted_back := _LAST.fullmatch(typed):
+        return _run_before(project, int(counted_back[1] or 0))
+    known, wanted = run_names(project), normalize("NFC", typed)
+    meant = [run for run, name in known.items() if wanted and wanted in {run, name}] or [
+        run for run in known if typed and (run.startswith(typed) or _time_and_rest(run).startswith(typed))
+    ]
+    if len(meant) > 1 and typed not in meant:
+        runs = [f"`{run}`" + (f" ({known[run]})" if known[run] else "") for run in reversed(meant)]
+        raise InputError(
+            _("`{typed}` may mean several runs: {runs}; type more of the id").format(
+                typed=typed, runs=first_few(runs, SHOWN)
+            )
+        )
+    return find_run(project, meant[0] if len(meant) == 1 else typed, sweeps)
+
+
+def _run_before(project: Project, number: int) -> Run:
+    """Return the newest run, or the one that began so many runs before it."""
+    runs = all_runs(project)
+    if number >= len(runs):
+        raise InputError(
+            _("there is no run `last~{number}`: `{folder}` has {runs}").format(
+                number=number, folder=project.runs, runs=counted(len(runs), "run")
+            )
+            if runs
+            else _("there is no run in `{folder}` yet; start one with `ftbridge train`").format(folder=project.runs)
+        )
+    return runs[-1 - number]
+
+
+def _time_and_rest(run: str) -> str:
+    """Return a run's id from its time of day on; "" for one that has no date before it."""
+    date, dash, rest = run.partition("-")
+    return rest if dash and len(date) == DATE_LETTERS and date.isdecimal() else ""
 
 
 def stop_run(run: Run) -> Run:
     """End a running run and return it: its watcher is asked, and killed where it does not answer in time.
+
+    It saves first, with the step that is going on; Ctrl-C meanwhile ends it without.
 
     No other process than the one that began the run is ever sent a signal. Raises UsageError where it is not running or
     that process cannot be seen from here, SetupError where it is another user's.
@@ -284,17 +373,31 @@ def stop_run(run: Run) -> Run:
         with signal_sender(run.pid, run.pid_started) as send:
             send(signal.SIGTERM)
             send(signal.SIGCONT)  # one that was halted by Ctrl-Z hears of it, too
-            end = time.monotonic() + STOP_SECONDS
-            while load_run(run.path).status == "running":
-                if time.monotonic() > end:
-                    send(signal.SIGKILL)  # whose guard then ends what the framework has started
-                time.sleep(0.1)
+            try:
+                _wait_for_end(run, lambda: send(signal.SIGKILL))  # whose guard then ends what the framework has started
+            except KeyboardInterrupt:
+                send(signal.SIGTERM)
+                _wait_for_end(run, lambda: send(signal.SIGKILL))
     except ProcessLookupError:
         pass
     except PermissionError as error:
         raise SetupError(f"`{run.id}` belongs to another user (process {run.pid}); only they can stop it") from error
     ended = load_run(run.path)
     return ended.end("interrupted", InterruptedRun.exit_code) if ended.died else ended
+
+
+def _wait_for_end(run: Run, kill: Callable[[], None]) -> None:
+    """Wait until a run that was asked to end does not run any more; it is killed where that takes too long."""
+    begun = time.monotonic()
+    is_told = False
+    while load_run(run.path).status == "running":
+        passed = time.monotonic() - begun
+        if passed > PATIENCE and not is_told:
+            is_told = True
+            say(_("`{id}` saves at the end of its step, and ends; Ctrl-C ends it at once").format(id=run.id))
+        if passed > STOP_SECONDS:
+            kill()
+        time.sleep(0.1)
 
 
 def _why_not_signalled(run: Run) -> str:

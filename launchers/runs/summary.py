@@ -46,7 +46,7 @@ def summarise_run(run: Run) -> RunSummary:
         status="died" if run.died else run.status,
         backend=run.spec.backend,
         model=run.spec.model,
-        dataset=run.spec.dataset,
+        dataset=run.spec.dataset_text,
         step=_whole_steps(run, max((record["step"] for record in records), default=0)),
         steps=run.steps,
         loss=losses[-1] if losses else None,
@@ -70,13 +70,6 @@ def compare_runs(runs: list[Run]) -> dict[str, list[Any]]:
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
 
-def format_duration(seconds: float) -> str:
-    """Return a duration as 0:07, 12:34 or 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def _compared_values(run: Run) -> dict[str, Any]:
     """Return what `compare_runs` compares of a run, by the names that it is shown with."""
     values: dict[str, Any] = msgspec.to_builtins(summarise_run(run))
@@ -84,6 +77,7 @@ def _compared_values(run: Run) -> dict[str, Any]:
     results = ("status", "step", "loss", "lowest_loss", "validation_loss", "lowest_validation_loss", "seconds")
     return {
         **spec,
+        "dataset": run.spec.dataset_text,
         **{f"version of {name}": version for name, version in run.versions.items()},
         **{f"{_SHA256}{name}": digest[:12] for name, digest in run.datasets.items()},
         "weights of the model": run.base.short if run.base else None,

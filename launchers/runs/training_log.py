@@ -12,6 +12,7 @@ import msgspec
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files.atomic import json_lines, opened_record, parse_json_lines
 from ftbridge.core.plugins import Backend
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, utc_now
 
 Record = dict[str, float]
@@ -63,7 +64,7 @@ class TrainingLog:
             with opened_record(file) as opened:
                 offset = self._offsets.get(file, 0)
                 opened.seek(offset if offset <= file.stat().st_size else 0)
-                lines, _, unfinished = opened.read().rpartition(b"\n")
+                lines, _newline, unfinished = opened.read().rpartition(b"\n")
                 self._offsets[file] = opened.tell() - len(unfinished)
         except OSError:
             self._offsets.pop(file, None)
@@ -88,6 +89,28 @@ def read_curve(run: Run) -> list[Record]:
             records.pop()
         records.append(record)
     return records
+
+
+def still_training(run: Run) -> str:
+    """Return the sentence that a run is still training, how far it is, the time left, and how to watch it."""
+    records = read_curve(run)
+    steps = [record for record in records if "loss" in record and "time" in record]
+    done = f"{int(steps[-1]['step']) if steps else 0}/{run.steps}"
+    if len(steps) > 1 and (moved := steps[-1]["step"] - steps[0]["step"]) > 0:
+        speed = (steps[-1]["time"] - steps[0]["time"]) / moved
+        since = (utc_now() - run.attempts[0].started).total_seconds() - steps[-1]["time"]
+        left = max(0.0, (run.steps - steps[-1]["step"]) * speed - since)
+        done = _("{done}, {time} left").format(done=done, time=duration_in_words(left))
+    return _("`{id}` is still training ({done}); `ftbridge runs logs -f {id}` shows it").format(id=run.id, done=done)
+
+
+def duration_in_words(seconds: float) -> str:
+    """Return a duration in the units that fit it, such as `40 s`, `2 min 15 s` or `3 h 05 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def curve_points(records: list[Record], name: str) -> list[tuple[float, float]]:

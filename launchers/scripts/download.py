@@ -10,8 +10,6 @@ import json
 import os
 import re
 import sys
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 # Weights in formats that neither framework reads.
@@ -47,52 +45,25 @@ class EscapedStream:
 
 
 def from_hugging_face(name: str, *, weights: bool) -> str:
-    """Return the folder that a model is downloaded to; offline, that of an earlier download."""
-    from httpx import TransportError
+    """Return the folder that a model is downloaded to."""
     from huggingface_hub import HfApi, snapshot_download
-    from requests import ConnectionError as NoConnectionError
 
-    # Where the hub has safetensors, the older pickled weights are not fetched.
-    ignored = [IGNORED_PATTERNS + WEIGHT_PATTERNS[1:], IGNORED_PATTERNS]
-    choices: list[dict[str, Any]] = [{"ignore_patterns": patterns} for patterns in ignored]
     if not weights:
-        choices = [{"allow_patterns": CONFIG_PATTERNS}]
-    try:
-        files = HfApi().list_repo_files(name)
-    # Of the hub's client before 1.0, and since; under HF_HUB_OFFLINE it asks nothing and raises Python's own.
-    except (NoConnectionError, TransportError, ConnectionError):
-        for patterns in choices:
-            with suppress(FileNotFoundError):  # only the small files were needed then, or other weights
-                folder = snapshot_download(name, local_files_only=True, **patterns)
-                if _holds_model(folder, weights=weights):
-                    return str(folder)
-        raise
-    has_safetensors = any(file.endswith(".safetensors") for file in files)
-    return str(snapshot_download(name, **choices[0 if has_safetensors else -1]))
+        return str(snapshot_download(name, allow_patterns=CONFIG_PATTERNS))
+    # Where the hub has safetensors, the older pickled weights are not fetched.
+    has_safetensors = any(file.endswith(".safetensors") for file in HfApi().list_repo_files(name))
+    ignored = IGNORED_PATTERNS + (WEIGHT_PATTERNS[1:] if has_safetensors else [])
+    return str(snapshot_download(name, ignore_patterns=ignored))
 
 
 def from_modelscope(name: str, *, weights: bool) -> str:
-    """Return the folder that a model is downloaded to; without a network, that of an earlier download."""
+    """Return the folder that a model is downloaded to."""
     from modelscope import snapshot_download
-    from modelscope_hub.errors import CacheError
 
     patterns = {"ignore_patterns": IGNORED_PATTERNS + OUTSIDE_PATTERNS}
     if not weights:
         patterns["allow_patterns"] = CONFIG_PATTERNS
-    try:
-        return str(snapshot_download(name, **patterns))
-    except ConnectionError:
-        with suppress(CacheError):
-            folder = snapshot_download(name, local_files_only=True)
-            if _holds_model(folder, weights=weights):
-                return str(folder)
-        raise
-
-
-def _holds_model(folder: str, *, weights: bool) -> bool:
-    """Tell whether a cached folder has weights, or only config.json: a failed download leaves an empty one."""
-    patterns = WEIGHT_PATTERNS if weights else ["config.json"]
-    return any(path for pattern in patterns for path in Path(folder).glob(pattern))
+    return str(snapshot_download(name, **patterns))
 
 
 def main() -> None:

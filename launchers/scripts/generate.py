@@ -8,7 +8,9 @@ It speaks as request_lines.py says; where an adapter does not fit the model, its
 `chat_template` is given that renders them), `adapter` (the number of one, from 0; null: answer as the base does),
 `stop` (what ends an answer, tokens or texts), `max_new_tokens`, `temperature` (0: greedy), `top_k` (0: all), `top_p`,
 `repetition_penalty` and `seed`. It is answered by lines {"text": piece} and a last one, {"end": WHY}, {"error":
-sentence}, or {"tokens": n, "limit": n} for a prompt that is too long. WHY is "stop", "length" (of max_new_tokens),
+sentence}, or {"tokens": n, "limit": n} for a prompt that is too long. Where `margins` are asked for, the last line has
+as "tokens" the answer's ids, and as "margins" how far each was ahead of the second, in standard deviations of all
+logits. WHY is "stop", "length" (of max_new_tokens),
 "full" (the model takes no more) or "interrupted".
 
 A request with `prompts`, and `batch_size` (null: by their length), in place of `segments` is answered many at a time,
@@ -233,20 +235,29 @@ def answer(
     def is_over(input_ids: Any, *_: Any, **__: Any) -> Any:
         return torch.full((len(input_ids),), streamer.stopped or interrupted(), device=input_ids.device)
 
+    margins: list[float] = []
+
+    def keep_margin(_: Any, logits: Any) -> Any:
+        first, second = logits[0].float().topk(2).values.tolist()
+        margins.append((first - second) / (logits[0].float().std().item() or 1.0))
+        return logits
+
     with torch.inference_mode(), switched_to(model, request["adapter"]):
         output = model.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
             streamer=streamer,
             stopping_criteria=[is_over],
+            logits_processor=[keep_margin] if request.get("margins") else [],
             **generation_arguments(tokenizer, request, min(left, request["max_new_tokens"]), stops),
         )
+    more = {"tokens": output[0, len(ids) :].tolist(), "margins": margins} if margins else {}
     if streamer.stopped or output[0, -1].item() in stops:
-        write({"end": "stop"})
+        write({"end": "stop", **more})
     elif interrupted():
-        write({"end": "interrupted"})
+        write({"end": "interrupted", **more})
     else:
-        write({"end": "length" if left >= request["max_new_tokens"] else "full"})
+        write({"end": "length" if left >= request["max_new_tokens"] else "full", **more})
 
 
 def answer_all(

@@ -33,8 +33,12 @@ def prepare(spec: dict[str, Any]) -> None:
 def train(arguments: list[str]) -> None:
     """Run `llamafactory-cli train`."""
     sys.argv = ["llamafactory-cli", *arguments]
+    import llamafactory.train.sft.workflow
     from llamafactory.train.tuner import run_exp
+    from trainer_steps import stoppable
 
+    workflow = llamafactory.train.sft.workflow
+    workflow.CustomSeq2SeqTrainer = stoppable(workflow.CustomSeq2SeqTrainer)
     run_exp()
 
 

@@ -2,6 +2,7 @@
 
 Runs inside the training environment: `python web_page.py`, with a first line on stdin, as JSON: `socket` (an inherited
 file descriptor that listens), `names`, `origins`, `open` and `password` (whom the Gate lets in), `columns` (titles),
+`about` (run and model for the head of the page, each may be empty),
 `system` and `sampling` (what the settings begin with), `bounds` (of each of them). On stdout {"ready": true} once, then
 a line for each question: `id`, `question`, `history` ([question, an answer or null for each column] pairs), `system`,
 `sampling`; {"stop": id} ends its answer.
@@ -149,8 +150,12 @@ def build_page(spec: dict[str, Any], bridge: Bridge) -> tuple[gr.Blocks, dict[in
     names = [name for name in STEPS if name in spec["sampling"]]
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     plain: Any = {"type": "messages", "render_markdown": False, "latex_delimiters": [], "height": "68vh"}
-    with gr.Blocks(title="ftbridge chat", theme=theme, css=STYLE, analytics_enabled=False, fill_height=True) as page:
+    title = " · ".join(filter(None, spec["about"]))
+    with gr.Blocks(
+        title=f"{title} · ftbridge chat", theme=theme, css=STYLE, analytics_enabled=False, fill_height=True
+    ) as page:
         history = gr.State([])
+        head = gr.HTML(head_html(title, spec["system"]))
         with gr.Row(scale=1):
             titles = spec["columns"] if len(spec["columns"]) > 1 else ["conversation"]
             columns = [gr.Chatbot(label=translated(title), **plain) for title in titles]
@@ -163,7 +168,8 @@ def build_page(spec: dict[str, Any], bridge: Bridge) -> tuple[gr.Blocks, dict[in
             autofocus=True,
         )
         with gr.Row():
-            send, retry, reset = (gr.Button(translated(name)) for name in ("send", "retry", "reset"))
+            send = gr.Button(translated("send"), variant="primary")
+            retry, reset = (gr.Button(translated(name)) for name in ("retry", "reset"))
             stop = gr.Button(translated("stop"), interactive=False)
         with gr.Accordion(translated("settings"), open=False):
             system = gr.Textbox(spec["system"], label=translated("system"), max_lines=8)
@@ -181,6 +187,7 @@ def build_page(spec: dict[str, Any], bridge: Bridge) -> tuple[gr.Blocks, dict[in
         retry.click(chat.ask_again, [history, system, *settings], **asking)
         reset.click(chat.reset, None, changed, **at_once)
         stop.click(chat.stop, None, None, **at_once)
+        system.blur(lambda text: head_html(title, text), [system], [head], **at_once)
     page.i18n_instance = translated
     page.max_threads = MOST_AT_ONCE
     page.queue(max_size=MOST_AT_ONCE)
@@ -191,6 +198,11 @@ def build_page(spec: dict[str, Any], bridge: Bridge) -> tuple[gr.Blocks, dict[in
         fields[block._id] = Field(label, spec["bounds"][name])  # noqa: SLF001
     given = {number: [fields.get(block._id) for block in fn.inputs] for number, fn in page.fns.items()}  # noqa: SLF001
     return page, given
+
+
+def head_html(title: str, system: str) -> str:
+    """Return the head of the page: run and model, and the system prompt below."""
+    return f"<b>{html.escape(title)}</b><div style='white-space: pre-wrap; opacity: 0.7'>{html.escape(system)}</div>"
 
 
 def sampling_field(label: Any, value: float, bounds: tuple[float, float], step: float) -> gr.Number:

@@ -8,15 +8,17 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.parsing.json_yaml import parse
-from ftbridge.core.plugins import load_backend, plugin_names
+from ftbridge.core.errors import InputError, QuestionError, UsageError
+from ftbridge.core.parsing.json_yaml import nearest, parse
+from ftbridge.core.plugins import Backend, load_backend, plugin_names
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import TrainSpec, option_names
+from ftbridge.core.train_spec import TrainSpec, dataset_choices, option_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import load_preset
-from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.language import gettext as _
+from ftbridge.launchers.environment.venv import installed_backends
 
+HIGHEST_RATE = 0.1
 NO_DATASET = "there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`"
 NO_MODEL = (
     "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, or write "
@@ -33,16 +35,24 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
     given = given_options(project, options)
     values |= project.settings.train | given
-    if "backend" in values:
-        load_backend(str(values["backend"]))
+    values["dataset"] = _as_list(values["dataset"])
+    backends = [str(values["backend"])] if "backend" in values else installed_backends(project)
+    if len(backends) == 1:
+        values["backend"] = load_backend(backends[0]).name
     preset = _preset_of(project, values) if values["dataset"] else ""
     missing = {
         NO_DATASET: not values["dataset"],
         NO_MODEL: "model" not in values and not preset,
         f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}": "backend" not in values,
     }
-    if any(missing.values()):
-        raise UsageError(_list_of_missing([text for text, lacks in missing.items() if lacks]))
+    lacking = [text for text, lacks in missing.items() if lacks]
+    if lacking == [*missing][-1:] and backends:
+        answers = {load_backend(name).title: ["--backend", name] for name in backends}
+        raise QuestionError(_("which framework should train?"), answers)
+    if lacking and not installed_backends(project):
+        lacking = [_("there is no training environment: `ftbridge setup` makes it"), *lacking]
+    if lacking:
+        raise UsageError(_list_of_missing(lacking))
     if "model" not in values:
         values["model"] = load_preset(preset).model
         say(f"no model is chosen: taking {values['model']}, which goes with the preset {preset}")
@@ -63,17 +73,23 @@ def _preset_of(project: Project, values: Mapping[str, Any]) -> str:
     Raises InputError where there is no such dataset.
     """
     folder = (project.folder / str(values["dataset_dir"])).resolve()
-    name, _ = registry.look_up(folder, str(values["dataset"]))
-    entries = {} if "model" in values else registry.converted_entries(folder, [name])
-    return entries[name].preset if entries else ""
+    names = [registry.look_up(folder, each.name)[0] for each in dataset_choices(values["dataset"])]
+    entries = {} if "model" in values else registry.converted_entries(folder, names)
+    return next((entry.preset for entry in entries.values() if entry.preset), "")
+
+
+def _as_list(dataset: Any) -> list[str]:
+    """Return datasets as a list of texts, [] for none; raises UsageError for anything but a text or a list of them."""
+    texts = [dataset or ""] if dataset is None or isinstance(dataset, str) else dataset
+    if not isinstance(texts, list | tuple) or not all(isinstance(each, str) for each in texts):
+        raise UsageError(_("`dataset` is a name or a list of names; got `{value}`").format(value=dataset))
+    return [each.text for each in dataset_choices(texts)]
 
 
 def _list_of_missing(missing: Sequence[str]) -> str:
     """Return the message for all that a training lacks, in the order in which it is to be got."""
     if len(missing) == 1:
         return missing[0]
-    if not (default_folder() / "bin" / "python").exists():
-        missing = ["there is no training environment: `ftbridge setup` makes it", *missing]
     return "\n  ".join(["several things are missing:", *missing])
 
 
@@ -96,3 +112,24 @@ def _with_set_as_text(values: dict[str, Any]) -> dict[str, Any]:
         texts = {key: msgspec.json.encode(value).decode() for key, value in extra.items() if not isinstance(value, str)}
         return values | {"set": {**extra, **texts}}
     return values
+
+
+def ask_about_values(spec: TrainSpec) -> None:
+    """Raise QuestionError for a learning rate that no training with `--optimizer adamw` and its like survives."""
+    if spec.learning_rate < HIGHEST_RATE or spec.optimizer == "sgd":
+        return
+    digits = f"{spec.learning_rate:e}".partition("e")[0].rstrip("0").rstrip(".")
+    likely = [f"{digits}e-{power}" for power in (5, 4)]
+    answers = {rate: ["--learning-rate", rate] for rate in likely}
+    reason = _("a learning rate of {rate} is too high to learn anything").format(rate=f"{spec.learning_rate:g}")
+    raise QuestionError(reason, answers | {_("as it is"): ["--yes"]})
+
+
+def check_settings(spec: TrainSpec, backend: Backend, python: Path) -> None:
+    """Raise UsageError for a `--set` that the framework beside `python` does not know, where its source says so."""
+    folder = next(iter(python.parent.parent.glob("lib/python3*/site-packages")), None)
+    known = backend.setting_names(folder) if spec.set and folder else frozenset()
+    for key in spec.set if known else ():
+        if key not in known:
+            reason = _("{title} has no setting `{key}` for `--set`").format(title=backend.title, key=key)
+            raise UsageError(reason + nearest(key, known))

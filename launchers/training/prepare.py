@@ -2,22 +2,25 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Unpack
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset, record_hashes, resolve_dataset
+from ftbridge.adapters.registered.dataset import Dataset, file_stem
+from ftbridge.adapters.registered.mixture import DATASETS, is_mixture, resolve_choices
 from ftbridge.core.console import counted, say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
-from ftbridge.core.train_spec import TrainOptions, TrainSpec, defaults
+from ftbridge.core.train_spec import DatasetChoice, TrainOptions, TrainSpec, dataset_choices, defaults
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.launchers.backends import trackers
+from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
@@ -29,7 +32,12 @@ from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Run, new_run_folder, parameters_in_words
 from ftbridge.launchers.training.failures import failure_message
-from ftbridge.launchers.training.options import given_options, resolve_train_spec
+from ftbridge.launchers.training.options import (
+    ask_about_values,
+    check_settings,
+    given_options,
+    resolve_train_spec,
+)
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
 from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_possible_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
@@ -54,18 +62,20 @@ def prepare(
     *,
     resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
+    yes: bool = False,
     **options: Unpack[TrainOptions],
 ) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
     `resume` (auto, a run, or a checkpoint) goes on with a run, whose options it keeps, or from a checkpoint of
-    elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code.
+    elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code; with `yes`
+    no value is asked about.
     Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
     `.ftbridge/datasets`; makes ready tokens, into `.ftbridge/tokens`; starts and writes nothing else, and names the
     run's folder without making it. Raises an
     FtbridgeError that says what to do where something is missing or does not fit.
     """
-    project = Project.find(config=Path(config) if config else None)
+    project = find_project(config, options.get("backend"))
     if trust_checkpoint and not resume:
         raise UsageError("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out")
     point = None
@@ -74,6 +84,8 @@ def prepare(
         point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
     resumed = point.run if point else None
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
+    if not (resumed or yes):
+        ask_about_values(spec)
     backend = load_backend(spec.backend)
     dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
     chosen = devices.choose_devices(spec)
@@ -83,6 +95,7 @@ def prepare(
         if resumed
         else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     )
+    check_settings(spec, backend, python)
     asked, spec = spec, with_possible_tokens(spec, model, backend)
     if spec is not asked:
         dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
@@ -96,11 +109,14 @@ def prepare(
     trackers.check_installed(python, spec.track)
     plan = TrainPlan(
         spec=spec,
-        run=resumed.path if resumed else new_run_folder(project, f"{spec.backend}-{dataset.name}"),
+        run=resumed.path
+        if resumed
+        else new_run_folder(project, f"{spec.backend}-{file_stem(dataset.name, dataset.parts)}"),
         model=model,
         dataset=dataset.name,
         dataset_dir=dataset.folder,
         entry=dataset.entry,
+        parts=dataset.parts,
         family=family,
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
@@ -148,32 +164,52 @@ def build_only(ready: Prepared) -> None:
             )
 
 
-def describe(ready: Prepared) -> list[tuple[str, str]]:
-    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text."""
+def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
+    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text.
+
+    What matters most stands first; `memory` is what the pre-flight says of it.
+    """
     plan = ready.plan
     deepspeed = "yes" if plan.deepspeed else "no"
     trained = parameters_in_words(*trained_parameters(plan, ready.python))
-    name = f"TIME-{plan.spec.backend}-{plan.dataset}"
+    name = f"TIME-{plan.spec.backend}-{file_stem(plan.dataset, plan.parts)}"
     folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
     changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
     return [
-        ("backend", load_backend(plan.spec.backend).title),
-        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
-        ("dataset", f"{plan.dataset}, {counted(plan.entry.samples, 'sample')}"),
+        *_dataset_in_words(plan),
         *([("tokens", _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
         (
             "validation",
-            f"{plan.validation.name}, {counted(plan.validation.entry.samples, 'sample')}"
+            f"{plan.validation.title}, {counted(plan.validation.entry.samples, 'sample')}"
             if plan.validation
             else "none",
         ),
+        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
+        *([("memory", memory)] if memory else []),
+        *([("trains", trained)] if trained else []),
+        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
+        ("backend", load_backend(plan.spec.backend).title),
+        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
         ("options", "all as by default" if not changed else changed[0]),
         *(("", option) for option in changed[1:]),
-        *([("trains", trained)] if trained else []),
-        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
-        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
         ("run folder", folder),
     ]
+
+
+def _dataset_in_words(plan: TrainPlan) -> Iterator[tuple[str, str]]:
+    """Yield the dataset with its number of samples; of several each with its own, then all together."""
+    samples = counted(plan.entry.samples, "sample")
+    if not plan.parts:
+        yield "dataset", f"{plan.dataset}, {samples}"
+        return
+    for number, part in enumerate(plan.parts):
+        of = f" of {part.total:,}" if part.samples < part.total else ""
+        yield (
+            "" if number else "dataset",
+            f"{part.name}, {part.samples:,}{of} {'sample' if part.total == 1 else 'samples'}",
+        )
+    if len(plan.parts) > 1:
+        yield "", f"together {samples}, mixed by the seed {plan.spec.seed}"
 
 
 def _prompt_in_words(plan: TrainPlan) -> str:
@@ -209,38 +245,33 @@ def _as_typed(value: Any) -> str:
 def resolve_datasets(project: Project, spec: TrainSpec, target: str) -> tuple[Dataset, Dataset | None]:
     """Return the dataset that is trained on, with files of `target`, and that which is validated on, None for none.
 
-    Raises UsageError or InputError where one is not there, cannot be read, or is needed.
+    Several are mixed into one. Raises UsageError or InputError where one is not there, cannot be read, or is needed.
     """
-    dataset = _resolve_dataset(project, spec, spec.dataset, target)
-    return dataset, _validation_dataset(project, spec, dataset.name, target)
-
-
-def _resolve_dataset(project: Project, spec: TrainSpec, name: str, target: str) -> Dataset:
     folder = (project.folder / spec.dataset_dir).resolve()
-    return record_hashes(resolve_dataset(folder, name, target, project.folder / ".ftbridge" / "datasets"), target)
+    cache = project.folder / DATASETS
+    validation = validation_choices(folder, spec)
+    # LLaMA-Factory reads both from one folder.
+    mix = not target and (is_mixture(spec.datasets) or is_mixture(validation))
+    dataset = resolve_choices(folder, spec.datasets, target, cache, spec.seed, mix=mix)
+    if not validation:
+        return dataset, None
+    return dataset, resolve_choices(folder, validation, target, cache, spec.seed, mix=mix)
 
 
-def _validation_dataset(project: Project, spec: TrainSpec, dataset: str, target: str) -> Dataset | None:
-    """Return the dataset that is validated on, None for no validation.
-
-    `auto` is the validation part beside the training set, where there is one. Raises UsageError where early stopping
-    would have none.
-    """
-    name = spec.validation_dataset
-    if name == "auto":
-        name = f"{dataset.removesuffix('-train')}-validation"
-        folder = (project.folder / spec.dataset_dir).resolve()
-        if name not in registry.read_entries(folder):
-            if spec.early_stopping:
-                raise UsageError(
-                    f"`--early-stopping` watches the validation loss, and there is no dataset `{name}` in "
-                    f"`{folder / registry.FILE}`; name one with `--validation-dataset`, or convert again with "
-                    "`--split 8:1:1`"
-                )
-            return None
-    if name == "none":
-        return None
-    return _resolve_dataset(project, spec, name, target)
+def validation_choices(folder: Path, spec: TrainSpec) -> tuple[DatasetChoice, ...]:
+    """Return what is validated on, () for no validation; raises UsageError where early stopping would have none."""
+    if spec.validation_dataset != "auto":
+        return () if spec.validation_dataset == "none" else dataset_choices(spec.validation_dataset)
+    names = [registry.validation_part(registry.look_up(folder, each.name)[0]) for each in spec.datasets]
+    known = registry.read_entries(folder)
+    found = tuple(DatasetChoice(name) for name in dict.fromkeys(names) if name in known)
+    if spec.early_stopping and not found:
+        raise UsageError(
+            f"`--early-stopping` watches the validation loss, and there is no dataset `{names[0]}` in "
+            f"`{folder / registry.FILE}`; name one with `--validation-dataset`, or convert again with "
+            "`--split 8:1:1`"
+        )
+    return found
 
 
 def make_launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:

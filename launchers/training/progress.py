@@ -1,81 +1,177 @@
-"""How a training is shown while it runs: a bar on a terminal, plain lines elsewhere."""
+"""How a training is shown while it runs: a bar on a terminal, plain lines elsewhere; and how long it will take."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple, Protocol
 
-from ftbridge.core.console import RateLimiter, progress_bar, say
-from ftbridge.launchers.runs.summary import format_duration
+from ftbridge.core.console import Pace, ProgressBar, RateLimiter, progress_bar, say
+from ftbridge.core.console.notebook import CellBar, is_cell
+from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
+from ftbridge.launchers.runs.record import Run, load_run
+from ftbridge.launchers.runs.training_log import Record, read_curve
 
-Update = Callable[[dict[str, float]], object]
+Callback = Callable[[Record], object]
+# Two trainings that have these options in common, and the base and the machine, take as long for a micro batch.
+_SAME_PACE = (
+    "backend", "method", "quantization_bits", "micro_batch_size", "cutoff_length", "packing", "gradient_checkpointing",
+    "deepspeed", "gpus", "device", "dtype", "optimizer",
+)  # fmt: skip
+_LOOKED_AT = 50  # runs, the newest ones
+
+
+class Expectation(NamedTuple):
+    """How long a training will take in seconds: before its first step, and each step; and the run that tells it."""
+
+    delay: float
+    step: float
+    run: str
+
+    def total(self, steps: int) -> float:
+        """Return the seconds of a training of so many steps."""
+        return self.delay + steps * self.step
+
+
+def expected_time(run: Run) -> Expectation | None:
+    """Return how long `run` will take, by the last one of its folder that did the same; None where there is none.
+
+    Of several, one on the same dataset counts first.
+    """
+    found = []
+    for file in sorted(run.path.parent.glob("*/run.json"), reverse=True)[:_LOOKED_AT]:
+        with suppress(InputError):
+            other = load_run(file.parent)
+            if other.status == "succeeded" and other.id != run.id and _takes_as_long(other, run):
+                found.append(other)
+    found.sort(key=lambda other: other.spec.dataset != run.spec.dataset)
+    return next(filter(None, (_measured(other, run) for other in found)), None)
+
+
+def _takes_as_long(one: Run, other: Run) -> bool:
+    same_base = one.base == other.base if one.base and other.base else one.model == other.model
+    options = (getattr(one.spec, name) == getattr(other.spec, name) for name in _SAME_PACE)
+    return same_base and one.machine.name == other.machine.name and all(options)
+
+
+def _measured(earlier: Run, run: Run) -> Expectation | None:
+    """Return what the last attempt of an earlier run tells of `run`."""
+    last = len(earlier.attempts)
+    records = [each for each in read_curve(earlier) if "loss" in each and each.get("attempt", 1) == last]
+    times = [(record["step"], record.get("time", 0)) for record in records]
+    if not times or not earlier.steps:
+        return None
+    (first, begun), (end, ended) = times[0], times[-1]
+    seconds = (ended - begun) / (end - first) if end > first else 0
+    if not seconds and last == 1:  # too short to be timed by its log, in which times are whole seconds
+        seconds = ended / end
+    passes = run.spec.gradient_accumulation_steps / earlier.spec.gradient_accumulation_steps
+    delay = max(0.0, begun - first * seconds) if last == 1 else 0.0
+    return Expectation(delay, seconds * passes, earlier.id) if seconds else None
+
+
+class Display(Protocol):
+    """What shows a training."""
+
+    def show(self, step: float, loss: str) -> None:
+        """Show how many steps are done, and the last loss, "" before there is one."""
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+
+
+class Reporter:
+    """Tells whoever watches how far a training has come."""
+
+    def __init__(self, steps: int, pace: Pace, displays: list[Display], callback: Callback | None = None) -> None:
+        """Show it on the `displays`, of which there is at most one, or call `callback` with its records."""
+        self._steps, self._pace, self._displays, self._callback = steps, pace, displays, callback
+        self._loss = ""
+
+    def update(self, record: Record) -> None:
+        """Show a new record of metrics.jsonl."""
+        if self._callback:
+            self._callback(record)
+        elif "loss" in record:
+            self._loss = _("loss {loss}").format(loss=f"{record['loss']:.4f}")
+            self.reach(record["step"])
+        else:
+            loss, step = f"{record['validation_loss']:.4f}", math.ceil(record["step"])
+            self.say(_("step {step}: validation loss {loss}").format(step=step, loss=loss))
+
+    def reach(self, step: float) -> None:
+        """Show that so many steps are done, parts of one too."""
+        self._pace.observe(step)
+        self._call(lambda display: display.show(min(step, self._steps), self._loss))
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self._call(lambda display: display.say(line))
+
+    def _call(self, show: Callable[[Display], None]) -> None:
+        """Show something; a terminal that has closed, or a pipe that nobody reads, is no reason to end."""
+        try:
+            for display in self._displays:
+                show(display)
+        except OSError:
+            self._displays.clear()
 
 
 @contextmanager
-def reporter(steps: int, callback: Update | None = None) -> Iterator[Update]:
-    """Yield the function to call with each record of metrics.jsonl as it comes, of `steps` in all.
-
-    It is `callback`, or shows a progress bar on a terminal, and plain lines elsewhere.
-
-    A terminal that has closed, or a pipe that nobody reads any more, is no reason to end what is shown there.
-    """
-    if callback:
-        yield callback
-        return
-    display = ExitStack()
-    updates: list[Update] = []
-    with suppress(OSError):
-        updates.append(display.enter_context(_bar_or_lines(steps)))
-
-    def show(record: dict[str, float]) -> None:
-        try:
-            for update in updates:
-                update(record)
-        except OSError:
-            updates.clear()
-
+def reporter(
+    steps: int, callback: Callback | None = None, *, begin: float = 0, expected: Expectation | None = None
+) -> Iterator[Reporter]:
+    """Yield what shows a training of `steps` that begins at the step `begin`, and may be `expected` to take a time."""
+    pace = Pace(steps, seconds_each=expected.step if expected else 0, delay=expected.delay if expected else 0)
+    stack, displays = ExitStack(), list[Display]()
+    if not callback:
+        with suppress(OSError):
+            displays.append(stack.enter_context(_bar_or_lines(steps, pace, begin)))
     try:
-        yield show
+        yield Reporter(steps, pace, displays, callback)
     finally:
         with suppress(OSError):
-            display.close()
+            stack.close()
+
+
+@contextmanager
+def _bar_or_lines(steps: int, pace: Pace, begin: float) -> Iterator[Display]:
+    columns = (_("training"), "bar", "count", "{task.fields[loss]}", "time")
+    loading = _("loading the model")
+    if is_cell():
+        cell = CellBar(_("training"), steps, pace)
+        cell.show(begin, loading)
+        yield cell
+        return
+    with progress_bar(*columns, total=steps, pace=pace, completed=begin, loss=loading) as bar:
+        yield _Bar(bar) if bar else _PlainLines(steps, pace)
+
+
+class _Bar:
+    def __init__(self, bar: ProgressBar) -> None:
+        self._bar = bar
+
+    def show(self, step: float, loss: str) -> None:
+        self._bar.update(step, loss=loss)
+
+    def say(self, line: str) -> None:
+        self._bar.say(line)
 
 
 class _PlainLines:
-    """A line per new record, at most one every five seconds."""
+    """A line for each new step, at most one every five seconds."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.last_step = steps, 0.0
-        self.is_time = RateLimiter(at_once=True)
-        self.first: tuple[float, float] | None = None  # step and time; loading is not part of the pace
+    def __init__(self, steps: int, pace: Pace) -> None:
+        self._steps, self._pace, self._shown = steps, pace, 0
+        self._is_time = RateLimiter(at_once=True)
 
-    def __call__(self, record: dict[str, float]) -> None:
-        step = record["step"]
-        if "loss" not in record:
-            say(f"step {math.ceil(step)}/{self.steps}  validation loss {record['validation_loss']:.4f}")
+    def show(self, step: float, loss: str) -> None:
+        done = int(step)
+        if done <= self._shown or not self._is_time(surely=done >= self._steps):
             return
-        if step <= self.last_step or not self.is_time(surely=step >= self.steps):
-            return
-        now = time.monotonic()
-        self.first = self.first or (step, now)
-        seconds_per_step = (now - self.first[1]) / (step - self.first[0]) if step > self.first[0] else 0
-        left = f"  {format_duration(seconds_per_step * (self.steps - step))} left" if seconds_per_step else ""
-        say(f"step {int(step)}/{self.steps}  loss {record['loss']:.4f}{left}")
-        self.last_step = step
+        self._shown = done
+        parts = [_("step {step}/{steps}").format(step=done, steps=self._steps), loss, str(self._pace)]
+        say("  ".join(filter(None, parts)))
 
-
-@contextmanager
-def _bar_or_lines(steps: int) -> Iterator[Update]:
-    columns = ("training", "bar", "count", "{task.fields[loss]}", "left")
-    with progress_bar(*columns, total=steps, loss="loading the model") as bar:
-        if not bar:
-            yield _PlainLines(steps)
-            return
-
-        def update(record: dict[str, float]) -> None:
-            if "loss" in record:
-                bar.update(int(record["step"]), loss=f"loss {record['loss']:.4f}")
-            else:
-                bar.say(f"step {math.ceil(record['step'])}: validation loss {record['validation_loss']:.4f}")
-
-        yield update
+    def say(self, line: str) -> None:
+        say(line)

@@ -136,7 +136,7 @@ def _refuse_other_data(run: Run, plan: TrainPlan, datasets: dict[str, str]) -> N
     if changed or not shared or plan.steps != run.steps:
         named = f" ({first_few([f'`{name}`' for name in changed], 3)})" if changed else ""
         raise InputError(
-            f"the dataset `{run.spec.dataset}` is not what run `{run.id}` trained on{named}: it was edited, or "
+            f"the dataset `{run.spec.dataset_text}` is not what run `{run.id}` trained on{named}: it was edited, or "
             "converted again. Convert the same files with the same options, or train from the start"
         )
 
@@ -195,7 +195,7 @@ class CheckpointLedger:
         return self.run
 
     def _named_checkpoints(self) -> list[tuple[str, Path]]:
-        return [(_checkpoint_name(self.run, path), path) for path in _resumable_checkpoints(self.run, self._backend)]
+        return [(_checkpoint_name(self.run, path), path) for path in resumable_checkpoints(self.run, self._backend)]
 
 
 def _is_owned_by(owner: int, checkpoint: Path) -> bool:
@@ -217,7 +217,7 @@ def checkpoint_sha256(checkpoint: Path) -> str:
 def _newest_resume_point(project: Project, *, trusted: bool) -> ResumePoint:
     for run in reversed(all_runs(project)):
         has_stopped = run.status in {"failed", "interrupted", "unknown"}
-        if has_stopped and _resumable_checkpoints(run, load_backend(run.spec.backend)):
+        if has_stopped and resumable_checkpoints(run, load_backend(run.spec.backend)):
             return _resume_point_of_run(run, trusted=trusted)
     raise InputError(
         f"nothing to resume: no run in `{project.runs}` stopped with a checkpoint; start one with `ftbridge train`"
@@ -227,10 +227,10 @@ def _newest_resume_point(project: Project, *, trusted: bool) -> ResumePoint:
 def _resume_point_of_run(run: Run, *, trusted: bool) -> ResumePoint:
     """Return the newest whole checkpoint of a run: the newest that is noted, unless it is trusted without."""
     _refuse_unless_stopped(run)
-    checkpoints = _resumable_checkpoints(run, load_backend(run.spec.backend))
+    checkpoints = resumable_checkpoints(run, load_backend(run.spec.backend))
     if not checkpoints:
         raise InputError(
-            f"run `{run.id}` has no whole checkpoint to go on from (`--save-steps {run.spec.save_steps}`); "
+            f"run `{run.id}` stopped before it had saved a checkpoint (`--save-steps {run.spec.save_steps}`); "
             "start it again with `ftbridge train`"
         )
     noted = [path for path in checkpoints if run.signature and _checkpoint_name(run, path) in run.checkpoints]
@@ -254,7 +254,7 @@ def _resume_point_at(path: Path, *, trusted: bool) -> ResumePoint:
         return ResumePoint(path, None)
     run = load_run(folder)
     _refuse_unless_stopped(run)
-    if path not in _resumable_checkpoints(run, load_backend(run.spec.backend)):
+    if path not in resumable_checkpoints(run, load_backend(run.spec.backend)):
         raise InputError(f"`{path}` is no whole checkpoint of run `{run.id}`; `--resume {run.id}` takes the newest one")
     return _check_trusted(path, run, trusted=trusted)
 
@@ -291,12 +291,12 @@ def _refuse_other_options(run: Run, given: dict[str, Any]) -> None:
         now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, "the training", option_names(given)))
     except InputError as error:
         raise UsageError(str(error)) from error
-    for key, value in now.items():
-        if value != before[key]:
-            raise UsageError(
-                f"`--{key.replace('_', '-')} {value}` is not what run `{run.id}` has (`{before[key]}`): "
-                "a resumed run keeps its options; leave it out, or train from the start"
-            )
+    for key in (key for key, value in now.items() if value != before[key]):
+        value, had = (",".join(each) if isinstance(each, list) else each for each in (now[key], before[key]))
+        raise UsageError(
+            f"`--{key.replace('_', '-')} {value}` is not what run `{run.id}` has (`{had}`): "
+            "a resumed run keeps its options; leave it out, or train from the start"
+        )
 
 
 def _require_options_again(run: Run, given: dict[str, Any]) -> None:
@@ -316,7 +316,7 @@ def _require_options_again(run: Run, given: dict[str, Any]) -> None:
         )
 
 
-def _resumable_checkpoints(run: Run, backend: Backend) -> list[Path]:
+def resumable_checkpoints(run: Run, backend: Backend) -> list[Path]:
     """Return the whole checkpoints that hold the optimiser's state, too, oldest first."""
     processes = _process_count(run.launch.argv)
     return [path for path in backend.checkpoints(run.path) if _is_resumable(path, processes, backend)]

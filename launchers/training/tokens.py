@@ -134,7 +134,7 @@ def make_tokens(
     tokens = tokens_of(data, spec, model, template, folder, python)
     if not tokens.counts.rows:
         within = f" within {spec.cutoff_length} tokens" if tokens.counts.left_out else ""
-        raise InputError(f"`{data.name}` has no answer to train on{within}")
+        raise InputError(f"`{data.title}` has no answer to train on{within}")
     if not validation:
         return tokens, None
     unpacked = msgspec.structs.replace(spec, packing=False)
@@ -162,7 +162,7 @@ def tokens_of(
     )
 
     def make(unfinished: Path) -> tuple[Counts, Agreement]:
-        say(f"making the tokens of `{data.name}` by {template.origin}")
+        say(f"making the tokens of `{data.title}` by {template.origin}")
         file = data.folder / name
         told = {
             "model": str(model),
@@ -177,7 +177,7 @@ def tokens_of(
             "processes": host.cores(),
             "fingerprint": fingerprint.key,
         }
-        return _run(python, told, file.stat().st_size, data.name)
+        return _run(python, told, file.stat().st_size, data.title)
 
     return ready_tokens(folder, fingerprint, template, make)
 
@@ -199,7 +199,7 @@ def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> tupl
     told = msgspec.json.encode(spec).decode()
     with (
         start_script(python, "tokenize_dataset", told, environment=devices.device_variables(())) as child,
-        progress("bar", "percent", "left", total=size, line=lambda done: f"{natural_size(done)} done") as show,
+        progress("bar", "percent", "time", total=size, line=lambda done: f"{natural_size(done)} done") as show,
     ):
         try:
             while True:

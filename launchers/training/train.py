@@ -10,12 +10,13 @@ from typing import Unpack
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.core.console import say
+from ftbridge.core.console import natural_duration, say
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainOptions
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import installed_versions
@@ -33,6 +34,7 @@ from ftbridge.launchers.training.prepare import (
     prepare,
     steps_in_words,
 )
+from ftbridge.launchers.training.progress import expected_time
 from ftbridge.launchers.training.resume import claim_run
 from ftbridge.launchers.training.watch import watch
 
@@ -45,6 +47,7 @@ def train(
     detach: bool = False,
     resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
+    yes: bool = False,
     **options: Unpack[TrainOptions],
 ) -> Run:
     """Train as `options` (the fields of TrainSpec) say and return the finished run.
@@ -52,12 +55,13 @@ def train(
     Where the pre-flight finds what would fail, nothing is started and InputError says what to do; `preflight=False`
     leaves it out. `callback` is called with each record of metrics.jsonl as it comes; by default a progress bar or
     plain lines go to stderr. `detach` returns the run once it is going, in a process that outlives this one and calls
-    nobody back. `resume` and `trust_checkpoint` are those of `prepare`. Raises FrameworkError, with the end of the log,
-    where the framework failed or left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so too.
+    nobody back. `resume`, `trust_checkpoint` and `yes` are those of `prepare`. Raises FrameworkError, with the end of
+    the log, where the framework failed or left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so
+    too.
     """
     if detach and callback:
         raise UsageError("with `detach` nothing is called back: leave `callback` out, `ftbridge.runs.logs` follows it")
-    ready = prepare(config, resume=resume, trust_checkpoint=trust_checkpoint, **options)
+    ready = prepare(config, resume=resume, trust_checkpoint=trust_checkpoint, yes=yes, **options)
     if detach:
         return start_detached(ready, preflight=preflight)
     return start(ready, callback=callback, preflight=preflight)
@@ -65,7 +69,9 @@ def train(
 
 def start(ready: Prepared, *, callback: Callable[[Record], object] | None = None, preflight: bool = True) -> Run:
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
-    run = watch(_create_run(ready, preflight_first=preflight), callback)
+    run = watch(_create_run(ready, preflight_first=preflight), callback, begin=_first_step(ready))
+    seconds = (run.attempts[-1].ended - run.attempts[-1].started).total_seconds() if run.attempts[-1].ended else 0
+    say(_("run {id} succeeded in {time}").format(id=run.id, time=natural_duration(seconds)))
     _save_choices(ready)
     return run
 
@@ -78,6 +84,14 @@ def start_detached(ready: Prepared, *, preflight: bool = True) -> Run:
     run = detached.start_watcher(_create_run(ready, preflight_first=preflight))
     _save_choices(ready)
     return run
+
+
+def _first_step(ready: Prepared) -> float:
+    """Return the step that a training goes on from, 0 for one from the start."""
+    spec, checkpoint = ready.plan.spec, ready.plan.resume
+    if not checkpoint:
+        return 0
+    return load_backend(spec.backend).checkpoint_step(checkpoint, spec.gradient_accumulation_steps) or 0
 
 
 def _create_run(ready: Prepared, *, preflight_first: bool) -> Run:
@@ -103,13 +117,23 @@ def _create_run(ready: Prepared, *, preflight_first: bool) -> Run:
         if not ready.resumed:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+    _say_start(ready, run)
+    return run
+
+
+def _say_start(ready: Prepared, run: Run) -> None:
+    """Say what starts, and how long it takes, as far as earlier runs tell."""
+    plan = ready.plan
     if plan.resume:
         say(f"going on from {plan.resume}")
     steps, where = steps_in_words(plan), devices_in_words(plan)
-    say(f"run {run.id}: {steps} with {backend.title} on {where}; log in {folder / 'log.txt'}")
+    title = load_backend(plan.spec.backend).title
+    say(f"run {run.id}: {steps} with {title} on {where}; log in {run.path / 'log.txt'}")
     if words := parameters_in_words(run.trained_parameters, run.parameters):
         say(f"trains {words}")
-    return run
+    if expected := expected_time(run):
+        seconds = expected.total(run.steps - int(_first_step(ready)))
+        say(_("takes about {time}, going by run {id}").format(time=natural_duration(seconds), id=expected.run))
 
 
 def _save_choices(ready: Prepared) -> None:

@@ -1,6 +1,7 @@
 """Somebody at a terminal: starts a program there, reads what it shows, and types."""
 
 import fcntl
+import io
 import os
 import pty
 import select
@@ -82,3 +83,16 @@ def terminal(*arguments: str, columns: int = 100, **env: str) -> Iterator[Termin
         yield Terminal(process, opened)
     finally:
         os.close(opened)
+
+
+def show_on_terminal(monkeypatch):
+    """Put a terminal of 100 columns in place of stderr, and return what is written to it as a stream.
+
+    To be called in the test itself: pytest changes stderr after the fixtures.
+    """
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    return screen

@@ -80,7 +80,7 @@ def test_a_command_is_described_and_so_are_its_options(name):
         (["trian"], "there is no command `trian`; did you mean `train`?"),
         (["x"], "there is no command `x`; known are: chat, completion"),
         (["--vresion"], "No such option"),
-        (["train", "--bakcend", "xtuner"], "No such option"),
+        (["train", "--bakcend", "xtuner"], "there is no option `--bakcend`; did you mean `--backend`?"),
         (["merge", "one", "two"], "unexpected extra argument"),
     ],
 )

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ftbridge.cli.output import confirm, relative_path, show_row_count, table
+from ftbridge.cli.output import confirm, print_parts, print_table, relative_path, show_row_count
 from ftbridge.core.errors import UsageError
 
 from ..builders.keyboard import terminal  # noqa: TID252
@@ -68,22 +68,72 @@ def test_a_path_in_the_current_folder_is_shown_from_there(tmp_path, monkeypatch)
     assert relative_path(Path("/elsewhere/faq.jsonl")) == Path("/elsewhere/faq.jsonl")
 
 
-ROWS = [("name", "samples"), ("药-train", "12"), ("faq-train", "")]
-TABLE = "name       samples\n药-train   12\nfaq-train\n"
-LIST = "name     药-train\nsamples  12\n\nname  faq-train\n"
+ROWS = [
+    ("run", "status", "samples", "question", "source"),
+    ("药-train", "succeeded", "12", "what is aspirin taken for, and by whom", "a.xlsx"),
+    ("faq", "failed (died)", "1,234", "", "b.xlsx"),
+]
+PRINTED = f"from ftbridge.cli.output import print_table; print_table({ROWS}, optional=['source'])"
+WIDE = [
+    "run       status         samples  question                                source",
+    "药-train  succeeded           12  what is aspirin taken for, and by whom  a.xlsx",
+    "faq       failed (died)    1,234                                          b.xlsx",
+]
 
 
-@pytest.mark.parametrize(("columns", "shown"), [(18, TABLE), (17, LIST)])
-def test_a_table_is_a_list_in_a_terminal_that_is_too_narrow(columns, shown):
-    code = f"from ftbridge.cli.output import table; from ftbridge.core.console import result; result(table({ROWS}))"
-    with terminal("-c", code, columns=columns, LC_ALL="C.UTF-8") as there:
+def shown(columns, **variables):
+    """Return the lines that a terminal of so many columns is given, without the blanks at their ends."""
+    with terminal("-c", PRINTED, columns=columns, LC_ALL="C.UTF-8", **variables) as there:
         assert there.end() == 0
-        assert there.shown.decode().replace("\r", "") == shown
+        return [line.rstrip() for line in there.shown.decode().replace("\r", "").splitlines()]
 
 
-def test_piped_table_is_not_narrowed_to_the_terminal(monkeypatch):
+def test_a_table_has_numbers_to_the_right_and_is_whole_in_a_pipe(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "10")
-    assert f"{table(ROWS)}\n" == TABLE
+    print_table(ROWS)
+    assert capsys.readouterr().out.splitlines() == WIDE
+    print_table(ROWS, stderr=True)
+    assert capsys.readouterr().err.splitlines() == WIDE
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(81, WIDE), (79, [line[:-8].rstrip() for line in WIDE])])
+def test_a_terminal_gets_the_columns_that_it_has_room_for(columns, lines):
+    assert shown(columns, TERM="dumb") == lines
+
+
+def test_in_a_narrower_terminal_texts_are_wrapped_between_words():
+    assert shown(60, TERM="dumb") == [
+        "run       status         samples  question",
+        "药-train  succeeded           12  what is aspirin taken for,",
+        "                                  and by whom",
+        "faq       failed (died)    1,234",
+    ]
+
+
+def test_in_the_narrowest_terminal_each_row_is_a_list():
+    first = ["run       药-train", "status    succeeded", "samples   12"]
+    assert shown(30, TERM="dumb")[:3] == first
+
+
+def test_titles_are_bold_and_statuses_coloured_where_a_terminal_can():
+    title, good, bad = shown(100, TERM="xterm")
+    assert title.startswith("\x1b[1mrun")
+    assert "\x1b[32msucceeded " in good
+    assert "\x1b[31mfailed (died)\x1b[0m" in bad
+    assert "\x1b[3" not in "".join(shown(100, TERM="xterm", NO_COLOR="1"))
+
+
+def test_a_cell_cannot_colour_a_terminal():
+    rows = [("status", "text"), ("succeeded", "\x1b[31mred")]
+    with terminal("-c", f"from ftbridge.cli.output import print_table; print_table({rows})") as there:
+        assert there.end() == 0
+        assert b"\\x1b[31mred" in there.shown
+
+
+def test_texts_and_tables_are_printed_apart_or_not(capsys):
+    print_parts(["one", [("a",), ("b",)]])
+    print_parts(["one", "two"], apart=False)
+    assert capsys.readouterr().out == "one\n\na\nb\none\ntwo\n"
 
 
 def test_rows_are_shown_on_a_terminal_alone(capsys):

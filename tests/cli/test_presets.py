@@ -47,8 +47,8 @@ def test_preset_given_by_name_is_shown_in_full():
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("medqa", "told by      the sheet DrugQA"),
-        ("msra-ner", "told by      the columns instruct, query, answer"),
+        ("medqa", "detected by  the sheet DrugQA"),
+        ("msra-ner", "detected by  the columns instruct, query, answer"),
         ("patents", "use          ftbridge convert preset:patents"),
         ("self-cognition", "use          ftbridge convert preset:self-cognition --set name=NAME --set author=AUTHOR"),
         ("self-cognition", "             author: who made it"),

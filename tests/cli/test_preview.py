@@ -66,8 +66,8 @@ def unlike():
 
 
 def test_frameworks_that_agree_are_shown_once(run, alike):
-    output = run(alike, "faq").stdout
-    assert "sample 1 of 21\n\nXTuner and LLaMA-Factory: 5 tokens, 2 trained on\n" in output
+    output = run(alike, "faq", "--token-table").stdout
+    assert "sample 1 of 21\n\nXTuner and LLaMA-Factory: 5 tokens, 2 learned\n" in output
     assert output.count("<|im_start|>") == 2  # in the text and in the table
     rows = [line.split() for line in output.partition("position")[2].splitlines()[1:]]
     assert rows == [
@@ -80,9 +80,9 @@ def test_frameworks_that_agree_are_shown_once(run, alike):
 
 
 def test_frameworks_that_disagree_on_labels_share_a_table(run, unlike):
-    done = run(unlike, "faq")
-    assert "XTuner: 5 tokens, 2 trained on" in done.stdout
-    assert "LLaMA-Factory: 5 tokens, 1 trained on" in done.stdout
+    done = run(unlike, "faq", "--token-table")
+    assert "XTuner: 5 tokens, 2 learned" in done.stdout
+    assert "LLaMA-Factory: 5 tokens, 1 learned" in done.stdout
     assert done.stdout.count("position") == 1
     assert ["4", "4", "'\\x1b[31m'", "4", "-"] in [line.split() for line in done.stdout.splitlines()]
     assert done.stdout.endswith("\nthey differ\n")
@@ -90,9 +90,18 @@ def test_frameworks_that_disagree_on_labels_share_a_table(run, unlike):
 
 
 def test_frameworks_that_disagree_on_tokens_have_a_table_each(run):
-    done = run(found(([encoded(2)], None), ([encoded(2, IDS[:4], "answer", 9)], None)), "faq")
-    assert "LLaMA-Factory: 4 of 9 tokens, 2 trained on" in done.stdout
+    done = run(found(([encoded(2)], None), ([encoded(2, IDS[:4], "answer", 9)], None)), "faq", "--token-table")
+    assert "LLaMA-Factory: 4 of 9 tokens, 2 learned" in done.stdout
     assert done.stdout.count("position") == 2
+
+
+def test_the_text_alone_is_shown_unless_the_table_is_asked_for(run, alike):
+    output = run(alike, "faq").stdout
+    assert output.count("<|im_start|>") == 1
+    assert "position" not in output
+    assert "\nThe text in ⟦brackets⟧ is learned.\n" in output
+    assert output.endswith("\n--token-table shows each token with its id and its label\n")
+    assert "\nThe green text is learned.\n" in run(alike, "faq", FORCE_COLOR="1").stdout
 
 
 def test_trained_text_without_colours_stands_in_brackets(run, alike):
@@ -116,14 +125,14 @@ def test_preview_with_stats_prints_two_tables(run):
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     for line in (
         "samples 3 3",
-        "tokens trained on 250 (25.0%) 250 (25.0%)",
+        "tokens learned 250 (25.0%) 250 (25.0%)",
         "of the longest 115 115",
         "samples over 2048 1 (33.3%) 1 (33.3%)",
-        "whole answer cut 1 (33.3%) 0 (0.0%)",
+        "whole answer truncated 1 (33.3%) 0 (0.0%)",
         "tokens XTuner LLaMA-Factory",
         "100 1 ########## 3 ##############################",
         "115 2 #################### 0",
-        "`--cutoff-length 115` cuts nothing; the picture is faq-train-lengths.png",
+        "`--cutoff-length 115` truncates nothing; the picture is faq-train-lengths.png",
     ):
         assert line in lines
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ftbridge.cli.recipe import _found
+from ftbridge.core.console import are_numbers
 from ftbridge.experiments.recipes.run import RecipeRun, StepRun
 from tests.builders.evaluations import write_news
 from tests.builders.keyboard import terminal
@@ -76,23 +77,21 @@ def test_a_run_ends_with_the_figures_before_and_after_and_the_report(tmp_path):
     write_news(tmp_path, items=40)
     file = "runs/news-lora/evaluations/news-test/evaluation.json"
     made = {"train": {"run": "news-lora"}, "evaluate": {"evaluations": [file]}, "report": {"html": "a/report.html"}}
-    steps, figures, *sentences, report = _found(run_of(tmp_path, **made)).split("\n\n")
-    assert steps.splitlines()[1].split() == ["train", "news-lora"]
-    header, *rows = [line.split() for line in figures.splitlines()]
+    steps, figures, *sentences, report = _found(run_of(tmp_path, **made))
+    assert steps[1] == ("train", "news-lora")
+    header, *rows = figures
     assert header[0] == "news-test"
     assert {"before", "tfidf"} <= {*header}
     (accuracy,) = [row for row in rows if row[0] == "accuracy"]
-    assert accuracy.count("to") == len(header) - 1
+    assert are_numbers(accuracy)
     assert any("before" in sentence for sentence in sentences)
     assert report == str(tmp_path / "a" / "report.html")
 
 
 def test_a_run_of_a_sweep_ends_with_its_table(tmp_path):
     write_sweep(tmp_path, settings=[{"sample": 100}, {"sample": 500}], items=20, seeds=(1,))
-    _, figures, report = _found(run_of(tmp_path, sweep={"sweep": "sweeps/sizes"}, report={"html": "a.html"})).split(
-        "\n\n"
-    )
-    assert [line.split()[1] for line in figures.splitlines()] == ["sample", "500", "100"]
+    _, figures, report = _found(run_of(tmp_path, sweep={"sweep": "sweeps/sizes"}, report={"html": "a.html"}))
+    assert [row[1] for row in figures] == ["sample", "500", "100"]
     assert report == str(tmp_path / "a.html")
 
 

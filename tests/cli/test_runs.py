@@ -1,6 +1,7 @@
 """`ftbridge runs`."""
 
 import json
+import re
 import shutil
 import zipfile
 
@@ -127,7 +128,9 @@ def test_plot_draws_runs_of_both_frameworks_together():
 def test_plot_is_as_wide_as_the_terminal(project, columns, monkeypatch):
     with terminal("-m", "ftbridge", "runs", "plot", "a", columns=columns) as there:
         assert there.end() == 0
-        assert max(map(len, there.shown.decode().split("\r\n"))) == columns
+        shown = there.shown.decode()
+        assert re.search("\x1b\\[36m[⠀-⣿]", shown)
+        assert max(map(len, re.sub(r"\x1b\[\d*m", "", shown).split("\r\n"))) == columns
     monkeypatch.setenv("COLUMNS", str(columns))
     assert max(map(len, runs("plot", "a").splitlines())) == columns
 

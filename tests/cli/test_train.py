@@ -53,6 +53,7 @@ def test_a_wrong_option_is_wrong_usage(arguments, message):
     ("arguments", "message"),
     [
         ([], "choose a framework with `--backend`: llamafactory or xtuner"),
+        (["--model", "base", "--dataset", "faq"], "which framework should train?"),
         (["--backend", "xtuner", "--model", "base"], "there is no dataset yet"),
         (["--backend", "xtuner", "--dataset", "faq"], "which model"),
     ],
@@ -107,19 +108,19 @@ def test_a_dry_run_sums_up_and_starts_nothing(made_up, backend, title):
     output = dry_run(backend, "--gpus", "2", "--epochs", "1", "--set", "log_level=INFO")
     assert sorted(made_up.rglob("*")) == before
     assert output.splitlines() == [
-        f"backend     {title}",
-        "model       base, Qwen 2.5 (trained)",
         "dataset     faq-train, 40 samples",
         "validation  none",
+        "steps       2 optimiser steps, 1 of them warm-up",
+        "memory      not estimated",
+        "runs on     the CPU, 2 processes in float32; DeepSpeed: yes",
+        f"backend     {title}",
+        "model       base, Qwen 2.5 (trained)",
         "options     --epochs 1 (default: 3)",
         "            --tokens native (default: once)",
         "            --gpus 2 (default: 1)",
         "            --device cpu (default: auto)",
         "            --set log_level=INFO",
-        "steps       2 optimiser steps, 1 of them warm-up",
-        "runs on     the CPU, 2 processes in float32; DeepSpeed: yes",
         f"run folder  {made_up}/runs/TIME-{backend}-faq-train",
-        "memory      not estimated",
     ]
 
 
@@ -239,6 +240,8 @@ def test_the_memory_of_a_dry_run_is_told_once_with_its_remedy_where_there_is_one
     ]
     monkeypatch.setattr("ftbridge.launchers.training.train.preflight", lambda _: checks)
     command = ["--backend", "xtuner", "--dataset", "faq", "--model", "base", "--dry-run"]
-    assert train(*command).stdout.endswith("memory      about 1 GiB; 2\n\npre-flight:\nok       disk space: plenty\n")
+    said = train(*command).stdout
+    assert "\nmemory      about 1 GiB; 2\n" in said
+    assert said.endswith("\n\npre-flight:\nok       disk space: plenty\n")
     checks[1] = Check("memory", "warning", "about 9 GiB", "close the browser")
     assert train(*command).stdout.endswith("\nwarning  memory: about 9 GiB\n         -> close the browser\n")

@@ -27,6 +27,7 @@ from ftbridge.core.console import (
 )
 
 from ..builders import keyboard  # noqa: TID252
+from ..builders.keyboard import show_on_terminal  # noqa: TID252
 
 # What writes a clipboard, colours, a one-letter CSI, a bell, a backspace, and two that turn the direction.
 HOSTILE = "\x1b]52;c;aGk=\x07\x1b[31m\x9b1m\x7f\b\r\u202ex\u2066"
@@ -230,9 +231,20 @@ def test_stream_without_an_encoding_gets_the_text_unescaped(monkeypatch):
 
 
 def test_columns_are_aligned_whatever_the_script():
-    assert aligned([("name", "count"), ("问答", "3"), ("faq", "12")]) == "name  count\n问答  3\nfaq   12"
+    assert aligned([("name", "count"), ("问答", "3"), ("faq", "12")]) == "name  count\n问答      3\nfaq      12"
     assert aligned([("two\nlines", "x"), ("y", "z")]) == "two lines  x\ny          z"
     assert aligned([("\x1b[31m", "x"), ("y", "z")]) == "\\x1b[31m  x\ny         z"
+
+
+@pytest.mark.parametrize("number", ["7", "-0.5", "1,234", "2e-05", "90/90", "1:02:03", "12.3 MB", "7 %"])
+def test_a_column_of_numbers_is_aligned_to_the_right(number):
+    assert aligned([("a longer title", "x"), (number, "y"), ("", "z")]).splitlines()[1] == f"{number:>14}  y"
+    assert aligned([("a longer title", "x"), (number, "y"), ("and a text", "z")]).splitlines()[1][0] == number[0]
+
+
+@pytest.mark.parametrize("text", ["20260102-030405", "2026-01-02", "2.8.0", "iter_4", "1 of 2", "7B"])
+def test_a_column_of_texts_with_digits_is_aligned_to_the_left(text):
+    assert aligned([("a longer title", "x"), (text, "y")]).splitlines()[1].startswith(text)
 
 
 def test_names_beyond_the_limit_are_counted():
@@ -262,16 +274,101 @@ def test_progress_is_a_line_every_five_seconds_where_there_is_no_terminal(capsys
         for now, done in ((1000, 1), (1004, 2), (1006, 3), (1010, 4), (1011, 5)):
             clock["now"] = now
             show(done)
-    assert capsys.readouterr().err.splitlines() == ["3 of 9", "5 of 9"]
+    assert capsys.readouterr().err.splitlines() == ["3 of 9", "5 of 9", "9 of 9"]
 
 
-def test_progress_is_a_bar_on_a_terminal(monkeypatch):
-    screen = io.StringIO()
-    screen.isatty = lambda: True
-    monkeypatch.setattr("sys.stderr", screen)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
+def test_progress_is_a_bar_on_a_terminal_and_ends_full(monkeypatch):
+    screen = show_on_terminal(monkeypatch)
     with console.progress("work", "bar", "count", total=9, line=str) as show:
-        show(9)
+        show(7)
     assert "work" in screen.getvalue()
     assert "9/9" in screen.getvalue()
+
+
+def test_progress_that_failed_is_not_full(monkeypatch):
+    screen = show_on_terminal(monkeypatch)
+    with pytest.raises(ZeroDivisionError), console.progress("work", "count", total=9, line=str) as show:
+        show(7 / 0)
+    assert "9/9" not in screen.getvalue()
+
+
+def test_progress_is_plain_lines_on_a_terminal_that_cannot_move_its_cursor(clock, monkeypatch):
+    screen = show_on_terminal(monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
+    with console.progress("work", "bar", total=9, line=lambda done: f"{done} of 9") as show:
+        clock["now"] += 6
+        show(9)
+    assert screen.getvalue() == "9 of 9\n"
+
+
+def test_time_left_is_known_from_the_first_step_and_goes_down_within_each(clock):
+    pace = console.Pace(10)
+    assert pace.left is None
+    clock["now"] += 30  # the model is loaded
+    pace.observe(0)
+    assert (pace.left, str(pace)) == (None, "0:30")
+    clock["now"] += 40
+    pace.observe(1)
+    assert (pace.left, str(pace)) == (360, "1:10, 6:00 left")
+    clock["now"] += 39
+    assert pace.left == pytest.approx(321)
+    clock["now"] += 1
+    assert pace.left == pytest.approx(320)
+    clock["now"] += 20  # this step is slower than the last one
+    assert pace.left == pytest.approx(8 * 50)
+    pace.observe(2)
+    assert pace.left == pytest.approx(8 * 50)
+
+
+def test_time_left_is_that_of_what_is_left_where_work_goes_on_from_before(clock):
+    pace = console.Pace(100)
+    pace.observe(90)
+    clock["now"] += 5
+    pace.observe(91)
+    assert pace.left == pytest.approx(45)
+    clock["now"] += 45
+    pace.observe(100)
+    assert pace.left == 0
+
+
+def test_time_left_is_as_expected_until_the_first_step(clock):
+    pace = console.Pace(10, seconds_each=40, delay=30)
+    assert pace.left == 430
+    clock["now"] += 20
+    assert pace.left == 410
+    clock["now"] += 60  # loading takes longer
+    assert pace.left == 350
+    pace.observe(0)
+    assert pace.left == 400
+    clock["now"] += 900
+    assert pace.left == 0
+
+
+def test_a_bar_shows_the_time_that_is_left(clock, monkeypatch):
+    screen = show_on_terminal(monkeypatch)
+    with console.progress_bar("work", "time", total=10) as bar:
+        clock["now"] += 40
+        bar.update(1)
+        bar._progress.refresh()
+    assert "0:40, 6:00 left" in screen.getvalue()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7, "0:07"), (754.4, "12:34"), (3723, "1:02:03")])
+def test_a_duration_reads_as_a_clock(seconds, text):
+    assert console.format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (45.2, "45 s"),
+        (60, "1 min"),
+        (135, "2 min 15 s"),
+        (12059, "3 h 20 min"),
+        (191000, "2 d 5 h"),
+        (3605, "1 h"),
+    ],
+)
+def test_a_duration_is_told_in_its_two_largest_units(seconds, text):
+    assert console.natural_duration(seconds) == text

@@ -20,6 +20,7 @@ class Parrot:
     def __init__(self, title, system):
         self.title, self.system, self.sampling, self.turns = title, system, Sampling(), []
         self.interrupted = False
+        self.run, self.model = "20261129-<b>", "base"
 
     def interrupt(self):
         self.interrupted = True

@@ -66,6 +66,33 @@ def test_pasted_or_continued_lines_are_one_question(typed, question):
         assert person.end() == 0
 
 
+AHEAD = """
+import time
+from ftbridge.dialogue.terminal import _speak_utf8, read_question
+_speak_utf8()
+print("answering", flush=True)
+time.sleep(1.5)
+while True:
+    print(f"<{read_question()!a}>")
+"""
+
+
+def test_each_line_typed_while_an_answer_streams_is_a_question_of_its_own():
+    with keyboard.terminal("-c", AHEAD) as person:
+        person.wait("answering")
+        person.type("one\ntwo\n/save c.jsonl\n/reset\n")
+        for question in ("one", "two", "/save c.jsonl", "/reset"):
+            person.wait(f"<{question!a}>")
+
+
+def test_a_line_that_begins_with_a_slash_ends_at_its_enter():
+    with keyboard.terminal("-c", READ) as person:
+        person.wait("> ")
+        person.type("/save c.jsonl\n/reset\n")
+        person.wait(f"<{'/save c.jsonl'!a}>")
+        person.wait(f"<{'/reset'!a}>")
+
+
 def test_quoted_block_is_typed_line_by_line_as_one_question():
     with keyboard.terminal("-c", READ) as person:
         person.wait("> ")
@@ -99,11 +126,10 @@ def test_answers_in_a_dumb_terminal_keep_to_its_columns():
     assert max(map(cell_len, person.shown.decode().split("\r\n"))) == 90
 
 
-@pytest.mark.parametrize(("most", "said"), [(1, "(cut after 1 token; `"), (20, "(cut after 20 tokens; `")])
-def test_an_answer_that_was_cut_is_told_with_its_length(most, said, capsys):
-    cut = SimpleNamespace(title="after", finish="length", sampling=Sampling(max_new_tokens=most))
+def test_an_answer_that_was_cut_names_the_option_that_did_it(capsys):
+    cut = SimpleNamespace(title="after", finish="length", sampling=Sampling(max_new_tokens=40))
     terminal.show([cut], lambda _: iter(["x"]))
-    assert capsys.readouterr().err.startswith(said)
+    assert capsys.readouterr().err == "(cut off at --max-new-tokens: 40)\n"
 
 
 @pytest.fixture
@@ -133,11 +159,11 @@ def test_slash_commands_change_the_conversation_and_say_so(talk, capsys):
     assert not obey("/exit", talk)
     assert obey("  ", talk)
     said = capsys.readouterr().err
-    assert said == "the system prompt is: 说中文\n" + "there is no system prompt\n" * 2 + "a new conversation\n"
+    assert said == "system prompt: 说中文\n" + "no system prompt\n" * 2 + "new conversation\n"
 
 
 def test_an_unknown_command_is_not_asked(talk):
-    with pytest.raises(InputError, match="there is no command `/rest`; to ask this, begin with a space"):
+    with pytest.raises(InputError, match=r"no command `/rest`; /help lists all. .* begin with a space"):
         obey("/rest", talk)
     with pytest.raises(InputError, match="no question yet"):
         obey("/retry", ChatSession(talk._generator, "", Sampling(temperature=1.0)))
@@ -146,13 +172,52 @@ def test_an_unknown_command_is_not_asked(talk):
 def test_help_lists_all_that_can_be_typed_in_a_narrow_terminal(talk, capsys):
     assert obey("/help", talk)
     assert obey("/HELP ", talk)
-    said = capsys.readouterr().err
-    assert said == f"{terminal.HELP}\n" * 2
-    assert max(map(len, said.splitlines())) <= 60
+    said = capsys.readouterr().err.splitlines()
+    assert said[: len(said) // 2] == said[len(said) // 2 :]
+    assert max(map(len, said)) <= 60
     for command in (*terminal._SETTINGS, "retry", "save", "exit"):
-        assert f"/{command} " in said
-    with pytest.raises(InputError, match="/help lists what is there"):
-        obey("/quit", talk)
+        assert [line for line in said if line.startswith(f"/{command} ")]
+
+
+@pytest.mark.parametrize("typed", ["/exit", "/quit", "/bye", "exit", "quit", "EXIT"])
+def test_a_conversation_ends_by_any_usual_word(typed, talk):
+    assert not obey(typed, talk)
+
+
+@pytest.mark.parametrize("typed", ["/reset", "/clear", "/new", "clear", "RESET"])
+def test_a_conversation_begins_anew_by_any_usual_word(typed, talk):
+    assert obey(typed, talk)
+    assert talk.turns == []
+
+
+@pytest.mark.parametrize("typed", [" exit", "Exit the house", "reset"])
+def test_what_is_no_usual_word_is_asked(typed, talk, monkeypatch):
+    monkeypatch.setattr(talk, "say", lambda question: iter([question]))
+    assert obey(typed, talk)
+
+
+def test_retry_says_that_nothing_will_change_only_where_that_is_so(talk, monkeypatch, capsys):
+    monkeypatch.setattr(talk._generator, "ask", lambda *_, **__: (piece for piece in ["好"]), raising=False)
+    talk._generator.finish = "stop"
+    assert list(talk.say("药?")) == ["好"]
+    assert obey("/retry", talk)
+    assert "the answer is always the same" in capsys.readouterr().err
+    talk.system = "be brief"
+    assert obey("/retry", talk)
+    assert not capsys.readouterr().err
+    assert obey("/retry", talk)  # asked with this system prompt by now
+    assert "the answer is always the same" in capsys.readouterr().err
+    talk.finish = "interrupted"
+    assert not talk.repeats
+
+
+def test_the_start_shows_run_model_and_system_prompt(talk):
+    talk.run, talk.model = "20250131-142500-xtuner-medqa-train", "Qwen/Qwen2.5-0.5B"
+    assert terminal._heading(talk).splitlines() == [
+        "run            20250131-142500-xtuner-medqa-train",
+        "model          Qwen/Qwen2.5-0.5B",
+        "system prompt  be kind",
+    ]
 
 
 def test_a_conversation_is_saved_once(talk, tmp_path, capsys):
@@ -169,6 +234,8 @@ def test_a_conversation_is_saved_once(talk, tmp_path, capsys):
         obey(f"/save {tmp_path}/my talk.jsonl", talk)
     with pytest.raises(InputError, match="name a file"):
         obey("/save", talk)
+    with pytest.raises(InputError, match=r"`c.jsonl\\n/reset` is no name for a file"):
+        obey("/save c.jsonl\n/reset", talk)
     talk.reset()
     with pytest.raises(InputError, match="nothing was said"):
         obey("/save x", talk)

@@ -1,14 +1,17 @@
 """Sources: a run, a checkpoint of it, or a folder."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import InputError, QuestionError, UsageError
+from ftbridge.core.project import Project
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import checkpoint_of, resolve, target_of
 
 from ..builders.model_sources import trained_run  # noqa: TID252
+from ..builders.runs import record_run  # noqa: TID252
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -17,9 +20,38 @@ def test_source_without_a_name_is_the_last_successful_run(capsys):
     good = trained_run("1")
     assert resolve(None).run == good
     assert capsys.readouterr().err == "using 1, the last run that succeeded\n"
-    trained_run("2", "failed")
-    assert resolve(None).run == good
-    assert capsys.readouterr().err == "using 1, the last run that succeeded; the newer 2 failed\n"
+
+
+@pytest.mark.parametrize(("status", "ended"), [("failed", "failed"), ("interrupted", "was interrupted")])
+def test_a_newer_run_that_did_not_succeed_is_asked_about(saved, status, ended):
+    trained_run("0")
+    record_run(Project.find(), "22", status)
+    with pytest.raises(QuestionError, match=f"`22`, {ended}; `1` is older and succeeded") as asked:
+        resolve(None)
+    assert list(asked.value.answers.values()) == [["1"]]
+    shutil.copytree(saved, saved.parents[1] / "22" / "output")
+    with pytest.raises(QuestionError, match=r"newest checkpoint of the newer run \(iter_32.pth\)") as asked:
+        resolve(None)
+    assert list(asked.value.answers.values()) == [["1"], ["22"]]
+    assert resolve("1").run.id == "1"
+
+
+def test_without_a_run_that_succeeded_the_newest_is_told(folder):
+    with pytest.raises(InputError, match=r"there is no run in `.*` yet; start one"):
+        resolve(None)
+    trained_run("1", "failed")
+    with pytest.raises(InputError, match=r"no run has succeeded in `.*` yet; `1` failed: `ftbridge runs logs 1` shows"):
+        resolve(None)
+
+
+def test_while_a_run_trains_it_is_told_how_far_it_is(capsys):
+    running = trained_run("1", "running")
+    told = r"`1` is still training \(0/32\); `ftbridge runs logs -f 1` shows it"
+    with pytest.raises(InputError, match=told):
+        resolve(None)
+    with pytest.raises(InputError, match=f"`1` has not saved a checkpoint yet: {told}"):
+        checkpoint_of(resolve("1"))
+    assert running.status == "running"
 
 
 def test_a_run_is_named_by_its_id_or_its_folder(folder):
@@ -37,7 +69,7 @@ def test_a_folder_is_a_source_without_a_run(folder):
 def test_folder_is_its_own_checkpoint_and_a_run_without_one_is_refused(folder):
     assert checkpoint_of(resolve("base")) == folder / "base"
     trained_run("1", "failed")
-    with pytest.raises(InputError, match=r"the run `1` \(failed\) has no readable checkpoint"):
+    with pytest.raises(InputError, match=r"^`1` \(failed\) has no readable checkpoint; `ftbridge runs logs 1`"):
         checkpoint_of(resolve("1"))
 
 

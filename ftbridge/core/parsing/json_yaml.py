@@ -1,8 +1,8 @@
 """Values from the outside into records: checked once, at the edge, with messages a person can act on."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.expectations import wrong_value
+from ftbridge.core.parsing.suggestions import meant
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -21,14 +22,32 @@ PathText = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
 # Merges (`<<`) of merges could make a small file fill the memory: no mapping gets more keys and values by them.
 MOST_MERGED = 10_000
 DEEPEST = 100  # lists and mappings within each other, in YAML
+# What msgspec says of a value of the wrong type, and what people call its types.
+_WRONG_TYPE = re.compile(
+    r"Expected `(?P<expected>.+?)`(?P<limit>.*?)(?:, got `(?P<got>\w+)`)?(?: - at `(?:key in )?\$\.?(?P<key>.*)`)?$"
+)
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "a list",
+    "null": "null",
+}
 SHOWN = 200  # letters of what a parser says, which may quote the whole file
 
 
 def closest(word: str, choices: Iterable[str]) -> str:
-    """Return ` (did you mean ...?)` for a near miss, else the list of choices."""
+    """Return `; did you mean ...?` for what means the same or has nearly the same letters, else the choices."""
     choices = list(choices)
-    near = get_close_matches(word, choices, n=1)
-    return f"; did you mean `{near[0]}`?" if near else f"; known are: {', '.join(sorted(choices))}"
+    return nearest(word, choices) or f"; known are: {', '.join(sorted(choices))}"
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean ...?` as `closest` does, "" where nothing is near."""
+    near = meant(word, choices)
+    return f"; did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else ""
 
 
 def parse(
@@ -71,7 +90,20 @@ def _reason(error: Exception) -> str:
     # msgspec up to 0.22 raised Python's own error; 0.23 has words for it.
     if isinstance(error, UnicodeDecodeError) or str(error).startswith("Invalid UTF-8"):
         return "it is not in UTF-8"
+    if isinstance(error, msgspec.ValidationError):
+        return validation_reason(str(error))[:SHOWN]
     return str(error)[:SHOWN]
+
+
+def validation_reason(message: str) -> str:
+    """Return msgspec's message in plain words: `at which key` it should be what."""
+    if missing := re.match(r"Object missing required field `(.+?)`", message):
+        return f"`{missing[1]}` is missing"
+    if not (wrong := _WRONG_TYPE.match(message)):
+        return message
+    expected = " or ".join(_KINDS.get(kind, kind) for kind in wrong["expected"].split(" | ")) + wrong["limit"]
+    got = f", not {_KINDS.get(wrong['got'], wrong['got'])}" if wrong["got"] else ""
+    return f"{'`' + wrong['key'] + '`' if wrong['key'] else 'it'} should be {expected}{got}"
 
 
 def load_yaml(text: str, where: str) -> dict[str, Any]:

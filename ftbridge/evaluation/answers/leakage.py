@@ -29,7 +29,7 @@ def find_leakage(project: Project, run: Run, questions: Iterable[Question], data
     for question in questions:
         keys += _question_key(run, question.system, [user for user, _ in question.turns])
     wanted = np.frombuffer(keys, dtype=np.uint64)
-    count, name = len(wanted), run.spec.dataset
+    count, name = len(wanted), run.spec.dataset_text
     trained = np.zeros(count, dtype=bool)
     try:
         found = _trained_keys(project, run)

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftbridge.adapters.registered import entry_reader
+from ftbridge.adapters.registered.dataset import files_read_by
+from ftbridge.adapters.registered.mixture import MIXED
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.training.prepare import resolve_datasets
 
 
 class TrainingData(NamedTuple):
@@ -34,7 +38,9 @@ class TrainingData(NamedTuple):
 def training_data(project: Project, run: Run) -> TrainingData:
     """Return what the run was trained on; raises InputError where its file is gone, or is not as it was."""
     folder = (project.folder / run.spec.dataset_dir).resolve()
-    name, raw = registry.look_up(folder, run.spec.dataset)
+    if any(name.startswith(MIXED) for name in run.datasets):
+        return _mixed_data(project, run)
+    name, raw = registry.look_up(folder, run.spec.datasets[0].name)
     entries = [interpret_entry(name, raw)]
     if is_ours(raw):
         written = registry.parse_entry(folder, name, raw).files
@@ -44,3 +50,13 @@ def training_data(project: Project, run: Run) -> TrainingData:
         if entry.file_name and file.exists() and digest(file) == run.datasets.get(file.name):
             return TrainingData(entry, tuple(data_files(folder, entry)))
     raise InputError(f"the file of `{name}` in `{folder}` is gone, or has changed since the training")
+
+
+def _mixed_data(project: Project, run: Run) -> TrainingData:
+    """Return the mixture that a run was trained on, mixed again where it is gone; raises as `training_data`."""
+    target = MESSAGES if run.spec.tokens == "once" else load_backend(run.spec.backend).target
+    data, _validation = resolve_datasets(project, run.spec, target)
+    entry, files = files_read_by(target, data)
+    if digest(files[0]) not in run.datasets.values():
+        raise InputError(f"one of `{run.spec.dataset_text}` has changed since the training")
+    return TrainingData(entry, tuple(files))

@@ -16,7 +16,8 @@ from ftbridge.evaluation.answers.questions import Question
 from ftbridge.evaluation.baselines.classifiers import most_frequent, require_scikit_learn, tfidf
 from ftbridge.evaluation.baselines.encoder import encoder, require_encoder
 from ftbridge.evaluation.baselines.training_texts import TrainingTexts, text_of
-from ftbridge.launchers.environment.model_download import is_hub_name, local_model
+from ftbridge.launchers.environment.model_cache import is_hub_name
+from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs.record import Run
@@ -94,7 +95,7 @@ def run_baselines(
         return []
     train = TrainingTexts(project, run)
     samples = Counter(sample.label for sample in train)
-    _refuse_free_text(samples, run.spec.dataset)
+    _refuse_free_text(samples, run.spec.dataset_text)
     folders = _those_there(choices, project, run)
     _say_what_cannot_be_learned(samples, questions)
     answers = []

@@ -88,7 +88,7 @@ def _show_progress(child: JsonLinesChild, steps: int) -> None:
         "fine-tuning the encoder",
         "bar",
         "percent",
-        "left",
+        "time",
         total=steps,
         line=lambda done: f"fine-tuning the encoder: step {done} of {steps}",
     ) as show:

@@ -139,7 +139,7 @@ def _plan(spec: TrainSpec, count: int, rows: int, folder: Path) -> TrainPlan:
         spec=spec,
         run=folder,
         model=folder,
-        dataset=spec.dataset,
+        dataset=spec.dataset_text,
         dataset_dir=folder,
         entry=DatasetEntry(version="1", files={}, samples=rows, sources={}, columns={}),
         family=None,
@@ -156,7 +156,7 @@ def _disk(plan: TrainPlan, base: BaseSizes, *, merge: bool, points: int, known: 
     """Return the bytes of the base that is still to come, of checkpoints, and of merged models."""
     spec = plan.spec
     model = _parameters(base) * (4 if text_config(base.config).get("torch_dtype") == "float32" else 2)
-    saved = max(1, math.ceil(plan.steps / spec.save_steps)) if known else spec.save_limit + 1
+    saved = max(1, math.ceil(plan.steps / plan.save_steps)) if known else spec.save_limit + 1
     kept = points * min(saved, spec.save_limit) + (saved > spec.save_limit)  # one is written before the oldest goes
     return (not base.is_here) * model + kept * checkpoint_size(plan, base.shapes) + points * merge * model
 

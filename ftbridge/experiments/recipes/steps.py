@@ -293,7 +293,7 @@ def _plan_export(book: Book) -> Planned:
 
 def _plan_evaluation(book: Book) -> Planned:
     run, options = book.run(), book.recipe.evaluate or {}
-    asked = [options.get("dataset") or test_part(run.spec.dataset), *options.get("also", ())]
+    asked = [options.get("dataset") or test_part(run.spec.datasets[0].name), *options.get("also", ())]
     questions = [sorted(data_digests(book.data, name).items()) for name in asked]
     digest_of_all = hashlib.sha256(msgspec.json.encode(questions)).hexdigest()
 

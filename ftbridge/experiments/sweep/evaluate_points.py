@@ -69,7 +69,9 @@ def _evaluated_anew(runs: Sequence[Path], options: Mapping[str, Any]) -> tuple[W
 def _judged_by(planned: PlannedTraining, options: Mapping[str, Any]) -> str:
     """Return what tells an evaluation of one point from others: its options and questions."""
     folder = Path(str(options.get("dataset_dir") or planned.spec.dataset_dir)).absolute()
-    name = str(options.get("dataset") or test_part(registry.look_up(folder, planned.spec.dataset)[0]))
+    known = registry.read_entries(folder)
+    parts = [test_part(registry.look_up(folder, each.name)[0]) for each in planned.spec.datasets]
+    name = str(options.get("dataset") or next((part for part in parts if part in known), parts[0]))
     content = [dict(options), sorted(data_digests(folder, name).values()), __version__]
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 

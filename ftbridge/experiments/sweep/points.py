@@ -15,6 +15,7 @@ from ftbridge.evaluation.sweep.record import FILE, Point, Sweep, load_sweep
 from ftbridge.experiments.sweep.data import PointData
 from ftbridge.experiments.sweep.options import Setting, SweepFile, Values, varied_and_constant
 from ftbridge.experiments.training import PlannedTraining, plan_training
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import utc_now
 
 
@@ -66,11 +67,19 @@ def _refuse_doubles(points: Sequence[Point]) -> None:
 def _refuse_without_test_part(planned: Iterable[PlannedTraining]) -> None:
     for each in planned:
         folder = Path(each.spec.dataset_dir).absolute()
-        full = registry.look_up(folder, each.spec.dataset)[0]
-        if (part := test_part(full)) not in registry.read_entries(folder):
+        parts = [test_part(registry.look_up(folder, choice.name)[0]) for choice in each.spec.datasets]
+        known = [part for part in parts if part in registry.read_entries(folder)]
+        if len(known) > 1:
+            named = ", ".join(f"`{part}`" for part in known)
             raise UsageError(
-                f"the points are evaluated on a test part, and there is no `{part}` in `{folder}`: convert with one "
-                "(`--split 8:1:1`), or name a dataset under `evaluate`"
+                _("points are evaluated on one dataset: name it under `evaluate`; there are {parts}").format(
+                    parts=named
+                )
+            )
+        if not known:
+            raise UsageError(
+                f"the points are evaluated on a test part, and there is no `{parts[0]}` in `{folder}`: convert with "
+                "one (`--split 8:1:1`), or name a dataset under `evaluate`"
             )
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from msgspec.structs import replace
 
-from ftbridge.core.console import counted, say
+from ftbridge.core.console import counted, format_duration, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun, SetupError
 from ftbridge.core.project import Project
 from ftbridge.evaluation.sweep.record import Point, Sweep
@@ -15,7 +15,6 @@ from ftbridge.experiments.training import PlannedTraining, base_digest, first_li
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.preflight.preflight import preflight_checks, refuse_failures
 from ftbridge.launchers.runs.record import Run, load_run, stop_run
-from ftbridge.launchers.runs.summary import format_duration
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.prepare import Prepared
 from ftbridge.launchers.training.train import start, start_detached

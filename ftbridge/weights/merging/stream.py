@@ -52,7 +52,7 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: S
         return f"merged {natural_size(done)} of {natural_size(total)}"
 
     with (
-        progress("merging", "bar", "bytes", "left", total=total, line=line) as show,
+        progress("merging", "bar", "bytes", "time", total=total, line=line) as show,
         ThreadPoolExecutor(1) as pool,
         start_script(
             python, "merge_adapter", str(plan), environment=_KEEP_MEMORY | devices.device_variables(gpus)

@@ -1,11 +1,13 @@
 """The user's own folder, and which files count as theirs."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from ftbridge.core.files.owner import SAFE_FOLDERS, data_folder, foreign_owner, is_own
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.owner import SAFE_FOLDERS, data_folder, foreign_owner, is_own, refuse_unreadable
 
 
 @pytest.fixture
@@ -86,3 +88,46 @@ def test_a_folder_that_the_user_calls_safe_is_their_own_with_all_within(file, gi
     monkeypatch.chdir(file.parent)
     monkeypatch.setenv(SAFE_FOLDERS, named.format(file.parent))
     assert (foreign_owner(file) == "") is safe
+
+
+@pytest.fixture
+def open_folder():
+    """Return a folder that other users may enter, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def said_to_another_user(folder):
+    """Return what `refuse_unreadable` says of a folder in a process of another user, "" for nothing."""
+    reads, writes = os.pipe()
+    if not (child := os.fork()):
+        try:
+            os.setgroups([])
+            os.setresuid(65534, 65534, 65534)
+            refuse_unreadable(folder)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test is to see it
+            os.write(writes, (str(error) if isinstance(error, InputError) else repr(error)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writes)
+    with os.fdopen(reads) as pipe:
+        return pipe.read()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("closed", ["models", "models/base", "models/base/model.safetensors"])
+def test_what_another_user_keeps_closed_is_called_so_with_its_owner(open_folder, closed):
+    base = open_folder / "models" / "base"
+    base.mkdir(parents=True)
+    (base / "config.json").write_text("{}")
+    (base / "model.safetensors").symlink_to(open_folder / "blob")  # as Hugging Face's cache has it
+    assert said_to_another_user(base) == ""  # the link leads nowhere, and is not closed
+    (open_folder / "blob").touch()
+    assert said_to_another_user(base) == ""
+    (open_folder / closed).chmod(0)
+    kind = "-" if closed.endswith(".safetensors") else "d"
+    assert said_to_another_user(base) == (
+        f"cannot read `{open_folder / closed}`: it belongs to `root`, with the permissions `{kind}---------`; ask "
+        f"`root` to run `chmod -R a+rX {open_folder / closed}`, or use a copy of your own"
+    )

@@ -18,9 +18,9 @@ from ...builders.runs import record_run  # noqa: TID252
 
 
 class Parrot:
-    """Stands in for a loaded model; a merged one answers as `merged` says."""
+    """Stands in for a loaded model; a merged one answers as `merged` says, each word ahead of another by `margin`."""
 
-    merged = str.upper
+    merged, margin = str.upper, 3.0
 
     def __init__(self, _python, card, _model, adapter, _cards, _loading):
         self.card, self.adapter = card, adapter
@@ -31,9 +31,11 @@ class Parrot:
     def __exit__(self, *_):
         pass
 
-    def ask(self, turns, *_):
+    def ask(self, turns, *_, **__):
         question = turns[0][0]
-        yield from (question.upper() if self.adapter else type(self).merged(question)).split()
+        words = (question.upper() if self.adapter else type(self).merged(question)).split()
+        self.margins = [(hash(word), self.margin) for word in words]
+        yield from words
 
 
 @pytest.fixture
@@ -53,9 +55,26 @@ def test_verify_asks_as_many_questions_as_it_is_told(asked, capsys):
 @pytest.mark.framework
 def test_merged_answers_that_differ_at_once_are_an_error_and_are_shown(asked, capsys, monkeypatch):
     monkeypatch.setattr(Parrot, "merged", str.lower)
-    with pytest.raises(FrameworkError, match=r"\(0 of 2 answers are the same, and .*\); is the base the one"):
+    with pytest.raises(FrameworkError, match=r"do: 0 of 2 answers are the same, and .* trained on: report this as"):
         same_answers(2, "cpu")(*asked)
     assert capsys.readouterr().err.count("base and adapter: '") == 2
+    card, *folders = asked
+    with pytest.raises(FrameworkError, match="Is the base the one that was trained on"):
+        same_answers(2, "cpu")(msgspec.structs.replace(card, trained_on=None), *folders)
+
+
+@pytest.mark.framework
+def test_answers_that_part_where_two_words_are_as_likely_are_no_error(asked, capsys, monkeypatch):
+    """As those of a model that has learned next to nothing, which is no fault of the merge."""
+    monkeypatch.setattr(Parrot, "merged", str.lower)
+    monkeypatch.setattr(Parrot, "margin", 0.01)
+    card, adapter, folder = asked
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text('{"dtype": "bfloat16"}')
+    same_answers(2, "cpu")(card, adapter, folder)
+    said = capsys.readouterr().err
+    assert "0 of 2 answers are the same" in said
+    assert "2 of the others part where two words are as likely; rounding to bfloat16 decides" in said
 
 
 @pytest.mark.framework

@@ -122,7 +122,7 @@ def test_without_a_network_a_hubs_encoder_is_left_out(trained_on, training_pytho
         assert (found.name, dict(found.answers)) == ("tfidf", {7: "sport"})
     said = [line for line in capsys.readouterr().err.splitlines() if "without the baseline" in line]
     assert len(said) == 1
-    assert "bert=owner/nowhere: could not get `owner/nowhere` from Hugging Face" in said[0]
+    assert "bert=owner/nowhere: `owner/nowhere` is in no cache here" in said[0]
 
 
 @pytest.mark.matrix

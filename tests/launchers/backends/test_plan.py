@@ -211,3 +211,24 @@ def test_the_shipped_configs_say_what_they_are_called(tmp_path, name, stage, off
     assert {key for key in zero if key.startswith("offload")} == offloaded
     assert zero.get("stage3_gather_16bit_weights_on_model_save", False) is (stage == 3)
     assert config.get("zero_force_ds_cpu_optimizer", True) is not bool(offloaded)
+
+
+@pytest.mark.parametrize(
+    ("values", "every", "kept"),
+    [
+        ({"samples": 483}, 19, 3),  # 91 steps: a fifth of the run
+        ({"samples": 483, "epochs": 1}, 7, 3),
+        ({"samples": 483, "epochs": 10}, 31, 3),  # an epoch
+        ({"samples": 16, "epochs": 100}, 5, 3),  # a hundred epochs of a step: twenty checkpoints
+        ({"samples": 16, "epochs": 1}, 1, 1),
+        ({"max_steps": 1000, "samples": 100_000}, 200, 3),
+        ({"samples": 483, "save_steps": 500}, 500, 1),
+        ({"samples": 483, "save_steps": 40, "save_limit": 9}, 40, 3),
+    ],
+)
+def test_checkpoints_come_at_each_epoch_or_five_times_a_run_and_validations_with_them(values, every, kept):
+    planned = plan(**values)
+    assert planned.save_steps == every
+    assert planned.kept_checkpoints == kept
+    assert planned.validation_steps == every
+    assert plan(**values, validation_steps=7).validation_steps == 7

@@ -1,5 +1,6 @@
 """The doctor: what is looked at, and the remedy where it is not well."""
 
+import os
 import socket
 import sys
 import threading
@@ -15,6 +16,7 @@ from ftbridge.launchers.environment.doctor import GIB, LOCKED_BUILD, doctor, too
 from ftbridge.launchers.environment.venv import Inspection, Package
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.hardware import host
+from ftbridge.launchers.process import caches
 
 from ...builders.environments import make_environment, program, torch_environment  # noqa: TID252
 from ...fake_gpu.fake import RTX4090, nvidia_smi  # noqa: TID252
@@ -79,7 +81,7 @@ def test_doctor_on_a_whole_setup_finds_nothing_wrong():
     found = doctor()
     assert [check for check in found if check.status != "ok"] == []
     quick = ["Python", "processor", "the backends' Python", "torch", "GPU", "CUDA toolkit", "shared memory"]
-    quick += ["disk for runs", "disk for the environment", "Hugging Face", "ModelScope"]
+    quick += ["disk for runs", "disk for the environment", "caches", "Hugging Face", "ModelScope"]
     imported = ["llamafactory", "xtuner", "deepspeed", "bitsandbytes"]
     assert [check.name for check in found] == [*quick, "versions", *imported, "flash-attn"]
 
@@ -283,3 +285,21 @@ def test_a_second_environment_is_checked_where_it_is_there(tmp_path, well, monke
     doctor()
     assert [python.parents[1].name for python in asked] == ["training", "training-transformers4"]
     assert asked[1] == second
+
+
+def test_caches_without_a_place_in_the_home_folder_are_told_with_that_which_they_have(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in [*caches.places(), "HF_HOME", "XDG_CACHE_HOME"]:
+        monkeypatch.delenv(name, raising=False)
+    [check] = [check for check in doctor() if check.name == "caches"]
+    assert (check.status, check.found.split()[:6]) == (
+        "ok", ["models", "of", "Hugging", "Face", "in", f"{tmp_path}/.cache/huggingface/hub,"]
+    )  # fmt: skip
+    monkeypatch.setenv("HOME", "/proc")
+    monkeypatch.setenv("MPLCONFIGDIR", "/proc/matplotlib")
+    own, moved = [check for check in doctor() if check.name == "caches"]
+    assert own.found == "MPLCONFIGDIR is `/proc/matplotlib`, which cannot be written"
+    assert f"are in {tmp_path}/ftbridge-{os.geteuid()}/caches" in moved.found
+    assert "HF_HUB_CACHE, " in moved.found
+    assert "XDG_DATA_HOME" in moved.remedy

@@ -18,7 +18,7 @@ from ftbridge.launchers.preview import preview as module
 from ftbridge.launchers.preview import tokenize
 from ftbridge.launchers.preview.preview import EncodedSample, Stretch, preview
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
-from ftbridge.launchers.runs import png_chart
+from ftbridge.launchers.runs.charts import picture
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates.families import get_family
 
@@ -35,7 +35,7 @@ ROWS = [
     {"input": "药?", "output": "阿司匹林 💊\ufffd"},
     {"input": LONG * 2, "output": LONG * 2},
 ]
-NOTHING = "`--cutoff-length %s` cuts nothing"
+NOTHING = "`--cutoff-length %s` truncates nothing"
 COPIES = 200
 CUTOFF = 70
 
@@ -183,8 +183,8 @@ def test_cut_answers_are_told_by_kind_and_number(cut):
     assert (
         cut.warnings[0]
         == (
-            f"with a cutoff length of {CUTOFF}, XTuner cuts the whole answer of 400 samples "
-            "(3, 6, 9, 12, 15, 18, 21, 24, 27, 30, ...), so that it is left out; "
+            f"with a cutoff length of {CUTOFF}, XTuner truncates the whole answer of 400 samples "
+            "(3, 6, 9, 12, 15, 18, 21, 24, 27, 30, ...), so that it is skipped; "
         )
         + NOTHING % cut.views["xtuner"].stats.longest
     )
@@ -198,7 +198,7 @@ def test_an_answer_that_a_loader_does_not_read_as_text_is_told(tmp_path, project
     file = ftbridge.convert("times.json").parts[0].files["alpaca"]
     file.write_text(file.read_text().replace("later", "2020-01-01 10:00:00"))
     found = preview("times", model=str(project / "base"), backend="llamafactory", tokens="native")
-    assert found.warnings == ["LLaMA-Factory leaves out sample 1: its loader does not read the answer as text"]
+    assert found.warnings == ["LLaMA-Factory skips sample 1: its loader does not read the answer as text"]
 
 
 @pytest.mark.framework
@@ -239,7 +239,7 @@ def asked(monkeypatch):
     def ask(python, helper, spec, *, stderr):
         specs[Path(spec["script"]).stem.removesuffix("_backend") if "script" in spec else helper] = spec
         if helper == "draw":
-            return base64.b64encode(b"picture").decode()
+            return json.dumps({"png": base64.b64encode(b"picture").decode(), "missing": ""})
         counts = {
             "lengths": {"3": 2},
             "answer_tokens": 2,
@@ -254,7 +254,7 @@ def asked(monkeypatch):
         )
 
     monkeypatch.setattr(module, "run_script", ask)
-    monkeypatch.setattr(png_chart, "run_script", ask)
+    monkeypatch.setattr(picture, "run_script", ask)
     return specs
 
 
@@ -275,9 +275,12 @@ def test_preview_of_one_backend_passes_thinking_and_picture_options(made_up, ask
     assert asked["llamafactory"]["enable_thinking"] is False
     assert (list(found.views), found.differences) == (["llamafactory"], [])
     assert (made_up / "here.png").read_bytes() == b"picture"
+    assert (asked["draw"]["title"], asked["draw"]["cutoff_length"]) == ("faq-train, base", 2048)
     refused, cut = found.warnings
-    assert refused == "LLaMA-Factory leaves out sample 1: its loader does not read the answer as text"
-    assert cut == "with a cutoff length of 2048, LLaMA-Factory cuts a part of the answer of sample 2; " + NOTHING % 3
+    assert refused == "LLaMA-Factory skips sample 1: its loader does not read the answer as text"
+    assert (
+        cut == "with a cutoff length of 2048, LLaMA-Factory truncates a part of the answer of sample 2; " + NOTHING % 3
+    )
 
 
 def test_preview_of_a_hubs_model_fetches_no_weights(made_up, asked, monkeypatch):
@@ -296,21 +299,21 @@ def test_preview_of_a_hubs_model_fetches_no_weights(made_up, asked, monkeypatch)
 def test_preview_leaves_out_a_framework_whose_file_is_missing(made_up, asked, capsys, gone, left):
     (made_up / "data" / f"faq-train.{gone}.jsonl").unlink()
     assert list(preview("faq").views) == [left]
-    assert "is left out: the dataset `faq-train` lacks its file" in capsys.readouterr().err
+    assert "is skipped: the dataset `faq-train` lacks its file" in capsys.readouterr().err
 
 
 def test_a_framework_without_an_interpreter_is_left_out_unless_it_is_asked_for(made_up, asked, capsys, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(made_up / "empty"))
     (made_up / "ftbridge.yaml").write_text(f"model: base\nbackends: {{llamafactory: {{python: {sys.executable}}}}}\n")
     assert list(preview("faq").views) == ["llamafactory"]
-    assert "note: XTuner is left out: the training environment is not there" in capsys.readouterr().err
+    assert "note: XTuner is skipped: the training environment is not there" in capsys.readouterr().err
     with pytest.raises(SetupError, match="the training environment is not there"):
         preview("faq", backend="xtuner")
 
 
 def test_a_framework_without_a_template_is_left_out_unless_it_is_asked_for(made_up, asked, capsys):
     assert list(preview("faq", template="baichuan2").views) == ["xtuner"]
-    assert "LLaMA-Factory is left out: `llamafactory` has no template for" in capsys.readouterr().err
+    assert "LLaMA-Factory is skipped: `llamafactory` has no template for" in capsys.readouterr().err
     with pytest.raises(UsageError, match="has no template for"):
         preview("faq", template="baichuan2", backend="llamafactory")
 
@@ -370,7 +373,7 @@ def test_settings_that_preview_does_not_follow_are_named(made_up, asked, capsys)
     with (made_up / "ftbridge.yaml").open("a") as file:
         file.write("cutoff_length: 7\nset: {train_on_prompt: 'true'}\n")
     assert preview("faq").cutoff_length == 7
-    assert "what `set` changes is not shown here: train_on_prompt" in capsys.readouterr().err
+    assert "the preview does not show what `set` changes: train_on_prompt" in capsys.readouterr().err
     assert Project.find().settings.train["cutoff_length"] == 7
 
 

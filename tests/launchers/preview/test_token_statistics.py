@@ -38,10 +38,16 @@ def test_a_histogram_has_ranges_of_one_round_width():
 def test_a_histogram_has_twenty_ranges_at_most_and_each_sample_once(lengths):
     bins, counts = length_histogram({"A": counted(lengths), "B": counted(lengths)})
     assert len(bins) <= 20
-    assert list(counts) == ["A, B"]
-    assert sum(counts["A, B"]) == sum(lengths.values())
+    assert list(counts) == ["A and B"]
+    assert sum(counts["A and B"]) == sum(lengths.values())
 
 
 def test_bars_are_what_the_picture_is_drawn_from():
-    wanted = {"starts": [3, 4, 5], "width": 1, "counts": {"XTuner": [2, 0, 1]}, "cutoff_length": 10}
-    assert histogram_bars({"XTuner": counted({3: 2, 5: 1})}, 10) == wanted
+    wanted = {
+        "title": "faq, base",
+        "starts": [3, 4, 5],
+        "width": 1,
+        "counts": {"XTuner": [2, 0, 1]},
+        "cutoff_length": 10,
+    }
+    assert histogram_bars({"XTuner": counted({3: 2, 5: 1})}, 10, "faq, base") == wanted

@@ -162,3 +162,57 @@ def test_descendants_are_gone_after_an_interrupt(watcher, grace, manner, signals
         os.kill(child.pid, number)
     assert child.wait(timeout=120) == 130
     until(all_gone)
+
+
+# Ends of itself once it is asked to, unless it takes its time.
+ASKED = """
+import os, sys, time
+open("started", "w").close()
+while not os.path.exists("stop") or "slow" in sys.argv:
+    time.sleep(0.02)
+sys.exit(7)
+"""
+# As WATCHER, of such a program; it prints which signal had it asked.
+ASKING = """
+import sys
+from pathlib import Path
+from ftbridge.core.records import Launch
+from ftbridge.launchers.process import child
+
+def ask(number):
+    print(number, flush=True)
+    Path("stop").touch()
+    return True
+
+child.SAVE_SECONDS = float(sys.argv[1])
+launch = Launch((sys.executable, "-c", *sys.argv[2:]), {}, ".", {})
+try:
+    sys.exit(child.execute(launch, Path("log.txt"), lambda: None, ask))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("manner", "seconds", "signals", "status"),
+    [
+        ("quick", "3600", [signal.SIGINT], 7),
+        ("quick", "3600", [signal.SIGTERM], 7),
+        ("quick", "3600", [signal.SIGHUP, signal.SIGHUP], 7),  # a shell sends its own after the terminal's
+        ("slow", "3600", [signal.SIGINT, signal.SIGINT], 130),
+        ("slow", "3600", [signal.SIGHUP, signal.SIGHUP, signal.SIGTERM], 130),
+        ("slow", "0.2", [signal.SIGINT], 130),
+    ],
+)
+def test_a_program_that_ends_of_itself_when_it_is_asked_gets_its_time(manner, seconds, signals, status):
+    words = [sys.executable, "-c", ASKING, seconds, ASKED, manner]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
+        until(Path("started").exists)
+        os.kill(child.pid, signals[0])
+        until(Path("stop").exists)
+        for number in signals[1:]:
+            os.kill(child.pid, number)
+            time.sleep(0.2)  # two signals at once may come in any order
+        output, _ = child.communicate(timeout=120)
+    assert (child.returncode, output.strip()) == (status, str(signals[0].value))

@@ -22,14 +22,15 @@ from ftbridge.launchers.runs.record import (
     _locks,
     _signed_part,
     all_runs,
+    check_name,
     find_run,
     follow_log,
-    last_run,
     load_run,
     make_run_folder,
     mark_failed,
     match_run,
     new_run_folder,
+    short_ids,
     stop_run,
     utc_now,
 )
@@ -108,31 +109,6 @@ def test_a_damaged_record_is_one_sentence(project, content):
         load_run(project.runs / "one")
 
 
-@pytest.mark.parametrize(
-    ("statuses", "good", "newer"),
-    [
-        (["succeeded"], "0", None),
-        (["succeeded", "succeeded"], "1", None),
-        (["succeeded", "failed"], "0", "1"),
-        (["succeeded", "failed", "interrupted"], "0", "2"),
-        (["failed", "succeeded"], "1", None),
-    ],
-)
-def test_last_run_is_the_last_that_succeeded(project, statuses, good, newer):
-    for number, status in enumerate(statuses):
-        record(project, str(number), status)
-    found, failed = last_run(project)
-    assert (found.id, failed.id if failed else None) == (good, newer)
-
-
-def test_missing_successful_run_is_refused_with_what_there_is(project):
-    with pytest.raises(InputError, match=r"no run has succeeded in `.*` yet; start one"):
-        last_run(project)
-    record(project, "one", "failed")
-    with pytest.raises(InputError, match="yet; `one` failed; start one with `ftbridge train`"):
-        last_run(project)
-
-
 def test_a_run_is_found_by_its_id_or_the_closest_is_named(project):
     with pytest.raises(InputError, match="no run or folder `one`; no run was made yet"):
         find_run(project, "one")
@@ -147,13 +123,82 @@ def test_a_beginning_of_one_id_alone_means_that_run_and_of_several_names_them(pr
     assert match_run(project, "20260103") == other
     assert match_run(project, one.id) == one  # which is a beginning of another's, too
     assert match_run(project, f"{one.id}-") == two
-    with pytest.raises(InputError, match=f"several runs begin with `20260102`: `{two.id}`, `{one.id}`; type more"):
+    with pytest.raises(InputError, match=f"`20260102` may mean several runs: `{two.id}`, `{one.id}`; type more"):
         match_run(project, "20260102")
     for typed in ("", "2025", "xtuner", "?"):
         with pytest.raises(InputError, match="no run or folder"):
             match_run(project, typed)
     with pytest.raises(InputError, match="no run or folder `20260103`"):  # what is on record is whole
         find_run(project, "20260103")
+
+
+def test_a_beginning_of_the_time_means_the_run_of_one_day_alone(project):
+    one, _, other = (record(project, f"2026010{time}-faq") for time in ("2-091500", "2-101500", "3-101500"))
+    assert match_run(project, "0915") == match_run(project, "091500-faq") == one
+    with pytest.raises(InputError, match="`1015` may mean several runs"):
+        match_run(project, "1015")
+    assert match_run(project, "20260103-1015") == other
+
+
+def test_last_is_the_newest_and_a_number_counts_back(project):
+    for text in ("last", "last~1"):
+        with pytest.raises(InputError, match="there is no run in .* yet"):
+            match_run(project, text)
+    one, two = record(project, "1"), record(project, "22", "failed")
+    assert [match_run(project, typed) for typed in ("last", "last~0", "last~1")] == [two, two, one]
+    with pytest.raises(InputError, match=r"no run `last~2`: `.*/runs` has 2 runs"):
+        match_run(project, "last~2")
+
+
+def test_a_run_is_found_by_its_name_in_either_form_of_unicode(project):
+    run = msgspec.structs.replace(record(project, "20260102-030405-faq"), name="客服-é").save()
+    assert match_run(project, "客服-é").id == match_run(project, "客服-e\u0301").id == run.id
+    with pytest.raises(InputError, match="did you mean `客服-é`"):
+        match_run(project, "客服é")
+    record(project, "20260103-030405-faq")
+    with pytest.raises(InputError, match=r"20260103-030405-faq`, `20260102-030405-faq` \(客服-é\); type more"):
+        match_run(project, "2026")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "a name has letters"),
+        ("a b", "a name has letters"),
+        ("-a", "a name has letters"),
+        ("a/b", "a name has letters"),
+        ("a~1", "a name has letters"),
+        ("x" * 41, "at most 40"),
+        ("last", "a meaning of its own"),
+        ("Best", "a meaning of its own"),
+        ("2027", "looks like the id"),
+        ("0304-05", "looks like the id"),
+        ("20270101-000000-mine", "looks like the id"),
+        ("客服", "means the run `20260102-030405-faq`"),
+        ("on", "means the run `one`"),
+    ],
+)
+def test_a_name_that_could_mean_something_else_is_refused(project, name, why):
+    msgspec.structs.replace(record(project, "20260102-030405-faq"), name="客服").save()
+    record(project, "one")
+    with pytest.raises(UsageError, match=why):
+        check_name(project, name)
+
+
+@pytest.mark.parametrize("name", ["客服-v2", "r8_alpha16", "é", "7b", "x" * 40])
+def test_a_name_of_letters_and_digits_is_taken(project, name):
+    record(project, "20260102-030405-faq")
+    assert check_name(project, name) == name
+
+
+def test_ids_are_shortened_to_what_no_other_begins_with():
+    ids = ["20260102-030405-xtuner-faq", "20260102-030406-a-faq", "20260102-030406-a-faq-2", "odd"]
+    assert list(short_ids(ids).values()) == [
+        "20260102-030405",
+        "20260102-030406-a-faq",
+        "20260102-030406-a-faq-",
+        "odd",
+    ]
 
 
 def test_run_folder_without_a_record_is_no_run(project):

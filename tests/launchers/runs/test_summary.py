@@ -9,7 +9,7 @@ import pytest
 
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.runs.record import load_run
-from ftbridge.launchers.runs.summary import compare_runs, format_duration, summarise_run
+from ftbridge.launchers.runs.summary import compare_runs, summarise_run
 
 from ...builders.runs import loss_records, record_run  # noqa: TID252
 
@@ -61,8 +61,3 @@ def test_a_comparison_shows_what_differs_alone(project):
         "loss": [1, 1.5],
         "lowest_loss": [1, 1.5],
     }
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(7, "0:07"), (754.4, "12:34"), (3723, "1:02:03")])
-def test_a_duration_reads_as_a_clock(seconds, text):
-    assert format_duration(seconds) == text

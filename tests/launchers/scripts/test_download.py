@@ -31,7 +31,7 @@ def test_a_bare_name_is_hugging_faces(hub, training_python, tmp_path, monkeypatc
         with monkeypatch.context() as patch:
             patch.setenv(variable, "1")
             assert local_model("owner/tiny", lambda: training_python, tmp_path) == folder
-            with pytest.raises(InputError, match="could not get `owner/other`"):
+            with pytest.raises(InputError, match="`owner/other` is in no cache here"):
                 local_model("owner/other", lambda: training_python, tmp_path)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens: the network is gone
     assert local_model("owner/tiny", lambda: training_python, tmp_path) == folder

@@ -4,13 +4,16 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 import ftbridge
 from ftbridge.cli import cli
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import InputError, QuestionError, UsageError
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
+from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.launchers.training.options import resolve_train_spec
+from ftbridge.launchers.training.options import ask_about_values, check_settings, resolve_train_spec
 
 
 def test_missing_backend_dataset_or_model_is_named(tmp_path, monkeypatch):
@@ -41,6 +44,8 @@ def test_all_that_a_newcomer_lacks_is_named_at_once_with_the_commands(tmp_path, 
     if environment:
         python.parent.mkdir(parents=True)
         python.touch()
+        for package in ("xtuner", "llamafactory"):
+            (python.parents[1] / "lib" / "python3.11" / "site-packages" / f"{package}-1.dist-info").mkdir(parents=True)
     with pytest.raises(UsageError) as told:
         ftbridge.train()
     said = str(told.value).splitlines()
@@ -54,8 +59,52 @@ def test_all_that_a_newcomer_lacks_is_named_at_once_with_the_commands(tmp_path, 
     ftbridge.convert("faq.jsonl")
     with pytest.raises(UsageError, match=r"--model(.*\n)+.*--backend"):
         ftbridge.train()
-    with pytest.raises(UsageError, match=r"^choose a framework.*xtuner$"):
+    with pytest.raises(UsageError) as told:
         ftbridge.train(model="base")
+    if environment:
+        assert isinstance(told.value, QuestionError)
+        assert [*told.value.answers.values()] == [["--backend", "llamafactory"], ["--backend", "xtuner"]]
+    else:
+        assert str(told.value).splitlines()[1:] == [
+            "  there is no training environment: `ftbridge setup` makes it",
+            "  choose a framework with `--backend`: llamafactory or xtuner",
+        ]
+
+
+def test_the_only_framework_that_is_installed_need_not_be_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    (tmp_path / "ftbridge.yaml").write_text(f"backends: {{xtuner: {{python: {sys.executable}}}}}")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset_info.json").write_text('{"faq": {"file_name": "faq.json"}}')
+    spec = resolve_train_spec(Project.find(tmp_path), {"model": "base", "dataset": "faq"})
+    assert spec.backend == "xtuner"
+
+
+@pytest.mark.parametrize(
+    ("rate", "answers"), [(5, ["5e-5", "5e-4"]), (0.25, ["2.5e-5", "2.5e-4"]), (1, ["1e-5", "1e-4"])]
+)
+def test_a_learning_rate_that_is_far_too_high_is_asked_about(rate, answers):
+    spec = TrainSpec(backend="xtuner", model="base", dataset="faq", learning_rate=rate)
+    with pytest.raises(QuestionError, match=f"a learning rate of {rate} is too high") as told:
+        ask_about_values(spec)
+    assert [*told.value.answers.values()] == [*(["--learning-rate", each] for each in answers), ["--yes"]]
+    ask_about_values(replace(spec, optimizer="sgd"))
+    ask_about_values(replace(spec, learning_rate=0.004))
+
+
+def test_a_setting_that_the_framework_lacks_is_refused_before_it_starts(tmp_path):
+    python = tmp_path / "bin" / "python"
+    spec = TrainSpec(backend="llamafactory", model="base", dataset="faq", set={"foo": "1"})
+    backend = load_backend("llamafactory")
+    check_settings(spec, backend, python)  # without its source it is left to the framework
+    source = tmp_path / "lib" / "python3.11" / "site-packages" / "llamafactory" / "hparams" / "model_args.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("class ModelArguments:\n    loraplus_lr_ratio: float = 0\n    flash_attn: str = ''\n")
+    with pytest.raises(UsageError, match=r"LLaMA-Factory has no setting `foo` for `--set`$"):
+        check_settings(spec, backend, python)
+    with pytest.raises(UsageError, match="did you mean `loraplus_lr_ratio`"):
+        check_settings(replace(spec, set={"loraplus_ratio": "1"}), backend, python)
+    check_settings(replace(spec, set={"loraplus_lr_ratio": "1"}), backend, python)
 
 
 LIMITS = {

@@ -69,11 +69,11 @@ def test_defaults_are_the_same_on_both_backends_and_only_changes_are_described(i
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_build_only_builds_everything_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
     before = sorted(path for path in in_project.rglob("*") if ".ftbridge" not in path.parts)
-    option = {"xtuner": "model.lora.no_such_option=1", "llamafactory": "no_such_option=1"}
+    option = {"xtuner": "model.lora.no_such_option=1", "llamafactory": "optim=no_such_optimizer"}
     wrong = [*train_command(backend), "--build-only", "--set", option[backend]]
     done = run_ftbridge(*wrong, cwd=in_project, TMPDIR=str(tmp_path))
     assert done.returncode == 5, done.stderr
-    assert "no_such_option" in done.stderr
+    assert "no_such_opti" in done.stderr
     assert "optimiser steps" in done.stdout
     right = [*train_command(backend), "--build-only", "--gpus", "2", "--packing"]
     done = run_ftbridge(*right, cwd=in_project, TMPDIR=str(tmp_path))

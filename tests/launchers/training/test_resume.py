@@ -242,7 +242,7 @@ def test_missing_run_or_checkpoint_to_resume_is_a_sentence(place):
     with pytest.raises(InputError, match="no run or folder `none`"):
         resume.find_resume_point(place, "none", {}, trusted=False)
     stopped(place)
-    with pytest.raises(InputError, match=r"no whole checkpoint to go on from \(`--save-steps 3`\)"):
+    with pytest.raises(InputError, match=r"stopped before it had saved a checkpoint \(`--save-steps 3`\)"):
         resume.find_resume_point(place, "one", {}, trusted=False)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.core.project import Project
+from ftbridge.launchers.process.steps import read_progress
 from ftbridge.launchers.runs.record import all_runs, load_run
 
 from ...builders.trainings import processes, rank_process, train_command, wait_for  # noqa: TID252
@@ -79,8 +81,48 @@ def test_interrupt_stops_the_children_and_marks_the_run(in_project):
     child.send_signal(signal.SIGINT)
     _, messages = child.communicate(timeout=600)
     assert child.returncode == 130, messages
+    assert "Interrupted at step 0 of 6. No checkpoint was saved: this run cannot be resumed." in messages
     assert load_run(folder).status == "interrupted"
     assert processes(folder) == []
+
+
+def interrupted(command, numbers, in_project, *, step):
+    """Start a training, send it signals once it is past a step, and return its folder, messages and the step saved."""
+    child = subprocess.Popen([sys.executable, "-m", "ftbridge", *command], stderr=subprocess.PIPE, text=True)
+    folder = wait_for(lambda: [run.path for run in all_runs(Project.find()) if run.pid == child.pid]).pop()
+    wait_for(lambda: (progress := read_progress(folder)) and progress.step > step)
+    for number in numbers:
+        child.send_signal(number)
+    _, messages = child.communicate(timeout=600)
+    assert child.returncode == 130, messages
+    assert processes(folder) == []
+    found = re.search(r"Interrupted at step (\d+) of 5000; saved at step (\d+): resume with", messages)
+    assert found, messages
+    assert found[1] == found[2]
+    return folder, int(found[2])
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(
+    ("backend", "deepspeed", "number", "reason"),
+    [
+        ("llamafactory", "zero2", signal.SIGINT, "stopped by Ctrl-C"),
+        pytest.param("xtuner", "zero2", signal.SIGTERM, "stopped by SIGTERM", marks=pytest.mark.matrix),
+        pytest.param("llamafactory", "zero3", signal.SIGHUP, "ended with its terminal", marks=pytest.mark.matrix),
+        pytest.param("xtuner", "zero3", signal.SIGINT, "stopped by Ctrl-C", marks=pytest.mark.matrix),
+    ],
+)
+def test_two_processes_save_together_when_they_are_interrupted_and_go_on(
+    in_project, backend, deepspeed, number, reason
+):
+    options = [*train_command(backend), "--gpus=2", f"--deepspeed={deepspeed}", "--max-steps=5000", "--save-steps=auto"]
+    folder, first = interrupted(options, [number], in_project, step=1)
+    ended = load_run(folder)
+    assert ended.status == "interrupted"
+    assert ended.attempts[-1].reason.startswith(reason)
+    assert len(ended.checkpoints) == 1
+    _, second = interrupted(["train", "--resume", folder.name], [number], in_project, step=first + 1)
+    assert second > first
 
 
 @pytest.mark.framework

@@ -20,6 +20,7 @@ def prepare(spec: dict[str, Any]) -> None:
 def train(arguments: list[str]) -> None:
     """Train, from the start or from a checkpoint."""
     from packed_collator import collate_packed
+    from trainer_steps import stoppable
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainerCallback, TrainingArguments
 
     config, tokenizer, data, model = _built(arguments)
@@ -30,7 +31,7 @@ def train(arguments: list[str]) -> None:
             with Path(config["log"]).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
-    trainer = Trainer(
+    trainer = stoppable(Trainer)(  # it tells of its steps, and saves where it is stopped
         model=model,
         args=TrainingArguments(**config["training"]),
         train_dataset=data,

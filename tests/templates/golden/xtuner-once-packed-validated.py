@@ -13,6 +13,7 @@ from xtuner.dataset.collate_fns import default_collate_fn
 from xtuner.engine.hooks import DatasetInfoHook
 from xtuner.model import SupervisedFinetune
 from xtuner_loop import TokenMeanLoop
+from xtuner_steps import StepHook
 from xtuner_validation import LastCheckpointHook, ValidationLoop  # stands beside the helper that starts XTuner
 
 # Model and tokenizer
@@ -91,15 +92,19 @@ param_scheduler = [
     dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=15, end=32),
     dict(type=CosineAnnealingLR, eta_min=0.0, by_epoch=False, begin=31, end=111),
 ]
-train_cfg = dict(type=TokenMeanLoop, accumulation=16, max_iters=90, val_interval=8000)
+train_cfg = dict(type=TokenMeanLoop, accumulation=16, max_iters=90, val_interval=32)
 
 # Runtime
-custom_hooks = [dict(type=DatasetInfoHook, tokenizer=tokenizer)]
+custom_hooks = [
+    dict(type=DatasetInfoHook, tokenizer=tokenizer),
+    # Tells how far the training is, and saves where it is stopped.
+    dict(type=StepHook, accumulation=16),
+]
 default_hooks = dict(
     timer=dict(type=IterTimerHook),
     logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval=16),
     param_scheduler=dict(type=ParamSchedulerHook),
-    checkpoint=dict(type=LastCheckpointHook, by_epoch=False, interval=8000, max_keep_ckpts=2, save_best="val_loss", rule="less"),
+    checkpoint=dict(type=LastCheckpointHook, by_epoch=False, interval=32, max_keep_ckpts=2, save_best="val_loss", rule="less"),
     sampler_seed=dict(type=DistSamplerSeedHook),
 )
 env_cfg = dict(

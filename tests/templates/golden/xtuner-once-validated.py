@@ -12,6 +12,7 @@ from xtuner.dataset.collate_fns import default_collate_fn
 from xtuner.engine.hooks import DatasetInfoHook
 from xtuner.model import SupervisedFinetune
 from xtuner_loop import TokenMeanLoop
+from xtuner_steps import StepHook
 from xtuner_validation import LastCheckpointHook, ValidationLoop  # stands beside the helper that starts XTuner
 
 # Model and tokenizer
@@ -91,12 +92,16 @@ param_scheduler = [
 train_cfg = dict(type=TokenMeanLoop, accumulation=16, max_iters=1449, val_interval=800)
 
 # Runtime
-custom_hooks = [dict(type=DatasetInfoHook, tokenizer=tokenizer)]
+custom_hooks = [
+    dict(type=DatasetInfoHook, tokenizer=tokenizer),
+    # Tells how far the training is, and saves where it is stopped.
+    dict(type=StepHook, accumulation=16),
+]
 default_hooks = dict(
     timer=dict(type=IterTimerHook),
     logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval=64),
     param_scheduler=dict(type=ParamSchedulerHook),
-    checkpoint=dict(type=LastCheckpointHook, by_epoch=False, interval=8000, max_keep_ckpts=2, save_best="val_loss", rule="less"),
+    checkpoint=dict(type=LastCheckpointHook, by_epoch=False, interval=304, max_keep_ckpts=2, save_best="val_loss", rule="less"),
     sampler_seed=dict(type=DistSamplerSeedHook),
 )
 env_cfg = dict(

@@ -12,6 +12,7 @@ from xtuner.dataset.collate_fns import default_collate_fn
 from xtuner.engine.hooks import DatasetInfoHook
 from xtuner.model import SupervisedFinetune
 from xtuner_loop import TokenMeanLoop
+from xtuner_steps import StepHook
 
 # Model and tokenizer
 tokenizer = dict(
@@ -81,12 +82,16 @@ param_scheduler = [
 train_cfg = dict(type=TokenMeanLoop, accumulation=16, max_iters=1449)
 
 # Runtime
-custom_hooks = [dict(type=DatasetInfoHook, tokenizer=tokenizer)]
+custom_hooks = [
+    dict(type=DatasetInfoHook, tokenizer=tokenizer),
+    # Tells how far the training is, and saves where it is stopped.
+    dict(type=StepHook, accumulation=16),
+]
 default_hooks = dict(
     timer=dict(type=IterTimerHook),
     logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval=64),
     param_scheduler=dict(type=ParamSchedulerHook),
-    checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=8000, max_keep_ckpts=2),
+    checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=304, max_keep_ckpts=2),
     sampler_seed=dict(type=DistSamplerSeedHook),
 )
 env_cfg = dict(

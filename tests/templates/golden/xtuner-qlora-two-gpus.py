@@ -15,6 +15,7 @@ from xtuner.engine.hooks import DatasetInfoHook
 from xtuner.engine.runner import TrainLoop
 from xtuner.model import SupervisedFinetune
 from xtuner.utils import PROMPT_TEMPLATE
+from xtuner_steps import StepHook
 
 # Model and tokenizer
 tokenizer = dict(
@@ -97,12 +98,16 @@ param_scheduler = [
 train_cfg = dict(type=TrainLoop, max_iters=726)
 
 # Runtime
-custom_hooks = [dict(type=DatasetInfoHook, tokenizer=tokenizer)]
+custom_hooks = [
+    dict(type=DatasetInfoHook, tokenizer=tokenizer),
+    # Tells how far the training is, and saves where it is stopped.
+    dict(type=StepHook, accumulation=16),
+]
 default_hooks = dict(
     timer=dict(type=IterTimerHook),
     logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval=36),
     param_scheduler=dict(type=ParamSchedulerHook),
-    checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=8000, max_keep_ckpts=2),
+    checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=160, max_keep_ckpts=2),
     sampler_seed=dict(type=DistSamplerSeedHook),
 )
 env_cfg = dict(

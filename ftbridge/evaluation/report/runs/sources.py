@@ -10,13 +10,14 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
-from ftbridge.core.parsing.json_yaml import closest, load_json
+from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.project import Project
 from ftbridge.evaluation.evaluate import compare_evaluations
 from ftbridge.evaluation.record import FILE, Comparison, Evaluation, evaluation_files, load_evaluation
 from ftbridge.evaluation.sweep.record import FILE as SWEEP
 from ftbridge.evaluation.sweep.record import FOLDER as SWEEPS
-from ftbridge.launchers.runs.record import Run, find_run, last_run, load_run, match_run
+from ftbridge.launchers.runs.record import Run, find_run, load_run, match_run
+from ftbridge.weights.source import last_succeeded
 
 COMPARED = "comparison.json"
 
@@ -85,7 +86,7 @@ def find(sources: Sequence[str | os.PathLike[str]]) -> Found:
 
 def _run_or_files(project: Project, source: str | os.PathLike[str] | None) -> tuple[Run | None, list[Path]]:
     if source is None:
-        run, _ = last_run(project)
+        run = last_succeeded(project)
         say(f"using {run.id}, the last run that succeeded")
         return run, []
     if isinstance(source, Run):
@@ -106,11 +107,7 @@ def _run_or_files(project: Project, source: str | os.PathLike[str] | None) -> tu
 
 def _run_typed(project: Project, typed: str) -> Run:
     """Return the run that is meant; raises InputError with the closest of runs and sweeps, which are named here too."""
-    sweeps = [file.parent.name for file in project.folder.glob(f"{SWEEPS}/*/{SWEEP}")]
-    runs = [file.parent.name for file in project.runs.glob("*/run.json")]
-    if sweeps and not any(run.startswith(typed) for run in runs):
-        raise InputError(f"there is no run, sweep or folder `{typed}`{closest(typed, [*runs, *sweeps])}")
-    return match_run(project, typed)
+    return match_run(project, typed, [file.parent.name for file in project.folder.glob(f"{SWEEPS}/*/{SWEEP}")])
 
 
 def _compared_file(file: Path) -> _ComparedFile:

@@ -66,19 +66,19 @@ class _TokensRecord(msgspec.Struct, frozen=True):
 def trained(project: Project, run: Run, evaluations: list[Evaluation], words: Words) -> Trained:
     """Return what is known of a run's training."""
     folder = (project.folder / run.spec.dataset_dir).resolve()
-    entry = _entry(folder, run)
+    entries = _entries(folder, run)
     curve = read_curve(run)
     losses = {words(name): points for name in ("loss", "validation_loss") if (points := curve_points(curve, name))}
     return Trained(
         run,
         _facts("settings", _settings(run, words), words),
         _facts("details", _details(run, words), words),
-        _facts("data", _data(project, run, entry, words), words),
-        _rejected(folder, entry, words) if entry else None,
+        _facts("data", _data(project, run, entries, words), words),
+        _rejected(folder, entries, words),
         loss_chart(losses),
         _losses_told(curve_points(curve, "validation_loss"), words),
         _facts("environment", _environment(run, words), words),
-        tuple(_commands(run, entry, evaluations)),
+        tuple(_commands(run, entries, evaluations)),
     )
 
 
@@ -93,7 +93,7 @@ def runs_table(runs: tuple[Run, ...], words: Words) -> Table:
                 words(f"status_{found.status}"),
                 _backend_title(run),
                 Path(run.spec.model).name,
-                run.spec.dataset,
+                run.spec.dataset_text,
                 run.samples,
                 found.steps,
                 found.loss,
@@ -120,14 +120,15 @@ def _facts(key: str, rows: Iterator[tuple[str, Any]], words: Words) -> Table:
     return Table(key, words(key), (words("what"), words("value")), tuple(rows))
 
 
-def _entry(folder: Path, run: Run) -> DatasetEntry | None:
-    """Return the dataset's entry, None where it is gone, is not ours, or has changed since the training."""
-    with suppress(FtbridgeError):
-        _, entry = registry.find_converted(folder, run.spec.dataset)
-        known = set(run.datasets.values())
-        if known & {*entry.sources.values(), *entry.options.sha256.values()} or entry.samples == run.samples:
-            return entry
-    return None
+def _entries(folder: Path, run: Run) -> list[DatasetEntry]:
+    """Return the entries of the datasets, without those that are gone, not ours, or changed since the training."""
+    known, found = set(run.datasets.values()), list[DatasetEntry]()
+    for each in run.spec.datasets:
+        with suppress(FtbridgeError):
+            _, entry = registry.find_converted(folder, each.name)
+            if known & {*entry.sources.values(), *entry.options.sha256.values()} or entry.samples == run.samples:
+                found.append(entry)
+    return found
 
 
 def _settings(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
@@ -177,13 +178,14 @@ def _method(spec: TrainSpec, words: Words) -> str:
     return f"{'QLoRA' if spec.method == 'qlora' else 'LoRA'}, rank {spec.lora_rank}, alpha {spec.lora_alpha}{bits}"
 
 
-def _data(project: Project, run: Run, entry: DatasetEntry | None, words: Words) -> Iterator[tuple[str, Any]]:
-    yield words("dataset"), run.spec.dataset
+def _data(project: Project, run: Run, entries: list[DatasetEntry], words: Words) -> Iterator[tuple[str, Any]]:
+    yield words("dataset"), run.spec.dataset_text
     yield words("training_samples"), run.samples
-    if entry:
-        yield words("sources"), words("list_separator").join(Path(name).name for name in entry.sources)
+    if entries:
+        sources = (Path(name).name for entry in entries for name in entry.sources)
+        yield words("sources"), words("list_separator").join(dict.fromkeys(sources))
         for name in ("read", "written", "rejected", "duplicates", "left_out", "empty"):
-            if number := entry.options.counts.get(name):
+            if number := sum(entry.options.counts.get(name, 0) for entry in entries):
                 yield words(f"rows_{name}"), number
     if counts := _token_counts(project, run):
         yield words("tokens"), counts.tokens
@@ -207,10 +209,10 @@ def _token_counts(project: Project, run: Run) -> Counts | None:
     return None
 
 
-def _rejected(folder: Path, entry: DatasetEntry, words: Words) -> Table | None:
+def _rejected(folder: Path, entries: list[DatasetEntry], words: Words) -> Table | None:
     """Return why rows were rejected, the commonest reasons first."""
     reasons: Counter[str] = Counter()
-    for name in entry.options.rejected:
+    for name in (name for entry in entries for name in entry.options.rejected):
         if name.endswith(".jsonl"):
             lines = islice(json_lines(folder / name), MOST_REJECTED)
             reasons.update(f"{line.get('column') or ''}: {line.get('reason') or ''}".strip(": ") for line in lines)
@@ -251,10 +253,11 @@ def _gpu_in_words(gpu: nvidia.Gpu) -> str:
     return f"{gpu.name}{memory}, driver {gpu.driver}"
 
 
-def _commands(run: Run, entry: DatasetEntry | None, evaluations: list[Evaluation]) -> Iterator[str]:
+def _commands(run: Run, entries: list[DatasetEntry], evaluations: list[Evaluation]) -> Iterator[str]:
     """Yield the commands that do it again, as they are typed."""
-    if entry and (options := options_of(entry)):
-        yield shell_words(["ftbridge", "convert", *entry.sources, *_convert_options(entry, options)])
+    for entry in entries:
+        if options := options_of(entry):
+            yield shell_words(["ftbridge", "convert", *entry.sources, *_convert_options(entry, options)])
     yield shell_words(["ftbridge", "train", *_train_options(run.spec)])
     for each in evaluations:
         yield shell_words(["ftbridge", *_evaluate_options(each)])

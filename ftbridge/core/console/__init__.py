@@ -15,15 +15,17 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from ftbridge.core.console.notebook import is_of_notebook
 from ftbridge.language import Message, counted_noun, english, joined
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, Task, TaskID
     from rich.segment import Segment
 
 EVERY = 5  # seconds between two lines of progress where there is no terminal
+NARROW = 100  # columns of a terminal on which a bar takes what is left of a line
 # What turns the direction of text: harmless in a text, and in a name a way to let it seem another.
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Matches one of those, or a control character other than tab and newline.
@@ -31,6 +33,10 @@ OBEYED = rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{DIRECTIONS}]"
 # Colours and movements of the cursor, and one whose end is still to come.
 _SEQUENCE = re.compile(r"\x1b\[[0-?]{0,64}[ -/]{0,9}[@-~]")
 _BEGUN_SEQUENCE = re.compile(r"\x1b(\[[0-?]{0,64}[ -/]{0,9})?\Z")
+# Matches 1,000  -0.5  2e-05  90/90  1:02:03  12.3 MB  7 %  0.912 (0.880 to 0.940)
+_NUMBER = re.compile(
+    r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?(/\d+|(:\d\d){1,2}| ?%| (bytes|[kMG]B|[KMG]iB))?( \([-\d.,]+ to [-\d.,]+\))?"
+)
 _CURSOR_UP = re.compile(r"(\x1b\[A)+")
 
 
@@ -76,9 +82,12 @@ def show_log(pieces: Iterable[bytes]) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a stream is a terminal; what somebody has put in place of stdout need not be able to say."""
+    """Tell whether a stream is a terminal with somebody before it, which the one of a notebook's `!` is not.
+
+    What somebody has put in place of stdout need not be able to say.
+    """
     asked = getattr(stream, "isatty", None)
-    return bool(asked and asked())
+    return bool(asked and asked()) and not is_of_notebook()
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -113,17 +122,47 @@ def natural_size(size: float, *, binary: bool = False) -> str:
     return _("{size:.0f} bytes").format(size=size)
 
 
+def format_duration(seconds: float) -> str:
+    """Return a duration as 0:07, 12:34 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def natural_duration(seconds: float) -> str:
+    """Return a duration in words, to two units: 45 s, 2 min 15 s, 3 h 20 min, 2 d 5 h."""
+    units = (_("{n} d"), 86400), (_("{n} h"), 3600), (_("{n} min"), 60), (_("{n} s"), 1)
+    left = round(seconds)
+    parts = []
+    for text, size in units:
+        count, left = divmod(left, size)
+        parts.append(text.format(n=count) if count else "")
+    first = next((place for place, part in enumerate(parts) if part), len(parts) - 1)
+    return joined(" ", [part for part in parts[first : first + 2] if part]) or _("{n} s").format(n=0)
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of as many cells each as a table whose columns are aligned, wide characters counted as two."""
+    """Return rows of as many cells each as a table: columns aligned, numbers to the right, wide characters as two."""
     from rich.cells import cell_len
 
-    rows = [[escaped(" ".join(cell.splitlines())) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    columns = []
+    for column in zip(*rows, strict=True):
+        cells = [cell_text(cell) for cell in column]
+        width, to_the_right = max(map(cell_len, cells)), are_numbers(cells)
+        blanks = (" " * (width - cell_len(cell)) for cell in cells)
+        columns.append([gap + cell if to_the_right else cell + gap for cell, gap in zip(cells, blanks, strict=True)])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+
+
+def cell_text(text: str) -> str:
+    """Return a text as a cell of a table shows it: in one line, with what a terminal would obey as escapes."""
+    return escaped(" ".join(text.splitlines()))
+
+
+def are_numbers(column: Sequence[str]) -> bool:
+    """Tell whether a column has nothing but numbers, sizes and durations under its title."""
+    cells = [cell for cell in column[1:] if cell]
+    return bool(cells) and all(map(_NUMBER.fullmatch, cells))
 
 
 def rich_console(*, stderr: bool = False, width: int | None = None) -> "Console":
@@ -153,15 +192,66 @@ def terminal_size() -> tuple[int, int]:
     return get_terminal_size()
 
 
+class Pace:
+    """How long work takes that is done bit by bit: told by its mean since it began, and by a guess until then."""
+
+    def __init__(self, total: float | None, *, seconds_each: float = 0, delay: float = 0) -> None:
+        """Expect `total` bits, of `seconds_each` after a `delay` in seconds; 0 where nothing is known of that."""
+        self._total, self._seconds_each, self._delay = total, seconds_each, delay
+        self._begun = time.monotonic()
+        self._first = self._last = (0.0, 0.0)  # bits that were done, and when that was seen
+        self._bit = 0.0  # that were done between the last two times
+        self._is_going = False
+
+    def observe(self, done: float) -> None:
+        """Take note of how much is done; what is done at the first time is no part of the pace."""
+        now = time.monotonic()
+        if not self._is_going:
+            self._first = self._last = done, now
+            self._is_going = True
+        elif done > self._last[0]:
+            self._bit = done - self._last[0]
+            self._last = done, now
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since this was made."""
+        return time.monotonic() - self._begun
+
+    @property
+    def left(self) -> float | None:
+        """Return the seconds that are left, None where nothing tells yet; they go down between two bits, too."""
+        if self._total is None:
+            return None
+        (begin, began), (done, at), now = self._first, self._last, time.monotonic()
+        if done == begin:
+            waited = now - began if self._is_going else max(0.0, self.elapsed - self._delay)
+            coming = 0 if self._is_going else max(0.0, self._delay - self.elapsed)
+            guess = coming + (self._total - begin) * self._seconds_each - waited
+            return max(0.0, guess) if self._seconds_each else None
+        # It is taken to go on as before, as far as it went the last time; one that takes longer slows the mean down.
+        each = max((at - began) / (done - begin), 1e-9)
+        reached = min(self._total, done + min((now - at) / each, self._bit))
+        return (self._total - reached) * (now - began) / (reached - begin)
+
+    def __str__(self) -> str:
+        """Return the time it has taken, and the time that is left: `0:12, 1:03 left`."""
+        elapsed, left = format_duration(self.elapsed), self.left
+        if left is None:
+            return elapsed
+        return _("{elapsed}, {left} left").format(elapsed=elapsed, left=format_duration(left))
+
+
 class ProgressBar:
     """A bar of rich on stderr."""
 
-    def __init__(self, progress: "Progress", task: "TaskID") -> None:
-        """Show `task` of `progress`."""
-        self._progress, self._task = progress, task
+    def __init__(self, progress: "Progress", task: "TaskID", pace: Pace) -> None:
+        """Show `task` of `progress`, and `pace`."""
+        self._progress, self._task, self._pace = progress, task, pace
 
     def update(self, completed: float, **fields: str) -> None:
         """Move the bar to what is done, and say other things beside it."""
+        self._pace.observe(completed)
         self._progress.update(self._task, completed=completed, **fields)  # type: ignore[arg-type]
 
     @property
@@ -176,46 +266,70 @@ class ProgressBar:
 
 @contextmanager
 def progress_bar(
-    *columns: str, total: float | None, transient: bool = False, **fields: Any
+    *columns: str,
+    total: float | None,
+    completed: float = 0,
+    transient: bool = False,
+    pace: Pace | None = None,
+    **fields: Any,
 ) -> Iterator[ProgressBar | None]:
-    """Yield a bar where stderr is a terminal, else None.
+    """Yield a bar where stderr is a terminal that can move its cursor, else None.
 
-    A column is `bar`, `spinner`, `count`, `bytes`, `percent`, `left` (the time), `elapsed`, or text over `task`, as
-    rich formats it; `fields` are what `{task.fields[...]}` shows at first.
+    A column is `bar`, `spinner`, `count`, `bytes`, `percent`, `time` (passed and left, by `pace`), `elapsed`, or text
+    over `task`, as rich formats it; `fields` are what `{task.fields[...]}` shows at first.
     """
-    if not is_terminal(sys.stderr):
+    console = rich_console(stderr=True) if is_terminal(sys.stderr) else None
+    if console is None or console.is_dumb_terminal:
         yield None
         return
     import rich.progress
+    from rich.text import Text
+
+    if pace is None:
+        pace = Pace(total)
+        pace.observe(0)
+
+    class TimeColumn(rich.progress.ProgressColumn):
+        def render(self, task: "Task") -> Text:
+            return Text(format_duration(task.finished_time or 0) if task.finished else str(pace))
 
     known: dict[str, Callable[[], rich.progress.ProgressColumn]] = {
-        "bar": rich.progress.BarColumn,
+        # Of forty columns, less where the terminal has not so many.
+        "bar": partial(rich.progress.BarColumn, None if console.width < NARROW else 40),
         "spinner": rich.progress.SpinnerColumn,
         "count": rich.progress.MofNCompleteColumn,
         "bytes": rich.progress.DownloadColumn,
         "percent": rich.progress.TaskProgressColumn,
-        "left": partial(rich.progress.TimeRemainingColumn, elapsed_when_finished=True),
+        "time": TimeColumn,
         "elapsed": rich.progress.TimeElapsedColumn,
     }
     shown = [known[column]() if column in known else column for column in columns]
-    with rich.progress.Progress(*shown, console=rich_console(stderr=True), transient=transient) as bars:
-        yield ProgressBar(bars, bars.add_task("", total=total, **fields))
+    with rich.progress.Progress(*shown, console=console, transient=transient) as bars:
+        yield ProgressBar(bars, bars.add_task("", total=total, completed=completed, **fields), pace)
 
 
 @contextmanager
 def progress(*columns: str, total: float, line: Callable[[int], str]) -> Iterator[Callable[[int], None]]:
-    """Yield what is to be called with how much is done: it moves a bar, or now and then prints `line` of it."""
+    """Yield what is to be called with how much is done: it moves a bar, or now and then prints `line` of it.
+
+    At its end, unless by an error, all of it counts as done.
+    """
     with progress_bar(*columns, total=total) as bar:
         if bar:
             yield bar.update
+            bar.update(total)
             return
-        is_time = RateLimiter()
+        is_time, printed = RateLimiter(), 0
 
         def show(done: int) -> None:
+            nonlocal printed
             if is_time():
                 say(line(done))
+                printed = done
 
         yield show
+        if 0 < printed < total:
+            say(line(int(total)))
 
 
 class RateLimiter:

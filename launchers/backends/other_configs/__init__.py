@@ -1,0 +1,1 @@
+"""Configs that were written for LLaMA-Factory or XTuner themselves, as options of a training."""

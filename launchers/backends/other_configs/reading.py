@@ -1,0 +1,80 @@
+"""`--config FILE`: settings of ours, or a config of LLaMA-Factory or XTuner, which become settings."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from ftbridge.core.console import aligned, say
+from ftbridge.core.errors import InputError, UsageError, shell_words
+from ftbridge.core.files.atomic import read_text
+from ftbridge.core.parsing.json_yaml import load_yaml
+from ftbridge.core.project import Project, Settings
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
+from ftbridge.launchers.backends.other_configs import llamafactory, xtuner
+from ftbridge.launchers.backends.other_configs.translation import Translation
+
+
+def find_project(config: str | os.PathLike[str] | None = None, backend: str | None = None) -> Project:
+    """Return the project around the current folder, with the settings of `config`: ours, LLaMA-Factory's or XTuner's.
+
+    What a config of theirs means is printed, and what has no counterpart; `backend` is what will train, by default the
+    program that the config is for. Raises InputError or UsageError where it cannot be read.
+    """
+    if not config:
+        return Project.find()
+    file = Path(config)
+    found = _translate(file, backend)
+    if not found:
+        return Project.find(config=file)
+    _say_translation(file, found)
+    project = Project.find()
+    places = {key: f"`{file}`: `{key}`" for key in found.options}
+    return replace(project, settings=Settings(found.options, project.settings.backends, places))
+
+
+def _translate(file: Path, backend: str | None) -> Translation | None:
+    """Return what a config of another program means, None for settings of ours."""
+    where = f"`{file}`"
+    try:
+        if file.suffix == ".py":
+            found = xtuner.translate_config(read_text(file, "settings file"), where)
+        else:
+            values = load_yaml(read_text(file, "settings file"), where)
+            if not llamafactory.is_config(values):
+                return None
+            found = llamafactory.translate_config(values, backend or llamafactory.NAME)
+    except UsageError as error:
+        raise InputError(f"{where}: {error}") from error
+    return found
+
+
+def _say_translation(file: Path, found: Translation) -> None:
+    say(_("`{file}` is a config of {title}; it means:").format(file=file, title=found.title))
+    say(f"  {shell_words(as_words(found.options))}")
+    if found.left_out:
+        say(_("without a counterpart, left out:"))
+        say("\n".join(f"  {line}" for line in aligned([*found.left_out.items()]).splitlines()))
+
+
+def as_words(options: dict[str, Any]) -> list[str]:
+    """Return options as they are typed, in the order of the help: `--lora-rank 8 --no-packing`."""
+    words = []
+    for name in sorted(options, key=TrainSpec.__struct_fields__.index):
+        value = options[name]
+        option = f"--{name.replace('_', '-')}"
+        if name == "set":
+            words += [word for key, item in value.items() for word in (option, f"{key}={_typed(item)}")]
+        elif isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        else:
+            words += [option, ",".join(value) if isinstance(value, tuple) else _typed(value)]
+    return words
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

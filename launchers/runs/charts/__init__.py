@@ -1,0 +1,1 @@
+"""Losses and lengths as text for a terminal, and as pictures."""
