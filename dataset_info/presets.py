@@ -1,4 +1,4 @@
-"""What is known about well-known datasets: one YAML file each, told by its sheet or by its columns.
+"""What is known about well-known datasets: one YAML file each, detected by its sheet or by its columns.
 
 Packages of third parties bring more, by the entry points `ftbridge.presets` (docs/plugins.md).
 """

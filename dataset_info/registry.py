@@ -274,9 +274,9 @@ def _parse_entries(file: Path, text: str) -> dict[str, Any]:
     try:
         known = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"`{file}` is not valid JSON ({error}); mend it or move it away") from error
+        raise InputError(f"`{file}` is not valid JSON ({error}); fix it or move it away") from error
     if not isinstance(known, dict):
-        raise InputError(f"`{file}` holds no JSON object of datasets; mend it or move it away")
+        raise InputError(f"`{file}` holds no JSON object of datasets; fix it or move it away")
     if twice := [name for name, count in Counter(name for name, _ in entry_spans(text)).items() if count > 1]:
         raise InputError(f"`{file}` names the dataset `{twice[0]}` twice; leave one of them out")
     return known
@@ -334,7 +334,7 @@ def _files_of_ours(known: Mapping[str, Any]) -> set[str]:
 
 
 def _unknown_dataset(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
-    hint = closest(name, known) if known else "; none is registered yet"
+    hint = closest(name, known) if known else "; no dataset is registered yet"
     return (
         f"there is no dataset `{name}` in `{dataset_dir / FILE}`{hint} "
         f"(`ftbridge convert FILE --name {name}` makes one)"

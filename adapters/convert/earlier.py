@@ -108,8 +108,10 @@ def _describe_loss(plan: ConvertPlan, before: Mapping[str, DatasetEntry], loss: 
     if loss.formats:
         would.append(f"remove the files for {' and '.join(loss.formats)}")
     test_goes = f"{plan.name}-{PARTS[-1]}" in loss.gone
-    held_out = ", and could train on rows that are held out now" if loss.other_rows or test_goes else ""
-    return f"`{plan.name}` is registered, and was made in another way: this would {' and '.join(would)}{held_out}"
+    held_out = ", and its held-out rows could become training rows" if loss.other_rows or test_goes else ""
+    return (
+        f"`{plan.name}` is registered already, from other options or data: this would {' and '.join(would)}{held_out}"
+    )
 
 
 def _replace_or_rename(plan: ConvertPlan) -> dict[str, list[str]]:

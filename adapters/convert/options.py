@@ -111,9 +111,9 @@ class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             load_target(name)
         # What has another type is refused by `checked`.
         if isinstance(self.seed, int) and self.seed < 0:
-            raise UsageError(f"`--seed` takes a number from 0 on; got {self.seed}")
+            raise UsageError(f"`--seed` must be a whole number of at least 0; got {self.seed}")
         if isinstance(self.limit, int) and self.limit < 1:
-            raise UsageError(f"`--limit` takes a number from 1 on; got {self.limit}")
+            raise UsageError(f"`--limit` must be a whole number of at least 1; got {self.limit}")
 
     def checked(self) -> "ConvertOptions":
         """Return the same; raises UsageError for a value of another type, or one that could not be kept as JSON."""

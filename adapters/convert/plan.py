@@ -134,7 +134,9 @@ def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
             )
         return _valid_name(origins[0].stem)
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UsageError(f"`{name}` is no dataset name; use letters, digits, `_`, `.` and `-`, and no spaces or commas")
+        raise UsageError(
+            f"`{name}` is not a valid dataset name; use letters, digits, `_`, `.` and `-`, and no spaces or commas"
+        )
     return name
 
 
@@ -180,7 +182,7 @@ def plan_conversion(
         dry_run=dry_run,
     )
     if options.sample and PARTS[0] not in plan.parts:
-        raise UsageError("`--sample` takes from the training part, and the source has none")
+        raise UsageError("`--sample` makes subsets of the training part, and this source has no training part")
     return plan
 
 

@@ -1,4 +1,4 @@
-"""Rejected rows: counted, kept beside the dataset as JSON lines, and as a workbook to be mended in a spreadsheet."""
+"""Rejected rows: counted, kept beside the dataset as JSON lines, and as a workbook to be corrected in a spreadsheet."""
 
 import json
 import re
@@ -49,7 +49,7 @@ class Rejects:
                 for problem in problems
             ]
             where = {"file": row.where.file, "sheet": row.where.sheet, "row": row.where.row}
-            values = {str(column): decode_raw(value) for column, value in row.values.items()}
+            values = {str(column): _as_whole(decode_raw(value)) for column, value in row.values.items()}
             record = {**where, **first, "more": more, "values": values}
             line = json.dumps(record, default=shorten, ensure_ascii=False)
             self._file.write(line.encode(errors="backslashreplace") + b"\n")  # half a surrogate pair as `\\ud800`
@@ -60,7 +60,12 @@ class Rejects:
         labels = dict.fromkeys(each.value for each in first if each.reason.startswith(NOT_IN_LABEL_MAP))
         options = [shell_words(["--label-map", f"{label}=TEXT"]) for label in labels]
         texts = f"Give labels a text: {first_few(options, LABELS_SHOWN)}. " if labels else ""
-        return f"{texts}Mend them, or go on without them: --on-error skip"
+        return f"{texts}Fix these rows, or skip them with --on-error skip (or --max-rejected {self.rows})"
+
+
+def _as_whole(value: Any) -> Any:
+    """Return a number without decimals as a whole one: workbooks hold 5 as 5.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < EXACT else value
 
 
 def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:

@@ -34,7 +34,8 @@ class Part(msgspec.Struct, frozen=True):
 class TableRead(msgspec.Struct, frozen=True, kw_only=True):
     """How one table was read: `columns` maps a field to the column it was read from, `left_out` are the others.
 
-    `why` explains the choice, and `first` are the first samples.
+    `templates` are the fields of `columns` that have a template there, and `labels` the texts that stand for values of
+    the answer. `why` explains the choice, and `first` are the first samples.
     """
 
     file: str
@@ -48,6 +49,8 @@ class TableRead(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     why: tuple[str, ...]
     first: tuple[Conversation, ...]
+    templates: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
 
 
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,16 +166,16 @@ def _table_read(plan: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry])
     table, read_as = plan.tables[at], plan.mappings[at]
     notes = (*table.notes, *table.late)
     if table.part and (name := f"{plan.name}-{table.part}") not in entries:
-        notes += (f"none of its rows is left, so that there is no `{name}`",)
+        notes += (f"no row is left for `{name}` after removing duplicates or applying `--limit`, so it is not written",)
     first = tuple(map(_decode_texts, islice(plan.first_samples(at), SAMPLES_SHOWN)))
     answers = [shorten(sample.turns[-1].output) for sample in first]
     if read_as.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
         names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
-        notes += (f"the answers are numbers; `{names}` and so on gives them names",)
+        notes += (f"the answers are numbers; give them names with `{names}`",)
     if (thought := read_as.columns.get("thought")) and not plan.options.mapping.map:
         others = {field: column for field, column in read_as.mapping.columns.items() if field != "thought"}
         without = shell_words(command_options(column_suggestion(others))) or "--map"
-        notes += (f"`{shorten(thought)}` is taken for the thought before each answer; `{without}` leaves it out",)
+        notes += (f"`{shorten(thought)}` is read as the thought before each answer; without it: `{without}`",)
     return TableRead(
         file=table.file,
         sheet=table.sheet,
@@ -185,6 +188,8 @@ def _table_read(plan: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry])
         notes=notes,
         why=read_as.why,
         first=first,
+        templates=read_as.templates,
+        labels=read_as.labels,
     )
 
 

@@ -143,8 +143,8 @@ def _refuse_unwritable(
     for name, by_target in not_held.items():
         if all(by_target.get(target, 0) == samples[name] for target in targets):
             raise InputError(
-                f"no sample of `{name}` can be written for {' or '.join(targets)}, where tools and answers that are "
-                f"not learned have no place; add {MESSAGES} to `--to`"
+                f"no sample of `{name}` can be written for {' or '.join(targets)}, which cannot hold tools or "
+                f"answers excluded from the loss; add {MESSAGES} to `--to`"
             )
 
 

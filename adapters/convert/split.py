@@ -75,7 +75,7 @@ def assign_parts(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: i
         groups = 1 + int(np.count_nonzero(np.diff(ordered)))
         raise InputError(
             f"{counted(len(keys), 'sample')} with {counted(groups, 'different question')}, each kept in one part, "
-            f"leave no {empty[0]} part for `{split}`; try another `--seed` or other numbers"
+            f"leave the {empty[0]} part empty with `{split}`; try another `--seed` or other numbers"
         )
     codes[codes == len(names)] = LEFT_OUT
     return codes

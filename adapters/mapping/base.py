@@ -172,7 +172,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     def _add_late_columns(self, late: list[str], problems: "RowProblems") -> None:
         for field, columns in columns_by_field(late).items():
             if field in self.watched_fields:
-                problems.add(field, columns[0], "comes after the columns were chosen from the first rows")
+                problems.add(field, columns[0], "first appears after the rows from which the columns were detected")
 
 
 class RowProblems:

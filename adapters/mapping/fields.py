@@ -128,7 +128,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         if is_blank(value):
             return system, ()
         if not isinstance(value, list):
-            raise BadValueError("is no list of [question, answer] pairs")
+            raise BadValueError("is not a list of [question, answer] pairs")
         style = style_of(value, self.roles) or PAIRS
         reader = ConversationReader(style=style, roles=self.roles, max_characters=self.max_characters, strip=self.strip)
         own_system, turns = reader.read(value)

@@ -278,7 +278,7 @@ class FirstRows(msgspec.Struct, frozen=True):
             cells = self.rows[number]
             if any(cells):
                 reason = why_no_sample(cells, columns) or _why_no_first_row(cells, columns)
-                notes.append(f"{self._place(number)} is passed over: it {reason}")
+                notes.append(f"{self._place(number)} is skipped: it {reason}")
         if (other := next_table_row(self.rows, start)) is not None:
             notes.append(
                 f"{self._place(other)} looks like the headers of another table ({self._cells_shown(other)}), "
@@ -306,13 +306,13 @@ class FirstRows(msgspec.Struct, frozen=True):
 
     def _ask_which_row(self, *rows: int) -> QuestionError:
         return QuestionError(
-            f"`{self.name}` may have its headers in {' or in '.join(map(self._place, rows))}; rows above are left out",
+            f"`{self.name}` may have its headers in {' or in '.join(map(self._place, rows))}; rows above are skipped",
             {f"{self._place(row)}: {self._cells_shown(row)}": self._header_row_option(row) for row in rows},
         )
 
     def _ask_whether_data(self, row: int) -> QuestionError:
         return QuestionError(
-            f"{self._taken_for_headers(row)} of `{self.name}`, and may be data ({self._cells_shown(row)})",
+            f"{self._taken_for_headers(row)} of `{self.name}`, but may be data ({self._cells_shown(row)})",
             {"it is data": ["--header-row", "none"], "it holds the headers": self._header_row_option(row)},
         )
 

@@ -109,7 +109,7 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
         except BadValueError as error:
             problems.add(field, columns[field], str(error))
         if turns and not any(turn.train for turn in turns):
-            problems.add("messages", columns["messages"], "has no answer that is learned: flags leave out all of them")
+            problems.add("messages", columns["messages"], "has no answer to train on: its flags exclude all of them")
         return system, tuple(turns)
 
     def read_tools(self, row: Row, problems: RowProblems) -> str:
@@ -150,7 +150,7 @@ def _append_completion(prompt: Any, completion: Any, reader: ConversationReader)
     """
     messages, answer = conversation_items(prompt), conversation_items(completion)
     if not isinstance(messages, list) or not messages:
-        raise BadValueError("is no list of messages")
+        raise BadValueError("is not a list of messages")
     answer = answer if isinstance(answer, list) else [{"role": ASSISTANT, "content": answer}]
     if len(answer) != 1:
         raise BadValueError(f"is completed by {len(answer)} messages, and one answer can be learned")

@@ -104,7 +104,7 @@ def parse_template(template: str, field: str, table: Table) -> RowTemplate:
         _compile_template(template)
         undeclared = meta.find_undeclared_variables(tree)
     except TemplateSyntaxError as error:
-        raise UsageError(f"{where} has a mistake in line {error.lineno}: {error.message}") from error
+        raise UsageError(f"{where} has a syntax error in line {error.lineno}: {error.message}") from error
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply") from error
     names = _columns_by_name(table.columns)

@@ -182,11 +182,11 @@ def _read_alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, 
     system = _text(values, columns.get("system"))
     earlier = values.get(columns.get("history", ""))
     if not isinstance(earlier, list | None):
-        raise UnfitError(columns["history"], "is no list of [question, answer] pairs", earlier)
+        raise UnfitError(columns["history"], "is not a list of [question, answer] pairs", earlier)
     turns = []
     for pair in earlier or ():
         if not isinstance(pair, list) or [type(text) for text in pair] != [str, str]:
-            raise UnfitError(columns["history"], "is no list of [question, answer] pairs", earlier)
+            raise UnfitError(columns["history"], "is not a list of [question, answer] pairs", earlier)
         turns.append(Turn(pair[0], "", pair[1]))
     question, extra = _text(values, columns.get("prompt")), _text(values, columns.get("query"))
     return system, (*turns, Turn(question, extra, _text(values, columns.get("response"), needed=True)))
@@ -195,7 +195,7 @@ def _read_alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, 
 def _message_list(values: dict[str, Any], column: str) -> list[dict[str, Any]]:
     messages = values.get(column)
     if not isinstance(messages, list) or not messages or not all(isinstance(each, dict) for each in messages):
-        raise UnfitError(column, "is no list of messages", messages)
+        raise UnfitError(column, "is not a list of messages", messages)
     return messages
 
 

@@ -35,7 +35,7 @@ def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
             else:
                 yield file
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise InputError(f"`{path}` is packed and damaged: {error}") from error
+        raise InputError(f"`{path}` is compressed and damaged: {error}") from error
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
 
@@ -73,7 +73,7 @@ class _ZstdReader(io.RawIOBase):
                 self._open = self._frame()
             elif not self._packed:
                 if not self._open.eof:
-                    raise EOFError("it breaks off")
+                    raise EOFError("it is truncated")
                 return 0
             self._unpacked = memoryview(self._open.decompress(self._packed))
             self._packed = self._open.unused_data

@@ -80,13 +80,13 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
         raise InputError(f"`{path}` is {archive}; unpack it, and give what is in it")
     if delimited and not path.is_dir():
         return cast("Source", load_plugin("sources", "csv"))
-    raise InputError(f"`{path}` is {_kind(head)}; files that are read: {', '.join(_readable(known))}")
+    raise InputError(f"`{path}` is {_kind(head)}; supported are: {', '.join(_readable(known))}")
 
 
 def _kind(head: bytes) -> str:
     """Return what a file that is not read is, by its first bytes."""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), "of no kind that is read")
+    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), "of an unsupported format")
 
 
 def _readable(sources: Sequence[str]) -> list[str]:
@@ -104,7 +104,7 @@ def refuse_special(path: Path) -> None:
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise InputError(f"`{path}` is a pipe or a device; send it to standard input and give `-`")
+        raise InputError(f"`{path}` is a pipe or a device; pipe it into standard input and give `-`")
 
 
 def _suggested_path(path: Path) -> str:

@@ -17,12 +17,16 @@ from msgspec.structs import replace
 
 from ftbridge.adapters.sources.compression import unpacked_name
 from ftbridge.adapters.sources.detection import open_path, refuse_special
+from ftbridge.adapters.sources.split_names import PART_OF
+from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.records import Reading, Table
+from ftbridge.language import gettext as _
 
 STANDARD_INPUT = {"-", "/dev/stdin"}
 HUBS = ("hf://", "ms://")
 PRESET = "preset:"
+LOCK = "~$"  # how the name of Excel's lock file begins
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -43,21 +47,23 @@ class Origin(msgspec.Struct, frozen=True):
 
     @property
     def stem(self) -> str:
-        """Return what a dataset of this source is called."""
+        """Return what a dataset of this source is called; the folder's name for a file that is only called `train`."""
         if self.path:
             whole = self.path.resolve()
-            return whole.name if whole.is_dir() else unpacked_name(whole).stem
+            stem = whole.name if whole.is_dir() else unpacked_name(whole).stem
+            return whole.parent.name or stem if stem.lower() in PART_OF and not whole.is_dir() else stem
         return self.preset or re.sub("[:@]", "-", self.url.partition("://")[2].partition("/")[2])
 
 
 def origins(sources: Sequence[str]) -> list[Origin]:
     """Return the sources that are named, in order: paths, globs such as `data/*.csv`, `-` for standard input, `hf://...`.
 
-    Standard input is kept in a temporary file called `standard input` until the process ends. Raises UsageError or
-    InputError where something is not there, or is given twice.
+    A lock file of Excel among several is skipped with a note. Standard input is kept in a temporary file called
+    `standard input` until the process ends. Raises UsageError or InputError where something is not there, or is given
+    twice.
     """
     found: dict[Path | str, Origin] = {}
-    for source in sources:
+    for source in _without_lock_files(sources):
         for origin in _origins_of(source):
             identity = _identity(origin)
             if identity in found:
@@ -66,6 +72,17 @@ def origins(sources: Sequence[str]) -> list[Origin]:
             found[identity] = origin
     names = Counter(origin.name for origin in found.values())
     return [replace(each, name=str(each.path)) if names[each.name] > 1 else each for each in found.values()]
+
+
+def _without_lock_files(sources: Sequence[str]) -> Sequence[str]:
+    """Return the sources without Excel's lock files, which a shell's `*.xlsx` brings; all where there are no others."""
+    others = [source for source in sources if not Path(source).name.startswith(LOCK)]
+    if not others or len(others) == len(sources):
+        return sources
+    for source in sources:
+        if source not in others:
+            say(_("note: skipped `{file}`: Excel's lock file of an open workbook").format(file=source))
+    return others
 
 
 def _identity(origin: Origin) -> Path | str:
@@ -83,7 +100,7 @@ def _origins_of(source: str) -> list[Origin]:
     if source.startswith(PRESET):
         return [Origin(source, preset=source.removeprefix(PRESET))]
     if source.startswith(("http://", "https://")):
-        raise UsageError(f"`{source}` is on the web: download it and give the file, or give `hf://owner/name`")
+        raise UsageError(f"`{source}` is a web address: download the file and give its path, or give `hf://owner/name`")
     return [Origin(path.name, path) for path in _paths_of(source)]
 
 
@@ -93,7 +110,7 @@ def open_origin(origin: Origin, reading: Reading, settings: Mapping[str, str]) -
     Raises UsageError or InputError where it cannot be read.
     """
     if settings and not origin.preset:
-        raise UsageError(f"`--set` is for presets that make their rows, and `{origin.name}` is none")
+        raise UsageError(f"`--set` is for presets that generate their rows; `{origin.name}` is not one of them")
     if origin.path:
         return open_path(origin.path, reading)
     if origin.url:
@@ -113,9 +130,9 @@ def _paths_of(source: str) -> list[Path]:
     if os.path.lexists(path) or not glob.has_magic(source):
         return [path]
     found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - takes absolute patterns
-    found = [each for each in found if not each.name.startswith("~$")]  # Excel's mark that a workbook is open
+    found = [each for each in found if not each.name.startswith(LOCK)]
     if not found:
-        raise InputError(f"no file fits `{source}`")
+        raise InputError(f"no file matches `{source}`")
     return [each for each in found if not each.is_dir()] or found
 
 
@@ -123,7 +140,9 @@ def _paths_of(source: str) -> list[Path]:
 def _standard_input() -> Path:
     """Return a file that holds what came through standard input; it can be read only once."""
     if not hasattr(sys.stdin, "buffer") or sys.stdin.isatty():
-        raise UsageError("`-` is standard input, and nothing is sent to it; as in: cat faq.jsonl | ftbridge convert -")
+        raise UsageError(
+            "`-` reads standard input, and nothing is piped into it; as in: cat faq.jsonl | ftbridge convert -"
+        )
     folder = tempfile.mkdtemp(prefix="ftbridge-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder) / "standard input"

@@ -32,7 +32,7 @@ def parts_of_splits(splits: dict[str, T], where: Callable[[str], str]) -> list[t
     if strange := [split for split in splits if split not in PART_OF]:
         choices = ", ".join(f"`{where(split)}`" for split in splits)
         raise InputError(
-            f"{' and '.join(f'`{split}`' for split in strange)} is none of train, validation and test; "
+            f"{' and '.join(f'`{split}`' for split in strange)} is not train, validation or test; "
             f"give one split: {choices}"
         )
     found = [(PART_OF[split], those) for split, those in splits.items()]

@@ -16,10 +16,20 @@ from ftbridge.cli.options import (
     option,
     reading_options,
 )
-from ftbridge.cli.output import WIDTH, print_parts, relative_path, show_row_count, table_location
+from ftbridge.cli.output import (
+    WIDTH,
+    field_lines,
+    print_parts,
+    relative_path,
+    shape_in_words,
+    show_row_count,
+    table_location,
+)
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from ftbridge.adapters.convert.result import Conversion, TableRead
+    from ftbridge.adapters.convert.selection import Counts
     from ftbridge.cli.output import Rows
 
 # How much is shown of a sample, and of the columns that are left out.
@@ -34,7 +44,7 @@ TURNS, COLUMNS = 5, 30
         "Columns": "preset set map role label_map",
         "Text": "system instruction input output strip max_characters",
         "Selection and split": "split stratify seed shuffle sample dedup limit",
-        "Rows that cannot be used": "on_error max_rejected xlsx",
+        "Invalid rows": "on_error max_rejected xlsx",
         "Dataset": "name to array replace dataset_dir",
         "Report": "dry_run explain as_json",
     },
@@ -71,7 +81,7 @@ TURNS, COLUMNS = 5, 30
     metavar="VALUE=TEXT|FILE",
     help="Text of a label, as in `7=Electricity`, or a YAML file of them; repeatable.",
 )
-@option("--system", metavar="TEXT", help="System prompt of samples that bring none; `@FILE` reads it from a file.")
+@option("--system", metavar="TEXT", help="System prompt of samples without one; `@FILE` reads it from a file.")
 @option(
     "--instruction",
     metavar="TEMPLATE",
@@ -80,29 +90,27 @@ TURNS, COLUMNS = 5, 30
 @option("--input", metavar="TEMPLATE", help="Jinja template of the input; `@FILE` reads it from a file.")
 @option("--output", metavar="TEMPLATE", help="Jinja template of the answer; `@FILE` reads it from a file.")
 @option("--strip", is_flag=True, help="Strip whitespace from both ends of texts.")
-@option(
-    "--max-characters", type=int, show_default="1000000", help="Longest text in characters; a longer one is an error."
-)
+@option("--max-characters", type=int, show_default="1000000", help="Reject texts longer than this.")
 @option(
     "--split", metavar="RATIO", help="Parts to make: `7:3` (train, test), `8:1:1` (validation, too), or `test=200`."
 )
-@option("--stratify", default="", metavar="FIELD", help="Field or column whose values every part gets its share of.")
+@option("--stratify", default="", metavar="FIELD", help="Split each value of this field or column in proportion.")
 @option("--seed", default=42, help="Seed of the split.")
 @option("--shuffle/--no-shuffle", default=True, help="Split at random; without, in the order of the rows.")
 @option("--sample", default="", metavar="N,N", help="Sizes of nested subsets of the training part, as in `100,500`.")
 @option(
     "--dedup",
     type=click.Choice(["exact", "normalized"]),
-    help="Leave out duplicate samples; normalized ignores case, width and whitespace.",
+    help="Drop duplicate samples; normalized ignores case, width and whitespace.",
 )
-@option("--limit", type=int, help="Number of samples to take, from the first.")
+@option("--limit", type=int, help="Take only the first N samples.")
 @option(
     "--on-error",
     type=click.Choice(["stop", "skip"]),
     default="stop",
-    help="What to do about rows that cannot be used; skip writes them to NAME.rejected.jsonl.",
+    help="On invalid rows: stop, or skip them and write them to NAME.rejected.jsonl.",
 )
-@option("--max-rejected", default="", metavar="N|P%", help="Skip rows that cannot be used, but not more than this.")
+@option("--max-rejected", default="", metavar="N|P%", help="Skip at most this many invalid rows.")
 @option("--xlsx", is_flag=True, help="Write skipped rows to NAME.rejected.xlsx as well.")
 @option("--name", metavar="NAME", show_default="the source's name", help="Name of the dataset.")
 @option(
@@ -112,10 +120,10 @@ TURNS, COLUMNS = 5, 30
     help="Formats to write: xtuner, alpaca, messages, sharegpt.",
 )
 @option("--array", is_flag=True, help="Write one JSON array instead of JSON lines.")
-@option("--replace", is_flag=True, help="Replace a dataset of the same name, and parts of it that are left out.")
+@option("--replace", is_flag=True, help="Replace a dataset of the same name, with all its parts.")
 @dataset_dir_option("data")
-@option("--dry-run", is_flag=True, help="Read and check everything, and write nothing.")
-@option("--explain", is_flag=True, help="As --dry-run, and say why the rows are read as they are.")
+@option("--dry-run", is_flag=True, help="Read and check everything, write nothing.")
+@option("--explain", is_flag=True, help="Like --dry-run, and explain how the columns were recognised.")
 @json_option
 def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: bool, **options: Any) -> None:
     """Turn SOURCE into training data for XTuner and LLaMA-Factory, and register it for both.
@@ -181,8 +189,7 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows
     shown: list[tuple[object, ...]] = []
     for read in done.tables:
         how = (read.shape, read.columns, read.left_out, read.system, read.notes, read.why)
-        preset = f" (preset {read.preset})" if read.preset and read.preset not in read.shape else ""
-        yield f"{table_location(read)}: {read.shape}{preset}"
+        yield f"{table_location(read)}: {shape_in_words(read.shape, read.preset)}"
         if how in shown:
             continue
         shown.append(how)
@@ -193,11 +200,7 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows
     yield ""
     yield from _notes_on_all_samples(done)
     yield [*_part_rows(done)]
-    yield (
-        f"{counted(counts.read, 'row')} read = {counts.written:,} written + {counts.rejected:,} rejected + "
-        f"{counted(counts.duplicates, 'duplicate')} + {counts.left_out:,} left out"
-        + (f"; {counted(counts.empty, 'empty row')} passed over" if counts.empty else "")
-    )
+    yield _sum_line(counts)
     if counts.shared:
         sharing = counted(counts.shared, "sample of another part has", "samples of other parts have")
         yield f"warning: {sharing} a question of the training part"
@@ -205,15 +208,32 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows
         rejected = filter(None, (done.rejected_file, done.rejected_workbook))
         yield f"rejected rows: {', '.join(str(relative_path(file)) for file in rejected)}"
     yield _registry_changes(done)
+    if not done.dry_run:
+        yield "\n" + _("next: {command}").format(command="ftbridge train")
+
+
+def _sum_line(counts: "Counts") -> str:
+    """Return how many rows there were, and what became of them, without what is 0."""
+    from ftbridge.core.console import counted
+
+    found = [
+        (counts.written, _("{count:,} written")),
+        (counts.rejected, _("{count:,} rejected")),
+        (counts.duplicates, _("{count:,} duplicate")),
+        (counts.left_out, _("{count:,} not taken (`--limit`, `--split`)")),
+        (counts.empty, _("{count:,} empty")),
+    ]
+    became = ", ".join(text.format(count=count) for count, text in found if count)
+    return _("{rows}: {became}").format(rows=counted(counts.read + counts.empty, "row"), became=became)
 
 
 def _part_rows(done: "Conversion") -> Iterator[tuple[str, ...]]:
-    """Yield the table of parts and their files; a part has none of a format that cannot hold any of its samples."""
-    targets = dict.fromkeys(target for part in done.parts for target in part.files)
-    yield "part", "samples", *targets
+    """Yield the table of parts and their files, without those of formats that cannot hold any of a part's samples."""
+    folder = relative_path(done.dataset_dir)
+    yield _("part"), _("samples"), _("files in {folder}").format(folder=folder)
     for part in done.parts:
-        files = (str(relative_path(part.files[target])) if target in part.files else "-" for target in targets)
-        yield part.name, f"{part.samples:,}", *files
+        endings = ", ".join(file.name.removeprefix(part.name) for file in part.files.values())
+        yield part.name, f"{part.samples:,}", f"{part.name}{endings}"
 
 
 def _notes_on_all_samples(done: "Conversion") -> Iterator[str]:
@@ -232,15 +252,15 @@ def _notes_on_all_samples(done: "Conversion") -> Iterator[str]:
 def _registry_changes(done: "Conversion") -> str:
     """Return what has become of the registered datasets."""
     if not done.changed:
-        return "nothing has changed: all of this was there already"
-    would = "would have " if done.dry_run else ""
-    anew = [f"{would}replaced {each.name} ({each.before:,} to {each.after:,})" for each in done.replaced if each.after]
-    gone = [f"{would}removed {each.name} ({each.before:,})" for each in done.replaced if not each.after]
+        return "unchanged: this dataset exists already"
+    replaced, removed = ("would replace", "would remove") if done.dry_run else ("replaced", "removed")
+    anew = [f"{replaced} {each.name} ({each.before:,} to {each.after:,})" for each in done.replaced if each.after]
+    gone = [f"{removed} {each.name} ({each.before:,})" for each in done.replaced if not each.after]
     lines = [", ".join([*anew, *gone])] if done.replaced else []
     files = {done.rejected_file, done.rejected_workbook, *(file for part in done.parts for file in part.files.values())}
     for file in done.edited:
-        what = "replaced" if file in files else "removed"
-        lines.append(f"{would}{what} {relative_path(file)}, which was changed since it was converted")
+        what = replaced if file in files else removed
+        lines.append(f"{what} {relative_path(file)}, which was changed since it was converted")
     registry = relative_path(done.dataset_dir / "dataset_info.json")
     return "\n".join([*lines, "nothing was written" if done.dry_run else f"registered in {registry}"])
 
@@ -249,8 +269,10 @@ def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
     """Yield what the samples are made of."""
     from ftbridge.adapters.values import shorten
 
-    for field, column in table.columns.items():
-        yield f"  {field:<12} {shorten(column, WIDTH)}"
+    yield from field_lines(table)
+    if table.labels:
+        labels = [f"{value} = {text}" for value, text in table.labels.items() if value != text]
+        yield f"  {_('labels'):<12} {shorten(', '.join(labels), WIDTH)}"
     if table.system:
         yield f"  {'system':<12} {shorten(table.system, WIDTH)!r}"
     if table.left_out:
@@ -258,7 +280,7 @@ def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
         names = [*map(shorten, table.left_out[:COLUMNS])]
         if more > 0:
             names.append(f"and {more:,} more")
-        yield f"  {'left out':<12} {', '.join(names)}"
+        yield f"  {_('not used'):<12} {', '.join(names)}"
     for note in table.notes:
         yield f"  {'note':<12} {note}"
     if explain:

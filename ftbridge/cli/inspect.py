@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftbridge.cli.options import READING, Command, complete_file, json_option, reading_options
-from ftbridge.cli.output import WIDTH, print_parts, show_row_count, table_location
+from ftbridge.cli.output import field_lines, print_parts, shape_in_words, show_row_count, table_location
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,6 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 
 def _profile_lines(profile: "Profile") -> "Iterator[str | Rows]":
-    from ftbridge.adapters.values import shorten
     from ftbridge.core.console import counted
 
     broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
@@ -59,9 +59,7 @@ def _profile_lines(profile: "Profile") -> "Iterator[str | Rows]":
     if empty := len(profile.columns) - len(columns):
         yield f"and {counted(empty, 'column')} without a header and values"
     if profile.choice:
-        shape = profile.choice.shape
-        preset = f" (preset {profile.preset})" if profile.preset and profile.preset not in shape else ""
-        yield f"would be {shape}" if shape.startswith("recognised") else f"would be read as {shape}{preset}"
-        yield from (f"  {field:<12} {shorten(column, WIDTH)}" for field, column in profile.choice.columns.items())
+        yield _("will be read as: {shape}").format(shape=shape_in_words(profile.choice.shape, profile.preset))
+        yield from field_lines(profile.choice)
     else:
-        yield f"would not be read: {profile.unclear}"
+        yield _("cannot be read yet: {why}").format(why=profile.unclear)

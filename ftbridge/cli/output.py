@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftbridge.language import gettext as _
+
 if TYPE_CHECKING:
     from rich.console import JustifyMethod, RenderableType
     from rich.text import Text
 
     from ftbridge.adapters.convert.result import TableRead
     from ftbridge.adapters.inspect import Profile
+    from ftbridge.adapters.mapping.inference.infer import TableMapping
 
 Rows = Sequence[Sequence[str]]  # of a table, the first of them its titles
 Columns = Sequence[Sequence[str]]
@@ -147,6 +150,22 @@ def table_location(read: "TableRead | Profile") -> str:
     """Return where a table is: its file, sheet and part, as in `a.xlsx, sheet Rows`."""
     sheet, part = read.sheet and f", sheet {read.sheet}", read.part and f", part {read.part}"
     return f"{read.file}{sheet}{part}"
+
+
+def shape_in_words(shape: str, preset: str) -> str:
+    """Return how a table is read, with the preset where `shape` does not name it."""
+    return f"{shape} (preset {preset})" if preset and preset not in shape else shape
+
+
+def field_lines(read: "TableRead | TableMapping") -> Iterator[str]:
+    """Yield a line for each field: the column, the template or the constant text that it is from."""
+    from ftbridge.adapters.values import shorten
+
+    for field, source in read.columns.items():
+        kind = _("column")
+        if field in read.templates:
+            kind = _("template") if "{{" in source or "{%" in source else _("text")
+        yield f"  {field:<12} {kind} {shorten(source, WIDTH)}"
 
 
 def relative_path(path: Path) -> Path:

@@ -35,24 +35,26 @@ def test_convert_prints_the_columns_counts_and_files(run):
     assert found.exit_code == 0, found.output
     assert [" ".join(line.split()) for line in found.stdout.splitlines()] == [
         "faq.jsonl: question and answer columns",
-        "instruction 问题",
-        "output 答案",
+        "instruction column 问题",
+        "output column 答案",
         "system 'be kind'",
-        "left out id",
+        "not used id",
         "1 q",
         "-> a",
         "",
-        "part samples xtuner alpaca messages",
-        "faq-train 1 data/faq-train.xtuner.jsonl data/faq-train.alpaca.jsonl data/faq-train.messages.jsonl",
-        "2 rows read = 1 written + 1 rejected + 0 duplicates + 0 left out",
+        "part samples files in data",
+        "faq-train 1 faq-train.xtuner.jsonl, .alpaca.jsonl, .messages.jsonl",
+        "2 rows: 1 written, 1 rejected",
         "rejected rows: data/faq.rejected.jsonl",
         "registered in data/dataset_info.json",
+        "",
+        "next: ftbridge train",
     ]
     again = run("--on-error", "skip", "--system", "be kind")
-    assert "nothing has changed" in again.stdout
+    assert "unchanged: this dataset exists already" in again.stdout
     workbook = run("--on-error", "skip", "--system", "be kind", "--xlsx").stdout
     assert "rejected rows: data/faq.rejected.jsonl, data/faq.rejected.xlsx\n" in workbook
-    assert "nothing has changed" in workbook
+    assert "unchanged: this dataset exists already" in workbook
 
 
 def test_convert_with_explain_says_how_each_column_was_read(run):
@@ -70,7 +72,7 @@ def test_dry_run_tells_the_counts_and_writes_nothing(run, tmp_path, options):
         assert (done["dry_run"], done["counts"]["written"], bool(done["tables"][0]["why"])) == (True, 1, True)
     else:
         assert found.stdout.splitlines()[-2:] == [
-            "2 rows read = 1 written + 1 rejected + 0 duplicates + 0 left out",
+            "2 rows: 1 written, 1 rejected",
             "nothing was written",
         ]
     assert [path.name for path in tmp_path.iterdir()] == ["faq.jsonl"]
@@ -99,7 +101,7 @@ def test_a_part_that_would_go_is_asked_about_and_the_answers_work(run, tmp_path,
     assert isinstance(question, QuestionError)
     dry = run("--dry-run", *question.answers["replace it"]).stdout.splitlines()
     assert dry[-2:] == [
-        "would have replaced faq-train (7 to 10), would have removed faq-test (3)",
+        "would replace faq-train (7 to 10), would remove faq-test (3)",
         "nothing was written",
     ]
     other, replaced = (run(*more, *options) for options in reversed(question.answers.values()))
@@ -115,10 +117,10 @@ def test_an_edited_file_is_replaced_or_removed_and_that_is_said(run, tmp_path):
     run("--split", "7:3")
     for part in ("train", "test"):
         (tmp_path / "data" / f"faq-{part}.alpaca.jsonl").write_text("mended\n")
-    for would, more in (("would have ", ["--dry-run"]), ("", [])):
+    for replaced, removed, more in (("would replace", "would remove", ["--dry-run"]), ("replaced", "removed", [])):
         said = run("--replace", *more).stdout
-        assert f"\n{would}replaced data/faq-train.alpaca.jsonl, which was changed since it was converted\n" in said
-        assert f"\n{would}removed data/faq-test.alpaca.jsonl, which was changed since it was converted\n" in said
+        assert f"\n{replaced} data/faq-train.alpaca.jsonl, which was changed since it was converted\n" in said
+        assert f"\n{removed} data/faq-test.alpaca.jsonl, which was changed since it was converted\n" in said
 
 
 def test_the_system_prompt_and_what_is_odd_in_samples_are_printed(run, tmp_path):
@@ -171,17 +173,31 @@ def test_a_label_with_two_texts_is_refused(run, tmp_path, again):
     assert "two texts for the label `1`" in str(found.exception)
 
 
+def test_columns_templates_constants_and_labels_are_told_apart(run, tmp_path):
+    (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n')
+    options = ("--instruction", "good or bad?", "--input", "{{text}}!", "--map", "output=label")
+    shown = run(*options, "--label-map", "1=good", "--label-map", "0=bad", "--limit", "1").stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert lines[1:5] == [
+        "instruction text good or bad?",
+        "input template {{text}}!",
+        "output column label",
+        "labels 1 = good, 0 = bad",
+    ]
+    assert "2 rows: 1 written, 1 not taken (`--limit`, `--split`)" in lines
+
+
 def test_left_out_columns_beyond_thirty_are_counted(run, tmp_path):
     row = {f"column {at}": "" for at in range(100)}
     (tmp_path / "faq.jsonl").write_text(json.dumps({"question": "q", "answer": "a"} | row) + "\n")
-    (shown,) = [line for line in run().stdout.splitlines() if line.strip().startswith("left out")]
+    (shown,) = [line for line in run().stdout.splitlines() if line.strip().startswith("not used")]
     assert len(shown) < 1000
     assert shown.endswith("and 70 more")
 
 
 def test_answers_that_are_numbers_are_noted(run, tmp_path):
     (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1.0}\n{"text": "bad", "label": -1}\n')
-    assert "the answers are numbers; `--label-map 1=TEXT --label-map -1=TEXT` and so on" in run().stdout
+    assert "the answers are numbers; give them names with `--label-map 1=TEXT --label-map -1=TEXT`" in run().stdout
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def test_inspect_shows_the_columns_as_table_or_json(tmp_path, monkeypatch):
     lines = [line.split() for line in found.stdout.splitlines()]
     assert lines[0] == ["faq.jsonl:", "2", "rows"]
     assert lines[3] == ["答案", "2", "text", "0", "1", "to", "3,", "mean", "2.0", "a"]
-    assert lines[-1] == ["output", "答案"]
+    assert lines[-1] == ["output", "column", "答案"]
     (profile,) = json.loads(CliRunner().invoke(command, ["faq.jsonl", "--json"]).stdout)
     assert profile["columns"][1]["longest"] == 3
 
@@ -25,7 +25,7 @@ def test_headers_that_are_not_clear_are_asked_for_after_all_is_shown(tmp_path, m
     (tmp_path / "words.csv").write_text("Word;Grade\napple;B\ntext;A\nreview;A\n")
     found = CliRunner().invoke(command, ["words.csv", "--delimiter", "semicolon"])
     assert found.exit_code == 0, found.output
-    assert "would not be read: `words.csv` may have its headers in record 1 or in record 3" in found.stdout
+    assert "cannot be read yet: `words.csv` may have its headers in record 1 or in record 3" in found.stdout
 
 
 def test_inspect_of_an_ambiguous_source_says_that_it_would_not_be_read(tmp_path, monkeypatch):
@@ -33,4 +33,4 @@ def test_inspect_of_an_ambiguous_source_says_that_it_would_not_be_read(tmp_path,
     (tmp_path / "faq.jsonl").write_text('{"x": 1, "y": 2, "z": 3}\n')
     found = CliRunner().invoke(command, ["faq.jsonl"])
     assert found.exit_code == 0
-    assert "would not be read: " in found.stdout
+    assert "cannot be read yet: " in found.stdout

@@ -79,7 +79,7 @@ def test_registered_entry_names_the_file_that_llamafactory_reads(tmp_path, files
 
 
 def test_an_unknown_name_gets_the_closest_and_the_way_to_make_it(tmp_path):
-    with pytest.raises(InputError, match=r"none is registered yet.*ftbridge convert"):
+    with pytest.raises(InputError, match=r"no dataset is registered yet.*ftbridge convert"):
         find_converted(tmp_path, "faq")
     register(tmp_path, {"medqa-train": entry("medqa-train")})
     with pytest.raises(InputError, match="did you mean `medqa-train`"):

@@ -29,8 +29,8 @@ def refuse_single_messages(table: Table) -> None:
     wanted = 'give each conversation as one row, `{"messages": [{"role": "user", "content": "..."}, ...]}`'
     if headers >= MESSAGES_OF_TREE or (headers >= TREES and any(isinstance(row.get("prompt"), dict) for row in rows)):
         raise InputError(
-            f"`{table.file}` holds trees of messages, as OASST does, with several answers to a question; choose a path "
-            f"through each tree, such as that of the answers with the best `rank`, and {wanted}"
+            f"`{table.file}` holds trees of messages, as OASST does, with several answers to a question; choose one "
+            f"path through each tree, such as that of the answers with the best `rank`, and {wanted}"
         )
     keys = message_keys(rows[0], {}) if rows else None
     if keys and keys[1] in rows[0] and all(role_of(str(row.get(keys[0], "")), {}) for row in rows):
@@ -47,7 +47,7 @@ def ask_for_turns(table: Table) -> None:
             _ask_for_sides(column, value)
         if style and style not in {PAIRS, ALTERNATING} and not is_surely_conversation(column, style):
             raise QuestionError(
-                f"`{shorten(column)}` of `{table.file}` holds questions and answers, and whether each goes on from the "
+                f"`{shorten(column)}` of `{table.file}` holds questions and answers, and whether each continues the "
                 "one before, as in a conversation, is not known; if not, give each as a row of its own",
                 {"each row is one conversation": ["--map", f"messages={column}"]},
             )

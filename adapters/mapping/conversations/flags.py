@@ -83,7 +83,7 @@ def is_learned(item: Mapping[str, Any]) -> bool:
         if flag is None:
             continue
         if flag and kind == MASK:
-            raise BadValueError(f"has `{key}` {shorten(value)}, which may leave the answer out or in")
+            raise BadValueError(f"has `{key}` {shorten(value)}, which may exclude or include the answer")
         learned = learned and flag == (kind == LOSS) if kind != MASK else learned
     return learned
 
@@ -94,7 +94,7 @@ def thought_of(item: Mapping[str, Any], longest: int) -> str:
     for key, value in item.items():
         if key_kind(key) == REASONING and value != 0 and not holds_nothing(value):
             if not isinstance(value, str):
-                raise BadValueError(f"has `{key}`: reasoning that is no text cannot be trained on yet")
+                raise BadValueError(f"has `{key}`: reasoning that is not text cannot be trained on yet")
             found[key] = checked_text(value, longest)
     if len({text.strip() for text in found.values()}) > 1:
         raise BadValueError(f"has {' and '.join(f'`{key}`' for key in found)}, which differ")
@@ -106,7 +106,7 @@ def answer_without(thought: str, answer: str) -> str:
     if not thought or not (inside := THOUGHT.match(answer)):
         return answer
     if inside[1].strip() != thought.strip():
-        raise BadValueError("has a thought in its text, and another beside it")
+        raise BadValueError("has a thought inside its text, and another in a separate field")
     return answer[inside.end() :]
 
 
@@ -115,7 +115,7 @@ def refuse_partial_masks(answers: Iterable[Mapping[str, Any]]) -> None:
     answers = list(answers)
     for key in dict.fromkeys(key for answer in answers for key in answer if key_kind(key) == MASK):
         if 0 < sum(answer.get(key) is not None for answer in answers) < len(answers):
-            raise BadValueError(f"has `{key}` on some answers only, which may leave out these or the others")
+            raise BadValueError(f"has `{key}` on some answers only: unclear which answers are trained on")
 
 
 def is_left_out(column: str, value: Any) -> bool:
@@ -134,13 +134,15 @@ def _flag(key: str, value: Any) -> bool | None:
     if isinstance(value, list):
         flags = {None if isinstance(each, list) else _flag(key, each) for each in value}
         if len(flags) > 1 or any(isinstance(each, list) for each in value):
-            raise BadValueError(f"has `{key}` {shorten(value)}: parts of an answer cannot be left out of the loss yet")
+            raise BadValueError(
+                f"has `{key}` {shorten(value)}: parts of an answer cannot be excluded from the loss yet"
+            )
         return next(iter(flags), None)
     text = str(value).strip().lower()
     if text in TRUE | FALSE:
         return text in TRUE
     if isinstance(value, (int, float)):
-        raise BadValueError(f"has `{key}` {shorten(value)}: answers cannot be weighted, only left out with 0")
+        raise BadValueError(f"has `{key}` {shorten(value)}: answers cannot be weighted, only excluded with 0")
     if text and not isinstance(value, dict) and " ".join(map(str.lower, WORDS.findall(key))) in KEY_KINDS:
         raise BadValueError(f"has `{key}` {shorten(value)}, which is neither yes nor no")
     return None

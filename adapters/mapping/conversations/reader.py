@@ -68,7 +68,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(value, str) and self.style == MOSS:
             return self.read_messages(_moss_messages(value))
         if not isinstance(value, list):
-            raise BadValueError("is empty" if is_blank(value) else "is no list of messages")
+            raise BadValueError("is empty" if is_blank(value) else "is not a list of messages")
         if self.style in {PAIRS, ALTERNATING}:
             return "", self.read_pairs(value)
         if self.style in {XTUNER, MOSS} or self.style.startswith("turns"):
@@ -106,7 +106,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if not keys:
             wanted = self.tags.get("role_tag"), self.tags.get("content_tag")
             for_role, for_text = wanted if all(wanted) else STYLE_KEYS.get(self.style, STYLE_KEYS[OPENAI])
-            raise BadValueError(f"is no object with `{for_role}` and `{for_text}`")
+            raise BadValueError(f"is not an object with `{for_role}` and `{for_text}`")
         role = self._known_role(str(message[keys[0]]), so_far)
         if role in {ASSISTANT, CALL}:
             self._read_answer(message, keys[1], role, so_far)
@@ -195,7 +195,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if keys and (self.style != XTUNER or keys == STYLE_KEYS[XTUNER]):
             return keys
         due = STYLE_KEYS[XTUNER] if self.style == XTUNER else self.style.removeprefix("turns of ").split("/")
-        raise BadValueError(f"is no object with {' and '.join(f'`{key}`' for key in due)}")
+        raise BadValueError(f"is not an object with {' and '.join(f'`{key}`' for key in due)}")
 
     def read_pairs(self, value: list[Any]) -> list[Turn]:
         """Return the turns of pairs of question and answer, or of texts in turn; raises BadValueError."""
@@ -205,7 +205,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
                 raise BadValueError("ends with a question: it holds an odd number of texts")
             value = [value[at : at + size] for at in range(0, len(value), size)]
         if not value or not all(isinstance(pair, list) and len(pair) == size for pair in value):
-            raise BadValueError("is no list of [question, answer] pairs")
+            raise BadValueError("is not a list of [question, answer] pairs")
         texts = [[self._checked_text(text) for text in pair] for pair in value]
         if not all(text.strip() for pair in texts for text in pair):
             raise BadValueError("has an empty question or answer")
@@ -257,7 +257,7 @@ def _moss_messages(text: str) -> list[dict[str, str]]:
         elif not holds_nothing(content):
             raise BadValueError(f"has `{name}`: tools cannot be trained on there")
     if text[at:].strip():
-        raise BadValueError(f"holds `{shorten(text[at:].strip(), 20)}` behind what is said")
+        raise BadValueError(f"holds `{shorten(text[at:].strip(), 20)}` after the text")
     return messages
 
 

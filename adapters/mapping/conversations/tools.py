@@ -46,11 +46,11 @@ def _call(value: Any) -> dict[str, Any]:
     function = value.get("function", value) if isinstance(value, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not name:
-        raise BadValueError(f"has the call `{shorten(value)}`, which is no object with `name` and `arguments`")
+        raise BadValueError(f"has the call `{shorten(value)}`, which is not an object with `name` and `arguments`")
     arguments = function.get("arguments", function.get("parameters"))
     arguments = {} if arguments is None or arguments == "" else parse_container(arguments)
     if not isinstance(arguments, dict):
-        raise BadValueError(f"calls `{shorten(name)}` with `{shorten(arguments)}`, which is no JSON object")
+        raise BadValueError(f"calls `{shorten(name)}` with `{shorten(arguments)}`, which is not a JSON object")
     call_id = value.get("id")
     return {
         **({"id": call_id} if isinstance(call_id, str) and call_id else {}),
@@ -71,7 +71,7 @@ def tools_as_json(value: Any) -> str:
 def _tool(value: Any) -> dict[str, Any]:
     function = value.get("function", value) if isinstance(value, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadValueError(f"holds `{shorten(value)}`, which is no tool: an object with `name` and `parameters`")
+        raise BadValueError(f"holds `{shorten(value)}`, which is not a tool (an object with `name` and `parameters`)")
     return value if function is not value else {"type": "function", "function": value}
 
 

@@ -38,7 +38,7 @@ from ftbridge.dataset_info.presets import Preset
 TEMPLATES = ("instruction", "input", "output")
 # A reading that is offered makes a sample of one of so many first rows.
 ROWS_TRIED = 20
-ALONE = "several sources, sheets or files are read with the same options, and none fits all: convert them one by one"
+ALONE = "several sources, sheets or files share the same options, and none fit all of them: convert them one by one"
 
 
 class MappingOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +70,18 @@ class MappingOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
-    """How a table is read, `shape` in words: `columns` maps a field to its column or template, `why` explains it."""
+    """How a table is read, `shape` in words: `columns` maps a field to its column or template, `why` explains it.
+
+    `templates` are the fields that are from templates, and `labels` the texts that stand for values of the answer.
+    """
 
     mapping: Mapping
     shape: str
     columns: dict[str, str]
     left_out: tuple[str, ...]
     why: tuple[str, ...]
+    templates: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
 
 
 def infer_mapping(
@@ -104,7 +109,8 @@ def infer_mapping(
     if columns:
         by_preset = f"as the preset `{preset.name}` says" if preset and not options.map else ""
         reason = said_by or by_preset or "as `--map` says"
-        candidate = _requested_candidate(columns, templates, contents)
+        named = f"preset {preset.name}" if preset and not options.map else "columns as in `--map`"
+        candidate = _requested_candidate(named, columns, templates, contents)
         missing = [field for field in ("instruction", "output") if field not in candidate.field_sources]
         if missing and not candidate.style:
             raise _question_for_fields(table, missing, candidate, contents, works)
@@ -119,16 +125,18 @@ def infer_mapping(
         columns=candidate.field_sources,
         left_out=tuple(column for column in table.columns if column not in used),
         why=(*_describe_columns(contents, candidate), f"read as {candidate}: {reason}"),
+        templates=tuple(candidate.templates),
+        labels=mapping.label_texts if isinstance(mapping, ColumnMapping) else {},
     )
 
 
 def _recognised_shape(candidate: Candidate, options: MappingOptions, preset: Preset) -> str:
     """Return in words that a table is read as a preset which nobody asked for, and what that adds."""
-    shape = f"recognised as the preset {preset.name}"
+    shape = f"recognised: {preset.title} (preset {preset.name})"
     if options.map or candidate.style:
         shape = f"{candidate.name}, {shape}"
     added = preset.system and options.system is None
-    return f"{shape}, which adds a system prompt (`--system ''` leaves it out)" if added else shape
+    return f"{shape}; it adds a system prompt (none: `--system ''`)" if added else shape
 
 
 def _why_detected(candidate: Candidate) -> str:
@@ -154,7 +162,7 @@ def _question_for_fields(
     works: SuggestionTest | None,
 ) -> FtbridgeError:
     """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
-    reason = f"`--map` names no {' and no '.join(fields)}"
+    reason = f"`--map` does not name {' or '.join(fields)}"
     if works is None:
         return InputError(reason)
     columns = [column for column in table.columns if column not in candidate.used_columns]
@@ -233,7 +241,7 @@ def _field_and_column(table: Table, field: str, column: str) -> tuple[str, str]:
             return swapped_field, find_column(table, field)
     if known_field:
         return known_field, find_column(table, column)
-    raise UsageError(f"`--map` knows no field `{field}`{closest(field, FIELDS)}")
+    raise UsageError(f"unknown field `{field}`{closest(field, FIELDS)}")
 
 
 def _field_called(name: str) -> str:
@@ -244,18 +252,18 @@ def _field_called(name: str) -> str:
 
 
 def _requested_candidate(
-    columns: dict[str, str], templates: dict[str, RowTemplate], contents: dict[str, ColumnSample]
+    name: str, columns: dict[str, str], templates: dict[str, RowTemplate], contents: dict[str, ColumnSample]
 ) -> Candidate:
     """Return the reading that the user or a preset decided; raises UsageError where it contradicts itself."""
     if "messages" in columns:
         content = contents[columns["messages"]]
         beside = {"messages", "system", "output"} if content.wants_answer else {"messages", "system"}
         if others := [field for field in (*columns, *templates) if field not in beside]:
-            raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
+            raise UsageError(f"a column of whole conversations cannot be combined with `{others[0]}`; drop it")
         if not content.possible_style:
             raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
         return Candidate(content.possible_style, columns, style=content.possible_style)
-    return make_candidate("columns as asked for", columns, templates)
+    return make_candidate(name, columns, templates)
 
 
 def _describe_columns(contents: dict[str, ColumnSample], candidate: Candidate) -> Iterator[str]:
@@ -282,7 +290,7 @@ def _refuse_texts(options: MappingOptions) -> None:
     if empty := [label for label, text in options.label_map.items() if is_blank(text)]:
         raise UsageError(f"`--label-map` has no text for the label `{empty[0]}`; give one, as in `7=Electricity`")
     if options.max_characters < 1:
-        raise UsageError(f"`--max-characters` takes a number from 1; got `{options.max_characters}`")
+        raise UsageError(f"`--max-characters` must be a whole number of at least 1; got `{options.max_characters}`")
 
 
 def _make_mapping(table: Table, options: MappingOptions, preset: Preset | None, candidate: Candidate) -> Mapping:
@@ -309,7 +317,7 @@ def _make_mapping(table: Table, options: MappingOptions, preset: Preset | None, 
             templates=candidate.templates, label_texts=_output_texts(options, preset, candidate), **common
         )
     if options.label_map:
-        raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
+        raise UsageError("`--label-map` is for outputs in a column of their own; these are whole conversations")
     mapping = MessageMapping(style=candidate.style, tags=options.tags, **common)
     mapping.ask_for_unknown_roles(table)
     return mapping

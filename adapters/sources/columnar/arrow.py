@@ -52,7 +52,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
         return [_open_saved(path, path.name)]
     names = _read_json(path / "dataset_dict.json", _DatasetDict).splits
     if strange := [name for name in names if name in {"", ".."} or Path(name).name != name]:
-        raise InputError(f"the saved dataset `{path}` is damaged: `{strange[0]}` is no folder in it")
+        raise InputError(f"the saved dataset `{path}` is damaged: `{strange[0]}` is not a folder in it")
     split_parts = parts_of_splits({split: split for split in names}, lambda split: str(path / split))
     return [
         msgspec.structs.replace(_open_saved(path / split, f"{path.name}/{split}"), part=part)

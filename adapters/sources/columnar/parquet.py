@@ -85,7 +85,7 @@ def _refuse_crashing(path: Path) -> None:
     with suppress(ChildProcessError):  # where nobody wants to hear of children
         os.waitpid(child, 0)
     if not alive:
-        raise InputError(f"`{path}` is damaged: what it says of its columns contradicts itself; write it again")
+        raise InputError(f"`{path}` is damaged: its column metadata is inconsistent; write it again")
 
 
 class RowRange(msgspec.Struct, frozen=True):

@@ -78,7 +78,9 @@ def parse_address(url: str) -> Address:
     """Return what `url` names; raises InputError for what is no such URL."""
     match = re.fullmatch(r"(hf|ms)://(\w[\w.-]*/\w[\w.-]*)(?::([\w. +-]+))?(?:@([\w.-]+))?", url)
     if not match:
-        raise InputError(f"`{url}` names no dataset; write hf://owner/name or ms://owner/name, then :config and @split")
+        raise InputError(
+            f"`{url}` does not name a dataset; write hf://owner/name or ms://owner/name, then :config and @split"
+        )
     return Address(*(group or "" for group in match.groups()))
 
 
@@ -158,7 +160,7 @@ def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tup
             return listing, ()
         sizes = {name: size for name, size in listing.sizes.items() if names_file(name)}
         shown = first_few([*map(ascii, strange)], NAMES_SHOWN)
-        note = f"left out, since their names are not those of files in a folder: {shown}"
+        note = f"skipped, for their names are not valid file names: {shown}"
         return msgspec.structs.replace(listing, sizes=sizes), (note,)
     except hub.errors as error:
         if hub.http_status(error) is not None:

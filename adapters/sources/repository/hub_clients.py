@@ -188,7 +188,7 @@ def _protocol_errors(title: str, variable: str) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError) as error:
         raise SetupError(
-            f"what answers for {title} does not speak its protocol ({type(error).__name__}); "
+            f"what answers for {title} does not answer as expected ({type(error).__name__}); "
             f"check the proxy, and the mirror in {variable}"
         ) from error
 
@@ -209,9 +209,7 @@ def hub_errors(hub: Hub, address: Address) -> Iterator[None]:
             )
             raise InputError(message) from error
         if status in {401, 403}:
-            message = (
-                f"{hub.title} does not give you `{address.name}`: accept the terms on its page, if it has any, and "
-            )
+            message = f"{hub.title} refuses `{address.name}`: accept the terms on its page, if it has any, and "
             raise SetupError(message + hub.login_help) from error
         if status:
             raise SetupError(f"{hub.title} answered with the error {status}; try again later") from error

@@ -212,4 +212,4 @@ def left_out_notes(names: Iterable[str], configs: dict[str, Splits]) -> tuple[st
     """Return a note on data files that are of no split."""
     used = {file for splits in configs.values() for files in splits.values() for file in files}
     left = [name for name in data_files(names) if name not in used]
-    return (f"left out, since they are of no split: {first_few(left, NAMES_SHOWN)}",) if left else ()
+    return (f"skipped, for they belong to no split: {first_few(left, NAMES_SHOWN)}",) if left else ()

@@ -150,7 +150,7 @@ def _text_batches(path: Path, codec: str, dialect: Dialect | None = None) -> Ite
         text, rest = rest[:end], rest[end:]
         if len(rest) > LONGEST:
             raise InputError(
-                f"`{path}` is no table: the line that begins with `{shorten(rest[:SAMPLE_SIZE])}` goes on for more "
+                f"`{path}` is not a table: the line that begins with `{shorten(rest[:SAMPLE_SIZE])}` is longer "
                 f"than {LONGEST >> 20} million characters"
             )
         marked = dialect.with_nulls(text) if dialect else text
@@ -271,7 +271,7 @@ class _Records(msgspec.Struct, frozen=True):
         pending.drop_first(1)
         error = f"holds a quote that is not closed, or not doubled, in line {pending.before}"
         where = Where(self.path.name, number, "", "record")
-        return Row(where, {"": line}, f"{error} (`--quote none` takes quotes as they stand)")
+        return Row(where, {"": line}, f"{error} (`--quote none` reads quotes literally)")
 
     def _unusual_rows(
         self, cells: list[str], number: int, pending: _PendingLines, first: int, end: int

@@ -131,7 +131,7 @@ def _with_more(path: Path, data: bytes, blocks: Iterator[bytes], number: int) ->
         if block and len(longer) >= 2 * len(data):
             break
     if len(longer) == len(data):
-        raise _broken_array(path, "it breaks off", number)
+        raise _broken_array(path, "it is truncated", number)
     return longer
 
 
@@ -194,11 +194,11 @@ def _refuse_text_after(path: Path, after: bytes, blocks: Iterator[bytes]) -> Non
     for block in chain([after], blocks):
         if rest := block.strip(BLANK):
             text = shorten(rest.decode("utf-8", "replace"), 20)
-            raise InputError(f"`{path}` is no valid JSON array: `{text}` follows its end")
+            raise InputError(f"`{path}` is not valid JSON array: `{text}` follows its end")
 
 
 def _broken_array(path: Path, reason: str, number: int) -> InputError:
-    return InputError(f"`{path}` is no valid JSON array: {reason}, at element {number}")
+    return InputError(f"`{path}` is not valid JSON array: {reason}, at element {number}")
 
 
 def _open_object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
@@ -253,8 +253,8 @@ def _record_table(path: Path, encoding: Encoding, data: bytes, members: dict[str
         and not any(is_surely_conversation(key, style_of(value)) for key, value in members.items())
     ):
         raise InputError(
-            f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and what the "
-            "keys mean is not known; give a list `[{...}, ...]`"
+            f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and the meaning "
+            "of the keys is unknown; give a list `[{...}, ...]`"
         )
     unit, note = ("object", "read as one record") if b"\n" in data.strip() else ("line", "")
     rows = list(read_rows(data, [data], path.name, unit, 1))
@@ -273,8 +273,8 @@ def _object_members(path: Path, data: bytes) -> dict[str, msgspec.Raw]:
         if following := _begin_of_next_object(data):
             reason = "several objects one after another, not one on each line; put each on one line (`jq -c .`)"
             if following == ",":
-                reason = "several objects with commas between them; put `[` before the first and `]` behind the last"
-        raise InputError(f"`{path}` is no valid JSON: {reason}") from error
+                reason = "several objects with commas between them; put `[` before the first and `]` after the last"
+        raise InputError(f"`{path}` is not valid JSON: {reason}") from error
     return {key: msgspec.Raw(json.dumps(each).encode()) for key, each in value.items()}
 
 

@@ -78,7 +78,7 @@ CHARACTER_OF = {b"tab": b"&#9;", b"line-break": b"&#10;"}
 def workbook_kind(path: Path) -> Kind:
     """Return the kind of the workbook by its content; raises InputError with a sentence where it is none."""
     if path.name.startswith("~$"):
-        raise InputError(f"`{path}` is only Excel's mark that `{path.name[2:]}` is open; give that file")
+        raise InputError(f"`{path}` is Excel's lock file; convert `{path.name[2:]}` instead")
     try:
         with path.open("rb") as file:
             head = file.read(1024)
@@ -98,7 +98,7 @@ def workbook_kind(path: Path) -> Kind:
         raise InputError(
             f"`{path}` is a web page or XML under a workbook's name; open it in Excel and save it as .xlsx"
         )
-    raise InputError(f"`{path}` is no workbook, or only a part of one; save or download it again")
+    raise InputError(f"`{path}` is not a workbook, or is truncated; save or download it again")
 
 
 def _refuse_old_file(path: Path, file: IO[bytes]) -> None:
@@ -114,7 +114,7 @@ def _refuse_old_file(path: Path, file: IO[bytes]) -> None:
 def _refuse_document(path: Path, what: str) -> None:
     """Raise InputError for a document that is `what`; for "", which is none, return."""
     if what:
-        raise InputError(f"`{path}` is {what}, and no workbook; copy its table into one, and save that as .xlsx")
+        raise InputError(f"`{path}` is {what}, not a workbook; copy its table into a workbook and save it as .xlsx")
 
 
 def _zip_kind(path: Path) -> Kind:
@@ -123,12 +123,12 @@ def _zip_kind(path: Path) -> Kind:
             parts = package.infolist()
             document = _opendocument_kind(package)
     except DAMAGE as error:
-        raise InputError(f"`{path}` is only a part of a workbook; save or download it again") from error
+        raise InputError(f"`{path}` is a truncated workbook; save or download it again") from error
     for info in parts:
         if info.file_size > max(HARMLESS_SIZE, MOST_PACKED * info.compress_size):
             raise InputError(
                 f"`{path}` would unpack to {info.file_size // MIB} MiB from {info.compress_size // 1024} KiB "
-                f"(`{info.filename}`), as no workbook does; it was made to do harm"
+                f"(`{info.filename}`), as no real workbook does; it looks malicious"
             )
     names = _parts_by_name(parts)
     if "xl/workbook.bin" in names:
@@ -140,7 +140,7 @@ def _zip_kind(path: Path) -> Kind:
         _refuse_document(path, next((DOCUMENT_PARTS[name] for name in DOCUMENT_PARTS if name in names), ""))
         return "xlsx"
     held = ", ".join(f"`{part.filename}`" for part in parts[:3]) or "nothing"
-    raise InputError(f"`{path}` is a zip archive, but no workbook; it holds {held}")
+    raise InputError(f"`{path}` is a zip archive, not a workbook; it holds {held}")
 
 
 def _opendocument_kind(package: zipfile.ZipFile) -> str:

@@ -117,7 +117,7 @@ def _reader_error(order: Order, output: str) -> InputError:
     if any(words in output for words in ("memory allocation of", "MemoryError", "Cell limit exceeded")):
         return OutOfMemoryError(
             f"`{path}` needs more memory than a workbook of its size should; "
-            "delete what lies far outside of its tables, or save them as CSV"
+            "delete stray cells far outside its tables, or save the tables as CSV"
         )
     if "PasswordError" in output or "Workbook is encrypted" in output:
         return InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")

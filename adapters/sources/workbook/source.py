@@ -49,6 +49,7 @@ from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info.presets import detect_preset
+from ftbridge.language import gettext as _
 
 # What reads the kinds that the fast reader may fail at: with a value far away, such as in XFD1048576, since it does
 # without the cells between, and where the fast one finds damage.
@@ -118,10 +119,21 @@ class _SheetPiece(msgspec.Struct, frozen=True):
 
 def _open_book(book: _Book) -> list[Table]:
     """Return the tables of the sheets that are asked for or, else, chosen; raises as `open_tables`."""
-    reading, path = book.reading, book.path
-    named = tuple(dict.fromkeys(reading.sheets))
+    named = tuple(dict.fromkeys(book.reading.sheets))
     stream = book.messages(*named)
-    visible = _visible_sheets(path, stream, named)
+    visible = _visible_sheets(book.path, stream, named)
+    first, *others = _chosen_tables(book, stream, visible, named)
+    if not named and (hidden := [sheet for sheet in visible if not visible[sheet]]):
+        note = _("hidden sheets are not read: {sheets}; read one with `--sheet`").format(sheets=_quote_titles(hidden))
+        first = msgspec.structs.replace(first, notes=(*first.notes, note))
+    return [first, *others]
+
+
+def _chosen_tables(
+    book: _Book, stream: Iterator[Message], visible: dict[str, bool], named: tuple[str, ...]
+) -> list[Table]:
+    """Return the tables of the `named` sheets, or of those that are chosen among the visible ones."""
+    reading, path = book.reading, book.path
     wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
     if len(wanted) == 1:
         return [_only_table(book, stream, wanted[0])]
@@ -139,7 +151,8 @@ def _visible_sheets(path: Path, stream: Iterator[Message], named: Iterable[str])
     """Return all sheets of a workbook, and whether each is visible; raises InputError where one of `named` is none."""
     visible = next(message.visible for message in stream if isinstance(message, Sheets))
     if missing := [sheet for sheet in named if sheet not in visible]:
-        raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
+        known = closest(missing[0], [name if visible[name] else f"{name} (hidden)" for name in visible])
+        raise InputError(f"`{path}` has no sheet `{missing[0]}`{known}")
     return visible
 
 
@@ -149,7 +162,7 @@ def _choice_notes(titles: list[str], filled: Iterable[str]) -> Iterator[str]:
         yield f"sheets with the same headers are taken together: {_quote_titles(titles)}; `--sheet` takes one of them"
     if left := [title for title in filled if title not in titles]:
         others = _quote_titles(left)
-        yield f"other sheets are left out: {others}; take them with `--all-sheets`, or by name with `--sheet`"
+        yield f"other sheets are not read: {others}; read them with `--all-sheets`, or by name with `--sheet`"
 
 
 def _only_table(book: _Book, stream: Iterator[Message], title: str) -> Table:
@@ -244,16 +257,18 @@ def _choose_sheets(path: Path, visible: dict[str, bool], columns: dict[str, tupl
 def _no_choice(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> FtbridgeError:
     """Return why no sheet can be chosen, where none has recognised headers: none has rows, or which is a question."""
     if visible and not any(visible.values()):
-        return QuestionError(f"`{path}` has only hidden sheets; choose", _answers_by_sheet(columns or visible))
+        return QuestionError(
+            f"`{path}` has only hidden sheets; choose", _answers_by_sheet(columns or visible, "hidden sheet")
+        )
     if not columns:
         return InputError(f"`{path}` holds no sheet with rows")
-    why = "several sheets, and the headers of none are recognised"
+    why = "several sheets, and no sheet has recognised headers"
     return QuestionError(f"`{path}` has {why}; choose", _answers_by_sheet(columns))
 
 
-def _answers_by_sheet(titles: Iterable[str]) -> dict[str, list[str]]:
+def _answers_by_sheet(titles: Iterable[str], kind: str = "sheet") -> dict[str, list[str]]:
     """Return the answers that take one of these sheets."""
-    return {f"the sheet `{title}`": ["--sheet", title] for title in titles}
+    return {f"the {kind} `{title}`": ["--sheet", title] for title in titles}
 
 
 def _with_findings(

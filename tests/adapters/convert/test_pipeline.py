@@ -295,7 +295,10 @@ def test_a_part_of_the_sources_own_that_nothing_is_left_for_is_left_out_and_name
         (source / f"{part}.jsonl").write_text("\n".join(rows))
     done = convert(source, limit=2)
     assert [(part.name, part.samples) for part in done.parts] == [("faq-train", 2)]
-    assert [table.notes for table in done.tables] == [(), ("none of its rows is left, so that there is no `faq-test`",)]
+    assert [table.notes for table in done.tables] == [
+        (),
+        ("no row is left for `faq-test` after removing duplicates or applying `--limit`, so it is not written",),
+    ]
     assert not convert(source, limit=2).changed
     assert len(convert(source).parts) == 2
 
@@ -392,13 +395,13 @@ def test_wrong_rows_stop_the_conversion_and_nothing_is_written(workbook):
     text = str(error.value)
     assert "2 of 4 rows of faq.xlsx" in text
     assert [line.split()[0] for line in text.splitlines()[3:5]] == ["DrugQA!B3", "DrugQA!A5"]
-    assert text.endswith("--on-error skip")
+    assert text.endswith("skip them with --on-error skip (or --max-rejected 2)")
     assert not Path("data").exists()
     assert not Project.find().state().dataset
 
 
 def test_wrong_rows_are_refused_with_notes_of_what_may_be_behind(workbook):
-    with pytest.raises(InputError, match=r"\n\nnote: other sheets are left out: `More`.*\nMend them"):
+    with pytest.raises(InputError, match=r"\n\nnote: other sheets are not read: `More`.*\nFix these rows"):
         convert(workbook(DrugQA=BAD, More=FAQ), name="medqa")
 
 
@@ -485,7 +488,7 @@ def test_convert_without_source_or_format_is_refused_and_one_format_may_be_text(
         ({"limit": 0}, "`--limit`"),
         ({"max_characters": 0}, "`--max-characters`"),
         ({"sample": "x"}, "`--sample`"),
-        ({"map": {"x": "A"}}, "no field `x`"),
+        ({"map": {"x": "A"}}, "unknown field `x`"),
     ],
 )
 def test_wrong_options_are_refused(workbook, options, message):

@@ -34,7 +34,7 @@ def test_dataset_name_is_made_of_the_file_name(stem, name):
 
 @pytest.mark.parametrize("name", ["", "a,b", "a b", "../a", "a/b", ".a", "-a", "a\n"])
 def test_a_name_that_frameworks_cannot_take_is_refused(name):
-    with pytest.raises(UsageError, match="no dataset name"):
+    with pytest.raises(UsageError, match="not a valid dataset name"):
         dataset_name([Origin("x", Path("x"))], name)
 
 
@@ -57,18 +57,23 @@ def test_a_preset_fills_what_is_not_asked_for(workbook):
 
     preset, choice = settled()
     assert (preset, choice.columns) == ("medqa", {"instruction": "Question", "output": "Answer"})
-    assert choice.shape == "recognised as the preset medqa, which adds a system prompt (`--system ''` leaves it out)"
+    assert (
+        choice.shape
+        == "recognised: Medication QA (MedInfo 2019) (preset medqa); it adds a system prompt (none: `--system ''`)"
+    )
     assert choice.mapping.system.startswith("You are a professional, highly experienced doctor professor.")
     plain = settled(mapping=MappingOptions(system=""))[1]
-    assert (plain.mapping.system, plain.shape) == ("", "recognised as the preset medqa")
+    assert (plain.mapping.system, plain.shape) == ("", "recognised: Medication QA (MedInfo 2019) (preset medqa)")
     preset, mapped = settled(mapping=MappingOptions(map={"instruction": "C", "output": "A"}))
     assert (preset, mapped.columns["instruction"]) == ("medqa", "URL")
     assert mapped.mapping.system == choice.mapping.system
-    assert mapped.shape.startswith("columns as asked for, recognised as the preset medqa, which adds")
+    assert mapped.shape.startswith(
+        "columns as in `--map`, recognised: Medication QA (MedInfo 2019) (preset medqa); it adds"
+    )
     assert settled(rows=[["question", "reply"], ["q", "a"]])[0] == ""
     assert settled(sheet="Other")[0] == ""
     preset, choice = settled(sheet="Other", preset="medqa")
-    assert (preset, choice.shape) == ("medqa", "columns as asked for")
+    assert (preset, choice.shape) == ("medqa", "preset medqa")
 
 
 def test_preset_columns_that_hold_other_values_are_no_preset(lines):

@@ -33,11 +33,11 @@ def test_labels_without_a_text_are_to_get_one(folder):
     with pytest.raises(InputError) as told:
         convert("a.csv", label_map={"1": "good"})
     assert str(told.value).endswith(
-        "Give labels a text: --label-map 0=TEXT, --label-map 'two words=TEXT'. Mend them, or go on without them: "
-        "--on-error skip"
+        "Give labels a text: --label-map 0=TEXT, --label-map 'two words=TEXT'. Fix these rows, or skip them with "
+        "--on-error skip (or --max-rejected 3)"
     )
     (folder / "b.csv").write_text("text,label\nfine,1\nbad,\n")
-    with pytest.raises(InputError, match="\n\nMend them, or"):
+    with pytest.raises(InputError, match="\n\nFix these rows, or"):
         convert("b.csv", label_map={"1": "good"})
 
 
@@ -45,7 +45,7 @@ def test_rejected_rows_are_kept_whatever_they_hold():
     file, openings = io.BytesIO(), []
     rejects = Rejects(lambda: openings.append(1) or file)
     assert not openings
-    values = {"q": "\ud800\0", "a": BadCell("#N/A"), "问": [None]}
+    values = {"q": "\ud800\0", "a": BadCell("#N/A"), "问": [None], "id": 5.0}
     for number in (1, 2):
         where = Where("f.xlsx", number, "Q")
         problems = [Problem(where, "a", "B", "output", "is empty"), Problem(where, "q", "A", "instruction", "is bad")]
@@ -58,6 +58,7 @@ def test_rejected_rows_are_kept_whatever_they_hold():
     assert (first["column"], first["reason"]) == ("a", "output is empty")
     assert first["more"] == [{"column": "q", "value": "", "reason": "instruction is bad"}]
     assert first["values"]["q"] == "\ud800\0"
+    assert '"id": 5}' in file.getvalue().decode(errors="replace")  # a workbook's whole number
 
 
 def line(row, values, **other):

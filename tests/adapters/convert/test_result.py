@@ -15,14 +15,14 @@ def test_result_describes_each_table_of_several_sources(lines, workbook):
 
 def test_answers_that_are_numbers_are_noted(lines):
     (table,) = convert(lines({"text": "t", "label": 1}, {"text": "u", "label": 0})).tables
-    assert "`--label-map 1=TEXT --label-map 0=TEXT` and so on gives them names" in table.notes[-1]
+    assert "give them names with `--label-map 1=TEXT --label-map 0=TEXT`" in table.notes[-1]
 
 
 def test_thought_from_a_column_is_said_with_what_leaves_it_out(lines):
     file = lines({"Question": "q", "Complex_CoT": "嗯", "Response": "a"}, {"Question": "p", "Response": "b"})
     done = convert(file)
     (note,) = done.tables[0].notes
-    assert note.endswith("`--map instruction=Question --map output=Response` leaves it out")
+    assert note.endswith("without it: `--map instruction=Question --map output=Response`")
     assert [sample.turns[0].thought for sample in done.tables[0].first] == ["嗯", ""]
     written = done.parts[0].files["messages"].read_text("utf-8").splitlines()
     assert written[0].endswith('{"role":"assistant","content":"a","reasoning_content":"嗯"}]}')

@@ -74,7 +74,7 @@ def test_unshuffled_split_keeps_the_order_and_counts_shared_questions():
         ("8:1:1", [1, 2], "cannot be split"),
         ("test=2", [1, 2], "cannot be split"),
         ("train=2,test=2", [1, 2, 3], "cannot be split"),
-        ("7:3", [1, 1, 1, 1], "4 samples with 1 different question, each kept in one part, leave no"),
+        ("7:3", [1, 1, 1, 1], "4 samples with 1 different question, each kept in one part, leave the"),
     ],
 )
 def test_too_few_samples_for_a_split_are_refused(split, values, message):

@@ -70,7 +70,7 @@ def test_thought_of_a_row_goes_with_its_answer(as_source, strip):
     for none in (None, "", " ", "null", "[]"):
         assert made(q="q", t=none, a="<think>hm</think>a") == ("<think>hm</think>a", "")
     for answer, reason in (
-        ("<think>oh</think>a", "has a thought in its text, and another beside it"),
+        ("<think>oh</think>a", "has a thought inside its text, and another in a separate field"),
         ("<think>hm</think>", "holds nothing but the thought"),
     ):
         (problem,) = columns.problems(row(q="q", t="hm", a=answer))
@@ -111,8 +111,11 @@ def test_history_is_earlier_turns(as_source):
             {"q": "x", "a": "1234567"},
             ("Q!D17", "output", "has 7 characters, more than `--max-characters` 6", "1234567"),
         ),
-        ({"q": "x", "a": "y", "h": "z"}, ("Q!17", "history", "is no list of [question, answer] pairs", "z")),
-        ({"q": "x", "a": "y", "h": [["z"]]}, ("Q!17", "history", "is no list of [question, answer] pairs", "[['z']]")),
+        ({"q": "x", "a": "y", "h": "z"}, ("Q!17", "history", "is not a list of [question, answer] pairs", "z")),
+        (
+            {"q": "x", "a": "y", "h": [["z"]]},
+            ("Q!17", "history", "is not a list of [question, answer] pairs", "[['z']]"),
+        ),
         ({"q": "x", "a": "y", "h": [["z", ""]]}, ("Q!17", "history", "has an empty question or answer", "[['z', '']]")),
         ({"q": "x", "a": "y", "pic": "a.png"}, ("Q!17", "", "holds images, which cannot be trained on yet", "a.png")),
     ],

@@ -100,9 +100,9 @@ def test_message_lists_of_each_style_are_read(style, value, system, turns):
     ("style", "value", "reason"),
     [
         (OPENAI, None, "is empty"),
-        (OPENAI, "text", "is no list of messages"),
+        (OPENAI, "text", "is not a list of messages"),
         (OPENAI, openai(("system", "s")), "holds no question and answer"),
-        (OPENAI, [*GOOD, "x"], "message 3 is no object with `role` and `content`"),
+        (OPENAI, [*GOOD, "x"], "message 3 is not an object with `role` and `content`"),
         (OPENAI, openai(("assistant", "a")), "message 1 is the assistant's, and the user's is due"),
         (OPENAI, openai(("user", "q"), ("user", "r")), "message 2 is the user's, and the assistant's is due"),
         (OPENAI, [*GOOD, *GOOD[1:]], "message 3 is the assistant's, and the user's is due"),
@@ -122,14 +122,14 @@ def test_message_lists_of_each_style_are_read(style, value, system, turns):
         (
             OPENAI,
             [GOOD[0], {"role": "assistant", "tool_calls": [{"id": "1"}]}],
-            "message 2 has the call `{'id': '1'}`, which is no object with `name` and `arguments`",
+            "message 2 has the call `{'id': '1'}`, which is not an object with `name` and `arguments`",
         ),
         (
             OPENAI,
             openai(("user", [{"type": "image_url", "image_url": {}}]), ("assistant", "a")),
             "message 1 holds a part `image_url`; only text can be trained on yet",
         ),
-        (OPENAI, [GOOD[0], {**GOOD[1], "weight": 0}], "has no answer that is learned"),
+        (OPENAI, [GOOD[0], {**GOOD[1], "weight": 0}], "has no answer to train on"),
         (OPENAI, [GOOD[0], {**GOOD[1], "weight": 0.5}], "message 2 has `weight` 0.5: answers cannot be weighted"),
         (OPENAI, [*CALLED[:2], GOOD[0]], "message 3 is the user's, and a tool's is due"),
         (OPENAI, CALLED[:3], "ends with a tool's answer"),
@@ -137,7 +137,7 @@ def test_message_lists_of_each_style_are_read(style, value, system, turns):
         (SHAREGPT, [*sharegpt(("human", "q")), {"from": "gpt", "value": "a", "train": False}], "has no answer"),
         (SHAREGPT, [*sharegpt(("human", "q")), {"from": "gpt", "value": "a", "loss": False}], "has no answer"),
         (XTUNER, [], "is empty|holds no question"),
-        (XTUNER, [{"input": "q"}], "turn 1 is no object with `input` and `output`"),
+        (XTUNER, [{"input": "q"}], "turn 1 is not an object with `input` and `output`"),
         (XTUNER, [{"input": "", "output": "a"}], "turn 1 has an empty input"),
         (XTUNER, [{"input": "q", "output": "a", "output_with_loss": False}], "has no answer"),
         (
@@ -199,7 +199,7 @@ def test_row_of_messages_offers_its_tools_as_openai_does():
     (problem,) = mapping.problems(Row(WHERE, {"m": raw(GOOD), "tools": raw(["look"])}))
     assert (problem.column, problem.reason) == (
         "tools",
-        "holds `look`, which is no tool: an object with `name` and `parameters`",
+        "holds `look`, which is not a tool (an object with `name` and `parameters`)",
     )
 
 

@@ -36,7 +36,7 @@ def test_packed_files_are_unpacked_by_content(tmp_path, pack):
 def test_packed_files_that_are_damaged_are_one_sentence(tmp_path, pack):
     packed = pack(CONTENT)
     for damaged in (packed[:-9], packed[:1000], packed[:5], packed + packed[:100], packed + b"garbage"):
-        with pytest.raises(InputError, match=r"file` is packed and damaged: "):
+        with pytest.raises(InputError, match=r"file` is compressed and damaged: "):
             unpack(tmp_path / "file", damaged)
 
 

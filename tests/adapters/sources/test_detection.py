@@ -36,7 +36,7 @@ def test_source_is_chosen_by_content(folder, name, content, columns):
         (b"%PDF-1.7\n%\xe2\xe3", "a PDF"),
         (b"\x89PNG\r\n\x1a\n\0", "an image"),
         (b"\xef\xbb\xbf\n <html></html>", "a web page or XML"),
-        (b"\1\2\3\xff\0" * 9, "of no kind that is read"),
+        (b"\1\2\3\xff\0" * 9, "of an unsupported format"),
     ],
 )
 def test_file_that_is_not_read_is_told_with_those_that_are(folder, head, what):
@@ -44,7 +44,7 @@ def test_file_that_is_not_read_is_told_with_those_that_are(folder, head, what):
     with pytest.raises(InputError) as told:
         open_path(Path("r.pdf"), READING)
     assert str(told.value) == (
-        f"`r.pdf` is {what}; files that are read: workbooks (.xlsx, .xls, .xlsb, .ods), CSV and other delimited text, "
+        f"`r.pdf` is {what}; supported are: workbooks (.xlsx, .xls, .xlsb, .ods), CSV and other delimited text, "
         "JSON, JSON lines, Parquet, Arrow, folders of these"
     )
 
@@ -100,7 +100,7 @@ test_any_text_is_read_or_refused_at_length = pytest.mark.nightly(
 
 def test_delimiter_option_applies_to_delimited_text_alone(folder):
     (folder / "log").write_text("q^a^b\n1^2^3\n")
-    with pytest.raises(InputError, match="`log` is of no kind that is read; files that are read: workbooks"):
+    with pytest.raises(InputError, match="`log` is of an unsupported format; supported are: workbooks"):
         open_path(Path("log"), READING)
     (table,) = open_path(Path("log"), Reading(delimiter="^"))
     assert table.columns == ("q", "a", "b")

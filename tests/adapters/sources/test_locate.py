@@ -62,6 +62,14 @@ def test_a_glob_leaves_out_the_marks_of_open_workbooks(files):
     assert first(open_all(["*a.csv"])) == ["a.csv"]
 
 
+def test_a_lock_file_among_others_is_skipped_with_a_note_and_refused_alone(files, capsys):
+    (files / "~$a.xlsx").write_bytes(b"\5me \0")
+    assert [origin.name for origin in origins(["a.csv", "~$a.xlsx"])] == ["a.csv"]
+    assert capsys.readouterr().err == "note: skipped `~$a.xlsx`: Excel's lock file of an open workbook\n"
+    with pytest.raises(InputError, match=r"is Excel's lock file; convert `a\.xlsx` instead"):
+        open_origin(*origins(["~$a.xlsx"]), READING, {})
+
+
 def test_a_file_that_is_not_there_is_named_with_what_was_meant(files):
     (files / "my questions.csv").write_text("q,a\n")
     hints = {"a.cvs": "did you mean `a.csv`", "deep/c.csv": "`deep/c.csv`$", "my": "quotes: 'my questions.csv'"}
@@ -80,7 +88,7 @@ def test_a_tilde_is_the_home_folder(files, monkeypatch):
 
 
 def test_an_address_on_the_web_is_refused():
-    with pytest.raises(UsageError, match="download it"):
+    with pytest.raises(UsageError, match="download the file"):
         origins(["https://example.com/a.csv"])
 
 
@@ -95,17 +103,17 @@ def test_a_file_given_twice_is_refused(files, again):
     ("source", "message"),
     [
         ("gone.csv", "there is no file `gone.csv`"),
-        ("*.gone", r"no file fits `\*.gone`"),
+        ("*.gone", r"no file matches `\*.gone`"),
         ("broken", "`broken` is a link to `nowhere`, which is not there"),
         ("loop", "`loop` cannot be read: Too many levels"),
         ("pipe", "`pipe` is a pipe or a device"),
         ("/dev/zero", "`/dev/zero` is a pipe or a device"),
         ("empty.csv", "`empty.csv` is empty"),
         ("nothing", "`nothing` holds no data that can be read; it is empty"),
-        ("faq.zip", "`faq.zip` is a zip archive, but no workbook; it holds `a.csv`"),
+        ("faq.zip", "`faq.zip` is a zip archive, not a workbook; it holds `a.csv`"),
         ("faq.tar.gz", "`faq.tar.gz` is a tar archive; unpack it"),
         ("faq.csv.gz", "`faq.csv.gz` is packed twice; unpack it"),
-        ("faq.bin", "`faq.bin` is of no kind that is read; files that are read: workbooks"),
+        ("faq.bin", "`faq.bin` is of an unsupported format; supported are: workbooks"),
         ("a" * 300, "cannot be read: File name too long"),
         ("a\0b", "there is no file"),
     ],
@@ -164,7 +172,7 @@ def test_standard_input_is_needed_once_and_with_something_in_it(piped):
     with pytest.raises(InputError, match=r"^standard input is empty"):
         open_all(["-"])
     piped(b"a,b\n", terminal=True)
-    with pytest.raises(UsageError, match="`-` is standard input, and nothing is sent to it"):
+    with pytest.raises(UsageError, match="`-` reads standard input, and nothing is piped into it"):
         open_all(["-"])
 
 
@@ -174,12 +182,14 @@ def test_origins_of_sources_have_names_and_stems(files):
     found = origins(named)
     assert found[0] == Origin(named[0], url=named[0])
     assert [origin.stem for origin in found] == ["name-one-train", "a", "faq", "deep", "self-cognition", "c"]
+    (files / "deep" / "Train.csv").touch()
+    assert [origin.stem for origin in origins(["deep/Train.csv"])] == ["deep"]
     (files / "deep" / "a.csv").write_text("x")
     assert [origin.name for origin in origins(["a.csv", "deep/a.csv", "b.csv"])] == ["a.csv", "deep/a.csv", "b.csv"]
 
 
 def test_settings_for_a_source_that_is_no_preset_are_refused(files):
-    with pytest.raises(UsageError, match=r"`a\.csv` is none"):
+    with pytest.raises(UsageError, match=r"`a\.csv` is not one of them"):
         open_origin(origins(["a.csv"])[0], READING, {"name": "x"})
     (table,) = open_origin(origins(["preset:self-cognition"])[0], READING, {"name": "x", "author": "y", "count": "3"})
     assert len(table.first) == 3

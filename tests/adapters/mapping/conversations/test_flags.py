@@ -102,7 +102,7 @@ def test_thought_that_stands_in_the_answer_too_is_taken_out_of_it():
     assert answer_without("hm", "\n<think> hm\n</think>\n\n4") == "4"
     assert answer_without("", "<think>hm</think>4") == "<think>hm</think>4"
     assert answer_without("hm", "4 <think>") == "4 <think>"
-    with pytest.raises(BadValueError, match="has a thought in its text, and another beside it"):
+    with pytest.raises(BadValueError, match="has a thought inside its text, and another in a separate field"):
         answer_without("hm", "<think>oh</think>4")
 
 

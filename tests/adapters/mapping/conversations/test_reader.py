@@ -117,7 +117,7 @@ READ = {
 REFUSED = {
     "a weight": (flagged(weight=(0.5, 1)), "message 2 has `weight` 0.5: answers cannot be weighted"),
     "an unclear flag": (flagged(unsupervised_train=(True, False)), "has `unsupervised_train` true, which may"),
-    "no answer learned": (flagged(loss=0), "has no answer that is learned"),
+    "no answer learned": (flagged(loss=0), "has no answer to train on"),
     "a mask that is set": (flagged(mask=1), "has `mask` 1"),
     "masked as text": (flagged(masked=("false", "true")), "message 4 has `masked` true"),
     "a mask on some answers": (flagged(mask=(0, None)), "`mask` on some answers only"),
@@ -126,14 +126,14 @@ REFUSED = {
     "a thought of the user's": ({"messages": [HI[0] | {"reasoning": "hm"}, HI[1]]}, "message 1 has `reasoning`"),
     "a thought in the text as well": (
         {"messages": [HI[0], {"role": "assistant", "content": "<think>a</think>b", "reasoning": "c"}]},
-        "message 2 has a thought in its text, and another beside it",
+        "message 2 has a thought inside its text, and another in a separate field",
     ),
     "tools of MOSS": ({"chat": {"turn_1": moss(tool='Search("x")')}}, "turn 1 has `Commands`: tools"),
     "tools in MOSS's text": (
         {"plain_text": "[Human]: hi<eoh> [Commands]: Search<eoc> [MOSS]: hello<eoa>"},
         "has `Commands`: tools",
     ),
-    "rest in MOSS's text": ({"plain_text": "[Human]: hi<eoh> [MOSS]: hello"}, r"holds `\[MOSS\]: hello` behind"),
+    "rest in MOSS's text": ({"plain_text": "[Human]: hi<eoh> [MOSS]: hello"}, r"holds `\[MOSS\]: hello` after"),
     "a flag of a turn": ({"conversation": [{"human": "hi", "assistant": "hello", "train": 0}]}, "has no answer"),
     "a call in the history": (
         {"query": "q", "response": "a", "history": [HI[0], {"role": "assistant", "tool_calls": [{"name": "f"}]}]},

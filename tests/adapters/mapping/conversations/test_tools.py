@@ -53,7 +53,7 @@ def test_tools_are_wrapped_once_and_an_empty_list_is_none():
     for value in ({"name": "f"}, [{"name": "f"}], wrapped, json.dumps(wrapped), [json.dumps({"name": "f"})]):
         assert json.loads(tools_as_json(value)) == wrapped
     for value in ("look", ["look"], [{"function": {}}], [[1]]):
-        with pytest.raises(BadValueError, match="is no tool"):
+        with pytest.raises(BadValueError, match="is not a tool"):
             tools_as_json(value)
 
 

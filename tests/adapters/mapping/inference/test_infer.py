@@ -204,10 +204,10 @@ def test_column_map_accepts_other_field_names_and_swapped_sides(given, columns):
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ({"map": {"instruction": "q", "outpt": "a"}}, "no field `outpt`; did you mean `output`"),
+        ({"map": {"instruction": "q", "outpt": "a"}}, "unknown field `outpt`; did you mean `output`"),
         ({"map": {"instruction": "q", "output": "nope"}}, "no column `nope`"),
-        ({"map": {"instruction": "q"}}, "names no output\n  answer from `a`: --map output=a\n.*`class`"),
-        ({"map": {"system": "q"}}, "names no instruction and no output\n  question from `a`, answer from `class`: "),
+        ({"map": {"instruction": "q"}}, "does not name output\n  answer from `a`: --map output=a\n.*`class`"),
+        ({"map": {"system": "q"}}, "does not name instruction or output\n  question from `a`, answer from `class`: "),
         (
             {"map": {"instruction": "q", "question": "m", "output": "a"}},
             "names two columns for instruction: `q` and `m`",
@@ -216,13 +216,16 @@ def test_column_map_accepts_other_field_names_and_swapped_sides(given, columns):
             {"map": {"instruction": "q", "output": "a"}, "output": "{{ a }}"},
             "`--map output=...` and `--output` both",
         ),
-        ({"map": {"messages": "m", "output": "a"}}, "leaves no room for `output`"),
+        ({"map": {"messages": "m", "output": "a"}}, "cannot be combined with `output`"),
         ({"map": {"messages": "a"}}, r"`a` holds no lists of objects with role/content \(OpenAI messages\)"),
         ({"map": {"messages": "m"}, "label_map": {"1": "x"}}, "`--label-map` is for outputs"),
         ({"map": {"instruction": "q", "output": "a"}, "label_map": {"1": " "}}, "no text for the label `1`"),
         ({"map": {"instruction": "q", "output": "a"}, "stratify": "clas"}, "no column `clas`; did you mean `class`"),
         ({"map": {"instruction": "q", "output": "a"}, "system": "\udce4"}, "`--system` holds half of a surrogate pair"),
-        ({"map": {"instruction": "q", "output": "a"}, "max_characters": 0}, "takes a number from 1; got `0`"),
+        (
+            {"map": {"instruction": "q", "output": "a"}, "max_characters": 0},
+            "must be a whole number of at least 1; got `0`",
+        ),
         ({"input": "{{ nope }}"}, "template of `--input` uses `nope`"),
     ],
 )

@@ -104,7 +104,7 @@ def test_a_dict_of_splits_gives_a_table_each(folder):
 def test_a_split_that_leads_out_of_the_folder_is_refused(folder, split):
     (folder / "saved").mkdir()
     (folder / "saved" / "dataset_dict.json").write_text(json.dumps({"splits": [split]}))
-    with pytest.raises(InputError, match=f"`{split}` is no folder in it"):
+    with pytest.raises(InputError, match=f"`{split}` is not a folder in it"):
         arrow.open_tables(folder / "saved", READING)
 
 

@@ -164,7 +164,7 @@ def test_a_limit_fetches_no_more_files_than_it_needs(server, scheme, monkeypatch
     "url", ["hf://faq", "hf://a/b/c", "http://a/b", "hf://../b", "hf://a/b@", "ms://a/b:@x", "hf://a/b@x:y"]
 )
 def test_url_that_names_no_dataset_is_refused(url):
-    with pytest.raises(InputError, match="names no dataset; write hf://owner/name"):
+    with pytest.raises(InputError, match="does not name a dataset; write hf://owner/name"):
         hub.parse_address(url)
 
 

@@ -114,7 +114,7 @@ def test_ragged_records_are_errors_with_their_cells():
 
 def test_unclosed_quote_is_an_error_of_its_line_alone():
     _, rows = table('a,b\n1,"x" y\n' + '"1",2\n' * 9 + '3,"x\n4,5\n')
-    advice = "(`--quote none` takes quotes as they stand)"
+    advice = "(`--quote none` reads quotes literally)"
     assert [(row.where.row, row.error) for row in rows if row.error] == [
         (2, f"holds a quote that is not closed, or not doubled, in line 2 {advice}"),
         (12, f"holds a quote that is not closed, or not doubled, in line 12 {advice}"),
@@ -268,11 +268,11 @@ def test_a_record_of_too_many_lines_costs_its_line(monkeypatch):
         (
             "问题,答案\nQuestion,Answer\nq1,a1\n",
             3,
-            ("record 2 is passed over: it says the headers again and is no sample",),
+            ("record 2 is skipped: it says the headers again and is no sample",),
         ),
-        ("id,问题,答案\nNo.,Question,Answer\n1,q1,a1\n", 3, ("record 2 is passed over: it says the headers again",)),
-        ("question,answer\n---,---\nq1,a1\n", 3, ("record 2 is passed over: it is a line of dashes and no sample",)),
-        ("question|answer\n--------+-------\nq1|a1\n", 3, ("delimiter `|`", "record 2 is passed over: it is a line")),
+        ("id,问题,答案\nNo.,Question,Answer\n1,q1,a1\n", 3, ("record 2 is skipped: it says the headers again",)),
+        ("question,answer\n---,---\nq1,a1\n", 3, ("record 2 is skipped: it is a line of dashes and no sample",)),
+        ("question|answer\n--------+-------\nq1|a1\n", 3, ("delimiter `|`", "record 2 is skipped: it is a line")),
         ("问题,答案\nq,a\n", 2, ()),
         ("question,answer\nquestion,yes\n", 2, ()),
     ],

@@ -62,7 +62,7 @@ def test_json_rows_carry_their_element_numbers_and_errors():
         ('[{"a": NaN}]', "`NaN` is not JSON, at element 1"),
         ('[{"a": "x]', "it breaks off, at element 1"),
         (b'[{"a": "\xff"}]', "element 1 holds bytes that do not decode"),
-        ('[{"a": ' + "[" * 100_000, "it breaks off"),
+        ('[{"a": ' + "[" * 100_000, "it is truncated"),
         ('[{"a": ' + "[" * 100_000 + "]" * 100_000 + "}]", "it is nested too deeply, at element 1"),
         ("[]", "holds no JSON object; it is empty"),
         ("[1, 2]", "element 1 is `1`, not an object"),
@@ -70,9 +70,9 @@ def test_json_rows_carry_their_element_numbers_and_errors():
         ('{\n"a": 1\n}\n{\n"a": 2\n}', "several objects one after another"),
         ('{"a": 1}{"a": 2}', "several objects one after another, not one on each line"),
         ('{\n"a": 1\n},\n{\n"a": 2\n}', "several objects with commas between them; put `[` before"),
-        ('{\n"a": 1,\n}', "is no valid JSON: Expecting property name"),
+        ('{\n"a": 1,\n}', "is not valid JSON: Expecting property name"),
         ('{"one": [{"a": 1}], "two": [{"a": 2}]}', "choose with `--sheet`: `one`, `two`"),
-        (b'{\n"\xff": 1}', "is no valid JSON: not UTF-8"),
+        (b'{\n"\xff": 1}', "is not valid JSON: not UTF-8"),
     ],
 )
 def test_broken_json_is_one_sentence_with_a_place(content, message):

@@ -37,17 +37,17 @@ def test_an_old_workbook_is_told_by_its_head(folder):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("~$faq.xlsx", b"", "only Excel's mark that `faq.xlsx` is open"),
+        ("~$faq.xlsx", b"", "is Excel's lock file; convert `faq.xlsx` instead"),
         ("faq.xlsx", OLE + b"\0" * 600 + "EncryptedPackage".encode("utf-16-le"), "is encrypted"),
-        ("faq.xls", OLE + b"\0" * 600 + "WordDocument".encode("utf-16-le"), "faq.xls` is a Word document, and no"),
+        ("faq.xls", OLE + b"\0" * 600 + "WordDocument".encode("utf-16-le"), "faq.xls` is a Word document, not a"),
         (
             "faq.xls",
             OLE + b"\0" * 600 + "PowerPoint Document".encode("utf-16-le"),
-            "is a presentation, and no workbook",
+            "is a presentation, not a workbook",
         ),
-        ("faq.xlsx", b"question,answer\n", "no workbook, or only a part of one"),
+        ("faq.xlsx", b"question,answer\n", "not a workbook, or is truncated"),
         ("faq.xlsx", b"", "is empty"),
-        ("faq.xlsx", b"PK\3\4" + b"\0" * 100, "only a part of a workbook"),
+        ("faq.xlsx", b"PK\3\4" + b"\0" * 100, "a truncated workbook"),
         ("faq.xls", b"\xef\xbb\xbf\r\n<table>", "a web page or XML"),
         ("faq.xlsx.gz", gzip.compress(b"x"), "a packed workbook; unpack it first"),
     ],
@@ -62,7 +62,7 @@ def test_file_that_is_no_workbook_is_one_sentence(folder, name, content, message
 def test_zip_that_is_no_workbook_and_missing_file_are_one_sentence(folder):
     with zipfile.ZipFile(folder / "faq.xlsx", "w") as package:
         package.writestr("a.csv", "x")
-    with pytest.raises(InputError, match=r"a zip archive, but no workbook; it holds `a.csv`"):
+    with pytest.raises(InputError, match=r"a zip archive, not a workbook; it holds `a.csv`"):
         workbook_kind(folder / "faq.xlsx")
     with pytest.raises(InputError, match="cannot be read"):
         workbook_kind(folder / "gone.xlsx")
@@ -84,7 +84,7 @@ def test_document_under_a_workbooks_name_is_told_as_what_it_is(folder, members, 
     with zipfile.ZipFile(folder / "faq.xlsx", "w") as package:
         for name, content in members.items():
             package.writestr(name, content)
-    with pytest.raises(InputError, match=f"`faq.xlsx` is {what}, and no workbook; copy its table into one"):
+    with pytest.raises(InputError, match=f"`faq.xlsx` is {what}, not a workbook; copy its table into a workbook"):
         workbook_kind(Path("faq.xlsx"))
 
 

@@ -65,7 +65,7 @@ def test_title_above_repeated_headers_is_not_asked_about():
 def test_headers_over_several_columns_are_divided_by_the_row_below():
     found = head([["Question", "", "Answer", ""], ["en", "zh", "en", "zh"], ["why?", "为何", "so", "因此"]])
     assert found.start == 3
-    assert "row 2 is passed over: it divides the headers" in " ".join(found.notes)
+    assert "row 2 is skipped: it divides the headers" in " ".join(found.notes)
 
 
 def test_values_beyond_the_headers_hidden_rows_and_merged_cells_are_told():
