@@ -33,6 +33,14 @@ class Message(str):
         """Return what another process makes the same message of."""
         return str(self), self.english
 
+    def __add__(self, more: str) -> "Message":
+        """Return the message with more behind it."""
+        return Message(str(self) + str(more), self.english + english(more))
+
+    def __radd__(self, before: str) -> "Message":
+        """Return the message with something before it."""
+        return Message(before + str(self), before + self.english)
+
     def format(self, *values: Any, **named: Any) -> "Message":
         """Return the message with the values in it, those that are messages themselves in the language of each."""
         text = super().format(*values, **named)
@@ -44,6 +52,12 @@ def gettext(text: str) -> str:
     """Return a text of the code in the user's language; English where the catalogue does not have it."""
     catalogue = _catalogue()
     return Message(catalogue.gettext(text), text) if catalogue and text and not isinstance(text, Message) else text
+
+
+def ngettext(one: str, several: str, number: int) -> str:
+    """Return the text of the code for a number of things, in the user's language."""
+    catalogue, text = _catalogue(), one if number == 1 else several
+    return Message(catalogue.ngettext(one, several, number), text) if catalogue else text
 
 
 def to_translate(text: str) -> str:

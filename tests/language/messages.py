@@ -48,8 +48,11 @@ INTERNAL = {
     "fromkeys", "encode", "cast", "with_name", "joinpath", "get_template", "getenv", "NewType", "TypeVar",
 }  # fmt: skip
 UNSEEN_PARAMETERS = {"examples", "metavar", "names", "description"}
-# Texts that are the same in every language: commands to type, values of options, Jinja, what rich fills in.
-SAME = re.compile(r"\{%| \| map\(|^(\n? *(cd|ftbridge) .*|last|all|ftbridge\.yaml|.*\{task\..*|(Bearer|Basic) \{\})$")
+# Texts that are the same in every language: commands to type, names, values of options, Jinja, what rich fills in.
+SAME = re.compile(
+    r"\{%| \| map\(|"
+    r"^(\n? *(cd|ftbridge) .*|last|all|ftbridge\.yaml|.*\{task\..*|(Bearer|Basic) \{\}|([a-z]+ )*[a-z]+_[a-z_ ]+)$"
+)
 # Modules, and what is in them, whose literals nobody is shown, or in English.
 NOT_SHOWN = {
     "adapters/mapping/conversations/ambiguous.py:MESSAGES_OF_TREE": "headers that are looked for",
@@ -61,7 +64,9 @@ NOT_SHOWN = {
     "adapters/mapping/headers.py:PREFERRED": "a pattern",
     "adapters/mapping/inference/suggestions.py:_sources_in_lists": "Jinja",
     "adapters/mapping/inference/table_columns.py:TableColumns.preference_columns": "headers that are looked for",
+    "adapters/values.py:TYPE_NAMES": "names in JSON",
     "adapters/convert/samples/remarks.py:THOUGHT": "kinds that are compared",
+    "ftbridge/cli/figures.py:NAMES": "names of figures",
     "ftbridge/__init__.py:_NAMES": "names of functions",
     "ftbridge/cli/reference.py": "docs/cli.md is in English",
     "ftbridge/core/project.py:Project.write_settings": "a comment in a file",
@@ -70,6 +75,7 @@ NOT_SHOWN = {
     "ftbridge/dialogue/generation.py:_UNSEEN": "what torch says",
     "ftbridge/dialogue/system_templates.py:SYSTEMS": "prompts",
     "ftbridge/evaluation/answers/engines/endpoint.py:_TOO_LONG": "what servers say",
+    "ftbridge/experiments/recipes/demo.py:_KEPT": "names of options",
     "ftbridge/evaluation/report/report.py:MARK": "a mark in a file",
     "ftbridge/evaluation/report/workbook.py:CREATOR": "a mark in a file",
     "ftbridge/evaluation/scoring/labels.py:_BETWEEN": "a pattern",
@@ -77,6 +83,7 @@ NOT_SHOWN = {
     "ftbridge/experiments/sweep/train_points.py:FULL": "what frameworks say",
     "ftbridge/experiments/training.py:write_interpreters": "a comment in a file",
     "ftbridge/tokens/agreement.py:CHAT_TEMPLATE": "names in records",
+    "ftbridge/tokens/agreement.py:MERGED": "names in records",
     "ftbridge/tokens/differences.py:_RULES": "names in records",
     "ftbridge/tokens/differences.py:compare": "names in records",
     "ftbridge/tokens/differences.py:_Changed": "names in records",
@@ -130,6 +137,14 @@ def _called(node: ast.AST) -> str:
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
+def _is_message(node: ast.AST) -> bool:
+    """Tell whether a part of an expression is a message, or reads as one."""
+    called = (
+        node.func.value if _called(node) == "format" and isinstance(getattr(node, "func", 0), ast.Attribute) else node
+    )
+    return _called(called) == "_" or bool(PROSE.search(template(node) or ""))
+
+
 class _Finder(ast.NodeVisitor):
     """Finds the literals of a file that a user may be shown."""
 
@@ -152,13 +167,15 @@ class _Finder(ast.NodeVisitor):
         self._visit_named(node.targets[0], node.value)
 
     def _visit_named(self, target: ast.expr, value: ast.expr | None) -> None:
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            for each, part in zip(target.elts, value.elts, strict=True):
+                self._visit_named(each, part)
+            return
         name = next((each.id for each in ast.walk(target) if isinstance(each, ast.Name)), "")
         top = len(self.scopes) == 1
         self.scopes += [name] if top else []
         if top and isinstance(value, ast.Dict) and name != "HEADINGS":
-            # What a module's table is asked by is no text.
-            for each in value.values:
-                self.visit(each)
+            self._visit_alike(value, with_keys=False)  # by which a module's table is asked
         elif name == "HEADINGS" and value:
             self._visit_headings(value)
         elif value:
@@ -168,6 +185,22 @@ class _Finder(ast.NodeVisitor):
     def _visit_headings(self, node: ast.expr) -> None:
         for title in getattr(node, "keys", ()):
             self._take(title)
+
+    def _visit_alike(self, node: ast.Tuple | ast.List | ast.Dict | ast.IfExp, *, with_keys: bool = True) -> None:
+        """Take a word that stands among messages, as in a row of titles, for one as well."""
+        parts = {ast.Dict: ("values",), ast.IfExp: ("body", "orelse")}.get(type(node), ("elts",))
+        found: list[Any] = [getattr(node, part) for part in parts]
+        texts = found if isinstance(node, ast.IfExp) else found[0]
+        shown = [each for each in texts if _is_message(each)]
+        take = shown and all(template(each) is not None or each in shown for each in texts)
+        for each in texts:
+            self._visit_part(each, shown=bool(take) and each not in shown)
+        others = [node.test] if isinstance(node, ast.IfExp) else getattr(node, "keys", ()) if with_keys else ()
+        for other in others:
+            if other:
+                self.visit(other)
+
+    visit_Tuple = visit_List = visit_Dict = visit_IfExp = _visit_alike  # noqa: N815
 
     def _visit_comprehension(self, node: ast.GeneratorExp | ast.ListComp) -> None:
         """Pass over what is looked for in a text, as in `any(word in text for word in ("a", "b"))`."""
@@ -193,8 +226,12 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name = _called(node)
-        if name in {"counted", "_"} and isinstance(node.func, ast.Name):
-            self._take(node.args[0], wrapped=True) if name == "_" else self.visit(node.args[0])
+        if name in {"counted", "_", "to_translate", "ngettext"} and isinstance(node.func, ast.Name):
+            if name == "counted":
+                self.visit(node.args[0])
+            else:
+                for part in node.args[:2]:
+                    self._take(part, wrapped=True)
             return
         if name == "Check":  # its name, shown in the user's language
             node = ast.Call(node.func, node.args[1:], node.keywords)
