@@ -77,7 +77,7 @@ def with_article(type_name: str) -> str:
     """Return the name of a type as it is in a sentence, in the user's language: `a number`, `an object`, `text`."""
     return {
         "text": _("text"),
-        "true or false": _("true or false"),
+        _("true or false"): _("true or false"),
         "number": _("a number"),
         "list": _("a list"),
         "object": _("an object"),

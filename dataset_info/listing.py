@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import interpret_entry
@@ -13,7 +14,7 @@ from ftbridge.dataset_info.names import is_ours
 from ftbridge.language import gettext as _
 
 
-class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetSummary(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """An entry in a line: `made` is when the file that LLaMA-Factory reads was last written, in local time.
 
     `samples` is None where ftbridge did not make the dataset, and so has not counted them; `source` is then its

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 COMMANDS = {
     "setup": _("Make or repair the training environment."),
     "doctor": _("Check this machine and the training environment."),
-    "demo": _("Show the whole way in one sitting, on a small model."),
+    "demo": _("Show every step in one sitting, on a small model."),
     "inspect": _("Show what a source holds, and how it would be read."),
     "convert": _("Turn data of any kind into both frameworks' formats."),
-    "presets": _("Show what is known about well-known datasets."),
-    "plugins": _("List the formats, frameworks, presets and families that are there."),
+    "presets": _("Show the settings for well-known datasets."),
+    "plugins": _("List the formats, frameworks, presets and families."),
     "datasets": _("List, show, check and remove registered datasets."),
     "preview": _("Show what a training would see of a dataset."),
-    "tokenize": _("Make the ready tokens of a dataset, for any framework."),
+    "tokenize": _("Tokenise a dataset once, for any framework."),
     "train": _("Fine-tune a model with XTuner or LLaMA-Factory."),
     "runs": _("List, show, follow, plot, compare, stop and prune runs."),
     "export": _("Write the adapter of a run as a PEFT folder."),
@@ -32,7 +32,7 @@ COMMANDS = {
     "chat": _("Talk to the model of a run."),
     "predict": _("Answer a dataset with the model of a run."),
     "evaluate": _("Measure how good a model's answers are, and whether it got better."),
-    "report": _("Write what was gained as one HTML file."),
+    "report": _("Write a report on what training changed, as HTML."),
     "sweep": _("Train with many options, and show which came out best."),
     "recipe": _("Run, list, show and make recipes: a whole experiment in one file."),
     "completion": _("Print the script for Tab in bash, zsh or fish."),
@@ -163,5 +163,5 @@ def _run_command(arguments: list[str]) -> object:
 def _say_stopped() -> int:
     from ftbridge.core.console import say
 
-    say("\nstopped")
+    say(_("\nstopped"))
     return 130

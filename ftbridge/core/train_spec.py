@@ -160,8 +160,8 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     too_long: Annotated[
         Literal["cut", "drop", "refuse"],
         Meta(
-            description="Samples beyond the cutoff length: cut takes away the oldest turns, then the end of the "
-            "question, and never an answer; drop leaves them out; refuse trains none."
+            description="Samples beyond the cutoff length: cut removes the oldest turns, then the end of the "
+            "question, never an answer; drop skips them; refuse is an error."
         ),
     ] = "cut"
     tokens: Annotated[

@@ -226,21 +226,22 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name = _called(node)
-        if name in {"counted", "_", "to_translate", "ngettext"} and isinstance(node.func, ast.Name):
-            if name == "counted":
-                self.visit(node.args[0])
-            else:
-                for part in node.args[:2]:
-                    self._take(part, wrapped=True)
-            return
-        if name == "Check":  # its name, shown in the user's language
-            node = ast.Call(node.func, node.args[1:], node.keywords)
-        if not (name in INTERNAL and template(getattr(node.func, "value", node))):
+        if name == "counted":
+            self.visit(node.args[0])
+        elif name in {"_", "to_translate", "ngettext"}:
+            for part in node.args[:2]:
+                self._take(part, wrapped=True)
+        else:
+            self._visit_arguments(node, name)
+
+    def _visit_arguments(self, node: ast.Call, name: str) -> None:
+        internal, shown = name in INTERNAL, name in FUNCTIONS or ERRORS.search(name) is not None
+        if not (internal and template(getattr(node.func, "value", node))):
             self.visit(node.func)
-        shown = name in FUNCTIONS or ERRORS.search(name) is not None
-        for number, part in enumerate(node.args):
-            if name not in INTERNAL or any(isinstance(each, ast.Call) for each in ast.walk(part)):
-                self._visit_part(part, shown=shown and not number and name not in INTERNAL)
+        # The name of a check is translated where it is shown.
+        for number, part in enumerate(node.args[1:] if name == "Check" else node.args):
+            if not internal or any(isinstance(each, ast.Call) for each in ast.walk(part)):
+                self._visit_part(part, shown=shown and not number and not internal)
         for keyword in node.keywords:
             if keyword.arg == "headings":
                 self._visit_headings(keyword.value)

@@ -74,7 +74,7 @@ def test_build_only_builds_everything_and_leaves_nothing(in_project, run_ftbridg
     done = run_ftbridge(*wrong, cwd=in_project, TMPDIR=str(tmp_path))
     assert done.returncode == 5, done.stderr
     assert "no_such_opti" in done.stderr
-    assert "optimiser steps" in done.stdout
+    assert "optimizer steps" in done.stdout
     right = [*train_command(backend), "--build-only", "--gpus", "2", "--packing"]
     done = run_ftbridge(*right, cwd=in_project, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
