@@ -12,7 +12,7 @@ def command(as_json: bool) -> None:
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import SetupError
     from ftbridge.launchers.environment.checklist import checks_as_text
-    from ftbridge.launchers.environment.doctor import run_checks
+    from ftbridge.launchers.environment.doctor import run_checks, verdict
 
     done = []
     for check in run_checks():
@@ -22,4 +22,6 @@ def command(as_json: bool) -> None:
     if as_json:
         print_json(done, indent=0)
     if any(check.status == "failure" for check in done):
-        raise SetupError("this machine cannot train yet; the remedies stand above")
+        raise SetupError(verdict(done))
+    if not as_json:
+        result("\n" + verdict(done))

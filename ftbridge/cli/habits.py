@@ -14,8 +14,14 @@ NOTHING_LIKE_IT = {
     ("train", "output"): _("a run is written to runs/ID"),
     ("train", "val_size"): _("`ftbridge convert --split 9:1` makes a validation or test part"),
     ("train", "warmup_steps"): _("`--warmup-ratio` is a share of the steps"),
+    **{
+        (command, option): _("name the folder of the adapter: `ftbridge {command} DIR`").format(command=command)
+        for command in ("chat", "merge", "predict", "evaluate")
+        for option in ("adapter", "adapter_name_or_path")
+    },
 }
 YES_NO = {"true", "false"}
+CONFIGS = (".yaml", ".yml", ".py")
 # Commands that other programs have, and ours are more than one word.
 COMMANDS = {
     "serve": "ftbridge chat --web",
@@ -44,16 +50,16 @@ def understood(command: click.Command, args: list[str]) -> list[str]:
     one that has no counterpart.
     """
     known = _options(command)
-    if not any(_is_unknown(word, known) or word.lower() in YES_NO for word in args):
+    if not any(_is_unknown(word, known) or word.lower() in YES_NO or word.endswith(CONFIGS) for word in args):
         return args
-    return _Words(known, args).translate()
+    return _Words(known, args, takes_config=command.name == "train").translate()
 
 
 class _Words:
     """The words of a command line, from left to right; `theirs` are LLaMA-Factory's arguments with their values."""
 
-    def __init__(self, known: dict[str, click.Option], args: list[str]) -> None:
-        self.known, self.words = known, deque(args)
+    def __init__(self, known: dict[str, click.Option], args: list[str], *, takes_config: bool) -> None:
+        self.known, self.words, self.takes_config = known, deque(args), takes_config
         self.kept, self.theirs = list[str](), dict[str, str]()
 
     def translate(self) -> list[str]:
@@ -63,11 +69,13 @@ class _Words:
             if word == "--":
                 self.kept += [word, *self.words]
                 break
-            if not _is_unknown(word, self.known):
+            if self.takes_config and not word.startswith("-") and word.endswith(CONFIGS):
+                self.kept += ["--config", word]  # as `llamafactory-cli train FILE` and `xtuner train FILE` have it
+            elif not _is_unknown(word, self.known):
                 self._keep(name, equals + value)
             elif ours := self._option_for(name):
                 self._keep(ours, equals + value)
-            elif "--micro-batch-size" in self.known and self._is_argument(name):
+            elif self._is_argument(name):
                 self.theirs[name] = value or self._next_value(name)
             else:
                 self.kept.append(word)
@@ -81,8 +89,7 @@ class _Words:
         if spelled in self.known:
             return spelled
         same = f"--{SAME.get(normal(name), '').replace('_', '-')}"
-        trains = "--micro-batch-size" in self.known
-        return same if same in self.known and not (trains and self._is_argument(name)) else ""
+        return same if same in self.known and not self._is_argument(name) else ""
 
     def _keep(self, option: str, value: str) -> None:
         """Keep an option with its value, which may be the next word: `--packing true` is `--packing`."""
@@ -105,12 +112,12 @@ class _Words:
             raise click.BadOptionUsage(name, _("option `{name}` takes a value").format(name=name))
         return "true"
 
-    @staticmethod
-    def _is_argument(name: str) -> bool:
+    def _is_argument(self, name: str) -> bool:
+        """Tell whether a name is LLaMA-Factory's, where the command takes the options of a training."""
         from ftbridge.core.parsing.suggestions import normal
         from ftbridge.launchers.backends.other_configs.llamafactory import ARGUMENTS
 
-        return normal(name) in ARGUMENTS
+        return "--micro-batch-size" in self.known and normal(name) in ARGUMENTS
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:

@@ -37,7 +37,7 @@ HEADINGS = {
 @config_option
 @option("--dry-run", is_flag=True, help="Show what would be trained, with the pre-flight, and start nothing.")
 @option("--build-only", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
-@option("--no-preflight", is_flag=True, help="Leave out the pre-flight, the checks before the start.")
+@option("--no-preflight", is_flag=True, help="Skip the pre-flight, the checks before the start.")
 @option("--detach", is_flag=True, help="Return once the training runs; it outlives the terminal.")
 @option(
     "--resume", metavar="auto|RUN|CHECKPOINT", shell_complete=complete_run,
@@ -123,4 +123,4 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
         if others := [check for check in checks if check.found not in memory or check.remedy]:
             result(f"\npre-flight:\n{checks_as_text(others)}")
     if any(check.status == "failure" for check in checks):
-        raise InputError("this training would fail; the remedies stand above")
+        raise InputError("this training would fail: see `failure` above")

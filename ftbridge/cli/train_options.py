@@ -16,6 +16,7 @@ from ftbridge.cli.options import (
     options,
 )
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
 
 # What stands for a value, where the type does not say it.
 METAVARS = {
@@ -40,7 +41,7 @@ DEFAULTS = {
     "dataset_dir": "the last conversion's, else data",
     "validation_steps": "as --save-steps",
     "lora_targets": "those of attention, dense and shared MLPs",
-    "template": "told from the model's files",
+    "template": "detected from the model's files",
     "chat_template": "the model's own",
 }
 COMPLETE = {
@@ -70,7 +71,7 @@ def _count_or(word: str) -> Callable[[click.Context, click.Parameter, str | None
         if value is None or value == word:
             return value
         if not value.isdecimal() or int(value) < 1:
-            raise click.BadParameter(f"`{value}` is no count of at least 1, nor `{word}`")
+            raise click.BadParameter(f"`{value}` is neither a whole number of at least 1 nor `{word}`")
         return int(value)
 
     return parse
@@ -101,7 +102,7 @@ def _option_of_field(field: msgspec.inspect.Field) -> Any:
         settings["type"] = click.Choice(sorted(str(value) for value in kind.values))
     elif isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         settings["type"] = int if isinstance(kind, msgspec.inspect.IntType) else float
-    return option(declared, name, default=None, help=text, **settings)
+    return option(declared, name, default=None, help=_(text), **settings)
 
 
 def _shown_default(field: msgspec.inspect.Field) -> str:

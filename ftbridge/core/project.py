@@ -99,15 +99,16 @@ class Project(msgspec.Struct, frozen=True):
         with locked(file):
             write_json(file, state)
 
-    def write_settings(self, chosen: dict[str, Any]) -> Path | None:
-        """Write ftbridge.yaml with `chosen` where there is none; returns its path if it was written."""
+    def write_settings(self, chosen: dict[str, Any], *notes: str) -> Path | None:
+        """Write ftbridge.yaml with `chosen` under comments, where there is none; returns its path if it was written."""
         import yaml
 
         file = self.folder / SETTINGS
         with locked(self.folder / ".ftbridge" / SETTINGS):
             if file.exists():
                 return None
-            head = "# Defaults of `ftbridge train` in this folder; options on the command line win.\n"
+            lines = "Defaults of `ftbridge train` in this folder; options on the command line win.", *notes
+            head = "".join(f"# {line}\n" for line in lines)
             write_atomic(file, head + yaml.safe_dump(chosen, allow_unicode=True, sort_keys=False))
         return file
 
@@ -120,7 +121,7 @@ def _read_settings(file: Path) -> Settings:
     backends = values.pop("backends", None) or {}
     for key in values:
         if key not in TrainSpec.__struct_fields__:
-            parse(TrainSpec, {key: None}, f"{line_of.get(key, f'`{file}`')}:")
+            parse(TrainSpec, {key: None}, line_of.get(key, f"`{file}`"))
     if isinstance(backends, dict):
         _check_backends(backends, places)
     return parse(Settings, {"train": values, "backends": backends, "places": places}, f"`{file}`", places)

@@ -14,13 +14,15 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.core.console import result, rich_console, say
+from ftbridge.core.console import progress, progress_bar, result, rich_console, say
 from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError, shell_words
 from ftbridge.core.files.atomic import json_lines, write_atomic
 from ftbridge.core.plugins import load_backend
+from ftbridge.core.project import SETTINGS as SETTINGS_FILE
 from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import ChatSession, chat_sessions
 from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import host
 from ftbridge.launchers.process.script import run_script
@@ -48,8 +50,11 @@ SETTINGS: dict[str, Any] = {
     "gradient_checkpointing": False,
     "micro_batch_size": 21,
     "gradient_accumulation_steps": 1,
-    "save_steps": 10_000,  # at its end only: it is over in a minute
 }
+SETTINGS_NOTES = (
+    "These make the small model in base/ learn medqa.xlsx by heart, on the CPU.",
+    "They fit nothing else: use another folder for models and data of your own.",
+)
 SHOWN = ("xtuner", "llamafactory")  # SETTINGS are what these two learn well with
 GOAL = 0.8  # the share of training questions to be answered word for word
 REPORT = "report.json"
@@ -85,10 +90,11 @@ def demo(
         load_backend(name)
     around = Project.find(Path(keep).expanduser().absolute().parent if keep else None)
     with _working_folder(keep) as folder, contextlib.chdir(folder):
-        if around.settings.train or around.settings.backends:
+        if keep or around.settings.train or around.settings.backends:
             # A project of its own: the one around it keeps its data, and lends its interpreters.
             own = {name: {"python": str(interpreter(around, name))} for name in around.settings.backends}
-            Project(folder, Settings()).write_settings({"model": "base", "backends": own})
+            chosen = {**SETTINGS, "seed": seed} | ({"backends": own} if own else {})
+            Project(folder, Settings()).write_settings(chosen, *SETTINGS_NOTES)
         _make_inputs(folder, interpreter(Project.find(), backends[0]), seed)
         answers = _train_and_ask(folder, backends, seed) if train else None
         _say_next_steps(folder if keep else None, backends[0], trained=train)
@@ -136,8 +142,14 @@ def _make_inputs(folder: Path, python: Path, seed: int) -> None:
     with resources.as_file(sample) as file:
         shutil.copyfile(file, folder / "medqa.xlsx")
     say("medqa.xlsx: 30 questions and answers about medicines, in the shape of the tutorial's MedQA2019.xlsx")
-    say("making a small base model with random weights (Qwen2, 3 million parameters) ...")
-    base_model(folder / "base", python, _workbook_texts(folder / "medqa.xlsx"), seed=seed)
+    what = _("making a small base model with random weights (Qwen2, 3 million parameters) ...")
+    with progress_bar("spinner", what, "elapsed", total=None, transient=True) as bar:
+        if not bar:
+            say(what)
+        base_model(folder / "base", python, _workbook_texts(folder / "medqa.xlsx"), seed=seed)
+    say(_("base/: a small base model with random weights (Qwen2, 3 million parameters)"))
+    if (folder / SETTINGS_FILE).is_file():
+        say(_("ftbridge.yaml: the settings with which it learns them, on the CPU"))
 
 
 def _workbook_texts(workbook: Path) -> list[str]:
@@ -157,12 +169,13 @@ def _train_and_ask(folder: Path, backends: list[str], seed: int) -> Answers:
     given: dict[str, list[str]] = {}
     runs: dict[str, Run] = {}
     for name in backends:
-        run = runs[name] = train(backend=name, seed=seed, **SETTINGS)
+        # Over in a minute, it saves at its end only.
+        run = runs[name] = train(backend=name, seed=seed, save_steps=10_000, **SETTINGS)
         if not given:
             given["before"] = _ask_base_model(run.id, questions, system)
         merge(run.id)
         with chat_sessions(run.id, device="cpu", sampling=Sampling(max_new_tokens=80)) as (conversation,):
-            given[name] = _ask_all(conversation, questions)
+            given[name] = _ask_all(conversation, questions, load_backend(name).title)
     answers = Answers(questions, expected, given)
     _print_answers(answers, time.monotonic() - started)
     _refuse_poor_answers(folder, answers, runs)
@@ -179,14 +192,22 @@ def _ask_base_model(run: str, questions: list[str], system: str) -> list[str]:
     source = resolve(run)
     card = card_of(source)
     with Generator(interpreter(source.project, card.backend), card, Path(card.base), None, ()) as generator:
-        return _ask_all(ChatSession(generator, system, Sampling(max_new_tokens=40)), questions)
+        return _ask_all(ChatSession(generator, system, Sampling(max_new_tokens=40)), questions, "base")
 
 
-def _ask_all(conversation: ChatSession, questions: list[str]) -> list[str]:
-    answers = []
-    for question in questions:
-        conversation.reset()
-        answers.append("".join(conversation.say(question)))
+def _ask_all(conversation: ChatSession, questions: list[str], model: str) -> list[str]:
+    answers: list[str] = []
+    total = len(questions)
+    asking = _("asking the model of {model}").format(model=model)
+
+    def line(done: int) -> str:
+        return _("{asking}: {done} of {total}").format(asking=asking, done=done, total=total)
+
+    with progress(asking, "bar", "count", "elapsed", total=total, line=line) as done:
+        for question in questions:
+            conversation.reset()
+            answers.append("".join(conversation.say(question)))
+            done(len(answers))
     return answers
 
 
@@ -194,10 +215,13 @@ def _print_answers(answers: Answers, seconds: float) -> None:
     from rich.table import Table
 
     titles = {name: f"after, {load_backend(name).title}" for name in answers.given if name != "before"}
-    table = Table("question", "before", *titles.values(), "expected", show_lines=True)
+    console = rich_console(width=None if os.isatty(1) else 160)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", width=console.width)
+    for title in ("question", "before", *titles.values(), "expected"):
+        table.add_column(title, no_wrap=True, ratio=1)
     for row in zip(answers.questions, *answers.given.values(), answers.expected, strict=True):
-        table.add_row(*(_shorten(cell) for cell in row))
-    rich_console(width=None if os.isatty(1) else 160).print(table)
+        table.add_row(*map(_shorten, row))
+    console.print(table)
     for name in answers.given:
         result(f"{titles.get(name, name)}: {answers.share(name):.0%} of {len(answers.questions)} word for word")
     say(f"done in {seconds:.0f} s")
@@ -224,9 +248,9 @@ def _refuse_poor_answers(folder: Path, answers: Answers, runs: dict[str, Run]) -
         f"{load_backend(each).title} {answers.share(each):.0%} (loss {losses[each][-1]} at the end)" for each in poor
     )
     raise FrameworkError(
-        f"the demo did not reach {GOAL:.0%} word for word: {reached}. It is nothing that you did: the cause may be how "
-        f"this processor rounds ({processor}), or a package that differs from the tested set, which `ftbridge doctor` "
-        f"shows. Please report it with the file {folder / REPORT}: losses, answers, processor and versions"
+        f"the demo did not reach {GOAL:.0%} word for word: {reached}. This is not your fault: the cause may be how "
+        f"this processor rounds ({processor}), or a package that differs from the tested set (see `ftbridge doctor`). "
+        f"Please report it with the file {folder / REPORT}: losses, answers, processor and versions"
     )
 
 
@@ -241,14 +265,21 @@ def _shorten(text: str, length: int = 60) -> str:
 
 
 def _say_next_steps(folder: Path | None, backend: str, *, trained: bool) -> None:
-    say("\nNext, with a workbook and a model of your own:" if trained else "\nNext:")
+    go = f"cd {shell_words([str(folder)])}" if folder else ""
+    train_lines = [f"ftbridge train --backend {backend} --model", "ftbridge merge", "ftbridge chat"]
+    if folder and not trained:
+        _say_lines(
+            _("Next:"), go, "ftbridge convert medqa.xlsx --split 7:3", f"{train_lines[0]} base", *train_lines[1:]
+        )
+        return
     if folder:
-        say(f"  cd {shell_words([str(folder)])}")
-    if not trained:
-        say("  ftbridge convert medqa.xlsx --split 7:3")
-        say(f"  ftbridge train --backend {backend} --model base")
-    else:
-        say("  ftbridge convert FILE.xlsx --split 7:3")
-        say(f"  ftbridge train --backend {backend} --model Qwen/Qwen2.5-7B-Instruct")
-    say("  ftbridge merge")
-    say("  ftbridge chat")
+        _say_lines(_("Talk to the model:"), go, "ftbridge chat")
+    model = f"{train_lines[0]} Qwen/Qwen2.5-7B-Instruct"
+    title = _("Next, in a new folder, with a workbook and a model of your own:")
+    _say_lines(title, "ftbridge convert FILE.xlsx --split 7:3", model, *train_lines[1:])
+
+
+def _say_lines(title: str, *lines: str) -> None:
+    say(f"\n{title}")
+    for line in filter(None, lines):
+        say(f"  {line}")

@@ -33,7 +33,7 @@ from ftbridge.weights.merging.plan import MergePlan
 from ftbridge.weights.merging.stream import stream
 from ftbridge.weights.model_files import chat_template
 from ftbridge.weights.model_files.config import write_files
-from ftbridge.weights.model_files.tokenizer import copy_files
+from ftbridge.weights.model_files.tokenizer import copy_files, refuse_other_vocabulary
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
 from ftbridge.weights.source import ModelSource, is_whole_model, resolve, target_of
 from ftbridge.weights.tensors.safetensors import SHARD
@@ -98,9 +98,7 @@ def merge(
     refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _weight in more)])
     refuse_foreign(target, "merged")
     say_changes(card, refuse=not model and _is_adapter(found))
-    for path, _weight in more:
-        if other := load_card(path):  # it may be another base's
-            say_changes(msgspec.structs.replace(other, base=card.base), refuse=not model)
+    _say_changes_for([path for path, _weight in more], card, refuse=not model)
     adapter = adapter_of(found, model)
     made_of = _made_of(card, [(adapter, 1.0), *more], how)
     if not how.get("check") and _is_up_to_date(target, card, made_of):
@@ -135,6 +133,13 @@ def _refuse_unreadable(folder: Path, refusal: str) -> None:
     files = list(folder.glob("*.safetensors"))
     if not files or any(safetensors_header(file) is None for file in files):
         raise InputError(refusal)
+
+
+def _say_changes_for(adapters: Sequence[Path], card: ModelCard, *, refuse: bool) -> None:
+    """Say, or refuse, that the card's base is not that of another of the `adapters`."""
+    for path in adapters:
+        if other := load_card(path):
+            say_changes(msgspec.structs.replace(other, base=card.base), refuse=refuse)
 
 
 def _made_of(card: ModelCard, adapters: Sequence[tuple[Path, float]], how: MergeOptions) -> str:
@@ -202,6 +207,8 @@ def merge_weights(
     anything is added (see `launchers/scripts/merge_adapter.py`). Raises InputError where base and adapters do not fit,
     or where nothing changes, SetupError where the GPU fails.
     """
+    for path, _weight in adapters:
+        refuse_other_vocabulary(path, base)
     merged = MergePlan(base, adapters)
     if not merged.changes:
         raise InputError("the adapter is empty: it holds no tensors to merge; export or copy it again")

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from itertools import product
 from pathlib import Path
@@ -51,6 +52,7 @@ from ftbridge.launchers.process import caches
 LEAST_RUN_SPACE = 5  # GiB
 HUB_TIMEOUT = 3  # seconds
 
+NO_GPU = "none found"  # as the GPU check begins where there is none
 NEEDS_TOOLKIT = "a DeepSpeed file of yours that has DeepSpeed compile its CPU Adam (the shipped ones do not)"
 
 
@@ -88,6 +90,18 @@ def run_checks() -> Iterator[Check]:
         yield from _environment_checks(python, backends[python], build)
 
 
+def verdict(checks: Sequence[Check]) -> str:
+    """Return in a line what the checks come to: on what this machine trains, or how many failures to fix."""
+    count = Counter(check.status for check in checks)
+    if failures := count["failure"]:
+        return _("not ready: fix the {failures} above").format(failures=counted(failures, "failure"))
+    on_gpu = any(check.name == "GPU" and not check.found.startswith(NO_GPU) for check in checks)
+    where = _("the GPU") if on_gpu else _("the CPU")
+    if warnings := count["warning"]:
+        return _("ready: train on {where}; {warnings}").format(where=where, warnings=counted(warnings, "warning"))
+    return _("ready: train on {where}").format(where=where)
+
+
 def toolkit_check(cuda: str) -> Check:
     """Return a check of the CUDA toolkit that torch's extensions would find, against torch's `cuda` ("12.8")."""
     home = host.cuda_toolkit()
@@ -104,7 +118,7 @@ def toolkit_check(cuda: str) -> Check:
         output = str(error)
     release = re.search(r"release (\d+)\.(\d+)", output)
     if not release:
-        found = f"`{program}` does not tell its version: {output.strip()[:200]}"
+        found = f"the version of `{program}` is unknown: {output.strip()[:200]}"
         return Check("CUDA toolkit", "warning", found, remedy)
     found = f"{release[1]}.{release[2]} in {home}"
     if cuda and release[1] != cuda.partition(".")[0]:
@@ -146,19 +160,17 @@ def _build_checks(build: TorchBuild, gpus: list[nvidia.Gpu]) -> Iterator[Check]:
     if build is not LOCKED_BUILD:
         yield _python_check("the backends' Python", build.python, build.executable)
     yield from torch_gpu_checks(build, gpus)
-    if not gpus:
-        yield _no_gpu_check()
-    yield toolkit_check(build.cuda)
+    yield toolkit_check(build.cuda) if gpus else _no_gpu_check()
 
 
 def _no_gpu_check() -> Check:
     """Return a failure where there is a GPU that cannot be used, else a warning that trainings run on the CPU."""
     if why := nvidia.why_unusable():
-        return Check("GPU", "failure", why, "mend that, or compute on the CPU with `--device cpu`")
-    none = "none; training runs on the CPU, fit for trials only"
+        return Check("GPU", "failure", why, "fix that, or train on the CPU with `--device cpu`")
+    none = f"{NO_GPU}; training runs on the CPU, fit for trials only"
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return Check("GPU", "warning", none, f"CUDA_VISIBLE_DEVICES is `{visible}`, which hides every GPU; unset it")
-    remedy = "with an NVIDIA card in this machine, install its driver: nvidia-smi must show it"
+    remedy = "if this machine has an NVIDIA GPU, install its driver (nvidia-smi must list the GPU)"
     return Check("GPU", "warning", none, remedy)
 
 
@@ -233,7 +245,8 @@ def _disk_checks(project: Project) -> list[Check]:
 
 def _cache_checks() -> Iterator[Check]:
     """Yield where models are kept, with a warning where the home folder has no place for what is written."""
-    places, moved = caches.places(), caches.environment_variables()
+    places = caches.places()
+    moved = {name: path for name, path in caches.environment_variables().items() if name in places}
     for name in (name for name in places if name in os.environ and not is_writable(places[name])):
         found = _("{name} is `{folder}`, which cannot be written").format(name=name, folder=places[name])
         yield Check("caches", "warning", found, _("set it to a folder that you may write, or unset it"))

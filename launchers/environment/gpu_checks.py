@@ -70,13 +70,13 @@ def torch_gpu_checks(build: TorchBuild, gpus: Sequence[Gpu]) -> list[Check]:
     if driver:
         found = f"several RTX 40xx cannot reach each other's memory with driver {driver}"
         checks.append(
-            Check("GPUs", "warning", found, "trainings go round it with NCCL_P2P_DISABLE=1; 550.40.07 mends it")
+            Check("GPUs", "warning", found, "trainings avoid it with NCCL_P2P_DISABLE=1; driver 550.40.07 fixes it")
         )
     return checks
 
 
 def shared_memory_checks() -> list[Check]:
-    """Return a check of /dev/shm, which data loader workers and NCCL use; containers give 64 MiB unless told."""
+    """Return a check of /dev/shm, which data loader workers and NCCL use; containers give 64 MiB by default."""
     if not SHARED_MEMORY.is_dir():
         return []
     size = shutil.disk_usage(SHARED_MEMORY).total
@@ -94,7 +94,7 @@ def environment_remedy(python: Path) -> str:
 
 def no_torch_check(python: Path, error: Exception) -> Check:
     """Return a failure for an interpreter whose torch cannot be read."""
-    return Check("torch", "failure", f"`{python}` does not tell of its torch: {error}", environment_remedy(python))
+    return Check("torch", "failure", f"the torch of `{python}` cannot be read: {error}", environment_remedy(python))
 
 
 def _torch_check(build: TorchBuild, gpus: Sequence[Gpu]) -> Check:
@@ -105,9 +105,9 @@ def _torch_check(build: TorchBuild, gpus: Sequence[Gpu]) -> Check:
 
 
 def _gpu_check(gpu: Gpu, build: TorchBuild) -> Check:
-    free = "free memory not told" if gpu.free is None else f"{gpu.free} MiB of them free"
-    memory = "memory not told" if gpu.memory is None else f"{gpu.memory} MiB, {free}"
-    capability = "compute capability not told" if gpu.capability is None else f"compute capability {gpu.capability}"
+    free = "free memory unknown" if gpu.free is None else f"{gpu.free} MiB of them free"
+    memory = "memory unknown" if gpu.memory is None else f"{gpu.memory} MiB, {free}"
+    capability = "compute capability unknown" if gpu.capability is None else f"compute capability {gpu.capability}"
     found = f"{gpu.name}, {memory}, {capability}, driver {gpu.driver}"
     torch = f"torch {build.version}"
     if build.targets and gpu.capability is not None and not _has_code_for(gpu.capability, build.targets):
@@ -118,7 +118,7 @@ def _gpu_check(gpu: Gpu, build: TorchBuild) -> Check:
         needs = f"{torch} for CUDA {build.cuda} needs driver {least} or newer"
         return Check("GPU", "failure", found, f"{needs}; update it, or use a torch built for an older CUDA")
     if build.cuda and not least:
-        unknown = f"the least driver of CUDA {build.cuda} is not known here; compare with {DRIVER_SOURCE}"
+        unknown = f"the minimum driver of CUDA {build.cuda} is not known here; see {DRIVER_SOURCE}"
         return Check("GPU", "warning", found, unknown)
     if not gpu.bfloat16:
         text = f"training uses float16 here: bfloat16 needs compute capability {BFLOAT16_CAPABILITY}"

@@ -72,8 +72,7 @@ def _refuse_other_folder(folder: Path, *, needs_mark: bool) -> None:
     if strange or is_file:
         what = f"holds `{strange[0]}`, which is" if strange else "is"
         raise InputError(
-            f"`{folder}` {what} no part of a virtual environment, and would be emptied for one; give a new folder with "
-            "`--venv DIR`"
+            f"`{folder}` {what} not a virtual environment, and would be emptied; give a new folder with `--venv DIR`"
         )
 
 
@@ -128,7 +127,7 @@ def _run_uv(*arguments: str) -> None:
     done = children.run([find_uv_bin(), *arguments], env=environment, cwd="/")
     if done.returncode:
         raise SetupError(
-            f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "
+            f"uv {arguments[0]} failed (exit status {done.returncode}); see its message above. Behind a "
             "mirror, set pip's index (`pip config set global.index-url URL`): setup uses the same"
         )
 

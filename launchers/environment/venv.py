@@ -153,7 +153,7 @@ def configured_interpreter(project: Project, backend: str, key: str = "python") 
     if not path.exists():
         raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is not there")
     if not (path.is_file() and os.access(path, os.X_OK)):
-        raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is no program")
+        raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is not executable")
     return path
 
 
@@ -175,7 +175,7 @@ def _check_against_lock(python: Path, environment: Environment) -> None:
     missing = sorted(pinned.keys() - found.keys(), key=lambda name: name not in needed)
     if environment != NEWEST and "transformers" in found and environment_of(found) != environment:
         raise SetupError(
-            f"{_environment_title(environment)} holds transformers {found['transformers']} by now; make it anew with "
+            f"{_environment_title(environment)} now holds transformers {found['transformers']}; make it again with "
             f"`{setup_command(environment)}`"
         )
     differing = [
@@ -186,8 +186,8 @@ def _check_against_lock(python: Path, environment: Environment) -> None:
     # An older set may lack what only the newer one has.
     if missing and (missing[0] in needed or not differing):
         raise SetupError(
-            f"{_environment_title(environment)} is not whole ({len(missing)} of {len(pinned)} packages are missing, "
-            f"among them {missing[0]}); finish it with `{setup_command(environment)}`"
+            f"{_environment_title(environment)} is incomplete ({len(missing)} of {len(pinned)} packages are missing, "
+            f"e.g. {missing[0]}); finish it with `{setup_command(environment)}`"
         )
     if differing:
         shown = [each for each in differing if each.startswith(("transformers ", "torch ", "peft "))] or differing

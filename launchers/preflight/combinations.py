@@ -27,7 +27,7 @@ def combination_checks(plan: TrainPlan, config: dict[str, Any], installed: dict[
         *_toolkit_conflicts(plan),
         *_wasteful_options(plan),
     ]
-    return [Check("combination", *each) for each in found] or [Check("combination", "ok", "the options go together")]
+    return [Check("options", *each) for each in found] or [Check("options", "ok", "compatible")]
 
 
 def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Conflicts:
@@ -35,7 +35,7 @@ def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Conflict
     if spec.method == "qlora" and spec.quantization_bits == 8 and stage == 3:  # noqa: PLR2004
         yield (
             "failure",
-            "weights in 8 bits cannot be shared out by ZeRO-3",
+            "weights in 8 bits cannot be sharded by ZeRO-3",
             "use `--quantization-bits 4`, or `--deepspeed zero2`",
         )
     if not config.get("quantization_config"):
@@ -47,7 +47,7 @@ def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Conflict
     elif spec.method == "qlora":
         yield "failure", f"{how}, and cannot be quantised again", f"use `--method lora`, or {original}"
     elif stage == 3:  # noqa: PLR2004
-        yield "failure", f"{how}, which ZeRO-3 cannot share out", f"use `--deepspeed zero2`, or {original}"
+        yield "failure", f"{how}, which ZeRO-3 cannot shard", f"use `--deepspeed zero2`, or {original}"
 
 
 def _router_conflicts(plan: TrainPlan, config: dict[str, Any], transformers: str) -> Conflicts:
@@ -80,7 +80,7 @@ def _toolkit_conflicts(plan: TrainPlan) -> Conflicts:
     if plan.machine.device == "cuda" and _compiles_cpu_adam(plan) and not cuda_toolkit():
         yield (
             "failure",
-            "DeepSpeed compiles its CPU Adam for offload, which takes the CUDA toolkit (nvcc), and none is here",
+            "DeepSpeed compiles its CPU Adam for offload, which needs the CUDA toolkit (nvcc), not found here",
             "install it or set CUDA_HOME, or use `--deepspeed zero2`",
         )
 
@@ -98,20 +98,20 @@ def _wasteful_options(plan: TrainPlan) -> Conflicts:
     if plan.machine.device == "cpu" and plan.machine.dtype == "bfloat16" and not has_bfloat16:
         yield (
             "warning",
-            f"this processor ({name}) has no instructions for bfloat16, and takes many times as long in it",
+            f"this processor ({name}) has no bfloat16 instructions and is many times slower in bfloat16",
             "leave `--dtype bfloat16` out; on the CPU, float32 is used",
         )
     if plan.machine.device == "cpu" and plan.machine.processes > cores():
         yield (
             "warning",
             f"{plan.machine.processes} processes share {cores()} cores, and each holds torch and the model",
-            f"take `--gpus {cores()}` at most",
+            f"use at most `--gpus {cores()}`",
         )
     if spec.method == "full" and plan.machine.dtype == "float16":
         yield (
             "warning",
-            "full tuning in float16 easily leaves its range, and the loss becomes nan",
-            "take a GPU with bfloat16, or watch the loss",
+            "full fine-tuning in float16 easily overflows, and the loss becomes nan",
+            "use a GPU with bfloat16, or watch the loss",
         )
     is_offloaded = plan.machine.gpus and offloads(plan.deepspeed, "offload_optimizer")
     if spec.method == "full" and is_offloaded and not _compiles_cpu_adam(plan):

@@ -29,7 +29,7 @@ TurnLengths = list[tuple[int, int]]
 
 
 class CutoffEstimate(msgspec.Struct, frozen=True):
-    """Numbers of samples: all, those that lose a part of an answer (`cut`), or every answer (`lost`).
+    """Numbers of samples: all, those that lose a part of an answer (`cut`), every answer (`lost`), or of a question.
 
     `longest` is the length of the longest in tokens.
     """
@@ -38,6 +38,7 @@ class CutoffEstimate(msgspec.Struct, frozen=True):
     cut: int
     lost: int
     longest: int
+    questions: int = 0
 
 
 def dataset_files(plan: TrainPlan, target: str) -> tuple[Entry, list[Path]]:
@@ -51,13 +52,14 @@ def estimate_cutoff(plan: TrainPlan, conversations: Sequence[Conversation], toke
     `tokenizer` is a tokenizers.Tokenizer; raises InputError where it cannot encode.
     """
     backend = load_backend(plan.spec.backend)
-    cut = lost = longest = 0
+    cut = lost = longest = questions = 0
     for turns in _turn_lengths(plan.cell.prompt, conversations, tokenizer) if plan.cell else ():
-        kept = [answer for _, answer in backend.truncate_turns(turns, plan.spec.cutoff_length)]
+        kept = [*backend.truncate_turns(turns, plan.spec.cutoff_length)]
         longest = max(longest, sum(map(sum, turns)))
-        cut += kept != [answer for _, answer in turns]
-        lost += not any(kept)
-    return CutoffEstimate(len(conversations), cut, lost, longest)
+        cut += any(left < answer for (_, left), (_, answer) in zip(kept, turns, strict=True))
+        questions += any(left < question for (left, _), (question, _) in zip(kept, turns, strict=True))
+        lost += not any(answer for _, answer in kept)
+    return CutoffEstimate(len(conversations), cut, lost, longest, questions)
 
 
 def spread_samples(entry: Entry, files: list[Path]) -> Iterator[Conversation]:

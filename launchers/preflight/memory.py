@@ -65,7 +65,7 @@ def _needs(plan: TrainPlan, memory: Memory) -> list[_Need]:
 def _gpu_need(plan: TrainPlan, memory: Memory) -> _Need:
     known = [gpu.free * MIB for gpu in plan.machine.gpus if gpu.free is not None]
     free = min(known, default=None)
-    room = "how much is free on the GPU is not told" if free is None else f"{free / GIB:.2f} GiB are free on the GPU"
+    room = "the free memory of the GPU is unknown" if free is None else f"{free / GIB:.2f} GiB are free on the GPU"
     # A paged optimiser may leave the GPU, so it alone is no reason to fail.
     least = memory.total - (memory.optimizer if plan.spec.optimizer.startswith("paged") else 0)
     return _Need("memory", least, memory.total, free, f"{memory}; {room}")

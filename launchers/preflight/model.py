@@ -55,10 +55,10 @@ def folder_checks(
     if tensors:
         count = sum(map(math.prod, tensors.values()))
         title = plan.family.title if plan.family else config.get("model_type", "")
-        checks.append(Check("model", "ok", f"{title}, {count / 1e9:.3g} billion parameters, {plan.model}"))
+        checks.append(Check("model", "ok", f"{title}, {_parameters(count)} parameters, {plan.model}"))
     elif list(plan.model.glob("*.bin")):
-        found = f"the weights in `{plan.model}` are pickled (*.bin), which are not looked into"
-        checks.append(Check("model", "warning", found, "take safetensors where the model's makers offer them"))
+        found = f"the weights in `{plan.model}` are pickled (*.bin) and are not inspected"
+        checks.append(Check("model", "warning", found, "use safetensors weights if the model has them"))
     else:
         checks.append(Check("model", "failure", f"`{plan.model}` holds no weights (model*.safetensors)", _COPY_AGAIN))
     if config.get("auto_map") and not plan.spec.trust_remote_code and config.get("model_type") not in known:
@@ -69,6 +69,11 @@ def folder_checks(
         checks.append(Check("model family", "warning", found, "docs/models.md names the families that were trained"))
     checks += _rope_checks(plan.model, config, transformers)
     return checks
+
+
+def _parameters(count: int) -> str:
+    """Return a number of parameters as people say it: `2.7 M`, `7.6 B`."""
+    return f"{count / 1e9:.3g} B" if count >= 1e9 else f"{count / 1e6:.3g} M"  # noqa: PLR2004
 
 
 def template_checks(plan: TrainPlan) -> list[Check]:
@@ -145,13 +150,13 @@ def tokenizer_checks(plan: TrainPlan, tokenizer: Any, error: str, transformers: 
         return [Check("tokenizer", "failure", f"`{model / 'tokenizer.json'}` cannot be read: {error}", _COPY_AGAIN)]
     others = [path for pattern in ("*.model", "vocab*", "tokenization_*.py") for path in model.glob(pattern)]
     if tokenizer is None and not others:
-        return [Check("tokenizer", "failure", f"`{model}` has none (tokenizer.json or tokenizer.model)", _COPY_AGAIN)]
+        return [Check("tokenizer", "failure", f"`{model}` has no tokenizer.json or tokenizer.model", _COPY_AGAIN)]
     config = read_json(file) if file.is_file() else {}
     kind = str(config.get("tokenizer_class") or "")
     if kind == "TokenizersBackend" and is_before_transformers5(transformers):
         found = f"`{file}` was written by transformers 5, and {transformers} does not know its `tokenizer_class`"
         return [Check("tokenizer", "failure", found, "put the class of the model's own tokenizer there")]
-    known = f"{tokenizer.get_vocab_size()} tokens" if tokenizer else f"{others[0].name}, which is not looked into"
+    known = f"{tokenizer.get_vocab_size()} tokens" if tokenizer else f"{others[0].name}, not inspected"
     return [Check("tokenizer", "ok", f"{kind or 'of no named class'}, {known}")]
 
 

@@ -153,19 +153,24 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
 def _cutoff_check(cutoff: int, found: CutoffEstimate) -> Check:
     if not found.samples:
         return Check("cutoff length", "failure", "no sample of the data can be read", "convert its source again")
-    longest = (
-        f"of {counted(found.samples, 'sample')} looked at, the longest has about {counted(found.longest, 'token')}"
-    )
-    if not found.cut:
-        return Check("cutoff length", "ok", f"{longest}; {cutoff} cuts no answer")
-    share = f"{found.cut} ({found.cut / found.samples:.1%}) lose a part of an answer, {found.lost} of these all of it"
-    remedy = f"`--cutoff-length {found.longest}` cuts none; `ftbridge preview --stats` counts all samples exactly"
+    longest = f"of {counted(found.samples, 'sample')} checked, the longest has about {counted(found.longest, 'token')}"
+    if not found.cut and not found.questions:
+        return Check("cutoff length", "ok", f"{longest}; {cutoff} cuts nothing")
+    losses = []
+    if found.questions:
+        losses.append(f"{found.questions:,} of {counted(found.samples, 'question')} are cut")
+    if found.cut:
+        losses.append(
+            f"{found.cut:,} ({found.cut / found.samples:.1%}) answers are cut, {found.lost:,} of them entirely"
+        )
+    share = ", ".join(losses)
+    remedy = f"`--cutoff-length {found.longest}` cuts nothing; `ftbridge preview --stats` counts all samples exactly"
     status: Literal["warning", "failure"] = "failure" if found.lost == found.samples else "warning"
     return Check("cutoff length", status, f"{longest}; with {cutoff}, {share}", remedy)
 
 
 def _steps_check(plan: TrainPlan) -> Check:
-    found = f"{counted(plan.steps, 'optimiser step')}, {plan.warmup_steps} of them warm-up"
+    found = f"{counted(plan.steps, 'optimizer step')}, {plan.warmup_steps} of them warm-up"
     if plan.steps > plan.warmup_steps:
         return Check("steps", "ok", found)
     remedy = "take more `--epochs`, or smaller `--gradient-accumulation-steps` or `--micro-batch-size`"

@@ -74,10 +74,10 @@ def agreement_checks(plan: TrainPlan) -> list[Check]:
 
 
 def _agreement_check(dataset: str, found: Agreement) -> Check:
-    told = f"`{dataset}`: {found if found.samples else 'no conversation is short enough to be looked at'}"
+    found_in = f"`{dataset}`: {found if found.samples else 'no conversation is short enough to be checked'}"
     if found.same == found.samples:
-        return Check("tokens", "ok", told)
-    return Check("tokens", "warning", told, f"`ftbridge preview {dataset} --verify` shows them")
+        return Check("tokens", "ok", found_in)
+    return Check("tokens", "warning", found_in, f"`ftbridge preview {dataset} --verify` shows them")
 
 
 def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
@@ -97,7 +97,7 @@ def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
     ]
     if counts.left_out:
         numbers = first_few([str(number) for number in counts.left_out_conversations], _SHOWN)
-        shorter.append(f"{counted(counts.left_out, 'is', 'are')} left out (conversations {numbers})")
+        shorter.append(f"{counted(counts.left_out, 'is', 'are')} skipped (conversations {numbers})")
     if shorter:
         found = f"{longest}; with {cutoff}, {', '.join(shorter)}; no answer is cut"
         checks.append(Check("cutoff length", "warning", found, f"`--cutoff-length {counts.longest}` keeps all whole"))
@@ -106,7 +106,7 @@ def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
     if counts.without_answer:
         whole = counted(counts.conversations, "conversation has", "conversations have")
         found = f"{counts.without_answer:,} of {whole} no answer to train on"
-        checks.append(Check("answers", "warning", found, "they are left out; convert the source again without them"))
+        checks.append(Check("answers", "warning", found, "they are skipped; convert the source again without them"))
     checks += _thought_checks(spec, counts)
     if spec.packing:
         share = counts.tokens / (counts.rows * cutoff)
@@ -120,16 +120,14 @@ def _thought_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
     """Return what there is to say of thoughts that are left out, or that only some answers have."""
     if not counts.thoughts:
         found = "no answer has a thought, and `--thinking on` trains an empty one where the chat template writes it"
-        return [Check("thoughts", "warning", found, "leave `--thinking on` out")] if spec.thinking == "on" else []
+        return [Check("thoughts", "warning", found, "remove `--thinking on`")] if spec.thinking == "on" else []
     if spec.thinking == "off":
         have = counted(counts.thoughts, "answer has a thought", "answers have a thought")
-        return [Check("thoughts", "ok", f"{have}, which `--thinking off` leaves out")]
+        return [Check("thoughts", "ok", f"{have}, which `--thinking off` drops")]
     checks = []
     if counts.thoughts_left_out:
-        found = (
-            f"the chat template writes {counts.thoughts_left_out:,} of {counted(counts.thoughts, 'thought')} nowhere"
-        )
-        checks.append(Check("thoughts", "warning", found, "they are not learned; `--chat-template` names another"))
+        found = f"the chat template drops {counts.thoughts_left_out:,} of {counted(counts.thoughts, 'thought')}"
+        checks.append(Check("thoughts", "warning", found, "they are not trained on; choose another `--chat-template`"))
     if counts.thoughts < counts.answers:
         answers = counted(counts.answers, "answer")
         found = f"{counts.thoughts:,} of {answers} have a thought, so that the model may think or not"

@@ -24,6 +24,7 @@ from ftbridge.core.plugins import plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 from ftbridge.launchers.process.child import SAVE_SECONDS
 from ftbridge.launchers.process.identity import Host, is_hidden, process_start, signal_sender, this_machine
@@ -158,7 +159,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def save(self) -> "Run":
         """Write run.json, signed unless it came without a signature; returns the run."""
-        signature = None if self.signature is None else signing.sign(_signed_part(msgspec.json.encode(self)))
+        encoded = msgspec.json.encode(self, enc_hook=english)
+        signature = None if self.signature is None else signing.sign(_signed_part(encoded))
         run = msgspec.structs.replace(self, signature=signature)
         write_json(self.path / "run.json", run)
         return run
@@ -434,7 +436,7 @@ def unseen_message(run: Run) -> str:
     """Return the message that says of a run of the status `unknown` what there is to do about it."""
     where = f"on `{run.machine.name.partition(' ')[0]}`" if run.machine.name else "on a machine that it does not name"
     return (
-        f"run `{run.id}` was started {where} (process {run.pid}), and whether it still runs cannot be told from here. "
+        f"run `{run.id}` was started {where} (process {run.pid}), and it is not known here whether it still runs. "
         f"Where it does, `ftbridge runs stop {run.id}` there ends it; where it has ended, "
         f"`ftbridge runs stop {run.id} --mark-failed` says so, and stops nothing"
     )

@@ -16,6 +16,7 @@ from ftbridge.core.train_spec import TrainSpec, dataset_choices, option_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import load_preset
 from ftbridge.language import gettext as _
+from ftbridge.launchers.backends.other_configs.translation import deepspeed_name
 from ftbridge.launchers.environment.venv import installed_backends
 
 HIGHEST_RATE = 0.1
@@ -101,6 +102,8 @@ def given_options(project: Project, options: Mapping[str, Any]) -> dict[str, Any
         if key == "dataset_dir" or path.exists():
             path = Path(os.path.normpath(path.absolute()))
             given[key] = str(path.relative_to(project.folder) if path.is_relative_to(project.folder) else path)
+    if "deepspeed" in given:
+        given["deepspeed"] = deepspeed_name(str(given["deepspeed"]))
     return _with_set_as_text(given)
 
 

@@ -27,6 +27,7 @@ from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter
 from ftbridge.launchers.hardware import devices, host
+from ftbridge.launchers.preflight.model import ask_about_template
 from ftbridge.launchers.preflight.preflight import trained_parameters
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
@@ -42,7 +43,7 @@ from ftbridge.launchers.training.options import (
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
 from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_possible_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
-from ftbridge.templates.families import get_family
+from ftbridge.templates.families import Family, get_family
 from ftbridge.tokens.ready import TOKENS, Counts
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
@@ -103,13 +104,10 @@ def prepare(
     asked, spec = spec, with_possible_tokens(spec, model, backend)
     if spec is not asked:
         dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
-    family = template = None
     if spec.tokens == "once":
         check_takes_tokens(backend, spec)
-        template = chat_template_of(spec, model, dataset, project.folder)
-    else:
-        family = get_family(spec.template) if spec.template else detect_family(model)
-        family.cell(spec.backend)
+    family = _family_of(spec, model, asks=not (resumed or yes))
+    template = None if family else chat_template_of(spec, model, dataset, project.folder)
     trackers.check_installed(python, spec.track)
     plan = TrainPlan(
         spec=spec,
@@ -147,6 +145,17 @@ def _name_of_run(project: Project, name: str, resumed: Run | None) -> str:
     if name:
         raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
     return resumed.name
+
+
+def _family_of(spec: TrainSpec, model: Path, *, asks: bool) -> Family | None:
+    """Return the family whose prompt is trained, None for a chat template; `asks` about one that the files refute."""
+    if spec.tokens == "once":
+        return None
+    family = get_family(spec.template) if spec.template else detect_family(model)
+    family.cell(spec.backend)
+    if asks:
+        ask_about_template(spec, model)
+    return family
 
 
 def _target(spec: TrainSpec, backend: Backend) -> str:
@@ -337,7 +346,7 @@ def dataset_hashes(plan: TrainPlan) -> dict[str, str]:
 
 def steps_in_words(plan: TrainPlan) -> str:
     """Return the number of optimiser steps as a message has it, such as `about 40 optimiser steps`."""
-    return f"{'about ' if plan.estimated else ''}{counted(plan.steps, 'optimiser step')}"
+    return f"{'about ' if plan.estimated else ''}{counted(plan.steps, 'optimizer step')}"
 
 
 def devices_in_words(plan: TrainPlan) -> str:

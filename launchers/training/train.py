@@ -126,7 +126,7 @@ def _say_start(ready: Prepared, run: Run) -> None:
     """Say what starts, and how long it takes, as far as earlier runs tell."""
     plan = ready.plan
     if plan.resume:
-        say(f"going on from {plan.resume}")
+        say(f"resuming from {plan.resume}")
     steps, where = steps_in_words(plan), devices_in_words(plan)
     title = load_backend(plan.spec.backend).title
     say(f"run {run.id}: {steps} with {title} on {where}; log in {run.path / 'log.txt'}")

@@ -9,7 +9,7 @@ from ftbridge.cli import cli
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment.doctor import Check
 
-GOOD, POOR = Check("Python", "ok", "3.11.7"), Check("GPU", "warning", "none", "buy one")
+GOOD, POOR = Check("Python", "ok", "3.11.7"), Check("GPU", "warning", "none found", "buy one")
 BAD = Check("versions", "failure", "torch missing", "ftbridge setup")
 
 
@@ -27,12 +27,15 @@ def doctor(monkeypatch):
 def test_doctor_prints_each_check_with_its_remedy_below(doctor):
     done = doctor([GOOD, POOR])
     assert done.exit_code == 0, done.output
-    assert done.stdout == "ok       Python: 3.11.7\nwarning  GPU: none\n         -> buy one\n"
+    assert done.stdout == (
+        "ok       Python: 3.11.7\nwarning  GPU: none found\n         -> buy one\n\nready: train on the CPU; 1 warning\n"
+    )
 
 
 def test_a_failure_ends_with_an_error_after_the_results(doctor):
     done = doctor([GOOD, BAD])
     assert isinstance(done.exception, SetupError)
+    assert str(done.exception) == "not ready: fix the 1 failure above"
     assert "failure  versions: torch missing" in done.stdout
 
 

@@ -34,9 +34,9 @@ def train(*arguments):
     ("arguments", "message"),
     [
         (["--set", "optim"], "`optim` is not KEY=VALUE"),
-        (["--gpus", "0"], "`0` is no count of at least 1, nor `all`"),
-        (["--gpus", "-1"], "`-1` is no count"),
-        (["--gpus", "many"], "`many` is no count"),
+        (["--gpus", "0"], "`0` is neither a whole number of at least 1 nor `all`"),
+        (["--gpus", "-1"], "`-1` is neither a whole number"),
+        (["--gpus", "many"], "`many` is neither a whole number"),
         (["--method", "prefix"], "'prefix' is not one of"),
         (["--lora-rank", "big"], "'big' is not a valid integer"),
         (["--device", "tpu"], "'tpu' is not one of"),
@@ -93,7 +93,8 @@ def test_a_value_out_of_range_is_wrong_usage(made_up):
 
 
 def dry_run(backend, *arguments):
-    done = train("--backend", backend, "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-preflight")
+    dataset = () if "--dataset" in arguments else ("--dataset", "faq")
+    done = train("--backend", backend, *dataset, "--model", "base", *arguments, "--dry-run", "--no-preflight")
     assert done.exit_code == 0, (done.output, done.exception)
     return done.stdout
 
@@ -110,7 +111,7 @@ def test_a_dry_run_sums_up_and_starts_nothing(made_up, backend, title):
     assert output.splitlines() == [
         "dataset     faq-train, 40 samples",
         "validation  none",
-        "steps       2 optimiser steps, 1 of them warm-up",
+        "steps       2 optimizer steps, 1 of them warm-up",
         "memory      not estimated",
         "runs on     the CPU, 2 processes in float32; DeepSpeed: yes",
         f"backend     {title}",
@@ -141,9 +142,9 @@ def test_a_dry_run_with_json_is_the_launch_as_a_value(made_up, backend):
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
 def test_steps_of_packed_samples_are_called_a_guess(made_up, backend):
     options = ("--packing", "--epochs", "3", "--gradient-accumulation-steps", "1")
-    assert "about 3 optimiser steps" in dry_run(backend, *options)
-    assert "steps       1 optimiser step," in dry_run(backend, "--max-steps", "1")
-    assert "steps       7 optimiser steps" in dry_run(backend, "--packing", "--max-steps", "7")
+    assert "about 3 optimizer steps" in dry_run(backend, *options)
+    assert "steps       1 optimizer step," in dry_run(backend, "--max-steps", "1")
+    assert "steps       7 optimizer steps" in dry_run(backend, "--packing", "--max-steps", "7")
 
 
 def test_the_documentation_has_every_option_with_its_default():
@@ -176,7 +177,7 @@ def test_options_win_over_settings_over_the_last_conversion(made_up):
     message = str(done.exception)
     assert "XTuner's config has no `seed`" in message, done.output
     output = train("--dry-run", "--no-preflight", "--epochs", "2", "--set", "log_level=a=b", "--json").stdout
-    expected = {"dataset": "faq-train", "model": "base", "lora_rank": 8, "epochs": 2.0, "learning_rate": 2e-05}
+    expected = {"dataset": ["faq-train"], "model": "base", "lora_rank": 8, "epochs": 2.0, "learning_rate": 2e-05}
     options = json.loads(output)["options"]
     assert {name: options[name] for name in expected} == expected
     assert options["set"] == {"log_level": "a=b"}
@@ -203,7 +204,7 @@ def test_a_dry_run_ends_with_the_pre_flight_and_fails_where_that_does(made_up):
     assert done.exit_code == 1  # which main turns into the error's own
     assert isinstance(done.exception, InputError)
     assert "\npre-flight:\nfailure  model: " in done.output
-    assert "the remedies stand above" in str(done.exception)
+    assert "see `failure` above" in str(done.exception)
 
 
 def test_a_dry_run_with_json_has_the_launch_alone_on_stdout_and_the_pre_flight_beside_it(made_up):

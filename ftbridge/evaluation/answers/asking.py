@@ -437,7 +437,11 @@ def names_to_answer(
     These are of what a run was trained on. Raises UsageError where none is given, and there is no test part.
     """
     if given:
-        return tuple(each.name for each in dataset_choices(given))
+        choices = dataset_choices(given)
+        if part := next((each for each in choices if each.take), None):
+            message = _("`{choice}` takes a part for training; to answer the first samples, use `--limit N`")
+            raise UsageError(message.format(choice=part.text))
+        return tuple(each.name for each in choices)
     run, folder = source.run, dataset_folder(source, dataset_dir)
     if not run:
         raise UsageError("which dataset? A folder was trained on none that is known here: give `--dataset NAME`")

@@ -52,7 +52,7 @@ def deepspeed_name(path: str) -> str:
     """
     if Path(path).is_file():
         return path
-    known = re.search(r"z(?:ero)?_?([0-3])(_offload)?", Path(path).stem)
+    known = re.fullmatch(r"(?:ds_z|deepspeed_zero)([0-3])(_offload)?(?:_config)?", Path(path).stem)
     if not known:
         return path
     return "none" if known[1] == "0" else f"zero{known[1]}{'-offload' if known[2] else ''}"

@@ -12,7 +12,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment import doctor as module
-from ftbridge.launchers.environment.doctor import GIB, LOCKED_BUILD, doctor, toolkit_check
+from ftbridge.launchers.environment.doctor import GIB, LOCKED_BUILD, doctor, toolkit_check, verdict
 from ftbridge.launchers.environment.venv import Inspection, Package
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.hardware import host
@@ -161,7 +161,7 @@ def test_cards_that_cannot_reach_each_other_are_a_warning(tmp_path):
     [
         ("12.4", "ok", "12.4 in "),
         ("13.0", "warning", "13.0 in .* while torch is built for CUDA 12.8"),
-        ("none", "warning", "does not tell its version"),
+        ("none", "warning", "the version of .* is unknown"),
         ("", "warning", "CUDA_HOME or CUDA_PATH is .* without bin/nvcc"),
     ],
 )
@@ -171,6 +171,19 @@ def test_toolkit_of_another_major_version_than_torchs_is_told(tmp_path, release,
         nvcc.unlink()
     check = toolkit_check("12.8")
     assert (check.status, bool(module.re.search(found, check.found))) == (status, True), check
+
+
+def test_without_a_gpu_no_toolkit_is_looked_for(tmp_path):
+    nvidia_smi(tmp_path / "path")
+    assert "CUDA toolkit" not in [check.name for check in doctor()]
+
+
+def test_the_verdict_counts_failures_or_says_what_trains(well, tmp_path):
+    assert verdict(doctor()) == "ready: train on the GPU"
+    nvidia_smi(tmp_path / "path")
+    assert verdict(doctor()) == "ready: train on the CPU; 1 warning"
+    well["imports"]["xtuner"] = "ImportError: no mmengine"
+    assert verdict(doctor()) == "not ready: fix the 1 failure above"
 
 
 def test_a_machine_without_a_toolkit_is_well(tmp_path, monkeypatch):

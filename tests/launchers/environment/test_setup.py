@@ -86,7 +86,7 @@ def test_setup_in_a_folder_with_other_files_is_refused(uv, monkeypatch, folder, 
     monkeypatch.setattr(module, "_can_start", lambda _: False)
     for name in names:
         (folder / "own" / name).mkdir(parents=True) if name.endswith("/") else write(folder / "own" / name)
-    with pytest.raises(InputError, match=f"own` holds `{named}`, which is no part of a virtual env.* `--venv DIR`"):
+    with pytest.raises(InputError, match=f"own` holds `{named}`, which is not a virtual env.* `--venv DIR`"):
         setup("own")
     assert uv == []
     write(folder / "file")

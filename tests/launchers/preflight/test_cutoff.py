@@ -62,6 +62,12 @@ def test_llamafactory_shortens_the_question_where_the_answer_is_short(counted, q
     assert counted([[turn(question, answer)]], backend="llamafactory", cutoff_length=cutoff).cut == cut
 
 
+def test_samples_that_lose_a_part_of_a_question_are_counted(counted):
+    samples = [[turn(100, 5)], [turn(5, 5)]]
+    assert counted(samples, backend="llamafactory", cutoff_length=50).questions == 1
+    assert counted(samples, backend="llamafactory", cutoff_length=200).questions == 0
+
+
 def test_tokenizer_that_cannot_encode_is_one_sentence(tmp_path, words):
     described = json.loads(words.to_str())
     described["model"] |= {"unk_token": "of no vocabulary"}

@@ -25,8 +25,8 @@ THINKING = [sample("<think>hm</think>w", "hm</think>w"), sample("w"), sample("w"
 def test_answers_with_thoughts_and_samples_with_placeholders_are_counted(backend, family, expected):
     thoughts, video = mark_checks(iter(THINKING), get_family(family), backend)
     assert (thoughts.name, thoughts.status) == ("thoughts", "warning")
-    assert thoughts.found.startswith(f"of 3 samples looked at, 2 answers hold `<think>`: {expected}")
-    assert video.found.startswith("of 3 samples looked at, 1 hold `<video>`: ")
+    assert thoughts.found.startswith(f"of 3 samples checked, 2 answers hold `<think>`: {expected}")
+    assert video.found.startswith("of 3 samples checked, 1 hold `<video>`: ")
 
 
 def test_plain_samples_give_no_marker_warning():

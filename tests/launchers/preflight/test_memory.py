@@ -80,7 +80,7 @@ def test_the_fullest_of_the_chosen_gpus_counts(free, fixed):
 def test_free_memory_that_is_not_told_is_not_judged(free, fixed):
     found = judged(made(on(None)))["memory"]
     assert (found.status, found.remedy) == ("ok", "")
-    assert found.found.endswith("how much is free on the GPU is not told")
+    assert found.found.endswith("the free memory of the GPU is unknown")
 
 
 def test_a_paged_optimizer_may_leave_the_gpu(free, fixed):

@@ -55,7 +55,7 @@ def with_spec(plan, **spec):
 def test_preflight_of_a_whole_plan_finds_nothing_wrong(well):
     assert poor(well) == {}
     assert list(checks(well)) == [
-        *("model", "tokenizer", "dataset", "cutoff length", "steps", "combination", "disk space", "memory")
+        *("model", "tokenizer", "dataset", "cutoff length", "steps", "options", "disk space", "memory")
     ]
 
 
@@ -164,7 +164,7 @@ def test_samples_with_tools_are_samples_for_llamafactory(well, tools):
     planned = msgspec.structs.replace(with_spec(well, backend="llamafactory"), entry=own, dataset="faq")
     found = checks(planned)["cutoff length"]
     assert found.status == "ok"
-    assert found.found.startswith("of 3 samples looked at")
+    assert found.found.startswith("of 3 samples checked")
     assert (int(found.found.split("about ")[1].split()[0]) > 50) is bool(tools and tools != "[]")
 
 
@@ -194,8 +194,8 @@ def test_thoughts_and_placeholders_are_warned_of_with_their_number(well, backend
     planned = msgspec.structs.replace(with_spec(well, backend=backend), **changed)
     found = [check for name, check in checks(planned).items() if name in {"thoughts", "image marks"}]
     assert [(check.name, check.status) for check in found] == [("thoughts", "warning"), ("image marks", "warning")]
-    assert found[0].found.startswith(f"of 10 samples looked at, 3 answers hold `<think>`: {expected}")
-    assert found[1].found.startswith("of 10 samples looked at, 3 hold `<image>`: ")
+    assert found[0].found.startswith(f"of 10 samples checked, 3 answers hold `<think>`: {expected}")
+    assert found[1].found.startswith("of 10 samples checked, 3 hold `<image>`: ")
 
 
 def test_answers_that_would_be_cut_are_counted(well):
@@ -203,7 +203,7 @@ def test_answers_that_would_be_cut_are_counted(well):
     (well.dataset_dir / "faq.jsonl").write_text("\n".join(lines))
     found = poor(with_spec(well, cutoff_length=20))["cutoff length"]
     assert found.status == "warning"
-    assert "1 (25.0%) lose a part of an answer, 0 of these all of it" in found.found
+    assert "1 (25.0%) answers are cut, 0 of them entirely" in found.found
     assert "--cutoff-length 59" in found.remedy
     assert poor(with_spec(well, cutoff_length=59)) == {}
     assert poor(with_spec(well, cutoff_length=3))["cutoff length"].status == "failure"

@@ -88,7 +88,7 @@ def test_tokens_that_all_read_alike_are_said_to_be():
         "ok: `faq`: 8 of 8 samples are the same for chat template, XTuner, LLaMA-Factory, merged folder -> "
     ]
     nothing = Agreement(samples=0, same=0, readers=FOUR)
-    assert agreements(nothing) == ["ok: `faq`: no conversation is short enough to be looked at -> "]
+    assert agreements(nothing) == ["ok: `faq`: no conversation is short enough to be checked -> "]
     assert agreement_checks(plan()) == []  # the framework's own
 
 
@@ -112,7 +112,7 @@ def test_what_is_shortened_left_out_or_has_no_answer_is_said():
     assert (cutoff.status, answers.status, packs.status) == ("warning", "warning", "ok")
     assert cutoff.found == (
         "of 9 samples, the longest has 80 tokens; with 100, 12 lose their oldest turns, "
-        "3 lose the end of their question, 1 is left out (conversations 7); no answer is cut"
+        "3 lose the end of their question, 1 is skipped (conversations 7); no answer is cut"
     )
     assert answers.found == "2 of 9 conversations have no answer to train on"
     assert packs.found == "8 samples in 2 packs, which are 75% full"
@@ -124,9 +124,9 @@ def test_what_is_shortened_left_out_or_has_no_answer_is_said():
         ("auto", 9, 0, 0, []),
         ("on", 9, 0, 0, ["warning: no answer has a thought, and `--thinking on` trains an empty one where"]),
         ("on", 9, 9, 0, []),
-        ("off", 9, 2, 2, ["ok: 2 answers have a thought, which `--thinking off` leaves out"]),
+        ("off", 9, 2, 2, ["ok: 2 answers have a thought, which `--thinking off` drops"]),
         ("auto", 9, 2, 0, ["warning: 2 of 9 answers have a thought, so that the model may think or not"]),
-        ("auto", 2, 2, 1, ["warning: the chat template writes 1 of 2 thoughts nowhere"]),
+        ("auto", 2, 2, 1, ["warning: the chat template drops 1 of 2 thoughts"]),
     ],
 )
 def test_thoughts_that_only_some_answers_have_or_that_are_left_out_are_told(
@@ -157,7 +157,7 @@ WHOLE = {"conversations": 20, "samples": 20, "rows": 20, "tokens": 900, "answer_
             [
                 (
                     "warning: of 20 samples, the longest has 500 tokens; with 100, 4 lose their oldest turns, 2 are "
-                    "left out (conversations 3, 9); no answer is cut"
+                    "skipped (conversations 3, 9); no answer is cut"
                 )
             ],
         ),

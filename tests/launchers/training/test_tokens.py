@@ -180,7 +180,7 @@ def test_a_dry_run_tells_rows_steps_and_the_chat_template(in_project, packing):
     rows = ready.plan.tokens.counts.rows
     assert (rows == 21) == (not packing)
     assert told["tokens"].startswith(f"21 samples in {rows} rows, ")
-    assert told["steps"].startswith(f"{-(-rows // 4)} optimiser steps")
+    assert told["steps"].startswith(f"{-(-rows // 4)} optimizer steps")
     assert ready.plan.validation_tokens.counts.rows == ready.plan.validation.entry.samples  # never packed
 
 

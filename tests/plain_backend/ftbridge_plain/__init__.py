@@ -59,7 +59,7 @@ def arguments(plan: TrainPlan) -> list[str]:
 
 def read_log(run: Path, new_lines: LogReader, accumulation: int) -> Iterator[dict[str, float]]:
     """Yield what the script has logged since the last call."""
-    del accumulation  # transformers counts optimiser steps
+    del accumulation  # transformers counts optimizer steps
     for line in new_lines(run / "log.jsonl"):
         if has_numbers(line, "step", "loss", "learning_rate"):
             yield {key: line[key] for key in ("step", "loss", "learning_rate")}
