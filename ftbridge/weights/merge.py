@@ -102,7 +102,6 @@ def merge(
     adapter = adapter_of(found, model)
     made_of = _made_of(card, [(adapter, 1.0), *more], how)
     if not how.get("check") and _is_up_to_date(target, card, made_of):
-        say(_("`{folder}` is up to date; remove it to merge again").format(folder=target))
         return target
     with fresh_folder(target, "merged") as folder:
         if (adapter / "adapter_config.json").is_file():
@@ -121,14 +120,19 @@ def merge(
             chat_template.write(folder, card)
         else:  # full fine-tuning: there is nothing to merge
             copy_files(adapter, folder, ("*",), overwrite=True)
-        files = list(folder.glob("*.safetensors"))
-        if not files or any(safetensors_header(file) is None for file in files):
-            raise InputError(f"merging `{adapter}` into `{card.base}` left no readable model")
+        _refuse_unreadable(folder, f"merging `{adapter}` into `{card.base}` left no readable model")
         card.save(folder)
         write_json(folder / CARD, {**read_json(folder / CARD), "made_of": made_of})
         if check := how.get("check"):
             check(card, adapter, folder)
     return target
+
+
+def _refuse_unreadable(folder: Path, refusal: str) -> None:
+    """Raise InputError, with this message, where a folder does not hold whole files of weights."""
+    files = list(folder.glob("*.safetensors"))
+    if not files or any(safetensors_header(file) is None for file in files):
+        raise InputError(refusal)
 
 
 def _say_changes_for(adapters: Sequence[Path], card: ModelCard, *, refuse: bool) -> None:
@@ -150,13 +154,15 @@ def _made_of(card: ModelCard, adapters: Sequence[tuple[Path, float]], how: Merge
 
 
 def _is_up_to_date(folder: Path, card: ModelCard, made_of: str) -> bool:
-    """Tell whether a folder holds, unchanged, what a merge would write."""
+    """Tell whether a folder holds, unchanged, what a merge would write, which is then said."""
     if not (folder / CARD).is_file() or load_card(folder) != card:
         return False
     record = read_json(folder / CARD)
     files = record.get("files", {})
     is_whole = all((folder / name).is_file() for name in files) and not any(unknown_files(folder, files))
-    return record.get("made_of") == made_of and is_whole
+    if found := record.get("made_of") == made_of and is_whole:
+        say(_("`{folder}` is up to date; remove it to merge again").format(folder=folder))
+    return found
 
 
 def adapter_of(source: ModelSource, model: str | None = None) -> Path:

@@ -87,7 +87,7 @@ def prepare(
         given = given_options(project, options)
         point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
     resumed = point.run if point else None
-    name = _name_of(project, name, resumed)
+    name = _name_of_run(project, name, resumed)
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
     if not (resumed or yes):
         ask_about_values(spec)
@@ -138,11 +138,13 @@ def prepare(
     return Prepared(plan, launch, project, python, resumed, name)
 
 
-def _name_of(project: Project, name: str, resumed: Run | None) -> str:
-    """Return the name of a run: `name`, which is looked at, or that of the one that goes on."""
-    if name and resumed:
+def _name_of_run(project: Project, name: str, resumed: Run | None) -> str:
+    """Return what a run is to be called; raises UsageError for one that has a name, or a name that cannot be."""
+    if not resumed:
+        return check_name(project, name) if name else ""
+    if name:
         raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
-    return check_name(project, name) if name else resumed.name if resumed else ""
+    return resumed.name
 
 
 def _family_of(spec: TrainSpec, model: Path, *, asks: bool) -> Family | None:

@@ -130,4 +130,4 @@ def _user_name(number: int) -> str:
 
         return pwd.getpwuid(number).pw_name
     except (ImportError, KeyError):
-        return f"user {number}"
+        return _("user {number}").format(number=number)
