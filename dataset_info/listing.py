@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import interpret_entry
 from ftbridge.dataset_info.names import is_ours
 
 
-class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetSummary(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """An entry in a line: `made` is when the file that LLaMA-Factory reads was last written, in local time.
 
     `samples` is None where ftbridge did not make the dataset, and so has not counted them; `source` is then its

@@ -54,6 +54,7 @@ _NAMES = {
     "ftbridge.launchers.environment.setup": "setup",
     "ftbridge.launchers.preview.preview": "Preview PreviewOptions preview",
     "ftbridge.launchers.preview.tokenize": "Tokenization TokenizedPart TokenizeOptions tokenize",
+    "ftbridge.launchers.runs.charts.loss_plot": "LossPlot",
     "ftbridge.launchers.runs.prune": "Leftover",
     "ftbridge.launchers.runs.record": "Attempt Run",
     "ftbridge.launchers.runs.summary": "RunSummary",

@@ -40,6 +40,7 @@ from ftbridge.launchers.environment.doctor import doctor
 from ftbridge.launchers.environment.setup import setup
 from ftbridge.launchers.preview.preview import Preview, PreviewOptions, preview
 from ftbridge.launchers.preview.tokenize import Tokenization, TokenizedPart, TokenizeOptions, tokenize
+from ftbridge.launchers.runs.charts.loss_plot import LossPlot
 from ftbridge.launchers.runs.prune import Leftover
 from ftbridge.launchers.runs.record import Attempt, Run
 from ftbridge.launchers.runs.summary import RunSummary
@@ -73,6 +74,7 @@ __all__ = [
     "InterruptedRun",
     "Leakage",
     "Leftover",
+    "LossPlot",
     "MaxRejected",
     "MergeOptions",
     "Part",

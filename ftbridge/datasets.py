@@ -14,6 +14,7 @@ import msgspec
 from ftbridge.adapters.registered.check import CheckResult, check_datasets
 from ftbridge.adapters.registered.dataset import whole_entry
 from ftbridge.adapters.registered.validate import first_samples
+from ftbridge.core.console.notebook import Listing
 from ftbridge.core.project import Project
 from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
@@ -47,7 +48,7 @@ def list(  # noqa: A001 - called as the command, and always after a dot
     *, dataset_dir: str | os.PathLike[str] | None = None
 ) -> builtins.list[DatasetSummary]:
     """Return a line for each registered dataset, in the file's order."""
-    return summaries(folder(dataset_dir))
+    return Listing(summaries(folder(dataset_dir)))
 
 
 def show(name: str, *, samples: int = 1, dataset_dir: str | os.PathLike[str] | None = None) -> DatasetDetails:

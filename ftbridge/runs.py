@@ -15,6 +15,7 @@ from typing import overload
 import msgspec
 
 from ftbridge.core.console import say
+from ftbridge.core.console.notebook import Listing, ShownAsTable
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import load_backend
@@ -43,7 +44,7 @@ class RunDetails(msgspec.Struct, frozen=True):
     best: Path | None
 
 
-class RunComparison(msgspec.Struct, frozen=True):
+class RunComparison(ShownAsTable, msgspec.Struct, frozen=True):
     """What differs between runs: `differences` maps an option, a version or a figure to its value in each of `runs`.
 
     `evaluations` compare the answers of the first run with each other one's, on each dataset that both answered.
@@ -56,10 +57,10 @@ class RunComparison(msgspec.Struct, frozen=True):
 
 def list() -> builtins.list[RunSummary]:  # noqa: A001 - called as the command, and always after a dot
     """Return a line for each run, oldest first; a record that cannot be read is named on stderr and left out."""
-    return [
+    return Listing(
         msgspec.structs.replace(summary.summarise_run(run), evaluations=_headlines(run))
         for run in record.all_runs(Project.find())
-    ]
+    )
 
 
 def get(run: str | Run | None = None) -> Run:

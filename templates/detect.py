@@ -72,6 +72,12 @@ def missing_tokens(model: Path, family: Family) -> list[str]:
     return [token for token in dict.fromkeys(wanted) if not vocabulary.has(token)]
 
 
+def writes_another_prompt(model: Path, family: Family) -> bool:
+    """Tell whether the chat template in the folder `model` is of another prompt than the family's; not without one."""
+    template = chat_templates.read_chat_template(model)
+    return bool(template) and not _renders_same_prompt(family, template, model)
+
+
 def _best_match(model: Path) -> tuple[Family | None, "_Config"]:
     file = model / "config.json"
     config = _read_config(file)
@@ -131,9 +137,10 @@ def _renders_same_prompt(family: Family, template: str, model: Path) -> bool:
     messages = [{"role": role, "content": f"The {role}'s words."} for role in ("system", "user", "assistant", "user")]
     system, one, answer, other = (message["content"] for message in messages)
     prompt = next(cell.prompt for cell in family.backends.values() if cell)
-    wanted = prompt.render(system, [(one, answer), (other, None)])
-    shown = chat_templates.render_chat_template(template, messages, chat_templates.special_tokens(model))
-    return bool(shown) and shown in {wanted, wanted.removesuffix("<|im_start|>assistant\n")}
+    bos = "".join(prompt.bos)  # which some tokenizers put there, and no template
+    wanted = prompt.render(system, [(one, answer), (other, None)]).removeprefix(bos)
+    shown = chat_templates.render_chat_template(template, messages, chat_templates.special_tokens(model)) or ""
+    return shown.removeprefix(bos) in {wanted, wanted.removesuffix("<|im_start|>assistant\n")}
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -30,10 +30,10 @@ ERRORS = {
 TYPES = {
     "AnswerOptions", "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column",
     "Comparison", "Conversation", "Conversion", "Counts", "DatasetDetails", "DatasetSummary", "Evaluation",
-    "Evaluations", "Figure", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Part", "Point", "Predictions",
-    "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "RandomChoice", "Reading", "ReadingOptions",
-    "Recipe", "RecipeRun", "Removed", "Report", "Run", "RunComparison", "RunDetails", "RunSummary", "Sampling",
-    "Scores", "SeedSummary", "Span", "Split", "StepRun", "Support", "SweepResults", "SweepRow", "TableRead",
+    "Evaluations", "Figure", "Leakage", "Leftover", "LossPlot", "MaxRejected", "MergeOptions", "Part", "Point",
+    "Predictions", "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "RandomChoice", "Reading",
+    "ReadingOptions", "Recipe", "RecipeRun", "Removed", "Report", "Run", "RunComparison", "RunDetails", "RunSummary",
+    "Sampling", "Scores", "SeedSummary", "Span", "Split", "StepRun", "Support", "SweepResults", "SweepRow", "TableRead",
     "Tokenization", "TokenizeOptions", "TokenizedPart", "TrainOptions", "TrainSpec", "Turn",
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}

@@ -67,7 +67,7 @@ def look_around(run: ftbridge.Run) -> None:
     assert_type(ftbridge.runs.list(), list[ftbridge.RunSummary])
     assert_type(ftbridge.runs.show(), ftbridge.RunDetails)
     assert_type(ftbridge.runs.losses(run), list[dict[str, float]])
-    assert_type(ftbridge.runs.plot(run), str)
+    assert_type(ftbridge.runs.plot(run), ftbridge.LossPlot)
     assert_type(ftbridge.runs.plot(run, png="loss.png"), Path)
     assert_type(ftbridge.runs.compare(run, "another").differences, dict[str, list[object]])
     assert_type(ftbridge.runs.stop(run.id), ftbridge.Run)

@@ -1,9 +1,8 @@
 """Rejected rows: counted, kept beside the dataset as JSON lines, and as a workbook to be corrected in a spreadsheet."""
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import IO, Any
 
 from ftbridge.adapters.mapping.fields import NOT_IN_LABEL_MAP
@@ -11,15 +10,13 @@ from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.console import first_few
 from ftbridge.core.errors import shell_words
+from ftbridge.core.files.spreadsheet import CHARACTERS, is_too_long, write_sheets
 from ftbridge.core.records import Row
 
 LABELS_SHOWN = 5
-# Excel's limits, and how many digits of a number it keeps.
-CHARACTERS, ROWS, COLUMNS = 32_767, 1 << 20, 1 << 14
+# Excel's limit, and how many digits of a number it keeps.
+COLUMNS = 1 << 14
 EXACT = 10**15
-# What XML cannot hold, or changes, and what looks like Excel's own escape of such a character.
-ESCAPED = re.compile("[\0-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
-HALF_ESCAPE = re.compile("(?<!_x[0-9A-F]{4})_(x[0-9A-F]{0,4})?$")
 
 
 class Rejects:
@@ -70,20 +67,11 @@ def _as_whole(value: Any) -> Any:
 
 def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:
     """Write the rows in `lines`, which are those of a file of rejected rows, as an .xlsx `file`."""
-    from openpyxl import Workbook
-
     lines.seek(0)
     places, columns = _places_and_columns(map(json.loads, lines))
-    book = Workbook(write_only=True)
     lines.seek(0)
     rows = (_workbook_row(json.loads(line), places, columns) for line in lines)
-    for number, first in enumerate(rows, 1):
-        page = book.create_sheet(f"rejected {number}" if number > 1 else "rejected")
-        page.freeze_panes = "A2"
-        for row in chain([["row", *places, "column", "reason", *columns], first], islice(rows, ROWS - 2)):
-            page.append(_workbook_cells(page, row))
-    book.save(file)
-    book.close()
+    write_sheets(file, "rejected", ["row", *places, "column", "reason", *columns], rows)
 
 
 def _places_and_columns(records: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
@@ -110,7 +98,7 @@ def _workbook_row(record: dict[str, Any], places: list[str], columns: list[str])
     cut = [
         f"`{column}`"
         for column, text in zip(columns, texts, strict=True)
-        if isinstance(text, str) and _is_too_long(text)
+        if isinstance(text, str) and is_too_long(text)
     ]
     if cut:
         reasons.append(f"{', '.join(cut)} cut to {CHARACTERS:,} characters here, the most that a cell holds")
@@ -122,27 +110,3 @@ def _cell_value(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < EXACT:
         return value
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _is_too_long(text: str) -> bool:
-    """Tell whether a text has more UTF-16 units than Excel takes; few are so long that they have to be counted."""
-    return len(text) * 2 > CHARACTERS and len(_escape_for_excel(text)) > CHARACTERS * 2
-
-
-def _escape_for_excel(text: str) -> bytes:
-    """Return a text with Excel's escapes, in UTF-16, whose units Excel counts."""
-    return ESCAPED.sub(lambda match: f"_x{ord(match[0]):04X}_", text).encode("utf-16-le")
-
-
-def _workbook_cells(page: Any, row: list[Any]) -> Iterator[Any]:
-    """Yield the cells of a row, texts as texts whatever they look like, and cut where Excel would not open them."""
-    from openpyxl.cell import WriteOnlyCell
-
-    for value in row:
-        if not isinstance(value, str):
-            yield value
-            continue
-        text = _escape_for_excel(value)[: CHARACTERS * 2].decode("utf-16-le", "ignore")
-        cell = WriteOnlyCell(page, HALF_ESCAPE.sub("", text) if _is_too_long(value) else text)
-        cell.data_type = "s"
-        yield cell

@@ -16,6 +16,7 @@ from ftbridge.adapters.convert.selection import Counts, EncodedSamples
 from ftbridge.adapters.mapping.inference.suggestions import column_suggestion, command_options
 from ftbridge.adapters.targets.sample_file import SampleFile
 from ftbridge.adapters.values import decode_raw, shorten
+from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.errors import shell_words
 from ftbridge.core.records import Conversation, DatasetEntry, EntryOptions, Turn
 
@@ -53,7 +54,7 @@ class TableRead(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
-class Conversion(msgspec.Struct, frozen=True, kw_only=True):
+class Conversion(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """What a conversion made; `changed` is False where all of it was there already.
 
     `rejected_file` holds the rows that were left out with `on_error="skip"` or `max_rejected`, and so does

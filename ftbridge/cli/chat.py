@@ -20,6 +20,7 @@ from ftbridge.cli.options import (
     thinking_option,
     trust_option,
 )
+from ftbridge.language import gettext as _
 
 
 @click.command(
@@ -83,7 +84,7 @@ def command(
     source: str | None, prompt: str | None, compare: bool, bot_name: str, no_streamer: bool, web: bool, **options: Any
 ) -> None:
     """Talk to the model of a run (default: the last that succeeded), of a folder, or of a hub (hf://owner/name, ms://owner/name)."""
-    from ftbridge.core.console import say
+    from ftbridge.core.console import is_terminal, say
     from ftbridge.core.errors import UsageError
     from ftbridge.dialogue import terminal
     from ftbridge.dialogue.chat import chat_sessions
@@ -94,7 +95,7 @@ def command(
         raise UsageError("`--web` makes a page to ask in, and `--prompt` asks without one; use one of them")
     if not web and (options["allow_hosts"] or options["password"] is not None):
         raise UsageError("`--allow-host` and `--password` are for the page; add `--web`, or leave them out")
-    if not web and (prompt == "-" or (prompt is None and not sys.stdin.isatty())):
+    if not web and (prompt == "-" or (prompt is None and not is_terminal(sys.stdin))):
         prompt = _question_from_stdin(source)
     system = _system_prompt(options.pop("system"), options.pop("system_template"), bot_name)
     sampling = Sampling(**{name: options.pop(name) for name in Sampling.__struct_fields__})
@@ -130,14 +131,17 @@ def _system_prompt(text: str | None, template: str | None, bot_name: str) -> str
 
 def _question_from_stdin(source: str | None) -> str:
     """Return the question on stdin; where there is none, the first thing to say is that no run would answer it."""
-    from ftbridge.core.errors import InputError
+    from ftbridge.core.console.notebook import is_of_notebook
+    from ftbridge.core.errors import InputError, UsageError
     from ftbridge.core.project import Project
     from ftbridge.weights.source import last_succeeded
 
+    if sys.stdin.isatty() and is_of_notebook():
+        raise UsageError(_("nobody can type in the cell of a notebook; give `--prompt`, or call `ftbridge.chat`"))
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise InputError(f"stdin is no UTF-8 text ({error}); convert it, as with `iconv -f GB18030`") from error
+        raise InputError(f"stdin is not UTF-8 text ({error}); convert it, as with `iconv -f GB18030`") from error
     if not text:
         if source is None:
             last_succeeded(Project.find())

@@ -1,6 +1,6 @@
 """`ftbridge datasets`: list, show, check and remove registered datasets."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +13,14 @@ from ftbridge.cli.options import (
     options,
     yes_option,
 )
-from ftbridge.cli.output import confirm, relative_path, table
+from ftbridge.cli.output import confirm, print_facts, print_table, relative_path
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ftbridge.adapters.registered.check import CheckResult
+    from ftbridge.datasets import DatasetDetails
 
 _dataset_options = options(dataset_dir_option("the last conversion's, else data"), json_option)
 _names_argument = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_dataset)
@@ -49,9 +53,12 @@ def list_command(dataset_dir: str | None, as_json: bool) -> None:
         return
     rows = [("name", "samples", "formats", "source", "preset", "written")]
     for each in found:
-        samples = "" if each.samples is None else str(each.samples)
+        samples = "" if each.samples is None else f"{each.samples:,}"
         rows.append((each.name, samples, ", ".join(each.formats), each.source, each.preset, each.made))
-    result(table(rows) if found else _no_datasets_yet(dataset_dir))
+    if found:
+        print_table(rows, optional=("source", "preset", "written"))
+    else:
+        result(_no_datasets_yet(dataset_dir))
 
 
 @command.command(
@@ -63,9 +70,7 @@ def list_command(dataset_dir: str | None, as_json: bool) -> None:
 @option("-n", "--samples", type=click.IntRange(0), default=1, help="Number of samples to show.")
 @_dataset_options
 def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool) -> None:
-    """Show what is known of the dataset NAME, and its first samples."""
-    import json
-
+    """Show how the dataset NAME was made, and its first samples; --json has its whole entry."""
     from ftbridge import datasets
     from ftbridge.core.console import print_json, result
 
@@ -73,8 +78,8 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
         print_json(datasets.show(name, samples=samples, dataset_dir=dataset_dir))
         return
     found = datasets.show(name, samples=0, dataset_dir=dataset_dir)  # shown also where its samples cannot be read
-    entry = json.dumps(found.entry, indent=2, ensure_ascii=False)
-    result(f"{found.name}, in {datasets.folder(dataset_dir)}\n{entry}")
+    where = datasets.folder(dataset_dir)
+    print_facts(_("{name}, in {folder}").format(name=found.name, folder=relative_path(where)), _facts(found, where))
     for note in found.notes:
         result(f"note: {note}")
     for sample in datasets.show(found.name, samples=samples, dataset_dir=dataset_dir).samples:
@@ -142,7 +147,45 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, a
     for name in removed.entries:
         result(f"removed the dataset {name}")
     for file in removed.files:
-        result(f"removed {file}")
+        result(f"removed {relative_path(file)}")
+
+
+def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
+    """Return what is shown of a dataset: how it was made, or, where ftbridge did not make it, its entry."""
+    import json
+
+    from ftbridge.core.errors import InputError
+    from ftbridge.dataset_info.listing import summaries
+    from ftbridge.dataset_info.names import is_ours
+    from ftbridge.dataset_info.registry import parse_entry
+
+    if not is_ours(found.entry):
+        raw = found.entry if isinstance(found.entry, dict) else {"entry": found.entry}
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in raw.items()}
+    try:
+        own = parse_entry(folder, found.name, found.entry)
+    except InputError as error:
+        return {"damaged": str(error)}
+    system = _("several; else: {prompt}").format(prompt=own.system) if own.several_systems else own.system
+    return {
+        "samples": f"{own.samples:,}",
+        "source": ", ".join(own.sources),
+        "sheets": ", ".join(own.options.sheets),
+        "preset": own.preset,
+        "columns": ", ".join(f"{field}: {column}" for field, column in own.columns.items()),
+        "system prompt": system,
+        **_options_given(own.options.asked),
+        "parts": ", ".join(own.options.names),
+        "written": next(each.made for each in summaries(folder) if each.name == found.name),
+        "files": ", ".join(str(relative_path(folder / file)) for file in own.files.values()),
+    }
+
+
+def _options_given(asked: dict[str, Any]) -> dict[str, str]:
+    """Return the options of a conversion that say which samples are where, as they are typed."""
+    names = ("split", "seed") if asked.get("split") else ()
+    values = {name: asked.get(name) for name in (*names, "sample", "dedup", "limit")}
+    return {f"--{name}": str(value).strip("[]") for name, value in values.items() if value}
 
 
 def _no_datasets_yet(dataset_dir: str | None) -> str:

@@ -32,8 +32,8 @@ MOST_CLASSES = 20
 )
 @click.argument("sources", metavar="[RUN|DIR|FILE.jsonl]...", nargs=-1, shell_complete=complete_run_or_folder)
 @option(
-    "--dataset", metavar="NAME", shell_complete=complete_dataset, show_default="the test part of the run's dataset",
-    help="Dataset to answer.",
+    "--dataset", metavar="NAME", multiple=True, shell_complete=complete_dataset,
+    show_default="the test parts of the run's datasets", help="Dataset to answer; repeatable.",
 )  # fmt: skip
 @dataset_dir_option("the run's")
 @option("--before", is_flag=True, help="Ask the model before its training as well, and compare on the same questions.")

@@ -9,7 +9,7 @@ from errno import EACCES, EDQUOT, ELOOP, ENAMETOOLONG, ENOSPC, EPERM, EROFS
 from typing import TYPE_CHECKING
 
 from ftbridge import __version__
-from ftbridge.core.console import say
+from ftbridge.core.console import is_terminal, say
 from ftbridge.core.errors import FtbridgeError, InputError, InterruptedRun, QuestionError, SetupError, shell_words
 from ftbridge.language import gettext as _
 
@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 
 def arguments_with_answer(error: Exception, arguments: Sequence[str]) -> list[str]:
     """Ask a question on a terminal: returns the `arguments` with the answer, [] where there is nobody to ask."""
-    if not isinstance(error, QuestionError) or not error.answers or not sys.stdin.isatty() or not sys.stderr.isatty():
+    is_asked = is_terminal(sys.stdin) and is_terminal(sys.stderr)
+    if not isinstance(error, QuestionError) or not error.answers or not is_asked:
         return []
     import click
 
     say(error.reason)
     for number, (meaning, options) in enumerate(error.answers.items(), 1):
         say(f"  {number}  {meaning}: {shell_words(options)}")
-    number = click.prompt("which one? (Ctrl-C for none)", type=click.IntRange(1, len(error.answers)), err=True)
-    return _add_options(arguments, [*error.answers.values()][number - 1])
+    answers = [*error.answers.values()]
+    numbers = [str(number) for number, _options in enumerate(answers, 1)]
+    while (typed := click.prompt(_("which one? (Ctrl-C for none)"), err=True).strip()) not in numbers:
+        say(_("error: type a number from 1 to {most}").format(most=len(answers)))
+    return _add_options(arguments, answers[int(typed) - 1])
 
 
 def _add_options(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
@@ -68,7 +72,7 @@ def _options_of_command(arguments: Sequence[str]) -> "dict[str, click.Option]":
 def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     """Tell the user of `error`, met with these `arguments` of the command line, and return the exit code."""
     if why := _why_no_path(error):  # paths stand in files, too, where anything may be written
-        error = InputError(f"{why}; look into the files that this command reads")
+        error = InputError(f"{why}; check the files that this command reads")
     if isinstance(error, QuestionError) and arguments:
         say(f"error: {error.reason}")
         for meaning, options in error.answers.items():
@@ -81,12 +85,12 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     if full or isinstance(error, BrokenPipeError):  # `ftbridge ... > file`, or `| head`: Python need not try again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if full:
-        say("error: the disk is full, and what should be printed or written is not; make room")
+        say("error: the disk is full, and the output could not be written; free some space")
         return SetupError.exit_code
     if isinstance(error, BrokenPipeError):
         return 141
     if isinstance(error, OSError) and error.errno in {EACCES, EDQUOT, EPERM, EROFS} and error.filename:
-        say(f"error: `{error.filename}`: {error.strerror}; work in a folder that you may read and write")
+        say(f"error: `{error.filename}`: {error.strerror}; use a folder that you can read and write")
         return SetupError.exit_code
     say("".join(traceback.format_exception(error)).rstrip())
     say()
@@ -107,7 +111,7 @@ def report_usage(error: "click.ClickException") -> int:
 def _why_no_path(error: Exception) -> str:
     """Return why what should be a path cannot be one, "" for any other error."""
     if isinstance(error, OSError) and error.errno in {ELOOP, ENAMETOOLONG}:
-        return f"`{str(error.filename)[:80]}` is no path: {error.strerror}"
+        return f"`{str(error.filename)[:80]}` is not a valid path: {error.strerror}"
     if isinstance(error, ValueError) and str(error).startswith("embedded null "):
-        return "a path holds the character NUL, which no system takes"
+        return "a path contains the character NUL"
     return ""

@@ -14,8 +14,14 @@ NOTHING_LIKE_IT = {
     ("train", "output"): _("a run is written to runs/ID"),
     ("train", "val_size"): _("`ftbridge convert --split 9:1` makes a validation or test part"),
     ("train", "warmup_steps"): _("`--warmup-ratio` is a share of the steps"),
+    **{
+        (command, option): _("name the folder of the adapter: `ftbridge {command} DIR`").format(command=command)
+        for command in ("chat", "merge", "predict", "evaluate")
+        for option in ("adapter", "adapter_name_or_path")
+    },
 }
 YES_NO = {"true", "false"}
+CONFIGS = (".yaml", ".yml", ".py")
 # Commands that other programs have, and ours are more than one word.
 COMMANDS = {
     "serve": "ftbridge chat --web",
@@ -44,40 +50,74 @@ def understood(command: click.Command, args: list[str]) -> list[str]:
     one that has no counterpart.
     """
     known = _options(command)
-    if not any(_is_unknown(word, known) or word.lower() in YES_NO for word in args):
+    if not any(_is_unknown(word, known) or word.lower() in YES_NO or word.endswith(CONFIGS) for word in args):
         return args
-    from ftbridge.core.parsing.suggestions import SAME, normal
-    from ftbridge.launchers.backends.other_configs.llamafactory import ARGUMENTS, FLAGS
+    return _Words(known, args, takes_config=command.name == "train").translate()
 
-    trains = "--micro-batch-size" in known
-    kept, theirs, words = list[str](), dict[str, str](), deque(args)
-    while words:
-        word = words.popleft()
-        name, equals, value = word.partition("=")
-        if word == "--":
-            return [*_translated(theirs), *kept, word, *words]
-        if not _is_unknown(word, known):
-            opposites = known[name].secondary_opts if name in known else []
-            if opposites and words and words[0].lower() in YES_NO:  # `--packing true`
-                kept.append(word if words.popleft().lower() == "true" else opposites[0])
-                continue
-            kept.append(word)
-            if name in known and not known[name].is_flag and not equals and words:
-                kept.append(words.popleft())
-            continue
-        # An option of the same name, or of another with the same meaning.
-        names = (f"--{each.replace('_', '-')}" for each in (name[2:], SAME.get(normal(name), "")))
-        ours = next((each for each in names if each in known), "")
-        if trains and normal(name) in ARGUMENTS and ours != f"--{name[2:].replace('_', '-')}":
-            takes_value = not equals and words and not words[0].startswith("--")
-            if not takes_value and not value and normal(name) not in FLAGS:
-                raise click.BadOptionUsage(name, _("option `{name}` takes a value").format(name=name))
-            theirs[name] = words.popleft() if takes_value else value or "true"
-        else:
-            kept.append(f"{ours or name}{equals}{value}")
-            if ours and not known[ours].is_flag and not equals and words:
-                kept.append(words.popleft())
-    return [*_translated(theirs), *kept]
+
+class _Words:
+    """The words of a command line, from left to right; `theirs` are LLaMA-Factory's arguments with their values."""
+
+    def __init__(self, known: dict[str, click.Option], args: list[str], *, takes_config: bool) -> None:
+        self.known, self.words, self.takes_config = known, deque(args), takes_config
+        self.kept, self.theirs = list[str](), dict[str, str]()
+
+    def translate(self) -> list[str]:
+        while self.words:
+            word = self.words.popleft()
+            name, equals, value = word.partition("=")
+            if word == "--":
+                self.kept += [word, *self.words]
+                break
+            if self.takes_config and not word.startswith("-") and word.endswith(CONFIGS):
+                self.kept += ["--config", word]  # as `llamafactory-cli train FILE` and `xtuner train FILE` have it
+            elif not _is_unknown(word, self.known):
+                self._keep(name, equals + value)
+            elif ours := self._option_for(name):
+                self._keep(ours, equals + value)
+            elif self._is_argument(name):
+                self.theirs[name] = value or self._next_value(name)
+            else:
+                self.kept.append(word)
+        return [*_translated(self.theirs), *self.kept]
+
+    def _option_for(self, name: str) -> str:
+        """Return the option that a name stands for, "" for none, and for an argument whose value means another."""
+        from ftbridge.core.parsing.suggestions import SAME, normal
+
+        spelled = f"--{name[2:].replace('_', '-')}"
+        if spelled in self.known:
+            return spelled
+        same = f"--{SAME.get(normal(name), '').replace('_', '-')}"
+        return same if same in self.known and not self._is_argument(name) else ""
+
+    def _keep(self, option: str, value: str) -> None:
+        """Keep an option with its value, which may be the next word: `--packing true` is `--packing`."""
+        found = self.known.get(option)
+        if found and found.secondary_opts and not value and self.words and self.words[0].lower() in YES_NO:
+            self.kept.append(option if self.words.popleft().lower() == "true" else found.secondary_opts[0])
+            return
+        self.kept.append(option + value)
+        if found and not found.is_flag and not value and self.words:
+            self.kept.append(self.words.popleft())
+
+    def _next_value(self, name: str) -> str:
+        """Return the next word as the value of an argument, which some need not have."""
+        from ftbridge.core.parsing.suggestions import normal
+        from ftbridge.launchers.backends.other_configs.llamafactory import FLAGS
+
+        if self.words and not self.words[0].startswith("--"):
+            return self.words.popleft()
+        if normal(name) not in FLAGS:
+            raise click.BadOptionUsage(name, _("option `{name}` takes a value").format(name=name))
+        return "true"
+
+    def _is_argument(self, name: str) -> bool:
+        """Tell whether a name is LLaMA-Factory's, where the command takes the options of a training."""
+        from ftbridge.core.parsing.suggestions import normal
+        from ftbridge.launchers.backends.other_configs.llamafactory import ARGUMENTS
+
+        return "--micro-batch-size" in self.known and normal(name) in ARGUMENTS
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:

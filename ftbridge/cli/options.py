@@ -207,9 +207,12 @@ def completer_of(names: Callable[[click.Context], Iterable[str]], paths: str = "
 
 
 def _run_ids(_ctx: click.Context) -> list[str]:
+    """Return what runs are called, those with names first."""
     from ftbridge.core.project import Project
+    from ftbridge.launchers.runs.record import run_names
 
-    return sorted((file.parent.name for file in Project.find().runs.glob("*/run.json")), reverse=True)
+    names = run_names(Project.find())
+    return [*filter(None, names.values()), *sorted(names, reverse=True), *(["last"] if names else [])]
 
 
 def _dataset_names(ctx: click.Context) -> list[str]:
@@ -298,7 +301,7 @@ thinking_option = option(
 )  # fmt: skip
 trust_option = option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
 template_option = option(
-    "--template", metavar="FAMILY", shell_complete=complete_family, show_default="told from the model's files",
+    "--template", metavar="FAMILY", shell_complete=complete_family, show_default="detected from the model's files",
     help="Model family, whose prompt is used.",
 )  # fmt: skip
 result_jsonl_option = option(
@@ -343,18 +346,18 @@ reading_options = options(
     ),
     option("--all-sheets", is_flag=True, help="Read every sheet that is not hidden."),
     option(
-        "--header-row", metavar="N|none", callback=_parse_header_row, show_default="found",
+        "--header-row", metavar="N|none", callback=_parse_header_row, show_default="detected",
         help="Row of the headers, from 1; none: there is none, and columns go by letter or number.",
     ),
     option("--fill-merged", is_flag=True, help="Give all cells of a merged range its value."),
     option("--as-shown", is_flag=True, help="Read cells as Excel shows them (25%), not as stored; slower."),
-    option("--encoding", default="", metavar="NAME", show_default="found", help="Encoding of text files."),
+    option("--encoding", default="", metavar="NAME", show_default="detected", help="Encoding of text files."),
     option(
-        "--delimiter", default="", metavar="CHARACTER", show_default="found",
+        "--delimiter", default="", metavar="CHARACTER", show_default="detected",
         help="Character between cells of a text file: `;`, or tab, comma, semicolon, pipe, space.",
     ),
     option(
-        "--quote", default="", metavar="CHARACTER|none", show_default="found",
+        "--quote", default="", metavar="CHARACTER|none", show_default="detected",
         help="Character around cells of a text file; none: quotes are text.",
     ),
 )  # fmt: skip

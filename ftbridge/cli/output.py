@@ -1,8 +1,8 @@
 """Tables, paths, progress and questions of several commands."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,15 +113,38 @@ def _list_of_rows(columns: Columns) -> "RenderableType":
     return table
 
 
-def _cell(text: str, title: str = "") -> "Text":
-    """Return what a cell shows, coloured where it stands in the column `status`."""
+def _cell(text: str, title: str = "", style: str = "") -> "Text":
+    """Return what a cell shows, in a style, or coloured where it stands in the column `status`."""
     from rich.text import Text
 
     from ftbridge.core.console import cell_text
     from ftbridge.language import english
 
     word = english(text).partition(" ")[0] if english(title) == "status" else ""
-    return Text(cell_text(text), style=COLOURS.get(word, ""))
+    return Text(cell_text(text), style=COLOURS.get(word, style))
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Print a title and facts, a line each; those that are "" are left out, and nothing is printed where all are."""
+    from rich.cells import cell_len
+    from rich.table import Table
+
+    from ftbridge.core.console import cell_text, is_terminal, result, rich_console
+
+    known = {f"  {name}": fact for name, fact in facts.items() if fact}
+    if not known:
+        return
+    if is_terminal(sys.stdout):
+        table = Table.grid(padding=(0, GAP, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, fact in known.items():
+            table.add_row(_cell(name), _cell(fact, name.strip()))
+        rich_console().print(_cell(title, style="bold"), table)
+        return
+    widest = max(map(cell_len, known))
+    lines = (f"{name}{' ' * (widest - cell_len(name))}  {cell_text(fact)}" for name, fact in known.items())
+    result("\n".join([title, *lines]))
 
 
 def print_parts(parts: Iterable[str | Rows], *, apart: bool = True) -> None:
@@ -176,16 +199,17 @@ def relative_path(path: Path) -> Path:
 
 def confirm(question: str) -> None:
     """Ask before something is removed; raises Abort for a no, UsageError where there is nobody to ask."""
-    from ftbridge.core.console import say
+    from ftbridge.core.console import is_terminal, say
+    from ftbridge.core.console.notebook import is_of_notebook
     from ftbridge.core.errors import UsageError
 
-    try:
-        agreed = click.prompt(f"{question} [y/N]", "n", show_default=False, value_proc=_parse_yes_or_no, err=True)
-    except click.Abort:
-        agreed = False
+    agreed = False
+    if not is_of_notebook():  # whose `!` lets nobody type
+        with suppress(click.Abort):
+            agreed = click.prompt(f"{question} [y/N]", "n", show_default=False, value_proc=_parse_yes_or_no, err=True)
     if agreed:
         return
-    if sys.stdin is None or not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         say()
         raise UsageError("nothing was removed, for nobody said yes; add `--yes` to remove without being asked")
     raise click.Abort

@@ -9,6 +9,8 @@ from ftbridge.cli.options import (
     answering_options,
     checkpoint_option,
     complete_dataset,
+    complete_file,
+    complete_folder,
     complete_run_or_folder,
     dataset_dir_option,
     json_option,
@@ -16,18 +18,44 @@ from ftbridge.cli.options import (
     out_option,
     result_jsonl_option,
 )
+from ftbridge.language import gettext as _
 
 
 @click.command(
-    "predict", cls=Command, examples=("ftbridge predict", "ftbridge predict --dataset medqa-test --limit 20")
+    "predict",
+    cls=Command,
+    examples=(
+        "ftbridge predict --xlsx",
+        "ftbridge predict --dataset medqa-test --limit 20",
+        "ftbridge predict --model Qwen/Qwen2.5-0.5B-Instruct --questions questions.xlsx",
+    ),
 )
 @click.argument("source", metavar="[RUN|DIR]", required=False, shell_complete=complete_run_or_folder)
 @checkpoint_option
 @option(
-    "--dataset", metavar="NAME", shell_complete=complete_dataset, show_default="the test part of the run's dataset",
-    help="Dataset to answer.",
-)  # fmt: skip
+    "--model",
+    metavar="MODEL",
+    shell_complete=complete_folder,
+    help=_("Model to ask, without a run: a folder, or a hub's name; with an adapter, its base."),
+)
+@option(
+    "--dataset",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=complete_dataset,
+    show_default=_("the test parts of the run's datasets"),
+    help=_("Dataset to answer; repeatable."),
+)
 @dataset_dir_option("the run's")
+@option(
+    "--questions",
+    metavar="FILE",
+    type=click.Path(),
+    shell_complete=complete_file,
+    help=_("File of questions without answers, to answer instead: a workbook, CSV, JSON, ..."),
+)
+@option("--column", metavar="NAME", default="", show_default=_("detected"), help=_("Column of the questions."))
+@option("--xlsx", is_flag=True, help=_("Write predictions.xlsx as well: question, reference and prediction per row."))
 @result_jsonl_option
 @answering_options
 @out_option("RUN/predictions/NAME")
@@ -44,5 +72,6 @@ def command(source: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(found)
         return
-    for file in filter(None, (found.file, found.result_jsonl)):
-        result(file)
+    for each in (found, *found.others):
+        for file in filter(None, (each.file, each.xlsx, each.result_jsonl)):
+            result(file)

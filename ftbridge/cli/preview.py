@@ -146,22 +146,25 @@ def _print_preview(found: "Preview", *, token_table: bool) -> None:
 
 def _print_sample(console: "Console", encoded: dict[str, "EncodedSample"], *, token_table: bool) -> None:
     """Show a sample: a text for each way of training it, and a table for each way of encoding it."""
-    from ftbridge.core.console import counted
-
     ways: dict[tuple[int, ...], dict[tuple[int, ...], list[str]]] = {}
     for title, each in encoded.items():
         ways.setdefault(tuple(each.ids), {}).setdefault(tuple(each.labels), []).append(title)
     for by_labels in ways.values():
         titles = {" and ".join(group): encoded[group[0]] for group in by_labels.values()}
         for title, each in titles.items():
-            trained = sum(label >= 0 for label in each.labels)
-            whole = f" of {each.length}" if each.length > len(each.ids) else ""
-            shown = counted(len(each.ids), "token") if not whole else f"{len(each.ids)}{whole} tokens"
-            console.print(f"\n{title}: {shown}, {trained} learned")
+            console.print(f"\n{title}: {_token_counts(each)}")
             console.print(_text_with_marks(console, each), soft_wrap=True)
         if token_table:
             console.print()
             console.print(_token_table(titles))
+
+
+def _token_counts(encoded: "EncodedSample") -> str:
+    from ftbridge.core.console import counted
+
+    tokens, learned = len(encoded.ids), sum(label >= 0 for label in encoded.labels)
+    shown = f"{tokens} of {encoded.length} tokens" if encoded.length > tokens else counted(tokens, "token")
+    return f"{shown}, {learned} learned"
 
 
 def _text_with_marks(console: "Console", encoded: "EncodedSample") -> "Text":

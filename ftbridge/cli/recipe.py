@@ -287,7 +287,9 @@ def init_command(data: str, preset: str, model: str, purpose: "Purpose | None", 
 def _is_asked() -> bool:
     import sys
 
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    from ftbridge.core.console import is_terminal
+
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 
 def _ask(data: str, model: str, purpose: "Purpose | None") -> "tuple[str, str, str, Purpose | None]":

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
-from ftbridge.cli.output import can_show, confirm, print_table
+from ftbridge.cli.output import can_show, confirm, print_facts, print_table, relative_path
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from ftbridge.launchers.runs.record import Run
+    from ftbridge.launchers.runs.summary import RunSummary
+    from ftbridge.runs import RunDetails
+
+OPTIONAL = ("dataset", "model", "backend", "started", "id")  # columns of the list where there is room for them
 
 _runs_argument = click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=complete_run)
 _run_argument = click.argument("name", required=False, metavar="[RUN]", shell_complete=complete_run)
@@ -33,23 +38,21 @@ def command() -> None:
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
     from ftbridge import runs
-    from ftbridge.core.console import format_duration, print_json, result
+    from ftbridge.core.console import print_json, result, say
     from ftbridge.core.project import Project
 
     found = runs.list()
     if as_json:
         print_json(found)
-        return
-    rows = [("run", "status", "backend", "model", "dataset", "steps", "loss", "evaluated", "started", "time")]
-    for each in found:
-        status = "failed (died)" if each.status == "died" else each.status
-        loss = "" if each.loss is None else f"{each.loss:.4f}"
-        started = f"{each.started.astimezone():%Y-%m-%d %H:%M}"
-        steps = f"{each.step}/{each.steps}"
-        time = format_duration(each.seconds)
-        figures = ", ".join(f"{value:.3f} {name}" for name, value in [*each.evaluations.items()][:1])
-        rows.append((each.id, status, each.backend, each.model, each.dataset, steps, loss, figures, started, time))
-    result(table(rows) if found else f"there is no run in {Project.find().runs} yet; start one with `ftbridge train`")
+    elif found:
+        print_table(_run_rows(found), optional=("time", "method", *OPTIONAL))
+        for each in found:
+            if "--detach" in each.reason:  # its terminal has closed, where nobody could read why it ended
+                say(f"{each.id}: {_(each.reason)}")
+    else:
+        result(
+            _("there is no run in `{folder}` yet; start one with `ftbridge train`").format(folder=Project.find().runs)
+        )
 
 
 @command.command(
@@ -58,34 +61,25 @@ def list_command(as_json: bool) -> None:
 @_run_argument
 @json_option
 def show_command(name: str | None, as_json: bool) -> None:
-    """Show one run in full: how it went, its checkpoints, its options, what ran, versions and data."""
+    """Show one run: how it went, what it was trained with, and where its files are; --json has all of its record."""
     import msgspec
 
     from ftbridge import runs
-    from ftbridge.core.console import print_json, result
-    from ftbridge.launchers.runs.record import parameters_in_words
+    from ftbridge.core.console import print_json
 
     found = runs.show(_named_or_newest(name))
-    full: dict[str, Any] = {
-        **msgspec.json.decode(msgspec.json.encode(found.run)),
-        **msgspec.to_builtins(found.summary),
-        "checkpoints": [str(path) for path in found.checkpoints],
-    }
     if as_json:
-        print_json(full)
+        summary = msgspec.to_builtins(found.summary)
+        print_json(
+            {
+                **msgspec.json.decode(msgspec.json.encode(found.run)),
+                **summary,
+                "checkpoints": [str(path) for path in found.checkpoints],
+            }
+        )
         return
-    if base := found.run.base:
-        full["base"] = base.files | {name: f"{size} bytes" for name, size in base.weights.items()}
-    full["trained_parameters"] = parameters_in_words(found.run.trained_parameters, full.pop("parameters"))
-    if agreement := found.run.agreement:
-        full["agreement"] = str(agreement)
-    for key, value in full.items():
-        if not isinstance(value, dict | list):
-            result(f"{key}: {'' if value is None else value}")
-    for key, value in full.items():
-        if isinstance(value, dict | list):
-            items: Any = value.items() if isinstance(value, dict) else enumerate(value, 1)
-            result("\n".join([f"\n{key}:", *(f"  {name}: {item}" for name, item in items)]))
+    for title, facts in _facts_of_run(found).items():
+        print_facts(title, facts)
 
 
 @command.command("logs", examples=("ftbridge runs logs", "ftbridge runs logs --follow"))
@@ -130,16 +124,19 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
 @click.argument("names", nargs=-1, metavar="RUN RUN...", shell_complete=complete_run)
 @json_option
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
-    """Show in which options, versions and data runs differ, and how their losses ended."""
+    """Show in which options, versions and data runs differ, and how their losses and metrics ended."""
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
+    from ftbridge.launchers.runs import record
 
     found = runs.compare(*names)
     if as_json:
         print_json(found)
         return
+    names = {run.id: run.name for run in map(runs.get, found.runs)}
+    short = record.short_ids(names)
     rows = ((name, *map(_cell_text, values)) for name, values in found.differences.items())
-    result(table([("", *found.runs), *rows]))
+    print_table([("", *(names[run] or short[run] for run in found.runs)), *rows])
     for compared in found.evaluations:
         result(f"\n{compared.sentence}")
 
@@ -181,20 +178,22 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool)
     Never one that runs or may.
     """
     from ftbridge import runs
-    from ftbridge.core.console import aligned, print_json, result, say
+    from ftbridge.core.console import counted, natural_size, print_json, result
     from ftbridge.launchers.runs.prune import remove_leftovers
 
     gone = runs.prune(keep=keep, checkpoints=checkpoints, dry_run=True)
     if gone:
-        say(aligned([(f"{each.size:,} bytes", each.why, each.path) for each in gone]))
+        rows = [(natural_size(each.size), each.why, str(relative_path(Path(each.path)))) for each in gone]
+        print_table([(_("size"), _("status"), _("path")), *rows], stderr=True)
         if not yes:
-            confirm(f"remove these? (items: {len(gone)}, bytes: {sum(each.size for each in gone):,})")
+            size = natural_size(sum(each.size for each in gone))
+            confirm(_("remove {items}, {size}?").format(items=counted(len(gone), "item"), size=size))
         gone = remove_leftovers(gone)
     size = sum(each.size for each in gone)
     if as_json:
         print_json({"removed": gone, "bytes": size})
     else:
-        result(f"removed {size:,} bytes" if gone else "there is nothing to remove")
+        result(_("removed {size}").format(size=natural_size(size)) if gone else _("there is nothing to remove"))
 
 
 def _named_or_newest(name: str | None) -> "Run":
@@ -208,5 +207,117 @@ def _named_or_newest(name: str | None) -> "Run":
     return run
 
 
+def _run_rows(found: "list[RunSummary]") -> "list[tuple[str, ...]]":
+    """Return the table of runs; each is called by its name, or by as much of its id as can be typed."""
+    from ftbridge.core.console import format_duration
+    from ftbridge.launchers.runs.record import short_ids
+
+    short = short_ids(each.id for each in found)
+    # What a model is judged by first, such as `accuracy on medqa-test`.
+    figures = [next(iter(each.evaluations.items()), ("", 0.0)) for each in found]
+    kinds = {name.partition(" on ")[0]: None for name, _value in figures if name}
+    measured = [next(iter(kinds)) if len(kinds) == 1 else "metrics"] if kinds else []
+    rows = [("run", "status", "method", "rate", "steps", "loss", *measured, "time", *OPTIONAL)]
+    for each, (figure, value) in zip(found, figures, strict=True):
+        kind = "" if len(kinds) == 1 else f" {figure.partition(' on ')[0]}"
+        row = (
+            each.name or short[each.id],
+            "failed (died)" if each.status == "died" else each.status,
+            each.method,
+            f"{each.learning_rate:g}",
+            f"{each.step}/{each.steps}",
+            _loss_text(each.loss),
+            *([f"{value:.3f}{kind}" if figure else ""] if measured else []),
+            format_duration(each.seconds),
+        )
+        started = f"{each.started.astimezone():%Y-%m-%d %H:%M}"
+        rows.append((*row, each.dataset, each.model, each.backend, started, each.id))
+    return rows
+
+
+def _facts_of_run(found: "RunDetails") -> dict[str, dict[str, str]]:
+    """Return what is shown of a run, by titles."""
+    from ftbridge.core.plugins import load_backend
+
+    run, summary = found.run, found.summary
+    several = {"attempts": str(len(run.attempts))} if len(run.attempts) > 1 else {}
+    data = {
+        "backend": load_backend(run.spec.backend).title,
+        "model": summary.model,
+        "dataset": f"{summary.dataset} ({run.samples:,} samples)",
+        "system prompt": run.system,
+        **_options_given(run),
+        "versions": ", ".join(map(" ".join, run.versions.items())),
+    }
+    title = f"{run.id} ({run.name})" if run.name else run.id
+    return {title: _how_it_went(found) | several, "trained with": data, "files": _files_of_run(found)}
+
+
+def _how_it_went(found: "RunDetails") -> dict[str, str]:
+    from ftbridge.core.console import natural_duration
+    from ftbridge.launchers.runs.record import parameters_in_words, unseen_message
+
+    run, summary = found.run, found.summary
+    status = "failed (died)" if summary.status == "died" else summary.status
+    lowest, validation = _loss_text(summary.lowest_loss), _loss_text(summary.validation_loss)
+    return {
+        "status": status,
+        "reason": _(summary.reason) if summary.reason else unseen_message(run) if status == "unknown" else "",
+        "started": f"{summary.started.astimezone():%Y-%m-%d %H:%M}",
+        "time": natural_duration(summary.seconds),
+        "steps": f"{summary.step}/{summary.steps}",
+        "loss": lowest and f"{_loss_text(summary.loss)} (lowest {lowest})",
+        "validation loss": validation and f"{validation} (lowest {_loss_text(summary.lowest_validation_loss)})",
+        **{name: f"{value:.3f}" for name, value in summary.evaluations.items()},
+        "trained": parameters_in_words(run.trained_parameters, run.parameters),
+        "tokens": str(run.agreement or ""),
+    }
+
+
+def _options_given(run: "Run") -> dict[str, str]:
+    """Return the options of a run that are not as they are by default, and the learning rate, as they are typed."""
+    from ftbridge.core.train_spec import defaults
+
+    shown = {"--method": run.spec.method, "--learning-rate": f"{run.spec.learning_rate:g}"}
+    for name, default in {**defaults(), "set": {}}.items():
+        value: Any = getattr(run.spec, name)
+        if value != default and name != "dataset_dir":
+            shown.setdefault(f"--{name.replace('_', '-')}", _option_text(value))
+    return shown
+
+
+def _option_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _files_of_run(found: "RunDetails") -> dict[str, str]:
+    """Return where the files of a run are, seen from here."""
+    run = found.run
+    last = found.checkpoints[-1] if found.checkpoints else None
+    saved = [f"{path.name} (last)" if path == last else path.name for path in found.checkpoints]
+    if found.best:
+        saved.append(f"{found.best.name} (lowest validation loss)")
+    inside = {"log": "log.txt", "adapter": "adapter", "merged model": "merged", "report": "report.html"}
+    inside |= {name: f"tracking/{name}" for name in run.spec.track}
+    there = {name: run.path / file for name, file in inside.items() if (run.path / file).exists()}
+    return {
+        "folder": str(relative_path(run.path)),
+        **{name: str(relative_path(path)) for name, path in there.items()},
+        "checkpoints": ", ".join(saved),
+    }
+
+
+def _loss_text(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
 def _cell_text(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return _option_text(tuple(value) if isinstance(value, list) else value)
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

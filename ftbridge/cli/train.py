@@ -23,7 +23,7 @@ HEADINGS = {
     "early_stopping",
     "Memory": "gradient_checkpointing attention dtype deepspeed",
     "Checkpoints": "save_steps save_limit resume trust_checkpoint",
-    "Launch": "backend device gpus track set config dry_run build_only no_preflight yes detach as_json",
+    "Launch": "name backend device gpus track set config dry_run build_only no_preflight yes detach as_json",
 }
 
 
@@ -37,13 +37,14 @@ HEADINGS = {
 @config_option
 @option("--dry-run", is_flag=True, help="Show what would be trained, with the pre-flight, and start nothing.")
 @option("--build-only", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
-@option("--no-preflight", is_flag=True, help="Leave out the pre-flight, the checks before the start.")
+@option("--no-preflight", is_flag=True, help="Skip the pre-flight, the checks before the start.")
 @option("--detach", is_flag=True, help="Return once the training runs; it outlives the terminal.")
 @option(
     "--resume", metavar="auto|RUN|CHECKPOINT", shell_complete=complete_run,
     help="Resume a run that stopped, or from a checkpoint; auto: the newest run.",
 )  # fmt: skip
 @option("--yes", is_flag=True, help="Train with values that would be asked about.")
+@option("--name", default="", metavar="NAME", help="Name of the run, to type in place of its id.")
 @option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
 @json_option
 def command(
@@ -122,4 +123,4 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
         if others := [check for check in checks if check.found not in memory or check.remedy]:
             result(f"\npre-flight:\n{checks_as_text(others)}")
     if any(check.status == "failure" for check in checks):
-        raise InputError("this training would fail; the remedies stand above")
+        raise InputError("this training would fail: see `failure` above")

@@ -40,7 +40,7 @@ DEFAULTS = {
     "dataset_dir": "the last conversion's, else data",
     "validation_steps": "as --save-steps",
     "lora_targets": "those of attention, dense and shared MLPs",
-    "template": "told from the model's files",
+    "template": "detected from the model's files",
     "chat_template": "the model's own",
 }
 COMPLETE = {
@@ -70,7 +70,7 @@ def _count_or(word: str) -> Callable[[click.Context, click.Parameter, str | None
         if value is None or value == word:
             return value
         if not value.isdecimal() or int(value) < 1:
-            raise click.BadParameter(f"`{value}` is no count of at least 1, nor `{word}`")
+            raise click.BadParameter(f"`{value}` is neither a whole number of at least 1 nor `{word}`")
         return int(value)
 
     return parse

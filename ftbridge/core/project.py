@@ -121,7 +121,7 @@ def _read_settings(file: Path) -> Settings:
     backends = values.pop("backends", None) or {}
     for key in values:
         if key not in TrainSpec.__struct_fields__:
-            parse(TrainSpec, {key: None}, f"{line_of.get(key, f'`{file}`')}:")
+            parse(TrainSpec, {key: None}, line_of.get(key, f"`{file}`"))
     if isinstance(backends, dict):
         _check_backends(backends, places)
     return parse(Settings, {"train": values, "backends": backends, "places": places}, f"`{file}`", places)

@@ -18,6 +18,7 @@ from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process.script import start_script
 from ftbridge.weights.card import ModelCard, Prompt
+from ftbridge.weights.model_files.tokenizer import refuse_other_vocabulary
 
 # How an answer ended: at a stop token, at max_new_tokens, at the model's limit; or the prompt alone is beyond that.
 Finish = Literal["stop", "length", "full", "too_long"]
@@ -113,6 +114,8 @@ class Generator:
         """Start to load `model`, with `adapter` on it, or several by name; `gpus` are those that it may use."""
         self.card = card
         self.adapters = {ADAPTER: adapter} if isinstance(adapter, Path) else dict(adapter or {})
+        for folder in self.adapters.values():
+            refuse_other_vocabulary(folder, model)
         self.version = self.finish = ""
         self.margins: list[tuple[int, float]] = []
         self._model = model

@@ -42,6 +42,7 @@ WORDS = {
     "quit()": "/exit",
     "help": "/help",
 }
+SHOWN = 200  # letters of a system prompt at the start; /system shows all
 BLOCK = '"""'
 NARROW = 80  # columns of a terminal in which two answers do not stand side by side
 _COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
@@ -71,11 +72,8 @@ def converse(talks: Sequence[ChatSession], *, name: str = "", stream: bool = Tru
 
 def _heading(talk: ChatSession) -> str:
     """Return who answers: run, model and system prompt."""
-    rows = [
-        (_("run"), talk.run or _("none")),
-        (_("model"), talk.model),
-        (_("system prompt"), talk.system or _("none")),
-    ]
+    system = talk.system if len(talk.system) <= SHOWN else f"{talk.system[:SHOWN]}..."
+    rows = [(_("run"), talk.run or _("none")), (_("model"), talk.model), (_("system prompt"), system or _("none"))]
     return aligned(rows)
 
 

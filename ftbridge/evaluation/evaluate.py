@@ -13,12 +13,21 @@ from msgspec.structs import replace
 
 from ftbridge import __version__
 from ftbridge.core.console import say
+from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import write_json
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import source_of
-from ftbridge.evaluation.answers.asking import AnswerOptions, AskOptions, Plan, ask, plan, plan_for_server
+from ftbridge.evaluation.answers.asking import (
+    AnswerOptions,
+    AskOptions,
+    Plan,
+    ask,
+    names_to_answer,
+    plan,
+    plan_for_server,
+)
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
 from ftbridge.evaluation.answers.prompts import checked_prompts
 from ftbridge.evaluation.baselines.baselines import parse_baselines
@@ -26,6 +35,7 @@ from ftbridge.evaluation.judge import Wanted, Written, judge, judge_file, rows_o
 from ftbridge.evaluation.predict import write_result
 from ftbridge.evaluation.record import Comparison, Evaluation, Task
 from ftbridge.evaluation.scoring.score import compare
+from ftbridge.language import gettext as _
 from ftbridge.weights.source import ModelSource
 
 COMPARED = "comparison.json"
@@ -40,7 +50,7 @@ class ComparedModels(msgspec.Struct, frozen=True, kw_only=True):
     version: str = __version__
 
 
-class Evaluations(msgspec.Struct, frozen=True, kw_only=True):
+class Evaluations(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """What `evaluate` found: an evaluation of each model on each dataset, and of several models how they differ.
 
     `file` is comparison.json where there are several models, `also` says of each dataset that must not get worse
@@ -56,7 +66,7 @@ class Evaluations(msgspec.Struct, frozen=True, kw_only=True):
 
 def evaluate(  # noqa: PLR0913 - the options of the command, all by name
     *sources: str | os.PathLike[str],
-    dataset: str | None = None,
+    dataset: str | Sequence[str] | None = None,
     also: Sequence[str] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     task: Task | Literal["auto"] = "auto",
@@ -71,7 +81,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
     dataset_dir: str | os.PathLike[str] | None = None,
     **options: Unpack[AnswerOptions],
 ) -> Evaluations:
-    """Answer `dataset` (default: the test part of what a run was trained on) by each model, and judge the answers.
+    """Answer `dataset` (default: the test parts of what a run was trained on) by each model, and judge the answers.
 
     A source is a run (default: the last that succeeded), a folder, or a predictions.jsonl, which is judged as it
     stands. `checkpoint` chooses one of a run's, "all" takes each. `task` auto is classification where the dataset has
@@ -95,7 +105,9 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
         server = stack.enter_context(Endpoint(endpoint, endpoint_model, concurrency)) if endpoint else None
         models = _models(sources, checkpoint, server)
         plans = [
-            _plans(each, dataset, asked, dataset_dir, before=before, server=server, prompts=prompts) for each in models
+            _plans(each, name, asked, dataset_dir, before=before, server=server, prompts=prompts)
+            for each, names in _datasets_of(models, dataset, dataset_dir)
+            for name in names
         ]
         if checkpoint == "all":  # LLaMA-Factory saves the last one twice
             plans = [*{after.settings.model: (after, base) for after, base in plans}.values()]
@@ -107,6 +119,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
         [judge(*pair, wanted, seconds, server) for pair in plans],
         name or (f"{plans[0][0].data.name}-checkpoints" if checkpoint == "all" else ""),
         [judge(*pair, replace(wanted, baselines=()), seconds, None) for pair in must_not_fall],
+        several_models=len(models) > 1 or checkpoint == "all",
     )
     return replace(found, result_jsonl=tuple(write_result(after) for after, _ in plans)) if result_jsonl else found
 
@@ -166,9 +179,31 @@ def _models(
     return models
 
 
+def _refuse_without_references(planned: Plan) -> None:
+    """Raise InputError, before anything is asked, where no question has an answer to compare with."""
+    if not any(question.reference.strip() for question in planned.questions()):
+        message = _(
+            "`{dataset}` has no reference answers, so nothing can be measured; `ftbridge predict --dataset {dataset}` "
+            "answers it"
+        )
+        raise InputError(message.format(dataset=planned.data.name))
+
+
+def _datasets_of(
+    models: Sequence[ModelSource], given: str | Sequence[str] | None, dataset_dir: str | os.PathLike[str] | None
+) -> list[tuple[ModelSource, tuple[str, ...]]]:
+    """Return the datasets that each model is asked; raises UsageError for several models on several datasets."""
+    found = [(each, names_to_answer(each, given, dataset_dir)) for each in models]
+    several = next((names for _model, names in found if len(names) > 1), ())
+    if several and len(models) > 1:
+        message = _("models are compared on one dataset: choose one with `--dataset`, of {names}")
+        raise UsageError(message.format(names=", ".join(f"`{name}`" for name in several)))
+    return found
+
+
 def _plans(
     source: ModelSource,
-    dataset: str | None,
+    dataset: str,
     options: AskOptions,
     dataset_dir: str | os.PathLike[str] | None,
     *,
@@ -197,6 +232,8 @@ def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> 
     folders = [after.folder for after, _ in plans]
     if twice := next((each for each in folders if folders.count(each) > 1), None):
         raise UsageError(f"the answers of two models, or to one dataset twice, would lie in `{twice}`; name each once")
+    for after, _base in plans:
+        _refuse_without_references(after)
     begun = time.monotonic()
     ask([each for pair in plans for each in pair if each], server)
     return (time.monotonic() - begun) / len(plans)
@@ -212,9 +249,11 @@ def _verdict(found: Evaluation) -> str:
     return verdict
 
 
-def _compared(written: Sequence[Written], name: str | None, also: Sequence[Written] = ()) -> Evaluations:
+def _compared(
+    written: Sequence[Written], name: str | None, also: Sequence[Written] = (), *, several_models: bool = True
+) -> Evaluations:
     """Return the evaluations, those of several models compared with the first, which a comparison.json keeps."""
-    first, *others = (each.evaluation for each in written)
+    first, *others = (each.evaluation for each in (written if several_models else written[:1]))
     comparisons = tuple(compare_evaluations(first, each) for each in others)
     file = ""
     if others:

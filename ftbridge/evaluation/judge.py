@@ -44,6 +44,7 @@ from ftbridge.evaluation.record import (
 )
 from ftbridge.evaluation.scoring.rows import paired
 from ftbridge.evaluation.scoring.score import Row, Rows, compare, find_task, known_labels, score
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, find_run, utc_now
 from ftbridge.weights.source import ModelSource
 
@@ -163,7 +164,7 @@ def _baselines(
             raise
         say(f"note: without baselines: {error}")
         return []
-    for _, file in trained[key]:
+    for _baseline, file in trained[key]:
         if file.parent != folder:
             with atomic_file(folder / file.name) as out:
                 out.write(file.read_bytes())
@@ -189,7 +190,7 @@ def _written(found: BaselineAnswers, after: Plan, labels: tuple[str, ...], folde
         for question, (number, answer) in zip(after.questions(), found.answers, strict=True):
             row = Prediction(number, "", answer, question.reference, "stop")
             out.write(msgspec.json.encode(row) + b"\n")
-    judged, _ = _score(file, None, "classification", labels)
+    judged, _labels = _score(file, None, "classification", labels)
     return Baseline(name=found.name, training_samples=found.training_samples, scores=judged), file
 
 
@@ -197,7 +198,7 @@ def judge_file(file: Path, wanted: Wanted) -> Written:
     """Judge a predictions.jsonl as it stands; its evaluation.json lies beside it."""
     if not file.exists():
         raise InputError(f"there is no file `{file}`")
-    judged, _ = _score(file, None, wanted.task)
+    judged, _labels = _score(file, None, wanted.task)
     own = _settings_of(file)
     found = Evaluation(
         model=Model(title=file.parent.name, folder=str(file.parent), fingerprint=own.model if own else ""),
@@ -221,6 +222,8 @@ def _score(
 ) -> tuple[Scores, tuple[str, ...]]:
     """Return the scores of the answers in a file, and the labels that they were read as."""
     rows, own = rows_of(file, limit), _settings_of(file)
+    if not any(row.reference.strip() for row in rows()) and next(rows(), None):
+        raise InputError(_("`{file}` has no reference answers, so nothing can be measured").format(file=file))
     labels = labels or (own.labels if own else ())
     chosen = find_task((row.reference for row in rows()), labels) if task == "auto" else task
     labels = known_labels(rows, labels) if chosen == "classification" else ()

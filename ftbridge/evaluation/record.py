@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import msgspec
 
 from ftbridge.core.console import counted
+from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import load_json
@@ -119,7 +120,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     scores: Scores
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class Comparison(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """Two models on the same `items` questions: the `first` against the `second`, by their titles.
 
     Of an answer that can be right or wrong, `both`, `only_first`, `only_second` and `neither` count who was right, and
@@ -176,7 +177,7 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
     before: str | None = None
 
 
-class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+class Evaluation(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """An evaluation.json: a model's answers to a dataset, judged.
 
     `data` is the sha256 of the questions, `labels_from` who knows the labels, `predictions` the file of the answers

@@ -50,7 +50,6 @@ SETTINGS: dict[str, Any] = {
     "gradient_checkpointing": False,
     "micro_batch_size": 21,
     "gradient_accumulation_steps": 1,
-    "save_steps": 10_000,  # at its end only: it is over in a minute
 }
 SETTINGS_NOTES = (
     "These make the small model in base/ learn medqa.xlsx by heart, on the CPU.",
@@ -170,7 +169,8 @@ def _train_and_ask(folder: Path, backends: list[str], seed: int) -> Answers:
     given: dict[str, list[str]] = {}
     runs: dict[str, Run] = {}
     for name in backends:
-        run = runs[name] = train(backend=name, seed=seed, **SETTINGS)
+        # Over in a minute, it saves at its end only.
+        run = runs[name] = train(backend=name, seed=seed, save_steps=10_000, **SETTINGS)
         if not given:
             given["before"] = _ask_base_model(run.id, questions, system)
         merge(run.id)

@@ -21,7 +21,7 @@ from ftbridge.weights.card import ModelCard, card_of, say_changes
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.merging.lora import EXPERTS
 from ftbridge.weights.model_files import chat_template
-from ftbridge.weights.model_files.config import write_stops
+from ftbridge.weights.model_files.config import write_generation
 from ftbridge.weights.model_files.tokenizer import copy_tokenizer
 from ftbridge.weights.output_folder import fresh_folder, refuse_overlap
 from ftbridge.weights.source import ModelSource, checkpoint_of, resolve, target_of
@@ -65,7 +65,7 @@ def write_export(source: ModelSource, card: ModelCard, target: Path) -> Path:
             write_model(folder, weights.tensors, own, Path(card.base))
         copy_tokenizer(own, Path(card.base), folder)
         if (folder / "config.json").is_file():
-            write_stops(folder, read_json(folder / "config.json"), card.stop)
+            write_generation(folder, card.stop)
         chat_template.write(folder, card)
         card.save(folder)
     return target

@@ -5,6 +5,7 @@ the adapter changes, piece by piece, and what it does not touch is copied meanwh
 model.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -13,28 +14,32 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import msgspec
 
+from ftbridge import __version__
 from ftbridge.core.console import counted, say
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files.atomic import write_atomic
+from ftbridge.core.files.atomic import sha256_of_files, write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.train_spec import Device
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.runs.written_files import CARD
-from ftbridge.weights.card import ModelCard, card_of, existing_output, load_card, say_changes
+from ftbridge.launchers.runs.fingerprint import fingerprint
+from ftbridge.launchers.runs.written_files import CARD, unknown_files
+from ftbridge.weights.card import WEIGHTS, ModelCard, card_of, existing_output, load_card, say_changes
 from ftbridge.weights.export import write_export
 from ftbridge.weights.merging.plan import MergePlan
 from ftbridge.weights.merging.stream import stream
 from ftbridge.weights.model_files import chat_template
 from ftbridge.weights.model_files.config import write_files
-from ftbridge.weights.model_files.tokenizer import copy_files
+from ftbridge.weights.model_files.tokenizer import copy_files, refuse_other_vocabulary
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
 from ftbridge.weights.source import ModelSource, is_whole_model, resolve, target_of
 from ftbridge.weights.tensors.safetensors import SHARD
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+SMALLEST_SHARD = 10**6  # bytes, below which a model falls into one file for each tensor
+_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9}
 # As safetensors calls them.
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
@@ -56,11 +61,13 @@ class MergeOptions(TypedDict, total=False):
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of a size such as `5GB` or `500MB`; raises ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", text.strip().upper())
-    size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
-    if not size:
-        raise ValueError(f"`{text}` is no size such as 5GB or 500MB")
+    """Return the bytes of a size such as `5GB` or `500MB`; raises ValueError for less than 1MB, or anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG])B?", text.strip().upper())
+    if not found:
+        raise ValueError(_("`{text}` is not a size with a unit, such as 5GB or 500MB").format(text=text))
+    size = int(float(found[1]) * _UNITS[found[2]])
+    if size < SMALLEST_SHARD:
+        raise ValueError(_("`{text}` is too small: 1MB at least, usually 2GB to 5GB").format(text=text))
     return size
 
 
@@ -88,17 +95,18 @@ def merge(
     target = target_of(found, out, "merged")
     more = [(Path(path).expanduser(), weight) for path, weight in how.get("adapters", ())]
     own = [target_of(found, None, "adapter")] if found.run else []
-    refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _ in more)])
+    refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _weight in more)])
     refuse_foreign(target, "merged")
     say_changes(card, refuse=not model and _is_adapter(found))
-    for path, _ in more:
-        if other := load_card(path):  # it may be another base's
-            say_changes(msgspec.structs.replace(other, base=card.base), refuse=not model)
+    _say_changes_for([path for path, _weight in more], card, refuse=not model)
     adapter = adapter_of(found, model)
+    made_of = _made_of(card, [(adapter, 1.0), *more], how)
+    if not how.get("check") and _is_up_to_date(target, card, made_of):
+        return target
     with fresh_folder(target, "merged") as folder:
         if (adapter / "adapter_config.json").is_file():
             wanted = [(adapter, 1.0), *more]
-            say(f"merging {', '.join(str(path) for path, _ in wanted)} into {card.base} ...")
+            say(f"merging {', '.join(str(path) for path, _weight in wanted)} into {card.base} ...")
             config = merge_weights(
                 interpreter(found.project, any_backend(found.project, card.backend)),
                 Path(card.base),
@@ -112,13 +120,49 @@ def merge(
             chat_template.write(folder, card)
         else:  # full fine-tuning: there is nothing to merge
             copy_files(adapter, folder, ("*",), overwrite=True)
-        files = list(folder.glob("*.safetensors"))
-        if not files or any(safetensors_header(file) is None for file in files):
-            raise InputError(f"merging `{adapter}` into `{card.base}` left no readable model")
+        _refuse_unreadable(folder, f"merging `{adapter}` into `{card.base}` left no readable model")
         card.save(folder)
+        write_json(folder / CARD, {**read_json(folder / CARD), "made_of": made_of})
         if check := how.get("check"):
             check(card, adapter, folder)
     return target
+
+
+def _refuse_unreadable(folder: Path, refusal: str) -> None:
+    """Raise InputError, with this message, where a folder does not hold whole files of weights."""
+    files = list(folder.glob("*.safetensors"))
+    if not files or any(safetensors_header(file) is None for file in files):
+        raise InputError(refusal)
+
+
+def _say_changes_for(adapters: Sequence[Path], card: ModelCard, *, refuse: bool) -> None:
+    """Say, or refuse, that the card's base is not that of another of the `adapters`."""
+    for path in adapters:
+        if other := load_card(path):
+            say_changes(msgspec.structs.replace(other, base=card.base), refuse=refuse)
+
+
+def _made_of(card: ModelCard, adapters: Sequence[tuple[Path, float]], how: MergeOptions) -> str:
+    """Return a hash of all that decides a merged model: base, adapters and options."""
+    hashes = []
+    for folder, weight in adapters:
+        files = {file.name: file for file in sorted(folder.iterdir()) if file.suffix in {*WEIGHTS, ".json"}}
+        hashes.append((weight, sha256_of_files(files)))
+    options = {"onto": how.get("onto"), "shard_size": how.get("shard_size", SHARD)}
+    decisive = [__version__, fingerprint(Path(card.base)), hashes, options]
+    return hashlib.sha256(msgspec.json.encode(decisive)).hexdigest()
+
+
+def _is_up_to_date(folder: Path, card: ModelCard, made_of: str) -> bool:
+    """Tell whether a folder holds, unchanged, what a merge would write, which is then said."""
+    if not (folder / CARD).is_file() or load_card(folder) != card:
+        return False
+    record = read_json(folder / CARD)
+    files = record.get("files", {})
+    is_whole = all((folder / name).is_file() for name in files) and not any(unknown_files(folder, files))
+    if found := record.get("made_of") == made_of and is_whole:
+        say(_("`{folder}` is up to date; remove it to merge again").format(folder=folder))
+    return found
 
 
 def adapter_of(source: ModelSource, model: str | None = None) -> Path:
@@ -163,6 +207,8 @@ def merge_weights(
     anything is added (see `launchers/scripts/merge_adapter.py`). Raises InputError where base and adapters do not fit,
     or where nothing changes, SetupError where the GPU fails.
     """
+    for path, _weight in adapters:
+        refuse_other_vocabulary(path, base)
     merged = MergePlan(base, adapters)
     if not merged.changes:
         raise InputError("the adapter is empty: it holds no tensors to merge; export or copy it again")

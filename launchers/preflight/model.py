@@ -6,14 +6,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import text_config
-from ftbridge.templates.detect import find_family, missing_tokens
-from ftbridge.templates.families import Family
+from ftbridge.templates.detect import find_family, missing_tokens, writes_another_prompt
+from ftbridge.templates.families import Family, get_family
 
 _COPY_AGAIN = "copy or download the model again"
 _EXPERT = re.compile(r"\.experts\.\d+\.")
@@ -82,19 +84,44 @@ def template_checks(plan: TrainPlan) -> list[Check]:
     name, chosen = plan.spec.template, plan.family
     if not name or not chosen:
         return []
-    detected, missing = find_family(plan.model), missing_tokens(plan.model, chosen)
-    found = []
-    if detected and _rendered_example(detected, plan.spec.backend) != _rendered_example(chosen, plan.spec.backend):
-        found.append(
-            f"`--template {name}` is the prompt of {chosen.title}, and by its files the model is {detected.title}"
-        )
-    if missing:
-        tokens = ", ".join(f"`{token}`" for token in missing)
-        found.append(f"its vocabulary lacks {tokens} (cut into pieces, or new rows that nothing has trained)")
+    detected, found = _evidence_against(chosen, plan.spec, plan.model)
     if not found:
         return [Check("template", "ok", f"{chosen.title}, by `--template`")]
     leave = "leave `--template` out" if detected else "name the family that it was made with (docs/models.md)"
     return [Check("template", "warning", "; ".join(found), f"{leave}, unless you want to teach it another prompt")]
+
+
+def ask_about_template(spec: TrainSpec, model: Path) -> None:
+    """Raise QuestionError where `--template` names another prompt than that of the model's own files."""
+    if not spec.template:
+        return
+    chosen = get_family(spec.template)
+    detected, found = _evidence_against(chosen, spec, model)
+    if not found:
+        return
+    own = (
+        {_("the model's own, {title}").format(title=detected.title): ["--template", detected.name]} if detected else {}
+    )
+    anyway = _("the prompt of {title} all the same").format(title=chosen.title)
+    raise QuestionError("; ".join(found), {**own, anyway: ["--yes"]})
+
+
+def _evidence_against(chosen: Family, spec: TrainSpec, model: Path) -> tuple[Family | None, list[str]]:
+    """Return the family that the model is of by its files, None for none, and what in them speaks against `chosen`."""
+    detected, missing, found = find_family(model), missing_tokens(model, chosen), []
+    option = f"`--template {spec.template}`"
+    if detected and _rendered_example(detected, spec.backend) != _rendered_example(chosen, spec.backend):
+        found.append(f"{option} is the prompt of {chosen.title}, and by its files the model is {detected.title}")
+    elif not detected and writes_another_prompt(model, chosen):
+        found.append(
+            _("{option} is the prompt of {title}, and the model's own chat template writes another").format(
+                option=option, title=chosen.title
+            )
+        )
+    if missing:
+        tokens = ", ".join(f"`{token}`" for token in missing)
+        found.append(f"its vocabulary lacks {tokens} (cut into pieces, or new rows that nothing has trained)")
+    return detected, found
 
 
 def _rendered_example(family: Family, backend: str) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from ftbridge.core.console import counted, first_few, printable, say
+from ftbridge.core.console.notebook import html_of
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files import signing
 from ftbridge.core.files.atomic import flock, is_locked, opened_record, read_record, write_atomic, write_json
@@ -120,6 +121,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def __fspath__(self) -> str:
         """Return the run's folder, so that a run itself may stand where its id or its folder may."""
         return self.folder
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the line that `runs.list` has of it, as a table."""
+        from ftbridge.launchers.runs.summary import summarise_run
+
+        return html_of(summarise_run(self))
 
     @property
     def died(self) -> bool:
@@ -427,7 +434,7 @@ def unseen_message(run: Run) -> str:
     """Return the message that says of a run of the status `unknown` what there is to do about it."""
     where = f"on `{run.machine.name.partition(' ')[0]}`" if run.machine.name else "on a machine that it does not name"
     return (
-        f"run `{run.id}` was started {where} (process {run.pid}), and whether it still runs cannot be told from here. "
+        f"run `{run.id}` was started {where} (process {run.pid}), and it is not known here whether it still runs. "
         f"Where it does, `ftbridge runs stop {run.id}` there ends it; where it has ended, "
         f"`ftbridge runs stop {run.id} --mark-failed` says so, and stops nothing"
     )

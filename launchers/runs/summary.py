@@ -1,5 +1,6 @@
 """Summaries of runs, and their comparison."""
 
+import hashlib
 import math
 from contextlib import suppress
 from datetime import datetime
@@ -7,24 +8,28 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.core.console import first_few
+from ftbridge.core.console.notebook import ShownAsTable
+from ftbridge.core.plugins import load_backend
 from ftbridge.launchers.runs.record import Run, utc_now
 from ftbridge.launchers.runs.training_log import curve_points, read_curve
 
-_SHA256 = "sha256 of "
 
-
-class RunSummary(msgspec.Struct, frozen=True):
+class RunSummary(ShownAsTable, msgspec.Struct, frozen=True):
     """A run in a line: `step` of `steps` whole ones are done, `seconds` is its working time.
 
     Losses are None where none was logged. `evaluations` are figures by their names and datasets.
-    `status` is `died` for a run whose watching process was killed.
+    `status` is `died` for a run whose watching process was killed, and `reason` says why one was stopped.
     """
 
     id: str
+    name: str
     status: str
     backend: str
     model: str
     dataset: str
+    method: str
+    learning_rate: float
     step: int
     steps: int
     loss: float | None
@@ -34,26 +39,32 @@ class RunSummary(msgspec.Struct, frozen=True):
     started: datetime
     seconds: float
     evaluations: dict[str, float] = {}
+    reason: str = ""
 
 
 def summarise_run(run: Run) -> RunSummary:
     """Return the summary of a run that `runs list`, `show` and `compare` and `train --json` use."""
     records = read_curve(run)
-    losses, validations = ([value for _, value in curve_points(records, name)] for name in ("loss", "validation_loss"))
+    losses, validations = ([point[1] for point in curve_points(records, name)] for name in ("loss", "validation_loss"))
     periods = [(attempt.started, attempt.ended or _end_of_work(run)) for attempt in run.attempts]
+    logged = max((record["step"] for record in records), default=0)
     return RunSummary(
         id=run.id,
+        name=run.name,
         status="died" if run.died else run.status,
         backend=run.spec.backend,
         model=run.spec.model,
         dataset=run.spec.dataset_text,
-        step=_whole_steps(run, max((record["step"] for record in records), default=0)),
+        method=run.spec.method,
+        learning_rate=run.spec.learning_rate,
+        step=_whole_steps(run, max(logged, _saved_step(run))),
         steps=run.steps,
         loss=losses[-1] if losses else None,
         lowest_loss=_lowest_value(losses),
         validation_loss=validations[-1] if validations else None,
         lowest_validation_loss=_lowest_value(validations),
         started=run.attempts[0].started,
+        reason=run.attempts[-1].reason,
         # A clock that was set back leaves an end before its beginning.
         seconds=sum(max(0.0, (end - begin).total_seconds()) for begin, end in periods),
     )
@@ -64,10 +75,21 @@ def compare_runs(runs: list[Run]) -> dict[str, list[Any]]:
     columns = [_compared_values(run) for run in runs]
     names = {name: None for column in columns for name in column}
     rows = {name: [column.get(name) for column in columns] for name in names}
-    for name in [name for name in rows if name.startswith(_SHA256)]:
-        if len(runs) - rows[name].count(None) < 2:  # noqa: PLR2004 - each backend reads a file of its own
-            del rows[name]
-    return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+    differing = {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+    return differing | _data_that_differs(runs)
+
+
+def _data_that_differs(runs: list[Run]) -> dict[str, list[Any]]:
+    """Return one row for the data: of each run a hash of the files that others have, too, with another content."""
+    names = {name: None for run in runs for name in run.datasets}
+    digests = {name: [run.datasets.get(name, "") for run in runs] for name in names}
+    # Each backend reads a file of its own, which no run of the other has.
+    files = [name for name, found in digests.items() if len({*found} - {""}) > 1]
+    if not files:
+        return {}
+    together = ("".join(found) for found in zip(*(digests[name] for name in files), strict=True))
+    values = [hashlib.sha256(each.encode()).hexdigest()[:12] if each else None for each in together]
+    return {f"sha256 of {first_few(files, 1)}": values}
 
 
 def _compared_values(run: Run) -> dict[str, Any]:
@@ -79,7 +101,6 @@ def _compared_values(run: Run) -> dict[str, Any]:
         **spec,
         "dataset": run.spec.dataset_text,
         **{f"version of {name}": version for name, version in run.versions.items()},
-        **{f"{_SHA256}{name}": digest[:12] for name, digest in run.datasets.items()},
         "weights of the model": run.base.short if run.base else None,
         "samples": run.samples,
         "steps": run.steps,
@@ -93,6 +114,12 @@ def _whole_steps(run: Run, last: float) -> int:
     if run.status != "succeeded":
         return int(last)
     return math.ceil(last) if run.spec.early_stopping else max(math.ceil(last), run.steps)
+
+
+def _saved_step(run: Run) -> float:
+    """Return the last step that was saved: a training that is stopped saves more than it has logged."""
+    backend, accumulation = load_backend(run.spec.backend), run.spec.gradient_accumulation_steps
+    return max((backend.checkpoint_step(run.path / name, accumulation) or 0 for name in run.checkpoints), default=0)
 
 
 def _lowest_value(values: list[float]) -> float | None:

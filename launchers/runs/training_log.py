@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.core.console import natural_duration
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files.atomic import json_lines, opened_record, parse_json_lines
 from ftbridge.core.plugins import Backend
@@ -100,17 +101,8 @@ def still_training(run: Run) -> str:
         speed = (steps[-1]["time"] - steps[0]["time"]) / moved
         since = (utc_now() - run.attempts[0].started).total_seconds() - steps[-1]["time"]
         left = max(0.0, (run.steps - steps[-1]["step"]) * speed - since)
-        done = _("{done}, {time} left").format(done=done, time=duration_in_words(left))
+        done = _("{done}, {time} left").format(done=done, time=natural_duration(left))
     return _("`{id}` is still training ({done}); `ftbridge runs logs -f {id}` shows it").format(id=run.id, done=done)
-
-
-def duration_in_words(seconds: float) -> str:
-    """Return a duration in the units that fit it, such as `40 s`, `2 min 15 s` or `3 h 05 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes_left:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def curve_points(records: list[Record], name: str) -> list[tuple[float, float]]:

@@ -25,7 +25,8 @@ def load_script(script: str) -> Any:
     It imports nothing of ftbridge but the files in this folder, and has
 
     - `prepare(spec)`, which makes this process ready for the training of a spec, before anything else is called;
-    - `train(arguments)`, which trains and returns, or ends with an exit status;
+    - `train(arguments)`, which trains and returns, or ends with an exit status; it tells of its steps, and may be asked
+      to save and end, by step_control.py (`stoppable` in trainer_steps.py does that for transformers' Trainer);
     - `build(arguments)`, which builds tokenizer, dataset and model as `train` would, and raises where it cannot;
     - `Encoder(spec)`, which encode_samples.py describes.
     """

@@ -14,7 +14,7 @@ def stoppable(trainer: type[Any]) -> type[Any]:
     Stopped, the process ends with status 0 once its checkpoint is whole: nothing is saved as a finished training's.
     """
 
-    class Stoppable(trainer):  # type: ignore[misc]
+    class Stoppable(trainer):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             self.control_of_steps = StepControl(Path(self.args.output_dir).parent)

@@ -102,7 +102,7 @@ def failure_message(log: Path, exit_code: int, start: int = 0) -> str:
         return f": {failure.cause}\n\n  {failure.line}\n\n{failure.remedy}.\nThe whole log is {log}"
     end = last_traceback(log, start) or last_lines(log, start)
     return (
-        f"; the end of its log:\n\n{indent(end, '  ')}\n\nThe whole log is {log}. Mend what it names and run the "
+        f"; the end of its log:\n\n{indent(end, '  ')}\n\nThe whole log is {log}. Fix what it names and run the "
         "command again; `ftbridge doctor` checks the environment, `--dry-run` shows what runs."
     )
 

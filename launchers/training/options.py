@@ -16,6 +16,7 @@ from ftbridge.core.train_spec import TrainSpec, dataset_choices, option_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import load_preset
 from ftbridge.language import gettext as _
+from ftbridge.launchers.backends.other_configs.translation import deepspeed_name
 from ftbridge.launchers.environment.venv import installed_backends
 
 HIGHEST_RATE = 0.1
@@ -32,7 +33,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     What comes first wins. Raises UsageError where a backend, a dataset or a model is missing, or a value is not valid.
     """
     state = project.state()
-    values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
+    values: dict[str, Any] = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
     given = given_options(project, options)
     values |= project.settings.train | given
     values["dataset"] = _as_list(values["dataset"])
@@ -40,19 +41,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     if len(backends) == 1:
         values["backend"] = load_backend(backends[0]).name
     preset = _preset_of(project, values) if values["dataset"] else ""
-    missing = {
-        NO_DATASET: not values["dataset"],
-        NO_MODEL: "model" not in values and not preset,
-        f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}": "backend" not in values,
-    }
-    lacking = [text for text, lacks in missing.items() if lacks]
-    if lacking == [*missing][-1:] and backends:
-        answers = {load_backend(name).title: ["--backend", name] for name in backends}
-        raise QuestionError(_("which framework should train?"), answers)
-    if lacking and not installed_backends(project):
-        lacking = [_("there is no training environment: `ftbridge setup` makes it"), *lacking]
-    if lacking:
-        raise UsageError(_list_of_missing(lacking))
+    _refuse_missing(project, values, backends, preset)
     if "model" not in values:
         values["model"] = load_preset(preset).model
         say(f"no model is chosen: taking {values['model']}, which goes with the preset {preset}")
@@ -65,6 +54,23 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
         found = sorted(name for name in settings if f"`--{name.replace('_', '-')}`" in str(error))
         where = f" (`{found[0]}` stands in ftbridge.yaml)" if found else ""
         raise UsageError(f"{error}{where}") from error
+
+
+def _refuse_missing(project: Project, values: Mapping[str, Any], backends: Sequence[str], preset: str) -> None:
+    """Raise UsageError that names all that is missing, or QuestionError where only the backend is to choose."""
+    missing = {
+        NO_DATASET: not values["dataset"],
+        NO_MODEL: "model" not in values and not preset,
+        f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}": "backend" not in values,
+    }
+    lacking = [text for text, lacks in missing.items() if lacks]
+    if lacking == [*missing][-1:] and backends:
+        answers = {load_backend(name).title: ["--backend", name] for name in backends}
+        raise QuestionError(_("which framework should train?"), answers)
+    if lacking and not installed_backends(project):
+        lacking = [_("there is no training environment: `ftbridge setup` makes it"), *lacking]
+    if lacking:
+        raise UsageError(lacking[0] if len(lacking) == 1 else "\n  ".join(["several things are missing:", *lacking]))
 
 
 def _preset_of(project: Project, values: Mapping[str, Any]) -> str:
@@ -86,13 +92,6 @@ def _as_list(dataset: Any) -> list[str]:
     return [each.text for each in dataset_choices(texts)]
 
 
-def _list_of_missing(missing: Sequence[str]) -> str:
-    """Return the message for all that a training lacks, in the order in which it is to be got."""
-    if len(missing) == 1:
-        return missing[0]
-    return "\n  ".join(["several things are missing:", *missing])
-
-
 def given_options(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that have a value, with paths relative to the project's folder, not to the current one."""
     given = {key: value for key, value in options.items() if value not in (None, {}, ())}
@@ -103,6 +102,8 @@ def given_options(project: Project, options: Mapping[str, Any]) -> dict[str, Any
         if key == "dataset_dir" or path.exists():
             path = Path(os.path.normpath(path.absolute()))
             given[key] = str(path.relative_to(project.folder) if path.is_relative_to(project.folder) else path)
+    if "deepspeed" in given:
+        given["deepspeed"] = deepspeed_name(str(given["deepspeed"]))
     return _with_set_as_text(given)
 
 

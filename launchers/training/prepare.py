@@ -19,6 +19,7 @@ from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import DatasetChoice, TrainOptions, TrainSpec, dataset_choices, defaults
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
@@ -26,11 +27,12 @@ from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter
 from ftbridge.launchers.hardware import devices, host
+from ftbridge.launchers.preflight.model import ask_about_template
 from ftbridge.launchers.preflight.preflight import trained_parameters
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
-from ftbridge.launchers.runs.record import Run, new_run_folder, parameters_in_words
+from ftbridge.launchers.runs.record import Run, check_name, new_run_folder, parameters_in_words
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import (
     ask_about_values,
@@ -41,7 +43,7 @@ from ftbridge.launchers.training.options import (
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
 from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_possible_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
-from ftbridge.templates.families import get_family
+from ftbridge.templates.families import Family, get_family
 from ftbridge.tokens.ready import TOKENS, Counts
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
@@ -55,6 +57,7 @@ class Prepared(msgspec.Struct, frozen=True):
     project: Project
     python: Path
     resumed: Run | None = None
+    name: str = ""
 
 
 def prepare(
@@ -63,13 +66,14 @@ def prepare(
     resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
     yes: bool = False,
+    name: str = "",
     **options: Unpack[TrainOptions],
 ) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
     `resume` (auto, a run, or a checkpoint) goes on with a run, whose options it keeps, or from a checkpoint of
     elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code; with `yes`
-    no value is asked about.
+    no value is asked about. `name` is what the run is to be called.
     Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
     `.ftbridge/datasets`; makes ready tokens, into `.ftbridge/tokens`; starts and writes nothing else, and names the
     run's folder without making it. Raises an
@@ -83,6 +87,7 @@ def prepare(
         given = given_options(project, options)
         point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
     resumed = point.run if point else None
+    name = _name_of_run(project, name, resumed)
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
     if not (resumed or yes):
         ask_about_values(spec)
@@ -99,13 +104,10 @@ def prepare(
     asked, spec = spec, with_possible_tokens(spec, model, backend)
     if spec is not asked:
         dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
-    family = template = None
     if spec.tokens == "once":
         check_takes_tokens(backend, spec)
-        template = chat_template_of(spec, model, dataset, project.folder)
-    else:
-        family = get_family(spec.template) if spec.template else detect_family(model)
-        family.cell(spec.backend)
+    family = _family_of(spec, model, asks=not (resumed or yes))
+    template = None if family else chat_template_of(spec, model, dataset, project.folder)
     trackers.check_installed(python, spec.track)
     plan = TrainPlan(
         spec=spec,
@@ -133,7 +135,27 @@ def prepare(
     launch = make_launch(plan, backend, python)
     if point:
         check_resume_point(point, plan, launch.argv, dataset_hashes(plan))
-    return Prepared(plan, launch, project, python, resumed)
+    return Prepared(plan, launch, project, python, resumed, name)
+
+
+def _name_of_run(project: Project, name: str, resumed: Run | None) -> str:
+    """Return what a run is to be called; raises UsageError for one that has a name, or a name that cannot be."""
+    if not resumed:
+        return check_name(project, name) if name else ""
+    if name:
+        raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
+    return resumed.name
+
+
+def _family_of(spec: TrainSpec, model: Path, *, asks: bool) -> Family | None:
+    """Return the family whose prompt is trained, None for a chat template; `asks` about one that the files refute."""
+    if spec.tokens == "once":
+        return None
+    family = get_family(spec.template) if spec.template else detect_family(model)
+    family.cell(spec.backend)
+    if asks:
+        ask_about_template(spec, model)
+    return family
 
 
 def _target(spec: TrainSpec, backend: Backend) -> str:

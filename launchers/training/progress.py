@@ -108,6 +108,11 @@ class Reporter:
         """Print a line that stays."""
         self._call(lambda display: display.say(line))
 
+    def stop(self, line: str) -> None:
+        """Print that the training is about to end: nobody knows how much time is left."""
+        self._pace.forget()
+        self.say(line)
+
     def _call(self, show: Callable[[Display], None]) -> None:
         """Show something; a terminal that has closed, or a pipe that nobody reads, is no reason to end."""
         try:

@@ -97,7 +97,7 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
     shards = _optimizer_shards(path)
     before = "with DeepSpeed" if shards else "without DeepSpeed"
     if bool(shards) != bool(plan.deepspeed):
-        raise UsageError(f"`{path}` was saved {before}: go on {before} (`--deepspeed`), or train from the start")
+        raise UsageError(f"`{path}` was saved {before}: resume {before} (`--deepspeed`), or train from the start")
     processes = _process_count(run.launch.argv) if run else len(shards) or plan.machine.processes
     if processes != _process_count(argv):
         raise UsageError(
@@ -238,7 +238,7 @@ def _resume_point_of_run(run: Run, *, trusted: bool) -> ResumePoint:
     warn_of_unreadable(run, newest, checkpoints)
     chosen = newest if trusted or not noted else noted[-1]
     if chosen != newest:
-        say(f"warning: `{newest}` is not on record in run.json: going on from `{chosen.name}` before it")
+        say(f"warning: `{newest}` is not on record in run.json: resuming from `{chosen.name}` before it")
     return _check_trusted(chosen, run, trusted=trusted)
 
 
@@ -248,7 +248,7 @@ def _resume_point_at(path: Path, *, trusted: bool) -> ResumePoint:
     if not (folder / "run.json").is_file():
         if not trusted:
             raise UsageError(
-                f"`{path}` lies in no run of ftbridge, and loading a checkpoint runs what its pickles hold. "
+                f"`{path}` is in no run of ftbridge, and loading a checkpoint runs what its pickles hold. "
                 "If you trust who made it, add `--trust-checkpoint`"
             )
         return ResumePoint(path, None)

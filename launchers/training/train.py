@@ -48,6 +48,7 @@ def train(
     resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
     yes: bool = False,
+    name: str = "",
     **options: Unpack[TrainOptions],
 ) -> Run:
     """Train as `options` (the fields of TrainSpec) say and return the finished run.
@@ -55,13 +56,13 @@ def train(
     Where the pre-flight finds what would fail, nothing is started and InputError says what to do; `preflight=False`
     leaves it out. `callback` is called with each record of metrics.jsonl as it comes; by default a progress bar or
     plain lines go to stderr. `detach` returns the run once it is going, in a process that outlives this one and calls
-    nobody back. `resume`, `trust_checkpoint` and `yes` are those of `prepare`. Raises FrameworkError, with the end of
-    the log, where the framework failed or left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so
-    too.
+    nobody back. `resume`, `trust_checkpoint`, `yes` and `name` are those of `prepare`. Raises FrameworkError, with
+    the end of the log, where the framework failed or left no checkpoint, and InterruptedRun after Ctrl-C; the run's
+    folder says so too.
     """
     if detach and callback:
         raise UsageError("with `detach` nothing is called back: leave `callback` out, `ftbridge.runs.logs` follows it")
-    ready = prepare(config, resume=resume, trust_checkpoint=trust_checkpoint, yes=yes, **options)
+    ready = prepare(config, resume=resume, trust_checkpoint=trust_checkpoint, yes=yes, name=name, **options)
     if detach:
         return start_detached(ready, preflight=preflight)
     return start(ready, callback=callback, preflight=preflight)
@@ -107,7 +108,7 @@ def _create_run(ready: Prepared, *, preflight_first: bool) -> Run:
         if folder != plan.run:  # another training of the same second took its name
             plan = msgspec.structs.replace(plan, run=folder)
             launch = make_launch(plan, backend, ready.python)
-        run = _run_record(plan, launch, ready.python)
+        run = _run_record(plan, launch, ready)
         if ready.resumed:
             run = claim_run(ready.resumed, run)
         run = run.watched()
@@ -125,7 +126,7 @@ def _say_start(ready: Prepared, run: Run) -> None:
     """Say what starts, and how long it takes, as far as earlier runs tell."""
     plan = ready.plan
     if plan.resume:
-        say(f"going on from {plan.resume}")
+        say(f"resuming from {plan.resume}")
     steps, where = steps_in_words(plan), devices_in_words(plan)
     title = load_backend(plan.spec.backend).title
     say(f"run {run.id}: {steps} with {title} on {where}; log in {run.path / 'log.txt'}")
@@ -151,13 +152,14 @@ def preflight(ready: Prepared) -> list[Check]:
     return [*checks, *import_checks(ready.plan, ready.python)]
 
 
-def _run_record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
+def _run_record(plan: TrainPlan, launch: Launch, ready: Prepared) -> Run:
     """Return what run.json holds of a training that starts now."""
-    installed = installed_versions(python)
-    trained, parameters = trained_parameters(plan, python)
+    installed = installed_versions(ready.python)
+    trained, parameters = trained_parameters(plan, ready.python)
     recorded = (load_backend(plan.spec.backend).module, *VERSIONS)
     return Run(
         id=plan.run.name,
+        name=ready.name,
         folder=str(plan.run),
         status="running",
         spec=plan.spec,

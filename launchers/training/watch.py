@@ -34,7 +34,7 @@ def watch(
     training_log, ledger = TrainingLog(run, backend), CheckpointLedger(run, backend)
     log = run.path / "log.txt"
     log_start = log.stat().st_size if log.exists() else 0
-    stopping = _Stopping(run)
+    stopping = _Stopping(run, begin)
     try:
         with reporter(run.steps, callback, begin=begin, expected=expected_time(run)) as shown:
 
@@ -63,7 +63,7 @@ def watch(
         failed = ledger.update(ended=True).end("failed", getattr(error, "exit_code", 1))
         if isinstance(error, SetupError) and failed.checkpoints:
             raise SetupError(
-                f"{error}; the training was ended, and once that is mended `ftbridge train --resume {run.id}` goes on"
+                f"{error}. The training was stopped; fix this, then resume with `ftbridge train --resume {run.id}`"
             ) from error
         raise
     finally:
@@ -76,8 +76,8 @@ def watch(
 class _Stopping:
     """A training that is stopped by a signal: it saves at the end of its step where it tells of its steps."""
 
-    def __init__(self, run: Run) -> None:
-        self._run, self._signal, self._progress = run, 0, steps.Progress(0, 0)
+    def __init__(self, run: Run, begin: float) -> None:
+        self._run, self._signal, self._progress = run, 0, steps.Progress(begin, begin)
         self._is_told = True
 
     @property
@@ -96,8 +96,8 @@ class _Stopping:
         With no step done there is nothing to save.
         """
         self._signal = number
-        progress = steps.read_progress(self._run.path)
-        if not progress or progress.step - progress.begin < 1:
+        self._progress = steps.read_progress(self._run.path) or self._progress
+        if self._progress.step - self._progress.begin < 1:
             return False
         try:
             steps.ask_to_stop(self._run.path)
@@ -113,7 +113,7 @@ class _Stopping:
             shown.reach(progress.step)
         if not self._is_told:
             self._is_told = True
-            shown.say(_("Interrupted: saving at the end of this step. Press Ctrl-C again to stop without saving."))
+            shown.stop(_("Interrupted: saving at the end of this step. Press Ctrl-C again to stop without saving."))
 
     def end(self, run: Run, backend: Backend) -> InterruptedRun:
         """Put on record that the run was stopped, and why; returns the error that says what was saved."""

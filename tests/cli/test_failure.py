@@ -57,21 +57,25 @@ def end(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(UsageError, 2), (InputError, 3), (SetupError, 4), (FrameworkError, 5), (InterruptedRun, 130)],
+    [(UsageError, 2), (InputError, 3), (SetupError, 4), (FrameworkError, 5)],
 )
 def test_error_of_ours_is_one_message_with_its_exit_code(end, error, code):
     assert end(error("what `药` is, and what to do")) == (code, "error: what `药` is, and what to do\n")
 
 
+def test_what_the_user_stopped_is_no_error(end):
+    assert end(InterruptedRun("stopped at step 4")) == (130, "stopped at step 4\n")
+
+
 @pytest.mark.parametrize(
-    ("path", "why"), [("a\0b", "the character NUL"), ("a" * 5000, "`a{80}` is no path: File name")]
+    ("path", "why"), [("a\0b", "the character NUL"), ("a" * 5000, "`a{80}` is not a valid path: File name")]
 )
 def test_impossible_path_is_one_message(end, path, why):
     with pytest.raises((OSError, ValueError)) as caught:
         Path(path).stat()
     code, said = end(caught.value)
     assert code == 3
-    assert re.fullmatch(f"error: .*{why}.*; look into the files that this command reads\n", said)
+    assert re.fullmatch(f"error: .*{why}.*; check the files that this command reads\n", said)
 
 
 def test_unexpected_value_or_os_error_is_a_fault(end):
@@ -103,7 +107,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(end):
     for number in (errno.EACCES, errno.EROFS):
         assert end(OSError(number, "Not here", "/far/runs")) == (
             4,
-            "error: `/far/runs`: Not here; work in a folder that you may read and write\n",
+            "error: `/far/runs`: Not here; use a folder that you can read and write\n",
         )
 
 

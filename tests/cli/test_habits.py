@@ -23,6 +23,8 @@ train = cli.get_command(None, "train")
         ("--num_train_epochs 2 --lora-rank 3", "--epochs 2 --lora-rank 3"),
         ("--bf16 --use_dora true", "--dora --dtype bfloat16"),
         ("--packing true --dora false", "--packing --no-dora"),
+        ("lf.yaml --lr 1", "--config lf.yaml --learning-rate 1"),
+        ("--config lf.yaml", "--config lf.yaml"),
         ("--do_train --plot_loss true --stage sft --dry-run", "--dry-run"),
         ("--set --lr", "--set --lr"),  # the value of an option is none
         ("--lora-rank 3 --unknown 4", "--lora-rank 3 --unknown 4"),
@@ -67,6 +69,7 @@ def test_an_option_without_its_value_is_wrong_usage():
         ("train --bs 4", "there is no option `--bs`; did you mean `--micro-batch-size`?"),
         ("train --warmup_steps 4", "`--warmup-ratio` is a share"),
         ("train --unheard-of 4", "`--set KEY=VALUE` passes one of the framework's own"),
+        ("chat --adapter_name_or_path x", "name the folder of the adapter: `ftbridge chat DIR`"),
         ("chat --max-tokens 4", "did you mean `--max-new-tokens`?"),
         ("inspect --unheard-of x", "there is no option `--unheard-of`"),
     ],

@@ -75,6 +75,8 @@ def test_trust_without_a_check_is_wrong_usage():
         ["--adapter", "x=much"],
         ["--shard-size", "0"],
         ["--shard-size", "big"],
+        ["--shard-size", "2"],
+        ["--shard-size", "999KB"],
         ["--onto", "int8"],
         ["--verify-answers", "0"],
         ["--verify"],  # which is preview's

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from ftbridge.core.console import are_numbers
 from ftbridge.cli.recipe import _found
+from ftbridge.core.console import are_numbers
 from ftbridge.experiments.recipes.run import RecipeRun, StepRun
 from tests.builders.evaluations import write_news
 from tests.builders.keyboard import terminal

@@ -10,13 +10,16 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from ftbridge.cli import cli
 from ftbridge.cli.failure import report
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
+from ftbridge.launchers.runs.record import load_run
 from ftbridge.tokens.agreement import Agreement
 
+from ..builders.evaluations import write_news  # noqa: TID252
 from ..builders.keyboard import terminal  # noqa: TID252
 from ..builders.runs import loss_records, record_run, write_metrics  # noqa: TID252
 
@@ -55,10 +58,27 @@ def test_list_has_a_line_for_each_and_names_the_damaged(project):
     done = invoke("list")
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["run", "a", "bb", "ccc"]
-    assert lines[1].split()[1:7] == ["succeeded", "xtuner", "base", "faq", "3/3", "1.0000"]
+    assert lines[1].split()[1:10] == ["succeeded", "qlora", "0.0002", "3/3", "1.000", "1:30", "faq", "base", "xtuner"]
     assert "failed (died)" in lines[3]
     assert "broken/run.json" in done.stderr
     assert [each["loss"] for each in json.loads(runs("list", "--json"))] == [1, 3, None]
+
+
+def test_list_fits_the_terminal_with_names_and_metrics(project):
+    for number, name in enumerate(("", "药-r8", "")):
+        file = write_news(project.folder, f"20260102-03040{number}-xtuner-medqa-train", items=20)
+        msgspec.structs.replace(load_run(file.parents[2]), name=name).save()
+    record_run(project, "20260103-030405-xtuner-medqa-train", "interrupted")
+    with terminal("-m", "ftbridge", "runs", "list", columns=80, TERM="dumb", LC_ALL="C.UTF-8") as there:
+        assert there.end() == 0
+    lines = [line.rstrip() for line in there.shown.decode().splitlines()]
+    assert max(map(cell_len, lines)) <= 80
+    assert lines[0].split() == ["run", "status", "method", "rate", "steps", "loss", "accuracy", "time"]
+    shown = [line.split() for line in lines if " 0.8" in line or " 0.9" in line]
+    assert [row[0] for row in shown] == ["20260102-030400", "药-r8", "20260102-030402"]
+    assert {row[4] for row in shown} == {"15/15"}
+    assert runs("show", "药-r8").startswith("20260102-030401-xtuner-medqa-train (药-r8)\n")
+    assert runs("show", "20260102-030400").startswith("20260102-030400-xtuner-medqa-train\n")
 
 
 def test_list_of_an_empty_project_says_so(tmp_path, monkeypatch):
@@ -69,25 +89,61 @@ def test_list_of_an_empty_project_says_so(tmp_path, monkeypatch):
         raise invoke("show").exception
 
 
-def test_show_gives_one_run_in_full():
-    output = runs("show", "a")
-    for line in ("status: succeeded", "loss: 1.0", "  lora_rank: 64", "  torch: 2.8.0", "checkpoints:", "attempts:"):
-        assert f"{line}\n" in output
+def test_a_run_that_ended_with_its_terminal_says_so(project):
+    reason = "ended with its terminal; --detach outlives it"
+    record_run(project, "dddd", "running").end("interrupted", 130, reason)
+    assert f"dddd: {reason}" in invoke("list").stderr
+    assert reason in runs("show", "dddd")
+
+
+def test_show_gives_people_one_run_in_groups(project):
+    record_run(
+        project, "dddd", "interrupted", metrics=[*loss_records(2.34567, 2.5), {"step": 2, "validation_loss": 2.5}],
+        method="lora", lora_targets=("q_proj", "v_proj"), packing=True, track=("tensorboard",), set={"a": "1"},
+    )  # fmt: skip
+    for file in ("log.txt", "merged/config.json", "tracking/tensorboard/events"):
+        (project.runs / "dddd" / file).parent.mkdir(parents=True, exist_ok=True)
+        (project.runs / "dddd" / file).touch()
+    output = runs("show", "dddd")
+    facts = [re.split("  +", line.strip()) for line in output.splitlines()]
+    for fact in (
+        ["dddd"],
+        ["status", "interrupted"],
+        ["steps", "2/3"],
+        ["loss", "2.500 (lowest 2.346)"],
+        ["validation loss", "2.500 (lowest 2.500)"],
+        ["time", "1 min 30 s"],
+        ["dataset", "faq (21 samples)"],
+        ["--method", "lora"],
+        ["--lora-targets", "q_proj, v_proj"],
+        ["--packing", "on"],
+        ["--set", "a=1"],
+        ["versions", "torch 2.8.0"],
+        ["folder", "runs/dddd"],
+        ["merged model", "runs/dddd/merged"],
+        ["tensorboard", "runs/dddd/tracking/tensorboard"],
+    ):
+        assert fact in facts
+    for dump in ("None", "[]", "{", "()"):
+        assert dump not in output
+    assert runs("show").startswith("dddd\n")
+
+
+def test_show_gives_programs_all_of_the_record(project):
     shown = json.loads(runs("show", "bb", "--json"))
     assert (shown["spec"]["backend"], shown["lowest_validation_loss"], shown["checkpoints"]) == (
         "llamafactory",
         2.5,
         [],
     )
-    assert runs("show").startswith("id: ccc\n")
 
 
 def test_show_tells_how_much_was_trained(project):
     msgspec.structs.replace(record_run(project, "dddd"), trained_parameters=1_081_344, parameters=495_114_112).save()
-    assert "trained_parameters: 1,081,344 of 495,114,112 parameters (0.22 %)\n" in runs("show", "dddd")
+    assert "trained  1,081,344 of 495,114,112 parameters (0.22 %)\n" in runs("show", "dddd")
     shown = json.loads(runs("show", "dddd", "--json"))
     assert (shown["trained_parameters"], shown["parameters"]) == (1_081_344, 495_114_112)
-    assert "trained_parameters: \n" in runs("show", "a")  # of before there was such a count
+    assert "parameters" not in runs("show", "a")  # of before there was such a count
 
 
 def test_show_tells_in_a_line_who_has_the_tokens_alike(project):
@@ -95,10 +151,10 @@ def test_show_tells_in_a_line_who_has_the_tokens_alike(project):
     found = Agreement(samples=23, same=22, readers=readers, causes={"stray newline": {"merged folder": 1}})
     msgspec.structs.replace(record_run(project, "dddd"), agreement=found).save()
     told = "22 of 23 samples are the same for chat template, XTuner, LLaMA-Factory, merged folder"
-    assert f"agreement: {told}; stray newline: merged folder in 1 conversation\n" in runs("show", "dddd")
+    assert f"tokens   {told}; stray newline: merged folder in 1 conversation\n" in runs("show", "dddd")
     shown = json.loads(runs("show", "dddd", "--json"))["agreement"]
     assert (shown["same"], shown["causes"]) == (22, {"stray newline": {"merged folder": 1}})
-    assert "agreement: \n" in runs("show", "a")
+    assert "tokens  " not in runs("show", "a").partition("trained with")[0]
 
 
 @pytest.mark.parametrize("command", ["show", "logs", "plot"])
@@ -145,10 +201,21 @@ def test_compare_shows_what_differs():
     rows = {line[:22].strip(): line[22:].split() for line in runs("compare", "a", "bb").splitlines()}
     assert rows["lora_rank"] == ["64", "8"]
     assert rows["loss"] == ["1", "3"]
+    assert not [name for name in rows if "sha256" in name]
     assert "seed" not in rows
     assert json.loads(runs("compare", "a", "bb", "--json"))["differences"]["backend"] == ["xtuner", "llamafactory"]
     with pytest.raises(UsageError, match="at least two runs"):
         raise invoke("compare", "a", "a").exception
+
+
+def test_compare_shows_data_that_differs_in_one_line(project):
+    for name, digest in (("dddd", "cd"), ("eeeee", "ef")):
+        run = record_run(project, name)
+        msgspec.structs.replace(run, datasets={"faq.jsonl": digest * 32, "faq.csv": digest * 32}).save()
+    lines = [line for line in runs("compare", "a", "dddd", "eeeee").splitlines() if "sha256" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("sha256 of faq.jsonl and 1 more ")
+    assert len({*lines[0].split()[-3:]}) == 3
 
 
 def test_stop_refuses_what_does_not_run():
@@ -161,14 +228,14 @@ def test_prune_shows_and_asks(project):
     with pytest.raises(UsageError, match="nothing was removed, for nobody said yes; add `--yes`"):
         raise done.exception
     assert "runs/ccc" in done.stderr
-    assert "remove these? (items: 1, bytes: " in done.stderr
+    assert "remove 1 item, " in done.stderr
     assert (project.runs / "ccc").exists()
     assert runs("prune", "--yes").startswith("removed ")
     assert not (project.runs / "ccc").exists()
     assert runs("prune") == "there is nothing to remove\n"
     tokens = project.folder / ".ftbridge" / "tokens" / ("1" * 24)
     tokens.mkdir(parents=True)
-    assert f"tokens of no run  {tokens}" in invoke("prune", input="n\n").stderr
+    assert "tokens of no run  .ftbridge/tokens/111" in invoke("prune", input="n\n").stderr
     assert runs("prune", "--yes") == "removed 0 bytes\n"
     assert not tokens.exists()
     assert json.loads(runs("prune", "--json")) == {"removed": [], "bytes": 0}
@@ -183,7 +250,7 @@ def test_run_of_another_machine_is_marked_failed_only_by_name(project):
     file = run.path / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": {"name": "else"}}))
     assert runs("list").splitlines()[-1].split()[:2] == ["dddd", "unknown"]
-    assert "status: unknown" in runs("show", "dddd")
+    assert "status   unknown" in runs("show", "dddd")
     assert "dddd" not in invoke("prune", input="n\n").stderr
     with pytest.raises(UsageError, match=r"was started on `else`.*--mark-failed"):
         raise invoke("stop", "dddd").exception

@@ -34,9 +34,9 @@ def train(*arguments):
     ("arguments", "message"),
     [
         (["--set", "optim"], "`optim` is not KEY=VALUE"),
-        (["--gpus", "0"], "`0` is no count of at least 1, nor `all`"),
-        (["--gpus", "-1"], "`-1` is no count"),
-        (["--gpus", "many"], "`many` is no count"),
+        (["--gpus", "0"], "`0` is neither a whole number of at least 1 nor `all`"),
+        (["--gpus", "-1"], "`-1` is neither a whole number"),
+        (["--gpus", "many"], "`many` is neither a whole number"),
         (["--method", "prefix"], "'prefix' is not one of"),
         (["--lora-rank", "big"], "'big' is not a valid integer"),
         (["--device", "tpu"], "'tpu' is not one of"),
@@ -93,7 +93,8 @@ def test_a_value_out_of_range_is_wrong_usage(made_up):
 
 
 def dry_run(backend, *arguments):
-    done = train("--backend", backend, "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-preflight")
+    dataset = () if "--dataset" in arguments else ("--dataset", "faq")
+    done = train("--backend", backend, *dataset, "--model", "base", *arguments, "--dry-run", "--no-preflight")
     assert done.exit_code == 0, (done.output, done.exception)
     return done.stdout
 
@@ -176,7 +177,7 @@ def test_options_win_over_settings_over_the_last_conversion(made_up):
     message = str(done.exception)
     assert "XTuner's config has no `seed`" in message, done.output
     output = train("--dry-run", "--no-preflight", "--epochs", "2", "--set", "log_level=a=b", "--json").stdout
-    expected = {"dataset": "faq-train", "model": "base", "lora_rank": 8, "epochs": 2.0, "learning_rate": 2e-05}
+    expected = {"dataset": ["faq-train"], "model": "base", "lora_rank": 8, "epochs": 2.0, "learning_rate": 2e-05}
     options = json.loads(output)["options"]
     assert {name: options[name] for name in expected} == expected
     assert options["set"] == {"log_level": "a=b"}
@@ -203,7 +204,7 @@ def test_a_dry_run_ends_with_the_pre_flight_and_fails_where_that_does(made_up):
     assert done.exit_code == 1  # which main turns into the error's own
     assert isinstance(done.exception, InputError)
     assert "\npre-flight:\nfailure  model: " in done.output
-    assert "the remedies stand above" in str(done.exception)
+    assert "see `failure` above" in str(done.exception)
 
 
 def test_a_dry_run_with_json_has_the_launch_alone_on_stdout_and_the_pre_flight_beside_it(made_up):

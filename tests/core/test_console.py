@@ -347,10 +347,12 @@ def test_time_left_is_as_expected_until_the_first_step(clock):
 def test_a_bar_shows_the_time_that_is_left(clock, monkeypatch):
     screen = show_on_terminal(monkeypatch)
     with console.progress_bar("work", "time", total=10) as bar:
+        clock["now"] += 10
+        bar.update(0)
         clock["now"] += 40
         bar.update(1)
         bar._progress.refresh()
-    assert "0:40, 6:00 left" in screen.getvalue()
+    assert "0:50, 6:00 left" in screen.getvalue()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(7, "0:07"), (754.4, "12:34"), (3723, "1:02:03")])

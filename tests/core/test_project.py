@@ -65,7 +65,7 @@ def test_empty_settings_are_settings(folder, text):
     ("text", "message"),
     [
         ("lora_rnak: 8", "unknown key `lora_rnak`; did you mean `lora_rank`"),
-        ("epochs: 1\n# so\n\nlora_rnak: 8", ", line 4: has an unknown key"),
+        ("epochs: 1\n# so\n\nlora_rnak: 8", ", line 4 has an unknown key"),
         ("0x10: 8", "unknown key `16`"),
         ("epochs: 1\nbackends: {xtuner: {pyton: x}}", ", line 2: `backends`: `xtuner` has an unknown key `pyton`; did"),
         ("backends: {xtuner: {python: [x]}}", r"`backends`: `xtuner`: `python` takes text; got `\['x'\]`"),

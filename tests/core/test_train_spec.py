@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import get_type_hints
 
+import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import parse
-from ftbridge.core.train_spec import Tracker, TrainOptions, TrainSpec, defaults
+from ftbridge.core.train_spec import DatasetChoice, Tracker, TrainOptions, TrainSpec, defaults
 
 NEEDED = {"backend": "xtuner", "model": "base", "dataset": "faq"}
 
@@ -69,6 +70,7 @@ def test_train_options_have_the_fields_and_types_of_a_spec():
     path = str | PathLike[str]
     wider = {
         "model": path,
+        "dataset": str | Sequence[str],
         "dataset_dir": path,
         "chat_template": path | None,
         "deepspeed": path,
@@ -80,3 +82,30 @@ def test_train_options_have_the_fields_and_types_of_a_spec():
     assert list(options) == list(TrainSpec.__struct_fields__)
     assert not TrainOptions.__required_keys__
     assert options == get_type_hints(TrainSpec) | wider
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "choices"),
+    [
+        ("faq", ("faq",), [DatasetChoice("faq")]),
+        ("faq, news#500", ("faq", "news#500"), [DatasetChoice("faq"), DatasetChoice("news", 500)]),
+        (["faq#0.10", "客服,"], ("faq#0.1", "客服"), [DatasetChoice("faq", 0.1), DatasetChoice("客服")]),
+        ("faq#0.00001", ("faq#0.00001",), [DatasetChoice("faq", 1e-5)]),
+        ("faq#2000000", ("faq#2000000",), [DatasetChoice("faq", 2_000_000)]),
+    ],
+)
+def test_a_dataset_is_a_list_however_it_is_given(given, kept, choices):
+    spec = parse(TrainSpec, {**NEEDED, "dataset": given}, "it")
+    assert (spec.dataset, [*spec.datasets], spec.dataset_text) == (kept, choices, ", ".join(kept))
+    assert parse(TrainSpec, msgspec.to_builtins(spec), "it") == spec
+
+
+@pytest.mark.parametrize("given", ["faq#0", "faq#-1", "faq#1.0", "faq#0.0", "faq#50%", "#5", "faq#1e3"])
+def test_what_follows_the_mark_is_a_number_or_a_share(given):
+    with pytest.raises(UsageError, match=r"after `#` comes a number of samples from 1 on, as in `\w+#500`"):
+        TrainSpec(**{**NEEDED, "dataset": given})
+
+
+def test_a_dataset_named_twice_is_refused():
+    with pytest.raises(UsageError, match="the dataset `faq` is named twice; leave one out"):
+        TrainSpec(**{**NEEDED, "dataset": ["faq", "faq#5"]})

@@ -109,6 +109,20 @@ def test_page_answers_in_both_columns_in_chinese_and_english(browser, parrot, lo
 
 
 @pytest.mark.framework
+def test_page_names_run_model_and_system_prompt_and_has_one_settings_button(tab):
+    tab.expect(tab.page).to_have_title("20261129-<b> · base · ftbridge chat")
+    tab.expect(tab.page.get_by_text("20261129-<b> · base", exact=True)).to_be_visible()
+    tab.expect(tab.page.get_by_text("You are a parrot.", exact=True)).to_be_visible()
+    assert "primary" in tab.button("Send").get_attribute("class").split()
+    assert "primary" not in tab.button("Retry").get_attribute("class").split()
+    assert tab.page.get_by_text("Settings").locator("visible=true").count() == 1
+    tab.press("Settings")
+    tab.page.get_by_label("System prompt").fill("Be brief.")
+    tab.question.click()
+    tab.expect(tab.page.get_by_text("Be brief.", exact=True).first).to_be_visible()
+
+
+@pytest.mark.framework
 def test_answer_with_markup_is_shown_as_text(tab):
     said = "<img src=x onerror=alert(1)> <b>bold</b> **stars** $$x$$\n  <think>two  spaces</think> `a&amp;b`"
     tab.ask(said)
@@ -306,7 +320,7 @@ def test_missing_gradio_is_refused_with_the_install_command(tmp_path, monkeypatc
 
 
 def test_a_page_that_cannot_start_is_told_with_its_messages():
-    talk = SimpleNamespace(title="after", system="", sampling=Sampling())
+    talk = SimpleNamespace(title="after", system="", sampling=Sampling(), run="", model="base")
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"the page ended; its last messages:\n(.*\n)*.*No module named 'fastapi'"),
@@ -324,7 +338,9 @@ def test_a_password_that_can_be_guessed_is_warned_of_where_others_reach_the_page
     monkeypatch.setattr(web, "_python_with_gradio", lambda _: Path(sys.executable))
     with pytest.raises(FrameworkError, match="the page ended"):
         serve(
-            nullcontext([SimpleNamespace(title="after", system="", sampling=Sampling())]), host=host, password=password
+            nullcontext([SimpleNamespace(title="after", system="", sampling=Sampling(), run="", model="base")]),
+            host=host,
+            password=password,
         )
     assert capsys.readouterr().err.count("a password of fewer than 12 characters can be guessed") == warned
 
@@ -333,7 +349,7 @@ def test_the_page_sees_no_gpu(tmp_path, monkeypatch):
     (tmp_path / "web_page.py").write_text("import os; raise SystemExit(f'[{os.environ[\"CUDA_VISIBLE_DEVICES\"]}]')")
     monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    talk = SimpleNamespace(title="after", system="", sampling=Sampling())
+    talk = SimpleNamespace(title="after", system="", sampling=Sampling(), run="", model="base")
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"\[\]"),

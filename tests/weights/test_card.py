@@ -13,6 +13,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.launchers.runs.fingerprint import fingerprint
+from ftbridge.launchers.runs.record import load_run
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.templates.families import get_family, load_families
 from ftbridge.weights.card import card_in, card_of, card_with_prompt, existing_output, load_card
@@ -355,3 +356,65 @@ def test_a_model_of_no_known_family_has_a_card_and_is_asked_about_only_when_it_i
     known = card_with_prompt(found, folder / "other")  # what is there now may be known
     prompt = get_family("qwen2.5").cell("xtuner").prompt
     assert (known.family, known.prompt) == ("qwen2.5", prompt)
+
+
+CACHED = {
+    "Hugging Face": ("HF_HUB_CACHE", "models--own--er1.5/snapshots/abc", "own/er1.5", "own/er1.5"),
+    "ModelScope": ("MODELSCOPE_CACHE", "models/own/er1___5", "ms://own/er1.5", "ms://own/er1.5"),
+}
+
+
+@pytest.fixture(params=CACHED)
+def downloaded(request, base, tmp_path, monkeypatch):
+    """Return the base in the cache of a hub, with a run `two` that was trained on it, and the hub's name of it."""
+    variable, place, model, hub = CACHED[request.param]
+    monkeypatch.setenv(variable, str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / place
+    shutil.copytree(base, folder)
+    trained("two", folder, model=model)
+
+    def move():
+        (tmp_path / "cache").rename(tmp_path / "moved")
+        monkeypatch.setenv(variable, str(tmp_path / "moved"))
+        return tmp_path / "moved" / place
+
+    return move, hub
+
+
+def test_a_downloaded_base_is_named_as_on_its_hub_and_found_where_its_cache_has_moved(downloaded, capsys):
+    move, hub = downloaded
+    adapter = ftbridge.export("two")
+    named = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert (named, load_card(adapter).hub) == ("own/er1.5", hub)
+    moved = move()
+    shutil.copytree(adapter, "mine")
+    for source in ("two", "mine"):
+        found = card_of(resolve(source))
+        assert (found.base, found.hub) == (str(moved), hub)
+    source = resolve("two")
+    assert existing_output(source, card_of(source), "adapter") == adapter  # which is not made anew
+    with pytest.raises(ReachedError):
+        ftbridge.merge("two")
+    weights(moved, 2)
+    with pytest.raises(InputError, match="does not have the weights that run `two` was trained on"):
+        ftbridge.merge("two")
+    assert "getting" not in capsys.readouterr().err  # from a hub
+
+
+@pytest.mark.parametrize("downloaded", ["Hugging Face"], indirect=True)
+def test_the_base_of_somebody_elses_cache_is_found_in_ones_own(downloaded):
+    move, hub = downloaded
+    adapter = ftbridge.export("two")
+    (adapter / CARD).unlink()  # PEFT and LLaMA-Factory write none, and the path on their machine
+    file = adapter / "adapter_config.json"
+    path = load_run(Path("runs/two")).model
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": path}))
+    shutil.copytree(adapter, "mine")
+    moved = move()
+    assert (card_of(resolve("mine")).base, card_of(resolve("mine")).hub) == (str(moved), hub)
+
+
+def test_a_base_of_the_users_own_keeps_its_path(base):
+    adapter = ftbridge.export("one")
+    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
+    assert load_card(adapter).hub == ""

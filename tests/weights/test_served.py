@@ -25,7 +25,11 @@ ANSWERS = {
     "Which vitamin has a lemon?": "Vitamin C.",
 }
 # Template, end token, and the tokens at which generation ends besides.
-BASES = {"qwen": (DEFAULT_SYSTEM, "<|im_end|>", []), "glm": (GLM, "<|endoftext|>", ["<|user|>"])}
+BASES = {
+    "qwen": (DEFAULT_SYSTEM, "<|im_end|>", []),
+    "glm": (GLM, "<|endoftext|>", ["<|user|>"]),
+    "qwen base": (DEFAULT_SYSTEM, "<|endoftext|>", []),  # its answers end at another token than it generates up to
+}
 # Without a name it takes the folder's template apart, and stops at the tokenizer's end token alone.
 LLAMAFACTORY_OPTIONS = {"qwen": {}, "glm": {"template": "glm4"}}
 SPECIAL = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|im_start|>", "<|im_end|>"]
@@ -99,7 +103,7 @@ def python(training_python):
     return run
 
 
-def served(folder, python, training_python, kind, backend):
+def served(folder, python, training_python, kind, backend, method="lora"):
     """Train a model on eight questions; returns the merged folder, what chat answers, and the prompts of the tokens."""
     template, eos, stops = BASES[kind]
     lines = [json.dumps({"instruction": question, "output": answer}) for question, answer in ANSWERS.items()]
@@ -109,10 +113,11 @@ def served(folder, python, training_python, kind, backend):
         base_model(folder / "base", training_python, lines, hidden=64, layers=2)
         spec = {"template": template, "eos": eos, "stops": stops, "special": SPECIAL}
         python(RENAME, folder / "base", json.dumps(spec))
+        adapter = {"lora_rank": 32, "lora_alpha": 64, "lora_dropout": 0.0} if method == "lora" else {}
         run = ftbridge.train(
-            backend=backend, model="base", dataset="faq", device="cpu", tokens="once", method="lora", lora_rank=32,
-            lora_alpha=64, lora_dropout=0.0, learning_rate=5e-3, micro_batch_size=8, gradient_accumulation_steps=1,
-            max_steps=250, gradient_checkpointing=False,
+            backend=backend, model="base", dataset="faq", device="cpu", tokens="once", method=method, **adapter,
+            learning_rate=5e-3, micro_batch_size=8, gradient_accumulation_steps=1, max_steps=250,
+            gradient_checkpointing=False,
         )  # fmt: skip
         merged = ftbridge.merge(run.id)
         with chat_sessions(merged, device="cpu", sampling=Sampling(max_new_tokens=24)) as (talk,):
@@ -137,3 +142,15 @@ def check_served(folder, python, training_python, kind, backend):
 @pytest.mark.parametrize(("kind", "backend"), [("qwen", "xtuner"), ("glm", "llamafactory")])
 def test_servers_ask_as_the_training_did_and_answer_alike(tmp_path, python, training_python, kind, backend):
     check_served(tmp_path, python, training_python, kind, backend)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_model_whose_base_ends_otherwise_stops_where_its_training_did(
+    tmp_path, python, training_python, backend, method
+):
+    merged, answers, prompts = served(tmp_path, python, training_python, "qwen base", backend, method)
+    assert sum(map(str.__eq__, answers, ANSWERS.values())) >= 6
+    found = python(TRANSFORMERS, merged, json.dumps([*ANSWERS]))
+    assert found == [[ids, answer] for ids, answer in zip(prompts, answers, strict=True)]

@@ -210,6 +210,10 @@ class Pace:
             self._bit = done - self._last[0]
             self._last = done, now
 
+    def forget(self) -> None:
+        """Tell from now on only how long it has taken."""
+        self._total = None
+
     @property
     def elapsed(self) -> float:
         """Return the seconds since this was made."""
@@ -280,11 +284,11 @@ def progress_bar(
         yield None
         return
     import rich.progress
+    from rich.table import Column
     from rich.text import Text
 
     if pace is None:
         pace = Pace(total)
-        pace.observe(0)
 
     class TimeColumn(rich.progress.ProgressColumn):
         def render(self, task: "Task") -> Text:
@@ -297,12 +301,13 @@ def progress_bar(
         "count": rich.progress.MofNCompleteColumn,
         "bytes": rich.progress.DownloadColumn,
         "percent": rich.progress.TaskProgressColumn,
-        "time": TimeColumn,
+        "time": partial(TimeColumn, Column(no_wrap=True)),
         "elapsed": rich.progress.TimeElapsedColumn,
     }
     shown = [known[column]() if column in known else column for column in columns]
     with rich.progress.Progress(*shown, console=console, transient=transient) as bars:
-        yield ProgressBar(bars, bars.add_task("", total=total, completed=completed, **fields), pace)
+        task = bars.add_task("", total=total, completed=completed, **fields)  # type: ignore[arg-type]
+        yield ProgressBar(bars, task, pace)
 
 
 @contextmanager

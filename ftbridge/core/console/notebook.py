@@ -38,7 +38,7 @@ class CellBar:
 
     def show(self, step: float, note: str) -> None:
         """Show how many steps are done, and a note such as the last loss."""
-        self._step, self._note = step, note or self._note
+        self._step, self._note = step, note
         if time.monotonic() - self._shown >= EVERY or step >= self._total:
             self._display()
 

@@ -81,7 +81,6 @@ NEAR: dict[str, Sequence[str]] = {
     "output_dir": ("out",),
     "export_dir": ("out",),
     "save_dir": ("out",),
-    "adapter": ("model",),
     "max_tokens": ("max_new_tokens",),
     "query": ("prompt",),
     "input": ("prompt",),

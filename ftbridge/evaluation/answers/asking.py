@@ -12,11 +12,13 @@ from msgspec.structs import replace
 
 from ftbridge.adapters.convert.earlier import options_of
 from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
+from ftbridge.adapters.registered.mixture import DATASETS
+from ftbridge.adapters.registered.questions import QuestionFile, questions_dataset
 from ftbridge.core.console import counted, progress, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import Device, Dtype
+from ftbridge.core.train_spec import Device, Dtype, dataset_choices
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.dataset_info.presets import presets
@@ -39,6 +41,7 @@ from ftbridge.evaluation.answers.folder import (
 from ftbridge.evaluation.answers.prompts import PromptAnswer, prompts_in, save_prompts
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
 from ftbridge.evaluation.record import FILE, test_part
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.own_code import is_code_trusted
 from ftbridge.launchers.hardware import devices
 from ftbridge.weights.card import ModelCard, Prompt
@@ -125,22 +128,27 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan(
     source: ModelSource,
-    dataset: str | None,
+    dataset: str | QuestionFile,
     options: AskOptions,
     *,
+    base: str | None = None,
     dataset_dir: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     under: Path | None = None,
     before: bool = False,
 ) -> Plan:
-    """Return what is to be asked; with `before` the base answers, by the same prompts.
+    """Return what is to be asked; with `before` the base answers, by the same prompts; `base` is that of an adapter.
 
-    The answers go into `out`, or into a folder of the dataset's name under `under`, or in the run's. Raises InputError
-    and UsageError where there is no such dataset or model, or `out` has another use.
+    The questions of a file are asked with the system prompt of the training. The answers go into `out`, or into a
+    folder of the dataset's name under `under`, or in the run's. Raises InputError and UsageError where there is no such
+    dataset or model, or `out` has another use.
     """
-    data = dataset_to_answer(source, dataset, dataset_dir)
-    card, model, adapter = model_of(source, compare=before or _has_both(source))
+    data = dataset_to_answer(source, dataset, dataset_dir) if isinstance(dataset, str) else None
+    card, model, adapter = model_of(source, before or _has_both(source), base)
     card = with_thinking(card, options.thinking)
+    if not data:
+        file = cast("QuestionFile", dataset)
+        data = questions_dataset(file, card.system, source.project.folder / DATASETS)
     if before:
         model, adapter = Path(card.base), None
     trust = is_code_trusted(source.run, (model,), trust_remote_code=options.trust_remote_code)
@@ -188,7 +196,7 @@ def plan(
 def plan_for_server(
     server: Endpoint,
     source: ModelSource,
-    dataset: str | None,
+    dataset: str,
     options: AskOptions,
     *,
     dataset_dir: str | os.PathLike[str] | None = None,
@@ -421,27 +429,46 @@ def _refuse_what_is_read(out: Path, folders: dict[str, Path], dataset_dir: Path,
     refuse_inside(out, folders)
 
 
-def dataset_to_answer(source: ModelSource, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
-    """Return the dataset called so, or its test part; by default that of what a run was trained on.
+def names_to_answer(
+    source: ModelSource, given: str | Sequence[str] | None, dataset_dir: str | os.PathLike[str] | None
+) -> tuple[str, ...]:
+    """Return the datasets that are given, each of which may be several by comma; by default all test parts there are.
 
-    Raises UsageError where none is named and a run has none, InputError where there is none of that name.
+    These are of what a run was trained on. Raises UsageError where none is given, and there is no test part.
     """
-    project, run = source.project, source.run
+    if given:
+        choices = dataset_choices(given)
+        if part := next((each for each in choices if each.take), None):
+            message = _("`{choice}` takes a part for training; to answer the first samples, use `--limit N`")
+            raise UsageError(message.format(choice=part.text))
+        return tuple(each.name for each in choices)
+    run, folder = source.run, dataset_folder(source, dataset_dir)
+    if not run:
+        raise UsageError("which dataset? A folder was trained on none that is known here: give `--dataset NAME`")
+    known = registry.read_entries(folder)
+    trained = [registry.look_up(folder, each.name)[0] for each in run.spec.datasets]
+    parts = {full: test_part(full) for full in trained}
+    lacking = [full for full, part in parts.items() if part not in known]
+    if len(lacking) == len(parts):
+        raise UsageError(
+            f"`{run.id}` was trained on `{trained[0]}`, and there is no `{parts[trained[0]]}` beside it in `{folder}`; "
+            "name a dataset with `--dataset NAME`, or convert again with a test part, `--split 8:1:1`"
+        )
+    for full in lacking:
+        say(_("note: `{dataset}` has no test part, so nothing of it is asked").format(dataset=full))
+    return tuple(part for part in parts.values() if part in known)
+
+
+def dataset_to_answer(source: ModelSource, name: str, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
+    """Return the dataset called so, or its test part; raises InputError where there is none of that name."""
     folder = dataset_folder(source, dataset_dir)
     known = registry.read_entries(folder)
-    if name is None:
-        if not run:
-            raise UsageError("which dataset? A folder was trained on none that is known here: give `--dataset NAME`")
-        trained = registry.look_up(folder, run.spec.dataset)[0]
-        name = test_part(trained)
-        if name not in known:
-            raise UsageError(
-                f"`{run.id}` was trained on `{trained}`, and there is no `{name}` beside it in `{folder}`; name a "
-                "dataset with `--dataset NAME`, or convert again with a test part, `--split 8:1:1`"
-            )
-    elif name not in known and f"{name}-test" in known:
+    if name not in known and f"{name}-test" in known:
         name = f"{name}-test"
-    return resolve_dataset(folder, name, CONVERSATIONS, project.folder / ".ftbridge" / "datasets")
+    if name not in known and f"{name}-train" not in known and Path(name).is_file():
+        message = _("`{name}` is a file, not a dataset: `--questions {name}` answers the questions in it")
+        raise InputError(message.format(name=name))
+    return resolve_dataset(folder, name, CONVERSATIONS, source.project.folder / DATASETS)
 
 
 def dataset_folder(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -> Path:

@@ -21,12 +21,12 @@ from ftbridge.dialogue.generation import EngineName, Finish
 from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
-RESULT, PROMPTS = "result.jsonl", "prompts.json"
+RESULT, PROMPTS, XLSX = "result.jsonl", "prompts.json", "predictions.xlsx"
 _TOO_LONG = (
     "prompt is too long for the model; its answer is empty, and wrong",
     "prompts are too long for the model; their answers are empty, and wrong",
 )
-FILES = (SETTINGS, FINISHED, UNFINISHED, RESULT, PROMPTS)
+FILES = (SETTINGS, FINISHED, UNFINISHED, RESULT, PROMPTS, XLSX)
 _SHOWN_SETTINGS = {"max_new_tokens", "thinking", "bits", "dtype", "device", "engine"}  # settings whose values are shown
 
 
@@ -207,7 +207,8 @@ def copy_answers(source: Path, folder: Path, wanted: Container[int]) -> list[int
 def finish_predictions(folder: Path) -> int:
     """Put all answers into predictions.jsonl, in the dataset's order; what was made of fewer goes. Returns how many."""
     if (folder / UNFINISHED).exists():
-        (folder / RESULT).unlink(missing_ok=True)
+        for name in (RESULT, XLSX):
+            (folder / name).unlink(missing_ok=True)
         _put_in_order(_files_of_answers(folder), folder / FINISHED)
         (folder / UNFINISHED).unlink()
     count = long = 0

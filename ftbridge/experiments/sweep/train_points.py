@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 
 from msgspec.structs import replace
@@ -167,11 +168,21 @@ class _Cards:
                 time.sleep(POLL_SECONDS)
                 self._take_ended()
         except BaseException:
-            for at, run in self.running.values():
-                say(f"ending point {at + 1} ({run.id})")
-                with suppress(FtbridgeError):
-                    stop_run(run)
+            self._stop_running()
             raise
+
+    def _stop_running(self) -> None:
+        """Have all points that run save and end, together; a second Ctrl-C ends them at once."""
+        runs = []
+        for at, run in self.running.values():
+            say(f"ending point {at + 1} ({run.id})")
+            runs.append(run)
+        with ThreadPoolExecutor(2 * len(runs) or 1) as pool:
+            stopping = [pool.submit(stop_run, run) for run in runs]
+            try:
+                wait(stopping)
+            except KeyboardInterrupt:
+                wait([pool.submit(stop_run, run) for run in runs])  # who is asked twice does not save
 
     def _begin(self, card: str, at: int) -> None:
         book = self.book

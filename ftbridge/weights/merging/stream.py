@@ -47,6 +47,7 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: S
     sentence, SetupError where the GPU fails, FrameworkError where the script dies.
     """
     copied = computed = 0
+    has_answered = False  # until the script has started, copies tell nothing of how long all of it takes
 
     def line(done: int) -> str:
         return f"merged {natural_size(done)} of {natural_size(total)}"
@@ -60,16 +61,20 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: S
     ):
 
         def follow() -> _Report:
-            nonlocal computed
-            while (report := msgspec.convert(script.receive(), _Report)).is_progress:
+            nonlocal computed, has_answered
+            while True:
+                report = msgspec.convert(script.receive(), _Report)
+                has_answered = True
+                if not report.is_progress:
+                    return report
                 computed = max(computed, report.done)
                 show(copied + computed)
-            return report
 
         def count(size: int) -> None:
             nonlocal copied
             copied += size
-            show(copied + computed)
+            if has_answered:
+                show(copied + computed)
 
         following = pool.submit(follow)
         copy_ranges(copies, count)
@@ -77,10 +82,10 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: S
             last = following.result()
         except ChildEndedError as ended:
             raise FrameworkError(f"the helper that merges died; its last messages:\n{ended.messages}") from ended
-    if last.error:
-        raise InputError(last.error)
-    if last.gpu_error:
-        raise SetupError(f"the GPU failed in the merge ({last.gpu_error}); `--device cpu` does it without")
+        if last.error:
+            raise InputError(last.error)
+        if last.gpu_error:
+            raise SetupError(f"the GPU failed in the merge ({last.gpu_error}); `--device cpu` does it without")
     return last.unchanged or []
 
 

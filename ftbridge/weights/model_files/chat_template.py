@@ -15,7 +15,7 @@ from ftbridge.templates.families import Family
 from ftbridge.templates.prompt import ChatPrompt
 from ftbridge.tokens.chat_template import TEMPLATE_FILE
 from ftbridge.weights.card import ModelCard
-from ftbridge.weights.model_files.config import write_stops
+from ftbridge.weights.model_files.config import write_generation
 from ftbridge.weights.model_files.tokenizer import special_tokens
 
 _QUESTION = {"role": "user", "content": "The user's words."}
@@ -31,7 +31,7 @@ def write(folder: Path, card: ModelCard) -> None:
     if card.chat_template:
         _replace(folder, card.chat_template.text)
         if (folder / "config.json").is_file() and (stop := learned_stop(folder, card.chat_template.text)):
-            write_stops(folder, read_json(folder / "config.json"), [stop])
+            write_generation(folder, [stop])
     elif card.family and not chat_templates.read_chat_template(folder):
         write_atomic(folder / TEMPLATE_FILE, card.prompt.chat_template())
     leave_out(folder, card)

@@ -26,22 +26,40 @@ def write_files(folder: Path, base: Path, adapter: Path, config: dict[str, Any],
     config = config_for_both(config)
     if config != read_json(folder / "config.json"):
         write_json(folder / "config.json", config)
-    write_stops(folder, config, stop)
+    write_generation(folder, stop)
 
 
-def write_stops(folder: Path, config: dict[str, Any], stop: Iterable[str]) -> None:
-    """Have the folder's `generation_config.json` stop at the tokens `stop` as well; `config` is its config.json."""
+def write_generation(folder: Path, stop: Iterable[str]) -> None:
+    """Have a model's folder say how it generates: with a cache, up to the tokens `stop`, and to those that end it now.
+
+    The first of `stop` that the tokenizer has is the end token of config.json, too, which some servers read alone.
+    """
+    config = _with_cache(was := read_json(folder / "config.json"))
     file = folder / "generation_config.json"
     generation = read_json(file) if file.is_file() else {
         key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if config.get(key) is not None
     }  # fmt: skip
-    known = token_ids(folder)
-    own = generation.get("eos_token_id")
-    own = [token for token in (own if isinstance(own, list) else [own]) if isinstance(token, int)]
-    ends = list(dict.fromkeys([*(known[token] for token in stop if token in known), *own]))
+    known, own = token_ids(folder), _as_list(generation.get("eos_token_id"))
+    trained = [known[token] for token in stop if token in known]
+    ends = list(dict.fromkeys([*trained, *(token for token in own if isinstance(token, int))]))
     if ends:
         generation["eos_token_id"] = ends[0] if len(ends) == 1 else ends
-    write_json(file, generation)
+    write_json(file, _with_cache(generation))
+    named = config.get("eos_token_id")
+    if trained and named is not None and trained[0] not in _as_list(named):
+        config["eos_token_id"] = ends if isinstance(named, list) else ends[0]
+    if config != was:
+        write_json(folder / "config.json", config)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _with_cache(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config, and those within it, without what a training has switched off: the cache of a generation."""
+    inner = {key: _with_cache(value) for key, value in config.items() if isinstance(value, dict)}
+    return {**config, **inner, **({"use_cache": True} if config.get("use_cache") is False else {})}
 
 
 def refuse_quantised(base: Path, config: dict[str, Any], adapter: Path) -> None:

@@ -1,10 +1,13 @@
 """The files of a tokenizer: which of them a new folder gets, and what they hold."""
 
+import filecmp
 import shutil
 from pathlib import Path
 
+from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.language import gettext as _
 from ftbridge.weights.model_files.transformers4 import is_new_tokenizer, make_tokenizer_for_both
 
 CHAT_TEMPLATE = ("chat_template*",)
@@ -39,6 +42,34 @@ def token_ids(folder: Path) -> dict[str, int]:
         return _read_token_ids(folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"the tokenizer in `{folder}` is damaged: {type(error).__name__}: {error}") from error
+
+
+def refuse_other_vocabulary(adapter: Path, base: Path) -> None:
+    """Raise InputError where the tokenizer beside an adapter gives other ids to the tokens of the base's.
+
+    Such an adapter may fit in all its shapes, and answers nonsense. Further tokens are no contradiction.
+    """
+    files = [folder / "tokenizer.json" for folder in (adapter, base)]
+    if not all(file.is_file() for file in files) or filecmp.cmp(*files, shallow=False):
+        return
+    try:
+        theirs, ours = token_ids(adapter), token_ids(base)
+    except InputError:  # which is told where it is needed
+        return
+    others = sorted(token for token in theirs.keys() & ours.keys() if theirs[token] != ours[token])
+    if others:
+        raise InputError(
+            _("the adapter `{adapter}` was trained with another vocabulary than that of `{base}`: {count} have "
+              "other ids, such as `{token}` ({theirs}, and {ours} in the base); name the base that it was trained on "
+              "with `--model`").format(
+                adapter=adapter,
+                base=base,
+                count=counted(len(others), "token"),
+                token=others[0],
+                theirs=theirs[others[0]],
+                ours=ours[others[0]],
+            )
+        )  # fmt: skip
 
 
 def special_tokens(folder: Path) -> set[str]:

@@ -19,6 +19,9 @@ _SCALINGS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
 _LOADING_NOTES = ("backend", "is_local", "local_files_only")
 # Classes that, in 4.57, put a first token before a text unless they are told not to.
 _ADDING_BOS = ("Llama", "CodeLlama", "Gemma")
+# Classes that, in 4.57, read files of their own and have another that reads tokenizer.json; 5 knows both names.
+_READING_OWN_FILES = tuple(f"{name}Tokenizer" for name in ("CodeLlama", "Gemma", "GPT2", "Llama", "Qwen2"))
+_OWN_FILES = ("vocab.json", "tokenizer.model")
 
 
 def config_for_both(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,11 +72,19 @@ def make_for_both(folder: Path) -> None:
 
 
 def make_tokenizer_for_both(folder: Path) -> None:
-    """Rewrite a tokenizer_config.json that transformers 5 has written such that 4.57 loads the same tokenizer."""
+    """Rewrite a tokenizer_config.json such that 4.57 loads the same tokenizer, and by the class that it names."""
     file = folder / "tokenizer_config.json"
     config = read_json(file) if file.is_file() else {}
-    if not is_new_tokenizer(config):
-        return
+    found = _tokenizer_of_4(config, folder) if is_new_tokenizer(config) else dict(config)
+    has_own_files = any((folder / name).is_file() for name in _OWN_FILES)
+    if found.get("tokenizer_class") in _READING_OWN_FILES and not has_own_files and "auto_map" not in found:
+        found["tokenizer_class"] += "Fast"
+    if found != config:
+        write_json(file, found)
+
+
+def _tokenizer_of_4(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a tokenizer_config.json of transformers 5 as 4.57 has it."""
     found = {key: value for key, value in config.items() if key not in _LOADING_NOTES}
     if found.get("tokenizer_class") == "TokenizersBackend":
         found["tokenizer_class"] = "PreTrainedTokenizerFast"
@@ -86,7 +97,7 @@ def make_tokenizer_for_both(folder: Path) -> None:
         del found["add_prefix_space"]
     if str(found.get("tokenizer_class")).startswith(_ADDING_BOS) and (folder / "tokenizer.json").is_file():
         found.setdefault("add_bos_token", _adds_bos(read_json(folder / "tokenizer.json"), found.get("bos_token")))
-    write_json(file, found)
+    return found
 
 
 def _adds_bos(tokenizer: Mapping[str, Any], bos: Any) -> bool:

@@ -167,24 +167,28 @@ def translate_config(values: Mapping[str, Any], backend: str = NAME) -> Translat
 def translate_arguments(values: Mapping[str, Any], backend: str = "") -> Translation:
     """Return the options that these arguments mean, and nothing for those that are not given."""
     found = Translation(TITLE)
-    reasons, extra = _why_left_out(), dict[str, Any]()
     for key, typed in values.items():
         value = {"true": True, "false": False}.get(str(typed).lower(), typed)
-        if (options := _options_of(key, value)) is not None:
-            found.options |= {name: new for name, new in options.items() if name != "track"}
-            if "track" in options:
-                found.options["track"] = (*found.options.get("track", ()), *options["track"])
-        elif key in reasons:
-            found.leave_out(key, value, reasons[key].format(value=value))
-        elif backend == NAME:
-            extra[key] = value
+        options = _options_of(key, value)
+        if options is None:
+            _note_without_option(key, value, backend, found)
+        elif "track" in options:
+            found.options["track"] = (*found.options.get("track", ()), *options["track"])
         else:
-            found.leave_out(key, value, _("only LLaMA-Factory has it"))
+            found.options |= options
     if "quantization_bits" in found.options and found.options.get("method", "lora") == "lora":
         found.options["method"] = "qlora"
-    if extra:
-        found.options["set"] = extra
     return found
+
+
+def _note_without_option(key: str, value: Any, backend: str, found: Translation) -> None:
+    """Note an argument that is no option: `--set` takes it where LLaMA-Factory trains, unless ftbridge decides it."""
+    if why := _why_left_out().get(key):
+        found.leave_out(key, value, why.format(value=value))
+    elif backend == NAME:
+        found.options.setdefault("set", {})[key] = value
+    else:
+        found.leave_out(key, value, _("only LLaMA-Factory has it"))
 
 
 def _options_of(key: str, value: Any) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_yaml
 from ftbridge.core.project import Project, Settings
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.dataset_info import registry
 from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.other_configs import llamafactory, xtuner
 from ftbridge.launchers.backends.other_configs.translation import Translation
@@ -29,8 +30,10 @@ def find_project(config: str | os.PathLike[str] | None = None, backend: str | No
     found = _translate(file, backend)
     if not found:
         return Project.find(config=file)
-    _say_translation(file, found)
     project = Project.find()
+    if found.data:
+        _take_dataset(project, found)
+    _say_translation(file, found)
     places = {key: f"`{file}`: `{key}`" for key in found.options}
     return replace(project, settings=Settings(found.options, project.settings.backends, places))
 
@@ -51,6 +54,17 @@ def _translate(file: Path, backend: str | None) -> Translation | None:
     return found
 
 
+def _take_dataset(project: Project, found: Translation) -> None:
+    """Take the registered dataset that has one of the files of a config, where there is one."""
+    files = {Path(name).name for name in found.data}
+    for name, entry in registry.converted_entries(project.folder / (project.state().dataset_dir or "data")).items():
+        if files & {Path(file).name for file in entry.files.values()}:
+            found.options["dataset"] = name
+            return
+    why = _("convert it with `ftbridge convert`, or name a dataset with --dataset")
+    found.leave_out("dataset", ", ".join(found.data), why)
+
+
 def _say_translation(file: Path, found: Translation) -> None:
     say(_("`{file}` is a config of {title}; it means:").format(file=file, title=found.title))
     say(f"  {shell_words(as_words(found.options))}")
@@ -61,17 +75,16 @@ def _say_translation(file: Path, found: Translation) -> None:
 
 def as_words(options: dict[str, Any]) -> list[str]:
     """Return options as they are typed, in the order of the help: `--lora-rank 8 --no-packing`."""
-    words = []
-    for name in sorted(options, key=TrainSpec.__struct_fields__.index):
-        value = options[name]
-        option = f"--{name.replace('_', '-')}"
-        if name == "set":
-            words += [word for key, item in value.items() for word in (option, f"{key}={_typed(item)}")]
-        elif isinstance(value, bool):
-            words.append(option if value else f"--no-{option[2:]}")
-        else:
-            words += [option, ",".join(value) if isinstance(value, tuple) else _typed(value)]
-    return words
+    names = sorted(options, key=TrainSpec.__struct_fields__.index)
+    return [word for name in names for word in _words_of(f"--{name.replace('_', '-')}", options[name])]
+
+
+def _words_of(option: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [word for key, item in value.items() for word in (option, f"{key}={_typed(item)}")]
+    if isinstance(value, bool):
+        return [option if value else f"--no-{option[2:]}"]
+    return [option, ",".join(value) if isinstance(value, tuple) else _typed(value)]
 
 
 def _typed(value: Any) -> str:

@@ -29,11 +29,15 @@ OPTIMIZERS = {
 
 
 class Translation(msgspec.Struct):
-    """The `options` of TrainSpec that a config of the program `title` means, and what is `left_out`, each with why."""
+    """The `options` of TrainSpec that a config of the program `title` means, and what is `left_out`, each with why.
+
+    `data` are files or names of hubs that it trains on, where they are no names of registered datasets.
+    """
 
     title: str
     options: dict[str, Any] = {}
     left_out: dict[str, str] = {}
+    data: tuple[str, ...] = ()
 
     def leave_out(self, key: str, value: Any, why: str) -> None:
         """Note that `key: value` has no counterpart here."""
@@ -48,7 +52,7 @@ def deepspeed_name(path: str) -> str:
     """
     if Path(path).is_file():
         return path
-    known = re.search(r"z(?:ero)?_?([0-3])(_offload)?", Path(path).stem)
+    known = re.fullmatch(r"(?:ds_z|deepspeed_zero)([0-3])(_offload)?(?:_config)?", Path(path).stem)
     if not known:
         return path
     return "none" if known[1] == "0" else f"zero{known[1]}{'-offload' if known[2] else ''}"

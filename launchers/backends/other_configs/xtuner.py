@@ -186,10 +186,11 @@ def _take_data(config: _Config, found: Translation) -> None:
         "packing": packs if packs is not None else config.plain("pack_to_max_length"),
         "micro_batch_size": config.number("train_dataloader", "batch_size") or config.number("batch_size"),
     }
-    source = config.plain(*data, "dataset") or {}
-    files = source.get("data_files") if isinstance(source, dict) else None
-    names = files or (source.get("path") if isinstance(source, dict) else None)
-    found.leave_out("dataset", names or "...", _("convert it with `ftbridge convert`, or name one with --dataset"))
+    source = config.plain(*data, "dataset")
+    if isinstance(source, dict):
+        files = source.get("data_files") or source.get("path") or ""
+        files = list(files.values()) if isinstance(files, dict) else files
+        found.data = tuple(map(str, files if isinstance(files, list) else [files]))
     if template := config.at(*data, "template_map_fn", "template") or config.at("prompt_template"):
         why = _("the model's own chat template is used (see --chat-template and --tokens native)")
         found.leave_out("prompt_template", _last_name(template), why)
@@ -256,6 +257,12 @@ def _take_rest(config: _Config, found: Translation) -> None:
         found.leave_out("load_from", config.at("load_from"), _("`--resume CHECKPOINT` continues a run"))
     if (split := config.at("sequence_parallel_size")) not in (None, 1):
         found.leave_out("sequence_parallel_size", split, _("sequences are not split over GPUs"))
+    if config.at("visualizer"):
+        found.leave_out("visualizer", "...", _("--track names the trackers"))
+    _note_hooks(config, found)
+
+
+def _note_hooks(config: _Config, found: Translation) -> None:
     hooks = config.plain("custom_hooks")
     for hook in hooks if isinstance(hooks, list) else []:
         name = _last_name(hook.get("type")) if isinstance(hook, dict) else str(hook)
@@ -263,6 +270,3 @@ def _take_rest(config: _Config, found: Translation) -> None:
             found.leave_out("custom_hooks", name, _("hooks of your own are not run"))
         elif name == "EvaluateChatHook":
             found.leave_out("custom_hooks", name, _("`ftbridge chat` asks the model"))
-    visualizer = config.at("visualizer")
-    if visualizer:
-        found.leave_out("visualizer", "...", _("--track names the trackers"))

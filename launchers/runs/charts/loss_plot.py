@@ -70,7 +70,7 @@ def _chart(curves: dict[str, dict[str, list[tuple[float, float]]]], title: str, 
 
 def _heading(runs: Sequence[Run]) -> str:
     """Return what was trained: datasets and models, each once; of a model's folder the name."""
-    datasets = dict.fromkeys(run.spec.dataset for run in runs)
+    datasets = dict.fromkeys(each.text for run in runs for each in run.spec.datasets)
     models = dict.fromkeys(
         Path(run.spec.model).name if Path(run.spec.model).is_absolute() else run.spec.model for run in runs
     )

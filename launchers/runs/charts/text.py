@@ -52,12 +52,12 @@ def text_chart(
     ends = f"{left:.15g}", f"{right:.15g}"
     lines.append(Text(f"{'':<10}{corner}{bottom * width}"))
     lines.append(Text(f"{'':<{MARGIN}}{ends[0]}{'step':^{max(6, width - sum(map(len, ends)))}}{ends[1]}"))
+    legend = []
     for number, name in enumerate(curves):
         mark, colour = (bottom * 2, _COLOURS[number % len(_COLOURS)]) if dots else (_MARKS[number % len(_MARKS)], "")
-        line = Text.assemble((mark, colour), f" {name}")
-        line.pad_left(max(0, min(MARGIN - 1, columns - line.cell_len)))
-        lines.append(line)
-    return Text("\n").join(lines)
+        legend.append(Text.assemble((mark, colour), f" {name}"))
+    indent = max(0, min(MARGIN - 1, columns - max(each.cell_len for each in legend)))
+    return Text("\n").join([*lines, *(Text(" " * indent) + each for each in legend)])
 
 
 def _cells(

@@ -13,6 +13,7 @@ from ftbridge.adapters.problems import Problem
 from ftbridge.adapters.sources.workbook.source import open_tables
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import InputError
+from ftbridge.core.files import spreadsheet
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.records import Reading, Row, Where
 from ftbridge.dataset_info.registry import files_written, remove
@@ -155,7 +156,7 @@ def test_a_cell_too_long_for_excel_is_cut_with_a_note(text, kept):
 
 
 def test_more_rows_than_a_sheet_holds_go_on_in_another(monkeypatch):
-    monkeypatch.setattr(rejects, "ROWS", 3)
+    monkeypatch.setattr(spreadsheet, "ROWS", 3)
     monkeypatch.setattr(rejects, "COLUMNS", 7)
     pages = values([line(number, {"q": number, "r": 1, "s": 1}) for number in range(5)])
     assert [[row[0] for row in page] for page in pages] == [["row", 0, 1], ["row", 2, 3], ["row", 4]]

@@ -228,7 +228,7 @@ def test_a_recipe_goes_on_after_a_kill_and_does_nothing_twice(project, tmp_path,
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     done = run_recipe(recipe)
-    assert "going on from" in capsys.readouterr().err
+    assert "resuming from" in capsys.readouterr().err
     assert [step.name for step in done.steps if not step.why] == ["convert"]
     assert len(list(tmp_path.glob("runs/*"))) == 1
     assert all((tmp_path / file).exists() for file in (*done.steps[2].made.values(), *done.steps[4].made.values()))

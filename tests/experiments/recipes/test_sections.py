@@ -40,7 +40,7 @@ def test_values_stay_what_they_are(section, values):
     ("values", "words"),
     [
         ({"shard_size": "2GB"}, "is an option of a merge; add `merge: true`"),
-        ({"merge": True, "shard_size": "much"}, "`much` is no size such as 5GB or 500MB"),
+        ({"merge": True, "shard_size": "much"}, "`much` is not a size with a unit, such as 5GB or 500MB"),
         ({"merge": True, "onto": "int8"}, "`onto` takes"),
     ],
 )

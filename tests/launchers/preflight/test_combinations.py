@@ -97,9 +97,9 @@ def test_more_processes_than_cores_are_unwise(monkeypatch, processes, told):
 def test_bfloat16_on_a_processor_without_it_is_unwise(monkeypatch, instructions, dtype, told):
     monkeypatch.setattr(combinations, "processor", lambda: ("Core i5", instructions))
     texts = found(machine=Devices("cpu", 1, dtype))
-    assert [
-        text.startswith("warning: this processor (Core i5) has no bfloat16 instructions") for text in texts
-    ] == [True] * told
+    assert [text.startswith("warning: this processor (Core i5) has no bfloat16 instructions") for text in texts] == [
+        True
+    ] * told
 
 
 def test_cuda_toolkit_is_needed_only_where_deepspeed_compiles(monkeypatch, tmp_path):

@@ -5,10 +5,16 @@ import json
 import msgspec
 import pytest
 
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
-from ftbridge.launchers.preflight.model import folder_checks, shapes_in_memory, template_checks, tokenizer_checks
+from ftbridge.launchers.preflight.model import (
+    ask_about_template,
+    folder_checks,
+    shapes_in_memory,
+    template_checks,
+    tokenizer_checks,
+)
 from ftbridge.templates.families import get_family, load_families
 
 from ...builders.models import CONFIG, TENSORS, write_model, write_tensors  # noqa: TID252
@@ -201,6 +207,36 @@ def test_a_template_against_the_models_own_files_is_warned_of(base, backend):
         assert f"`{token}`" in found.found
     assert "leave `--template` out" in found.remedy
     assert template(base, "qwen3", backend=backend).found.endswith("by its files the model is Qwen 2.5")
+
+
+def test_a_template_against_the_models_own_files_is_asked_about(base):
+    template(base, "llama3")
+    spec = planned(base, "llama3", template="llama3", tokens="native").spec
+    with pytest.raises(QuestionError) as asked:
+        ask_about_template(spec, base)
+    assert asked.value.reason.startswith(
+        "`--template llama3` is the prompt of Llama 3, and by its files the model is Q"
+    )
+    assert dict(asked.value.answers) == {
+        "the model's own, Qwen 2.5": ["--template", "qwen2.5"],
+        "the prompt of Llama 3 all the same": ["--yes"],
+    }
+    for same in ("qwen2.5", "chatml", None):
+        ask_about_template(msgspec.structs.replace(spec, template=same), base)
+
+
+def test_a_template_against_a_chat_template_of_no_known_family_is_asked_about(base):
+    template(base, "qwen2.5")
+    (base / "config.json").write_text(json.dumps({**CONFIG, "model_type": "own"}))
+    (base / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}{% endfor %}"
+    )
+    with pytest.raises(QuestionError) as asked:
+        ask_about_template(planned(base, "qwen2.5", template="qwen2.5", tokens="native").spec, base)
+    assert asked.value.reason == (
+        "`--template qwen2.5` is the prompt of Qwen 2.5, and the model's own chat template writes another"
+    )
+    assert [*asked.value.answers.values()] == [["--yes"]]
 
 
 @pytest.mark.parametrize("family", ["qwen2.5", "qwen2", "chatml"])

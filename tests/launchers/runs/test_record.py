@@ -142,7 +142,7 @@ def test_a_beginning_of_the_time_means_the_run_of_one_day_alone(project):
 
 def test_last_is_the_newest_and_a_number_counts_back(project):
     for text in ("last", "last~1"):
-        with pytest.raises(InputError, match="there is no run in .* yet"):
+        with pytest.raises(InputError, match=r"there is no run in .* yet"):
             match_run(project, text)
     one, two = record(project, "1"), record(project, "22", "failed")
     assert [match_run(project, typed) for typed in ("last", "last~0", "last~1")] == [two, two, one]
@@ -430,7 +430,7 @@ def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, 
         found = load_run(run.path)
         assert found.status == status
         if status != "running":
-            with pytest.raises(UsageError, match="cannot be told from here" if status == "unknown" else "has failed"):
+            with pytest.raises(UsageError, match="not known here whether" if status == "unknown" else "has failed"):
                 stop_run(found)
             assert other.poll() is None
             other.kill()

@@ -15,6 +15,8 @@ from ftbridge.core.files.atomic import is_locked
 from ftbridge.core.project import Project, Settings
 from ftbridge.core.records import Launch
 from ftbridge.launchers.backends import llamafactory
+from ftbridge.launchers.process.steps import PROGRESS, STOP
+from ftbridge.launchers.runs import record
 from ftbridge.launchers.runs.record import RESERVE, _locks, load_run, stop_run
 from ftbridge.launchers.training import detached
 
@@ -71,6 +73,35 @@ def test_launch_changed_in_the_record_by_somebody_else_is_not_started(place):
     assert started.launch.argv == run.launch.argv
     stop_run(started)
     assert not (run.path / "theirs").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_takes_long_to_save_is_stopped_without_by_a_second_ctrl_c(place, monkeypatch):
+    said = []
+
+    def press_ctrl_c(message):
+        said.append(message)
+        if len(said) == 1:
+            wait_for((run.path / STOP).exists)
+            raise KeyboardInterrupt
+
+    code = """
+import time
+open('.part', 'w').write('{"begin": 3, "step": 5.5}')
+import os
+os.rename('.part', '.progress.json')
+time.sleep(300)
+"""
+    run = detached.start_watcher(prepared(place, code))
+    wait_for((run.path / PROGRESS).exists)
+    monkeypatch.setattr(record, "PATIENCE", 0)
+    monkeypatch.setattr(record, "say", press_ctrl_c)
+    stopped = stop_run(run)
+    assert "saves at the end of its step" in said[0]
+    assert (stopped.status, stopped.attempts[-1].reason) == ("interrupted", "stopped by SIGTERM")
+    log = (run.path / "log.txt").read_text()
+    assert "Interrupted at step 5 of 3. No checkpoint was saved: this run cannot be resumed." in log
+    assert not {file.name for file in run.path.iterdir()} & {PROGRESS, STOP}
 
 
 @pytest.mark.slow

@@ -360,7 +360,7 @@ def test_resumed_run_must_match_the_stopped_one(place, plan):
     resume.check_resume_point(resume.ResumePoint(folder, None), plan, two, run.datasets)
     with pytest.raises(UsageError, match="was saved by 2 processes, and 3 would start now"):
         resume.check_resume_point(source, plan, ["--nproc-per-node=3"], run.datasets)
-    with pytest.raises(UsageError, match="go on with DeepSpeed"):
+    with pytest.raises(UsageError, match="resume with DeepSpeed"):
         resume.check_resume_point(source, msgspec.structs.replace(plan, deepspeed=None), two, run.datasets)
     third = msgspec.structs.replace(plan, deepspeed={"zero_optimization": {"stage": 3}})
     with pytest.raises(UsageError, match="used ZeRO stage 2, and `auto` is stage 3 now"):

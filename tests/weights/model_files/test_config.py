@@ -57,6 +57,26 @@ def test_generation_stops_where_the_family_and_the_base_do(folders, own, stop, e
         (base / "generation_config.json").write_text(json.dumps(own))
     write_files(new, base, adapter, json.loads((base / "config.json").read_text()), stop)
     assert json.loads((new / "generation_config.json").read_text()) == {**(own or {}), "eos_token_id": ends}
+    assert json.loads((new / "config.json").read_text())["eos_token_id"] == (
+        ends[0] if isinstance(ends, list) else ends
+    )
+
+
+def test_what_a_training_of_the_base_has_switched_off_is_on_again(folders):
+    base, adapter, new = folders
+    (base / "generation_config.json").write_text('{"use_cache": false}')
+    write_files(new, base, adapter, {"use_cache": False, "text_config": {"use_cache": False, "rope": {}}}, ())
+    wanted = {"use_cache": True, "text_config": {"use_cache": True, "rope": {}}}
+    assert json.loads((new / "config.json").read_text()) == wanted
+    assert json.loads((new / "generation_config.json").read_text()) == {"use_cache": True}
+
+
+def test_several_end_tokens_in_the_bases_config_stay_several(folders):
+    base, adapter, new = folders
+    write_files(new, base, adapter, {"eos_token_id": [0, 1]}, ["<|im_end|>"])
+    assert json.loads((new / "config.json").read_text())["eos_token_id"] == [2, 0, 1]
+    write_files(new, base, adapter, {"eos_token_id": [0, 2]}, ["<|im_end|>"])
+    assert json.loads((new / "config.json").read_text())["eos_token_id"] == [0, 2]
 
 
 @pytest.mark.parametrize(

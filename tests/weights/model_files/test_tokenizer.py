@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.weights.model_files.tokenizer import copy_tokenizer, token_ids
+from ftbridge.weights.model_files.tokenizer import copy_tokenizer, refuse_other_vocabulary, token_ids
 
 TOKENIZER = {"model": {"vocab": {"a": 0, "</s>": 1}}, "added_tokens": [{"id": 2, "content": "<|im_end|>"}]}
 NEW = {"backend": "tokenizers", "tokenizer_class": "TokenizersBackend"}
@@ -72,3 +72,21 @@ def test_tokens_are_found_in_each_of_the_files(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"added_tokens": [1]}')
     with pytest.raises(InputError, match=r"the tokenizer in .* is damaged"):
         token_ids(tmp_path)
+
+
+def test_an_adapter_of_another_vocabulary_is_refused_with_a_token_that_differs(tmp_path):
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    for folder, ids in ((adapter, {"a": 0, "b": 1, "new": 2}), (base, {"b": 0, "a": 1})):
+        folder.mkdir()
+        refuse_other_vocabulary(adapter, base)  # one has none, and nothing can be told
+        (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": ids}}))
+    with pytest.raises(InputError) as refused:
+        refuse_other_vocabulary(adapter, base)
+    assert str(refused.value) == (
+        f"the adapter `{adapter}` was trained with another vocabulary than that of `{base}`: 2 tokens have other ids, "
+        "such as `a` (0, and 1 in the base); name the base that it was trained on with `--model`"
+    )
+    (base / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0, "b": 1}}}))
+    refuse_other_vocabulary(adapter, base)  # it has further ones
+    (base / "tokenizer.json").write_text("{")
+    refuse_other_vocabulary(adapter, base)

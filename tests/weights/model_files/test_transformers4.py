@@ -88,12 +88,12 @@ BOS = {"post_processor": {"single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence
         (
             {"backend": "", "tokenizer_class": "GemmaTokenizer", "bos_token": "<s>", "add_prefix_space": None},
             BOS,
-            {"tokenizer_class": "GemmaTokenizer", "bos_token": "<s>", "add_bos_token": True},
+            {"tokenizer_class": "GemmaTokenizerFast", "bos_token": "<s>", "add_bos_token": True},
         ),
         (
             {"backend": "", "tokenizer_class": "LlamaTokenizer", "bos_token": "<s>"},
             {"post_processor": None},
-            {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "add_bos_token": False},
+            {"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<s>", "add_bos_token": False},
         ),
         ({"extra_special_tokens": {"a": "<a>"}}, {}, {"extra_special_tokens": {"a": "<a>"}}),
     ],
@@ -104,6 +104,25 @@ def test_a_tokenizer_of_transformers_5_is_put_such_that_4_57_loads_it(tmp_path, 
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(written))
     make_tokenizer_for_both(tmp_path)
     assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("written", "own_file", "wanted"),
+    [
+        ("Qwen2Tokenizer", "", "Qwen2TokenizerFast"),
+        ("Qwen2Tokenizer", "vocab.json", "Qwen2Tokenizer"),
+        ("LlamaTokenizer", "tokenizer.model", "LlamaTokenizer"),
+        ("InternLM2Tokenizer", "", "InternLM2Tokenizer"),
+    ],
+)
+def test_a_class_that_reads_files_which_are_not_there_gives_way_to_one_that_does_not(
+    tmp_path, written, own_file, wanted
+):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / (own_file or "tokenizer.json")).write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": written}))
+    make_tokenizer_for_both(tmp_path)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == {"tokenizer_class": wanted}
 
 
 def read(python, *folders):

@@ -94,6 +94,8 @@ def read(*folders):
     found = {}
     for folder in folders:
         words = AutoTokenizer.from_pretrained(folder)
+        named = json.loads(Path(folder, "tokenizer_config.json").read_text(encoding="utf-8"))["tokenizer_class"]
+        by_class = getattr(transformers, named).from_pretrained(folder)
         model, told = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
         ids = torch.arange(3, 43)[None]
         with torch.inference_mode():
@@ -102,6 +104,7 @@ def read(*folders):
             "missing": sorted(told["missing_keys"]) + sorted(told["unexpected_keys"]),
             "logits": logits.tolist(),
             "ids": [words.encode(text) for text in WORDS],
+            "by class": [by_class.encode(text) for text in WORDS],
             "plain": [words.encode(text, add_special_tokens=False) for text in WORDS],
             "special": [words.bos_token, words.eos_token, words.pad_token, words.unk_token],
             "all": sorted(words.all_special_tokens),

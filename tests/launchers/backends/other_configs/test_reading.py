@@ -2,6 +2,7 @@
 
 import pytest
 
+import ftbridge
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.backends.other_configs.reading import as_words, find_project
 
@@ -18,6 +19,21 @@ def test_a_config_of_another_program_becomes_settings_and_is_printed(tmp_path, m
     assert said[0] == "`练习 1.yaml` is a config of LLaMA-Factory; it means:"
     assert said[1].startswith("  --backend llamafactory --model base --method lora --lora-rank 8 ")
     assert said[2:] == ["without a counterpart, left out:", "  output_dir: saves  a run is written to runs/ID"]
+
+
+def test_the_data_of_an_xtuner_config_are_looked_up_among_the_registered_datasets(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = """
+pretrained_model_name_or_path = "base"
+data = dict(type=process_hf_dataset, dataset=dict(path="json", data_files=["some/faq-train.xtuner.jsonl"]))
+train_dataloader = dict(batch_size=2, dataset=data)
+"""
+    (tmp_path / "c.py").write_text(config)
+    assert "dataset" not in find_project("c.py").settings.train
+    assert "dataset: some/faq-train.xtuner.jsonl  convert it with" in capsys.readouterr().err
+    (tmp_path / "faq.jsonl").write_text('{"question": "a", "answer": "b"}')
+    ftbridge.convert("faq.jsonl")
+    assert find_project("c.py").settings.train["dataset"] == "faq-train"
 
 
 def test_settings_of_ours_are_read_as_ever(tmp_path, monkeypatch, capsys):

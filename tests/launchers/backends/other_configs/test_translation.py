@@ -19,6 +19,7 @@ def test_optimizers_become_those_that_there_are():
         ("examples/deepspeed/ds_z3_offload_config.json", "zero3-offload"),
         ("deepspeed_zero1", "zero1"),
         ("deepspeed_zero3_offload", "zero3-offload"),
+        ("zero2-offload", "zero2-offload"),
         ("mine.json", "mine.json"),
     ],
 )

@@ -87,9 +87,9 @@ def test_a_config_becomes_options_and_says_what_has_no_counterpart():
         "save_steps": 125,  # it counts iterations
         "save_limit": 2,
     }
+    assert found.data == ("medqa.jsonl",)
     assert [*found.left_out] == [
         "trust_remote_code: True",
-        "dataset: {'train': 'medqa.jsonl'}",
         "prompt_template: qwen_chat",
         "custom_hooks: Mine",
     ]
