@@ -107,9 +107,8 @@ def infer_mapping(
     works = partial(_makes_a_sample, table, options) if ask else None
     columns, templates = _requested_sources(table, options, preset)
     if columns:
-        by_preset = f"as the preset `{preset.name}` says" if preset and not options.map else ""
-        reason = said_by or by_preset or "as `--map` says"
-        named = f"preset {preset.name}" if preset and not options.map else "columns as in `--map`"
+        chosen = preset.name if preset and not options.map else ""
+        named, reason = _requested_by(chosen, said_by)
         candidate = _requested_candidate(named, columns, templates, contents)
         missing = [field for field in ("instruction", "output") if field not in candidate.field_sources]
         if missing and not candidate.style:
@@ -128,6 +127,13 @@ def infer_mapping(
         templates=tuple(candidate.templates),
         labels=mapping.label_texts if isinstance(mapping, ColumnMapping) else {},
     )
+
+
+def _requested_by(preset: str, said_by: str) -> tuple[str, str]:
+    """Return what a reading is called that a preset or else `--map` asks for, and why it is chosen."""
+    if preset:
+        return f"preset {preset}", said_by or f"as the preset `{preset}` says"
+    return "columns as in `--map`", said_by or "as `--map` says"
 
 
 def _recognised_shape(candidate: Candidate, options: MappingOptions, preset: Preset) -> str:
