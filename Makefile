@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Tests start hundreds of processes; none is to compile anew all that it imports, as in images that set this.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick matrix nightly fuzz models gpu check docs lock clean
+.PHONY: demo test quick matrix nightly fuzz models gpu check docs messages lock clean
 .DELETE_ON_ERROR:
 
 .venv/installed: pyproject.toml
@@ -70,7 +70,11 @@ gpu: .venv/developer
 
 # docs/cli.md: what the commands say with --help.
 docs: .venv/developer
-	$(BIN)/python -m ftbridge.cli.reference > docs/cli.md
+	FTBRIDGE_LANG=en $(BIN)/python -m ftbridge.cli.reference > docs/cli.md
+
+# The messages in the code into the catalogue, which is compiled; says how many are not translated yet.
+messages: .venv/developer
+	$(BIN)/python -m tests.language.messages
 
 # All locks anew; what is pinned already stays where it still fits.
 lock: .venv/installed

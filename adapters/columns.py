@@ -9,6 +9,7 @@ from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Table
+from ftbridge.language import gettext as _
 
 # How many columns a message names.
 COLUMNS_SHOWN = 30
@@ -29,10 +30,16 @@ def find_column(table: Table, wanted: str) -> str:
         return table.columns[index - 1]
     hint = ""
     if wanted in table.columns:
-        hint = f"; the header `{wanted}` goes in quotes: `{quoted_header(wanted)}`"
+        hint = _("; the header `{wanted}` goes in quotes: `{wanted_wanted}`").format(
+            wanted=wanted, wanted_wanted=quoted_header(wanted)
+        )
     elif not index and not _is_number(wanted):
         hint = did_you_mean(wanted, table.columns)
-    raise UsageError(f"there is no column `{wanted}`{hint}\n{column_listing(table)}")
+    raise UsageError(
+        _("there is no column `{wanted}`{hint}\n{column_listing}").format(
+            wanted=wanted, hint=hint, column_listing=column_listing(table)
+        )
+    )
 
 
 def _is_number(wanted: str) -> bool:
@@ -72,7 +79,9 @@ def column_listing(table: Table) -> str:
     columns = [
         f"{column_letter(at) if table.lettered else at} `{shorten(name)}`" for at, name in enumerate(table.columns, 1)
     ]
-    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {first_few(columns, COLUMNS_SHOWN)}"
+    return _("columns of {text}: {columns}").format(
+        text=f"{table.file} {table.sheet}".strip(), columns=first_few(columns, COLUMNS_SHOWN)
+    )
 
 
 def column_letter(index: int) -> str:
@@ -96,7 +105,9 @@ def unique_headers(cells: Sequence[str]) -> tuple[str, ...]:
     """Return `disambiguate_headers(cells)`; raises InputError where a header is just what another one becomes."""
     headers = disambiguate_headers(cells)
     if double := [name for name, times in Counter(headers).items() if times > 1]:
-        raise InputError(f"several columns have the header `{shorten(double[0])}`; give them different ones")
+        raise InputError(
+            _("several columns have the header `{double}`; give them different ones").format(double=shorten(double[0]))
+        )
     return headers
 
 

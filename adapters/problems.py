@@ -4,6 +4,7 @@ import msgspec
 
 from ftbridge.core.console import aligned
 from ftbridge.core.records import Where
+from ftbridge.language import gettext as _
 
 # How many problems a table shows.
 PROBLEMS_SHOWN = 20
@@ -40,9 +41,9 @@ class Tally:
     def table(self) -> str:
         """Return the first problems as an aligned table, address, field, what is wrong, value; and how many follow."""
         several = len({each.where.file for each in self.first}) > 1
-        rows = [("address", "field", "what is wrong", "value")]
+        rows = [(_("address"), _("field"), _("what is wrong"), _("value"))]
         for each in self.first:
             address = f"{each.where.file} {each.address}" if several else each.address
             rows.append((address, each.field or "row", each.reason, each.value))
         more = self.count - len(self.first)
-        return aligned(rows) + (f"\n... and {more} more" if more else "")
+        return aligned(rows) + (_("\n... and {more} more").format(more=more) if more else "")

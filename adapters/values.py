@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from ftbridge.core.records import Text
+from ftbridge.language import gettext as _
 
 # Above this a float no longer holds every whole number, and digits written out would be made up.
 LARGEST_EXACT = 2**53
@@ -45,14 +46,14 @@ class BadCell(msgspec.Struct, frozen=True):
     """A cell that is there and holds no value, such as `#N/A`; it is wrong only where its column is used."""
 
     value: str
-    reason: str = "is an error value of the workbook"
+    reason: str = _("is an error value of the workbook")
 
 
 class BadValueError(ValueError):
     """A value that is no text; the message says why."""
 
 
-# Names of types for people.
+# Names of types, in English as JSON has them.
 TYPE_NAMES = {
     str: "text",
     bool: "true or false",
@@ -73,8 +74,17 @@ def type_name(value: Any) -> str:
 
 
 def with_article(type_name: str) -> str:
-    """Return the name of a type as it stands in a sentence: `a number`, `an object`, `text`."""
-    return {"number": "a number", "list": "a list", "object": "an object"}.get(type_name, type_name)
+    """Return the name of a type as it is in a sentence, in the user's language: `a number`, `an object`, `text`."""
+    return {
+        "text": _("text"),
+        _("true or false"): _("true or false"),
+        "number": _("a number"),
+        "list": _("a list"),
+        "object": _("an object"),
+        "error": _("error"),
+        "nothing": _("nothing"),
+        "date": _("date"),
+    }.get(type_name, type_name)
 
 
 def as_text(value: Any) -> str:
@@ -82,7 +92,7 @@ def as_text(value: Any) -> str:
     value = decode_raw(value)
     if isinstance(value, str):
         if "\0" in value:
-            raise BadValueError("holds a NUL character")
+            raise BadValueError(_("holds a NUL character"))
         return value
     if value is None:
         return ""
@@ -93,11 +103,11 @@ def as_text(value: Any) -> str:
     if isinstance(value, BadCell):
         raise BadValueError(value.reason)
     if isinstance(value, (dict, list, tuple, bytes)):
-        raise BadValueError(f"holds {with_article(type_name(value))}, not text")
+        raise BadValueError(_("holds {type_name}, not text").format(type_name=with_article(type_name(value))))
     try:
         return str(value)
     except ValueError as error:  # Python writes no whole number of more than 4,300 digits
-        raise BadValueError("is a number of too many digits") from error
+        raise BadValueError(_("is a number of too many digits")) from error
 
 
 def checked_text(value: Any, longest: int = LONGEST, *, strip: bool = False) -> str:
@@ -106,11 +116,15 @@ def checked_text(value: Any, longest: int = LONGEST, *, strip: bool = False) -> 
     if strip:
         written = written.strip()
     if len(written) > longest:
-        raise BadValueError(f"has {len(written):,} characters, more than `--max-characters` {longest:,}")
+        raise BadValueError(
+            _("has {count:,} characters, more than `--max-characters` {longest:,}").format(
+                count=len(written), longest=longest
+            )
+        )
     try:
         written.encode()
     except UnicodeEncodeError as error:
-        raise BadValueError("holds half of a surrogate pair") from error
+        raise BadValueError(_("holds half of a surrogate pair")) from error
     return written
 
 
@@ -222,7 +236,7 @@ def _safe_repr(value: Any) -> str:
     try:
         return repr(value)
     except RecursionError:
-        return "a value that is nested too deeply"
+        return _("a value that is nested too deeply")
 
 
 def _number_text(value: float | Decimal) -> str:
@@ -230,7 +244,7 @@ def _number_text(value: float | Decimal) -> str:
     shortest = float.__repr__(value).removesuffix(".0") if isinstance(value, float) else str(value)
     number = Decimal(shortest)
     if not number.is_finite():
-        raise BadValueError("is not a finite number")
+        raise BadValueError(_("is not a finite number"))
     if shortest == "-0":
         return "0"
     return format(number, "f") if "e" in shortest.lower() and abs(number.adjusted()) < MOST_DIGITS else shortest

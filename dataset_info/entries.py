@@ -19,6 +19,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.plugins import load_target
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
+from ftbridge.language import gettext as _
 
 REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 KEYS = (*REMOTE, "file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags")
@@ -92,27 +93,29 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 def interpret_entry(name: str, raw: Any) -> Entry:
     """Return the entry `name` as LLaMA-Factory reads it, with all that is wrong in it."""
     if not isinstance(raw, dict):
-        return Entry(name=name, file_name="", problems=("is no JSON object",))
+        return Entry(name=name, file_name="", problems=(_("is no JSON object"),))
     problems, notes = _name_problems(name), _unknown_keys("", raw, (*KEYS, "ftbridge"))
     maps = {}
     for key, defaults in (("columns", COLUMNS), ("tags", TAGS)):
         given = raw.get(key, defaults)
         if not _maps_names(given):
-            problems.append(f"`{key}` is no object of names")
+            problems.append(_("`{key}` is no object of names").format(key=key))
             given = {}
-        notes += _unknown_keys(f" in `{key}`", given, defaults)
+        notes += _unknown_keys(_(" in `{key}`").format(key=key), given, defaults)
         maps[key] = {field: given[field] for field in defaults if given.get(field)}
     remote = next((str(raw[key]) for key in REMOTE if key in raw), "")
     file_name = raw.get("file_name")
     if not isinstance(file_name, str):
         file_name = ""
     if not remote and not file_name:
-        problems.append("has no `file_name`")
+        problems.append(_("has no `file_name`"))
     formatting = raw.get("formatting", "alpaca")
     problems += _kind_problems(raw, formatting, maps)
     samples = raw.get("num_samples")
     if formatting == "openai":
-        notes.append('adds "detailed thinking off" to system prompts, as it does for `openai` and not for `sharegpt`')
+        notes.append(
+            _('adds "detailed thinking off" to system prompts, as it does for `openai` and not for `sharegpt`')
+        )
     return Entry(
         name=name,
         file_name=file_name,
@@ -134,9 +137,9 @@ def _maps_names(value: Any) -> bool:
 def _drawn(raw: dict[str, Any]) -> str:
     """Return what LLaMA-Factory draws of the records, in its own words, "" where it takes all."""
     if isinstance(raw.get("num_samples"), int):
-        return f"`num_samples` {raw['num_samples']}"
+        return _("`num_samples` {num_samples}").format(num_samples=raw["num_samples"])
     split = raw.get("split", "train")
-    return "" if split == "train" else f"`split` {split}"
+    return "" if split == "train" else _("`split` {split}").format(split=split)
 
 
 def target_entry(target: str, name: str, file_name: str) -> Entry:
@@ -159,40 +162,64 @@ def data_files(dataset_dir: Path, entry: Entry) -> list[Path]:
     path = dataset_dir / entry.file_name
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     if not path.exists() or not files:
-        raise InputError(f"its {'folder is empty' if path.exists() else 'file is missing'}: `{path}`")
+        raise InputError(
+            _("its {exists}: `{path}`").format(
+                exists=_("folder is empty") if path.exists() else _("file is missing"), path=path
+            )
+        )
     if folder := next((file for file in files if file.is_dir()), None):
-        raise InputError(f"its folder holds another folder, `{folder}`, and must hold data files alone")
+        raise InputError(
+            _("its folder holds another folder, `{folder}`, and must hold data files alone").format(folder=folder)
+        )
     if empty := next((file for file in files if not file.stat().st_size), None):
-        raise InputError(f"its file is empty: `{empty}`")
+        raise InputError(_("its file is empty: `{empty}`").format(empty=empty))
     types = {TYPES.get(file.suffix[1:]) for file in files}
     if None in types:
         odd = next(file for file in files if file.suffix[1:] not in TYPES)
-        raise InputError(f"LLaMA-Factory loads files that end with .{', .'.join(TYPES)}, and not `{odd}`")
+        raise InputError(
+            _("LLaMA-Factory loads files that end with .{types}, and not `{odd}`").format(
+                types=", .".join(TYPES), odd=odd
+            )
+        )
     if "text" in types:
-        raise InputError(f"a text file has one column, `text`, and no answers to train on: `{files[0]}`")
+        raise InputError(
+            _("a text file has one column, `text`, and no answers to train on: `{file}`").format(file=files[0])
+        )
     if len(types) > 1:
-        raise InputError(f"its folder `{path}` holds files of several types: {', '.join(sorted(map(str, types)))}")
+        raise InputError(
+            _("its folder `{path}` holds files of several types: {map}").format(
+                path=path, map=", ".join(sorted(map(str, types)))
+            )
+        )
     return files
 
 
 def _name_problems(name: str) -> list[str]:
     if "," in name:
-        return ["its name holds a comma, at which LLaMA-Factory cuts a list of names"]
-    return ["its name begins or ends with a blank, which LLaMA-Factory cuts off"] if name.strip() != name else []
+        return [_("its name holds a comma, at which LLaMA-Factory cuts a list of names")]
+    return [_("its name begins or ends with a blank, which LLaMA-Factory cuts off")] if name.strip() != name else []
 
 
 def _unknown_keys(where: str, given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
     known = list(known)
-    return [f"passes over the key `{key}`{where}{closest(key, known)}" for key in given if key not in known]
+    return [
+        _("passes over the key `{key}`{where}{hint}").format(key=key, where=where, hint=closest(key, known))
+        for key in given
+        if key not in known
+    ]
 
 
 def _kind_problems(raw: dict[str, Any], formatting: Any, maps: dict[str, dict[str, str]]) -> list[str]:
     """Return what in an entry makes it useless for supervised training."""
     problems = []
     if raw.get("ranking") or "kto_tag" in maps["columns"]:
-        problems.append("holds preferences (`ranking` or `kto_tag`), not answers to train on")
+        problems.append(_("holds preferences (`ranking` or `kto_tag`), not answers to train on"))
     if formatting not in FORMATS:
-        problems.append(f"LLaMA-Factory knows no `formatting` `{formatting}`{closest(str(formatting), FORMATS)}")
+        problems.append(
+            _("LLaMA-Factory knows no `formatting` `{formatting}`{hint}").format(
+                formatting=formatting, hint=closest(str(formatting), FORMATS)
+            )
+        )
     elif formatting == "alpaca":
         problems += _missing_keys("columns", ("response",), maps)
     else:
@@ -200,10 +227,14 @@ def _kind_problems(raw: dict[str, Any], formatting: Any, maps: dict[str, dict[st
         problems += _missing_keys("tags", ("role_tag", "content_tag", "user_tag", "assistant_tag"), maps)
     count = raw.get("num_samples")
     if count is not None and not (isinstance(count, int) and count > 0):
-        problems.append(f"its `num_samples` is `{json.dumps(count)}`, and LLaMA-Factory takes a whole number from 1")
+        problems.append(
+            _("its `num_samples` is `{count}`, and LLaMA-Factory takes a whole number from 1").format(
+                count=json.dumps(count)
+            )
+        )
     split = str(raw.get("split", "train"))
     if split.partition("[")[0] != "train" and not any(key in raw for key in REMOTE):
-        problems.append(f"asks for the split `{split}`, and a file has only `train`")
+        problems.append(_("asks for the split `{split}`, and a file has only `train`").format(split=split))
     return problems
 
 
@@ -211,4 +242,8 @@ def _missing_keys(key: str, needed: Iterable[str], maps: dict[str, dict[str, str
     missing = [f"`{field}`" for field in needed if field not in maps[key]]
     if not missing:
         return []
-    return [f"`{key}` leaves out {', '.join(missing)}, and where there is a map, what it leaves out is not read"]
+    return [
+        _("`{key}` leaves out {missing}, and where there is a map, what it leaves out is not read").format(
+            key=key, missing=", ".join(missing)
+        )
+    ]

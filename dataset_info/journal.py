@@ -35,6 +35,7 @@ from ftbridge.core.files.atomic import (
 from ftbridge.core.files.signing import sign
 from ftbridge.dataset_info.json_text import insert_entries, remove_entries
 from ftbridge.dataset_info.names import REGISTRY, STAGED, all_files_named, final_name, may_be_ours
+from ftbridge.language import gettext as _
 
 FILE = f".{REGISTRY}.journal"
 EMPTY = "{}\n"
@@ -132,7 +133,12 @@ def commit(
     try:
         _finish(dataset_dir, registry, text, journal)
     except (OSError, SetupError) as error:
-        say(f"warning: {error}; all is registered, and the next command gives the files in `{dataset_dir}` their names")
+        say(
+            _(
+                "warning: {error}; all is registered, and the next command gives the files in "
+                "`{dataset_dir}` their names"
+            ).format(error=error, dataset_dir=dataset_dir)
+        )
     except BaseException:
         with suppress(Exception):
             recover(dataset_dir, registry)
@@ -165,8 +171,10 @@ def recover(dataset_dir: Path, registry: Path) -> None:
     left = [name for name in journal.moves if (dataset_dir / name).exists()]
     if left and not registry.exists():  # moved without the files whose names begin with a dot
         raise InputError(
-            f"`{registry}` is gone, and `{left[0]}` beside it is a file of its datasets; put it back, or move all that "
-            f"`ls -A {shell_words([str(dataset_dir)])}` shows to where it is; nothing was moved or deleted"
+            _(
+                "`{registry}` is gone, and `{left}` beside it is a file of its datasets; put it back, "
+                "or move all that `ls -A {value}` shows to where it is; nothing was moved or deleted"
+            ).format(registry=registry, left=left[0], value=shell_words([str(dataset_dir)]))
         )
     _finish(dataset_dir, registry, read_text_of(registry), journal)
 
@@ -182,7 +190,9 @@ def _read_journal(dataset_dir: Path) -> Journal | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"`{file}` was not written by ftbridge, or is damaged ({error}); nothing was moved or deleted; delete it"
+            _(
+                "`{file}` was not written by ftbridge, or is damaged ({error}); nothing was moved or deleted; delete it"
+            ).format(file=file, error=error)
         ) from error
     return journal
 
@@ -195,7 +205,11 @@ def read_text_of(registry: Path) -> str:
     except FileNotFoundError:
         return EMPTY
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read `{registry}`: {error}; LLaMA-Factory needs it as UTF-8 text") from error
+        raise InputError(
+            _("cannot read `{registry}`: {error}; LLaMA-Factory needs it as UTF-8 text").format(
+                registry=registry, error=error
+            )
+        ) from error
 
 
 def _finish(dataset_dir: Path, registry: Path, text: str, journal: Journal) -> None:
@@ -250,7 +264,7 @@ def _is_unchanged(path: Path, journal: Journal) -> bool:
         return False
     same = sha256(path) == journal.sha256.get(path.name)
     if not same:
-        say(f"`{path}` stays, as it was changed since it was to be removed")
+        say(_("`{path}` stays, as it was changed since it was to be removed").format(path=path))
     return same
 
 
@@ -259,7 +273,7 @@ def _refuse_changed(staged: Path, path: Path, journal: Journal) -> None:
     if not os.path.lexists(path) or (path.exists() and path.samefile(staged)):
         return
     if not path.is_file() or sha256(path) != journal.sha256.get(path.name):
-        raise SetupError(f"`{path}` has changed since a conversion was to replace it; move it away")
+        raise SetupError(_("`{path}` has changed since a conversion was to replace it; move it away").format(path=path))
 
 
 def _link_in_place(moves: Mapping[Path, Path]) -> None:
@@ -290,17 +304,17 @@ def _refuse_forged(journal: Journal) -> None:
     Where there can be no key, so that no journal is signed, what a file must be to go is all that holds it off.
     """
     if (own := journal.signed().signature) and not hmac.compare_digest(own.encode(), journal.signature.encode()):
-        raise ValueError("it has no signature of yours on this machine")
+        raise ValueError(_("it has no signature of yours on this machine"))
     for staged, name in journal.moves.items():
         if final_name(staged) != name:
-            raise ValueError(f"`{staged}` is no staged file")
+            raise ValueError(_("`{staged}` is no staged file").format(staged=staged))
     for name in (*journal.moves.values(), *journal.removes):
         if not may_be_ours(name):
-            raise ValueError(f"`{name}` is no file of a dataset")
+            raise ValueError(_("`{name}` is no file of a dataset").format(name=name))
     try:
         journal.staged_entries()
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError("an entry is none of ours") from error
+        raise ValueError(_("an entry is none of ours")) from error
 
 
 def _sync_folder(folder: Path) -> None:

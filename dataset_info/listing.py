@@ -11,6 +11,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import interpret_entry
 from ftbridge.dataset_info.names import is_ours
+from ftbridge.language import gettext as _
 
 
 class DatasetSummary(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +43,7 @@ def _summary(dataset_dir: Path, name: str, raw: Any) -> DatasetSummary:
         try:
             own = registry.parse_entry(dataset_dir, name, raw)
         except InputError:
-            source = "damaged; `ftbridge datasets check` says how"
+            source = _("damaged; `ftbridge datasets check` says how")
         else:
             samples, formats, preset = own.samples, tuple(sorted(own.files)), own.preset
             source = ", ".join(own.sources)

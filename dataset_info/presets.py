@@ -13,6 +13,7 @@ import msgspec
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
 from ftbridge.core.plugins import data_files
+from ftbridge.language import gettext as _
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,16 +53,24 @@ def presets() -> dict[str, Preset]:
     by_name = {}
     folder = files("ftbridge.dataset_info") / "presets"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        name, _, ending = file.name.rpartition(".")
+        name, _unused, ending = file.name.rpartition(".")
         if ending == "yaml":
-            by_name[name] = _parse_preset(name, file.read_text(encoding="utf-8"), f"the preset `{name}`")
+            by_name[name] = _parse_preset(
+                name, file.read_text(encoding="utf-8"), _("the preset `{name}`").format(name=name)
+            )
     for more in data_files("presets"):
         preset = _parse_preset(more.name, more.text, more.title)
         if more.name in by_name:
             other = by_name[more.name].package or "ftbridge"
-            raise SetupError(f"{more.title} and a preset of {other} have one name; uninstall one of the packages")
+            raise SetupError(
+                _("{title} and a preset of {other} have one name; uninstall one of the packages").format(
+                    title=more.title, other=other
+                )
+            )
         if preset.settings:
-            raise InputError(f"{more.title} has `settings`, which only presets of ftbridge have; take them out")
+            raise InputError(
+                _("{title} has `settings`, which only presets of ftbridge have; take them out").format(title=more.title)
+            )
         by_name[more.name] = msgspec.structs.replace(preset, package=more.package)
     return by_name
 
@@ -76,7 +85,7 @@ def _parse_preset(name: str, text: str, what: str) -> Preset:
 def load_preset(name: str) -> Preset:
     """Return the preset `name`; raises UsageError for an unknown one."""
     if name not in presets():
-        raise UsageError(f"there is no preset `{name}`{closest(name, presets())}")
+        raise UsageError(_("there is no preset `{name}`{hint}").format(name=name, hint=closest(name, presets())))
     return presets()[name]
 
 

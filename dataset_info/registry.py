@@ -28,6 +28,7 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import entry_spans
 from ftbridge.dataset_info.names import REGISTRY, all_files_named, dataset_names, files_named, is_ours, may_be_ours
+from ftbridge.language import gettext as _
 
 FILE = REGISTRY
 # The registries whose locks this process holds: what is pending there has been tried.
@@ -67,8 +68,9 @@ def find_converted(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
     full, raw = look_up(dataset_dir, name)
     if not is_ours(raw):
         raise InputError(
-            f"the dataset `{full}` in `{dataset_dir / FILE}` was made by somebody else; convert its file under a name "
-            "of its own"
+            _(
+                "the dataset `{full}` in `{file}` was made by somebody else; convert its file under a name of its own"
+            ).format(full=full, file=dataset_dir / FILE)
         )
     return full, parse_entry(dataset_dir, full, raw)
 
@@ -197,7 +199,11 @@ def locked_registry(dataset_dir: Path) -> Iterator[Registry]:
 
 def _write_error(file: Path, error: Exception) -> str:
     """Return the message for an error that kept the registry from being written."""
-    return f"cannot write `{file}`: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+    return (
+        _("cannot write `{file}`: {strerror}").format(file=file, strerror=error.strerror or error)
+        if isinstance(error, OSError)
+        else str(error)
+    )
 
 
 def sha256_as_written(own: DatasetEntry) -> dict[str, str]:
@@ -227,9 +233,10 @@ def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> R
         removed = _find_removed(dataset_dir, names, registry.known, find_edits=not registry.pending)
         if removed.edited and not edits:
             raise QuestionError(
-                f"{', '.join(f'`{file}`' for file in removed.edited)} was changed since it was converted, which would "
-                "be lost",
-                {"remove it all the same": ["--yes"]},
+                _("{edited} was changed since it was converted, which would be lost").format(
+                    edited=", ".join(f"`{file}`" for file in removed.edited)
+                ),
+                {_("remove it all the same"): ["--yes"]},
             )
         entries, removes = list(removed.entries), [file.name for file in removed.files]
         try:
@@ -253,7 +260,7 @@ def would_remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
 def _registry_to_remove_from(dataset_dir: Path) -> Path:
     file = (dataset_dir / FILE).resolve()
     if not file.exists():
-        raise InputError(f"there is no dataset to remove: `{file}` is not there")
+        raise InputError(_("there is no dataset to remove: `{file}` is not there").format(file=file))
     return file
 
 
@@ -274,11 +281,15 @@ def _parse_entries(file: Path, text: str) -> dict[str, Any]:
     try:
         known = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"`{file}` is not valid JSON ({error}); fix it or move it away") from error
+        raise InputError(
+            _("`{file}` is not valid JSON ({error}); fix it or move it away").format(file=file, error=error)
+        ) from error
     if not isinstance(known, dict):
-        raise InputError(f"`{file}` holds no JSON object of datasets; fix it or move it away")
-    if twice := [name for name, count in Counter(name for name, _ in entry_spans(text)).items() if count > 1]:
-        raise InputError(f"`{file}` names the dataset `{twice[0]}` twice; leave one of them out")
+        raise InputError(_("`{file}` holds no JSON object of datasets; fix it or move it away").format(file=file))
+    if twice := [name for name, count in Counter(name for name, _unused in entry_spans(text)).items() if count > 1]:
+        raise InputError(
+            _("`{file}` names the dataset `{twice}` twice; leave one of them out").format(file=file, twice=twice[0])
+        )
     return known
 
 
@@ -296,7 +307,9 @@ def entry_digest(raw: Any) -> str:
 
 def parse_entry(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
     """Return what an entry of ours says; raises InputError where somebody has changed it to what we do not write."""
-    return parse(DatasetEntry, raw["ftbridge"], f"the entry `{name}` in `{dataset_dir / FILE}`")
+    return parse(
+        DatasetEntry, raw["ftbridge"], _("the entry `{name}` in `{file}`").format(name=name, file=dataset_dir / FILE)
+    )
 
 
 def _without_ours(raw: dict[str, Any]) -> dict[str, Any]:
@@ -334,22 +347,22 @@ def _files_of_ours(known: Mapping[str, Any]) -> set[str]:
 
 
 def _unknown_dataset(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
-    hint = closest(name, known) if known else "; no dataset is registered yet"
-    return (
-        f"there is no dataset `{name}` in `{dataset_dir / FILE}`{hint} "
-        f"(`ftbridge convert FILE --name {name}` makes one)"
+    hint = closest(name, known) if known else _("; no dataset is registered yet")
+    return _("there is no dataset `{name}` in `{file}`{hint} (`ftbridge convert FILE --name {name}` makes one)").format(
+        name=name, file=dataset_dir / FILE, hint=hint
     )
 
 
 def _refuse_names_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str, dict[str, str]]) -> None:
     for name in sources.keys() & known.keys():
         old = known[name]["ftbridge"].get("sources") if is_ours(known[name]) else None
-        old = old if isinstance(old, dict) else {"a file that ftbridge did not convert": ""}
+        old = old if isinstance(old, dict) else {_("a file that ftbridge did not convert"): ""}
         if {str(sha256) for sha256 in old.values()} != set(sources[name].values()):
             raise InputError(
-                f"the dataset `{name}` in `{dataset_dir / FILE}` comes from another source "
-                f"({', '.join(old)}, or an earlier version of it); choose another `--name`, or put this in "
-                f"its place with `--replace`"
+                _(
+                    "the dataset `{name}` in `{file}` comes from another source ({old}, or an earlier "
+                    "version of it); choose another `--name`, or put this in its place with `--replace`"
+                ).format(name=name, file=dataset_dir / FILE, old=", ".join(old))
             )
 
 
@@ -364,10 +377,14 @@ def _refuse_files_of_others(
         path = dataset_dir / file
         if file in others:
             owner = next(name for name, raw in left.items() if file in files_named(raw))
-            raise InputError(f"`{path}` belongs to the dataset `{owner}`; choose another `--name`")
+            raise InputError(
+                _("`{path}` belongs to the dataset `{owner}`; choose another `--name`").format(path=path, owner=owner)
+            )
         if os.path.lexists(path) and (file not in own or path.is_dir()):
             raise InputError(
-                f"`{path}` is there, and no dataset that this would replace has it in `{dataset_dir / FILE}`; move it "
-                "away, or choose another `--name`"
+                _(
+                    "`{path}` is there, and no dataset that this would replace has it in `{file}`; move "
+                    "it away, or choose another `--name`"
+                ).format(path=path, file=dataset_dir / FILE)
             )
     return before, left

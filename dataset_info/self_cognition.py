@@ -12,6 +12,7 @@ import msgspec
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
+from ftbridge.language import gettext as _
 
 LANGUAGES = ("zh", "en")
 
@@ -41,7 +42,7 @@ def rows(
     unknown language, and a `count` that cannot be met.
     """
     if not name.strip() or not author.strip():
-        raise UsageError("self-cognition needs a name and an author: `--set name=… --set author=…`")
+        raise UsageError(_("self-cognition needs a name and an author: `--set name=… --set author=…`"))
     identity = {"name": name.strip(), "author": author.strip()}
     groups = [
         list(group) for language in dict.fromkeys(languages) for group in _rows_by_topic(phrases(language), identity)
@@ -49,7 +50,11 @@ def rows(
     mixed = chain.from_iterable(zip_longest(*groups))
     records = list({row["instruction"]: row for row in mixed if row}.values())
     if count is not None and not 1 <= count <= len(records):
-        raise UsageError(f"self-cognition has 1 to {len(records)} rows to give, not {count}; change `--set count=…`")
+        raise UsageError(
+            _("self-cognition has 1 to {count} rows to give, not {count_2}; change `--set count=…`").format(
+                count=len(records), count_2=count
+            )
+        )
     return islice(iter(records), count)
 
 
@@ -57,7 +62,11 @@ def rows(
 def phrases(language: str) -> Phrases:
     """Return the phrases of a language; raises UsageError for an unknown one."""
     if language not in LANGUAGES:
-        raise UsageError(f"self-cognition does not speak `{language}`{closest(language, LANGUAGES)}")
+        raise UsageError(
+            _("self-cognition does not speak `{language}`{hint}").format(
+                language=language, hint=closest(language, LANGUAGES)
+            )
+        )
     file = files("ftbridge.dataset_info") / "phrases" / f"self-cognition-{language}.yaml"
     return parse(Phrases, load_yaml(file.read_text(encoding="utf-8"), file.name), file.name)
 

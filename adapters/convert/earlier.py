@@ -15,6 +15,7 @@ from ftbridge.core.console import counted
 from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import converted_entries, edited_files, read_entries
+from ftbridge.language import gettext as _
 
 # Options that leave every row in the part where it is.
 HARMLESS = ("to", "array", "sample", "on_error", "max_rejected")
@@ -78,7 +79,7 @@ def refuse_loss(plan: ConvertPlan, before: Mapping[str, DatasetEntry], names: It
         return
     answers = _replace_or_rename(plan)
     if not loss.gone and not loss.other_rows:
-        answers = {"keep them": ["--to", ",".join(dict.fromkeys([*_formats(before), *plan.options.to]))], **answers}
+        answers = {_("keep them"): ["--to", ",".join(dict.fromkeys([*_formats(before), *plan.options.to]))], **answers}
     raise QuestionError(_describe_loss(plan, before, loss), answers)
 
 
@@ -102,21 +103,21 @@ def _describe_loss(plan: ConvertPlan, before: Mapping[str, DatasetEntry], loss: 
 
     would = []
     if loss.gone:
-        would.append(f"remove {listed(loss.gone)}")
+        would.append(_("remove {listed}").format(listed=listed(loss.gone)))
     if loss.other_rows:
-        would.append(f"perhaps put other rows into {listed(loss.other_rows)}")
+        would.append(_("perhaps put other rows into {listed}").format(listed=listed(loss.other_rows)))
     if loss.formats:
-        would.append(f"remove the files for {' and '.join(loss.formats)}")
+        would.append(_("remove the files for {formats}").format(formats=" and ".join(loss.formats)))
     test_goes = f"{plan.name}-{PARTS[-1]}" in loss.gone
-    held_out = ", and its held-out rows could become training rows" if loss.other_rows or test_goes else ""
-    return (
-        f"`{plan.name}` is registered already, from other options or data: this would {' and '.join(would)}{held_out}"
+    held_out = _(", and its held-out rows could become training rows") if loss.other_rows or test_goes else ""
+    return _("`{name}` is registered already, from other options or data: this would {would}{held_out}").format(
+        name=plan.name, would=" and ".join(would), held_out=held_out
     )
 
 
 def _replace_or_rename(plan: ConvertPlan) -> dict[str, list[str]]:
     """Return the two answers to the question whether a dataset is to be replaced."""
-    return {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(plan)]}
+    return {_("replace it"): ["--replace"], _("keep it, and make another dataset"): ["--name", _free_name(plan)]}
 
 
 def refuse_edited(plan: ConvertPlan, before: Mapping[str, DatasetEntry]) -> tuple[Path, ...]:
@@ -127,7 +128,9 @@ def refuse_edited(plan: ConvertPlan, before: Mapping[str, DatasetEntry]) -> tupl
     changed = edited_files(plan.dataset_dir, before.values())
     if changed and not (plan.replace or plan.dry_run):
         raise QuestionError(
-            f"{', '.join(f'`{path}`' for path in changed)} was changed since it was converted, which would be lost",
+            _("{changed} was changed since it was converted, which would be lost").format(
+                changed=", ".join(f"`{path}`" for path in changed)
+            ),
             _replace_or_rename(plan),
         )
     return changed

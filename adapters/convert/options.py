@@ -17,6 +17,7 @@ from ftbridge.core.parsing.json_yaml import validation_reason
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Reading
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
+from ftbridge.language import gettext as _
 
 Dedup = Literal["exact", "normalized"]
 OnError = Literal["stop", "skip"]
@@ -105,15 +106,17 @@ class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         for option, (value, known) in choices.items():
             if value not in known:
                 raise UsageError(
-                    f"`{option}` takes {' or '.join(f'`{each}`' for each in known if each)}; got `{value}`"
+                    _("`{option}` takes {known}; got `{value}`").format(
+                        option=option, known=" or ".join(f"`{each}`" for each in known if each), value=value
+                    )
                 )
         for name in self.to:
             load_target(name)
         # What has another type is refused by `checked`.
         if isinstance(self.seed, int) and self.seed < 0:
-            raise UsageError(f"`--seed` must be a whole number of at least 0; got {self.seed}")
+            raise UsageError(_("`--seed` must be a whole number of at least 0; got {seed}").format(seed=self.seed))
         if isinstance(self.limit, int) and self.limit < 1:
-            raise UsageError(f"`--limit` must be a whole number of at least 1; got {self.limit}")
+            raise UsageError(_("`--limit` must be a whole number of at least 1; got {limit}").format(limit=self.limit))
 
     def checked(self) -> "ConvertOptions":
         """Return the same; raises UsageError for a value of another type, or one that could not be kept as JSON."""
@@ -121,9 +124,15 @@ class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             return msgspec.json.decode(msgspec.json.encode(self), type=ConvertOptions)
         except UnicodeEncodeError as error:
             text = ascii(error.object)
-            raise UsageError(f"the option {text} is not in UTF-8; does the terminal send another encoding?") from error
+            raise UsageError(
+                _("the option {text} is not in UTF-8; does the terminal send another encoding?").format(text=text)
+            ) from error
         except msgspec.ValidationError as error:
-            raise UsageError(f"an option of `convert` has the wrong type: {validation_reason(str(error))}") from error
+            raise UsageError(
+                _("an option of `convert` has the wrong type: {validation_reason}").format(
+                    validation_reason=validation_reason(str(error))
+                )
+            ) from error
 
 
 def options_as_json(options: ConvertOptions) -> dict[str, Any]:
@@ -205,7 +214,7 @@ def parse_sample(sizes: str | int | Sequence[int]) -> tuple[int, ...]:
         return ()
     text = unicodedata.normalize("NFKC", text)
     if not re.fullmatch(r"[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*", text.strip()):
-        raise UsageError(f"`--sample` takes numbers of samples, as in `100,500,1000`; got `{text}`")
+        raise UsageError(_("`--sample` takes numbers of samples, as in `100,500,1000`; got `{text}`").format(text=text))
     return tuple(sorted({int(number) for number in text.split(",")}))
 
 
@@ -221,10 +230,15 @@ def parse_max_rejected(maximum: str | int | MaxRejected) -> MaxRejected:
 
 def _not_a_split(given: str) -> UsageError:
     return UsageError(
-        "`--split` takes shares, as in `7:3` (training and test) or `8:1:1` (training, validation, test), or numbers "
-        f"of samples, as in `test=200` or `train=1000,test=200`; got `{given}`"
+        _(
+            "`--split` takes shares, as in `7:3` (training and test) or `8:1:1` (training, "
+            "validation, test), or numbers of samples, as in `test=200` or `train=1000,test=200`; "
+            "got `{given}`"
+        ).format(given=given)
     )
 
 
 def _not_a_maximum(given: str) -> UsageError:
-    return UsageError(f"`--max-rejected` takes a number of rows or a share, as in `20` or `1%`; got `{given}`")
+    return UsageError(
+        _("`--max-rejected` takes a number of rows or a share, as in `20` or `1%`; got `{given}`").format(given=given)
+    )

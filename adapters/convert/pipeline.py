@@ -52,6 +52,8 @@ from ftbridge.dataset_info.registry import (
     refuse_taken_names,
     register,
 )
+from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 
 # A field of more different values holds no classes, and they would be kept in memory.
 MOST_CLASSES = 10_000
@@ -104,7 +106,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     """
     project = Project.find()
     if not sources or not to:
-        raise UsageError("there is nothing to do: name at least one source, and one format for `to`")
+        raise UsageError(_("there is nothing to do: name at least one source, and one format for `to`"))
     options = ConvertOptions(
         reading=Reading.from_options(**reading),
         mapping=MappingOptions(
@@ -155,7 +157,7 @@ def _remember(project: Project, done: Conversion, plan: ConvertPlan) -> None:
     try:
         project.remember(State(dataset=dataset, dataset_dir=kept, preset=plan.presets[0], sources=sources))
     except SetupError as error:  # it is registered all the same
-        say(f"warning: {error}; `train` needs `--dataset {dataset}`")
+        say(_("warning: {error}; `train` needs `--dataset {dataset}`").format(error=error, dataset=dataset))
 
 
 def _run_plan(plan: ConvertPlan, callback: Callable[[int], object] | None) -> Conversion:
@@ -244,7 +246,9 @@ def _write_dataset(plan: ConvertPlan, edited: Sequence[Path], callback: Callable
         if plan.xlsx and rejects.rows:
             write_workbook(opened[plan.rejected_file.name], scratch(plan.rejected_workbook.name))
         if plan.stamps() != stamps:
-            raise InputError(f"{', '.join(plan.sources)} has changed while it was read; convert it again")
+            raise InputError(
+                _("{sources} has changed while it was read; convert it again").format(sources=", ".join(plan.sources))
+            )
         drop_empty(files, opened, samples, not_held)
         names = (plan.rejected_file.name, plan.rejected_workbook.name)
         rejected = {name: _sha256(opened[name]) for name in names if name in opened}
@@ -292,8 +296,10 @@ def _encode_rows(
             rejects.add(row, problems, keep=keep_rejects)
         if len(encoded.classes) > MOST_CLASSES:
             raise UsageError(
-                f"`--stratify {options.mapping.stratify}` finds more than {MOST_CLASSES:,} different values; name a "
-                "field or a column of classes"
+                _(
+                    "`--stratify {stratify}` finds more than {most_classes:,} different values; name a "
+                    "field or a column of classes"
+                ).format(stratify=options.mapping.stratify, most_classes=MOST_CLASSES)
             )
         if not options.split and len(parts) > 1:
             encoded.parts += bytes([parts.index(part)]) * len(batch.multi_turn)
@@ -310,21 +316,40 @@ def _refuse_rejects(plan: ConvertPlan, encoded: EncodedSamples, rejects: Rejects
     options, read_rows, what = plan.options, encoded.counts["read"], ", ".join(origin.name for origin in plan.origins)
     allowed = options.rejects_allowed.allowed(read_rows)
     if rejects.rows > allowed:
-        more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
+        more = (
+            _(", more than `--max-rejected {max_rejected}` allows").format(max_rejected=options.max_rejected)
+            if options.max_rejected
+            else ""
+        )
         raise InputError(
-            f"{rejects.rows:,} of {counted(read_rows, 'row')} of {what} cannot be used{more}; nothing was written\n\n"
-            f"{rejects.problems.table()}\n\n{_table_notes(plan)}{rejects.remedy()}"
+            _(
+                "{rows:,} of {read_rows_rows} of {what} cannot be used{more}; nothing was written\n\n"
+                "{table}\n\n{table_notes}{remedy}"
+            ).format(
+                rows=rejects.rows,
+                read_rows_rows=counted(read_rows, "row"),
+                what=what,
+                more=more,
+                table=rejects.problems.table(),
+                table_notes=_table_notes(plan),
+                remedy=rejects.remedy(),
+            )
         )
     if not encoded.samples:
-        none = "its only row cannot" if read_rows == 1 else f"none of its {read_rows:,} rows can"
-        none += f" be used\n\n{rejects.problems.table()}"
-        raise InputError(f"nothing to convert in {what}: {none if read_rows else 'it holds no rows'}")
+        if not read_rows:
+            raise InputError(_("nothing to convert in {what}: it holds no rows").format(what=what))
+        text = ngettext(
+            "nothing to convert in {what}: its only row cannot be used\n\n{table}",
+            "nothing to convert in {what}: none of its {rows:,} rows can be used\n\n{table}",
+            read_rows,
+        )
+        raise InputError(text.format(what=what, rows=read_rows, table=rejects.problems.table()))
 
 
 def _table_notes(plan: ConvertPlan) -> str:
     """Return how the tables were read, which may be what is wrong: merged cells, a guessed encoding."""
     notes = dict.fromkeys(note for table in plan.tables for note in (*table.notes, *table.late))
-    return "".join(f"note: {note}\n" for note in list(notes)[:5])
+    return "".join(_("note: {note}\n").format(note=note) for note in list(notes)[:5])
 
 
 def _finish(plan: ConvertPlan, files: Mapping[str, dict[str, SampleFile]]) -> None:

@@ -27,6 +27,7 @@ from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Table
 from ftbridge.dataset_info.presets import Preset, detect_preset, load_preset
+from ftbridge.language import gettext as _
 
 
 class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -129,13 +130,15 @@ def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
         if len(origins) > 1:
             shared = _valid_name(os.path.commonprefix([origin.stem for origin in origins]))  # noqa: RUF071 - of letters
             raise QuestionError(
-                f"{len(origins)} sources make one dataset, which needs a name",
+                _("{count} sources make one dataset, which needs a name").format(count=len(origins)),
                 {f"`{each}`": ["--name", each] for each in dict.fromkeys((shared, _valid_name(origins[0].stem)))},
             )
         return _valid_name(origins[0].stem)
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(
-            f"`{name}` is not a valid dataset name; use letters, digits, `_`, `.` and `-`, and no spaces or commas"
+            _(
+                "`{name}` is not a valid dataset name; use letters, digits, `_`, `.` and `-`, and no spaces or commas"
+            ).format(name=name)
         )
     return name
 
@@ -160,9 +163,11 @@ def plan_conversion(
     Raises InputError for a source that cannot be used, UsageError for options that do not fit it.
     """
     opened = _open_tables(origins, options)
-    if options.split and (own := sorted({table.part for _, table in opened if table.part})):
+    if options.split and (own := sorted({table.part for _unused, table in opened if table.part})):
         raise UsageError(
-            f"the source has parts of its own ({', '.join(own)}); leave `--split` out, or give one of them"
+            _("the source has parts of its own ({own}); leave `--split` out, or give one of them").format(
+                own=", ".join(own)
+            )
         )
     described = [_describe_table(origin, table, options) for origin, table in opened]
     mappings = _infer_mappings(described, options.mapping)
@@ -182,7 +187,7 @@ def plan_conversion(
         dry_run=dry_run,
     )
     if options.sample and PARTS[0] not in plan.parts:
-        raise UsageError("`--sample` makes subsets of the training part, and this source has no training part")
+        raise UsageError(_("`--sample` makes subsets of the training part, and this source has no training part"))
     return plan
 
 
@@ -195,7 +200,7 @@ def _open_tables(origins: Sequence[Origin], options: ConvertOptions) -> list[tup
         except QuestionError as error:
             if len(origins) == 1:
                 raise
-            raise InputError(f"{error.reason}\n{ALONE}") from error
+            raise InputError(_("{reason}\n{alone}").format(reason=error.reason, alone=ALONE)) from error
     return found
 
 

@@ -12,6 +12,7 @@ from ftbridge.core.console import first_few
 from ftbridge.core.errors import shell_words
 from ftbridge.core.files.spreadsheet import CHARACTERS, is_too_long, write_sheets
 from ftbridge.core.records import Row
+from ftbridge.language import gettext as _
 
 LABELS_SHOWN = 5
 # Excel's limit, and how many digits of a number it keeps.
@@ -56,8 +57,10 @@ class Rejects:
         first = self.problems.first
         labels = dict.fromkeys(each.value for each in first if each.reason.startswith(NOT_IN_LABEL_MAP))
         options = [shell_words(["--label-map", f"{label}=TEXT"]) for label in labels]
-        texts = f"Give labels a text: {first_few(options, LABELS_SHOWN)}. " if labels else ""
-        return f"{texts}Fix these rows, or skip them with --on-error skip (or --max-rejected {self.rows})"
+        texts = _("Give labels a text: {options}. ").format(options=first_few(options, LABELS_SHOWN)) if labels else ""
+        return _("{texts}Fix these rows, or skip them with --on-error skip (or --max-rejected {rows})").format(
+            texts=texts, rows=self.rows
+        )
 
 
 def _as_whole(value: Any) -> Any:
@@ -93,7 +96,7 @@ def _workbook_row(record: dict[str, Any], places: list[str], columns: list[str])
     problems = [{"column": record["column"], "reason": record["reason"]}, *record["more"]]
     reasons = [problems[0]["reason"], *(f"{each['column']}: {each['reason']}".lstrip(": ") for each in problems[1:])]
     if record["value"] and not values:
-        reasons.append(f"value: {record['value']}")
+        reasons.append(_("value: {value}").format(value=record["value"]))
     texts = [_cell_value(values.get(column)) for column in columns]
     cut = [
         f"`{column}`"
@@ -101,7 +104,11 @@ def _workbook_row(record: dict[str, Any], places: list[str], columns: list[str])
         if isinstance(text, str) and is_too_long(text)
     ]
     if cut:
-        reasons.append(f"{', '.join(cut)} cut to {CHARACTERS:,} characters here, the most that a cell holds")
+        reasons.append(
+            _("{cut} cut to {characters:,} characters here, the most that a cell holds").format(
+                cut=", ".join(cut), characters=CHARACTERS
+            )
+        )
     return [record["row"], *(record[place] for place in places), record["column"], "; ".join(reasons), *texts]
 
 

@@ -19,6 +19,7 @@ from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.errors import shell_words
 from ftbridge.core.records import Conversation, DatasetEntry, EntryOptions, Turn
+from ftbridge.language import gettext as _
 
 SAMPLES_SHOWN = 3
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -167,16 +168,24 @@ def _table_read(plan: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry])
     table, read_as = plan.tables[at], plan.mappings[at]
     notes = (*table.notes, *table.late)
     if table.part and (name := f"{plan.name}-{table.part}") not in entries:
-        notes += (f"no row is left for `{name}` after removing duplicates or applying `--limit`, so it is not written",)
+        notes += (
+            _(
+                "no row is left for `{name}` after removing duplicates or applying `--limit`, so it is not written"
+            ).format(name=name),
+        )
     first = tuple(map(_decode_texts, islice(plan.first_samples(at), SAMPLES_SHOWN)))
     answers = [shorten(sample.turns[-1].output) for sample in first]
     if read_as.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
-        names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
-        notes += (f"the answers are numbers; give them names with `{names}`",)
+        names = " ".join(_("--label-map {answer}=TEXT").format(answer=answer) for answer in dict.fromkeys(answers))
+        notes += (_("the answers are numbers; give them names with `{names}`").format(names=names),)
     if (thought := read_as.columns.get("thought")) and not plan.options.mapping.map:
         others = {field: column for field, column in read_as.mapping.columns.items() if field != "thought"}
         without = shell_words(command_options(column_suggestion(others))) or "--map"
-        notes += (f"`{shorten(thought)}` is read as the thought before each answer; without it: `{without}`",)
+        notes += (
+            _("`{thought}` is read as the thought before each answer; without it: `{without}`").format(
+                thought=shorten(thought), without=without
+            ),
+        )
     return TableRead(
         file=table.file,
         sheet=table.sheet,

@@ -15,6 +15,7 @@ from ftbridge.adapters.targets.sample_file import SampleFile, find_late_history
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,8 +144,10 @@ def _refuse_unwritable(
     for name, by_target in not_held.items():
         if all(by_target.get(target, 0) == samples[name] for target in targets):
             raise InputError(
-                f"no sample of `{name}` can be written for {' or '.join(targets)}, which cannot hold tools or "
-                f"answers excluded from the loss; add {MESSAGES} to `--to`"
+                _(
+                    "no sample of `{name}` can be written for {targets}, which cannot hold tools or "
+                    "answers excluded from the loss; add {messages} to `--to`"
+                ).format(name=name, targets=" or ".join(targets), messages=MESSAGES)
             )
 
 
@@ -171,7 +174,9 @@ def _subsets(plan: ConvertPlan, training: "Numbers", labels: "Numbers") -> dict[
         return {}
     if sizes[-1] > len(training):
         raise UsageError(
-            f"`--sample` asks for {sizes[-1]} of {counted(len(training), 'training sample')}; ask for fewer"
+            _("`--sample` asks for {size} of {training_sample}; ask for fewer").format(
+                size=sizes[-1], training_sample=counted(len(training), "training sample")
+            )
         )
     order = nested_order(labels, plan.options.seed, sizes[-1])
     return {f"{plan.name}-{PARTS[0]}-{size}": np.sort(training[order[:size]]) for size in sizes}

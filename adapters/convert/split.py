@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftbridge.adapters.convert.options import Split
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +75,15 @@ def assign_parts(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: i
     if empty := [name for at, name in enumerate(names) if not np.any(codes == at)]:
         groups = 1 + int(np.count_nonzero(np.diff(ordered)))
         raise InputError(
-            f"{counted(len(keys), 'sample')} with {counted(groups, 'different question')}, each kept in one part, "
-            f"leave the {empty[0]} part empty with `{split}`; try another `--seed` or other numbers"
+            _(
+                "{samples} with {different_question}, each kept in one part, leave the {empty} part "
+                "empty with `{split}`; try another `--seed` or other numbers"
+            ).format(
+                samples=counted(len(keys), "sample"),
+                different_question=counted(groups, "different question"),
+                empty=empty[0],
+                split=split,
+            )
         )
     codes[codes == len(names)] = LEFT_OUT
     return codes
@@ -130,7 +138,7 @@ def _group_labels(keys: "Keys", labels: "Numbers") -> "Numbers":
         return labels
     labels_of_groups = np.empty_like(labels)
     for inside in _groups_by_key(keys):
-        _, first, group = np.unique(keys[inside], return_index=True, return_inverse=True)
+        _unused, first, group = np.unique(keys[inside], return_index=True, return_inverse=True)
         labels_of_groups[inside] = labels[inside[first]][group]
     return labels_of_groups
 
@@ -187,7 +195,9 @@ def _part_ends(split: Split, total: int) -> list[int]:
         ends = [*accumulate(rest if number is None else number for number in numbers)]
     if ends[-1] > total or any(end <= start for start, end in pairwise([0, *ends])):
         raise InputError(
-            f"{counted(total, 'sample')} cannot be split `{split}`; choose other numbers, or leave `--split` out"
+            _("{samples} cannot be split `{split}`; choose other numbers, or leave `--split` out").format(
+                samples=counted(total, "sample"), split=split
+            )
         )
     return ends if ends[-1] < total else ends[:-1]
 

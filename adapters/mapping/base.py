@@ -14,6 +14,7 @@ from ftbridge.adapters.mapping.headers import columns_by_field, untrainable_colu
 from ftbridge.adapters.problems import Problem
 from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, decode_raw, holds_nothing, is_blank, shorten
 from ftbridge.core.records import Conversation, Row, Text, Turn
+from ftbridge.language import gettext as _
 
 FastPath = Callable[[Row], Conversation | None]
 
@@ -156,9 +157,9 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
         if holds_nothing(value):
             return
         if content != REASONING:
-            problems.add("", column, f"holds {content}, which cannot be trained on yet")
+            problems.add("", column, _("holds {content}, which cannot be trained on yet").format(content=content))
         elif not isinstance(value, (bool, int, float)):
-            problems.add("", column, f"holds {content}; say with `--map` what is read")
+            problems.add("", column, _("holds {content}; say with `--map` what is read").format(content=content))
 
     def _add_flags(self, row: Row, problems: "RowProblems") -> None:
         """Add the columns of flags that are off to `problems`: nothing of such a row is learned."""
@@ -166,13 +167,19 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
             value = decode_raw(row.values.get(column))
             if is_left_out(column, value):
                 state = "on" if key_kind(column) == NO_LOSS else "off"
-                what = "; put a flag beside each answer" if isinstance(value, list) else ", and nothing to learn in it"
-                problems.add("", column, f"has `{column}` {state}{what}")
+                what = (
+                    _("; put a flag beside each answer")
+                    if isinstance(value, list)
+                    else _(", and nothing to learn in it")
+                )
+                problems.add(
+                    "", column, _("has `{column}` {state}{what}").format(column=column, state=state, what=what)
+                )
 
     def _add_late_columns(self, late: list[str], problems: "RowProblems") -> None:
         for field, columns in columns_by_field(late).items():
             if field in self.watched_fields:
-                problems.add(field, columns[0], "first appears after the rows from which the columns were detected")
+                problems.add(field, columns[0], _("first appears after the rows from which the columns were detected"))
 
 
 class RowProblems:

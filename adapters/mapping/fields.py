@@ -10,8 +10,9 @@ from ftbridge.adapters.mapping.headers import HEADERS
 from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import BadValueError, checked_text, holds_nothing, is_blank, quick_text
 from ftbridge.core.records import Beside, Conversation, Row, Text, Turn, as_json, turn_of
+from ftbridge.language import gettext as _
 
-NOT_IN_LABEL_MAP = "is not in the label map"
+NOT_IN_LABEL_MAP = _("is not in the label map")
 
 
 class ColumnMapping(Mapping, frozen=True, kw_only=True):
@@ -84,7 +85,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         except BadValueError as error:
             problems.add("output", self._column_of("output"), str(error))
         if not answer:
-            problems.add("output", self._column_of("output"), "holds nothing but the thought")
+            problems.add("output", self._column_of("output"), _("holds nothing but the thought"))
         return turn_of(question, extra, answer, Beside(thought=thought))
 
     def _add_empty_question(self, texts: dict[str, str | None], problems: RowProblems) -> None:
@@ -96,7 +97,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
             text = texts[field]
             if text is None or text.strip():
                 return
-        problems.add(varying[0], self._column_of(varying[0]), "is empty")
+        problems.add(varying[0], self._column_of(varying[0]), _("is empty"))
 
     def _column_of(self, field: str) -> str:
         """Return the column that a field comes from, the first where a template uses several."""
@@ -117,7 +118,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         """Return the output, or what stands for it in the label map; what is wrong is added to `problems`."""
         column = self._column_of("output")
         if not output.strip():
-            problems.add("output", column, "is empty")
+            problems.add("output", column, _("is empty"))
         elif self.label_texts and output not in self.label_texts:
             problems.add("output", column, f"{NOT_IN_LABEL_MAP}: {', '.join(sorted(self.label_texts))[:100]}")
         return self.label_texts.get(output, output)
@@ -128,12 +129,12 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         if is_blank(value):
             return system, ()
         if not isinstance(value, list):
-            raise BadValueError("is not a list of [question, answer] pairs")
+            raise BadValueError(_("is not a list of [question, answer] pairs"))
         style = style_of(value, self.roles) or PAIRS
         reader = ConversationReader(style=style, roles=self.roles, max_characters=self.max_characters, strip=self.strip)
         own_system, turns = reader.read(value)
         if turns and turns[-1].calls:
-            raise BadValueError("ends with a call of tools that nothing answers")
+            raise BadValueError(_("ends with a call of tools that nothing answers"))
         if own_system and system not in {"", own_system}:
-            raise BadValueError("has a system prompt of its own")
+            raise BadValueError(_("has a system prompt of its own"))
         return system or own_system, tuple(turns)

@@ -23,6 +23,7 @@ from ftbridge.adapters.mapping.headers import (
 from ftbridge.adapters.values import shorten
 from ftbridge.core.console import first_few
 from ftbridge.core.errors import QuestionError
+from ftbridge.language import gettext as _
 
 Cells = Sequence[str]
 
@@ -61,7 +62,7 @@ def repeats_headers(cells: Cells, columns: Cells) -> bool:
     # `q` and `a` are the first sample of many a test file.
     if not all(len(cell) > 1 and field in columns_by_field([cell]) for cell, field in cells_with_field):
         return False
-    return has_question_and_answer(columns) and has_question_and_answer(cell for cell, _ in cells_with_field)
+    return has_question_and_answer(columns) and has_question_and_answer(cell for cell, _unused in cells_with_field)
 
 
 def is_rule(cells: Cells) -> bool:
@@ -73,8 +74,8 @@ def is_rule(cells: Cells) -> bool:
 def why_no_sample(cells: Cells, columns: Cells) -> str:
     """Return why a row is no sample, for a message: a line of dashes, or the headers again; "" for one that may be."""
     if is_rule(cells):
-        return "is a line of dashes and no sample"
-    return "says the headers again and is no sample" if repeats_headers(cells, columns) else ""
+        return _("is a line of dashes and no sample")
+    return _("says the headers again and is no sample") if repeats_headers(cells, columns) else ""
 
 
 def suspicious_cells(columns: Cells) -> tuple[int, frozenset[str]]:
@@ -127,8 +128,8 @@ def first_data_row(rows: Sequence[Cells], at: int, columns: Cells) -> int:
 def _why_no_first_row(cells: Cells, columns: Cells) -> str:
     """Return why a row directly below the headers is no sample."""
     if names_types(cells):
-        return "says the kinds of the columns"
-    return "divides the headers" if subdivides_headers(cells, columns) else ""
+        return _("says the kinds of the columns")
+    return _("divides the headers") if subdivides_headers(cells, columns) else ""
 
 
 def header_certainty(cells: Cells, below: Sequence[Cells]) -> int:
@@ -266,7 +267,9 @@ class FirstRows(msgspec.Struct, frozen=True):
             return HeaderFindings(start, notes, asks=self._ask_which_row(top, at))
         if not self._may_be_data(at, start):
             return HeaderFindings(start, notes)
-        doubt = f"{self._taken_for_headers(at)} ({self._cells_shown(at)}); if it is data, add `--header-row none`"
+        doubt = _("{taken_for_headers} ({cells_shown}); if it is data, add `--header-row none`").format(
+            taken_for_headers=self._taken_for_headers(at), cells_shown=self._cells_shown(at)
+        )
         return HeaderFindings(
             start, (*notes, doubt), unsure=None if has_question_and_answer(cells) else self._ask_whether_data(at)
         )
@@ -278,11 +281,12 @@ class FirstRows(msgspec.Struct, frozen=True):
             cells = self.rows[number]
             if any(cells):
                 reason = why_no_sample(cells, columns) or _why_no_first_row(cells, columns)
-                notes.append(f"{self._place(number)} is skipped: it {reason}")
+                notes.append(_("{place} is skipped: it {reason}").format(place=self._place(number), reason=reason))
         if (other := next_table_row(self.rows, start)) is not None:
             notes.append(
-                f"{self._place(other)} looks like the headers of another table ({self._cells_shown(other)}), "
-                "which is read as this one"
+                _("{place} looks like the headers of another table ({cells_shown}), which is read as this one").format(
+                    place=self._place(other), cells_shown=self._cells_shown(other)
+                )
             )
         return tuple(notes)
 
@@ -299,21 +303,25 @@ class FirstRows(msgspec.Struct, frozen=True):
         return f"{self.unit} {row + self.before + 1}"
 
     def _taken_for_headers(self, row: int) -> str:
-        return f"{self._place(row)} is taken for the headers"
+        return _("{place} is taken for the headers").format(place=self._place(row))
 
     def _cells_shown(self, row: int) -> str:
         return first_few([f"`{shorten(cell)}`" for cell in self.rows[row] if cell], CELLS_SHOWN)
 
     def _ask_which_row(self, *rows: int) -> QuestionError:
         return QuestionError(
-            f"`{self.name}` may have its headers in {' or in '.join(map(self._place, rows))}; rows above are skipped",
+            _("`{name}` may have its headers in {map}; rows above are skipped").format(
+                name=self.name, map=_(" or in ").join(map(self._place, rows))
+            ),
             {f"{self._place(row)}: {self._cells_shown(row)}": self._header_row_option(row) for row in rows},
         )
 
     def _ask_whether_data(self, row: int) -> QuestionError:
         return QuestionError(
-            f"{self._taken_for_headers(row)} of `{self.name}`, but may be data ({self._cells_shown(row)})",
-            {"it is data": ["--header-row", "none"], "it holds the headers": self._header_row_option(row)},
+            _("{taken_for_headers} of `{name}`, but may be data ({cells_shown})").format(
+                taken_for_headers=self._taken_for_headers(row), name=self.name, cells_shown=self._cells_shown(row)
+            ),
+            {_("it is data"): ["--header-row", "none"], _("it holds the headers"): self._header_row_option(row)},
         )
 
     def _header_row_option(self, row: int) -> list[str]:

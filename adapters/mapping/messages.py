@@ -21,6 +21,7 @@ from ftbridge.adapters.mapping.conversations.tools import tools_as_json
 from ftbridge.adapters.mapping.headers import untrainable_columns
 from ftbridge.adapters.values import BadValueError, decode_raw, quick_text
 from ftbridge.core.records import Conversation, Row, Table, Text, Turn
+from ftbridge.language import gettext as _
 
 
 class OpenAIMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -109,7 +110,7 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
         except BadValueError as error:
             problems.add(field, columns[field], str(error))
         if turns and not any(turn.train for turn in turns):
-            problems.add("messages", columns["messages"], "has no answer to train on: its flags exclude all of them")
+            problems.add("messages", columns["messages"], _("has no answer to train on: its flags exclude all of them"))
         return system, tuple(turns)
 
     def read_tools(self, row: Row, problems: RowProblems) -> str:
@@ -150,12 +151,14 @@ def _append_completion(prompt: Any, completion: Any, reader: ConversationReader)
     """
     messages, answer = conversation_items(prompt), conversation_items(completion)
     if not isinstance(messages, list) or not messages:
-        raise BadValueError("is not a list of messages")
+        raise BadValueError(_("is not a list of messages"))
     answer = answer if isinstance(answer, list) else [{"role": ASSISTANT, "content": answer}]
     if len(answer) != 1:
-        raise BadValueError(f"is completed by {len(answer)} messages, and one answer can be learned")
+        raise BadValueError(
+            _("is completed by {count} messages, and one answer can be learned").format(count=len(answer))
+        )
     if any(role_of(name, reader.roles) == ASSISTANT for name in reader.speakers(messages)):
-        raise BadValueError("has an answer in the prompt, which both frameworks would learn too, and TRL does not")
+        raise BadValueError(_("has an answer in the prompt, which both frameworks would learn too, and TRL does not"))
     return [*messages, *answer]
 
 

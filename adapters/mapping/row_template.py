@@ -25,6 +25,7 @@ from ftbridge.adapters.values import (
 )
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Table
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template, nodes
@@ -83,7 +84,7 @@ class RowTemplate(msgspec.Struct, frozen=True):
         try:
             return _compile_template(self.template).render(names, row=used)
         except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-            raise BadValueError(f"does not fit the template: {error}") from error
+            raise BadValueError(_("does not fit the template: {error}").format(error=error)) from error
 
 
 def parse_template(template: str, field: str, table: Table) -> RowTemplate:
@@ -96,24 +97,36 @@ def parse_template(template: str, field: str, table: Table) -> RowTemplate:
         return RowTemplate(template)
     from jinja2 import TemplateSyntaxError, meta
 
-    where = f"the template of `--{field}`"
+    where = _("the template of `--{field}`").format(field=field)
     try:
         tree = _environment().parse(template)
         if unsafe := next(_unsafe_parts(tree), None):
-            raise UsageError(f"{where} uses {unsafe}, which is not allowed here")
+            raise UsageError(_("{where} uses {unsafe}, which is not allowed here").format(where=where, unsafe=unsafe))
         _compile_template(template)
         undeclared = meta.find_undeclared_variables(tree)
     except TemplateSyntaxError as error:
-        raise UsageError(f"{where} has a syntax error in line {error.lineno}: {error.message}") from error
+        raise UsageError(
+            _("{where} has a syntax error in line {lineno}: {message}").format(
+                where=where, lineno=error.lineno, message=error.message
+            )
+        ) from error
     except RecursionError as error:
-        raise UsageError(f"{where} is nested too deeply") from error
+        raise UsageError(_("{where} is nested too deeply").format(where=where)) from error
     names = _columns_by_name(table.columns)
     row_columns = tuple(dict.fromkeys(_columns_of_row(tree))) if "row" in undeclared else ()
     if "" in row_columns:
-        raise UsageError(f"{where} must say which column of `row` it means, as in `row['{table.columns[0]}']`")
+        raise UsageError(
+            _("{where} must say which column of `row` it means, as in `row['{column}']`").format(
+                where=where, column=table.columns[0]
+            )
+        )
     for name in sorted((undeclared - names.keys() - {"row"}) | (set(row_columns) - set(table.columns))):
         hint = did_you_mean(name, [*names, *table.columns])
-        raise UsageError(f"{where} uses `{name}`, which is no column{hint}\n{column_listing(table)}")
+        raise UsageError(
+            _("{where} uses `{name}`, which is no column{hint}\n{column_listing}").format(
+                where=where, name=name, hint=hint, column_listing=column_listing(table)
+            )
+        )
     used = {name: names[name] for name in sorted(undeclared - {"row"})}
     return RowTemplate(template, used, row_columns, _handles_empty(tree))
 
@@ -158,17 +171,17 @@ def _unsafe_parts(tree: "nodes.Template") -> Iterator[str]:
     for node in tree.find_all(nodes.Node):
         kind = type(node).__name__
         if kind not in PARTS:
-            yield f"Jinja's `{getattr(node, 'operator', kind.lower())}`"
+            yield _("Jinja's `{getattr}`").format(getattr=getattr(node, "operator", kind.lower()))
         elif isinstance(node, nodes.Name) and node.name == "self":
             yield "`self`"
         elif isinstance(node, nodes.Getattr) and node.attr.startswith("__"):
             yield f"`{node.attr}`"
         elif isinstance(node, nodes.Call) and not _calls_known_method(node):
-            yield "a function"
+            yield _("a function")
         elif isinstance(node, nodes.For) and node.find(nodes.For):
-            yield "a loop in a loop"
+            yield _("a loop in a loop")
         elif isinstance(node, nodes.Filter) and node.name not in DEFAULTS and not _takes_only_constants(node):
-            yield f"the filter `{node.name}` with something other than a constant"
+            yield _("the filter `{name}` with something other than a constant").format(name=node.name)
 
 
 def _calls_known_method(node: "nodes.Call") -> bool:
@@ -188,7 +201,7 @@ def _template_value(column: str, value: Any) -> Any:
     """Return a value as templates see it, a whole number without `.0`; raises BadValueError for an error cell."""
     value = decode_raw(value)
     if isinstance(value, BadCell):
-        raise BadValueError(f"uses `{column}`, which {value.reason}")
+        raise BadValueError(_("uses `{column}`, which {reason}").format(column=column, reason=value.reason))
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_EXACT else value
 
 
@@ -196,7 +209,9 @@ def _rendered_text(value: Any) -> str:
     """Return what stands for a value in the text; a list is written as Python does."""
     if isinstance(value, BuiltinMethodType):
         name = value.__name__
-        raise BadValueError(f"`{name}` is a method; write `{name}()` to call it, or `['{name}']` for a key")
+        raise BadValueError(
+            _("`{name}` is a method; write `{name}()` to call it, or `['{name}']` for a key").format(name=name)
+        )
     if isinstance(value, (Iterator, ItemsView, KeysView, ValuesView)):
         value = list(value)
     return str(value) if isinstance(value, (list, tuple, dict)) else as_text(value)

@@ -22,11 +22,7 @@ from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
-
-EMPTY = (
-    "question or answer is empty, and is trained on as it is",
-    "questions or answers are empty, and are trained on as they are",
-)
+from ftbridge.language import gettext as _
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -60,10 +56,12 @@ def check_datasets(dataset_dir: Path, names: Iterable[str] = ()) -> list[CheckRe
 
 def _check_entry(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
     entry, ours = interpret_entry(name, raw), is_ours(raw)
-    notes = [f"LLaMA-Factory {note}" for note in entry.notes]
+    notes = [_("LLaMA-Factory {note}").format(note=note) for note in entry.notes]
     targets = {backend: load_backend(backend).target for backend in plugin_names("backends")}
     if entry.remote:
-        supports = dict.fromkeys(targets.values(), Support("unknown", (f"its data is at `{entry.remote}`",)))
+        supports = dict.fromkeys(
+            targets.values(), Support("unknown", (_("its data is at `{remote}`").format(remote=entry.remote),))
+        )
     else:
         problems = _problems_by_target(dataset_dir, entry, raw if ours else None, notes, {*targets.values()})
         supports = {target: Support("no" if found else "yes", tuple(found)) for target, found in problems.items()}
@@ -101,7 +99,7 @@ def _problems_of_ours(
     if entry.formatting not in {CONVERSATIONS, MESSAGES}:
         problems, special = _entry_problems(dataset_dir, entry, notes, trusted, changed)
     elif MESSAGES in own.files:
-        notes.append("it has no file that LLaMA-Factory reads by itself, with `--tokens native`")
+        notes.append(_("it has no file that LLaMA-Factory reads by itself, with `--tokens native`"))
         messages = target_entry(MESSAGES, entry.name, own.files[MESSAGES])
         problems, special = _entry_problems(dataset_dir, messages, [], trusted, changed)
     found = _by_target(targets, problems, special)
@@ -141,13 +139,21 @@ def _entry_problems(
         changed[entry.file_name] = findings.records
     problems, special = [*findings.columns, *_unfit_records(findings.unfit)], _unfit_records(findings.unfit_for_xtuner)
     if entry.drawn:
-        special.append(f"only LLaMA-Factory draws {entry.drawn}")
+        special.append(_("only LLaMA-Factory draws {drawn}").format(drawn=entry.drawn))
     if findings.empty:
-        notes.append(counted(findings.empty, *EMPTY))
+        notes.append(
+            counted(
+                findings.empty,
+                "question or answer is empty, and is trained on as it is",
+                "questions or answers are empty, and are trained on as they are",
+            )
+        )
     if findings.unread:
         named = ", ".join(f"`{column}`" for column in findings.unread)
-        notes.append(f"the file has {named}, which the entry does not name, so that it is not read")
-    return problems if findings.records else ["it holds no records"], special
+        notes.append(
+            _("the file has {named}, which the entry does not name, so that it is not read").format(named=named)
+        )
+    return problems if findings.records else [_("it holds no records")], special
 
 
 def _unfit_records(records: Tally) -> list[str]:
@@ -156,4 +162,8 @@ def _unfit_records(records: Tally) -> list[str]:
         return []
     first = records.first[0]
     field = f"`{first.field}` " if first.field else ""
-    return [f"records that do not fit: {records.count}; the first, {first.where}: {field}{first.reason}"]
+    return [
+        _("records that do not fit: {count}; the first, {where}: {field}{reason}").format(
+            count=records.count, where=first.where, field=field, reason=first.reason
+        )
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.values import DATE, TYPE_NAMES, BadValueError, type_name, with_article
+from ftbridge.language import gettext as _
 
 # None for null, a word for a scalar, a list of the one type of its elements, or a dict of types.
 ColumnType = Any
@@ -38,7 +39,9 @@ class ColumnTypes:
         known = _common_type(self.known, self._type_of(values), "")
         if self.settled and known != self.known:
             column = next(key for key in known if known[key] != self.known.get(key, ...))
-            raise BadValueError(f"brings a new type of `{column}`, too late: the first records settle the types")
+            raise BadValueError(
+                _("brings a new type of `{column}`, too late: the first records settle the types").format(column=column)
+            )
         self.known = known
         if self._form == "line":
             self._size += len(msgspec.json.encode(values)) + 1
@@ -56,7 +59,7 @@ class ColumnTypes:
         if isinstance(value, list):
             item = None
             for each in value:
-                item = _common_type(item, self._type_of(each), "an element of a list")
+                item = _common_type(item, self._type_of(each), _("an element of a list"))
             return [item]
         if value is None:
             return None
@@ -76,7 +79,11 @@ def _common_type(known: ColumnType, new: ColumnType, path: str) -> ColumnType:
         return [_common_type(known[0], new[0], path)]
     if isinstance(known, str) and isinstance(new, str) and {known, new} <= TEXTS:
         return "text"
-    raise BadValueError(f"has {_type_in_words(new)} in `{path}`, where a record before has {_type_in_words(known)}")
+    raise BadValueError(
+        _("has {type_in_words} in `{path}`, where a record before has {known_type_in_words}").format(
+            type_in_words=_type_in_words(new), path=path, known_type_in_words=_type_in_words(known)
+        )
+    )
 
 
 def _type_in_words(column_type: ColumnType) -> str:

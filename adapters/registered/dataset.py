@@ -26,12 +26,14 @@ from ftbridge.core.records import DatasetEntry, EntryOptions
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
+from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 
-_XTUNER_ONLY = "was converted for XTuner alone; convert its source again with `--to alpaca`"
-_MESSAGES_ONLY = "has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`"
+_XTUNER_ONLY = _("was converted for XTuner alone; convert its source again with `--to alpaca`")
+_MESSAGES_ONLY = _("has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`")
 _MOST_NAMED = 3  # datasets in the name of a folder
 _TOGETHER = 2  # seconds between the last lines of a conversion's files
-ENTRY_CHANGED = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
+ENTRY_CHANGED = _("its entry in {file} has been changed since ftbridge wrote it").format(file=registry.FILE)
 
 
 class DatasetPart(msgspec.Struct, frozen=True):
@@ -159,7 +161,11 @@ def _edited_besides(data: Dataset, read: str) -> list[str]:
         # What nobody touched since the conversion, which writes all at once, is not read again: it may be large.
         touched = name != read and file.is_file() and file.stat().st_mtime > since + _TOGETHER
         if touched and written[name] not in {"", digest(file)}:
-            found.append(f"`{name}` has been changed since ftbridge wrote it, and is not read for `--tokens once`")
+            found.append(
+                _("`{name}` has been changed since ftbridge wrote it, and is not read for `--tokens once`").format(
+                    name=name
+                )
+            )
     return found
 
 
@@ -178,11 +184,22 @@ def samples_in(own: DatasetEntry, file: str) -> int:
 def describe_edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = None) -> str:
     """Return what to say of a file of ours that was changed, and holds so many samples now, where that is known."""
     known = file in own.files.values()
-    said = f"`{file}` {'has been changed since ftbridge wrote it' if known else 'is no file that ftbridge wrote'}"
+    said = (
+        _("`{file}` has been changed since ftbridge wrote it")
+        if known
+        else _("`{file}` is no file that ftbridge wrote")
+    )
+    said = said.format(file=file)
     if samples is not None:
-        said += f": it holds {counted(samples, 'sample')}, and {counted(own.samples, 'was', 'were')} converted"
+        said += _(": it holds {samples}, and {converted} converted").format(
+            samples=counted(samples, "sample"), converted=counted(own.samples, "was", "were")
+        )
     others = [f"`{name}`" for name in own.files.values() if name != file and (dataset_dir / name).is_file()]
-    return f"{said}; an edit there does not reach {' and '.join(others)}" if others else said
+    return (
+        _("{said}; an edit there does not reach {others}").format(said=said, others=" and ".join(others))
+        if others
+        else said
+    )
 
 
 def whole_entry(dataset_dir: Path, name: str, raw: Any) -> tuple[Entry, list[str]]:
@@ -211,19 +228,27 @@ def describe_missing(own: DatasetEntry) -> list[str]:
 
 def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
     """Raise InputError where an entry cannot be read as it is, whatever its records hold."""
-    place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
+    place = _("the dataset `{name}` in `{file}`").format(name=entry.name, file=dataset_dir / registry.FILE)
     if entry.remote:
-        how = "convert that first, as in `ftbridge convert hf://owner/name`"
-        raise InputError(f"{place} is not here, but at `{entry.remote}`; {how}")
+        how = _("convert that first, as in `ftbridge convert hf://owner/name`")
+        raise InputError(
+            _("{place} is not here, but at `{remote}`; {how}").format(place=place, remote=entry.remote, how=how)
+        )
     problems = list(entry.problems)
     if entry.drawn and (target or entry.samples is None):
-        problems.append(f"only LLaMA-Factory draws {entry.drawn}; `ftbridge convert --sample` does it for both")
+        problems.append(
+            _("only LLaMA-Factory draws {drawn}; `ftbridge convert --sample` does it for both").format(
+                drawn=entry.drawn
+            )
+        )
     if problems:
-        raise InputError(f"{place} cannot be trained on: {'; '.join(problems)}")
+        raise InputError(
+            _("{place} cannot be trained on: {problems}").format(place=place, problems="; ".join(problems))
+        )
     try:
         data_files(dataset_dir, entry)
     except InputError as error:
-        raise InputError(f"{place} cannot be trained on: {error}") from error
+        raise InputError(_("{place} cannot be trained on: {error}").format(place=place, error=error)) from error
 
 
 def _converted_dataset(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Dataset | None:
@@ -231,15 +256,23 @@ def _converted_dataset(dataset_dir: Path, name: str, raw: dict[str, Any], target
     own = registry.parse_entry(dataset_dir, name, raw)
     formatting = raw.get("formatting")
     if not target and formatting in {CONVERSATIONS, MESSAGES}:
-        raise InputError(f"the dataset `{name}` {why_unread(own)}")
+        raise InputError(_("the dataset `{name}` {why_unread}").format(name=name, why_unread=why_unread(own)))
     file = own.files.get(target) if target else str(raw.get("file_name"))
     if not file and formatting == MESSAGES:
-        raise InputError(f"the dataset `{name}` has no file for {target}; train on it with `--tokens once`")
+        raise InputError(
+            _("the dataset `{name}` has no file for {target}; train on it with `--tokens once`").format(
+                name=name, target=target
+            )
+        )
     if not file:
         return None
     own = msgspec.structs.replace(own, samples=samples_in(own, file))
     if not (dataset_dir / file).is_file():
-        raise InputError(f"the dataset `{name}` lacks its file `{dataset_dir / file}`; convert it again")
+        raise InputError(
+            _("the dataset `{name}` lacks its file `{file}`; convert it again").format(
+                name=name, file=dataset_dir / file
+            )
+        )
     return Dataset(name, dataset_dir, own)
 
 
@@ -258,27 +291,36 @@ def _validate_or_refuse(
     `reader` is what the file is for, and `edited` says that it was changed since ftbridge wrote it.
     """
     findings = validate(dataset_dir, entry, whole=whole)
-    place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
+    place = _("the dataset `{name}` in `{file}`").format(name=entry.name, file=dataset_dir / registry.FILE)
     if findings.columns or not findings.records:
-        reasons = "; ".join(findings.columns) or "it holds no records"
-        raise InputError(f"{place} cannot be trained on: {reasons}")
+        reasons = "; ".join(findings.columns) or _("it holds no records")
+        raise InputError(_("{place} cannot be trained on: {reasons}").format(place=place, reasons=reasons))
     unfit = [(findings.unfit, reader)]
     if target:
-        unfit.append((findings.unfit_for_xtuner, f"the format `{target}`"))
+        unfit.append((findings.unfit_for_xtuner, _("the format `{target}`").format(target=target)))
     for tally, whom in unfit:
         if tally.count:
             why = ""
-            remedy = (
-                f"convert the file without them: `ftbridge convert {shell_words([str(dataset_dir / entry.file_name)])} "
-                "--name NAME --on-error skip`"
+            remedy = _("convert the file without them: `ftbridge convert {value} --name NAME --on-error skip`").format(
+                value=shell_words([str(dataset_dir / entry.file_name)])
             )
             if edited:
-                remedy = "convert its source again with `--replace`"
-                why = f"; `{entry.file_name}` has been changed since ftbridge wrote it"
+                remedy = _("convert its source again with `--replace`")
+                why = _("; `{file_name}` has been changed since ftbridge wrote it").format(file_name=entry.file_name)
             raise InputError(
-                f"{tally.count:,} of {counted(findings.records, 'record')} of {place} "
-                f"{'is' if findings.records == 1 else 'are'} not fit for {whom}{why}\n\n"
-                f"{tally.table()}\n\nMend them, or {remedy}"
+                ngettext(
+                    "{count:,} of {records} of {place} is not fit for {whom}{why}\n\n{table}\n\nFix it, or {remedy}",
+                    "{count:,} of {records} of {place} are not fit for {whom}{why}\n\n{table}\n\nFix them, or {remedy}",
+                    findings.records,
+                ).format(
+                    count=tally.count,
+                    records=counted(findings.records, "record"),
+                    place=place,
+                    whom=whom,
+                    why=why,
+                    table=tally.table(),
+                    remedy=remedy,
+                )
             )
     return findings
 
@@ -308,7 +350,11 @@ def _convert_into_cache(dataset_dir: Path, entry: Entry, target: str, cache: Pat
         for file, sha256 in registry.sha256_as_written(known).items()
     ):
         return known
-    say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
+    say(
+        _("`{name}` has no file for {target} yet: converting it into {cache}").format(
+            name=entry.name, target=target, cache=cache
+        )
+    )
     whole = target == MESSAGES
     findings = _validate_or_refuse(dataset_dir, entry, target=target, whole=whole)
     read = entry_reader.read_whole_conversation if whole else entry_reader.read_conversation

@@ -24,6 +24,7 @@ from ftbridge.core.plugins import load_plugin
 from ftbridge.core.records import Beside, Conversation, Reading, Row, Table, Turn, turn_of
 from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from ftbridge.core.plugins import Source
@@ -77,7 +78,7 @@ def _open_tables(file: Path, kind: str) -> list[Table]:
         source = cast("Source", load_plugin("sources", name))
         if source.detect(file, head):
             return source.open_tables(file, Reading(exact=True))
-    raise InputError(f"`{file}` does not hold {kind}, as its name says it does")
+    raise InputError(_("`{file}` does not hold {kind}, as its name says it does").format(file=file, kind=kind))
 
 
 def read_conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation:
@@ -99,10 +100,12 @@ def read_conversation(entry: Entry, row: Row, *, tools: bool = False) -> Convers
         system, turns = _read_messages(entry, values, tools=tools)
     for field in MEDIA:
         if values.get(entry.columns.get(field, "")):
-            raise UnfitError(entry.columns[field], f"holds {field}, and the models here read text alone")
+            raise UnfitError(
+                entry.columns[field], _("holds {field}, and the models here read text alone").format(field=field)
+            )
     offered = _tools_as_json(values, entry.columns.get("tools", ""))
     if offered and not tools:
-        raise UnfitError(entry.columns["tools"], "holds tools, which XTuner has no place for", for_xtuner=True)
+        raise UnfitError(entry.columns["tools"], _("holds tools, which XTuner has no place for"), for_xtuner=True)
     return Conversation("\n".join(filter(None, (system, offered))), turns, row.where)
 
 
@@ -129,7 +132,7 @@ def read_whole_conversation(entry: Entry, row: Row) -> Conversation:
     except BadValueError as error:
         raise UnfitError(column, str(error), messages) from error
     if not any(turn.train for turn in turns):
-        raise UnfitError(column, "has no answer that is learned", messages)
+        raise UnfitError(column, _("has no answer that is learned"), messages)
     return Conversation(system or _text(values, entry.columns.get("system")), tuple(turns), row.where, "", offered)
 
 
@@ -149,7 +152,7 @@ def _has_more_than_texts(entry: Entry, messages: list[Any], values: dict[str, An
 def _as_texts(sample: Conversation, column: str, *, tools: bool) -> Conversation:
     """Return a conversation as questions and answers; raises UnfitError where it has tools that are not wanted."""
     if sample.uses_tools and not tools:
-        raise UnfitError(column, "has tools, which XTuner has no place for", for_xtuner=True)
+        raise UnfitError(column, _("has tools, which XTuner has no place for"), for_xtuner=True)
     turns = []
     for turn in sample.turns:
         heard = "\n".join(str(each.content) for each in turn.observations)
@@ -174,7 +177,9 @@ def _text(values: dict[str, Any], column: str | None, *, needed: bool = False) -
         return value
     if value is None and not needed:
         return ""
-    raise UnfitError(column or "", f"holds {with_article(type_name(value))}, not text", value)
+    raise UnfitError(
+        column or "", _("holds {type_name}, not text").format(type_name=with_article(type_name(value))), value
+    )
 
 
 def _read_alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
@@ -182,11 +187,11 @@ def _read_alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, 
     system = _text(values, columns.get("system"))
     earlier = values.get(columns.get("history", ""))
     if not isinstance(earlier, list | None):
-        raise UnfitError(columns["history"], "is not a list of [question, answer] pairs", earlier)
+        raise UnfitError(columns["history"], _("is not a list of [question, answer] pairs"), earlier)
     turns = []
     for pair in earlier or ():
         if not isinstance(pair, list) or [type(text) for text in pair] != [str, str]:
-            raise UnfitError(columns["history"], "is not a list of [question, answer] pairs", earlier)
+            raise UnfitError(columns["history"], _("is not a list of [question, answer] pairs"), earlier)
         turns.append(Turn(pair[0], "", pair[1]))
     question, extra = _text(values, columns.get("prompt")), _text(values, columns.get("query"))
     return system, (*turns, Turn(question, extra, _text(values, columns.get("response"), needed=True)))
@@ -195,7 +200,7 @@ def _read_alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, 
 def _message_list(values: dict[str, Any], column: str) -> list[dict[str, Any]]:
     messages = values.get(column)
     if not isinstance(messages, list) or not messages or not all(isinstance(each, dict) for each in messages):
-        raise UnfitError(column, "is not a list of messages", messages)
+        raise UnfitError(column, _("is not a list of messages"), messages)
     return messages
 
 
@@ -215,7 +220,7 @@ def _read_messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tupl
     plain_roles = {tags["user_tag"], tags["assistant_tag"]}
     calls = any(message.get("tool_calls") or message[role] not in plain_roles for message in messages)
     if calls and not tools:
-        raise UnfitError(column, "calls tools, which XTuner has no place for", messages, for_xtuner=True)
+        raise UnfitError(column, _("calls tools, which XTuner has no place for"), messages, for_xtuner=True)
     return system, tuple(Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True))
 
 
@@ -238,9 +243,11 @@ def _refuse_disorder(messages: list[dict[str, Any]], column: str, tags: dict[str
         role = message.get(tags["role_tag"])
         asked, other = ("assistant_tag", "function_tag") if at % 2 else ("user_tag", "observation_tag")
         if role not in (tags[asked], tags.get(other, tags[asked])):
-            raise UnfitError(column, f"has the role `{role}` where `{tags[asked]}` must come", messages)
+            raise UnfitError(
+                column, _("has the role `{role}` where `{tag}` must come").format(role=role, tag=tags[asked]), messages
+            )
     if not messages or len(messages) % 2:
-        raise UnfitError(column, "does not end with an answer", messages)
+        raise UnfitError(column, _("does not end with an answer"), messages)
 
 
 def _read_xtuner(values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
@@ -251,6 +258,6 @@ def _read_xtuner(values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
         question, answer = (_text(turn, key, needed=True) for key in ("input", "output"))
         learned = turn.get("output_with_loss", True)
         if not isinstance(learned, bool):  # null, which `datasets` puts where the key is missing, leaves out the answer
-            raise UnfitError("conversation", "has `output_with_loss` that is neither true nor false", turns)
+            raise UnfitError(_("conversation"), _("has `output_with_loss` that is neither true nor false"), turns)
         texts.append(turn_of(question, "", answer, Beside(train=learned)))
     return _text(turns[0], "system"), tuple(texts)

@@ -93,4 +93,6 @@ def _question(row: Row, column: str) -> str:
     try:
         return checked_text(row.values.get(column), strip=True)
     except BadValueError as error:
-        raise InputError(f"{row.where}: `{column}` {error}") from error
+        raise InputError(
+            _("{where}: `{column}` {error}").format(where=row.where, column=column, error=error)
+        ) from error

@@ -16,6 +16,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Where
 from ftbridge.dataset_info.entries import Entry, data_files
 from ftbridge.dataset_info.names import CONVERSATIONS
+from ftbridge.language import gettext as _
 
 
 class Findings:
@@ -81,7 +82,10 @@ class Findings:
 
     def _add_problem(self, where: Where, error: Exception) -> None:
         if not isinstance(error, UnfitError):
-            reasons = {RecursionError: "is nested too deeply", UnicodeEncodeError: "holds half of a surrogate pair"}
+            reasons = {
+                RecursionError: _("is nested too deeply"),
+                UnicodeEncodeError: _("holds half of a surrogate pair"),
+            }
             error = UnfitError("", reasons.get(type(error)) or str(error))
         value = "" if error.value is None else shorten(error.value)
         problem = Problem(where, error.column, "", error.column, str(error), value)
@@ -93,11 +97,18 @@ class Findings:
         columns = dict.fromkeys(entry.read_columns)
         if missing := [column for column in columns if column not in known and known]:
             self.unfit = Tally()  # every record has said so, in other words
-            self.columns += [f"the column `{column}` is to be read, and no record has it" for column in missing]
+            self.columns += [
+                _("the column `{column}` is to be read, and no record has it").format(column=column)
+                for column in missing
+            ]
         for column in columns:
             for kind in _scalar_types(entry, known.get(column)) & {"dates", "numerals"}:
-                loaded = "dates, which are loaded as times" if kind == "dates" else "numbers, which are loaded as such"
-                self.columns.append(f"`{column}` holds nothing but {loaded}, not as text")
+                loaded = (
+                    _("dates, which are loaded as times") if kind == "dates" else _("numbers, which are loaded as such")
+                )
+                self.columns.append(
+                    _("`{column}` holds nothing but {loaded}, not as text").format(column=column, loaded=loaded)
+                )
         if entry.formatting == "alpaca":
             meant = {"instruction", "input", "output", "system", "history"}
             self.unread = sorted(meant & known.keys() - set(entry.columns.values()))
@@ -125,7 +136,11 @@ def first_samples(dataset_dir: Path, entry: Entry, count: int) -> list[Conversat
         try:
             samples.append(entry_reader.read_conversation(entry, row, tools=True))
         except UnfitError as error:
-            raise InputError(f"{row.where}: {f'`{error.column}` ' if error.column else ''}{error}") from error
+            raise InputError(
+                _("{where}: {column}{error}").format(
+                    where=row.where, column=f"`{error.column}` " if error.column else "", error=error
+                )
+            ) from error
     return samples
 
 

@@ -8,6 +8,7 @@ from typing import IO, Any, cast
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import AnyPath
+from ftbridge.language import gettext as _
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -35,9 +36,11 @@ def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
             else:
                 yield file
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise InputError(f"`{path}` is compressed and damaged: {error}") from error
+        raise InputError(_("`{path}` is compressed and damaged: {error}").format(path=path, error=error)) from error
     except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+        raise InputError(
+            _("`{path}` cannot be read: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
 
 
 def first_bytes(path: Path) -> bytes:
@@ -73,7 +76,7 @@ class _ZstdReader(io.RawIOBase):
                 self._open = self._frame()
             elif not self._packed:
                 if not self._open.eof:
-                    raise EOFError("it is truncated")
+                    raise EOFError(_("it is truncated"))
                 return 0
             self._unpacked = memoryview(self._open.decompress(self._packed))
             self._packed = self._open.unused_data

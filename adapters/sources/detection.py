@@ -13,35 +13,36 @@ from ftbridge.adapters.sources.compression import GZIP, ZSTD, first_bytes
 from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.plugins import Source, load_plugin, plugin_names
 from ftbridge.core.records import Reading, Table
+from ftbridge.language import gettext as _
 
 # What files begin with that hold other files, or are packed in a way that is not read.
 ARCHIVES = {
-    b"Rar!": "a rar archive",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"BZh": "packed with bzip2",
-    b"\xfd7zXZ": "packed with xz",
-    GZIP: "packed twice",
-    ZSTD: "packed twice",
+    b"Rar!": _("a rar archive"),
+    b"7z\xbc\xaf": _("a 7z archive"),
+    b"BZh": _("packed with bzip2"),
+    b"\xfd7zXZ": _("packed with xz"),
+    GZIP: _("packed twice"),
+    ZSTD: _("packed twice"),
 }
 TAR_MARK_AT = 257
 # What begins so has no rows, or none that are read; a web page may begin with blanks.
 OTHERS = {
-    b"%PDF": "a PDF",
-    b"\x89PNG": "an image",
-    b"\xff\xd8\xff": "an image",
-    b"GIF8": "an image",
-    b"SQLite format 3": "a database of SQLite",
-    b"<": "a web page or XML",
+    b"%PDF": _("a PDF"),
+    b"\x89PNG": _("an image"),
+    b"\xff\xd8\xff": _("an image"),
+    b"GIF8": _("an image"),
+    b"SQLite format 3": _("a database of SQLite"),
+    b"<": _("a web page or XML"),
 }
 # What the sources read, in the user's words; one that is not ours is listed by its name.
 READ = {
-    "workbook": "workbooks (.xlsx, .xls, .xlsb, .ods)",
-    "csv": "CSV and other delimited text",
-    "json": "JSON",
-    "jsonl": "JSON lines",
-    "parquet": "Parquet",
-    "arrow": "Arrow",
-    "folder": "folders of these",
+    "workbook": _("workbooks (.xlsx, .xls, .xlsb, .ods)"),
+    "csv": _("CSV and other delimited text"),
+    "json": _("JSON"),
+    "jsonl": _("JSON lines"),
+    "parquet": _("Parquet"),
+    "arrow": _("Arrow"),
+    "folder": _("folders of these"),
 }
 
 
@@ -66,7 +67,7 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
     refuse_special(path)
     head = first_bytes(path)
     if not head and not path.is_dir():
-        raise InputError(f"`{path}` is empty")
+        raise InputError(_("`{path}` is empty").format(path=path))
     known = plugin_names("sources")
     try:
         for name in known:
@@ -74,19 +75,27 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
             if source.detect(path, head):
                 return source
     except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    tar = "a tar archive" if head[TAR_MARK_AT:].startswith(b"ustar") else ""
+        raise InputError(
+            _("`{path}` cannot be read: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
+    tar = _("a tar archive") if head[TAR_MARK_AT:].startswith(b"ustar") else ""
     if archive := tar or next((name for magic, name in ARCHIVES.items() if head.startswith(magic)), ""):
-        raise InputError(f"`{path}` is {archive}; unpack it, and give what is in it")
+        raise InputError(
+            _("`{path}` is {archive}; unpack it, and give what is in it").format(path=path, archive=archive)
+        )
     if delimited and not path.is_dir():
         return cast("Source", load_plugin("sources", "csv"))
-    raise InputError(f"`{path}` is {_kind(head)}; supported are: {', '.join(_readable(known))}")
+    raise InputError(
+        _("`{path}` is {kind}; supported are: {readable}").format(
+            path=path, kind=_kind(head), readable=", ".join(_readable(known))
+        )
+    )
 
 
 def _kind(head: bytes) -> str:
     """Return what a file that is not read is, by its first bytes."""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), "of an unsupported format")
+    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), _("of an unsupported format"))
 
 
 def _readable(sources: Sequence[str]) -> list[str]:
@@ -99,12 +108,20 @@ def refuse_special(path: Path) -> None:
         mode = path.stat().st_mode
     except (FileNotFoundError, ValueError) as error:
         if path.is_symlink():
-            raise InputError(f"`{path}` is a link to `{path.readlink()}`, which is not there") from error
-        raise InputError(f"there is no file `{path}`{_suggested_path(path)}") from error
+            raise InputError(
+                _("`{path}` is a link to `{readlink}`, which is not there").format(path=path, readlink=path.readlink())
+            ) from error
+        raise InputError(
+            _("there is no file `{path}`{suggested_path}").format(path=path, suggested_path=_suggested_path(path))
+        ) from error
     except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+        raise InputError(
+            _("`{path}` cannot be read: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise InputError(f"`{path}` is a pipe or a device; pipe it into standard input and give `-`")
+        raise InputError(
+            _("`{path}` is a pipe or a device; pipe it into standard input and give `-`").format(path=path)
+        )
 
 
 def _suggested_path(path: Path) -> str:
@@ -113,5 +130,5 @@ def _suggested_path(path: Path) -> str:
     with suppress(OSError, ValueError), os.scandir(path.parent) as found:
         there = sorted(each.name for each in islice(found, 1000))
     if blank := next((name for name in there if name.startswith(f"{path.name} ")), ""):
-        return f"; a name with blanks goes in quotes: {shell_words([str(path.parent / blank)])}"
+        return _("; a name with blanks goes in quotes: {value}").format(value=shell_words([str(path.parent / blank)]))
     return did_you_mean(path.name, there)

@@ -68,7 +68,7 @@ def origins(sources: Sequence[str]) -> list[Origin]:
             identity = _identity(origin)
             if identity in found:
                 given = source if source in STANDARD_INPUT else origin.path or source
-                raise InputError(f"`{given}` is given twice; give each source once")
+                raise InputError(_("`{given}` is given twice; give each source once").format(given=given))
             found[identity] = origin
     names = Counter(origin.name for origin in found.values())
     return [replace(each, name=str(each.path)) if names[each.name] > 1 else each for each in found.values()]
@@ -100,7 +100,11 @@ def _origins_of(source: str) -> list[Origin]:
     if source.startswith(PRESET):
         return [Origin(source, preset=source.removeprefix(PRESET))]
     if source.startswith(("http://", "https://")):
-        raise UsageError(f"`{source}` is a web address: download the file and give its path, or give `hf://owner/name`")
+        raise UsageError(
+            _("`{source}` is a web address: download the file and give its path, or give `hf://owner/name`").format(
+                source=source
+            )
+        )
     return [Origin(path.name, path) for path in _paths_of(source)]
 
 
@@ -110,7 +114,9 @@ def open_origin(origin: Origin, reading: Reading, settings: Mapping[str, str]) -
     Raises UsageError or InputError where it cannot be read.
     """
     if settings and not origin.preset:
-        raise UsageError(f"`--set` is for presets that generate their rows; `{origin.name}` is not one of them")
+        raise UsageError(
+            _("`--set` is for presets that generate their rows; `{name}` is not one of them").format(name=origin.name)
+        )
     if origin.path:
         return open_path(origin.path, reading)
     if origin.url:
@@ -132,7 +138,7 @@ def _paths_of(source: str) -> list[Path]:
     found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - takes absolute patterns
     found = [each for each in found if not each.name.startswith(LOCK)]
     if not found:
-        raise InputError(f"no file matches `{source}`")
+        raise InputError(_("no file matches `{source}`").format(source=source))
     return [each for each in found if not each.is_dir()] or found
 
 
@@ -141,14 +147,16 @@ def _standard_input() -> Path:
     """Return a file that holds what came through standard input; it can be read only once."""
     if not hasattr(sys.stdin, "buffer") or sys.stdin.isatty():
         raise UsageError(
-            "`-` reads standard input, and nothing is piped into it; as in: cat faq.jsonl | ftbridge convert -"
+            _("`-` reads standard input, and nothing is piped into it; as in: cat faq.jsonl | ftbridge convert -")
         )
     folder = tempfile.mkdtemp(prefix="ftbridge-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder) / "standard input"
+    path = Path(folder) / _("standard input")
     try:
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
     except OSError as error:
-        raise SetupError(f"cannot keep standard input in `{path}`: {error.strerror or error}") from error
+        raise SetupError(
+            _("cannot keep standard input in `{path}`: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
     return path

@@ -8,6 +8,7 @@ from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info import self_cognition
 from ftbridge.dataset_info.presets import Preset, load_preset
+from ftbridge.language import gettext as _
 
 
 def open_preset(name: str, settings: Mapping[str, str], reading: Reading) -> list[Table]:
@@ -19,8 +20,10 @@ def open_preset(name: str, settings: Mapping[str, str], reading: Reading) -> lis
     chosen = load_preset(name)
     for key in settings:
         if key not in chosen.settings:
-            known = closest(key, chosen.settings) if chosen.settings else "; leave `--set` out"
-            raise UsageError(f"the preset `{name}` has no setting `{key}`{known}")
+            known = closest(key, chosen.settings) if chosen.settings else _("; leave `--set` out")
+            raise UsageError(
+                _("the preset `{name}` has no setting `{key}`{known}").format(name=name, key=key, known=known)
+            )
     if not chosen.settings:
         return _open_from_hub(chosen, reading)
     made = self_cognition.rows(
@@ -37,8 +40,10 @@ def open_preset(name: str, settings: Mapping[str, str], reading: Reading) -> lis
 def _open_from_hub(chosen: Preset, reading: Reading) -> list[Table]:
     if not chosen.hub:
         raise UsageError(
-            f"the preset `{chosen.name}` cannot be fetched; get its file from {chosen.source} and give it: "
-            f"`ftbridge convert FILE --preset {chosen.name}`"
+            _(
+                "the preset `{name}` cannot be fetched; get its file from {source} and give it: "
+                "`ftbridge convert FILE --preset {name}`"
+            ).format(name=chosen.name, source=chosen.source)
         )
     from ftbridge.adapters.sources.repository.hub import open_url
 
@@ -49,5 +54,7 @@ def _parse_count(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch("[0-9]{1,9}", text):
-        raise UsageError(f"`--set count=…` takes a whole number, as in `--set count=100`; got `{text}`")
+        raise UsageError(
+            _("`--set count=…` takes a whole number, as in `--set count=100`; got `{text}`").format(text=text)
+        )
     return int(text)

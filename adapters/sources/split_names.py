@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
 
 # `datasets` looks for these between characters that are none of a word.
 KEYWORDS = {
@@ -32,8 +33,9 @@ def parts_of_splits(splits: dict[str, T], where: Callable[[str], str]) -> list[t
     if strange := [split for split in splits if split not in PART_OF]:
         choices = ", ".join(f"`{where(split)}`" for split in splits)
         raise InputError(
-            f"{' and '.join(f'`{split}`' for split in strange)} is not train, validation or test; "
-            f"give one split: {choices}"
+            _("{strange} is not train, validation or test; give one split: {choices}").format(
+                strange=" and ".join(f"`{split}`" for split in strange), choices=choices
+            )
         )
     found = [(PART_OF[split], those) for split, those in splits.items()]
     return sorted(found, key=lambda pair: [*KEYWORDS].index(pair[0]))

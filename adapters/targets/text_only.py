@@ -13,6 +13,7 @@ import msgspec
 
 from ftbridge.core.console import counted
 from ftbridge.core.records import Conversation, Text, Turn, as_json
+from ftbridge.language import gettext as _
 
 
 def answer_with_thought(turn: Turn) -> Text:
@@ -27,7 +28,9 @@ def answer_with_thought(turn: Turn) -> Text:
 
 def describe_not_held(count: int, target: str, what: str) -> str:
     """Return that so many samples are not in the file for a target; `what` is what that has no place for."""
-    return f"{counted(count, 'sample is', 'samples are')} not in the file for {target}, which has no place for {what}"
+    return _("{sample_is} not in the file for {target}, which has no place for {what}").format(
+        sample_is=counted(count, "sample is", "samples are"), target=target, what=what
+    )
 
 
 def is_plain_text(conversation: Conversation) -> bool:

@@ -7,32 +7,36 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftbridge.cli.help_text import Context
+from ftbridge.language import gettext as _
+from ftbridge.language import translate_click
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMMANDS = {
-    "setup": "Make or repair the training environment.",
-    "doctor": "Check this machine and the training environment.",
-    "demo": "Show every step in one sitting, on a small model.",
-    "inspect": "Show what a source holds, and how it would be read.",
-    "convert": "Turn data of any kind into both frameworks' formats.",
-    "presets": "Show the settings for well-known datasets.",
-    "plugins": "List the formats, frameworks, presets and families.",
-    "datasets": "List, show, check and remove registered datasets.",
-    "preview": "Show what a training would see of a dataset.",
-    "tokenize": "Tokenise a dataset once, for any framework.",
-    "train": "Fine-tune a model with XTuner or LLaMA-Factory.",
-    "runs": "List, show, follow, plot, compare, stop and prune runs.",
-    "export": "Write the adapter of a run as a PEFT folder.",
-    "merge": "Merge the adapter of a run into its base model.",
-    "chat": "Talk to the model of a run.",
-    "predict": "Answer a dataset with the model of a run.",
-    "evaluate": "Measure how good a model's answers are, and whether it got better.",
-    "report": "Write a report on what training changed, as HTML.",
-    "sweep": "Train with many options, and show which came out best.",
-    "recipe": "Run, list, show and make recipes: a whole experiment in one file.",
-    "completion": "Print the script for Tab in bash, zsh or fish.",
-    "help": "Show the help of a command.",
+    "setup": _("Make or repair the training environment."),
+    "doctor": _("Check this machine and the training environment."),
+    "demo": _("Show every step in one sitting, on a small model."),
+    "inspect": _("Show what a source holds, and how it would be read."),
+    "convert": _("Turn data of any kind into both frameworks' formats."),
+    "presets": _("Show the settings for well-known datasets."),
+    "plugins": _("List the formats, frameworks, presets and families."),
+    "datasets": _("List, show, check and remove registered datasets."),
+    "preview": _("Show what a training would see of a dataset."),
+    "tokenize": _("Tokenise a dataset once, for any framework."),
+    "train": _("Fine-tune a model with XTuner or LLaMA-Factory."),
+    "runs": _("List, show, follow, plot, compare, stop and prune runs."),
+    "export": _("Write the adapter of a run as a PEFT folder."),
+    "merge": _("Merge the adapter of a run into its base model."),
+    "chat": _("Talk to the model of a run."),
+    "predict": _("Answer a dataset with the model of a run."),
+    "evaluate": _("Measure how good a model's answers are, and whether it got better."),
+    "report": _("Write a report on what training changed, as HTML."),
+    "sweep": _("Train with many options, and show which came out best."),
+    "recipe": _("Run, list, show and make recipes: a whole experiment in one file."),
+    "completion": _("Print the script for Tab in bash, zsh or fish."),
+    "help": _("Show the help of a command."),
 }
 
 COMPLETE = "_FTBRIDGE_COMPLETE"  # by which a shell asks
@@ -41,6 +45,8 @@ EXAMPLES = ("ftbridge convert medqa.xlsx --split 7:3", "ftbridge train --backend
 
 class Commands(click.Group):
     """Loads a command's module when that command is used; `--help` needs the table above alone."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order a user meets them."""
@@ -68,13 +74,13 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         del ctx
-        with formatter.section("Commands"):
+        with formatter.section(_("Commands")):
             formatter.write_dl(list(COMMANDS.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write two examples."""
         del ctx
-        with formatter.section("Examples"):
+        with formatter.section(_("Examples")):
             formatter.write("".join(f"  {example}\n" for example in EXAMPLES))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
@@ -94,22 +100,27 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
         ctx.exit()
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    help=_("Fine-tune language models with XTuner and LLaMA-Factory, from a spreadsheet to a conversation."),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--version",
     is_flag=True,
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Show the version and exit.",
+    help=_("Show the version and exit."),
 )
 def cli() -> None:
-    """Fine-tune language models with XTuner and LLaMA-Factory, from a spreadsheet to a conversation."""
+    """Hold the commands."""
 
 
 def main() -> None:
     """Run the command line and end with an honest exit code."""
     _start_in_utf8()
+    translate_click()
     from ftbridge.core.console import escape_streams
 
     if not os.environ.get(COMPLETE):  # what a shell reads is written as bytes
@@ -152,5 +163,5 @@ def _run_command(arguments: list[str]) -> object:
 def _say_stopped() -> int:
     from ftbridge.core.console import say
 
-    say("\nstopped")
+    say(_("\nstopped"))
     return 130

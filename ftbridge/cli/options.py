@@ -4,11 +4,14 @@ A help is the usage, a sentence, the options under headings, and two examples. A
 metavar (DIR, FILE, NAME, N), what it means, and `[default: VALUE]`.
 """
 
-import re
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from ftbridge.cli.help_text import Context, write_row
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -33,9 +36,9 @@ class Option(click.Option):
         names = [*sorted(self.opts, key=len), *self.secondary_opts]
         separator = " / " if self.secondary_opts else ", "
         default = self._shown_default()
-        return separator.join(names) + metavar, " ".join(
-            filter(None, (self.help, self._list_of_choices(), f"[default: {default}]" if default else ""))
-        )
+        shown = _("[default: {default}]").format(default=default) if default else ""
+        parts = filter(None, (self.help, self._list_of_choices(), shown))
+        return separator.join(names) + metavar, " ".join(parts)
 
     def _metavar(self) -> str:
         if self.metavar:
@@ -51,7 +54,7 @@ class Option(click.Option):
     def _list_of_choices(self) -> str:
         """Return the choices that are too long for a metavar."""
         names = self.type.choices if isinstance(self.type, click.Choice | PluginName) and not self.metavar else []
-        return f"One of {', '.join(names)}." if len("|".join(names)) > COLUMN else ""
+        return _("One of {names}.").format(names=", ".join(names)) if len("|".join(names)) > COLUMN else ""
 
     def _shown_default(self) -> str:
         if isinstance(self.show_default, str):
@@ -66,6 +69,8 @@ class Option(click.Option):
 class Command(click.Command):
     """A command whose help has its options under `headings` (names of parameters by title), and ends with examples."""
 
+    context_class = Context
+
     def __init__(
         self,
         *arguments: Any,
@@ -74,8 +79,10 @@ class Command(click.Command):
         **settings: Any,
     ) -> None:
         """Make a command; what no heading names stands last, under "Options"."""
+        for text in {"help", "short_help"} & settings.keys():
+            settings[text] = translated(settings[text])
         super().__init__(*arguments, **settings)
-        self.headings = {title: names.split() for title, names in (headings or {}).items()}
+        self.headings = {_(title): names.split() for title, names in (headings or {}).items()}
         self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -97,36 +104,22 @@ class Command(click.Command):
             if isinstance(param, click.Option)
         }
         named = {name for names in self.headings.values() for name in names}
-        sections = {**self.headings, "Options": [name for name in records if name not in named]}
+        sections = {**self.headings, _("Options"): [name for name in records if name not in named]}
         widest = max(len(record[0]) for record in records.values() if record)
         column = min(widest, COLUMN, formatter.width // 3)
         for title, names in sections.items():
             if rows := [record for name in names if (record := records[name])]:
                 with formatter.section(title):
                     for row in rows:
-                        _write_row(formatter, *row, column)
+                        write_row(formatter, *row, column)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, a line each."""
         del ctx
         if self.examples:
-            with formatter.section("Examples"):
+            with formatter.section(_("Examples")):
                 for example in self.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
-
-
-def _write_row(formatter: click.HelpFormatter, term: str, text: str, column: int) -> None:
-    """Write an option as click does, but in the same column in all sections, and without a break after a hyphen."""
-    from textwrap import wrap
-
-    # A short default stays in one line.
-    text = re.sub(r"\[default: [^\]]{1,20}\]", lambda found: found[0].replace(" ", "\xa0"), text)
-    indent = formatter.current_indent
-    lines = wrap(text, formatter.width - indent - column - 2, break_on_hyphens=False)
-    if len(term) > column:
-        lines.insert(0, "")
-    for at, line in enumerate(lines):
-        formatter.write(f"{'':{indent}}{'' if at else term:{column}}  {line}".replace("\xa0", " ").rstrip() + "\n")
 
 
 class Group(Command, click.Group):
@@ -251,6 +244,11 @@ complete_family = completer_of(_family_names)
 complete_preset = completer_of(_preset_names)
 complete_sweep = completer_of(_sweep_names, "dir")
 complete_run_or_sweep = completer_of(lambda ctx: [*_run_ids(ctx), *_sweep_names(ctx)], "dir")
+
+
+def translated(docstring: str | None) -> str | None:
+    """Return the help of a command, which is its docstring, in the user's language."""
+    return _(inspect.cleandoc(docstring)) if docstring else docstring
 
 
 def option(*declarations: str, **settings: Any) -> Decorator[Any]:

@@ -26,7 +26,7 @@ def commands(command: click.Command, path: str = "ftbridge") -> Iterator[tuple[s
 def help_of(path: str, command: click.Command, width: int = WIDTH) -> str:
     """Return the help of a command for a terminal of that width, without colours."""
     settings = {"help_option_names": ["-h", "--help"], "terminal_width": width - 2}
-    return command.get_help(click.Context(command, info_name=path, **settings))  # type: ignore[arg-type]
+    return command.get_help(command.context_class(command, info_name=path, **settings))  # type: ignore[arg-type]
 
 
 def page() -> str:

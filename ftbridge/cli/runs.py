@@ -38,7 +38,7 @@ def command() -> None:
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
     from ftbridge import runs
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import print_json, result, say
     from ftbridge.core.project import Project
 
     found = runs.list()
@@ -46,6 +46,9 @@ def list_command(as_json: bool) -> None:
         print_json(found)
     elif found:
         print_table(_run_rows(found), optional=("time", "method", *OPTIONAL))
+        for each in found:
+            if "--detach" in each.reason:  # its terminal has closed, where nobody could read why it ended
+                say(f"{each.id}: {_(each.reason)}")
     else:
         result(
             _("there is no run in `{folder}` yet; start one with `ftbridge train`").format(folder=Project.find().runs)
@@ -259,7 +262,7 @@ def _how_it_went(found: "RunDetails") -> dict[str, str]:
     lowest, validation = _loss_text(summary.lowest_loss), _loss_text(summary.validation_loss)
     return {
         "status": status,
-        "reason": run.attempts[-1].reason or (unseen_message(run) if status == "unknown" else ""),
+        "reason": _(summary.reason) if summary.reason else unseen_message(run) if status == "unknown" else "",
         "started": f"{summary.started.astimezone():%Y-%m-%d %H:%M}",
         "time": natural_duration(summary.seconds),
         "steps": f"{summary.step}/{summary.steps}",

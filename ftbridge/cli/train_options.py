@@ -16,6 +16,7 @@ from ftbridge.cli.options import (
     options,
 )
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
 
 # What stands for a value, where the type does not say it.
 METAVARS = {
@@ -101,7 +102,7 @@ def _option_of_field(field: msgspec.inspect.Field) -> Any:
         settings["type"] = click.Choice(sorted(str(value) for value in kind.values))
     elif isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         settings["type"] = int if isinstance(kind, msgspec.inspect.IntType) else float
-    return option(declared, name, default=None, help=text, **settings)
+    return option(declared, name, default=None, help=_(text), **settings)
 
 
 def _shown_default(field: msgspec.inspect.Field) -> str:

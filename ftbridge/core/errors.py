@@ -7,7 +7,8 @@ the message alone, never a traceback; a traceback is a fault of ours and ends wi
 import shlex
 from collections.abc import Mapping, Sequence
 
-from ftbridge.language import english
+from ftbridge.language import english, joined
+from ftbridge.language import gettext as _
 
 
 def shell_words(words: Sequence[str]) -> str:
@@ -39,7 +40,8 @@ class QuestionError(UsageError):
     """
 
     def __init__(self, reason: str, answers: Mapping[str, Sequence[str]]) -> None:
-        super().__init__("\n".join([reason, *(f"  {meaning}: {shell_words(answers[meaning])}" for meaning in answers)]))
+        lines = [_("  {meaning}: {options}").format(meaning=m, options=shell_words(answers[m])) for m in answers]
+        super().__init__(joined("\n", [reason, *lines]))
         self.reason, self.answers = reason, answers
 
 

@@ -19,6 +19,7 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import read_record, read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.records import Conversation, Reading, Table
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -85,7 +86,7 @@ class Backend(Protocol):
     # Whether it leaves a sample out of which no token is trained, as where the cutoff took the whole answer.
     drops_unlabelled: bool = False
     # What it does to thoughts in answers under a template that has thinking off, after the framework's title.
-    thoughts: str = "may train on them in its own way"
+    thoughts: str = _("may train on them in its own way")
 
     def render(self, plan: Any) -> dict[str, str]:
         """Return the config files by name; the first is the one that the framework is given.
@@ -215,8 +216,10 @@ def _entry_points(kind: str) -> "dict[str, EntryPoint]":
         other = found.setdefault(entry.name, entry)
         if other.value != entry.value:
             raise SetupError(
-                f"two plugins call themselves `{entry.name}` in ftbridge.{kind}: `{other.value}` and "
-                f"`{entry.value}`; uninstall one of the packages"
+                _(
+                    "two plugins call themselves `{name}` in ftbridge.{kind}: `{value}` and "
+                    "`{entry_value}`; uninstall one of the packages"
+                ).format(name=entry.name, kind=kind, value=other.value, entry_value=entry.value)
             )
     return found
 
@@ -245,7 +248,7 @@ def installed_plugins(kind: str) -> list[Plugin]:
 
 def package_of(entry: "EntryPoint") -> str:
     """Return the name and version of the package that has an entry point."""
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else _("unknown")
 
 
 def data_files(kind: str) -> list[DataFile]:
@@ -259,12 +262,21 @@ def data_files(kind: str) -> list[DataFile]:
         folder = _package_folder(entry.value)
         if folder is None:
             raise SetupError(
-                f"`{entry.name}` in ftbridge.{kind} is no folder of {package_of(entry)}: `{entry.value}`; "
-                "install the package again, or uninstall it"
+                _(
+                    "`{name}` in ftbridge.{kind} is no folder of {package_of}: `{value}`; install the "
+                    "package again, or uninstall it"
+                ).format(name=entry.name, kind=kind, package_of=package_of(entry), value=entry.value)
             )
         for file in sorted(folder.glob("*.yaml")):
-            text = read_text(file, f"file of {package_of(entry)}")
-            found.append(DataFile(package_of(entry), f"`{file}` of {package_of(entry)}", file.stem, text))
+            text = read_text(file, _("file of {package_of}").format(package_of=package_of(entry)))
+            found.append(
+                DataFile(
+                    package_of(entry),
+                    _("`{file}` of {package_of}").format(file=file, package_of=package_of(entry)),
+                    file.stem,
+                    text,
+                )
+            )
     return found
 
 
@@ -286,8 +298,10 @@ def plugin_names(kind: str) -> list[str]:
 def load_plugin(kind: str, name: str) -> Any:
     """Return the plugin `name` of `kind`, importing it; raises UsageError for an unknown name."""
     if name not in _entry_points(kind):
-        known = ", ".join(plugin_names(kind)) or "none is installed"
-        raise UsageError(f"there is no {kind.rstrip('s')} `{name}`; choose from: {known}")
+        known = ", ".join(plugin_names(kind)) or _("none is installed")
+        raise UsageError(
+            _("there is no {text} `{name}`; choose from: {known}").format(text=kind.rstrip("s"), name=name, known=known)
+        )
     return _entry_points(kind)[name].load()
 
 
@@ -301,6 +315,8 @@ def load_backend(name: str) -> Backend:
     module = load_plugin("backends", name)
     if missing := [member for member in REQUIRED if not hasattr(module, member)]:
         raise SetupError(
-            f"the backend `{name}` ({module.__name__}) has no `{missing[0]}`; docs/plugins.md says what that is"
+            _("the backend `{name}` ({module_name}) has no `{missing}`; docs/plugins.md says what that is").format(
+                name=name, module_name=module.__name__, missing=missing[0]
+            )
         )
     return cast("Backend", _BackendModule(name, module))

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.files.atomic import LONGEST
+from ftbridge.language import gettext as _
 
 # How many rows a table gives as its first.
 FIRST = 100
@@ -39,7 +40,11 @@ class Where(msgspec.Struct, frozen=True, gc=False):
 
     def cell(self, letter: str) -> str:
         """Return the address without the file: `DrugQA!D17` for a sheet, `line 3` elsewhere."""
-        return f"{self.sheet}!{letter}{self.row}" if self.sheet else f"{self.unit} {self.row}"
+        return (
+            _("{sheet}!{letter}{row}").format(sheet=self.sheet, letter=letter, row=self.row)
+            if self.sheet
+            else f"{self.unit} {self.row}"
+        )
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -234,12 +239,20 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse what can stand neither between nor around cells; raises UsageError."""
         if len(self.separator) > 1 or self.separator in {"\r", "\n", "\0"}:
             names = ", ".join(f"`{name}`" for name in DELIMITERS)
-            raise UsageError(f"`--delimiter` takes one character, or {names}; got {self.delimiter!r}")
+            raise UsageError(
+                _("`--delimiter` takes one character, or {names}; got {delimiter!r}").format(
+                    names=names, delimiter=self.delimiter
+                )
+            )
         if self.quote != "none" and (len(self.quote) > 1 or self.quote in {"\r", "\n", "\0", "\t", " "}):
-            raise UsageError(f'`--quote` takes one character, such as `"`, or `none`; got {self.quote!r}')
+            raise UsageError(
+                _('`--quote` takes one character, such as `"`, or `none`; got {quote!r}').format(quote=self.quote)
+            )
         if self.quote and self.quote == self.separator:
             raise UsageError(
-                f"`--quote` and `--delimiter` are both `{self.quote}`; one stands around cells, one between"
+                _("`--quote` and `--delimiter` are both `{quote}`; one stands around cells, one between").format(
+                    quote=self.quote
+                )
             )
 
     @classmethod
@@ -280,12 +293,16 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     def refuse_sheets(self, path: Path, kind: str) -> None:
         """Raise InputError where sheets are asked for, which `path`, of this `kind`, does not have."""
         if self.sheets:
-            raise InputError(f"`{path}` is {kind} and has no sheets; leave `--sheet` out")
+            raise InputError(
+                _("`{path}` is {kind} and has no sheets; leave `--sheet` out").format(path=path, kind=kind)
+            )
 
     def refuse_delimiter(self, path: Path) -> None:
         """Raise InputError where cells are to be told apart in `path`, which is no delimited text."""
         if self.delimiter or self.quote:
-            raise InputError(f"`{path}` is no delimited text; leave `--delimiter` and `--quote` out")
+            raise InputError(
+                _("`{path}` is no delimited text; leave `--delimiter` and `--quote` out").format(path=path)
+            )
 
 
 class Piece(Protocol):

@@ -121,23 +121,25 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
         [judge(*pair, replace(wanted, baselines=()), seconds, None) for pair in must_not_fall],
         several_models=len(models) > 1 or checkpoint == "all",
     )
-    return replace(found, result_jsonl=tuple(write_result(after) for after, _ in plans)) if result_jsonl else found
+    return (
+        replace(found, result_jsonl=tuple(write_result(after) for after, _unused in plans)) if result_jsonl else found
+    )
 
 
 def _are_answers(sources: Sequence[str | os.PathLike[str]], *, asks: bool) -> bool:
     """Tell whether there are answers to be judged as they stand; raises UsageError where they are to be asked for."""
     are = any(os.fspath(each).endswith(".jsonl") for each in sources)
     if are and asks:
-        raise UsageError("a predictions.jsonl is judged as it stands; name the run to ask a model anew")
+        raise UsageError(_("a predictions.jsonl is judged as it stands; name the run to ask a model anew"))
     return are
 
 
 def _refuse_for_a_server(prompts: Sequence[str], *, several: bool) -> None:
     """Raise UsageError for what a server is not asked."""
     if several:
-        raise UsageError("a server answers for one model, and has none before it; leave the others out")
+        raise UsageError(_("a server answers for one model, and has none before it; leave the others out"))
     if prompts:
-        raise UsageError("`--prompt` asks a model with its training's system prompt, not a server; leave one out")
+        raise UsageError(_("`--prompt` asks a model with its training's system prompt, not a server; leave one out"))
 
 
 def is_comparable(first: Evaluation, second: Evaluation) -> bool:
@@ -149,9 +151,18 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> Comparison:
     """Return how two evaluations of the same questions differ; raises InputError where they are of different ones."""
     if not is_comparable(first, second):
         raise InputError(
-            f"`{first.model.title}` was evaluated on {first.dataset} ({first.scores.task}), and "
-            f"`{second.model.title}` on {second.dataset} ({second.scores.task}), with other questions: evaluate both "
-            "on the same dataset, and they can be compared"
+            _(
+                "`{title}` was evaluated on {dataset} ({task}), and `{model_title}` on "
+                "{second_dataset} ({scores_task}), with other questions: evaluate both on the same "
+                "dataset, and they can be compared"
+            ).format(
+                title=first.model.title,
+                dataset=first.dataset,
+                task=first.scores.task,
+                model_title=second.model.title,
+                second_dataset=second.dataset,
+                scores_task=second.scores.task,
+            )
         )
     labels = first.scores.confusion.labels if first.scores.confusion else ()
     rows, other = (rows_of(Path(each.predictions), each.limit) for each in (first, second))
@@ -173,7 +184,9 @@ def _models(
     for source in sources or (None,):
         found = source_of(source)
         if not found.run:
-            raise UsageError(f"`--checkpoint all` is for runs, and `{found.folder}` is none; leave it out")
+            raise UsageError(
+                _("`--checkpoint all` is for runs, and `{folder}` is none; leave it out").format(folder=found.folder)
+            )
         saved = load_backend(found.run.spec.backend).checkpoints(found.run.path)
         models += [replace(found, checkpoint=each) for each in saved]
     return models
@@ -229,9 +242,13 @@ def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> 
 
     Raises UsageError for a model or a dataset that is named twice.
     """
-    folders = [after.folder for after, _ in plans]
+    folders = [after.folder for after, _unused in plans]
     if twice := next((each for each in folders if folders.count(each) > 1), None):
-        raise UsageError(f"the answers of two models, or to one dataset twice, would lie in `{twice}`; name each once")
+        raise UsageError(
+            _("the answers of two models, or to one dataset twice, would lie in `{twice}`; name each once").format(
+                twice=twice
+            )
+        )
     for after, _base in plans:
         _refuse_without_references(after)
     begun = time.monotonic()
@@ -243,9 +260,13 @@ def _verdict(found: Evaluation) -> str:
     """Return whether a model got worse at what it must not, and say so where it did."""
     compared = found.comparisons[-1]
     figure = compared.differences[found.scores.main_figure]
-    verdict = "worse" if figure.high < 0 else "better" if figure.low > 0 else "as far as can be told no worse"
+    verdict = "worse" if figure.high < 0 else _("better") if figure.low > 0 else _("as far as can be told no worse")
     if verdict == "worse":
-        say(f"warning: on {found.dataset}, `{found.model.title}` is worse than before: {compared.sentence}")
+        say(
+            _("warning: on {dataset}, `{title}` is worse than before: {sentence}").format(
+                dataset=found.dataset, title=found.model.title, sentence=compared.sentence
+            )
+        )
     return verdict
 
 
@@ -270,6 +291,9 @@ def _compared(
         comparisons=comparisons,
         file=file,
         also={
-            f"{each.evaluation.dataset} by {each.evaluation.model.title}": _verdict(each.evaluation) for each in also
+            _("{dataset} by {title}").format(
+                dataset=each.evaluation.dataset, title=each.evaluation.model.title
+            ): _verdict(each.evaluation)
+            for each in also
         },
     )

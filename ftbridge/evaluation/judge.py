@@ -98,7 +98,7 @@ def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, serv
     comparisons = [compare(judged.task, rows, rows_of(other, limit), (own, title), labels) for title, other in others]
     engine, same = _engine(after, server), _by_transformers(after)
     if same:
-        compared = compare(judged.task, rows, rows_of(same, limit), (own, "by transformers"), labels)
+        compared = compare(judged.task, rows, rows_of(same, limit), (own, _("by transformers")), labels)
         comparisons.insert(0, compared)
         alike = [mine.answer == other.answer for mine, other in paired(rows, rows_of(same, limit))]
         engine = replace(engine, same_answers=sum(alike), compared=len(alike))
@@ -114,7 +114,7 @@ def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, serv
         max_new_tokens=after.options.max_new_tokens,
         cut_answers=judged.finish.get("length", 0),
         leakage=_leakage(after, run),
-        baselines=tuple(each for each, _ in simpler),
+        baselines=tuple(each for each, _unused in simpler),
         before=_score(base_file, limit, judged.task, labels)[0] if base_file else None,
         before_predictions=str(base_file or ""),
         comparisons=tuple(comparisons),
@@ -162,7 +162,7 @@ def _baselines(
     except InputError as error:
         if wanted.chosen:
             raise
-        say(f"note: without baselines: {error}")
+        say(_("note: without baselines: {error}").format(error=error))
         return []
     for _baseline, file in trained[key]:
         if file.parent != folder:
@@ -179,7 +179,7 @@ def _answers_of_baselines(after: Plan, run: Run, wanted: Wanted) -> list[Baselin
     except SetupError as error:
         if wanted.chosen:
             raise
-        say(f"note: {error}")
+        say(_("note: {error}").format(error=error))
         return run_baselines(choices[:1], project, run, questions)
 
 
@@ -197,7 +197,7 @@ def _written(found: BaselineAnswers, after: Plan, labels: tuple[str, ...], folde
 def judge_file(file: Path, wanted: Wanted) -> Written:
     """Judge a predictions.jsonl as it stands; its evaluation.json lies beside it."""
     if not file.exists():
-        raise InputError(f"there is no file `{file}`")
+        raise InputError(_("there is no file `{file}`").format(file=file))
     judged, _labels = _score(file, None, wanted.task)
     own = _settings_of(file)
     found = Evaluation(
@@ -276,14 +276,19 @@ def _leakage_of_file(file: Path, own: Settings) -> Leakage | None:
     except InputError as error:
         return Leakage(questions=0, trained=None, dataset="", reason=str(error))
     if sha256(file_of(data)) != own.data:
-        return Leakage(questions=0, trained=None, dataset="", reason=f"`{data.name}` has changed since it was asked")
+        return Leakage(
+            questions=0,
+            trained=None,
+            dataset="",
+            reason=_("`{name}` has changed since it was asked").format(name=data.name),
+        )
     return find_leakage(source.project, run, questions_of(data), data)
 
 
 def _said(leakage: Leakage | None) -> Leakage | None:
     """Return what is known of a leakage, once it is said."""
     if leakage and leakage.sentence:
-        say(f"warning: {leakage.sentence}")
+        say(_("warning: {sentence}").format(sentence=leakage.sentence))
     return leakage
 
 
@@ -319,7 +324,7 @@ def title_of(source: ModelSource, *, whole: bool = False) -> str:
     name = source.run.id if source.run else source.folder.name
     begin = re.match(r"[0-9]{8}-[0-9]{6}(?=-)", name)
     name = begin[0] if begin and not whole else name
-    return f"{name} at {source.checkpoint.stem}" if source.checkpoint else name
+    return _("{name} at {stem}").format(name=name, stem=source.checkpoint.stem) if source.checkpoint else name
 
 
 def _model(planned: Plan, title: str) -> Model:

@@ -14,6 +14,7 @@ from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run
 
 Task = Literal["classification", "generation", "extraction"]
@@ -24,9 +25,10 @@ _PATHS = ("predictions", "before_predictions")
 MAIN_FIGURES = {"accuracy": "accuracy", "f1": "F1", "chrf": "chrF", "rouge_l": "ROUGE-L"}
 
 
-RULE = (
-    "a question is trained on where a training sample has the same one, case, width and repeated blanks aside: all "
-    "that the user says up to there, with the system prompt where the training has several"
+RULE = _(
+    "a question is trained on where a training sample has the same one, case, width and "
+    "repeated blanks aside: all that the user says up to there, with the system prompt "
+    "where the training has several"
 )
 
 
@@ -43,12 +45,16 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """Return a warning for the user; "" where no question was trained on."""
         if self.trained is None:
-            return f"whether questions were trained on cannot be told: {self.reason}"
+            return _("whether questions were trained on cannot be told: {reason}").format(reason=self.reason)
         if not self.trained:
             return ""
-        return (
-            f"{self.trained:,} of {counted(self.questions, 'question was', 'questions were')} trained on (they "
-            f"stand in `{self.dataset}`): the figures are better than the model is"
+        return _(
+            "{trained:,} of {question_was} trained on (they stand in `{dataset}`): the figures "
+            "are better than the model is"
+        ).format(
+            trained=self.trained,
+            question_was=counted(self.questions, "question was", "questions were"),
+            dataset=self.dataset,
         )
 
 
@@ -224,8 +230,12 @@ def load_evaluation(path: Path) -> Evaluation:
     """Return the evaluation in a folder or a file; raises InputError where there is none, or it is damaged."""
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge evaluate` writes one")
-    found = load_json(read_text(file, "evaluation"), Evaluation, f"`{file}` is damaged; evaluate again")
+        raise InputError(
+            _("there is no `{file}` in `{path}`; `ftbridge evaluate` writes one").format(file=FILE, path=path)
+        )
+    found = load_json(
+        read_text(file, "evaluation"), Evaluation, _("`{file}` is damaged; evaluate again").format(file=file)
+    )
     paths = {name: str((file.parent / value).resolve()) for name in _PATHS if (value := getattr(found, name))}
     return msgspec.structs.replace(found, **paths)
 

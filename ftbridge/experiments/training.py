@@ -19,6 +19,7 @@ from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import data_files, interpret_entry
 from ftbridge.dataset_info.names import is_ours
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.runs.checkpoints import last_checkpoint
@@ -93,11 +94,15 @@ def base_digest(project: Project, model: str, backend: str) -> str:
 def why_anew(before: PlannedTraining, now: PlannedTraining) -> str:
     """Return what makes `now` another training than `before`, in words; "" where it is the same."""
     old, new = before.options, now.options
-    reasons = [f"{name} was {old.get(name)} and is {new[name]}" for name in new if old.get(name) != new[name]]
+    reasons = [
+        _("{name} was {name_name} and is {new}").format(name=name, name_name=old.get(name), new=new[name])
+        for name in new
+        if old.get(name) != new[name]
+    ]
     if sorted(before.data.values()) != sorted(now.data.values()) or before.mixed != now.mixed:
-        reasons.append("the training data has changed")
+        reasons.append(_("the training data has changed"))
     if before.base != now.base:
-        reasons.append(f"the base model `{now.spec.model}` is another one")
+        reasons.append(_("the base model `{model}` is another one").format(model=now.spec.model))
     return first_few(reasons, _SHOWN)
 
 
@@ -111,13 +116,24 @@ def prepare_planned(planned: PlannedTraining, before: Run | None = None, *, conf
         except NotOnRecordError:
             # The framework outlives a killed watcher for a moment, in which it may save, and delete what was noted.
             say(
-                f"note: {before.id} is trained from the start: it was killed before the checkpoints that are left were "
-                f"on record, as happens where they come every second (save_steps {before.spec.save_steps})"
+                _(
+                    "note: {id} is trained from the start: it was killed before the checkpoints that are "
+                    "left were on record, as happens where they come every second (save_steps "
+                    "{save_steps})"
+                ).format(id=before.id, save_steps=before.spec.save_steps)
             )
         except FtbridgeError as error:
-            say(f"note: {before.id} cannot go on, and is trained from the start: {first_line(error)}")
+            say(
+                _("note: {id} cannot go on, and is trained from the start: {error}").format(
+                    id=before.id, error=first_line(error)
+                )
+            )
     elif before and before.status in {"failed", "interrupted"}:
-        say(f"note: {before.id} left no checkpoint to go on from, and is trained from the start (see `save_steps`)")
+        say(
+            _("note: {id} left no checkpoint to go on from, and is trained from the start (see `save_steps`)").format(
+                id=before.id
+            )
+        )
     return prepare(config, **given_options(planned.spec))
 
 

@@ -1,16 +1,20 @@
 """Messages and help in the user's language, by gettext catalogues: English, which is in the code, and Chinese.
 
-A message stands in the code as `_("run {id} failed").format(id=run.id)`: `_` is the `gettext` of this module, and the
-catalogue has the template. The language is that of FTBRIDGE_LANG, else that of the locale.
+A message is in the code as `_("run {id} failed").format(id=run.id)`: `_` is the `gettext` of this module, and the
+catalogue has the template. The language is that of FTBRIDGE_LANG, else that of the locale; English where stdout or
+stderr cannot show Chinese. `python -m tests.language.messages` keeps the catalogue.
 """
 
 import gettext as library
 import os
+import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Self
 
 DOMAIN = "ftbridge"
 FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib is not imported by `--help`
+COUNTED = "counted"  # the context of nouns that follow a number, which Chinese gives a measure word
 
 
 class Message(str):
@@ -25,6 +29,18 @@ class Message(str):
         message.english = english
         return message
 
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        """Return what another process makes the same message of."""
+        return str(self), self.english
+
+    def __add__(self, more: str) -> "Message":
+        """Return the message with more behind it."""
+        return Message(str(self) + str(more), self.english + english(more))
+
+    def __radd__(self, before: str) -> "Message":
+        """Return the message with something before it."""
+        return Message(before + str(self), before + self.english)
+
     def format(self, *values: Any, **named: Any) -> "Message":
         """Return the message with the values in it, those that are messages themselves in the language of each."""
         text = super().format(*values, **named)
@@ -35,11 +51,37 @@ class Message(str):
 def gettext(text: str) -> str:
     """Return a text of the code in the user's language; English where the catalogue does not have it."""
     catalogue = _catalogue()
-    return Message(catalogue.gettext(text), text) if catalogue else text
+    return Message(catalogue.gettext(text), text) if catalogue and text and not isinstance(text, Message) else text
+
+
+def ngettext(one: str, several: str, number: int) -> str:
+    """Return the text of the code for a number of things, in the user's language."""
+    catalogue, text = _catalogue(), one if number == 1 else several
+    return Message(catalogue.ngettext(one, several, number), text) if catalogue else text
+
+
+def to_translate(text: str) -> str:
+    """Return a text as it is, which is translated where it is shown: the names in records are in English."""
+    return text
+
+
+def counted_noun(noun: str) -> str:
+    """Return a noun as it follows a number: with its measure word in Chinese, else as it is."""
+    catalogue = _catalogue()
+    return catalogue.pgettext(COUNTED, noun) if catalogue else noun
+
+
+def joined(separator: str, messages: Iterable[Any]) -> str:
+    """Return messages as one, which knows its English as well."""
+    parts = list(messages)
+    text = separator.join(map(str, parts))
+    return Message(text, separator.join(str(english(part)) for part in parts)) if _catalogue() else text
 
 
 def english(message: Any) -> Any:
     """Return the English of a message, or of an error with one; anything else as it is."""
+    if isinstance(message, Exception) and not hasattr(message, "english"):
+        return english(message.args[0]) if len(message.args) == 1 else message
     return getattr(message, "english", message)
 
 
@@ -48,12 +90,21 @@ def language() -> str:
     return "zh" if _catalogue() else "en"
 
 
+def translate_click() -> None:
+    """Let click say its own texts, such as `Usage:`, in the language of messages; child processes take it, too."""
+    os.environ["LANGUAGE"] = language()
+    library.bindtextdomain(DOMAIN, FOLDER)
+    library.textdomain(DOMAIN)
+
+
 @cache
 def _catalogue() -> library.GNUTranslations | None:
     """Return the catalogue of the user's language, None for English."""
     chosen = os.environ.get("FTBRIDGE_LANG", "").replace("-", "_")
     try:
         found = library.translation(DOMAIN, FOLDER, [chosen] if chosen else None)
-    except FileNotFoundError:
+        for stream in (sys.stdout, sys.stderr):
+            "中文".encode(getattr(stream, "encoding", None) or "utf-8")
+    except (FileNotFoundError, LookupError, UnicodeEncodeError):
         return None
-    return found if isinstance(found, library.GNUTranslations) else None
+    return found

@@ -24,6 +24,7 @@ from ftbridge.core.plugins import plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 from ftbridge.launchers.process.child import SAVE_SECONDS
 from ftbridge.launchers.process.identity import Host, is_hidden, process_start, signal_sender, this_machine
@@ -158,7 +159,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def save(self) -> "Run":
         """Write run.json, signed unless it came without a signature; returns the run."""
-        signature = None if self.signature is None else signing.sign(_signed_part(msgspec.json.encode(self)))
+        encoded = msgspec.json.encode(self, enc_hook=english)
+        signature = None if self.signature is None else signing.sign(_signed_part(encoded))
         run = msgspec.structs.replace(self, signature=signature)
         write_json(self.path / "run.json", run)
         return run

@@ -44,7 +44,6 @@ from ftbridge.launchers.training.resume import check_resume_point, find_resume_p
 from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_possible_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
 from ftbridge.templates.families import Family, get_family
-from ftbridge.tokens.chat_template import ChatTemplate
 from ftbridge.tokens.ready import TOKENS, Counts
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
@@ -88,10 +87,9 @@ def prepare(
         given = given_options(project, options)
         point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
     resumed = point.run if point else None
-    name = _run_name(project, name, resumed)
+    name = _name_of_run(project, name, resumed)
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
-    asks = not (resumed or yes)
-    if asks:
+    if not (resumed or yes):
         ask_about_values(spec)
     backend = load_backend(spec.backend)
     dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
@@ -106,12 +104,16 @@ def prepare(
     asked, spec = spec, with_possible_tokens(spec, model, backend)
     if spec is not asked:
         dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
-    template, family = _prompt_of(spec, backend, model, dataset, project.folder, asks=asks)
+    if spec.tokens == "once":
+        check_takes_tokens(backend, spec)
+    family = _family_of(spec, model, asks=not (resumed or yes))
+    template = None if family else chat_template_of(spec, model, dataset, project.folder)
     trackers.check_installed(python, spec.track)
-    folder_name = f"{spec.backend}-{file_stem(dataset.name, dataset.parts)}"
     plan = TrainPlan(
         spec=spec,
-        run=resumed.path if resumed else new_run_folder(project, folder_name),
+        run=resumed.path
+        if resumed
+        else new_run_folder(project, f"{spec.backend}-{file_stem(dataset.name, dataset.parts)}"),
         model=model,
         dataset=dataset.name,
         dataset_dir=dataset.folder,
@@ -136,25 +138,24 @@ def prepare(
     return Prepared(plan, launch, project, python, resumed, name)
 
 
-def _run_name(project: Project, name: str, resumed: Run | None) -> str:
-    """Return the name of a run, "" for none; raises UsageError for another one than the resumed run's."""
-    if name and resumed:
+def _name_of_run(project: Project, name: str, resumed: Run | None) -> str:
+    """Return what a run is to be called; raises UsageError for one that has a name, or a name that cannot be."""
+    if not resumed:
+        return check_name(project, name) if name else ""
+    if name:
         raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
-    return check_name(project, name) if name else resumed.name if resumed else ""
+    return resumed.name
 
 
-def _prompt_of(
-    spec: TrainSpec, backend: Backend, model: Path, dataset: Dataset, folder: Path, *, asks: bool
-) -> tuple[ChatTemplate | None, Family | None]:
-    """Return the chat template that makes the tokens, or the family whose template the framework has."""
+def _family_of(spec: TrainSpec, model: Path, *, asks: bool) -> Family | None:
+    """Return the family whose prompt is trained, None for a chat template; `asks` about one that the files refute."""
     if spec.tokens == "once":
-        check_takes_tokens(backend, spec)
-        return chat_template_of(spec, model, dataset, folder), None
+        return None
     family = get_family(spec.template) if spec.template else detect_family(model)
     family.cell(spec.backend)
     if asks:
         ask_about_template(spec, model)
-    return None, family
+    return family
 
 
 def _target(spec: TrainSpec, backend: Backend) -> str:

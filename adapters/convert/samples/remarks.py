@@ -13,10 +13,11 @@ from ftbridge.adapters.targets.text_only import describe_not_held
 from ftbridge.adapters.values import decode_raw, is_blank
 from ftbridge.core.console import counted
 from ftbridge.core.records import Conversation, Row, Text, Where, as_json
+from ftbridge.language import gettext as _
 
 # An answer may begin inside its thoughts, where a chat template opens them.
 MARKS = re.compile(rb"</?think>|<\|?(img|image|video|audio)(?:_pad|[_ ]?[0-9]{1,3})?\|?>")
-THOUGHT, TWO_SYSTEMS, NOT_HELD = "thought", "two systems", "not held by"
+THOUGHT, TWO_SYSTEMS, NOT_HELD = "thought", _("two systems"), _("not held by")
 # So many samples are looked at together: few enough to be in the processor's cache still.
 TOGETHER = 64
 KIND_OF_MARK = {b"": THOUGHT, b"img": "image", b"image": "image", b"video": "video", b"audio": "audio"}
@@ -57,7 +58,7 @@ class Remarks(msgspec.Struct):
 
     def add_not_held(self, sample: Conversation, target: str, *, written: bool) -> None:
         """Note a sample that a target cannot hold; unless it is `written` first, its marks have to be looked for."""
-        what = "tools" if sample.uses_tools else "answers that are not learned"
+        what = _("tools") if sample.uses_tools else _("answers that are not learned")
         self.add_remark(f"{NOT_HELD} {target}: {what}", Remark(1, sample.source, what))
         if not written:
             self.add_marks(sample)
@@ -110,25 +111,35 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
     """Return the remarks as sentences; `column` is that of the system prompts that were not taken."""
     lines = []
     for kind, remark in remarks.items():
-        first = f"(the first: {remark.where})"
+        first = _("(the first: {where})").format(where=remark.where)
         if kind == THOUGHT:
             lines.append(
-                f"{counted(remark.count, 'answer holds', 'answers hold')} `{remark.mark}` {first}; with "
-                "`--tokens native` the frameworks do not train on the same tokens there: XTuner keeps thoughts, "
-                "LLaMA-Factory may drop them, and a reasoning model's template puts an empty block before them; "
-                "`ftbridge preview` shows it"
+                _(
+                    "{answer_holds} `{mark}` {first}; with `--tokens native` the frameworks do not train "
+                    "on the same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a "
+                    "reasoning model's template puts an empty block before them; `ftbridge preview` shows "
+                    "it"
+                ).format(
+                    answer_holds=counted(remark.count, "answer holds", "answers hold"), mark=remark.mark, first=first
+                )
             )
         elif kind == TWO_SYSTEMS:
             lines.append(
-                f"in {counted(remark.count, 'row')} the column `{column}` differs from the "
-                f"conversation's own system prompt {first}, which was taken"
+                _(
+                    "in {rows} the column `{column}` differs from the conversation's own system prompt "
+                    "{first}, which was taken"
+                ).format(rows=counted(remark.count, "row"), column=column, first=first)
             )
         elif kind.startswith(NOT_HELD):
             lines.append(f"{describe_not_held(remark.count, _target_of(kind, remark), remark.mark)} {first}")
         else:
             lines.append(
-                f"{counted(remark.count, 'sample holds', 'samples hold')} `{remark.mark}` {first}, which is trained on "
-                f"as text: no {kind} goes with it"
+                _("{sample_holds} `{mark}` {first}, which is trained on as text: no {kind} goes with it").format(
+                    sample_holds=counted(remark.count, "sample holds", "samples hold"),
+                    mark=remark.mark,
+                    first=first,
+                    kind=kind,
+                )
             )
     return lines
 

@@ -16,6 +16,7 @@ from ftbridge.adapters.targets.sample_file import SampleFile, write_at
 from ftbridge.core.errors import SetupError
 from ftbridge.core.process.guard import end_with_parent
 from ftbridge.core.records import Piece, Rows, Table, moved
+from ftbridge.language import gettext as _
 
 # Rows of a source that cannot be cut are made this many at a time, fewer once they fill so many bytes.
 ROWS_AT_A_TIME = 256
@@ -164,7 +165,7 @@ def _encode_in_processes(
         while pending:
             yield oldest_batch()
     except BrokenProcessPool as error:
-        raise SetupError("a process was killed while it read the source; was there too little memory?") from error
+        raise SetupError(_("a process was killed while it read the source; was there too little memory?")) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -16,6 +16,7 @@ from ftbridge.adapters.mapping.headers import normalize_header
 from ftbridge.adapters.values import decode_raw, is_blank, shorten
 from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.records import Table
+from ftbridge.language import gettext as _
 
 # Columns of OASST, whose rows are the messages of a tree, or whole trees.
 MESSAGES_OF_TREE, TREES = {"message id", "parent id", "text", "role"}, {"message tree id", "prompt"}
@@ -26,15 +27,22 @@ def refuse_single_messages(table: Table) -> None:
     """Raise InputError where each row of `table` is one message of a conversation, or a tree of messages."""
     headers = {normalize_header(column) for column in table.columns}
     rows = [{column: decode_raw(value) for column, value in row.values.items()} for row in table.first if row.values]
-    wanted = 'give each conversation as one row, `{"messages": [{"role": "user", "content": "..."}, ...]}`'
+    wanted = _('give each conversation as one row, `{"messages": [{"role": "user", "content": "..."}, ...]}`')
     if headers >= MESSAGES_OF_TREE or (headers >= TREES and any(isinstance(row.get("prompt"), dict) for row in rows)):
         raise InputError(
-            f"`{table.file}` holds trees of messages, as OASST does, with several answers to a question; choose one "
-            f"path through each tree, such as that of the answers with the best `rank`, and {wanted}"
+            _(
+                "`{file}` holds trees of messages, as OASST does, with several answers to a question; "
+                "choose one path through each tree, such as that of the answers with the best `rank`, "
+                "and {wanted}"
+            ).format(file=table.file, wanted=wanted)
         )
     keys = message_keys(rows[0], {}) if rows else None
     if keys and keys[1] in rows[0] and all(role_of(str(row.get(keys[0], "")), {}) for row in rows):
-        raise InputError(f"each row of `{table.file}` is one message (`{keys[0]}`, `{keys[1]}`); {wanted}")
+        raise InputError(
+            _("each row of `{file}` is one message (`{key}`, `{key_2}`); {wanted}").format(
+                file=table.file, key=keys[0], key_2=keys[1], wanted=wanted
+            )
+        )
 
 
 def ask_for_turns(table: Table) -> None:
@@ -47,9 +55,12 @@ def ask_for_turns(table: Table) -> None:
             _ask_for_sides(column, value)
         if style and style not in {PAIRS, ALTERNATING} and not is_surely_conversation(column, style):
             raise QuestionError(
-                f"`{shorten(column)}` of `{table.file}` holds questions and answers, and whether each continues the "
-                "one before, as in a conversation, is not known; if not, give each as a row of its own",
-                {"each row is one conversation": ["--map", f"messages={column}"]},
+                _(
+                    "`{column}` of `{file}` holds questions and answers, and whether each continues the "
+                    "one before, as in a conversation, is not known; if not, give each as a row of its "
+                    "own"
+                ).format(column=shorten(column), file=table.file),
+                {_("each row is one conversation"): ["--map", f"messages={column}"]},
             )
 
 
@@ -58,10 +69,20 @@ def _ask_for_sides(column: str, value: Any) -> None:
     sides = _sides_of_turns(value)
     if sides:
         answers = {
-            f"`{user}` is the user, `{other}` the assistant": ["--role", f"{user}=user", "--role", f"{other}=assistant"]
+            _("`{user}` is the user, `{other}` the assistant").format(user=user, other=other): [
+                "--role",
+                f"{user}=user",
+                "--role",
+                f"{other}=assistant",
+            ]
             for user, other in (sides, sides[::-1])
         }
-        raise QuestionError(f"who `{sides[0]}` and `{sides[1]}` of `{shorten(column)}` are, is not known", answers)
+        raise QuestionError(
+            _("who `{side}` and `{side_2}` of `{column}` are, is not known").format(
+                side=sides[0], side_2=sides[1], column=shorten(column)
+            ),
+            answers,
+        )
 
 
 def _sides_of_turns(value: Any) -> tuple[str, ...]:

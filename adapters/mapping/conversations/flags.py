@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import Any
 
 from ftbridge.adapters.values import BadValueError, checked_text, decode_raw, holds_nothing, shorten
+from ftbridge.language import gettext as _
 
-TOOLS, MEDIA, REASONING = "tools", "images, sound or video", "reasoning"
+TOOLS, MEDIA, REASONING = "tools", _("images, sound or video"), "reasoning"
 # What is true of an answer that is learned, of one that is left out, and of either.
-LOSS, NO_LOSS, MASK = "loss", "no loss", "mask"
+LOSS, NO_LOSS, MASK = "loss", _("no loss"), "mask"
 ANY = (TOOLS, MEDIA, REASONING)
 # Keys of a message by what they hold, in lower case, words parted by a blank.
 KEY_KINDS = {
@@ -69,7 +70,7 @@ def refuse_untrainable(item: Mapping[str, Any], kinds: Container[str] = ANY) -> 
     for key, value in item.items():
         kind = key_kind(key)
         if kind in kinds and value is not None and value != 0 and not holds_nothing(value):
-            raise BadValueError(f"has `{key}`: {kind} cannot be trained on yet")
+            raise BadValueError(_("has `{key}`: {kind} cannot be trained on yet").format(key=key, kind=kind))
 
 
 def is_learned(item: Mapping[str, Any]) -> bool:
@@ -83,7 +84,9 @@ def is_learned(item: Mapping[str, Any]) -> bool:
         if flag is None:
             continue
         if flag and kind == MASK:
-            raise BadValueError(f"has `{key}` {shorten(value)}, which may exclude or include the answer")
+            raise BadValueError(
+                _("has `{key}` {value}, which may exclude or include the answer").format(key=key, value=shorten(value))
+            )
         learned = learned and flag == (kind == LOSS) if kind != MASK else learned
     return learned
 
@@ -94,10 +97,12 @@ def thought_of(item: Mapping[str, Any], longest: int) -> str:
     for key, value in item.items():
         if key_kind(key) == REASONING and value != 0 and not holds_nothing(value):
             if not isinstance(value, str):
-                raise BadValueError(f"has `{key}`: reasoning that is not text cannot be trained on yet")
+                raise BadValueError(
+                    _("has `{key}`: reasoning that is not text cannot be trained on yet").format(key=key)
+                )
             found[key] = checked_text(value, longest)
     if len({text.strip() for text in found.values()}) > 1:
-        raise BadValueError(f"has {' and '.join(f'`{key}`' for key in found)}, which differ")
+        raise BadValueError(_("has {found}, which differ").format(found=" and ".join(f"`{key}`" for key in found)))
     return next((text for text in found.values() if text.strip()), "")
 
 
@@ -106,7 +111,7 @@ def answer_without(thought: str, answer: str) -> str:
     if not thought or not (inside := THOUGHT.match(answer)):
         return answer
     if inside[1].strip() != thought.strip():
-        raise BadValueError("has a thought inside its text, and another in a separate field")
+        raise BadValueError(_("has a thought inside its text, and another in a separate field"))
     return answer[inside.end() :]
 
 
@@ -115,7 +120,9 @@ def refuse_partial_masks(answers: Iterable[Mapping[str, Any]]) -> None:
     answers = list(answers)
     for key in dict.fromkeys(key for answer in answers for key in answer if key_kind(key) == MASK):
         if 0 < sum(answer.get(key) is not None for answer in answers) < len(answers):
-            raise BadValueError(f"has `{key}` on some answers only: unclear which answers are trained on")
+            raise BadValueError(
+                _("has `{key}` on some answers only: unclear which answers are trained on").format(key=key)
+            )
 
 
 def is_left_out(column: str, value: Any) -> bool:
@@ -135,14 +142,20 @@ def _flag(key: str, value: Any) -> bool | None:
         flags = {None if isinstance(each, list) else _flag(key, each) for each in value}
         if len(flags) > 1 or any(isinstance(each, list) for each in value):
             raise BadValueError(
-                f"has `{key}` {shorten(value)}: parts of an answer cannot be excluded from the loss yet"
+                _("has `{key}` {value}: parts of an answer cannot be excluded from the loss yet").format(
+                    key=key, value=shorten(value)
+                )
             )
         return next(iter(flags), None)
     text = str(value).strip().lower()
     if text in TRUE | FALSE:
         return text in TRUE
     if isinstance(value, (int, float)):
-        raise BadValueError(f"has `{key}` {shorten(value)}: answers cannot be weighted, only excluded with 0")
+        raise BadValueError(
+            _("has `{key}` {value}: answers cannot be weighted, only excluded with 0").format(
+                key=key, value=shorten(value)
+            )
+        )
     if text and not isinstance(value, dict) and " ".join(map(str.lower, WORDS.findall(key))) in KEY_KINDS:
-        raise BadValueError(f"has `{key}` {shorten(value)}, which is neither yes nor no")
+        raise BadValueError(_("has `{key}` {value}, which is neither yes nor no").format(key=key, value=shorten(value)))
     return None

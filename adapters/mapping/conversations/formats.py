@@ -22,10 +22,15 @@ import msgspec
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, USER, role_of
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import parse_list, shorten
+from ftbridge.language import gettext as _
 
-OPENAI, SHAREGPT, XTUNER = "OpenAI messages", "ShareGPT conversations", "XTuner conversations"
+OPENAI, SHAREGPT, XTUNER = _("OpenAI messages"), _("ShareGPT conversations"), _("XTuner conversations")
 STYLE_KEYS = {OPENAI: ("role", "content"), SHAREGPT: ("from", "value"), XTUNER: ("input", "output")}
-PAIRS, ALTERNATING, MOSS = "pairs of question and answer", "questions and answers in turn", "MOSS conversations"
+PAIRS, ALTERNATING, MOSS = (
+    _("pairs of question and answer"),
+    _("questions and answers in turn"),
+    _("MOSS conversations"),
+)
 # Other keys of a message, the better ones first.
 ROLE_KEYS = ("role", "from", "speaker", "sender", "author", "角色")
 TEXT_KEYS = ("content", "value", "text", "message", "utterance", "markdown", "parts", "body", "msg", "内容")
@@ -86,7 +91,7 @@ def _messages_keyed_by_role(value: list[Any]) -> list[dict[str, Any]]:
     if len(value) <= 1 or (isinstance(value[0], dict) and len(value[0]) > 1):  # as most messages
         return []
     pairs = _roles_and_contents(value)
-    roles = {role_of(name, {}) for name, _ in pairs}
+    roles = {role_of(name, {}) for name, _unused in pairs}
     if "" in roles or not {USER, ASSISTANT} <= roles:
         return []
     return [{"role": name, "content": content} for name, content in pairs]
@@ -167,7 +172,7 @@ def wants_answer(value: Any, roles: Mapping[str, str], tags: Mapping[str, str], 
 
 
 def _style_name(first: str, second: str, what: str = "messages") -> str:
-    return f"{what} of {first}/{second}"
+    return _("{what} of {first}/{second}").format(what=what, first=first, second=second)
 
 
 def _keyless_style(value: list[Any]) -> str:

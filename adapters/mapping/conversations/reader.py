@@ -48,6 +48,7 @@ from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, holds_nothing, is_blank, shorten
 from ftbridge.core.errors import shell_words
 from ftbridge.core.records import Beside, Turn, turn_of
+from ftbridge.language import gettext as _
 
 TEXT_PART_TYPES = {None, "text", "input_text", "output_text"}
 MOSS_OPENING, MOSS_CLOSING = re.compile(r"\s*<\|[^|<>]{1,20}\|>: ?"), re.compile(r"<eo[a-z]>\s*\Z")
@@ -68,7 +69,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(value, str) and self.style == MOSS:
             return self.read_messages(_moss_messages(value))
         if not isinstance(value, list):
-            raise BadValueError("is empty" if is_blank(value) else "is not a list of messages")
+            raise BadValueError(_("is empty") if is_blank(value) else _("is not a list of messages"))
         if self.style in {PAIRS, ALTERNATING}:
             return "", self.read_pairs(value)
         if self.style in {XTUNER, MOSS} or self.style.startswith("turns"):
@@ -95,7 +96,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
                 if self._read_message(message, so_far) == ASSISTANT:
                     answers.append(message)
             except BadValueError as error:
-                raise BadValueError(f"message {number} {error}") from error
+                raise BadValueError(_("message {number} {error}").format(number=number, error=error)) from error
         system, turns = so_far.finish()
         refuse_partial_masks(answers)
         return system, turns
@@ -106,7 +107,9 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if not keys:
             wanted = self.tags.get("role_tag"), self.tags.get("content_tag")
             for_role, for_text = wanted if all(wanted) else STYLE_KEYS.get(self.style, STYLE_KEYS[OPENAI])
-            raise BadValueError(f"is not an object with `{for_role}` and `{for_text}`")
+            raise BadValueError(
+                _("is not an object with `{for_role}` and `{for_text}`").format(for_role=for_role, for_text=for_text)
+            )
         role = self._known_role(str(message[keys[0]]), so_far)
         if role in {ASSISTANT, CALL}:
             self._read_answer(message, keys[1], role, so_far)
@@ -117,7 +120,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         content = message.get(keys[1])
         text = self._checked_text(_join_parts(result_text(content) if role == TOOL else content))
         if role == USER and not text.strip():
-            raise BadValueError("is empty")
+            raise BadValueError(_("is empty"))
         if role == TOOL:
             so_far.add_observation(observation_of(message, text))
         else:
@@ -130,7 +133,11 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
             return role
         shown = shorten(name)
         option = shell_words([f"{shown}={so_far.due[-1]}"])
-        raise BadValueError(f"has the unknown role `{shown}`; say whose it is, as in `--role {option}`")
+        raise BadValueError(
+            _("has the unknown role `{shown}`; say whose it is, as in `--role {option}`").format(
+                shown=shown, option=option
+            )
+        )
 
     def _read_answer(self, message: dict[str, Any], key: str, role: str, so_far: TurnsSoFar) -> None:
         """Add an answer, or a call of tools, to the turns so far; raises BadValueError."""
@@ -145,7 +152,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         else:
             text, calls = self._checked_text(_join_parts(content)), calls_of(message)
         if not calls and not text.strip():
-            raise BadValueError("is empty")
+            raise BadValueError(_("is empty"))
         text, thought = self._thought_beside(message, text)
         so_far.add_answer(text, train=learned, thought=thought, calls=calls)
 
@@ -162,11 +169,11 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
             try:
                 own_system, read = self._read_turn(turn, system if turns else None)
             except BadValueError as error:
-                raise BadValueError(f"turn {number} {error}") from error
+                raise BadValueError(_("turn {number} {error}").format(number=number, error=error)) from error
             system = system or own_system
             turns.append(read)
         if not turns:
-            raise BadValueError("holds no question and answer")
+            raise BadValueError(_("holds no question and answer"))
         refuse_partial_masks(value)
         return system, turns
 
@@ -179,11 +186,11 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         question, answer = (self._checked_text(_join_parts(turn[key])) for key in keys)
         system = self._checked_text(next((turn[key] for key in turn if normalize_header(key) in HEADERS["system"]), ""))
         if before is not None and system not in {"", before}:
-            raise BadValueError("has a system prompt of its own")
+            raise BadValueError(_("has a system prompt of its own"))
         if not question.strip():
-            raise BadValueError(f"has an empty {keys[0]}")
+            raise BadValueError(_("has an empty {key}").format(key=keys[0]))
         if not answer.strip():
-            raise BadValueError(f"has an empty {keys[1]}")
+            raise BadValueError(_("has an empty {key}").format(key=keys[1]))
         more = (turn[key] for key in turn if key not in keys and normalize_header(key) in HEADERS["input"])
         answer, thought = self._thought_beside(turn, answer)
         beside = Beside(train=is_learned(turn), thought=thought)
@@ -195,20 +202,20 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if keys and (self.style != XTUNER or keys == STYLE_KEYS[XTUNER]):
             return keys
         due = STYLE_KEYS[XTUNER] if self.style == XTUNER else self.style.removeprefix("turns of ").split("/")
-        raise BadValueError(f"is not an object with {' and '.join(f'`{key}`' for key in due)}")
+        raise BadValueError(_("is not an object with {due}").format(due=" and ".join(f"`{key}`" for key in due)))
 
     def read_pairs(self, value: list[Any]) -> list[Turn]:
         """Return the turns of pairs of question and answer, or of texts in turn; raises BadValueError."""
         size = 2  # a question and its answer
         if value and not any(isinstance(each, (list, dict)) for each in value):
             if len(value) % size:
-                raise BadValueError("ends with a question: it holds an odd number of texts")
+                raise BadValueError(_("ends with a question: it holds an odd number of texts"))
             value = [value[at : at + size] for at in range(0, len(value), size)]
         if not value or not all(isinstance(pair, list) and len(pair) == size for pair in value):
-            raise BadValueError("is not a list of [question, answer] pairs")
+            raise BadValueError(_("is not a list of [question, answer] pairs"))
         texts = [[self._checked_text(text) for text in pair] for pair in value]
         if not all(text.strip() for pair in texts for text in pair):
-            raise BadValueError("has an empty question or answer")
+            raise BadValueError(_("has an empty question or answer"))
         return [Turn(question, "", answer) for question, answer in texts]
 
     def read_system(self, value: Any) -> str:
@@ -232,11 +239,11 @@ def _part_text(part: Any) -> str:
     """Return the text of a part: `{"type": "text", "text": "..."}`, in LLaMA-Factory v1 `"value"`."""
     kind = part.get("type") if isinstance(part, dict) else part
     if not isinstance(part, dict) or kind not in TEXT_PART_TYPES or (kind is None and len(part) > 1):
-        raise BadValueError(f"holds a part `{shorten(kind)}`; only text can be trained on yet")
+        raise BadValueError(_("holds a part `{kind}`; only text can be trained on yet").format(kind=shorten(kind)))
     for key in ("text", "value", "content"):
         if isinstance(text := part.get(key), str):
             return text
-    raise BadValueError(f"holds a part `{shorten(kind or part)}` without `text` or `value`")
+    raise BadValueError(_("holds a part `{kind}` without `text` or `value`").format(kind=shorten(kind or part)))
 
 
 def _moss_messages(text: str) -> list[dict[str, str]]:
@@ -255,9 +262,9 @@ def _moss_messages(text: str) -> list[dict[str, str]]:
         elif key_kind(name) == REASONING:
             thought = {name: content}
         elif not holds_nothing(content):
-            raise BadValueError(f"has `{name}`: tools cannot be trained on there")
+            raise BadValueError(_("has `{name}`: tools cannot be trained on there").format(name=name))
     if text[at:].strip():
-        raise BadValueError(f"holds `{shorten(text[at:].strip(), 20)}` after the text")
+        raise BadValueError(_("holds `{text}` after the text").format(text=shorten(text[at:].strip(), 20)))
     return messages
 
 

@@ -10,6 +10,7 @@ from itertools import product
 
 from ftbridge.adapters.values import shorten
 from ftbridge.core.errors import QuestionError, UsageError
+from ftbridge.language import gettext as _
 
 SYSTEM, USER, ASSISTANT, TOOL, CALL = "system", "user", "assistant", "tool", "call"
 ROLES = {
@@ -47,8 +48,10 @@ def refuse_invalid_roles(explained: Mapping[str, str]) -> None:
     """Raise UsageError where a name is given another role than user, assistant, system or tool."""
     for name, role in explained.items():
         if role not in ALL_ROLES:
-            example = "NAME=user, NAME=assistant or NAME=system, as in `--role doctor=assistant`"
-            raise UsageError(f"`--role` takes {example}; got `{name}={role}`")
+            example = _("NAME=user, NAME=assistant or NAME=system, as in `--role doctor=assistant`")
+            raise UsageError(
+                _("`--role` takes {example}; got `{name}={role}`").format(example=example, name=name, role=role)
+            )
 
 
 def roles_alternate(roles: Sequence[str]) -> bool:
@@ -71,13 +74,16 @@ def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], explained
         names = " and ".join(f"`{shorten(name)}`" for name in unknown)
         verb = "is" if len(unknown) == 1 else "are"
         raise QuestionError(
-            f"who {names} of `{shorten(column)}` {verb}, is not known", dict(map(_answer_with_options, offers))
+            _("who {names} of `{column}` {verb}, is not known").format(names=names, column=shorten(column), verb=verb),
+            dict(map(_answer_with_options, offers)),
         )
 
 
 def _answer_with_options(offer: Mapping[str, str]) -> tuple[str, list[str]]:
     """Return roles as an answer to a question: what it means, and its options."""
-    meaning = ", ".join(f"`{shorten(name)}` is the {role}" for name, role in offer.items())
+    meaning = ", ".join(
+        _("`{name}` is the {role}").format(name=shorten(name), role=role) for name, role in offer.items()
+    )
     return meaning, [word for name, role in offer.items() for word in ("--role", f"{name}={role}")]
 
 

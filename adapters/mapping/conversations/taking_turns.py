@@ -3,10 +3,11 @@
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, CALL, SYSTEM, TOOL, USER
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.records import Beside, Observation, Turn, turn_of
+from ftbridge.language import gettext as _
 
 # Who is due after whom; the last one is named where somebody else speaks.
 _DUE = {"": (SYSTEM, USER), SYSTEM: (USER,), USER: (CALL, ASSISTANT), TOOL: (TOOL, CALL, ASSISTANT)}
-_WHOSE = {TOOL: "a tool's", CALL: "the assistant's"}
+_WHOSE = {TOOL: _("a tool's"), CALL: _("the assistant's")}
 
 
 class TurnsSoFar:
@@ -28,8 +29,8 @@ class TurnsSoFar:
     def refuse_out_of_turn(self, role: str) -> None:
         """Raise BadValueError where it is not this role's turn."""
         if role not in self.due:
-            whose, due = (_WHOSE.get(each, f"the {each}'s") for each in (role, self.due[-1]))
-            raise BadValueError(f"is {whose}, and {due} is due")
+            whose, due = (_WHOSE.get(each, _("the {each}'s").format(each=each)) for each in (role, self.due[-1]))
+            raise BadValueError(_("is {whose}, and {due} is due").format(whose=whose, due=due))
 
     def add_text(self, role: str, text: str) -> None:
         """Take in what the system or the user says."""
@@ -54,7 +55,9 @@ class TurnsSoFar:
     def finish(self) -> tuple[str, list[Turn]]:
         """Return system prompt and turns; raises BadValueError where the last word is not an answer."""
         if self._last in {"", SYSTEM}:
-            raise BadValueError("holds no question and answer")
+            raise BadValueError(_("holds no question and answer"))
         if self._last != ASSISTANT:
-            raise BadValueError("ends with the user's message" if self._last == USER else "ends with a tool's answer")
+            raise BadValueError(
+                _("ends with the user's message") if self._last == USER else _("ends with a tool's answer")
+            )
         return self.system, self.turns

@@ -15,6 +15,7 @@ import msgspec
 from ftbridge.adapters.mapping.conversations.flags import TOOLS, key_kind
 from ftbridge.adapters.values import BadValueError, holds_nothing, parse_container, shorten
 from ftbridge.core.records import Observation
+from ftbridge.language import gettext as _
 
 # Keys of an answer under which its calls stand, and of what a tool says, under which the call's id does.
 CALL_KEYS, RESULT_KEYS = {"tool_calls", "function_call"}, {"tool_call_id"}
@@ -24,7 +25,7 @@ def refuse_other_tool_keys(message: Mapping[str, Any], known: set[str]) -> None:
     """Raise BadValueError where a message has tools under another key than those `known`."""
     for key, value in message.items():
         if key not in known and key_kind(key) == TOOLS and value != 0 and not holds_nothing(value):
-            raise BadValueError(f"has `{key}`: tools cannot be trained on there")
+            raise BadValueError(_("has `{key}`: tools cannot be trained on there").format(key=key))
 
 
 def calls_of(message: Mapping[str, Any]) -> str:
@@ -38,7 +39,7 @@ def calls_as_json(value: Any) -> str:
     value = parse_container(value)
     calls = [_call(parse_container(each)) for each in (value if isinstance(value, list) else [value])]
     if not calls:
-        raise BadValueError("calls no tool")
+        raise BadValueError(_("calls no tool"))
     return msgspec.json.encode(calls).decode()
 
 
@@ -46,11 +47,17 @@ def _call(value: Any) -> dict[str, Any]:
     function = value.get("function", value) if isinstance(value, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not name:
-        raise BadValueError(f"has the call `{shorten(value)}`, which is not an object with `name` and `arguments`")
+        raise BadValueError(
+            _("has the call `{value}`, which is not an object with `name` and `arguments`").format(value=shorten(value))
+        )
     arguments = function.get("arguments", function.get("parameters"))
     arguments = {} if arguments is None or arguments == "" else parse_container(arguments)
     if not isinstance(arguments, dict):
-        raise BadValueError(f"calls `{shorten(name)}` with `{shorten(arguments)}`, which is not a JSON object")
+        raise BadValueError(
+            _("calls `{name}` with `{arguments}`, which is not a JSON object").format(
+                name=shorten(name), arguments=shorten(arguments)
+            )
+        )
     call_id = value.get("id")
     return {
         **({"id": call_id} if isinstance(call_id, str) and call_id else {}),
@@ -71,7 +78,11 @@ def tools_as_json(value: Any) -> str:
 def _tool(value: Any) -> dict[str, Any]:
     function = value.get("function", value) if isinstance(value, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadValueError(f"holds `{shorten(value)}`, which is not a tool (an object with `name` and `parameters`)")
+        raise BadValueError(
+            _("holds `{value}`, which is not a tool (an object with `name` and `parameters`)").format(
+                value=shorten(value)
+            )
+        )
     return value if function is not value else {"type": "function", "function": value}
 
 

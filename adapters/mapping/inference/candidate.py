@@ -14,12 +14,12 @@ from ftbridge.adapters.mapping.conversations.formats import (
 )
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.mapping.row_template import RowTemplate
-from ftbridge.adapters.values import TYPE_NAMES, decode_raw, is_blank, parse_container, shorten
+from ftbridge.adapters.values import decode_raw, is_blank, parse_container, shorten
 from ftbridge.core.records import Table
+from ftbridge.language import gettext as _
 
 FIELDS = ("messages", *HEADERS)
-BOOLEANS, TEXT = TYPE_NAMES[bool], TYPE_NAMES[str]
-NUMBERS, LISTS, OBJECTS = (f"{TYPE_NAMES[kind]}s" for kind in (int, list, dict))
+BOOLEANS, TEXT, NUMBERS, LISTS, OBJECTS = _("true or false"), _("text"), _("numbers"), _("lists"), _("objects")
 VALUE_TYPES = {bool: BOOLEANS, int: NUMBERS, float: NUMBERS, str: TEXT, list: LISTS, dict: OBJECTS}
 
 
@@ -32,7 +32,10 @@ class Candidate(msgspec.Struct, frozen=True):
     style: str = ""
 
     def __str__(self) -> str:
-        fields = ", ".join(f"{field} from `{shorten(source)}`" for field, source in self.field_sources.items())
+        fields = ", ".join(
+            _("{field} from `{source}`").format(field=field, source=shorten(source))
+            for field, source in self.field_sources.items()
+        )
         return f"{self.name} ({fields})"
 
     @property
@@ -90,7 +93,7 @@ def _sure_styles(column: str, possible_styles: Sequence[str], roles: Mapping[str
     """Return the style of each value in a column, "" where it may as well be no conversation."""
     styles = [style if is_surely_conversation(column, style, roles) else "" for style in possible_styles]
     if ALTERNATING in styles and {*styles} != {ALTERNATING}:  # some of the lists of texts are no such
-        return ["" for _ in styles]
+        return ["" for _unused in styles]
     return styles
 
 

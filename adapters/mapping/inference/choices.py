@@ -12,6 +12,7 @@ from typing import Any
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import decode_raw, is_blank, parse_list, shorten
 from ftbridge.core.records import Table
+from ftbridge.language import gettext as _
 
 # Headers of columns that hold all choices.
 ALL_CHOICES = {
@@ -151,7 +152,7 @@ def _possible_starts(marks: Sequence[str], count: int, first: str) -> dict[str, 
         return {"": None}
     if 0 in numbers or count in numbers:
         return {"": 0 if 0 in numbers else 1}
-    return {"": int(first)} if first and first in "01" else {", counted from 0": 0, ", counted from 1": 1}
+    return {"": int(first)} if first and first in "01" else {_(", counted from 0"): 0, _(", counted from 1"): 1}
 
 
 def _one_choice(mark: str, column: str, optional: bool) -> str:

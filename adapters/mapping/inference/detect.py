@@ -30,6 +30,8 @@ from ftbridge.adapters.mapping.inference.table_columns import TableColumns
 from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
+from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 
 # What messages name where a column holds none of it.
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in STYLE_KEYS.items())
@@ -73,7 +75,9 @@ class _Detection(TableColumns):
         self._ask_for_thoughts(candidates)
         self._ask_for_left_out(conversations, columns)
         if len(candidates) > 1:
-            self._ask(f"`{self.table.file}` can be read in several ways", map(_suggestion_of, candidates))
+            self._ask(
+                _("`{file}` can be read in several ways").format(file=self.table.file), map(_suggestion_of, candidates)
+            )
         if not candidates:
             self._ask_for_conversations()
             self._ask(self._why_unclear(double), self.possible_readings(), self._advice())
@@ -107,8 +111,10 @@ class _Detection(TableColumns):
         key = self._column_of_marks(choices, fields)
         if readings := self._readings_with_choices(choices, fields, key):
             self._ask(
-                f"`{key}` of `{self.table.file}` only names one of {_quote_all(choices)}; without these, a model would "
-                "learn letters or numbers",
+                _(
+                    "`{key}` of `{file}` only names one of {choices}; without these, a model would learn "
+                    "letters or numbers"
+                ).format(key=key, file=self.table.file, choices=_quote_all(choices)),
                 readings,
             )
         if _are_lettered(choices):
@@ -137,10 +143,15 @@ class _Detection(TableColumns):
             rest = {field: source for field, source in alone.items() if len(questions) == 1 or field != "input"}
             whose = "its" if len(questions) == 1 else "their"
             for counted, template in questions_with_choices(choices, questions, key, self.table).items():
-                description = f"{_quote_all(questions)} with {whose} choices{counted}"
+                description = _("{questions} with {whose} choices{counted}").format(
+                    questions=_quote_all(questions), whose=whose, counted=counted
+                )
                 readings.append(rest | {"instruction": FieldSource(description, template=template)})
             if readings:
-                readings.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
+                readings.append(
+                    alone
+                    | {"instruction": FieldSource(_("`{question}` alone").format(question=questions[0]), questions[0])}
+                )
         return readings
 
     def _questions_with(
@@ -185,10 +196,15 @@ class _Detection(TableColumns):
             elif "instruction" in self.by_field and self.contents[column].may_be_text:
                 readings.append(column_suggestion({**_first_columns(self.by_field), "output": column}))
         self._ask(
-            f"{_quote_all(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
-            "better, as DPO and KTO want it; supervised fine-tuning does not learn from that",
+            ngettext(
+                "{columns} of `{file}` says which answers are better, as DPO and KTO want it; "
+                "supervised fine-tuning does not learn from that",
+                "{columns} of `{file}` say which answers are better, as DPO and KTO want it; "
+                "supervised fine-tuning does not learn from that",
+                len(better),
+            ).format(columns=_quote_all(better), file=self.table.file),
             readings,
-            ", and no answer is left without it",
+            _(", and no answer is left without it"),
         )
 
     def _ask_for_thoughts(self, candidates: Sequence[Candidate]) -> None:
@@ -198,10 +214,13 @@ class _Detection(TableColumns):
         if not columns or (self.by_field.get("thought") == columns and all(map(_takes_thought, candidates))):
             return
         self._ask(
-            f"{_quote_all(columns)} of `{self.table.file}` {'hold' if len(columns) > 1 else 'holds'} reasoning; "
-            "is it the thought before an answer?",
+            ngettext(
+                "{columns} of `{file}` holds reasoning; is it the thought before an answer?",
+                "{columns} of `{file}` hold reasoning; is it the thought before an answer?",
+                len(columns),
+            ).format(columns=_quote_all(columns), file=self.table.file),
             self._readings_with_thoughts(columns, [*map(_suggestion_of, candidates)] or self.possible_readings()),
-            ", and no answer is left without it",
+            _(", and no answer is left without it"),
         )
 
     def _readings_with_thoughts(self, columns: Sequence[str], readings: Iterable[Suggestion]) -> Iterator[Suggestion]:
@@ -223,8 +242,10 @@ class _Detection(TableColumns):
                 firsts = [*suggestions.first_entries(column, self.rows)]
                 offers = [{"instruction": question, **first} for question in questions for first in firsts]
                 self._ask(
-                    f"`{lost[0]}` of `{self.table.file}` is a question by its header, and `{column}` beside it holds "
-                    f"{candidate.name}; what is to be learned?",
+                    _(
+                        "`{lost}` of `{file}` is a question by its header, and `{column}` beside it holds "
+                        "{name}; what is to be learned?"
+                    ).format(lost=lost[0], file=self.table.file, column=column, name=candidate.name),
                     [*offers, _suggestion_of(candidate)],
                 )
 
@@ -238,8 +259,9 @@ class _Detection(TableColumns):
             return
         rest = {field: column for field, column in candidate.columns.items() if field != "output"}
         self._ask(
-            f"`{answer}` of `{self.table.file}` is a class by its header, and `{question}` a question; what is the "
-            "answer?",
+            _(
+                "`{answer}` of `{file}` is a class by its header, and `{question}` a question; what is the answer?"
+            ).format(answer=answer, file=self.table.file, question=question),
             [
                 column_suggestion(rest) | {"output": source}
                 for column in (answer, *others)
@@ -253,7 +275,11 @@ class _Detection(TableColumns):
         if lists:
             types = " and ".join(dict.fromkeys(each for column in lists for each in self.contents[column].types))
             self._ask(
-                f"{_quote_all(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {types}, not text",
+                ngettext(
+                    "{columns} of `{file}` holds {types}, not text",
+                    "{columns} of `{file}` hold {types}, not text",
+                    len(lists),
+                ).format(columns=_quote_all(lists), file=self.table.file, types=types),
                 [*self.possible_readings(), _suggestion_of(candidate)],
             )
 
@@ -268,18 +294,20 @@ class _Detection(TableColumns):
         """Return why no reading is clear, the columns, and what was noted of the table and its first bad row."""
         if double:
             field, names = next(iter(double.items()))
-            reason = f"{_quote_all(names)} both fit {field}"
+            reason = _("{names} both fit {field}").format(names=_quote_all(names), field=field)
         else:
-            reason = f"no column is recognised as {self._missing_sides()}{self._columns_unlike_headers()}"
+            reason = _("no column is recognised as {missing_sides}{columns_unlike_headers}").format(
+                missing_sides=self._missing_sides(), columns_unlike_headers=self._columns_unlike_headers()
+            )
         broken = [f"{row.where}: {row.error}" for row in self.table.first if row.error][:1]
-        notes = "".join(f"\nnote: {note}" for note in (*self.table.notes, *broken))
+        notes = "".join(_("\nnote: {note}").format(note=note) for note in (*self.table.notes, *broken))
         return f"{reason}\n{column_listing(self.table)}{notes}"
 
     def _missing_sides(self) -> str:
         """Return what no header fits: `question`, `answer`, or both, also where both are there and do not suffice."""
         if "output" in self.by_field:
-            return "question and answer" if {"instruction", "input"} & self.by_field.keys() else "question"
-        return "answer" if {"instruction", "input"} & self.by_field.keys() else "question and answer"
+            return _("question and answer") if {"instruction", "input"} & self.by_field.keys() else _("question")
+        return _("answer") if {"instruction", "input"} & self.by_field.keys() else _("question and answer")
 
     def _columns_unlike_headers(self) -> str:
         """Return the columns that hold something else than their headers say, for a message."""
@@ -287,17 +315,19 @@ class _Detection(TableColumns):
         for column, content in self.contents.items():
             due = "text" if columns_by_field([column]) and not content.may_be_text else ""
             if normalize_header(column) in {"messages", "conversations", "conversation"} and not content.style:
-                due = f"lists of objects with {STYLES}"
+                due = _("lists of objects with {styles}").format(styles=STYLES)
             if due:
-                reasons += f"; `{column}` holds {' and '.join(content.types) or 'nothing'}, not {due}"
+                reasons += _("; `{column}` holds {types}, not {due}").format(
+                    column=column, types=" and ".join(content.types) or "nothing", due=due
+                )
         return reasons
 
     def _advice(self) -> str:
-        advice = (
+        advice = _(
             "\nsay which to take, with `--map FIELD=COLUMN` or templates such as `--input '{{ one }}: {{ another }}'`"
         )
         if self.table.lettered and self.table.columns[:1] != ("A",):
-            advice += "; where these are no headers, add `--header-row none`; other sheets are named with `--sheet`"
+            advice += _("; where these are no headers, add `--header-row none`; other sheets are named with `--sheet`")
         return advice
 
 
@@ -323,4 +353,4 @@ def _suggestion_of(candidate: Candidate) -> Suggestion:
 
 def _quote_all(columns: Iterable[str]) -> str:
     *others, last = [f"`{column}`" for column in columns]
-    return f"{', '.join(others)} and {last}" if others else last
+    return _("{others} and {last}").format(others=", ".join(others), last=last) if others else last

@@ -33,12 +33,13 @@ from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, Usage
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Table
 from ftbridge.dataset_info.presets import Preset
+from ftbridge.language import gettext as _
 
 # The fields that options can give as templates.
 TEMPLATES = ("instruction", "input", "output")
 # A reading that is offered makes a sample of one of so many first rows.
 ROWS_TRIED = 20
-ALONE = "several sources, sheets or files share the same options, and none fit all of them: convert them one by one"
+ALONE = _("several sources, sheets or files share the same options, and none fit all of them: convert them one by one")
 
 
 class MappingOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,9 +97,8 @@ def infer_mapping(
     """Return how `table` is read: by `options`, else by `preset`, else by its columns and first rows.
 
     `said_by` says for the explanation who decides, where that is not the user, and `recognised` that nobody asked for
-    the preset. Raises QuestionError for what only the
-    user can decide (InputError where there is nobody to `ask`), UsageError for what `options` names and is not there,
-    InputError for what cannot be read.
+    the preset. Raises QuestionError for what only the user can decide (InputError where there is nobody to `ask`),
+    UsageError for what `options` names and is not there, InputError for what cannot be read.
     """
     if table.asks:
         raise table.asks
@@ -107,9 +107,8 @@ def infer_mapping(
     works = partial(_makes_a_sample, table, options) if ask else None
     columns, templates = _requested_sources(table, options, preset)
     if columns:
-        by_preset = f"as the preset `{preset.name}` says" if preset and not options.map else ""
-        reason = said_by or by_preset or "as `--map` says"
-        named = f"preset {preset.name}" if preset and not options.map else "columns as in `--map`"
+        named, reason = _requested_by(None if options.map else preset)
+        reason = said_by or reason
         candidate = _requested_candidate(named, columns, templates, contents)
         missing = [field for field in ("instruction", "output") if field not in candidate.field_sources]
         if missing and not candidate.style:
@@ -124,26 +123,39 @@ def infer_mapping(
         shape=_recognised_shape(candidate, options, preset) if preset and recognised else candidate.name,
         columns=candidate.field_sources,
         left_out=tuple(column for column in table.columns if column not in used),
-        why=(*_describe_columns(contents, candidate), f"read as {candidate}: {reason}"),
+        why=(
+            *_describe_columns(contents, candidate),
+            _("read as {candidate}: {reason}").format(candidate=candidate, reason=reason),
+        ),
         templates=tuple(candidate.templates),
         labels=mapping.label_texts if isinstance(mapping, ColumnMapping) else {},
     )
 
 
+def _requested_by(preset: Preset | None) -> tuple[str, str]:
+    """Return what columns are called that a preset names, else `--map`, and why they are taken."""
+    if not preset:
+        return _("columns as in `--map`"), _("as `--map` says")
+    name = preset.name
+    return _("preset {name}").format(name=name), _("as the preset `{name}` says").format(name=name)
+
+
 def _recognised_shape(candidate: Candidate, options: MappingOptions, preset: Preset) -> str:
     """Return in words that a table is read as a preset which nobody asked for, and what that adds."""
-    shape = f"recognised: {preset.title} (preset {preset.name})"
+    shape = _("recognised: {title} (preset {name})").format(title=preset.title, name=preset.name)
     if options.map or candidate.style:
         shape = f"{candidate.name}, {shape}"
     added = preset.system and options.system is None
-    return f"{shape}; it adds a system prompt (none: `--system ''`)" if added else shape
+    return _("{shape}; it adds a system prompt (none: `--system ''`)").format(shape=shape) if added else shape
 
 
 def _why_detected(candidate: Candidate) -> str:
     if candidate.templates:
-        return "as the templates say, the rest by headers"
-    others = "the headers give no question and answer" if candidate.style else "no column holds whole conversations"
-    return f"the only reading, since {others}"
+        return _("as the templates say, the rest by headers")
+    others = (
+        _("the headers give no question and answer") if candidate.style else _("no column holds whole conversations")
+    )
+    return _("the only reading, since {others}").format(others=others)
 
 
 def question_for_all(error: QuestionError, tables: Sequence[Table], options: MappingOptions) -> FtbridgeError:
@@ -151,7 +163,11 @@ def question_for_all(error: QuestionError, tables: Sequence[Table], options: Map
     if len(tables) == 1:
         return error
     answers = {answer: words for answer, words in error.answers.items() if _reads_all(words, tables, options)}
-    return QuestionError(error.reason, answers) if answers else InputError(f"{error.reason}\n{ALONE}")
+    return (
+        QuestionError(error.reason, answers)
+        if answers
+        else InputError(_("{reason}\n{alone}").format(reason=error.reason, alone=ALONE))
+    )
 
 
 def _question_for_fields(
@@ -162,13 +178,15 @@ def _question_for_fields(
     works: SuggestionTest | None,
 ) -> FtbridgeError:
     """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
-    reason = f"`--map` does not name {' or '.join(fields)}"
+    reason = _("`--map` does not name {fields}").format(fields=" or ".join(fields))
     if works is None:
         return InputError(reason)
     columns = [column for column in table.columns if column not in candidate.used_columns]
     columns = [column for column in columns if contents[column].may_be_text and contents[column].types]
     sources = {field: [*map(column_source, fitting_first(columns, field))] for field in fields}
-    without = f"; add `--map {fields[0]}=COLUMN`\n{column_listing(table)}"
+    without = _("; add `--map {field}=COLUMN`\n{column_listing}").format(
+        field=fields[0], column_listing=column_listing(table)
+    )
     return suggestions.question_or_error(reason, suggestions.alternatives(sources), works, without)
 
 
@@ -178,10 +196,10 @@ def _reads_all(words: Sequence[str], tables: Sequence[Table], options: MappingOp
     for option, value in zip(words[::2], words[1::2], strict=False):
         name = option.removeprefix("--")
         if name == "map":
-            field, _, column = value.partition("=")
+            field, _unused, column = value.partition("=")
             changes["map"][field] = column
         elif name == "role":
-            speaker, _, role = value.rpartition("=")
+            speaker, _unused, role = value.rpartition("=")
             changes["role"][speaker] = role
         elif name in TEMPLATES:
             changes[name] = value
@@ -216,10 +234,16 @@ def _requested_sources(
     for given, wanted in options.map.items():
         field, column = _field_and_column(table, given, wanted)
         if field in columns:
-            raise UsageError(f"`--map` names two columns for {field}: `{columns[field]}` and `{column}`")
+            raise UsageError(
+                _("`--map` names two columns for {field}: `{column}` and `{column_2}`").format(
+                    field=field, column=columns[field], column_2=column
+                )
+            )
         columns[field] = column
     if both := [field for field in columns if field in templates]:
-        raise UsageError(f"`--map {both[0]}=...` and `--{both[0]}` both say what {both[0]} is; leave one of them out")
+        raise UsageError(
+            _("`--map {both}=...` and `--{both}` both say what {both} is; leave one of them out").format(both=both[0])
+        )
     if preset and not options.map:
         templates = {field: getattr(preset, field) for field in TEMPLATES if getattr(preset, field)} | templates
         wanted_columns = {field: column for field, column in preset.columns.items() if field not in templates}
@@ -241,7 +265,7 @@ def _field_and_column(table: Table, field: str, column: str) -> tuple[str, str]:
             return swapped_field, find_column(table, field)
     if known_field:
         return known_field, find_column(table, column)
-    raise UsageError(f"unknown field `{field}`{closest(field, FIELDS)}")
+    raise UsageError(_("unknown field `{field}`{hint}").format(field=field, hint=closest(field, FIELDS)))
 
 
 def _field_called(name: str) -> str:
@@ -259,9 +283,15 @@ def _requested_candidate(
         content = contents[columns["messages"]]
         beside = {"messages", "system", "output"} if content.wants_answer else {"messages", "system"}
         if others := [field for field in (*columns, *templates) if field not in beside]:
-            raise UsageError(f"a column of whole conversations cannot be combined with `{others[0]}`; drop it")
+            raise UsageError(
+                _("a column of whole conversations cannot be combined with `{other}`; drop it").format(other=others[0])
+            )
         if not content.possible_style:
-            raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
+            raise UsageError(
+                _("`{messages}` holds no lists of objects with {styles} in the first rows").format(
+                    messages=columns["messages"], styles=STYLES
+                )
+            )
         return Candidate(content.possible_style, columns, style=content.possible_style)
     return make_candidate(name, columns, templates)
 
@@ -269,28 +299,41 @@ def _requested_candidate(
 def _describe_columns(contents: dict[str, ColumnSample], candidate: Candidate) -> Iterator[str]:
     """Yield a line for each column: what stands in its first rows, and which field its header fits."""
     for column, content in contents.items():
-        line = f"`{shorten(column)}`: {' and '.join(content.types) or 'empty in the first rows'}"
+        line = _("`{column}`: {types}").format(
+            column=shorten(column), types=" and ".join(content.types) or _("empty in the first rows")
+        )
         if content.types:
-            line += f", such as `{content.example}`"
+            line += _(", such as `{example}`").format(example=content.example)
         for field in columns_by_field([column]):
-            line += f"; its header fits {field}"
+            line += _("; its header fits {field}").format(field=field)
             if candidate.columns.get(field, column) != column:
-                line += f", and `{candidate.columns[field]}` better"
+                line += _(", and `{column}` better").format(column=candidate.columns[field])
         yield line
 
 
 def _refuse_texts(options: MappingOptions) -> None:
     """Raise UsageError for texts of the user's that cannot stand in a sample."""
-    texts = {"--system": options.system, **{f"--label-map {label}": text for label, text in options.label_map.items()}}
+    texts = {
+        "--system": options.system,
+        **{_("--label-map {label}").format(label=label): text for label, text in options.label_map.items()},
+    }
     for option, text in texts.items():
         try:
             checked_text(text)
         except BadValueError as error:
-            raise UsageError(f"`{option}` {error}") from error
+            raise UsageError(_("`{option}` {error}").format(option=option, error=error)) from error
     if empty := [label for label, text in options.label_map.items() if is_blank(text)]:
-        raise UsageError(f"`--label-map` has no text for the label `{empty[0]}`; give one, as in `7=Electricity`")
+        raise UsageError(
+            _("`--label-map` has no text for the label `{empty}`; give one, as in `7=Electricity`").format(
+                empty=empty[0]
+            )
+        )
     if options.max_characters < 1:
-        raise UsageError(f"`--max-characters` must be a whole number of at least 1; got `{options.max_characters}`")
+        raise UsageError(
+            _("`--max-characters` must be a whole number of at least 1; got `{max_characters}`").format(
+                max_characters=options.max_characters
+            )
+        )
 
 
 def _make_mapping(table: Table, options: MappingOptions, preset: Preset | None, candidate: Candidate) -> Mapping:
@@ -317,7 +360,7 @@ def _make_mapping(table: Table, options: MappingOptions, preset: Preset | None, 
             templates=candidate.templates, label_texts=_output_texts(options, preset, candidate), **common
         )
     if options.label_map:
-        raise UsageError("`--label-map` is for outputs in a column of their own; these are whole conversations")
+        raise UsageError(_("`--label-map` is for outputs in a column of their own; these are whole conversations"))
     mapping = MessageMapping(style=candidate.style, tags=options.tags, **common)
     mapping.ask_for_unknown_roles(table)
     return mapping

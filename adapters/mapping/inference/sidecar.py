@@ -20,6 +20,7 @@ from ftbridge.core.records import Table
 from ftbridge.dataset_info.entries import MEDIA, Entry, interpret_entry
 from ftbridge.dataset_info.names import is_ours
 from ftbridge.dataset_info.registry import FILE, read_entries
+from ftbridge.language import gettext as _
 
 # LLaMA-Factory's names of columns, and our fields.
 FIELDS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -48,14 +49,18 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     def infer_mapping(self, table: Table, options: MappingOptions) -> TableMapping:
         """Return how `table` is read by the entry; `options` win in roles. Raises UsageError where it does not fit."""
         options = replace(options, map=self.map, role=self.role | options.role, tags=self.tags)
-        inferred = infer_mapping(table, options, None, f"as `{self.name}` in {FILE} says")
+        inferred = infer_mapping(
+            table, options, None, _("as `{name}` in {file} says").format(name=self.name, file=FILE)
+        )
         refused_columns = untrainable_columns(column for column in table.columns if column not in self.map.values())
         mapping = replace(inferred.mapping, refused_columns=refused_columns | self.refused)
         return replace(inferred, mapping=mapping)
 
     def with_note(self, table: Table) -> Table:
         """Return the table with a note to the user that the entry is followed."""
-        note = f"columns{' and tags' if self.tags else ''} are those of `{self.name}` in the {FILE} beside it"
+        note = _("columns{tags} are those of `{name}` in the {file} beside it").format(
+            tags=_(" and tags") if self.tags else "", name=self.name, file=FILE
+        )
         return replace(table, notes=(*table.notes, note))
 
 
@@ -96,13 +101,16 @@ def _sidecar_of_entry(name: str, raw: dict[str, Any], table: Table) -> Sidecar |
     entry = interpret_entry(name, raw)
     if raw.get("ranking") or not PREFERENCES.isdisjoint(raw.get("columns") or ()):
         raise InputError(
-            f"`{name}` in the {FILE} beside `{table.file}` says that it holds preferences between answers, which "
-            "supervised fine-tuning does not learn from; say with `--map` which columns to take all the same"
+            _(
+                "`{name}` in the {file} beside `{table_file}` says that it holds preferences between "
+                "answers, which supervised fine-tuning does not learn from; say with `--map` which "
+                "columns to take all the same"
+            ).format(name=name, file=FILE, table_file=table.file)
         )
     if entry.problems:
         return None
     columns = {field: column for field, column in entry.columns.items() if column in table.columns}
-    refused_columns = {columns[each]: "images, sound or video" for each in MEDIA if each in columns}
+    refused_columns = {columns[each]: _("images, sound or video") for each in MEDIA if each in columns}
     if "tools" in columns:
         refused_columns[columns["tools"]] = "tools"
     if entry.formatting == "alpaca":

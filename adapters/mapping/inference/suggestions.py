@@ -14,17 +14,18 @@ from ftbridge.adapters.mapping.headers import TEXT_HEADERS, normalize_header
 from ftbridge.adapters.mapping.inference.choices import template_reference
 from ftbridge.adapters.values import decode_raw, is_blank, parse_container
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
+from ftbridge.language import gettext as _
 
 # More offers are no help in choosing; so many are tried for them.
 MOST_OFFERS, MOST_TRIED = 6, 60
 FIELD_WORDS = {
-    "messages": "conversations",
-    "system": "system prompt",
-    "instruction": "question",
-    "input": "input",
-    "thought": "thought",
-    "output": "answer",
-    "history": "history",
+    "messages": _("conversations"),
+    "system": _("system prompt"),
+    "instruction": _("question"),
+    "input": _("input"),
+    "thought": _("thought"),
+    "output": _("answer"),
+    "history": _("history"),
 }
 # Keys under which an object holds its text.
 TEXT_KEYS = ("text", "value", "content", "answer", "response", "output", "label", "name", "entity")
@@ -91,14 +92,22 @@ def _answer_by_place(offer: Suggestion, places: Sequence[str]) -> dict[str, list
     if any(source.template for source in offer.values()):
         return {}
     numbers = {field: str(places.index(source.column) + 1) for field, source in offer.items()}
-    description = describe({field: FieldSource(f"column {number}") for field, number in numbers.items()})
+    description = describe(
+        {field: FieldSource(_("column {number}").format(number=number)) for field, number in numbers.items()}
+    )
     maps = [word for field, number in numbers.items() for word in ("--map", f"{field}={number}")]
-    return {f"the first row is data, {description}": ["--header-row", "none", *maps]}
+    return {_("the first row is data, {description}").format(description=description): ["--header-row", "none", *maps]}
 
 
 def describe(offer: Suggestion) -> str:
     """Return which field an offer takes from what, for a message."""
-    return ", ".join(f"{FIELD_WORDS[field]} from {offer[field].description}" for field in FIELD_WORDS if field in offer)
+    return ", ".join(
+        _("{field_words} from {description}").format(
+            field_words=FIELD_WORDS[field], description=offer[field].description
+        )
+        for field in FIELD_WORDS
+        if field in offer
+    )
 
 
 def command_options(offer: Suggestion) -> list[str]:
@@ -164,7 +173,10 @@ class _Expression(msgspec.Struct, frozen=True):
 
     def as_json(self) -> FieldSource:
         """Return the whole value, written as JSON, as the source of a field."""
-        return FieldSource(f"{self.description} as JSON", template=_expression_template(f"{self.text} | tojson"))
+        return FieldSource(
+            _("{description} as JSON").format(description=self.description),
+            template=_expression_template(f"{self.text} | tojson"),
+        )
 
 
 def _sources_in_column(column: str, rows: Sequence[Mapping[str, Any]], between: str) -> list[FieldSource]:
@@ -187,7 +199,11 @@ def _sources_in_objects(
         return [expression.as_json()]
     under_key = [value.get(key) if isinstance(value, dict) else None for value in values]
     lists = [value for value in under_key if isinstance(value, list)]
-    part = _Expression(expression.item(f".{key}"), f"`{key}` of {expression.description}", expression.written)
+    part = _Expression(
+        expression.item(f".{key}"),
+        _("`{key}` of {description}").format(key=key, description=expression.description),
+        expression.written,
+    )
     if not lists:
         return [FieldSource(part.description, template=_expression_template(part.text)), expression.as_json()]
     return _sources_in_lists(part, under_key, [value for value in lists if value], rows, between)
@@ -240,7 +256,7 @@ def _span_sources(expression: _Expression, span: Sequence[Any], rows: Sequence[M
     columns = [column for column in rows[0] if normalize_header(column) in TEXTS_OF_SPANS]
     return [
         FieldSource(
-            f"the spans of {expression.description}",
+            _("the spans of {description}").format(description=expression.description),
             template=f"{{% for each in {expression.text} %}}{{{{ {template_reference(column)}[each[0]:each[1]] }}}}: "
             "{{ each[2] }}{% if not loop.last %}, {% endif %}{% endfor %}",
         )
@@ -263,7 +279,8 @@ def _translation_suggestions(column: str, value: Mapping[str, Any]) -> Iterator[
     if len(value) == TRANSLATIONS and all(isinstance(each, str) for each in value.values()):
         one, other = (
             FieldSource(
-                f"`{key}` of `{column}`", template=_expression_template(f"{template_reference(column)}[{key!r}]")
+                _("`{key}` of `{column}`").format(key=key, column=column),
+                template=_expression_template(f"{template_reference(column)}[{key!r}]"),
             )
             for key in value
         )
@@ -278,8 +295,12 @@ def _label_studio_suggestions(row: Mapping[str, Any]) -> Iterator[Suggestion]:
     for key, answer in product(texts, ("choices", "text", "labels")):
         label = f"{kind}[0].result | map(attribute='value.{answer}') | map('join', ', ') | join(', ')"
         yield {
-            "instruction": FieldSource(f"`{key}` of `data`", template=_expression_template(f"data[{key!r}]")),
-            "output": FieldSource(f"`{answer}` of `{kind}`", template=_expression_template(label)),
+            "instruction": FieldSource(
+                _("`{key}` of `data`").format(key=key), template=_expression_template(f"data[{key!r}]")
+            ),
+            "output": FieldSource(
+                _("`{answer}` of `{kind}`").format(answer=answer, kind=kind), template=_expression_template(label)
+            ),
         }
 
 
@@ -288,10 +309,11 @@ def first_entries(column: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Su
     values = [value for row in rows if isinstance(value := decode_raw(row.get(column)), list) and value]
     if values and all(isinstance(value[0], dict) and value[0].keys() >= {"input", "output"} for value in values):
         name = template_reference(column)
-        which = "the first of" if any(len(value) > 1 for value in values) else "the entry of"
+        which = _("the first of") if any(len(value) > 1 for value in values) else _("the entry of")
         yield {
             field: FieldSource(
-                f"{which} `{column}`" if field == "input" else f"its {field}", template=f"{{{{ {name}[0].{field} }}}}"
+                f"{which} `{column}`" if field == "input" else _("its {field}").format(field=field),
+                template=f"{{{{ {name}[0].{field} }}}}",
             )
             for field in ("input", "output")
         }

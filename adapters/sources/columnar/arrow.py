@@ -29,6 +29,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.records import Reading, Row, Table, first_rows
+from ftbridge.language import gettext as _
 
 T = TypeVar("T")
 
@@ -52,7 +53,11 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
         return [_open_saved(path, path.name)]
     names = _read_json(path / "dataset_dict.json", _DatasetDict).splits
     if strange := [name for name in names if name in {"", ".."} or Path(name).name != name]:
-        raise InputError(f"the saved dataset `{path}` is damaged: `{strange[0]}` is not a folder in it")
+        raise InputError(
+            _("the saved dataset `{path}` is damaged: `{strange}` is not a folder in it").format(
+                path=path, strange=strange[0]
+            )
+        )
     split_parts = parts_of_splits({split: split for split in names}, lambda split: str(path / split))
     return [
         msgspec.structs.replace(_open_saved(path / split, f"{path.name}/{split}"), part=part)
@@ -123,7 +128,9 @@ def _open_saved(path: Path, file: str) -> Table:
     state = _read_json(path / "state.json", _State)
     if state.indices_files or state.indices_data_files:
         raise InputError(
-            f"`{path}` was saved with a selection of its rows by an old `datasets`; save it with a new one"
+            _("`{path}` was saved with a selection of its rows by an old `datasets`; save it with a new one").format(
+                path=path
+            )
         )
     shards = [path / Path(shard.filename).name for shard in state.data_files]
     return _open_shards(shards, file, labels_in_features(_read_json(path / "dataset_info.json", _DatasetInfo).features))
@@ -198,5 +205,5 @@ def _validated(batch: Any) -> Any:
 
 
 def _read_json(file: Path, kind: type[T]) -> T:
-    refusal = f"the saved dataset `{file.parent}` is damaged: `{file.name}`"
-    return load_json(read_text(file, "file of a saved dataset"), kind, refusal)
+    refusal = _("the saved dataset `{parent}` is damaged: `{name}`").format(parent=file.parent, name=file.name)
+    return load_json(read_text(file, _("file of a saved dataset")), kind, refusal)

@@ -14,6 +14,7 @@ import msgspec
 
 from ftbridge.adapters.sources.columnar.batches import pyarrow_errors
 from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
 
 # What a packed batch may say that it unpacks to.
 MOST_UNPACKED = 1 << 30
@@ -51,7 +52,7 @@ def batch_ranges(path: Path) -> Iterator[BatchRange]:
                 return
             body, end = file.tell(), file.tell() + message.field_number("q", BODY_LENGTH)
             if not body <= end <= size:
-                raise ValueError(f"the message at byte {start} is cut off")
+                raise ValueError(_("the message at byte {start} is cut off").format(start=start))
             kind = message.field_number("B", KIND)
             if kind == RECORD_BATCH:
                 batch = message.field_table(HEADER)
@@ -60,14 +61,14 @@ def batch_ranges(path: Path) -> Iterator[BatchRange]:
             elif kind == DICTIONARY:
                 _refuse_large_batch(path, file, body, message.field_table(HEADER).field_table(BATCH_OF_DICTIONARY))
             file.seek(end)
-        raise ValueError("its end mark is missing")
+        raise ValueError(_("its end mark is missing"))
 
 
 def _read_header(file: IO[bytes], start: int, size: int) -> "_FlatTable | None":
     """Return the header of the message that starts here, None for the end mark; raises ValueError for neither."""
     mark, length = struct.unpack("<4si", file.read(8))
     if mark != MESSAGE_MARK or not 0 <= length <= size - start:
-        raise ValueError(f"no message at byte {start}")
+        raise ValueError(_("no message at byte {start}").format(start=start))
     return _FlatTable.root(file.read(length)) if length else None
 
 
@@ -97,7 +98,9 @@ def _refuse_large_batch(path: Path, file: IO[bytes], body: int, batch: "_FlatTab
             total += max(struct.unpack("<q", file.read(8))[0], length)
     if total > MOST_UNPACKED:
         raise InputError(
-            f"`{path}` holds a batch that unpacks to {total >> 20} MiB; write it in batches of some 1000 rows"
+            _("`{path}` holds a batch that unpacks to {total} MiB; write it in batches of some 1000 rows").format(
+                path=path, total=total >> 20
+            )
         )
 
 

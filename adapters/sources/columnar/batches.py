@@ -13,6 +13,7 @@ from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import Reading, Row, Where
+from ftbridge.language import gettext as _
 
 # Rows that are Python objects at the same time, and bytes of a file that make a piece.
 ROWS_AT_ONCE = 1000
@@ -23,16 +24,20 @@ LARGE_SIZE = 64 << 20
 
 def require_columnar(path: Path, reading: Reading) -> None:
     """Raise InputError for what columnar files do not have, SetupError where pyarrow is not installed."""
-    reading.refuse_sheets(path, "columnar data")
+    reading.refuse_sheets(path, _("columnar data"))
     try:
         import pyarrow as pa
     except ImportError as error:
         raise SetupError(
-            "parquet, arrow and saved datasets need pyarrow: `pip install '.[arrow]'` in the clone of ftbridge"
+            _("parquet, arrow and saved datasets need pyarrow: `pip install '.[arrow]'` in the clone of ftbridge")
         ) from error
     del pa
     if path.is_file() and is_packed(path):
-        raise InputError(f"`{path}` is packed a second time, around its own packing; unpack it with gunzip or unzstd")
+        raise InputError(
+            _("`{path}` is packed a second time, around its own packing; unpack it with gunzip or unzstd").format(
+                path=path
+            )
+        )
 
 
 @contextmanager
@@ -49,7 +54,9 @@ def pyarrow_errors(path: Path) -> Iterator[None]:
         *(ValueError, pa.ArrowException, struct.error),
     ) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"`{path}` cannot be read; it may be damaged or cut off: {reason}") from error
+        raise InputError(
+            _("`{path}` cannot be read; it may be damaged or cut off: {reason}").format(path=path, reason=reason)
+        ) from error
 
 
 def rows_of_batches(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
@@ -65,7 +72,7 @@ def rows_of_batches(batches: Iterable[Any], file: str, labels: Labels) -> Iterat
             number += 1
             where = Where(file, number, unit="row")
             if values is None:
-                yield Row(where, {}, error=f"is larger than {LONGEST >> 20} MiB")
+                yield Row(where, {}, error=_("is larger than {longest} MiB").format(longest=LONGEST >> 20))
             else:
                 yield Row(where, values, put_label_names(values, labels))
 
@@ -97,7 +104,7 @@ def _scalar_value(scalar: Any) -> Any:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError):
-        return BadCell(str(scalar.type), "is a time beyond what can be read")
+        return BadCell(str(scalar.type), _("is a time beyond what can be read"))
 
 
 def _value_bytes(column: Any) -> int:

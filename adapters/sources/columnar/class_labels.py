@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.values import decode_raw
+from ftbridge.language import gettext as _
 
 # The names of each column that has them.
 Labels = dict[str, tuple[str, ...]]
@@ -63,7 +64,9 @@ def put_label_names(values: dict[str, Any], labels: Labels) -> str:
             try:
                 values[column] = _label_name(decode_raw(values[column]), names)
             except LookupError as error:
-                return f"holds the label {error} in `{column}`, which has names for 0 to {len(names) - 1}"
+                return _("holds the label {error} in `{column}`, which has names for 0 to {count}").format(
+                    error=error, column=column, count=len(names) - 1
+                )
     return ""
 
 

@@ -28,6 +28,7 @@ from ftbridge.adapters.sources.columnar.class_labels import Labels, labels_in_me
 from ftbridge.adapters.sources.columnar.parquet_pages import longest_repeated
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Reading, Row, Table, first_rows
+from ftbridge.language import gettext as _
 
 MAGIC = b"PAR1"
 ENCRYPTED = b"PARE"
@@ -47,7 +48,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     with pyarrow_errors(path):
         with path.open("rb") as file:
             if file.read(4) == ENCRYPTED:
-                raise InputError(f"`{path}` is encrypted; decrypt it first")
+                raise InputError(_("`{path}` is encrypted; decrypt it first").format(path=path))
         _refuse_crashing(path)
         file = _open_parquet(path)
         columns = disambiguate_names(file.schema_arrow.names)
@@ -85,7 +86,9 @@ def _refuse_crashing(path: Path) -> None:
     with suppress(ChildProcessError):  # where nobody wants to hear of children
         os.waitpid(child, 0)
     if not alive:
-        raise InputError(f"`{path}` is damaged: its column metadata is inconsistent; write it again")
+        raise InputError(
+            _("`{path}` is damaged: its column metadata is inconsistent; write it again").format(path=path)
+        )
 
 
 class RowRange(msgspec.Struct, frozen=True):
@@ -117,7 +120,11 @@ def _pieces(path: Path, metadata: Any, labels: Labels) -> Iterator[RowRange]:
             packed = sum(chunk.total_compressed_size for chunk in chunks)
             if group.total_byte_size > max(LARGE_SIZE, MOST_PACKED * packed):
                 unpacked = group.total_byte_size >> 20
-                raise InputError(f"`{path}` unpacks {packed} bytes to {unpacked} MiB; if that is meant, pack it less")
+                raise InputError(
+                    _("`{path}` unpacks {packed} bytes to {unpacked} MiB; if that is meant, pack it less").format(
+                        path=path, packed=packed, unpacked=unpacked
+                    )
+                )
             rows = max(group.num_rows, 1)
             with path.open("rb") as file:
                 # In lists, a row has several values.
@@ -146,7 +153,7 @@ class _Cursor:
         while self.row < end:
             batch = next(self.batches, None)
             if batch is None:
-                raise ValueError(f"row group {group} ends before its row {end}")
+                raise ValueError(_("row group {group} ends before its row {end}").format(group=group, end=end))
             first, self.row = self.row, self.row + batch.num_rows
             if self.row > start:
                 found.append(batch.slice(max(start - first, 0), end - max(start, first)))

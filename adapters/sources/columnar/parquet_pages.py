@@ -8,6 +8,7 @@ Thrift's compact protocol (https://github.com/apache/thrift/blob/master/doc/spec
 from typing import IO, Any
 
 from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
 
 # What a page may unpack to: those of most writers have a MiB, or 1,024 rows where these are longer.
 LARGEST_PAGE = 256 << 20
@@ -32,12 +33,18 @@ def longest_repeated(file: IO[bytes], chunk: Any) -> int:
         header = _read_struct(file)
         if header[UNPACKED] > LARGEST_PAGE:
             raise InputError(
-                f"`{file.name}` has a page of {header[UNPACKED] >> 20} MiB in its column `{chunk.path_in_schema}`; "
-                f"the limit is {LARGEST_PAGE >> 20} MiB: write it in row groups of fewer rows, "
-                "and look for a huge value"
+                _(
+                    "`{name}` has a page of {header} MiB in its column `{path_in_schema}`; the limit is "
+                    "{largest_page} MiB: write it in row groups of fewer rows, and look for a huge value"
+                ).format(
+                    name=file.name,
+                    header=header[UNPACKED] >> 20,
+                    path_in_schema=chunk.path_in_schema,
+                    largest_page=LARGEST_PAGE >> 20,
+                )
             )
         if header[PACKED] < 0:
-            raise ValueError("the header of a page is damaged")
+            raise ValueError(_("the header of a page is damaged"))
         if header[KIND] == OF_DICTIONARY:
             longest = _longest_in_dictionary(file.read(header[PACKED]), header, chunk)
         else:
@@ -81,7 +88,7 @@ def _read_struct(file: IO[bytes], depth: int = 0) -> dict[int, Any]:
         elif kind == STRUCT and depth < 4:  # noqa: PLR2004 - statistics are two deep
             fields[number] = _read_struct(file, depth + 1)
         elif kind not in TRUTHS:
-            raise ValueError("the header of a page is damaged")
+            raise ValueError(_("the header of a page is damaged"))
     return fields
 
 

@@ -15,6 +15,7 @@ from ftbridge.adapters.sources.repository import layout
 from ftbridge.adapters.sources.repository.layout import files_below, left_out_notes, other_files_message
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Piece, Reading, Row, Table
+from ftbridge.language import gettext as _
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -32,11 +33,19 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     card, notes = layout.read_dataset_card(path)
     configs = layout.configs(names, card)
     if not configs:
-        raise InputError(f"`{path}` holds no data that can be read{other_files_message(names)}")
+        raise InputError(
+            _("`{path}` holds no data that can be read{other_files_message}").format(
+                path=path, other_files_message=other_files_message(names)
+            )
+        )
     config = layout.choose_name(configs, "", card.default())
     if config is None:
         known = ", ".join(f"`{name}` ({next(iter(those.values()))[0]} ...)" for name, those in configs.items())
-        raise InputError(f"`{path}` holds several datasets: {known}; give the folder or the files of one of them")
+        raise InputError(
+            _("`{path}` holds several datasets: {known}; give the folder or the files of one of them").format(
+                path=path, known=known
+            )
+        )
     splits = configs[config]
     files = split_names.parts_of_splits(splits, lambda split: str(path / splits[split][0]))
     return open_files(path, files, card.labels(config), reading, (*notes, *left_out_notes(names, configs)))
@@ -52,7 +61,7 @@ def open_files(
     from ftbridge.adapters.sources.detection import open_path
 
     files = list(files)
-    count = Counter(PurePosixPath(name).name for _, names in files for name in names)
+    count = Counter(PurePosixPath(name).name for _unused, names in files for name in names)
     found = []
     for part, names in files:
         for name in names:

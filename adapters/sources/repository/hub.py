@@ -24,6 +24,7 @@ from ftbridge.adapters.sources.repository.layout import NAMES_SHOWN, files_below
 from ftbridge.core.console import first_few, natural_size
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table
+from ftbridge.language import gettext as _
 
 # Control characters, half a letter, and what Windows takes for a folder or a drive.
 _STRANGE_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\\]|^[A-Za-z]:")
@@ -64,7 +65,7 @@ def open_url(url: str, reading: Reading) -> list[Table]:
     hub = hub_client(address)
     with hub_errors(hub, address):
         chosen = _choose_files(_read_repository(hub, address), address)
-        repository, names = chosen.repository, [name for _, names in chosen.files for name in names]
+        repository, names = chosen.repository, [name for _unused, names in chosen.files for name in names]
         listing = repository.listing
         if listing.root is None and (large := _disk_note(hub, address, repository, names)):
             chosen = msgspec.structs.replace(chosen, notes=(*chosen.notes, large))
@@ -79,7 +80,9 @@ def parse_address(url: str) -> Address:
     match = re.fullmatch(r"(hf|ms)://(\w[\w.-]*/\w[\w.-]*)(?::([\w. +-]+))?(?:@([\w.-]+))?", url)
     if not match:
         raise InputError(
-            f"`{url}` does not name a dataset; write hf://owner/name or ms://owner/name, then :config and @split"
+            _(
+                "`{url}` does not name a dataset; write hf://owner/name or ms://owner/name, then :config and @split"
+            ).format(url=url)
         )
     return Address(*(group or "" for group in match.groups()))
 
@@ -111,7 +114,11 @@ def _read_repository(hub: Hub, address: Address) -> Repository:
     if address.hub == "hf" and (script or not configs) and (converted := _parquet_conversion(hub, address, card)):
         return converted
     if not configs:
-        raise InputError(f"`{address}` holds no data that can be read{other_files_message(sizes)}")
+        raise InputError(
+            _("`{address}` holds no data that can be read{other_files_message}").format(
+                address=address, other_files_message=other_files_message(sizes)
+            )
+        )
     notes += left_out_notes(sizes, configs)
     return Repository(revision=hub.main_revision, listing=listing, configs=configs, card=card, notes=notes)
 
@@ -143,8 +150,12 @@ def _choose_files(repository: Repository, address: Address) -> ChosenFiles:
     else:
         files = split_names.parts_of_splits(splits, address.of_split)
     notes = repository.notes
-    if any(f"/{PARTIAL}" in name for _, names in files for name in names):
-        notes += (f"Hugging Face converted only the first 5 GB of `{address}`: this is a part of it",)
+    if any(f"/{PARTIAL}" in name for _unused, names in files for name in names):
+        notes += (
+            _("Hugging Face converted only the first 5 GB of `{address}`: this is a part of it").format(
+                address=address
+            ),
+        )
     return ChosenFiles(repository=repository, files=files, labels=repository.card.labels(config), notes=notes)
 
 
@@ -160,7 +171,7 @@ def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tup
             return listing, ()
         sizes = {name: size for name, size in listing.sizes.items() if names_file(name)}
         shown = first_few([*map(ascii, strange)], NAMES_SHOWN)
-        note = f"skipped, for their names are not valid file names: {shown}"
+        note = _("skipped, for their names are not valid file names: {shown}").format(shown=shown)
         return msgspec.structs.replace(listing, sizes=sizes), (note,)
     except hub.errors as error:
         if hub.http_status(error) is not None:
@@ -170,7 +181,7 @@ def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tup
         except hub.errors:
             raise error from None
     sizes = {name: (root / name).stat().st_size for name in files_below(root)}
-    note = f"{hub.title} cannot be reached; this is what was downloaded before: {root}"
+    note = _("{title} cannot be reached; this is what was downloaded before: {root}").format(title=hub.title, root=root)
     return Listing(sizes, root.name, root), (note,)
 
 
@@ -178,7 +189,7 @@ def _configs_by_folder(names: Iterable[str]) -> dict[str, layout.Splits]:
     """Return the data files of a conversion by config and split, which are its folders."""
     found: dict[str, layout.Splits] = {}
     for name in layout.data_files(name for name in names if name.count("/") > 1):
-        config, split, _ = name.split("/", 2)
+        config, split, _unused = name.split("/", 2)
         found.setdefault(config, {}).setdefault(split.removeprefix(PARTIAL), []).append(name)
     return found
 
@@ -192,8 +203,14 @@ def _files_of_main_format(names: Iterable[str]) -> list[str]:
 
 def _choice_message(address: Address, kind: str, wanted: str, urls: Iterable[str]) -> str:
     """Return the message that asks for one of several `urls`, each of a config or split."""
-    reason = f"has no {kind} `{wanted}`" if wanted else f"has several {kind}s"
-    return f"`{address.hub}://{address.name}` {reason}; give one of these: {', '.join(f'`{url}`' for url in urls)}"
+    reason = (
+        _("has no {kind} `{wanted}`").format(kind=kind, wanted=wanted)
+        if wanted
+        else _("has several {kind}s").format(kind=kind)
+    )
+    return _("`{hub}://{name}` {reason}; give one of these: {urls}").format(
+        hub=address.hub, name=address.name, reason=reason, urls=", ".join(f"`{url}`" for url in urls)
+    )
 
 
 def _disk_note(hub: Hub, address: Address, repository: Repository, names: list[str]) -> str:
@@ -211,11 +228,23 @@ def _disk_note(hub: Hub, address: Address, repository: Repository, names: list[s
     scratch = Path(tempfile.gettempdir())
     if max(sizes) > (scratch_free := _free_bytes(scratch)):
         raise SetupError(
-            f"`{address}` has {natural_size(missing)}, one file {natural_size(max(sizes))}: neither `{hub.cache}` "
-            f"({natural_size(free)} free) nor `{scratch}` ({natural_size(scratch_free)}) has room; set HF_HOME, "
-            "MODELSCOPE_CACHE or TMPDIR to a folder on a larger disk"
+            _(
+                "`{address}` has {missing}, one file {max}: neither `{cache}` ({free} free) nor "
+                "`{scratch}` ({scratch_free}) has room; set HF_HOME, MODELSCOPE_CACHE or TMPDIR to a "
+                "folder on a larger disk"
+            ).format(
+                address=address,
+                missing=natural_size(missing),
+                max=natural_size(max(sizes)),
+                cache=hub.cache,
+                free=natural_size(free),
+                scratch=scratch,
+                scratch_free=natural_size(scratch_free),
+            )
         )
-    return f"{natural_size(missing)} do not fit below `{hub.cache}`: files are fetched one after another, and not kept"
+    return _("{missing} do not fit below `{cache}`: files are fetched one after another, and not kept").format(
+        missing=natural_size(missing), cache=hub.cache
+    )
 
 
 def _streamed_table(

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
+from ftbridge.language import gettext as _
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -77,9 +78,9 @@ class Hub(Protocol):
 class HuggingFace:
     """Hugging Face's client; HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are its own."""
 
-    title, main_revision = "Hugging Face", "main"
-    login_help = "log in with `hf auth login` or HF_TOKEN"
-    unreachable_help = (
+    title, main_revision = _("Hugging Face"), "main"
+    login_help = _("log in with `hf auth login` or HF_TOKEN")
+    unreachable_help = _(
         "check the network, set HF_ENDPOINT to a mirror, or look for the dataset on ModelScope: ms://owner/name"
     )
 
@@ -134,8 +135,8 @@ class ModelScope:
     """ModelScope's client; MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN and MODELSCOPE_CACHE are its own."""
 
     title, main_revision = "ModelScope", "master"
-    login_help = "log in with `ms login` or MODELSCOPE_API_TOKEN"
-    unreachable_help = "check the network, or look for the dataset on Hugging Face: hf://owner/name"
+    login_help = _("log in with `ms login` or MODELSCOPE_API_TOKEN")
+    unreachable_help = _("check the network, or look for the dataset on Hugging Face: hf://owner/name")
 
     def __init__(self) -> None:
         from modelscope_hub import HubApi, HubConfig, HubError
@@ -177,7 +178,9 @@ def hub_client(address: Address) -> Hub:
             return HuggingFace() if address.hub == "hf" else ModelScope()
     except ImportError as error:
         raise SetupError(
-            f"`{address}` needs the hub's client: `pip install '.[hub]'` in the clone of ftbridge"
+            _("`{address}` needs the hub's client: `pip install '.[hub]'` in the clone of ftbridge").format(
+                address=address
+            )
         ) from error
 
 
@@ -188,8 +191,10 @@ def _protocol_errors(title: str, variable: str) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError) as error:
         raise SetupError(
-            f"what answers for {title} does not answer as expected ({type(error).__name__}); "
-            f"check the proxy, and the mirror in {variable}"
+            _(
+                "what answers for {title} does not answer as expected ({name}); check the proxy, and "
+                "the mirror in {variable}"
+            ).format(title=title, name=type(error).__name__, variable=variable)
         ) from error
 
 
@@ -204,15 +209,27 @@ def hub_errors(hub: Hub, address: Address) -> Iterator[None]:
     except hub.errors as error:
         status = hub.http_status(error)
         if status == 404:  # noqa: PLR2004 - HTTP's numbers
-            message = (
-                f"{hub.title} has no dataset `{address.name}`, or it is private; check the name, or {hub.login_help}"
+            message = _("{title} has no dataset `{name}`, or it is private; check the name, or {login_help}").format(
+                title=hub.title, name=address.name, login_help=hub.login_help
             )
             raise InputError(message) from error
         if status in {401, 403}:
-            message = f"{hub.title} refuses `{address.name}`: accept the terms on its page, if it has any, and "
+            message = _("{title} refuses `{name}`: accept the terms on its page, if it has any, and ").format(
+                title=hub.title, name=address.name
+            )
             raise SetupError(message + hub.login_help) from error
         if status:
-            raise SetupError(f"{hub.title} answered with the error {status}; try again later") from error
+            raise SetupError(
+                _("{title} answered with the error {status}; try again later").format(title=hub.title, status=status)
+            ) from error
         if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError):
-            raise SetupError(f"`{address}` cannot be stored below `{hub.cache}`: {error.strerror}") from error
-        raise SetupError(f"{hub.title} cannot be reached ({type(error).__name__}): {hub.unreachable_help}") from error
+            raise SetupError(
+                _("`{address}` cannot be stored below `{cache}`: {strerror}").format(
+                    address=address, cache=hub.cache, strerror=error.strerror
+                )
+            ) from error
+        raise SetupError(
+            _("{title} cannot be reached ({name}): {unreachable_help}").format(
+                title=hub.title, name=type(error).__name__, unreachable_help=hub.unreachable_help
+            )
+        ) from error

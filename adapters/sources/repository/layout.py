@@ -23,6 +23,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import load_yaml
 from ftbridge.dataset_info import registry
+from ftbridge.language import gettext as _
 
 # How many files a message names.
 NAMES_SHOWN = 5
@@ -85,7 +86,9 @@ def read_dataset_card(folder: Path) -> tuple[DatasetCard, tuple[str, ...]]:
         return msgspec.convert(load_yaml(found[1], "it") if found else {}, DatasetCard, strict=False), ()
     except (InputError, msgspec.ValidationError, RecursionError) as error:
         return DatasetCard(), (
-            f"the front matter of README.md is left aside, since it is broken: {' '.join(str(error).split())}",
+            _("the front matter of README.md is left aside, since it is broken: {split}").format(
+                split=" ".join(str(error).split())
+            ),
         )
 
 
@@ -126,7 +129,7 @@ def splits_by_name(files: list[str]) -> Splits:
     by_folder = [(split_in_name(str(PurePosixPath(file).parent)), file) for file in files]
     by_name = [(split_in_name(PurePosixPath(file).name), file) for file in files]
     for found in (shards, by_folder, by_name):
-        if any(split for split, _ in found):
+        if any(split for split, _unused in found):
             return _group_by_split((split, file) for split, file in found if split)
     return {"": files} if files else {}
 
@@ -187,7 +190,9 @@ def digest(path: Path) -> str:
         names = sorted(name for name in files_below(path) if (path / name).is_file())
         return sha256_of_files({name: path / name for name in names})
     except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+        raise InputError(
+            _("`{path}` cannot be read: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
 
 
 def files_below(path: Path) -> Iterator[str]:
@@ -203,8 +208,8 @@ def other_files_message(names: Iterable[str]) -> str:
     """Return what else is there, for a message."""
     shown = sorted(name for name in names if not PurePosixPath(name).name.startswith("."))
     if not shown:
-        return "; it is empty, or holds only what ftbridge wrote"
-    scripts = "; dataset scripts are not run" if any(name.endswith(".py") for name in shown) else ""
+        return _("; it is empty, or holds only what ftbridge wrote")
+    scripts = _("; dataset scripts are not run") if any(name.endswith(".py") for name in shown) else ""
     return f": {first_few([f'`{name}`' for name in shown], NAMES_SHOWN)}{scripts}"
 
 
@@ -212,4 +217,6 @@ def left_out_notes(names: Iterable[str], configs: dict[str, Splits]) -> tuple[st
     """Return a note on data files that are of no split."""
     used = {file for splits in configs.values() for files in splits.values() for file in files}
     left = [name for name in data_files(names) if name not in used]
-    return (f"skipped, for they belong to no split: {first_few(left, NAMES_SHOWN)}",) if left else ()
+    return (
+        (_("skipped, for they belong to no split: {left}").format(left=first_few(left, NAMES_SHOWN)),) if left else ()
+    )

@@ -34,6 +34,7 @@ from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where, first_rows
+from ftbridge.language import gettext as _
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
 TAB_SUFFIXES = {".tsv", ".tab"}
@@ -58,7 +59,7 @@ def detect(path: Path, head: bytes) -> bool:
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the table; raises InputError where it is empty or too damaged, UsageError for an unknown encoding."""
-    reading.refuse_sheets(path, "delimited text")
+    reading.refuse_sheets(path, _("delimited text"))
     encoding = find_encoding(path, reading.encoding)
     lines, cut = _first_lines(path, encoding.codec)
     dialect = find_dialect(
@@ -85,7 +86,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     )
     rows = dropwhile(lambda row: row.where.row <= headers.start, parsed.rows())
     first = first_rows(rows)
-    below = f"headers in record {at + 1}" if at and reading.header_row is None else ""
+    below = _("headers in record {at}").format(at=at + 1) if at and reading.header_row is None else ""
     how = ", ".join(filter(None, (encoding.note, dialect.note, below)))
     return [
         Table(
@@ -117,9 +118,11 @@ def _find_headers(path: Path, records: list[list[str]], asked: int | None) -> tu
     """Return which of the records holds the headers, None for none, and the columns."""
     filled = [number for number, cells in enumerate(records) if any(cells) and not is_rule(cells)]
     if asked and asked - 1 not in filled:
-        raise InputError(f"`{path}` has no headers in record {asked}; give another `--header-row`")
+        raise InputError(
+            _("`{path}` has no headers in record {asked}; give another `--header-row`").format(path=path, asked=asked)
+        )
     if not filled:
-        raise InputError(f"`{path}` holds no records")
+        raise InputError(_("`{path}` holds no records").format(path=path))
     if asked == 0:
         return None, tuple(str(at) for at in range(1, len(records[filled[0]]) + 1))
     known = (number for number in filled if number < HEADERS_WITHIN and has_question_and_answer(records[number]))
@@ -127,7 +130,7 @@ def _find_headers(path: Path, records: list[list[str]], asked: int | None) -> tu
     try:
         return number, unique_headers(records[number])
     except InputError as error:
-        raise InputError(f"`{path}` cannot be used: {error}") from error
+        raise InputError(_("`{path}` cannot be used: {error}").format(path=path, error=error)) from error
 
 
 class _TextBatch(msgspec.Struct, frozen=True):
@@ -150,8 +153,10 @@ def _text_batches(path: Path, codec: str, dialect: Dialect | None = None) -> Ite
         text, rest = rest[:end], rest[end:]
         if len(rest) > LONGEST:
             raise InputError(
-                f"`{path}` is not a table: the line that begins with `{shorten(rest[:SAMPLE_SIZE])}` is longer "
-                f"than {LONGEST >> 20} million characters"
+                _(
+                    "`{path}` is not a table: the line that begins with `{rest}` is longer than {longest} "
+                    "million characters"
+                ).format(path=path, rest=shorten(rest[:SAMPLE_SIZE]), longest=LONGEST >> 20)
             )
         marked = dialect.with_nulls(text) if dialect else text
         yield _TextBatch(marked, text_pieces.damaged or marked is not text, last=piece is None)
@@ -269,9 +274,9 @@ class _Records(msgspec.Struct, frozen=True):
             return None
         line = "".join(pending.lines[:1]).rstrip("\r\n")
         pending.drop_first(1)
-        error = f"holds a quote that is not closed, or not doubled, in line {pending.before}"
+        error = _("holds a quote that is not closed, or not doubled, in line {before}").format(before=pending.before)
         where = Where(self.path.name, number, "", "record")
-        return Row(where, {"": line}, f"{error} (`--quote none` reads quotes literally)")
+        return Row(where, {"": line}, _("{error} (`--quote none` reads quotes literally)").format(error=error))
 
     def _unusual_rows(
         self, cells: list[str], number: int, pending: _PendingLines, first: int, end: int
@@ -286,7 +291,9 @@ class _Records(msgspec.Struct, frozen=True):
         if lines and dialect.has_stray_quote(lines, len(self.columns), self.labels):
             records = [*map(dialect.split_unquoted, lines)]
         for at, record in enumerate(map(dialect.without_nulls, records) if pending.odd else records):
-            yield self._unusual_row(record, number + at, f"line {pending.before + first + at + 1}", odd=pending.odd)
+            yield self._unusual_row(
+                record, number + at, _("line {before}").format(before=pending.before + first + at + 1), odd=pending.odd
+            )
         return number + len(records) - 1
 
     def _unusual_row(self, cells: list[str], number: int, line: str, *, odd: bool) -> Row:
@@ -301,7 +308,7 @@ class _Records(msgspec.Struct, frozen=True):
     def _record_error(self, cells: list[str], line: str, *, odd: bool) -> str:
         """Return what is wrong with a record that stands in `line`, "" for nothing."""
         if odd and not _is_text(cells):
-            return f"holds bytes that are not {self.codec}, in {line}"
+            return _("holds bytes that are not {codec}, in {line}").format(codec=self.codec, line=line)
         width = len(self.columns)
         key, suspect = self.suspects
         if (key < len(cells) and cells[key] in suspect) or (len(cells) != width and is_rule(cells[:1])):
@@ -309,7 +316,9 @@ class _Records(msgspec.Struct, frozen=True):
             if error:
                 return error
         if len(cells) < width or any(cells[width:]):
-            return f"has {counted(len(cells), 'cell')}, not {width} as the headers say, in {line}"
+            return _("has {cells}, not {width} as the headers say, in {line}").format(
+                cells=counted(len(cells), "cell"), width=width, line=line
+            )
         return ""
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from ftbridge.adapters.mapping.headers import has_question_and_answer
 from ftbridge.core.files.atomic import LONGEST
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -113,11 +114,15 @@ class Dialect(msgspec.Struct, frozen=True):
         said = []
         if self.delimiter != ",":
             named = DELIMITER_NAMES.get(self.delimiter, f"`{self.delimiter}`")
-            said.append(f"delimiter {named}" if self.delimiter else "one column (`--delimiter` says what parts cells)")
+            said.append(
+                _("delimiter {named}").format(named=named)
+                if self.delimiter
+                else _("one column (`--delimiter` says what parts cells)")
+            )
         if self.quote != '"':
-            said.append(f"quotes {self.quote}" if self.quote else "no quotes")
+            said.append(_("quotes {quote}").format(quote=self.quote) if self.quote else _("no quotes"))
         if self.escape:
-            said.append(f"escapes {self.escape}")
+            said.append(_("escapes {escape}").format(escape=self.escape))
         return ", ".join(said)
 
 
@@ -268,7 +273,7 @@ def _try_dialect(dialect: Dialect, lines: list[str], *, cut: bool) -> _Trial:
     """Return the records of a sample in a dialect; where some have several lines, read again with the width known."""
     parsed = _SampleRecords(dialect, lines, cut=cut)
     read = list(parsed.records())
-    width, _ = _usual_width(read)
+    width, _unused = _usual_width(read)
     if len(read) < len(lines) and width > 1 and not dialect.sure:
         whole = [record for record in read if record and len(record) == width and "\n" not in "".join(record)]
         if _needs_quotes(dialect, whole, parsed.alone):

@@ -13,6 +13,7 @@ import msgspec
 from ftbridge.adapters.sources.compression import first_bytes, open_unpacked
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import LONGEST
+from ftbridge.language import gettext as _
 
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -47,7 +48,11 @@ class Encoding(msgspec.Struct, frozen=True):
         """What the user should know; "" for UTF-8 and for what was asked for."""
         if self.asked or self.codec == "utf-8":
             return ""
-        return f"read as {self.codec} (guessed; `--encoding` decides)" if self.guessed else f"read as {self.codec}"
+        return (
+            _("read as {codec} (guessed; `--encoding` decides)").format(codec=self.codec)
+            if self.guessed
+            else _("read as {codec}").format(codec=self.codec)
+        )
 
 
 def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ALL_CODECS) -> Encoding:
@@ -65,11 +70,15 @@ def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ALL_CO
         b"\0\0\0\0".decode(asked, "surrogateescape")  # idna, for one, cannot pass over damage
         codec = codecs.lookup(asked).name
     except (LookupError, ValueError) as error:
-        raise UsageError(f"`--encoding` takes a codec of Python's, such as utf-8 or gb18030; got `{asked}`") from error
+        raise UsageError(
+            _("`--encoding` takes a codec of Python's, such as utf-8 or gb18030; got `{asked}`").format(asked=asked)
+        ) from error
     if codec in {"utf-16", "utf-32"}:  # the order of the bytes is told, or as Windows has it
         codec = _detect_unicode(head) if _detect_unicode(head).startswith(codec) else f"{codec}-le"
     if not _mostly_decodes(head if codec.startswith(("utf-16", "utf-32")) else _sample_lines(path), codec):
-        raise InputError(f"`{path}` is not in {asked}; give another `--encoding`, or leave it out")
+        raise InputError(
+            _("`{path}` is not in {asked}; give another `--encoding`, or leave it out").format(path=path, asked=asked)
+        )
     return Encoding(codec, asked=True)
 
 
@@ -113,7 +122,11 @@ class DecodedText:
         try:
             return decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            raise InputError(f"`{self._path}` is damaged: it cannot be read as {self._codec}: {error}") from error
+            raise InputError(
+                _("`{path}` is damaged: it cannot be read as {codec}: {error}").format(
+                    path=self._path, codec=self._codec, error=error
+                )
+            ) from error
 
 
 def utf8_blocks(path: Path, encoding: Encoding) -> Iterator[bytes]:

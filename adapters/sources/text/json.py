@@ -36,6 +36,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Reading, Row, Rows, Table
+from ftbridge.language import gettext as _
 
 # One object with one of these is a record of its own; with other lists, those hold the records.
 CONVERSATIONS = {"messages", "conversations", "conversation"}
@@ -79,7 +80,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     first = peek_rows(batches)
     if not reading.exact and (one := conversation_table(path, first, batches)):
         return [one]
-    rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding, exact=reading.exact))
+    rows = chain.from_iterable(rows for _unused, rows in _row_batches(path, encoding, exact=reading.exact))
     return [table_of_rows(path, first, [Rows(rows)], notes=(encoding.note,))]
 
 
@@ -124,14 +125,14 @@ def _with_more(path: Path, data: bytes, blocks: Iterator[bytes], number: int) ->
     `number` is that of the element it begins with. Raises InputError where that is too long, or nothing follows.
     """
     if len(data) > LONGEST:
-        raise _broken_array(path, f"it goes on for more than {LONGEST >> 20} MiB", number)
+        raise _broken_array(path, _("it goes on for more than {longest} MiB").format(longest=LONGEST >> 20), number)
     longer = data
     for block in blocks:
         longer += block
         if block and len(longer) >= 2 * len(data):
             break
     if len(longer) == len(data):
-        raise _broken_array(path, "it is truncated", number)
+        raise _broken_array(path, _("it is truncated"), number)
     return longer
 
 
@@ -150,7 +151,7 @@ class _FoundElements(msgspec.Struct, frozen=True):
 def _whole_elements(data: bytes) -> _FoundElements:
     """Return the elements that stand whole in `data`: most of them at once where that succeeds, else one by one."""
     end, close = len(data), b"]" if data[:1] == b"[" else b"}"
-    for _ in range(BOUNDARIES_TRIED):
+    for _unused in range(BOUNDARIES_TRIED):
         end = data.rfind(close, 0, max(0, end))
         if end > 0 and (boundary := BOUNDARIES[close].match(data, end)):
             try:
@@ -194,11 +195,17 @@ def _refuse_text_after(path: Path, after: bytes, blocks: Iterator[bytes]) -> Non
     for block in chain([after], blocks):
         if rest := block.strip(BLANK):
             text = shorten(rest.decode("utf-8", "replace"), 20)
-            raise InputError(f"`{path}` is not valid JSON array: `{text}` follows its end")
+            raise InputError(
+                _("`{path}` is not valid JSON array: `{text}` follows its end").format(path=path, text=text)
+            )
 
 
 def _broken_array(path: Path, reason: str, number: int) -> InputError:
-    return InputError(f"`{path}` is not valid JSON array: {reason}, at element {number}")
+    return InputError(
+        _("`{path}` is not valid JSON array: {reason}, at element {number}").format(
+            path=path, reason=reason, number=number
+        )
+    )
 
 
 def _open_object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
@@ -212,10 +219,10 @@ def _open_object(path: Path, reading: Reading, encoding: Encoding) -> list[Table
     chosen = _choose_lists(path, reading, lists)
     tables = []
     for key in chosen:
-        unit = "element" if len(chosen) == 1 else f"{key} element"
+        unit = _("element") if len(chosen) == 1 else _("{key} element").format(key=key)
         first = peek_rows([(len(data), read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))])
         pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))]
-        notes = (encoding.note, f"rows are under `{key}`")
+        notes = (encoding.note, _("rows are under `{key}`").format(key=key))
         part = PART_OF[key] if len(chosen) > 1 and key in SPLITS else ""
         tables.append(table_of_rows(path, first, pieces, notes=notes, part=part))
     return tables
@@ -228,7 +235,9 @@ def _read_object(path: Path, encoding: Encoding) -> bytes:
         data += block
         if len(data) > LARGEST_OBJECT:
             raise InputError(
-                f"`{path}` is one JSON object of more than {LARGEST_OBJECT >> 20} MiB; give its rows as JSON lines"
+                _("`{path}` is one JSON object of more than {largest_object} MiB; give its rows as JSON lines").format(
+                    path=path, largest_object=LARGEST_OBJECT >> 20
+                )
             )
     return data
 
@@ -253,10 +262,12 @@ def _record_table(path: Path, encoding: Encoding, data: bytes, members: dict[str
         and not any(is_surely_conversation(key, style_of(value)) for key, value in members.items())
     ):
         raise InputError(
-            f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and the meaning "
-            "of the keys is unknown; give a list `[{...}, ...]`"
+            _(
+                "`{path}` holds objects by key ({islice}), and the meaning of the keys is unknown; "
+                "give a list `[{{...}}, ...]`"
+            ).format(path=path, islice=", ".join(f"`{key}`" for key in islice(members, 3)))
         )
-    unit, note = ("object", "read as one record") if b"\n" in data.strip() else ("line", "")
+    unit, note = (_("object"), _("read as one record")) if b"\n" in data.strip() else ("line", "")
     rows = list(read_rows(data, [data], path.name, unit, 1))
     return table_of_rows(path, rows, [Rows(iter(rows))], notes=(encoding.note, note))
 
@@ -269,12 +280,12 @@ def _object_members(path: Path, data: bytes) -> dict[str, msgspec.Raw]:
     try:
         value = json_value(data)
     except ValueError as error:
-        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = _("not UTF-8") if isinstance(error, UnicodeDecodeError) else str(error)
         if following := _begin_of_next_object(data):
-            reason = "several objects one after another, not one on each line; put each on one line (`jq -c .`)"
+            reason = _("several objects one after another, not one on each line; put each on one line (`jq -c .`)")
             if following == ",":
-                reason = "several objects with commas between them; put `[` before the first and `]` after the last"
-        raise InputError(f"`{path}` is not valid JSON: {reason}") from error
+                reason = _("several objects with commas between them; put `[` before the first and `]` after the last")
+        raise InputError(_("`{path}` is not valid JSON: {reason}").format(path=path, reason=reason)) from error
     return {key: msgspec.Raw(json.dumps(each).encode()) for key, each in value.items()}
 
 
@@ -282,7 +293,7 @@ def _begin_of_next_object(data: bytes) -> str:
     """Return what the next object begins with behind the first one, a comma or itself; "" where none follows."""
     text = data.decode("utf-8", "replace").lstrip()
     try:
-        _, end = json.JSONDecoder().raw_decode(text)
+        _unused, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return ""
     after = text[end:].lstrip()
@@ -317,10 +328,14 @@ def _choose_lists(path: Path, reading: Reading, lists: dict[str, Any]) -> list[s
     if reading.sheets:
         for key in reading.sheets:
             if key not in lists:
-                raise InputError(f"`{path}` has no list `{key}`{closest(key, lists)}")
+                raise InputError(
+                    _("`{path}` has no list `{key}`{hint}").format(path=path, key=key, hint=closest(key, lists))
+                )
         return list(reading.sheets)
     if len(lists) == 1 or reading.all_sheets or lists.keys() <= SPLITS:
         return list(lists)
     raise InputError(
-        f"`{path}` holds several lists of objects; choose with `--sheet`: {', '.join(f'`{key}`' for key in lists)}"
+        _("`{path}` holds several lists of objects; choose with `--sheet`: {lists}").format(
+            path=path, lists=", ".join(f"`{key}`" for key in lists)
+        )
     )

@@ -28,6 +28,7 @@ from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Piece, Reading, Row, Rows, Table, Where
+from ftbridge.language import gettext as _
 
 # Columns are the keys of this many first rows; a known column that comes later is an error of its row.
 ROWS_PEEKED = 10_000
@@ -68,7 +69,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     first = peek_rows(batches)
     if not reading.exact and (one := conversation_table(path, first, batches)):
         return [one]
-    note = "lines end with a comma, read as JSON lines" if commas else ""
+    note = _("lines end with a comma, read as JSON lines") if commas else ""
     return [table_of_rows(path, first, _pieces(path, encoding, **how), notes=(encoding.note, note), cut=True)]
 
 
@@ -94,7 +95,7 @@ def begins_lists(path: Path) -> bool:
         data = file.read(BLOCK)
     # Brackets of UTF-16 and UTF-32 have NULs beside them.
     data = (as_utf8(data) if b"\0" in data[:CACHE_SIZE] else data.removeprefix(BOM)).lstrip(BLANK)
-    line, _, after = data.partition(b"\n")
+    line, _unused, after = data.partition(b"\n")
     return bool(MESSAGES_BEGUN.match(line)) and after.lstrip(BLANK)[:1] == b"[" and _is_json(line)
 
 
@@ -142,8 +143,8 @@ def table_of_rows(path: Path, first: list[Row], pieces: Iterable[Piece], **other
     columns = dict.fromkeys(key for row in first if not row.error for key in row.values)
     if not columns:
         broken = next((row for row in first if row.error), None)
-        reason = f": {broken.where.cell('')} {broken.error}" if broken else "; it is empty"
-        raise InputError(f"`{path}` holds no JSON object{reason}")
+        reason = f": {broken.where.cell('')} {broken.error}" if broken else _("; it is empty")
+        raise InputError(_("`{path}` holds no JSON object{reason}").format(path=path, reason=reason))
     other["notes"] = tuple(filter(None, other["notes"]))
     return Table(file=path.name, columns=tuple(columns), pieces=pieces, first=tuple(first[:FIRST]), **other)
 
@@ -162,7 +163,11 @@ def conversation_table(path: Path, rows: list[Row], rest: Iterator[Any]) -> Tabl
         path,
         [row],
         [Rows(iter([row]))],
-        notes=(f"its {counted(len(messages), 'message is', 'messages are')} one conversation",),
+        notes=(
+            _("its {message_is} one conversation").format(
+                message_is=counted(len(messages), "message is", "messages are")
+            ),
+        ),
     )
 
 
@@ -186,7 +191,7 @@ def read_rows(
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             values, error = _decode_odd(bytes(text), exact=exact)
         else:
-            error = "" if values else "is an object without values"
+            error = "" if values else _("is an object without values")
         yield Row(Where(file, at, "", unit), values, error)
 
 
@@ -198,9 +203,11 @@ def json_value(text: bytes) -> Any:
     try:
         return json.loads(text.decode(), parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError(_("it is nested too deeply")) from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg.removesuffix(' at')} at character {error.pos + 1}") from error
+        raise ValueError(
+            _("{text} at character {pos}").format(text=error.msg.removesuffix(" at"), pos=error.pos + 1)
+        ) from error
 
 
 def refuse_broken(text: bytes) -> None:
@@ -222,17 +229,21 @@ def _decode_odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
     try:
         value = json_value(text) if text.strip() else {}
     except UnicodeDecodeError:
-        return broken, "holds bytes that do not decode"
+        return broken, _("holds bytes that do not decode")
     except ValueError as error:
-        comma = " (it ends with a comma)" if text.rstrip(BLANK).endswith(b"},") else ""
-        return broken, f"is no JSON object: {error}{comma}"
+        comma = _(" (it ends with a comma)") if text.rstrip(BLANK).endswith(b"},") else ""
+        return broken, _("is no JSON object: {error}{comma}").format(error=error, comma=comma)
     if not exact and isinstance(value, list) and value and isinstance(value[0], dict):
         return {MESSAGE_COLUMN: value}, ""
-    return (value, "") if isinstance(value, dict) else (broken, f"is `{shorten(text.decode().strip())}`, not an object")
+    return (
+        (value, "")
+        if isinstance(value, dict)
+        else (broken, _("is `{text}`, not an object").format(text=shorten(text.decode().strip())))
+    )
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"`{name}` is not JSON")
+    raise ValueError(_("`{name}` is not JSON").format(name=name))
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -273,7 +284,9 @@ class Lines(msgspec.Struct, frozen=True):
                     file.seek(self.start)
                     data = file.read(self.end - self.start)
             except OSError as error:
-                raise InputError(f"`{self.path}` cannot be read: {error.strerror or error}") from error
+                raise InputError(
+                    _("`{path}` cannot be read: {strerror}").format(path=self.path, strerror=error.strerror or error)
+                ) from error
             data = data if self.start else data.removeprefix(BOM)
         lines = data.removesuffix(b"\n").split(b"\n")
         if self.commas:
@@ -287,7 +300,9 @@ def _pieces(path: Path, encoding: Encoding, **how: bool) -> Iterator[Lines]:
         pieces = _copied_pieces(path, encoding) if encoding.codec != "utf-8" or is_packed(path) else _cut_pieces(path)
         yield from (replace(piece, **how) for piece in pieces)
     except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+        raise InputError(
+            _("`{path}` cannot be read: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
 
 
 def _cut_pieces(path: Path) -> Iterator[Lines]:
@@ -316,4 +331,8 @@ def _copied_pieces(path: Path, encoding: Encoding) -> Iterator[Lines]:
 
 def _refuse_long(path: Path, length: int) -> None:
     if length >= LONGEST:
-        raise InputError(f"`{path}` holds a line of more than {LONGEST >> 20} MiB, which is too long for a sample")
+        raise InputError(
+            _("`{path}` holds a line of more than {longest} MiB, which is too long for a sample").format(
+                path=path, longest=LONGEST >> 20
+            )
+        )

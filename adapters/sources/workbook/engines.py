@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ftbridge.adapters.sources.workbook.xls_records import BARE, BIFF8, OLE, Marks, Records
+from ftbridge.language import gettext as _
 
 # A cell as it is sent: dates are text by then, and an empty cell is "". What a list holds is more than a value: an
 # error alone, or a number of so many digits that it is not what was typed, and with it the text that is shown.
@@ -149,7 +150,11 @@ class Openpyxl:
     def notes(self) -> tuple[str, ...]:
         """Return the number formats of the rows so far that are not known."""
         formats = ", ".join(f"`{code}`" for code in self._unknown)
-        return (f"stored values are given where the number format is not known: {formats}",) if formats else ()
+        return (
+            (_("stored values are given where the number format is not known: {formats}").format(formats=formats),)
+            if formats
+            else ()
+        )
 
     def hidden_rows(self) -> int:
         """Return 0: whoever searches the file for errors counts them."""
@@ -158,7 +163,7 @@ class Openpyxl:
     def _rows(self, page: Any) -> Iterator[Cells]:
         for number, row in enumerate(page.iter_rows(), 1):
             if number > LAST_ROW:  # openpyxl counts up to any number that the file says
-                raise ValueError("it has a row below Excel's last")
+                raise ValueError(_("it has a row below Excel's last"))
             yield ["" if cell.value is None else self._cell(cell) for cell in row]
 
     def _cell(self, cell: Any) -> Cell:
@@ -199,7 +204,11 @@ class Xlrd:
         )
         self._hidden = 0
         sure = not records or records.version >= BIFF8 or asked or records.codepage not in {None, 367, 1252}
-        self._note = "" if sure else f"text is read as {self._book.encoding} (a guess; `--encoding` decides)"
+        self._note = (
+            ""
+            if sure
+            else _("text is read as {encoding} (a guess; `--encoding` decides)").format(encoding=self._book.encoding)
+        )
 
     def sheets(self) -> dict[str, bool]:
         """Return all worksheets by name, and whether each is visible."""

@@ -20,6 +20,7 @@ from ftbridge.adapters.columns import column_index
 from ftbridge.adapters.sources.compression import GZIP, ZSTD
 from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
 from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
 
 Kind = Literal["xlsx", "xlsb", "ods", "xls"]
 # Row and column, both from 1, of the cells of a sheet that hold no value, in its order; what they hold, and why that is
@@ -52,17 +53,17 @@ UNCALCULATED = [
 HIDDEN_ROW = re.compile(rb"""row\s(?:[^<>]*\s)?hidden\s*=\s*["'](?:1|true)["'](?:[^<>]*[^<>/])?>(?=\s*<[^/])""")
 # No tag of a row or formula is longer.
 LONGEST_TAG = 512
-UNSTORED = "is a formula without a stored value; open the file in Excel or LibreOffice and save it"
+UNSTORED = _("is a formula without a stored value; open the file in Excel or LibreOffice and save it")
 FORMULA_SHOWN = 100
 LAST_COLUMN = 1 << 14
 # What other documents keep their text in: a part of a zip archive, a stream of an old file.
 DOCUMENT_PARTS = {
-    "word/document.xml": "a Word document",
-    "ppt/presentation.xml": "a presentation",
-    "visio/document.xml": "a drawing",
+    "word/document.xml": _("a Word document"),
+    "ppt/presentation.xml": _("a presentation"),
+    "visio/document.xml": _("a drawing"),
 }
 # A workbook's own come first: it may hold documents.
-STREAMS = {"Workbook": "", "Book": "", "WordDocument": "a Word document", "PowerPoint Document": "a presentation"}
+STREAMS = {"Workbook": "", "Book": "", "WordDocument": _("a Word document"), "PowerPoint Document": _("a presentation")}
 OPENDOCUMENT = "application/vnd.oasis.opendocument."
 ODS_CONTENT = "content.xml"
 ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
@@ -78,7 +79,9 @@ CHARACTER_OF = {b"tab": b"&#9;", b"line-break": b"&#10;"}
 def workbook_kind(path: Path) -> Kind:
     """Return the kind of the workbook by its content; raises InputError with a sentence where it is none."""
     if path.name.startswith("~$"):
-        raise InputError(f"`{path}` is Excel's lock file; convert `{path.name[2:]}` instead")
+        raise InputError(
+            _("`{path}` is Excel's lock file; convert `{name}` instead").format(path=path, name=path.name[2:])
+        )
     try:
         with path.open("rb") as file:
             head = file.read(1024)
@@ -89,23 +92,29 @@ def workbook_kind(path: Path) -> Kind:
         if head.startswith(ZIP):
             return _zip_kind(path)
     except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+        raise InputError(
+            _("`{path}` cannot be read: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
     if not head:
-        raise InputError(f"`{path}` is empty; save or download it again")
+        raise InputError(_("`{path}` is empty; save or download it again").format(path=path))
     if head.startswith((GZIP, ZSTD)):
-        raise InputError(f"`{path}` is a packed workbook; unpack it first")
+        raise InputError(_("`{path}` is a packed workbook; unpack it first").format(path=path))
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise InputError(
-            f"`{path}` is a web page or XML under a workbook's name; open it in Excel and save it as .xlsx"
+            _("`{path}` is a web page or XML under a workbook's name; open it in Excel and save it as .xlsx").format(
+                path=path
+            )
         )
-    raise InputError(f"`{path}` is not a workbook, or is truncated; save or download it again")
+    raise InputError(_("`{path}` is not a workbook, or is truncated; save or download it again").format(path=path))
 
 
 def _refuse_old_file(path: Path, file: IO[bytes]) -> None:
     """Raise InputError for a file with streams, as .xls is one, that is encrypted or another program's."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(ENCRYPTED) >= 0:
-            raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
+            raise InputError(
+                _("`{path}` is encrypted; open it in Excel and save it without a password").format(path=path)
+            )
         names = (name for name in STREAMS if content.find(name.encode("utf-16-le")) >= 0)
         what = STREAMS[next(names, "Workbook")]
     _refuse_document(path, what)
@@ -114,7 +123,11 @@ def _refuse_old_file(path: Path, file: IO[bytes]) -> None:
 def _refuse_document(path: Path, what: str) -> None:
     """Raise InputError for a document that is `what`; for "", which is none, return."""
     if what:
-        raise InputError(f"`{path}` is {what}, not a workbook; copy its table into a workbook and save it as .xlsx")
+        raise InputError(
+            _("`{path}` is {what}, not a workbook; copy its table into a workbook and save it as .xlsx").format(
+                path=path, what=what
+            )
+        )
 
 
 def _zip_kind(path: Path) -> Kind:
@@ -123,24 +136,34 @@ def _zip_kind(path: Path) -> Kind:
             parts = package.infolist()
             document = _opendocument_kind(package)
     except DAMAGE as error:
-        raise InputError(f"`{path}` is a truncated workbook; save or download it again") from error
+        raise InputError(_("`{path}` is a truncated workbook; save or download it again").format(path=path)) from error
     for info in parts:
         if info.file_size > max(HARMLESS_SIZE, MOST_PACKED * info.compress_size):
             raise InputError(
-                f"`{path}` would unpack to {info.file_size // MIB} MiB from {info.compress_size // 1024} KiB "
-                f"(`{info.filename}`), as no real workbook does; it looks malicious"
+                _(
+                    "`{path}` would unpack to {file_size} MiB from {compress_size} KiB (`{filename}`), as "
+                    "no real workbook does; it looks malicious"
+                ).format(
+                    path=path,
+                    file_size=info.file_size // MIB,
+                    compress_size=info.compress_size // 1024,
+                    filename=info.filename,
+                )
             )
     names = _parts_by_name(parts)
     if "xl/workbook.bin" in names:
         return "xlsb"
     if "content.xml" in names:
-        _refuse_document(path, f"an OpenDocument {document}" if document not in {"", "spreadsheet"} else "")
+        _refuse_document(
+            path,
+            _("an OpenDocument {document}").format(document=document) if document not in {"", "spreadsheet"} else "",
+        )
         return "ods"
     if "_rels/.rels" in names:
         _refuse_document(path, next((DOCUMENT_PARTS[name] for name in DOCUMENT_PARTS if name in names), ""))
         return "xlsx"
     held = ", ".join(f"`{part.filename}`" for part in parts[:3]) or "nothing"
-    raise InputError(f"`{path}` is a zip archive, not a workbook; it holds {held}")
+    raise InputError(_("`{path}` is a zip archive, not a workbook; it holds {held}").format(path=path, held=held))
 
 
 def _opendocument_kind(package: zipfile.ZipFile) -> str:
@@ -215,7 +238,7 @@ def _sheet_parts(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], 
     members = {}
     for each in _parse_xml(part(book)).iterfind(".//{*}sheet"):
         key = next((value for name, value in each.items() if name.endswith("}id")), "")
-        _, target = parts.get(key, ("", ""))
+        _unused, target = parts.get(key, ("", ""))
         if target.lower() in named:
             members[each.get("name", "")] = named[target.lower()]
     texts = [name.lower() for kind, name in parts.values() if kind == "sharedStrings"]
@@ -250,7 +273,9 @@ def _search_part(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) 
             length = 0 if b"<" in chunk else length + len(chunk)
             if length > LONGEST_TEXT:
                 raise InputError(
-                    f"`{path}` holds a text of more than {LONGEST_TEXT // MIB} MiB in one cell; shorten it"
+                    _("`{path}` holds a text of more than {longest_text} MiB in one cell; shorten it").format(
+                        path=path, longest_text=LONGEST_TEXT // MIB
+                    )
                 )
             data = before + chunk
             # Longer bytes are found sooner, and a single one soonest.
@@ -296,7 +321,7 @@ class _BadCellParser:
             reference = attributes.get("r", "")
             self._column = column_index(reference.rstrip("0123456789")) if reference else self._column + 1
             if not 0 < self._column <= LAST_COLUMN:
-                raise ValueError(f"a cell `{reference[:20]}`")
+                raise ValueError(_("a cell `{reference}`").format(reference=reference[:20]))
             self._type, self._held = attributes.get("t", "n"), {}
         self._inside = name if name in {"f", "v"} else ""
         if self._inside:
@@ -327,7 +352,11 @@ def _parse_bad_cells(path: Path, member: zipfile.ZipInfo) -> BadCells:
                 yield from parser.found
                 parser.found.clear()
     except DAMAGE as error:
-        raise InputError(f"`{path}` is a damaged workbook ({error}); open it in Excel and save it again") from error
+        raise InputError(
+            _("`{path}` is a damaged workbook ({error}); open it in Excel and save it again").format(
+                path=path, error=error
+            )
+        ) from error
 
 
 def _hidden_in_ods(package: zipfile.ZipFile) -> dict[str, int]:

@@ -19,6 +19,7 @@ import msgspec
 from ftbridge.adapters.sources.workbook.engines import Book, Cell, Cells, Ranges, open_book
 from ftbridge.core.errors import InputError
 from ftbridge.core.process.guard import become_guard
+from ftbridge.language import gettext as _
 
 Engine = Literal["calamine", "openpyxl", "xlrd", "shown"]
 ROWS_IN_BATCH = 250
@@ -116,16 +117,24 @@ def _reader_error(order: Order, output: str) -> InputError:
     path = order.path
     if any(words in output for words in ("memory allocation of", "MemoryError", "Cell limit exceeded")):
         return OutOfMemoryError(
-            f"`{path}` needs more memory than a workbook of its size should; "
-            "delete stray cells far outside its tables, or save the tables as CSV"
+            _(
+                "`{path}` needs more memory than a workbook of its size should; delete stray cells "
+                "far outside its tables, or save the tables as CSV"
+            ).format(path=path)
         )
     if "PasswordError" in output or "Workbook is encrypted" in output:
-        return InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
+        return InputError(_("`{path}` is encrypted; open it in Excel and save it without a password").format(path=path))
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("note:")]
-    reason = lines[-1].rpartition("Error: ")[2][:200] if lines else "its reader crashed"
+    reason = lines[-1].rpartition("Error: ")[2][:200] if lines else _("its reader crashed")
     if order.engine == "shown":
-        return InputError(f"`{path}` cannot be read with `--as-shown` ({reason}); leave that out")
-    return DamagedError(f"`{path}` is a damaged workbook ({reason}); open it in Excel and save it again")
+        return InputError(
+            _("`{path}` cannot be read with `--as-shown` ({reason}); leave that out").format(path=path, reason=reason)
+        )
+    return DamagedError(
+        _("`{path}` is a damaged workbook ({reason}); open it in Excel and save it again").format(
+            path=path, reason=reason
+        )
+    )
 
 
 def main() -> None:
@@ -186,7 +195,7 @@ def _limit_memory(path: Path) -> None:
     if sys.platform == "linux":
         import resource
 
-        _, already = resource.getrlimit(resource.RLIMIT_AS)
+        _unused, already = resource.getrlimit(resource.RLIMIT_AS)
         most = min(MEMORY + MEMORY_PER_BYTE * path.stat().st_size, MOST_MEMORY)
         most = most if already == resource.RLIM_INFINITY else min(most, already)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -199,9 +208,9 @@ def fill_merged_cells(rows: Iterable[Cells], ranges: Ranges) -> Iterator[Cells]:
     for number, row in enumerate(rows, 1):
         active = [each for each in active if each[2] >= number]
         while waiting and waiting[-1][0] <= number:
-            _, first, bottom, last = waiting.pop()
+            _unused, first, bottom, last = waiting.pop()
             active.append((first, last, bottom, row[first - 1] if first <= len(row) else ""))
-        for first, last, _, value in active:
+        for first, last, _unused, value in active:
             row += [""] * (last - len(row))  # noqa: PLW2901 - a row of our own
             row[first - 1 : last] = [value] * (last - first + 1)
         yield row

@@ -11,6 +11,8 @@ from ftbridge.adapters.mapping.headers import has_question_and_answer
 from ftbridge.adapters.sources.workbook.engines import Cell, Cells
 from ftbridge.adapters.sources.workbook.reader import Page
 from ftbridge.core.records import Reading
+from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 
 # Headers are searched in so many rows.
 HEADERS_WITHIN = 20
@@ -50,22 +52,33 @@ def find_head(file: str, page: Page, rows: list[Cells], reading: Reading) -> She
     notes += found.notes
     if max(map(len, rows[at + 1 :]), default=0) > len(columns):
         notes.append(
-            f"values in column {column_letter(len(columns) + 1)} and to its right have no header, and are not read"
+            _("values in column {column_letter} and to its right have no header, and are not read").format(
+                column_letter=column_letter(len(columns) + 1)
+            )
         )
     if page.merged and page.merged[2] >= start and not reading.fill_merged:
         top, left, bottom, right = page.merged
         area = f"{column_letter(left)}{top}:{column_letter(right)}{bottom}"
-        notes.append(f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all")
+        notes.append(
+            _("only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all").format(
+                area=area
+            )
+        )
     return SheetHead(page, columns, start, tuple(notes), found=found)
 
 
 def _notes_above(page: Page, at: int, *, titled: bool) -> Iterator[str]:
     """Yield notes on hidden rows, and on the header row where the sheet is `titled`: where something is above it."""
     if page.hidden:
-        rows_are = "row is" if page.hidden == 1 else "rows are"
-        yield f"{page.hidden:,} {rows_are} hidden in the sheet `{page.name}`, as by a filter, and read as well"
+        yield ngettext(
+            "{hidden:,} row is hidden in the sheet `{name}`, as by a filter, and read as well",
+            "{hidden:,} rows are hidden in the sheet `{name}`, as by a filter, and read as well",
+            page.hidden,
+        ).format(hidden=page.hidden, name=page.name)
     if titled:
-        yield f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another"
+        yield _("the headers of the sheet `{name}` are in row {start}; `--header-row` chooses another").format(
+            name=page.name, start=page.start + at
+        )
 
 
 def _header_at(rows: list[list[str]]) -> int:

@@ -73,9 +73,17 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     """
     kind = workbook_kind(path)
     if reading.as_shown and kind != "xlsx":
-        raise InputError(f"`{path}` is .{kind}, and `--as-shown` reads only .xlsx and .xlsm; save it as .xlsx")
+        raise InputError(
+            _("`{path}` is .{kind}, and `--as-shown` reads only .xlsx and .xlsm; save it as .xlsx").format(
+                path=path, kind=kind
+            )
+        )
     if reading.fill_merged and kind in {"xlsb", "ods"}:
-        raise InputError(f"`{path}` is .{kind}, and `--fill-merged` reads only .xlsx, .xlsm and .xls; save it as .xlsx")
+        raise InputError(
+            _("`{path}` is .{kind}, and `--fill-merged` reads only .xlsx, .xlsm and .xls; save it as .xlsx").format(
+                path=path, kind=kind
+            )
+        )
     try:
         return _open_book(_Book(path, kind, reading, "shown" if reading.as_shown else "calamine"))
     except (DamagedError, OutOfMemoryError) as error:
@@ -138,7 +146,7 @@ def _chosen_tables(
     if len(wanted) == 1:
         return [_only_table(book, stream, wanted[0])]
     heads = _read_heads(book, stream)
-    filled = {head.page.name: head.columns for head, _ in heads if head.columns}
+    filled = {head.page.name: head.columns for head, _unused in heads if head.columns}
     if named or (reading.all_sheets and filled):
         return _with_parts([_sheet_table(book, head, cells) for head, cells in heads if head.columns or named])
     titles = _choose_sheets(path, visible, filled)
@@ -151,18 +159,26 @@ def _visible_sheets(path: Path, stream: Iterator[Message], named: Iterable[str])
     """Return all sheets of a workbook, and whether each is visible; raises InputError where one of `named` is none."""
     visible = next(message.visible for message in stream if isinstance(message, Sheets))
     if missing := [sheet for sheet in named if sheet not in visible]:
-        known = closest(missing[0], [name if visible[name] else f"{name} (hidden)" for name in visible])
-        raise InputError(f"`{path}` has no sheet `{missing[0]}`{known}")
+        known = closest(
+            missing[0], [name if visible[name] else _("{name} (hidden)").format(name=name) for name in visible]
+        )
+        raise InputError(
+            _("`{path}` has no sheet `{missing}`{known}").format(path=path, missing=missing[0], known=known)
+        )
     return visible
 
 
 def _choice_notes(titles: list[str], filled: Iterable[str]) -> Iterator[str]:
     """Yield what the user should know of a choice of sheets among those that are `filled`."""
     if len(titles) > 1:
-        yield f"sheets with the same headers are taken together: {_quote_titles(titles)}; `--sheet` takes one of them"
+        yield _("sheets with the same headers are taken together: {quote_titles}; `--sheet` takes one of them").format(
+            quote_titles=_quote_titles(titles)
+        )
     if left := [title for title in filled if title not in titles]:
         others = _quote_titles(left)
-        yield f"other sheets are not read: {others}; read them with `--all-sheets`, or by name with `--sheet`"
+        yield _("other sheets are not read: {others}; read them with `--all-sheets`, or by name with `--sheet`").format(
+            others=others
+        )
 
 
 def _only_table(book: _Book, stream: Iterator[Message], title: str) -> Table:
@@ -190,7 +206,7 @@ def _read_heads(book: _Book, stream: Iterator[Message]) -> list[tuple[SheetHead,
             pages.append((message, []))
         elif isinstance(message, Batch):
             pages[-1][1].extend(message.rows)
-    found = book.search_sheets(*(page.name for page, _ in pages))
+    found = book.search_sheets(*(page.name for page, _unused in pages))
     return [
         _peek_head(book, *_with_findings(page, iter(cells), found.get(page.name), cut=page.more))
         for page, cells in pages
@@ -215,10 +231,18 @@ def _sheet_table(book: _Book, head: SheetHead, cells: Iterator[Cells], *, only: 
     """Return the table of a sheet; where it is not the `only` one, `cells` may be no more than its first."""
     page, row = head.page, book.reading.header_row
     if not head.columns:
-        empty = f"row {row} of the sheet `{page.name}`" if row else f"the sheet `{page.name}`"
-        raise InputError(f"{empty} of `{book.path}` is empty")
+        empty = (
+            _("row {row} of the sheet `{name}`").format(row=row, name=page.name)
+            if row
+            else _("the sheet `{name}`").format(name=page.name)
+        )
+        raise InputError(_("{empty} of `{path}` is empty").format(empty=empty, path=book.path))
     if len(set(head.columns)) < len(head.columns):
-        raise InputError(f"the headers of the sheet `{page.name}` of `{book.path}` are the same in several columns")
+        raise InputError(
+            _("the headers of the sheet `{name}` of `{path}` are the same in several columns").format(
+                name=page.name, path=book.path
+            )
+        )
     late: list[str] = []
     rows = _sheet_rows(book, head, cells, late)
     first = tuple(islice(rows, FIRST))
@@ -244,8 +268,8 @@ def _choose_sheets(path: Path, visible: dict[str, bool], columns: dict[str, tupl
     if len({tuple(map(normalize_header, columns[title])) for title in known}) > 1:
         all_known = [word for title in known for word in ("--sheet", title)]
         raise QuestionError(
-            f"`{path}` has several sheets that may be meant, and their headers differ; choose",
-            {"all of them": ["--all-sheets"] if known == [*columns] else all_known, **_answers_by_sheet(known)},
+            _("`{path}` has several sheets that may be meant, and their headers differ; choose").format(path=path),
+            {_("all of them"): ["--all-sheets"] if known == [*columns] else all_known, **_answers_by_sheet(known)},
         )
     if known:
         return known
@@ -258,17 +282,18 @@ def _no_choice(path: Path, visible: dict[str, bool], columns: dict[str, tuple[st
     """Return why no sheet can be chosen, where none has recognised headers: none has rows, or which is a question."""
     if visible and not any(visible.values()):
         return QuestionError(
-            f"`{path}` has only hidden sheets; choose", _answers_by_sheet(columns or visible, "hidden sheet")
+            _("`{path}` has only hidden sheets; choose").format(path=path),
+            _answers_by_sheet(columns or visible, _("hidden sheet")),
         )
     if not columns:
-        return InputError(f"`{path}` holds no sheet with rows")
-    why = "several sheets, and no sheet has recognised headers"
-    return QuestionError(f"`{path}` has {why}; choose", _answers_by_sheet(columns))
+        return InputError(_("`{path}` holds no sheet with rows").format(path=path))
+    why = _("several sheets, and no sheet has recognised headers")
+    return QuestionError(_("`{path}` has {why}; choose").format(path=path, why=why), _answers_by_sheet(columns))
 
 
 def _answers_by_sheet(titles: Iterable[str], kind: str = "sheet") -> dict[str, list[str]]:
     """Return the answers that take one of these sheets."""
-    return {f"the {kind} `{title}`": ["--sheet", title] for title in titles}
+    return {_("the {kind} `{title}`").format(kind=kind, title=title): ["--sheet", title] for title in titles}
 
 
 def _with_findings(
@@ -285,7 +310,7 @@ def _with_findings(
     if found.errors is None or first is None:
         return page, cells
     start = min(page.start, first[0])
-    rows = chain(([] for _ in range(start, page.start)), cells)
+    rows = chain(([] for _unused in range(start, page.start)), cells)
     return msgspec.structs.replace(page, start=start), _with_bad_cells(
         start, rows, chain([first], found.errors), cut=cut
     )
@@ -322,7 +347,9 @@ class _SpecialCells:
         if column not in self.noted:
             self.noted.add(column)
             at = Where(self.file, row, self.title).cell(column_letter(self.columns.index(column) + 1))
-            note = f"`{column}` holds numbers of 16 and more digits, as in {at}, and Excel keeps 15; store them as text"
+            note = _(
+                "`{column}` holds numbers of 16 and more digits, as in {at}, and Excel keeps 15; store them as text"
+            ).format(column=column, at=at)
             if note not in self.late:
                 self.late.append(note)
         return cell[-1]

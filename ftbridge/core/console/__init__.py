@@ -16,6 +16,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ftbridge.core.console.notebook import is_of_notebook
+from ftbridge.language import Message, counted_noun, english, joined
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ def print_json(value: Any, *, indent: int = 2) -> None:
     import msgspec
 
     try:
-        text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=indent).decode()
+        text = msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=indent).decode()
         text.encode(_encoding(sys.stdout))
     except UnicodeEncodeError:
-        text = json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=indent or None)
+        text = json.dumps(msgspec.to_builtins(value, enc_hook=_plain), indent=indent or None)
     result(re.sub(OBEYED, lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
@@ -101,13 +102,15 @@ def printable(text: str, keep: str = "") -> str:
 
 def first_few(names: Sequence[str], most: int) -> str:
     """Return the first names, `most` of them, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    few = joined(", ", names[:most])
+    return _("{few} and {count} more").format(few=few, count=len(names) - most) if len(names) > most else few
 
 
 def counted(number: int, one: str, several: str = "") -> str:
     """Return a number with what it counts: `1 step`, `2,000 steps`; `several` where that is not `one` with an s."""
-    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+    text = f"{number:,} {one if number == 1 else several or f'{one}s'}"
+    noun = counted_noun(one)
+    return text if noun == one else Message(f"{number:,} {noun}", text)
 
 
 def natural_size(size: float, *, binary: bool = False) -> str:
@@ -116,7 +119,7 @@ def natural_size(size: float, *, binary: bool = False) -> str:
     for power, unit in zip((3, 2, 1), units, strict=True):
         if size >= step**power:
             return f"{size / step**power:.1f} {unit}"
-    return f"{size:.0f} bytes"
+    return _("{size:.0f} bytes").format(size=size)
 
 
 def format_duration(seconds: float) -> str:
@@ -135,7 +138,7 @@ def natural_duration(seconds: float) -> str:
         count, left = divmod(left, size)
         parts.append(text.format(n=count) if count else "")
     first = next((place for place, part in enumerate(parts) if part), len(parts) - 1)
-    return " ".join(part for part in parts[first : first + 2] if part) or _("{n} s").format(n=0)
+    return joined(" ", [part for part in parts[first : first + 2] if part]) or _("{n} s").format(n=0)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -395,6 +398,11 @@ class _EscapingStream(_EncodingStream):
             end = "\r" if text[1:].endswith("\r") else ""
             text = begin + escaped(text.removeprefix(begin).removesuffix(end)) + end
         return super().write(text)
+
+
+def _plain(value: Any) -> str:
+    """Return what JSON has of a value that is none of its own: the English of a message, else its text."""
+    return str(english(value))
 
 
 def _unguarded(stream: TextIO) -> TextIO:

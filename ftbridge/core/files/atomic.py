@@ -12,6 +12,8 @@ from pathlib import Path, PurePath
 from typing import IO, Any, TypeVar
 
 from ftbridge.core.errors import InputError, SetupError
+from ftbridge.language import english
+from ftbridge.language import gettext as _
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 # What one line or cell may hold, in bytes or characters: no sample is as long, and a hostile file must not fill memory.
@@ -42,7 +44,7 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
     `/dev/null`.
     """
     if _is_device(path):
-        raise SetupError(f"cannot write `{path}`: it is no file")
+        raise SetupError(_("cannot write `{path}`: it is no file").format(path=path))
     # Named before it is made: it goes whenever Ctrl-C comes.
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.part"
     try:
@@ -52,7 +54,9 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
             flock(file)
             yield file
     except OSError as error:
-        raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
+        raise SetupError(
+            _("cannot write `{path}`: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -96,10 +100,10 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Put `content` at `path` as indented JSON, in one step; raises SetupError where that fails."""
+    """Put `content`, messages in English, at `path` as JSON, in one step; raises SetupError where that fails."""
     import msgspec
 
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(content, enc_hook=english)) + b"\n")
 
 
 @contextmanager
@@ -117,12 +121,14 @@ def locked(path: Path, patience: float = 60) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        message = (
-            f"another process has held `{file}` for {patience:g} seconds; end it, or delete that file if none runs"
-        )
+        message = _(
+            "another process has held `{file}` for {patience:g} seconds; end it, or delete that file if none runs"
+        ).format(file=file, patience=patience)
         raise SetupError(message) from error
     except OSError as error:
-        raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
+        raise SetupError(
+            _("cannot write `{path}`: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
     try:
         yield
     finally:
@@ -134,15 +140,23 @@ def read_text(path: Path, what: str) -> str:
     try:
         with opened_record(path) as file:
             if os.fstat(file.fileno()).st_size > LARGEST_TEXT:
-                raise InputError(f"the {what} `{path}` is larger than {LARGEST_TEXT >> 20} MiB; is it another file?")
+                raise InputError(
+                    _("the {what} `{path}` is larger than {largest_text} MiB; is it another file?").format(
+                        what=what, path=path, largest_text=LARGEST_TEXT >> 20
+                    )
+                )
             content = file.read()
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError as error:
-        raise InputError(f"there is no {what} at `{path}`") from error
+        raise InputError(_("there is no {what} at `{path}`").format(what=what, path=path)) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"the {what} `{path}` is not in UTF-8; save it as UTF-8") from error
+        raise InputError(
+            _("the {what} `{path}` is not in UTF-8; save it as UTF-8").format(what=what, path=path)
+        ) from error
     except OSError as error:
-        raise InputError(f"cannot read the {what} `{path}`: {error.strerror}") from error
+        raise InputError(
+            _("cannot read the {what} `{path}`: {strerror}").format(what=what, path=path, strerror=error.strerror)
+        ) from error
 
 
 @contextmanager
@@ -155,9 +169,9 @@ def opened_record(path: Path, most: int | None = None) -> Iterator[IO[bytes]]:
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+            raise OSError(errno.EINVAL, _("it is no file"), str(path))
         if most is not None and about.st_size > most:
-            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+            raise OSError(errno.EFBIG, _("it has more than {most:,} bytes").format(most=most), str(path))
         yield file
 
 
@@ -167,7 +181,9 @@ def read_record(path: Path, most: int = LONGEST) -> bytes:
         with opened_record(path, most) as file:
             return file.read()
     except OSError as error:
-        raise InputError(f"cannot read `{path}`: {error.strerror or error}") from error
+        raise InputError(
+            _("cannot read `{path}`: {strerror}").format(path=path, strerror=error.strerror or error)
+        ) from error
 
 
 def sha256(path: Path) -> str:

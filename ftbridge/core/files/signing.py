@@ -14,9 +14,10 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files.atomic import locked
 from ftbridge.core.files.owner import data_folder, is_own
+from ftbridge.language import gettext as _
 
 SIZE = 32  # bytes of the key
-UNSIGNED = "runs stay unsigned, and `--resume` of them needs `--trust-checkpoint`"
+UNSIGNED = _("runs stay unsigned, and `--resume` of them needs `--trust-checkpoint`")
 
 
 def sign(content: bytes, *, consequence: str = UNSIGNED) -> str:
@@ -28,7 +29,7 @@ def sign(content: bytes, *, consequence: str = UNSIGNED) -> str:
         key = _read_key(file)
     except (OSError, RuntimeError) as error:  # SetupError is a RuntimeError, and so is to have no home
         if consequence:
-            _warn_once(f"warning: {error}; {consequence}")
+            _warn_once(_("warning: {error}; {consequence}").format(error=error, consequence=consequence))
         return ""
     return _signature(key, content)
 
@@ -40,7 +41,7 @@ def is_signed(content: bytes, signature: str) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, RuntimeError) as error:
-        _warn_once(f"warning: {error}; no run counts as signed")
+        _warn_once(_("warning: {error}; no run counts as signed").format(error=error))
         return False
     return hmac.compare_digest(_signature(key, content).encode(), signature.encode())
 
@@ -55,18 +56,25 @@ def _read_key(file: Path) -> bytes:
         opened = file.open("rb")
     except PermissionError as error:
         raise SetupError(
-            f"you may not read the key `{file}`; if root made it, `sudo chown -R $USER {file.parent}`"
+            _("you may not read the key `{file}`; if root made it, `sudo chown -R $USER {parent}`").format(
+                file=file, parent=file.parent
+            )
         ) from error
     with opened:
         status = os.fstat(opened.fileno())
         key = opened.read(SIZE + 1)
     if not is_own(status) or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SetupError(
-            f"others can read or write the key `{file}`, so it signs nothing: `chmod 600` it, or name another data "
-            "folder by XDG_DATA_HOME; a new key would make all runs of before unsigned"
+            _(
+                "others can read or write the key `{file}`, so it signs nothing: `chmod 600` it, or "
+                "name another data folder by XDG_DATA_HOME; a new key would make all runs of before "
+                "unsigned"
+            ).format(file=file)
         )
     if len(key) != SIZE:
-        raise SetupError(f"`{file}` is no key of {SIZE} bytes; remove it to get a new one")
+        raise SetupError(
+            _("`{file}` is no key of {size} bytes; remove it to get a new one").format(file=file, size=SIZE)
+        )
     return key
 
 

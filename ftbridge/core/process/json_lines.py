@@ -13,6 +13,7 @@ from typing import IO, Any, Self, cast
 import msgspec
 
 from ftbridge.core.process.children import guarded, last_lines
+from ftbridge.language import gettext as _
 
 SHOWN = 200  # characters of a line that is no JSON
 
@@ -83,7 +84,9 @@ class JsonLinesChild:
         if not isinstance(record, dict):
             self.process.terminate()
             raise self._ended_error(
-                f"it wrote `{line.decode(errors='replace').strip()[:SHOWN]}`, which is no JSON object"
+                _("it wrote `{line}`, which is no JSON object").format(
+                    line=line.decode(errors="replace").strip()[:SHOWN]
+                )
             )
         return record
 

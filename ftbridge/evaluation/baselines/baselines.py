@@ -16,6 +16,8 @@ from ftbridge.evaluation.answers.questions import Question
 from ftbridge.evaluation.baselines.classifiers import most_frequent, require_scikit_learn, tfidf
 from ftbridge.evaluation.baselines.encoder import encoder, require_encoder
 from ftbridge.evaluation.baselines.training_texts import TrainingTexts, text_of
+from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 from ftbridge.launchers.environment.model_cache import is_hub_name
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
@@ -56,7 +58,7 @@ def parse_baselines(texts: Iterable[str]) -> tuple[Choice, ...]:
     if "none" not in texts:
         return tuple(map(parse_baseline, texts))
     if len(texts) > 1:
-        raise UsageError("`--baseline none` stands alone; leave it out, or the others")
+        raise UsageError(_("`--baseline none` stands alone; leave it out, or the others"))
     return ()
 
 
@@ -65,14 +67,16 @@ def parse_baseline(text: str) -> Choice:
 
     A hub's name may stand in the place of a folder that there is not.
     """
-    kind, _, encoder = text.partition("=")
+    kind, _unused, encoder = text.partition("=")
     match kind, encoder:
         case ("most-frequent" | "tfidf") as known, "" if "=" not in text:
             return Choice(known)
         case "bert", encoder if encoder:
             folder = Path(encoder).expanduser().absolute()
             return Choice("bert", encoder if is_hub_name(encoder) and not folder.exists() else str(folder))
-    raise UsageError(f"`--baseline` is most-frequent, tfidf, bert=FOLDER, bert=HUB_NAME or none, not `{text}`")
+    raise UsageError(
+        _("`--baseline` is most-frequent, tfidf, bert=FOLDER, bert=HUB_NAME or none, not `{text}`").format(text=text)
+    )
 
 
 def run_baselines(
@@ -142,33 +146,50 @@ def _downloaded(name: str, python: Path) -> Path | None:
     try:
         return local_model(name, lambda: python, Path.cwd())
     except InputError as error:
-        say(f"note: without the baseline bert={name}: {error}")
+        say(_("note: without the baseline bert={name}: {error}").format(name=name, error=error))
         return None
 
 
 def _refuse_free_text(samples: Mapping[str, int], dataset: str) -> None:
     """Raise InputError where there is nothing to learn from, or what is to be learned is no label."""
     if not samples:
-        raise InputError(f"no sample of `{dataset}` has an answer, so there is nothing to train a baseline on")
+        raise InputError(
+            _("no sample of `{dataset}` has an answer, so there is nothing to train a baseline on").format(
+                dataset=dataset
+            )
+        )
     if len(samples) > MOST_CLASSES:
         raise InputError(
-            f"the training samples in `{dataset}` have {len(samples):,} different answers, which are no labels (at "
-            f"most {MOST_CLASSES:,}); take `--baseline none`"
+            _(
+                "the training samples in `{dataset}` have {count:,} different answers, which are no "
+                "labels (at most {most_classes:,}); take `--baseline none`"
+            ).format(dataset=dataset, count=len(samples), most_classes=MOST_CLASSES)
         )
 
 
 def _say_what_cannot_be_learned(samples: Mapping[str, int], questions: Iterable[Question]) -> None:
     """Say where the training samples have one label alone, one sample of a label, or none of a question's label."""
     if len(samples) == 1:
-        say(f"note: all training samples have the label `{next(iter(samples))}`, so that every baseline answers it")
+        say(
+            _("note: all training samples have the label `{first}`, so that every baseline answers it").format(
+                first=next(iter(samples))
+            )
+        )
     elif once := [label for label, count in samples.items() if count == 1]:
-        say(f"note: {counted(len(once), 'label has', 'labels have')} a single training sample: {_named(once)}")
+        say(
+            _("note: {label_has} a single training sample: {named}").format(
+                label_has=counted(len(once), "label has", "labels have"), named=_named(once)
+            )
+        )
     known = set(map(normalize_text, samples))
     asked = {question.reference.strip() for question in questions}
     if unseen := sorted(label for label in asked if label and normalize_text(label) not in known):
         say(
-            f"note: {counted(len(unseen), 'label')} of the questions {'is' if len(unseen) == 1 else 'are'} in no "
-            f"training sample, and no baseline can answer so: {_named(unseen)}"
+            ngettext(
+                "note: {labels} of the questions is in no training sample, and no baseline can answer so: {named}",
+                "note: {labels} of the questions are in no training sample, and no baseline can answer so: {named}",
+                len(unseen),
+            ).format(labels=counted(len(unseen), "label"), named=_named(unseen))
         )
 
 

@@ -8,6 +8,7 @@ from itertools import islice
 
 from ftbridge.core.errors import SetupError
 from ftbridge.evaluation.baselines.training_texts import Labelled
+from ftbridge.language import gettext as _
 
 CHUNK = 1000  # questions that are answered at once
 # Letters of scripts that put no blanks between words: Thai and Lao, Burmese, Khmer, Japanese, Chinese.
@@ -24,8 +25,8 @@ def most_frequent(train: Iterable[Labelled], questions: Iterable[str]) -> Iterat
 
     Of several it is the one that comes first.
     """
-    ((label, _),) = Counter(sample.label for sample in train).most_common(1)
-    for _ in questions:
+    ((label, _unused),) = Counter(sample.label for sample in train).most_common(1)
+    for _unused in questions:
         yield label
 
 
@@ -66,7 +67,7 @@ def require_scikit_learn() -> None:
         import sklearn  # noqa: F401 - its presence is what is asked
     except ImportError as error:
         raise SetupError(
-            "the baseline `tfidf` needs scikit-learn: `pip install scikit-learn`; or take `--baseline most-frequent`"
+            _("the baseline `tfidf` needs scikit-learn: `pip install scikit-learn`; or take `--baseline most-frequent`")
         ) from error
 
 

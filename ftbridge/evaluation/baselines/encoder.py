@@ -14,13 +14,14 @@ from ftbridge.core.process.json_lines import ChildEndedError, JsonLinesChild
 from ftbridge.core.train_spec import Device
 from ftbridge.evaluation.baselines.classifiers import chunks
 from ftbridge.evaluation.baselines.training_texts import Labelled
+from ftbridge.language import gettext as _
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import freest_first
 from ftbridge.launchers.process.script import start_script
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-_MEMORY = "take a smaller encoder, or `--device cpu` if it was on a GPU"
+_MEMORY = _("take a smaller encoder, or `--device cpu` if it was on a GPU")
 
 
 def encoder(
@@ -69,28 +70,28 @@ def require_encoder(folder: Path) -> None:
     """Raise InputError where `folder` lacks what an encoder's folder has: config, safetensors and tokenizer."""
     reason = ""
     if not (folder / "config.json").is_file():
-        reason = "it is no model's folder, as there is no `config.json` in it"
+        reason = _("it is no model's folder, as there is no `config.json` in it")
     elif not any((folder / name).is_file() for name in _WEIGHTS):
-        reason = "it has no weights in `model.safetensors`, and those in other files may run code as they are loaded"
+        reason = _("it has no weights in `model.safetensors`, and those in other files may run code as they are loaded")
     elif not any(file for name in _TOKENIZERS for file in folder.glob(name)):
-        reason = "it has no tokenizer; put the files of the model's tokenizer into it"
+        reason = _("it has no tokenizer; put the files of the model's tokenizer into it")
     if reason:
         raise _unfit_error(folder, reason)
 
 
 def _unfit_error(folder: Path, reason: str) -> InputError:
-    return InputError(f"`--baseline bert={folder}` cannot be used: {reason}")
+    return InputError(_("`--baseline bert={folder}` cannot be used: {reason}").format(folder=folder, reason=reason))
 
 
 def _show_progress(child: JsonLinesChild, steps: int) -> None:
     """Show the training as it goes, until it is done."""
     with progress(
-        "fine-tuning the encoder",
+        _("fine-tuning the encoder"),
         "bar",
         "percent",
         "time",
         total=steps,
-        line=lambda done: f"fine-tuning the encoder: step {done} of {steps}",
+        line=lambda done: _("fine-tuning the encoder: step {done} of {steps}").format(done=done, steps=steps),
     ) as show:
         for step in range(1, steps + 1):
             _receive(child)
@@ -113,7 +114,9 @@ def _receive(child: JsonLinesChild) -> dict[str, Any]:
         return child.receive()
     except ChildEndedError as ended:
         if ended.status == -signal.SIGKILL:
-            why = f" its process was killed, as happens where memory runs out; {_MEMORY}"
+            why = _(" its process was killed, as happens where memory runs out; {memory}").format(memory=_MEMORY)
         else:
-            why = f"{f' {_MEMORY};' if 'out of memory' in ended.messages else ''} its last messages:\n{ended.messages}"
-        raise FrameworkError(f"the encoder could not be fine-tuned:{why}") from ended
+            why = _("{text} its last messages:\n{messages}").format(
+                text=f" {_MEMORY};" if "out of memory" in ended.messages else "", messages=ended.messages
+            )
+        raise FrameworkError(_("the encoder could not be fine-tuned:{why}").format(why=why)) from ended

@@ -34,6 +34,7 @@ from ftbridge.evaluation.sweep.record import FILE as SWEEP
 from ftbridge.evaluation.sweep.record import FOLDER as SWEEPS
 from ftbridge.evaluation.sweep.record import Sweep, find_sweep
 from ftbridge.evaluation.sweep.results import results_of
+from ftbridge.language import gettext as _
 
 MARK = "ftbridge report"  # in the head of a page and of a model card, by which they are known as ours
 MOST_BYTES = 2_000_000
@@ -84,7 +85,11 @@ def report(
     files = {"--out": page, "--xlsx": _beside(page, xlsx, ".xlsx"), "--markdown": _beside(page, markdown, ".md")}
     named = [file.absolute() for file in files.values() if file]
     if len(set(named)) < len(named):
-        raise UsageError(f"two of {', '.join(f'`{option}`' for option in files)} name the same file; name each another")
+        raise UsageError(
+            _("two of {files} name the same file; name each another").format(
+                files=", ".join(f"`{option}`" for option in files)
+            )
+        )
     for option, file in files.items():
         if file:
             _refuse_foreign_file(option, file)
@@ -102,7 +107,9 @@ def _sweep(sources: Sequence[str | os.PathLike[str]]) -> Sweep | None:
     project = Project.find()
     named = [each for each in sources if _is_sweep(project, each)]
     if named and len(sources) > 1:
-        raise UsageError(f"the sweep `{os.fspath(named[0])}` has a report of its own; name it alone")
+        raise UsageError(
+            _("the sweep `{named}` has a report of its own; name it alone").format(named=os.fspath(named[0]))
+        )
     return find_sweep(project, named[0]) if named else None
 
 
@@ -136,7 +143,11 @@ def _beside(page: Path, wanted: str | os.PathLike[str] | bool, ending: str) -> P
 def _refuse_foreign_file(option: str, file: Path) -> None:
     """Raise UsageError where something stands in a report's place that is none."""
     if os.path.lexists(file) and not (is_own_workbook(file) if option == "--xlsx" else _is_own_text(file)):
-        raise UsageError(f"`{file}` is there already and no report of ftbridge's; name another with `{option} FILE`")
+        raise UsageError(
+            _("`{file}` is there already and no report of ftbridge's; name another with `{option} FILE`").format(
+                file=file, option=option
+            )
+        )
 
 
 def _is_own_text(file: Path) -> bool:
@@ -163,7 +174,7 @@ def render_page(contents: Contents | SweepContents, words: Words) -> bytes:
         page = template.render(values).encode("utf-8", "backslashreplace")
         if len(page) <= MOST_BYTES:
             return page
-    say(f"note: the page has {len(page):,} bytes, though all texts are cut; it may open slowly")
+    say(_("note: the page has {count:,} bytes, though all texts are cut; it may open slowly").format(count=len(page)))
     return page
 
 

@@ -14,6 +14,7 @@ from ftbridge.core.console import escaped
 from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import load_yaml
 from ftbridge.evaluation.record import Figure
+from ftbridge.language import gettext as _
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -115,7 +116,7 @@ def language_of(wanted: str) -> Language:
     for language in LANGUAGES:
         if wanted == language:
             return language
-    raise UsageError(f"there is no report in the language `{wanted}`; take en, zh or auto")
+    raise UsageError(_("there is no report in the language `{wanted}`; take en, zh or auto").format(wanted=wanted))
 
 
 @cache

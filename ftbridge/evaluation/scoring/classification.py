@@ -11,6 +11,8 @@ from ftbridge.evaluation.record import ClassFigures, Confusion, Scores
 from ftbridge.evaluation.scoring.intervals import CHUNK, Array, Chunk, bootstrap, divide, share
 from ftbridge.evaluation.scoring.labels import HOWS, LABEL_RULE, How, Parser
 from ftbridge.evaluation.scoring.rows import Row, Rows
+from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 
 _REMEMBERED = 4096  # answers, most of which come again and again
 _NAMED = 5  # labels in a note
@@ -50,7 +52,7 @@ class Classification:
             cells[self._cell((row,))] += 1
             parsed[self._read(row.answer)[1]] += 1
         found = bootstrap(self._chunks(cells), items, self.figures, draws, seed)
-        right, _, *parts = self._parts(found.sums)
+        right, _unused, *parts = self._parts(found.sums)
         figures = {name: found.figure(at, items) for at, name in enumerate(self.names)}
         classes = tuple(
             ClassFigures(
@@ -102,15 +104,23 @@ def _statistics(reference: Array, answer: Array) -> tuple[Array, ...]:
 
 def _notes(classes: Sequence[ClassFigures], unparseable: int, items: int) -> Iterator[str]:
     if absent := [each.name for each in classes if not each.support]:
-        yield f"{_named(absent)} never {'occurs' if len(absent) == 1 else 'occur'} among the right answers"
+        yield ngettext(
+            "{named} never occurs among the right answers", "{named} never occur among the right answers", len(absent)
+        ).format(named=_named(absent))
     if single := [each.name for each in classes if each.support == 1]:
-        yield f"{_named(single)}: of this label there is one item alone, whose recall is all or nothing"
+        yield _("{named}: of this label there is one item alone, whose recall is all or nothing").format(
+            named=_named(single)
+        )
     if sum(each.support > 0 for each in classes) == 1:
-        yield "all right answers are one label: accuracy is its recall, and kappa tells nothing"
+        yield _("all right answers are one label: accuracy is its recall, and kappa tells nothing")
     if unparseable == items:
-        yield "no answer could be read as a label: the model does not answer in labels, or the limit of tokens is low"
+        yield _(
+            "no answer could be read as a label: the model does not answer in labels, or the limit of tokens is low"
+        )
     elif unparseable:
-        yield f"{unparseable:,} of {counted(items, 'answer')} could not be read as a label, and are wrong"
+        yield _("{unparseable:,} of {answers} could not be read as a label, and are wrong").format(
+            unparseable=unparseable, answers=counted(items, "answer")
+        )
 
 
 def _named(labels: Sequence[str]) -> str:

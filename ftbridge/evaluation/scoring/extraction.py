@@ -16,13 +16,15 @@ from ftbridge.core.errors import InputError
 from ftbridge.evaluation.record import ClassFigures, Scores
 from ftbridge.evaluation.scoring.intervals import CHUNK, Array, Bootstrapped, Chunk, bootstrap, divide
 from ftbridge.evaluation.scoring.rows import Row, Rows, batched
+from ftbridge.language import gettext as _
 
 MOST_TYPES = 1000
 _NONE = ("", "none", "无", "没有")
-_RULE = (
-    "an entity is right where its type and its text are one of the reference's, blanks at the ends aside, as often as "
-    "it stands there; the order is free. An answer that is no JSON list of {text, type}, and not all of lines "
-    "`type: text`, counts as no entities. Intervals are over items, as the entities of one answer go together"
+_RULE = _(
+    "an entity is right where its type and its text are one of the reference's, blanks at "
+    "the ends aside, as often as it stands there; the order is free. An answer that is no "
+    "JSON list of {text, type}, and not all of lines `type: text`, counts as no entities. "
+    "Intervals are over items, as the entities of one answer go together"
 )
 # No type is without a letter, as in `10:30`, and none is that of an address, as in `https://`.
 _LINE = re.compile(
@@ -103,7 +105,7 @@ class Extraction:
             places = np.zeros((1 + len(self.types), 3))
             for column, entities in enumerate(((given or Counter()) & due, given or Counter(), due)):
                 places[0, column] = entities.total()
-                for (kind, _), count in entities.items():
+                for (kind, _unused), count in entities.items():
                     if kind in self._places:
                         places[1 + self._places[kind], column] += count
             found.append(np.concatenate([[given == due, given is None], places.ravel()]))
@@ -117,11 +119,13 @@ def types_of(rows: Rows) -> tuple[str, ...]:
     """
     types: set[str] = set()
     for row in rows():
-        types.update(kind for kind, _ in _due(row))
+        types.update(kind for kind, _unused in _due(row))
         if len(types) > MOST_TYPES:
             raise InputError(
-                f"the right answers hold more than {MOST_TYPES:,} types of entities, which are no types any more; "
-                "evaluate with `--task generation`"
+                _(
+                    "the right answers hold more than {most_types:,} types of entities, which are no "
+                    "types any more; evaluate with `--task generation`"
+                ).format(most_types=MOST_TYPES)
             )
     return tuple(sorted(types))
 
@@ -130,8 +134,10 @@ def _due(row: Row) -> Entities:
     found = read_entities(row.reference)
     if found is None:
         raise InputError(
-            f"the right answer to question {row.id} is no list of entities, neither JSON of {{text, type}} nor lines "
-            "`type: text`; evaluate with `--task generation`"
+            _(
+                "the right answer to question {id} is no list of entities, neither JSON of {{text, "
+                "type}} nor lines `type: text`; evaluate with `--task generation`"
+            ).format(id=row.id)
         )
     return found
 
@@ -149,8 +155,12 @@ def _figures_of(found: Bootstrapped, place: int, name: str) -> ClassFigures:
 
 def _notes(classes: Sequence[ClassFigures], damaged: int, items: int) -> Iterator[str]:
     if not classes:
-        yield "the right answers hold no entities: whatever an answer lists is wrong"
+        yield _("the right answers hold no entities: whatever an answer lists is wrong")
     if single := [f"`{each.name}`" for each in classes if each.support == 1]:
-        yield f"{first_few(single, _NAMED)}: of this type there is one entity alone, whose recall is all or nothing"
+        yield _("{single}: of this type there is one entity alone, whose recall is all or nothing").format(
+            single=first_few(single, _NAMED)
+        )
     if damaged:
-        yield f"{damaged:,} of {counted(items, 'answer')} could not be read as a list of entities, and count as none"
+        yield _("{damaged:,} of {answers} could not be read as a list of entities, and count as none").format(
+            damaged=damaged, answers=counted(items, "answer")
+        )

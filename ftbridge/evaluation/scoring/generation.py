@@ -8,16 +8,18 @@ from ftbridge.evaluation.record import Scores
 from ftbridge.evaluation.scoring.intervals import CHUNK, Array, Chunk, bootstrap, share
 from ftbridge.evaluation.scoring.overlap import Corpus, characters_and_words, has_sacrebleu, rouge_l
 from ftbridge.evaluation.scoring.rows import Row, Rows, batched
+from ftbridge.language import gettext as _
 
-MISSING = (
-    "chrF and BLEU need sacrebleu, and are left out: `pip install '.[evaluation]'` in the clone of ftbridge, then "
-    "evaluate again"
+MISSING = _(
+    "chrF and BLEU need sacrebleu, and are left out: `pip install '.[evaluation]'` in the "
+    "clone of ftbridge, then evaluate again"
 )
-_RULE = (
-    "exact match: the answer is the reference, blanks at the ends aside. ROUGE-L: the mean F1 of the longest common "
-    "subsequence of words, case and signs aside, where each character of Chinese and other scripts without blanks is "
-    "a word. chrF, BLEU (`tokenize={}`): of all answers as one text, by sacrebleu, here from 0 to 1. Lengths are the "
-    "mean of characters"
+_RULE = _(
+    "exact match: the answer is the reference, blanks at the ends aside. ROUGE-L: the "
+    "mean F1 of the longest common subsequence of words, case and signs aside, where each "
+    "character of Chinese and other scripts without blanks is a word. chrF, BLEU "
+    "(`tokenize={}`): of all answers as one text, by sacrebleu, here from 0 to 1. Lengths "
+    "are the mean of characters"
 )
 _OWN = 6  # statistics that are not sacrebleu's
 
@@ -68,7 +70,9 @@ class Generation:
         ]
         if not self._corpus:
             return np.array(own, float)
-        by_sacrebleu = self._corpus.statistics([answer for answer, _, _ in pairs], [right for _, right, _ in pairs])
+        by_sacrebleu = self._corpus.statistics(
+            [answer for answer, _unused, _unused in pairs], [right for _unused, right, _unused in pairs]
+        )
         return np.hstack([np.array(own, float), np.array(by_sacrebleu, float)])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ftbridge.evaluation.record import Figure
+from ftbridge.language import gettext as _
 
 Array: TypeAlias = npt.NDArray[np.float64]
 # Statistics of some items, a row each, and how many items have each row.
@@ -64,7 +65,7 @@ def bootstrap(
         all_sums = sums if all_sums is None else all_sums + sums
         left, undrawn = left - size, undrawn - inside
     if all_sums is None or drawn_sums is None:
-        raise ValueError("the bootstrap needs an item")
+        raise ValueError(_("the bootstrap needs an item"))
     low, high = np.percentile(figures(drawn_sums), _PERCENTS, axis=0)
     return Bootstrapped(all_sums, figures(all_sums), low, high)
 

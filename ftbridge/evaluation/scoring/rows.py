@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
 
 T = TypeVar("T")
 
@@ -32,8 +33,10 @@ def paired(first: Rows, second: Rows) -> Iterator[tuple[Row, Row]]:
         if mine.id == other.id:
             if mine.reference.strip() != other.reference.strip():
                 raise InputError(
-                    f"evaluations of different items compared: to question {mine.id} one has another right answer "
-                    "than the other; evaluate both on the same dataset"
+                    _(
+                        "evaluations of different items compared: to question {id} one has another right "
+                        "answer than the other; evaluate both on the same dataset"
+                    ).format(id=mine.id)
                 )
             yield mine, other
         before = mine.id
@@ -57,6 +60,10 @@ def _in_order(rows: Iterator[Row]) -> Iterator[Row]:
     last = None
     for row in rows:
         if last is not None and row.id <= last:
-            raise InputError(f"the answer to question {row.id} comes after that to {last}; answer the dataset anew")
+            raise InputError(
+                _("the answer to question {id} comes after that to {last}; answer the dataset anew").format(
+                    id=row.id, last=last
+                )
+            )
         last = row.id
         yield row

@@ -15,6 +15,7 @@ from ftbridge.evaluation.scoring.extraction import Extraction, read_entities, ty
 from ftbridge.evaluation.scoring.generation import Generation, tokenize_for
 from ftbridge.evaluation.scoring.intervals import Array, Chunk, bootstrap, mcnemar
 from ftbridge.evaluation.scoring.rows import Row, Rows, paired
+from ftbridge.language import gettext as _
 
 __all__ = ["Row", "Rows", "compare", "find_task", "known_labels", "score"]
 
@@ -76,13 +77,17 @@ def known_labels(rows: Rows, labels: Sequence[str]) -> tuple[str, ...]:
         different.add(reference := row.reference.strip())
         if not reference:
             raise InputError(
-                f"question {row.id} has no right answer, and a classification needs a label for each; take the row "
-                "out, or evaluate with `--task generation`"
+                _(
+                    "question {id} has no right answer, and a classification needs a label for each; take "
+                    "the row out, or evaluate with `--task generation`"
+                ).format(id=row.id)
             )
         if len(different) > MOST_CLASSES:
             raise InputError(
-                f"more than {MOST_CLASSES:,} different right answers are no labels of a classification; evaluate with "
-                "`--task generation`"
+                _(
+                    "more than {most_classes:,} different right answers are no labels of a "
+                    "classification; evaluate with `--task generation`"
+                ).format(most_classes=MOST_CLASSES)
             )
     return tuple(known | dict.fromkeys(sorted(different)))
 
@@ -95,7 +100,7 @@ def score(task: Task, rows: Rows, labels: Sequence[str] = (), *, draws: int = DR
     """
     finish = Counter(row.finish for row in rows())
     if not (items := finish.total()):
-        raise InputError("there are no answers to judge; predict first, and look whether the dataset has samples")
+        raise InputError(_("there are no answers to judge; predict first, and look whether the dataset has samples"))
     found = _judge(task, rows, labels).scores(rows, items, draws, seed)
     notes = (*found.notes, *_notes(found, finish))
     return msgspec.structs.replace(found, finish=dict(finish), notes=notes)
@@ -116,16 +121,18 @@ def compare(
     Questions that only one was asked are left out, and the sentence says so. Raises InputError where they share no
     question, or a question has two right answers.
     """
-    asked = [sum(1 for _ in rows()) for rows in (first, second)]
-    items = sum(1 for _ in paired(first, second))
+    asked = [sum(1 for _unused in rows()) for rows in (first, second)]
+    items = sum(1 for _unused in paired(first, second))
     if not items:
         raise InputError(
-            f"evaluations of different items compared: `{titles[0]}` and `{titles[1]}` share no question; evaluate "
-            "both on the same dataset"
+            _(
+                "evaluations of different items compared: `{title}` and `{title_2}` share no "
+                "question; evaluate both on the same dataset"
+            ).format(title=titles[0], title_2=titles[1])
         )
 
     def shared() -> Iterator[Row]:
-        return (row for row, _ in paired(first, second))
+        return (row for row, _unused in paired(first, second))
 
     judge = _judge(task, shared, labels)
 
@@ -174,26 +181,36 @@ def _with_label(labels: set[str] | None, reference: str) -> set[str] | None:
 def _with_types(kinds: set[str] | None, reference: str) -> set[str] | None:
     """Return `kinds` with the types of entities in a reference; None where it does not look like a list of some."""
     entities = None if kinds is None else read_entities(reference)
-    if kinds is None or entities is None or any(len(text) > LONGEST_LABEL for _, text in entities):
+    if kinds is None or entities is None or any(len(text) > LONGEST_LABEL for _unused, text in entities):
         return None
-    kinds.update(kind for kind, _ in entities)
+    kinds.update(kind for kind, _unused in entities)
     return kinds if len(kinds) <= MOST_LABELS else None
 
 
 def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
     answers = counted(found.items, "answer")
     if cut := finish["length"]:
-        yield f"{cut:,} of {answers} were cut by the limit of tokens: raise `--max-new-tokens`"
+        yield _("{cut:,} of {answers} were cut by the limit of tokens: raise `--max-new-tokens`").format(
+            cut=cut, answers=answers
+        )
     if full := finish["full"]:
-        yield f"{full:,} of {answers} were cut since the model takes no more tokens"
+        yield _("{full:,} of {answers} were cut since the model takes no more tokens").format(
+            full=full, answers=answers
+        )
     if long := finish["too_long"]:
-        yield f"{long:,} of {answers} are empty, and wrong, since the prompt is too long for the model"
+        yield _("{long:,} of {answers} are empty, and wrong, since the prompt is too long for the model").format(
+            long=long, answers=answers
+        )
     if found.items < FEW_ITEMS:
-        yield f"{counted(found.items, 'item')} tell little: with as many others the figures may be quite different"
+        yield _("{items} tell little: with as many others the figures may be quite different").format(
+            items=counted(found.items, "item")
+        )
     bootstrapped = [each for each in found.figures.items() if each[1].method == "bootstrap"]
     if fixed := [name for name, each in bootstrapped if each.low == each.high and not name.endswith("_length")]:
         names = ", ".join(name.replace("_", " ") for name in fixed)
-        yield f"all answers are alike by {names}: an interval without width does not mean that the figure is sure"
+        yield _(
+            "all answers are alike by {names}: an interval without width does not mean that the figure is sure"
+        ).format(names=names)
 
 
 def _sentence(found: Comparison, left_out: int) -> str:
@@ -206,25 +223,37 @@ def _sentence(found: Comparison, left_out: int) -> str:
         better, by, low, high = found.second, -by, 0.0 - high, 0.0 - low
     counts = [counted(found.items, "item")]
     if found.only_first or found.only_second or found.p_value is not None:
-        right = "right" if key == "accuracy" else "right in full"
+        right = _("right") if key == "accuracy" else _("right in full")
         counts += [
-            f"{found.only_first:,} only {found.first} {right}",
-            f"{found.only_second:,} only {found.second} {right}",
+            _("{only_first:,} only {first} {right}").format(
+                only_first=found.only_first, first=found.first, right=right
+            ),
+            _("{only_second:,} only {second} {right}").format(
+                only_second=found.only_second, second=found.second, right=right
+            ),
         ]
     if found.p_value is not None:
         counts.append(_p_value(found.p_value))
     if left_out:
-        counts.append(f"{left_out:,} more that only one was asked are left out")
-    interval = f"{_points(low)} to {_points(high)}"
+        counts.append(_("{left_out:,} more that only one was asked are left out").format(left_out=left_out))
+    interval = _("{points} to {high_points}").format(points=_points(low), high_points=_points(high))
     if not by:
-        return f"{', '.join(counts)}. No difference in {name} is seen ({interval} points)."
-    gain = f"by {_points(by)} points of {name} ({interval})"
+        return _("{counts}. No difference in {name} is seen ({interval} points).").format(
+            counts=", ".join(counts), name=name, interval=interval
+        )
+    gain = _("by {points} points of {name} ({interval})").format(points=_points(by), name=name, interval=interval)
     if not (low > 0 if found.p_value is None else found.p_value < SIGNIFICANT):
-        return f"{', '.join(counts)}. {better} is ahead {gain}, but the difference may be chance."
+        return _("{counts}. {better} is ahead {gain}, but the difference may be chance.").format(
+            counts=", ".join(counts), better=better, gain=gain
+        )
     if found.p_value is None and found.items < FEW_ITEMS:  # of which the bootstrap alone is too sure
-        few = f"Too few to be sure, as at least {FEW_ITEMS} items are needed"
-        return f"{', '.join(counts)}. {few}: so far {better} is ahead {gain}."
-    return f"{', '.join(counts)}. {better} is better {gain}, more than chance would explain."
+        few = _("Too few to be sure, as at least {few_items} items are needed").format(few_items=FEW_ITEMS)
+        return _("{counts}. {few}: so far {better} is ahead {gain}.").format(
+            counts=", ".join(counts), few=few, better=better, gain=gain
+        )
+    return _("{counts}. {better} is better {gain}, more than chance would explain.").format(
+        counts=", ".join(counts), better=better, gain=gain
+    )
 
 
 def _points(value: float) -> str:

@@ -12,6 +12,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import closest, load_json
 from ftbridge.core.project import Project
+from ftbridge.language import gettext as _
 
 FILE = "sweep.json"
 FOLDER = "sweeps"
@@ -36,7 +37,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """Return the point in words, such as `lora_rank=8, seed 2`."""
-        return ", ".join(filter(None, (title_of(self.values), "" if self.seed is None else f"seed {self.seed}")))
+        return ", ".join(
+            filter(None, (title_of(self.values), "" if self.seed is None else _("seed {seed}").format(seed=self.seed)))
+        )
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,9 +90,13 @@ def load_sweep(path: Path) -> Sweep:
     """Return the sweep of a folder or of a sweep.json; raises InputError where there is none, or it is damaged."""
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge sweep` writes one")
+        raise InputError(
+            _("there is no `{file}` in `{path}`; `ftbridge sweep` writes one").format(file=FILE, path=path)
+        )
     found = load_json(
-        read_text(file, "sweep"), Sweep, f"`{file}` is damaged; delete it, and the points are trained anew"
+        read_text(file, "sweep"),
+        Sweep,
+        _("`{file}` is damaged; delete it, and the points are trained anew").format(file=file),
     )
     return msgspec.structs.replace(found, folder=str(file.parent.resolve()))
 
@@ -105,10 +112,14 @@ def find_sweep(project: Project, name: str | os.PathLike[str] | None = None) -> 
             return load_sweep(path)
     known = sorted((project.folder / FOLDER).glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime)
     if not known:
-        raise InputError(f"there is no sweep in `{project.folder / FOLDER}` yet; `ftbridge sweep` makes one")
+        raise InputError(
+            _("there is no sweep in `{path}` yet; `ftbridge sweep` makes one").format(path=project.folder / FOLDER)
+        )
     if name is None:
         return load_sweep(known[-1])
     names = [file.parent.name for file in known]
     if os.fspath(name) not in names:
-        raise InputError(f"there is no sweep `{os.fspath(name)}`{closest(os.fspath(name), names)}")
+        raise InputError(
+            _("there is no sweep `{name}`{hint}").format(name=os.fspath(name), hint=closest(os.fspath(name), names))
+        )
     return load_sweep(project.folder / FOLDER / name)

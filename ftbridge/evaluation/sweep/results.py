@@ -12,6 +12,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.evaluation.record import Evaluation, load_evaluation, main_figure
 from ftbridge.evaluation.sweep.record import Point, Sweep
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, load_run
 from ftbridge.launchers.runs.summary import RunSummary, summarise_run
 
@@ -86,7 +87,9 @@ def _metric(rows: Sequence[SweepRow], wanted: str, usual: str) -> str:
     """Return the figure by which settings are compared: the one `wanted`, else the `usual` one where there is such."""
     known = list(dict.fromkeys(name for row in rows for name in row.figures))
     if wanted and known and wanted not in known:
-        raise UsageError(f"nothing was measured by `{wanted}`{closest(wanted, known)}")
+        raise UsageError(
+            _("nothing was measured by `{wanted}`{hint}").format(wanted=wanted, hint=closest(wanted, known))
+        )
     if wanted or usual in known:
         return wanted or usual
     measured = [name for name in known if name not in LOSSES]

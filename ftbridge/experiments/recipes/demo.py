@@ -20,6 +20,7 @@ from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.experiments.demo import SETTINGS
 from ftbridge.experiments.recipes.recipe import Recipe, with_sections
 from ftbridge.experiments.recipes.sections import Values
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 
 ROWS = 60
@@ -42,13 +43,15 @@ def demo_project(around: Project, folder: Path, *, write: bool) -> Project:
     """
     if not (folder / SETTINGS_FILE).is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"`{folder}` is there already and is no demo; take another name with `--name`")
+            raise UsageError(
+                _("`{folder}` is there already and is no demo; take another name with `--name`").format(folder=folder)
+            )
         own = {name: {"python": str(interpreter(around, name))} for name in around.settings.backends}
         if not write:
             return Project(folder, Settings(backends=around.settings.backends))
         folder.mkdir(parents=True, exist_ok=True)
         Project(folder, Settings()).write_settings({"model": BASE_FOLDER, **({"backends": own} if own else {})})
-        say(f"the demo lies in {folder}, a project of its own that stays")
+        say(_("the demo lies in {folder}, a project of its own that stays").format(folder=folder))
     made = Project.find(folder)
     return Project(folder, Settings(backends=made.settings.backends))
 

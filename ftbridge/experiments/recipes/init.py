@@ -16,15 +16,16 @@ from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec, defaults
 from ftbridge.dataset_info.presets import load_preset, presets
 from ftbridge.experiments.recipes.recipe import ENDINGS, parse_recipe
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import any_backend
 
 Purpose = Literal["classify", "answer", "role-play", "extract", "sizes"]
 PURPOSES: dict[Purpose, str] = {
-    "classify": "sort texts into classes",
-    "answer": "answer questions",
-    "role-play": "play a role",
-    "extract": "find names and other entities in texts",
-    "sizes": "see how much data is enough",
+    "classify": _("sort texts into classes"),
+    "answer": _("answer questions"),
+    "role-play": _("play a role"),
+    "extract": _("find names and other entities in texts"),
+    "sizes": _("see how much data is enough"),
 }
 MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 # What a preset is for where its labels do not say it.
@@ -72,17 +73,21 @@ def write_recipe(
     Raises UsageError where there is no data, or a file is there already.
     """
     if not (data or preset):
-        raise UsageError("which data? Give `--data FILE`, or `--preset NAME` for a well-known one")
+        raise UsageError(_("which data? Give `--data FILE`, or `--preset NAME` for a well-known one"))
     purpose = purpose or (purpose_of_preset(preset) if preset else "answer")
     if purpose not in get_args(Purpose):
-        raise UsageError(f"`--for` takes {', '.join(f'`{each}`' for each in PURPOSES)}; got `{purpose}`")
+        raise UsageError(
+            _("`--for` takes {purposes}; got `{purpose}`").format(
+                purposes=", ".join(f"`{each}`" for each in PURPOSES), purpose=purpose
+            )
+        )
     model = model or (load_preset(preset).model if preset else MODEL)
     stem = re.sub(r"[^\w-]+", "-", preset or Path(data.rpartition(":")[2]).stem).strip("-") or "recipe"
     file = Path(out).expanduser() if out else Path(f"{stem}.yaml")
     if file.suffix not in ENDINGS:
-        raise UsageError(f"a recipe is a YAML file: let `{file}` end with `.yaml`")
+        raise UsageError(_("a recipe is a YAML file: let `{file}` end with `.yaml`").format(file=file))
     if os.path.lexists(file):
-        raise UsageError(f"`{file}` is there already; name another with `--out FILE`")
+        raise UsageError(_("`{file}` is there already; name another with `--out FILE`").format(file=file))
     if data:
         origins([data])
     if data and "://" not in data and not Path(data).expanduser().is_absolute():
@@ -104,9 +109,11 @@ def recipe_text(data: str, preset: str, model: str, purpose: Purpose, file: Path
         "report": _REPORT,
     }
     lines = [
-        f"# `{shell_words(['ftbridge', 'recipe', 'run', file.name])} --dry-run` says what it does, `--demo` tries it.",
-        "# `ftbridge convert --help`, `train --help` and so on have all options: write `-` as `_` here.",
-        f"title: {_yaml(title)}",
+        _("# `{value} --dry-run` says what it does, `--demo` tries it.").format(
+            value=shell_words(["ftbridge", "recipe", "run", file.name])
+        ),
+        _("# `ftbridge convert --help`, `train --help` and so on have all options: write `-` as `_` here."),
+        "title: " + _yaml(title),
     ]
     for section, options in sections.items():
         lines += ["", f"{section}:", *(line for each in options for line in _written(each))]
@@ -134,30 +141,45 @@ _NO_TEXTS = {"true", "false", "yes", "no", "on", "off", "null", "True", "False",
 
 def _conversion(data: str, preset: str, purpose: Purpose) -> Sequence[_Line]:
     source = data or f"preset:{preset}"
-    lines = [_Line("sources", source, "Files, folders, hf://owner/name, ms://owner/name, or preset:NAME; or a list.")]
+    lines = [
+        _Line("sources", source, _("Files, folders, hf://owner/name, ms://owner/name, or preset:NAME; or a list."))
+    ]
     if data and preset:
-        lines.append(_Line("preset", preset, "Read it as this well-known dataset. Default: recognised."))
+        lines.append(_Line("preset", preset, _("Read it as this well-known dataset. Default: recognised.")))
     if not data and (settings := load_preset(preset).settings):
         meaning = "; ".join(f"{key}: {text}" for key, text in settings.items())
-        lines.append(_Line("set", {"name": "Assistant", "author": "our team"}, f"Settings of the preset. {meaning}."))
+        lines.append(
+            _Line(
+                "set",
+                {"name": _("Assistant"), "author": _("our team")},
+                _("Settings of the preset. {meaning}.").format(meaning=meaning),
+            )
+        )
     on_hub = "://" in data or bool(not data and preset and load_preset(preset).hub)
     lines.append(
         _Line(
             "split",
             "8:1:1",
-            "Parts to make: training, validation and test; 7:3 leaves the validation out. Default: the data's own parts"
-            + (", and then this stays a comment." if on_hub else "."),
+            _(
+                "Parts to make: training, validation and test; 7:3 leaves the validation out. "
+                "Default: the data's own parts"
+            )
+            + (_(", and then this stays a comment.") if on_hub else "."),
             off=on_hub,
         )
     )
     if purpose == "classify":
         lines.append(
-            _Line("stratify", "output", "Every part gets its share of each answer. Default: drawn at random.", on_hub)
+            _Line(
+                "stratify", "output", _("Every part gets its share of each answer. Default: drawn at random."), on_hub
+            )
         )
     if not preset:
         lines += [
-            _Line("map", {"instruction": "A", "output": "B"}, "Columns. Default: recognised by the headers.", off=True),
-            _Line("system", _SYSTEMS[purpose], "System prompt of samples that bring none. Default: none.", off=True),
+            _Line(
+                "map", {"instruction": "A", "output": "B"}, _("Columns. Default: recognised by the headers."), off=True
+            ),
+            _Line("system", _SYSTEMS[purpose], _("System prompt of samples that bring none. Default: none."), off=True),
         ]
     return lines
 
@@ -194,7 +216,13 @@ def _of_training(name: str, value: Any) -> _Line:
     meta = msgspec.inspect.type_info(field.type)
     default = defaults().get(name)
     comment = _description(meta)
-    return _Line(name, value, comment if default is None else f"{comment} Default: {_yaml(default)}.")
+    return _Line(
+        name,
+        value,
+        comment
+        if default is None
+        else _("{comment} Default: {default}.").format(comment=comment, default=_yaml(default)),
+    )
 
 
 def _description(kind: Any) -> str:
@@ -202,23 +230,27 @@ def _description(kind: Any) -> str:
     return str(extra.get("description", ""))
 
 
-_EXPORT = [_Line("merge", True, "Merge the adapter into the base as well, as other programs want it. Default: false.")]
+_EXPORT = [
+    _Line("merge", True, _("Merge the adapter into the base as well, as other programs want it. Default: false."))
+]
 _SIZES = [
-    _Line("grid", {"sample": [100, 500, 1000, 2000]}, "Options, and values to try; sample counts those trained on."),
-    _Line("seeds", [1, 2, 3], "Train each point with each of these seeds, which tells chance from gain. Default: one."),
+    _Line("grid", {"sample": [100, 500, 1000, 2000]}, _("Options, and values to try; sample counts those trained on.")),
+    _Line(
+        "seeds", [1, 2, 3], _("Train each point with each of these seeds, which tells chance from gain. Default: one.")
+    ),
 ]
 _REPORT = [
-    _Line("language", "auto", "Language of the page: en, zh, or the locale's (auto, the default)."),
-    _Line("xlsx", True, "Write the tables as a workbook as well. Default: false."),
+    _Line("language", "auto", _("Language of the page: en, zh, or the locale's (auto, the default).")),
+    _Line("xlsx", True, _("Write the tables as a workbook as well. Default: false.")),
 ]
 
 
 def _evaluation(purpose: Purpose) -> Sequence[_Line]:
-    lines = [_Line("before", True, "Ask the base model as well, and compare. Default: false.")]
+    lines = [_Line("before", True, _("Ask the base model as well, and compare. Default: false."))]
     if purpose in _TASKS:
-        lines.insert(0, _Line("task", _TASKS[purpose], "How answers are judged. Default: by the data (auto)."))
+        lines.insert(0, _Line("task", _TASKS[purpose], _("How answers are judged. Default: by the data (auto).")))
     if purpose in {"classify", "sizes"}:
-        comment = "What is simpler, to compare with; bert=BASE trains an encoder. Default: these two."
+        comment = _("What is simpler, to compare with; bert=BASE trains an encoder. Default: these two.")
         lines.append(_Line("baseline", ["most-frequent", "tfidf"], comment))
     long = {"answer": 512, "role-play": 256}.get(purpose, 64)
-    return [*lines, _Line("max_new_tokens", long, "Longest answer, in tokens. Default: 512.")]
+    return [*lines, _Line("max_new_tokens", long, _("Longest answer, in tokens. Default: 512."))]

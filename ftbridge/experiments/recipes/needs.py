@@ -21,6 +21,7 @@ from ftbridge.core.plugins import plugin_names
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.experiments.recipes.base_sizes import BaseSizes, base_sizes, known_facts
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.host import GIB
@@ -70,26 +71,33 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """Return all of it as a line."""
         if self.memory is None or self.disk is None:
-            return "needs memory and disk that are not known before the model is here"
-        where = "GPU memory" if self.gpus else "main memory"
-        each = f" on each of {self.gpus} GPUs" if self.gpus > 1 else ""
-        found = f"needs about {_gib(self.memory)} of {where}{each}, {_gib(self.disk)} of disk"
+            return _("needs memory and disk that are not known before the model is here")
+        where = _("GPU memory") if self.gpus else _("main memory")
+        each = _(" on each of {gpus} GPUs").format(gpus=self.gpus) if self.gpus > 1 else ""
+        found = _("needs about {gib} of {where}{each}, {disk_gib} of disk").format(
+            gib=_gib(self.memory), where=where, each=each, disk_gib=_gib(self.disk)
+        )
         if self.too_small:
-            found += f"; this machine's {self.too_small} has less"
+            found += _("; this machine's {too_small} has less").format(too_small=self.too_small)
         if self.seconds:
-            times = ", ".join(f"{_duration(each)} on {self._named(card)}" for card, each in self.seconds.items())
-            per = "" if self.samples_known else f" for every {self.samples:,} samples"
-            guess = "" if self.tokens_known else f"; a sample is taken for {self.tokens} tokens"
-            found += f"; about {times}{per} (arithmetic, not measured: half or twice as long is possible{guess})"
+            times = ", ".join(
+                _("{duration} on {named}").format(duration=_duration(each), named=self._named(card))
+                for card, each in self.seconds.items()
+            )
+            per = "" if self.samples_known else _(" for every {samples:,} samples").format(samples=self.samples)
+            guess = "" if self.tokens_known else _("; a sample is taken for {tokens} tokens").format(tokens=self.tokens)
+            found += _(
+                "; about {times}{per} (arithmetic, not measured: half or twice as long is possible{guess})"
+            ).format(times=times, per=per, guess=guess)
         elif self.gpus:
-            found += "; no card known here has as much"
+            found += _("; no card known here has as much")
         return found
 
     def _named(self, card: str) -> str:
         if self.gpus > 1:
-            return f"{self.gpus} x {card}"
+            return _("{gpus} x {card}").format(gpus=self.gpus, card=card)
         if card == self.here:
-            return f"this machine's {card}"
+            return _("this machine's {card}").format(card=card)
         return f"{'an' if card[0] in 'AHLR' else 'a'} {card}"
 
 
@@ -110,7 +118,7 @@ def needs(
     InputError for an option that is not valid.
     """
     backends = [options["backend"]] if "backend" in options else plugin_names("backends")
-    spec = parse(TrainSpec, {"dataset": "data", **options, "backend": backends[0]}, "the training")
+    spec = parse(TrainSpec, {"dataset": "data", **options, "backend": backends[0]}, _("the training"))
     own = [] if spec.device == "cpu" else gpus()
     count = 0 if spec.device == "cpu" else max(1, len(own)) if spec.gpus == "all" else spec.gpus
     base = base_sizes(spec.model, folder)
@@ -202,14 +210,14 @@ def cards() -> tuple[Card, ...]:
 
 
 def _gib(size: int) -> str:
-    return f"{_rounded(size / GIB)} GiB"
+    return _("{size} GiB").format(size=_rounded(size / GIB))
 
 
 def _duration(seconds: float) -> str:
     for unit, length in (("days", 86400), ("h", 3600)):
         if seconds >= 2 * length:
             return f"{_rounded(seconds / length)} {unit}"
-    return f"{_rounded(max(1, round(seconds / 60)))} min"
+    return _("{max} min").format(max=_rounded(max(1, round(seconds / 60))))
 
 
 def _rounded(value: float) -> str:

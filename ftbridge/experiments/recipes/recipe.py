@@ -14,6 +14,7 @@ from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import closest, load_yaml_lines
 from ftbridge.experiments.recipes.sections import STEPS, Values, check_section
 from ftbridge.experiments.sweep.data import located, located_baselines, with_texts
+from ftbridge.language import gettext as _
 
 ENDINGS = (".yaml", ".yml")
 
@@ -59,8 +60,12 @@ def find_recipe(name: str | os.PathLike[str]) -> Recipe:
         return load_recipe(path)
     text = shipped_recipes().get(os.fspath(name))
     if text is None:
-        raise UsageError(f"there is no recipe `{os.fspath(name)}`{closest(os.fspath(name), shipped_recipes())}")
-    return parse_recipe(os.fspath(name), text, f"the recipe `{os.fspath(name)}`")
+        raise UsageError(
+            _("there is no recipe `{name}`{hint}").format(
+                name=os.fspath(name), hint=closest(os.fspath(name), shipped_recipes())
+            )
+        )
+    return parse_recipe(os.fspath(name), text, _("the recipe `{name}`").format(name=os.fspath(name)))
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -97,22 +102,33 @@ def parse_recipe(name: str, text: str, where: str) -> Recipe:
     """Return the recipe in a YAML text; raises InputError, naming `where` it stands and the line."""
     values, lines = load_yaml_lines(text, where, 3)
     place = re.sub(r"`$", "", where)
-    places = {key: f"{place}`, line {line}: `{key.rpartition('.')[2]}`" for key, line in lines.items()}
+    places = {
+        key: _("{place}`, line {line}: `{text}`").format(place=place, line=line, text=key.rpartition(".")[2])
+        for key, line in lines.items()
+    }
     for key in values:
         if key not in Recipe.__struct_fields__ or key in {"name", "file"}:
-            raise InputError(f"{places[key]} {_why_no_section(key)}")
+            raise InputError(
+                _("{place} {why_no_section}").format(place=places[key], why_no_section=_why_no_section(key))
+            )
     sections = _checked_sections({key: value for key, value in values.items() if key != "title"}, where, places, "")
     for needed in ("convert", "train"):
         if needed not in sections:
-            raise InputError(f"{where} has no section `{needed}`; {_EXAMPLES[needed]}")
+            raise InputError(
+                _("{where} has no section `{needed}`; {examples}").format(
+                    where=where, needed=needed, examples=_EXAMPLES[needed]
+                )
+            )
     if not sections["convert"].get("sources"):
-        raise InputError(f"{where} does not say what to convert; {_EXAMPLES['convert']}")
+        raise InputError(
+            _("{where} does not say what to convert; {convert}").format(where=where, convert=_EXAMPLES["convert"])
+        )
     return Recipe(name=name, title=str(values.get("title") or ""), **sections)
 
 
 _EXAMPLES = {
-    "convert": "as in `convert: {sources: medqa.xlsx}`",
-    "train": "as in `train: {backend: xtuner, model: Qwen/Qwen2.5-7B-Instruct}`",
+    "convert": _("as in `convert: {sources: medqa.xlsx}`"),
+    "train": _("as in `train: {backend: xtuner, model: Qwen/Qwen2.5-7B-Instruct}`"),
 }
 
 
@@ -121,8 +137,8 @@ def _why_no_section(key: str) -> str:
 
     own = [f"`{name}`" for name in STEPS if key in options_of(name).__struct_fields__]
     if own:
-        return f"is an option of {' and '.join(own)}, and stands under none; move it there"
-    return f"is no section of a recipe{closest(key, ['title', *STEPS, 'demo'])}"
+        return _("is an option of {own}, and stands under none; move it there").format(own=" and ".join(own))
+    return _("is no section of a recipe{hint}").format(hint=closest(key, ["title", *STEPS, "demo"]))
 
 
 def _checked_sections(values: Values, where: str, places: Mapping[str, str], outer: str) -> dict[str, Any]:
@@ -130,10 +146,14 @@ def _checked_sections(values: Values, where: str, places: Mapping[str, str], out
     found: dict[str, Any] = {}
     for name, options in values.items():
         if outer and name not in STEPS:
-            raise InputError(f"{places[outer + name]} {_why_no_section(name)}")
+            raise InputError(
+                _("{place} {why_no_section}").format(place=places[outer + name], why_no_section=_why_no_section(name))
+            )
         section = {} if options is None else options
         if not isinstance(section, dict) or not all(isinstance(key, str) for key in section):
-            raise InputError(f"{places[outer + name]} is a section, and holds `option: value` lines")
+            raise InputError(
+                _("{place} is a section, and holds `option: value` lines").format(place=places[outer + name])
+            )
         inside = f"{outer}{name}."
         if name == "demo":
             found[name] = _checked_sections(section, where, places, inside)
@@ -156,11 +176,15 @@ def changed_recipe(recipe: Recipe, changes: Mapping[str, Any], where: str = "`--
     for path, value in changes.items():
         section, dot, key = path.partition(".")
         if not dot or section not in STEPS:
-            wrong = f"takes SECTION.OPTION=VALUE, as in `train.lora_rank=8`; got `{path}`"
-            raise UsageError(f"{where} {wrong}{closest(section, STEPS) if dot else ''}")
+            wrong = _("takes SECTION.OPTION=VALUE, as in `train.lora_rank=8`; got `{path}`").format(path=path)
+            raise UsageError(
+                _("{where} {wrong}{hint}").format(where=where, wrong=wrong, hint=closest(section, STEPS) if dot else "")
+            )
         if path == "convert.split" and isinstance(value, int):
             raise UsageError(
-                f"{where}: a split is a number to YAML: `convert.split='\"7:3\"'`, which YAML takes for a number"
+                _(
+                    "{where}: a split is a number to YAML: `convert.split='\"7:3\"'`, which YAML takes for a number"
+                ).format(where=where)
             )
         sections.setdefault(section, {})[key] = value
     return with_sections(recipe, sections, where)
@@ -201,7 +225,7 @@ def summaries() -> list[RecipeSummary]:
     """Return the recipes that come with ftbridge; their options are not looked at, which keeps the list quick."""
     found = []
     for name, text in shipped_recipes().items():
-        values = load_yaml_lines(text, f"the recipe `{name}`")[0]
+        values = load_yaml_lines(text, _("the recipe `{name}`").format(name=name))[0]
         sources = values["convert"]["sources"]
         data = sources if isinstance(sources, str) else ", ".join(sources)
         found.append(RecipeSummary(name, str(values.get("title", "")), data, str(values["train"].get("model", ""))))

@@ -24,6 +24,8 @@ from ftbridge.experiments.recipes.steps import Book, Done, plan_step
 from ftbridge.experiments.sweep.data import located_source
 from ftbridge.experiments.sweep.options import SweepOptions, number_of_points
 from ftbridge.experiments.sweep.sweep import MOST_POINTS
+from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 
 _NAME = re.compile(r"[\w-]+")
 _OF_PAIRS = {"map", "role", "set", "label_map"}  # options of `convert` that are given as KEY=VALUE, again and again
@@ -83,7 +85,7 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
     around = Project.find(start)
     if demo:
         if model:
-            raise UsageError("`--demo` makes its own toy model; leave `--model` out")
+            raise UsageError(_("`--demo` makes its own toy model; leave `--model` out"))
         project = toy.demo_project(around, start / f"{found.name}-demo", write=not dry_run)
         found = toy.demo_recipe(found, project, write=not dry_run)
     else:
@@ -105,7 +107,11 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
 
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise UsageError(f"`{name}` is no name for a recipe; use letters, digits, `-`, `_` and Chinese characters")
+        raise UsageError(
+            _("`{name}` is no name for a recipe; use letters, digits, `-`, `_` and Chinese characters").format(
+                name=name
+            )
+        )
     return name
 
 
@@ -143,7 +149,7 @@ def _steps_until(steps: Sequence[str], until: str | None) -> list[str]:
     if until is None:
         return list(steps)
     if until not in steps:
-        raise UsageError(f"this recipe has no step `{until}`{closest(until, steps)}")
+        raise UsageError(_("this recipe has no step `{until}`{hint}").format(until=until, hint=closest(until, steps)))
     return list(steps[: steps.index(until) + 1])
 
 
@@ -153,10 +159,10 @@ def missing_data(recipe: Recipe) -> str:
         if source.startswith("preset:"):
             preset = load_preset(source.removeprefix("preset:"))
             if not (preset.hub or preset.settings):
-                return (
-                    f"the data is on no hub ({preset.title}): get it from {preset.source} and give it with "
-                    "`--data FILE`, or see the recipe at work with `--demo`"
-                )
+                return _(
+                    "the data is on no hub ({title}): get it from {source} and give it with `--data "
+                    "FILE`, or see the recipe at work with `--demo`"
+                ).format(title=preset.title, source=preset.source)
     return ""
 
 
@@ -194,7 +200,7 @@ def _do(book: Book, steps: Sequence[str]) -> Iterator[StepRun]:
     for at, step in enumerate(steps):
         with _told(step, steps[:at], book.recipe.sources):
             planned = plan_step(step, book)
-            say(f"{step}: {planned.why or 'up to date'}")
+            say(_("{step}: {why}").format(step=step, why=planned.why or _("up to date")))
             if planned.why and step in {"train", "sweep"}:
                 _say_needs(book)
             made = planned.do() if planned.why else planned.made
@@ -213,11 +219,15 @@ def _look(book: Book, steps: Sequence[str]) -> Iterator[StepRun]:
     first = ""
     for step in steps:
         if first:
-            yield StepRun(name=step, why=f"follows on {first}", options=getattr(book.recipe, step, None) or {})
+            yield StepRun(
+                name=step,
+                why=_("follows on {first}").format(first=first),
+                options=getattr(book.recipe, step, None) or {},
+            )
             continue
         if step == "convert" and missing_data(book.recipe):
             first = step
-            yield StepRun(name=step, why="its data is not here", options=book.recipe.convert)
+            yield StepRun(name=step, why=_("its data is not here"), options=book.recipe.convert)
             continue
         planned = plan_step(step, book)
         first = step if planned.why else ""
@@ -233,8 +243,14 @@ def _told(step: str, done: Sequence[str], sources: Sequence[str]) -> Iterator[No
     try:
         yield
     except (KeyboardInterrupt, InterruptedRun):
-        so_far = f"{' and '.join(done)} {'is' if len(done) == 1 else 'are'} done, and the" if done else "the"
-        raise InterruptedRun(f"stopped in the step `{step}`; {so_far} same command goes on from there") from None
+        text = _("stopped in the step `{step}`; the same command goes on from there")
+        if done:
+            text = ngettext(
+                "stopped in the step `{step}`; {done} is done, and the same command goes on from there",
+                "stopped in the step `{step}`; {done} are done, and the same command goes on from there",
+                len(done),
+            )
+        raise InterruptedRun(text.format(step=step, done=" and ".join(done))) from None
     except QuestionError as error:
         if step != "convert":
             raise
@@ -242,7 +258,12 @@ def _told(step: str, done: Sequence[str], sources: Sequence[str]) -> Iterator[No
         raise QuestionError(error.reason, answers) from error
     except (InputError, SetupError):
         if step == "convert" and any(source.startswith((*HUBS, PRESET)) for source in sources):
-            say("note: `--data FILE` takes a file in the place of the hub's data; `--demo` shows the recipe without it")
+            say(
+                _(
+                    "note: `--data FILE` takes a file in the place of the hub's data; `--demo` shows the "
+                    "recipe without it"
+                )
+            )
         raise
 
 
@@ -255,7 +276,7 @@ def settings_of_words(words: Sequence[str]) -> list[str]:
         key = word.removeprefix("--").replace("-", "_")
         value = words[at + 1] if at + 1 < len(words) and not words[at + 1].startswith("--") else True
         if key in _OF_PAIRS and isinstance(value, str):
-            name, _, text = value.partition("=")
+            name, _unused, text = value.partition("=")
             values.setdefault(key, {})[name] = text
         elif key in _LISTS:
             values.setdefault(key, []).append(value)
@@ -279,7 +300,13 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise UsageError(f"`--set` takes SECTION.OPTION=VALUE, as in `train.lora_rank=8`; got `{text}`")
+            raise UsageError(
+                _("`--set` takes SECTION.OPTION=VALUE, as in `train.lora_rank=8`; got `{text}`").format(text=text)
+            )
         # A split is text as it stands, and a number in base 60 to YAML.
-        found[key] = value if key == "convert.split" else load_yaml(f"value: {value}", f"`--set {text}`")["value"]
+        found[key] = (
+            value
+            if key == "convert.split"
+            else load_yaml("value: " + value, _("`--set {text}`").format(text=text))["value"]
+        )
     return found

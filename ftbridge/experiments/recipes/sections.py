@@ -13,6 +13,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import closest, parse
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
 from ftbridge.weights.merge import parse_size
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ Values = dict[str, Any]
 STEPS = ("convert", "train", "sweep", "export", "evaluate", "report")
 # Where an option is a keyword of a function: the function, and those that the recipe itself decides.
 _FUNCTIONS = {
-    "convert": ("ftbridge.adapters.convert.pipeline.convert", "dataset_dir dry_run callback"),
+    "convert": (_("ftbridge.adapters.convert.pipeline.convert"), "dataset_dir dry_run callback"),
     "evaluate": (
-        "ftbridge.evaluation.evaluate.evaluate",
+        _("ftbridge.evaluation.evaluate.evaluate"),
         "dataset_dir endpoint endpoint_model concurrency replace name",
     ),
     "report": ("ftbridge.evaluation.report.report.report", ""),
@@ -48,7 +49,7 @@ def options_of(section: str) -> type[msgspec.Struct]:
         decided = "dataset dataset_dir"
     else:
         path, decided = _FUNCTIONS[section]
-        module, _, function = path.rpartition(".")
+        module, _unused, function = path.rpartition(".")
         hints = _keyword_types(getattr(import_module(module), function))
         types = {name: _plain(kind) for name, kind in hints.items()}
     if section == "convert":
@@ -94,13 +95,21 @@ def check_section(section: str, values: Values, where: str, places: Mapping[str,
     kind = options_of(section)
     for key in values:
         if key not in kind.__struct_fields__:
-            raise InputError(f"{places.get(key, f'{where}: `{key}`')} {_why_unknown(section, key)}")
+            raise InputError(
+                _("{key} {why_unknown}").format(
+                    key=places.get(key, f"{where}: `{key}`"), why_unknown=_why_unknown(section, key)
+                )
+            )
     if section == "train" and isinstance(extra := values.get("set"), dict):
         # What goes to a framework as it is has come as text, and YAML has read numbers already.
         texts = {key: msgspec.json.encode(each).decode() for key, each in extra.items() if not isinstance(each, str)}
         values = {**values, "set": {**extra, **texts}}
     if section == "convert" and isinstance(values.get("split"), int):
-        raise InputError(f'{places.get("split", where)} is a number to YAML: put it in quotes, as in `split: "7:3"`')
+        raise InputError(
+            _('{text} is a number to YAML: put it in quotes, as in `split: "7:3"`').format(
+                text=places.get("split", where)
+            )
+        )
     checked = parse(kind, values, where, places)
     if section == "train":
         parse(TrainSpec, {**_NEEDED, **values}, where, places)
@@ -116,19 +125,31 @@ def _check_backend(values: Values, where: str, places: Mapping[str, str]) -> Non
     try:
         load_backend(str(values.get("backend") or plugin_names("backends")[0]))
     except UsageError as error:
-        raise InputError(f"{places.get('backend', f'{where}: `backend`')}: {error}") from error
+        raise InputError(
+            _("{text}: {error}").format(
+                text=places.get("backend", _("{where}: `backend`").format(where=where)), error=error
+            )
+        ) from error
 
 
 def _check_merge(values: Values, where: str, places: Mapping[str, str]) -> None:
     """Raise InputError for options of a merge where there is none, and for a size that is none."""
     for name in _OF_MERGE:
         if name in values and not values.get("merge"):
-            raise InputError(f"{places.get(name, f'{where}: `{name}`')} is an option of a merge; add `merge: true`")
+            raise InputError(
+                _("{name} is an option of a merge; add `merge: true`").format(
+                    name=places.get(name, f"{where}: `{name}`")
+                )
+            )
     if "shard_size" in values:
         try:
             parse_size(str(values["shard_size"]))
         except ValueError as error:
-            raise InputError(f"{places.get('shard_size', f'{where}: `shard_size`')}: {error}") from error
+            raise InputError(
+                _("{text}: {error}").format(
+                    text=places.get("shard_size", _("{where}: `shard_size`").format(where=where)), error=error
+                )
+            ) from error
 
 
 def _check_points(options: "SweepOptions", where: str) -> None:
@@ -140,13 +161,17 @@ def _check_points(options: "SweepOptions", where: str) -> None:
         try:
             settings_of(options)
         except UsageError as error:
-            raise InputError(f"{where}: {error}") from error
+            raise InputError(_("{where}: {error}").format(where=where, error=error)) from error
 
 
 def _why_unknown(section: str, key: str) -> str:
     if key in {"dataset", "dataset_dir"} and section == "train":
-        return "stands under `train`, and a recipe trains on what it converts; leave it out"
+        return _("stands under `train`, and a recipe trains on what it converts; leave it out")
     own = [name for name in STEPS if name != section and key in options_of(name).__struct_fields__]
     if own:
-        return f"stands under `{section}`; it is an option of {' and '.join(f'`{name}`' for name in own)}"
-    return f"is no option of `{section}`{closest(key, options_of(section).__struct_fields__)}"
+        return _("stands under `{section}`; it is an option of {own}").format(
+            section=section, own=" and ".join(f"`{name}`" for name in own)
+        )
+    return _("is no option of `{section}`{hint}").format(
+        section=section, hint=closest(key, options_of(section).__struct_fields__)
+    )

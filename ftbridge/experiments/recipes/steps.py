@@ -32,6 +32,8 @@ from ftbridge.experiments.recipes.sections import Values
 from ftbridge.experiments.sweep.options import SweepFile, settings_of
 from ftbridge.experiments.sweep.sweep import run_sweep
 from ftbridge.experiments.training import base_digest, data_digests, plan_training, prepare_planned, write_interpreters
+from ftbridge.language import gettext as _
+from ftbridge.language import to_translate
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.runs.record import Run, find_run
 from ftbridge.launchers.training.options import resolve_train_spec
@@ -39,7 +41,7 @@ from ftbridge.launchers.training.train import start
 from ftbridge.weights.export import export
 from ftbridge.weights.merge import merge, parse_size
 
-NOT_YET = "not done before"
+NOT_YET = _("not done before")
 _REASONS = 4  # that a message names
 
 
@@ -79,8 +81,10 @@ class Book:
         self.file = project.folder / ".ftbridge" / "recipes" / f"{recipe.name}.json"
         self.state = State()
         if self.file.is_file():
-            refusal = f"`{self.file}` is damaged; delete it, and the recipe looks anew what is to be done"
-            self.state = load_json(read_text(self.file, "state of the recipe"), State, refusal)
+            refusal = _("`{file}` is damaged; delete it, and the recipe looks anew what is to be done").format(
+                file=self.file
+            )
+            self.state = load_json(read_text(self.file, _("state of the recipe")), State, refusal)
 
     def made(self, step: str) -> dict[str, Any]:
         """Return what a step that was done has made."""
@@ -130,21 +134,25 @@ def _difference(before: Done, options: Values, on: Mapping[str, str]) -> str:
     for name in {**options, **before.options}:
         old, new = before.options.get(name), options.get(name)
         if old != new:
-            reasons.append(f"{name} was {shown(old)} and is {shown(new)}")
-    reasons += [f"{name} has changed" for name in {**on, **before.on} if before.on.get(name) != on.get(name)]
+            reasons.append(_("{name} was {old} and is {new}").format(name=name, old=shown(old), new=shown(new)))
+    reasons += [
+        _("{name} has changed").format(name=_(name))
+        for name in {**on, **before.on}
+        if before.on.get(name) != on.get(name)
+    ]
     return first_few(reasons, _REASONS)
 
 
 def shown(value: Any) -> str:
     """Return a value of an option as a message has it."""
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {shown(each)}" for key, each in value.items()) or "not given"
-    return "not given" if value in (None, "", []) else shown_value(value)
+        return ", ".join(f"{key}: {shown(each)}" for key, each in value.items()) or _("not given")
+    return _("not given") if value in (None, "", []) else shown_value(value)
 
 
 def _gone(*paths: Path) -> str:
     """Return which of the paths is not there any more, in words; "" where all are."""
-    return next((f"`{path}` is not there any more" for path in paths if not path.exists()), "")
+    return next((_("`{path}` is not there any more").format(path=path) for path in paths if not path.exists()), "")
 
 
 def _plan_conversion(book: Book) -> Planned:
@@ -158,7 +166,11 @@ def _plan_conversion(book: Book) -> Planned:
         own = bool(before and before.made["name"] == name and not _lost_dataset(book, before.made))
         done = convert(*book.recipe.sources, **{"replace": own, **options, "dataset_dir": book.data})
         parts = {part.name: part.samples for part in done.parts}
-        say(f"converted: {', '.join(f'{part} ({samples:,})' for part, samples in parts.items())}")
+        say(
+            _("converted: {items}").format(
+                items=", ".join((f"{part} ({samples:,})" for part, samples in parts.items()))
+            )
+        )
         return {"name": done.name, "dataset": done.parts[0].name, "parts": parts}
 
     kept = {name: value for name, value in options.items() if name != "replace"}
@@ -173,7 +185,7 @@ def _lost_dataset(book: Book, made: dict[str, Any]) -> str:
     lost = [part for part in made["parts"] if part not in known]
     edited = registry.edited_files(book.data, [known[part] for part in made["parts"] if part in known])
     lost += [file.name for file in edited]
-    return f"{lost[0]} is not there any more, or was changed" if lost else ""
+    return _("{lost} is not there any more, or was changed").format(lost=lost[0]) if lost else ""
 
 
 def _training_options(book: Book) -> Values:
@@ -188,15 +200,17 @@ def _refuse_without_test_part(book: Book) -> None:
     part = test_part(book.made("convert")["dataset"])
     if part not in book.made("convert")["parts"]:
         raise UsageError(
-            f"`evaluate` asks the questions of a test part, and the conversion makes no `{part}`: give it one with "
-            '`split: "7:3"` under `convert`, or name a dataset under `evaluate`'
+            _(
+                "`evaluate` asks the questions of a test part, and the conversion makes no `{part}`: "
+                'give it one with `split: "7:3"` under `convert`, or name a dataset under `evaluate`'
+            ).format(part=part)
         )
 
 
 def _base_here(book: Book, model: str, backend: str) -> dict[str, str]:
     """Return what tells a base in a folder from another; one of a hub is taken as it was."""
     is_folder = (book.project.folder / Path(model).expanduser()).is_dir()
-    return {"the base model": base_digest(book.project, model, backend)} if is_folder else {}
+    return {to_translate("the base model"): base_digest(book.project, model, backend)} if is_folder else {}
 
 
 def _plan_training(book: Book) -> Planned:
@@ -204,25 +218,27 @@ def _plan_training(book: Book) -> Planned:
     options = _training_options(book)
     spec = resolve_train_spec(book.project, options)
     shown = {key: value for key, value in msgspec.to_builtins(spec).items() if key not in {"dataset", "dataset_dir"}}
-    on = {"the data": book.data_digest(), **_base_here(book, spec.model, spec.backend)}
+    on = {to_translate("the data"): book.data_digest(), **_base_here(book, spec.model, spec.backend)}
 
     def missing(made: dict[str, Any]) -> str:
         run = made["run"]
         if not (book.project.runs / run / "run.json").is_file():
-            return f"the run {run} is not there any more"
+            return _("the run {run} is not there any more").format(run=run)
         status = find_run(book.project, run).status
-        return "" if status == "succeeded" else f"the run {run} has {status}"
+        return "" if status == "succeeded" else _("the run {run} has {status}").format(run=run, status=status)
 
     def do() -> dict[str, Any]:
         planned = plan_training(book.project, options)
         before = _run_of(book, planned.key)
         if before and before.status == "succeeded":
-            say(f"{before.id} is this training, and is done")
+            say(_("{id} is this training, and is done").format(id=before.id))
             return {"run": before.id}
         if before and before.status == "running":
             raise UsageError(
-                f"run `{before.id}` does this training just now: wait for its end (`ftbridge runs logs --follow`), and "
-                "the same command goes on"
+                _(
+                    "run `{id}` does this training just now: wait for its end (`ftbridge runs logs "
+                    "--follow`), and the same command goes on"
+                ).format(id=before.id)
             )
         settings = book.project.folder / ".ftbridge" / "recipes" / SETTINGS
         ready = prepare_planned(planned, before, config=write_interpreters(book.project, settings))
@@ -250,14 +266,17 @@ def _plan_sweep(book: Book) -> Planned:
     asked = msgspec.structs.replace(asked, convert=conversion, train=training, evaluate=book.recipe.evaluate or {})
     shown = {**own, **book.recipe.train, **(book.recipe.evaluate or {})}
     model, backend = (str(book.recipe.train.get(name, "")) for name in ("model", "backend"))
-    on = {"the data": book.data_digest(), **(_base_here(book, model, backend) if model and backend else {})}
+    on = {
+        to_translate("the data"): book.data_digest(),
+        **(_base_here(book, model, backend) if model and backend else {}),
+    }
 
     def missing(made: dict[str, Any]) -> str:
         if lost := _gone(book.project.folder / made["sweep"] / "sweep.json"):
             return lost
         points = load_sweep(book.project.folder / made["sweep"]).points
         left = sum(not point.evaluation for point in points)
-        return f"{left} of {len(points)} points are not done" if left else ""
+        return _("{left} of {count} points are not done").format(left=left, count=len(points)) if left else ""
 
     def do() -> dict[str, Any]:
         done = run_sweep(book.project, asked, parallel=book.parallel, max_points=book.max_points)
@@ -288,7 +307,7 @@ def _plan_export(book: Book) -> Planned:
             made["merged"] = _relative(book, merge(run.path, checkpoint=checkpoint, **how))
         return made
 
-    return _planned(book, "export", options, {"the training": run.id}, missing, do)
+    return _planned(book, "export", options, {to_translate("the training"): run.id}, missing, do)
 
 
 def _plan_evaluation(book: Book) -> Planned:
@@ -307,7 +326,7 @@ def _plan_evaluation(book: Book) -> Planned:
             done = evaluate(run.path, dataset_dir=book.data, **{**options, "replace": True})
         return {"evaluations": [_relative(book, each.file) for each in done.evaluations]}
 
-    on = {"the training": run.id, "the test data": digest_of_all}
+    on = {to_translate("the training"): run.id, to_translate("the test data"): digest_of_all}
     return _planned(book, "evaluate", {**options, "ftbridge": __version__}, on, missing, do)
 
 
@@ -316,10 +335,10 @@ def _plan_report(book: Book) -> Planned:
     folder = book.project.folder
     if book.recipe.sweep is not None:
         source = folder / book.made("sweep")["sweep"]
-        on = {"the sweep": sha256(source / "sweep.json")}
+        on = {to_translate("the sweep"): sha256(source / "sweep.json")}
     else:
         run = book.run()
-        source, on = run.path, {"the training": run.id}
+        source, on = run.path, {to_translate("the training"): run.id}
         if book.recipe.evaluate is not None:
             on |= {f"`{file}`": sha256(folder / file) for file in book.made("evaluate")["evaluations"]}
 
@@ -341,12 +360,12 @@ def _plan_base(book: Book) -> Planned:
         return _gone(folder / "config.json")
 
     def do() -> dict[str, Any]:
-        say("making a small base model with random weights (Qwen2, 3 million parameters) ...")
+        say(_("making a small base model with random weights (Qwen2, 3 million parameters) ..."))
         backend = book.recipe.train["backend"]
         base_model(folder, interpreter(book.project, backend), texts_of(book.data, book.made("convert")["parts"]))
         return {"model": BASE_FOLDER}
 
-    return _planned(book, "base", {}, {"the data": book.data_digest()}, missing, do)
+    return _planned(book, "base", {}, {to_translate("the data"): book.data_digest()}, missing, do)
 
 
 _PLANS: dict[str, Callable[[Book], Planned]] = {

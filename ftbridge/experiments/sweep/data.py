@@ -18,6 +18,7 @@ from ftbridge.core.errors import FtbridgeError, InterruptedRun, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
 from ftbridge.experiments.sweep.options import ALL, Setting, Values
+from ftbridge.language import gettext as _
 
 DATA = "data"
 TEXTS = ("system", "instruction", "input", "output")  # that may stand in a file, behind `@`
@@ -41,13 +42,15 @@ def base_of_conversion(project: Project, given: Values) -> Values:
     state = project.state()
     if not state.sources:
         raise UsageError(
-            "a sweep that converts needs the data's source: convert once (`ftbridge convert FILE`), or write "
-            "`convert: {sources: FILE}` into a sweep file"
+            _(
+                "a sweep that converts needs the data's source: convert once (`ftbridge convert "
+                "FILE`), or write `convert: {sources: FILE}` into a sweep file"
+            )
         )
-    _, entry = registry.find_converted((project.folder / state.dataset_dir).resolve(), state.dataset)
+    _unused, entry = registry.find_converted((project.folder / state.dataset_dir).resolve(), state.dataset)
     options = options_of(entry)
     if options is None:
-        raise UsageError("an older ftbridge made the last conversion; convert once more, and sweep then")
+        raise UsageError(_("an older ftbridge made the last conversion; convert once more, and sweep then"))
     return {**keywords_of(options), "name": entry.options.dataset, "sources": list(state.sources)}
 
 
@@ -145,7 +148,7 @@ def _converted(folder: Path, options: Values, sizes: set[int], *, dry_run: bool 
     done = convert(*sources, dataset_dir=folder, sample=sorted(sizes), replace=True, dry_run=dry_run, **rest)
     if done.changed and not dry_run:
         parts = ", ".join(f"{part.name} ({part.samples:,})" for part in done.parts)
-        say(f"converted once for all points: {parts}")
+        say(_("converted once for all points: {parts}").format(parts=parts))
     return done.parts[0].name
 
 

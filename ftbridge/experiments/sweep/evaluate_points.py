@@ -18,6 +18,7 @@ from ftbridge.evaluation.judge import Written
 from ftbridge.evaluation.record import test_part
 from ftbridge.experiments.sweep.train_points import Book, fail_point
 from ftbridge.experiments.training import PlannedTraining, data_digests
+from ftbridge.language import gettext as _
 
 
 def evaluate_points(book: Book, planned: Mapping[int, PlannedTraining], options: Mapping[str, Any]) -> None:
@@ -28,7 +29,7 @@ def evaluate_points(book: Book, planned: Mapping[int, PlannedTraining], options:
         if book.is_trained(at) and not _is_judged(book, at, judged):
             waiting.setdefault(judged, []).append(at)
     for judged, members in waiting.items():
-        say(f"\nevaluating {counted(len(members), 'point')} ...")
+        say(_("\nevaluating {points} ...").format(points=counted(len(members), "point")))
         runs = [book.sweep.path / "runs" / book.sweep.points[at].run for at in members]
         for at, found in zip(members, _evaluated(runs, options), strict=True):
             if isinstance(found, FtbridgeError):

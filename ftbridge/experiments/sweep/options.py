@@ -20,6 +20,7 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import ReadingOptions
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.evaluation.sweep.record import shown_value, title_of
+from ftbridge.language import gettext as _
 
 Section = Literal["convert", "train"]
 Values = dict[str, Any]
@@ -40,7 +41,7 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError("low is to be below high, and above 0 with log")
+            raise ValueError(_("low is to be below high, and above 0 with log"))
 
     def draw(self, source: random.Random) -> float:
         """Return a number of the span."""
@@ -94,10 +95,16 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 def load_sweep_file(file: Path) -> SweepFile:
     """Return the sweep that a YAML file asks for; raises InputError, with the line, for what it cannot ask for."""
     values, lines = load_yaml_lines(read_text(file, "sweep"), f"`{file}`")
-    places = {key: f"`{file}`, line {line}: `{key}`" for key, line in lines.items()}
+    places = {
+        key: _("`{file}`, line {line}: `{key}`").format(file=file, line=line, key=key) for key, line in lines.items()
+    }
     for key in values:
         if key not in SweepFile.__struct_fields__ and key in _names("train") | _names("convert"):
-            raise InputError(f"{places[key]} is an option; it stands under `train`, `convert`, `grid` or in a point")
+            raise InputError(
+                _("{place} is an option; it stands under `train`, `convert`, `grid` or in a point").format(
+                    place=places[key]
+                )
+            )
     return parse(SweepFile, values, f"`{file}`", places)
 
 
@@ -108,9 +115,11 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         key, equals, listed = text.partition("=")
         values = [each.strip() for each in listed.split(",")]
         if not (key.strip() and equals and all(values)):
-            raise UsageError(f"`--grid` takes an option and its values, as in `lora_rank=8,16`; got `{text}`")
+            raise UsageError(
+                _("`--grid` takes an option and its values, as in `lora_rank=8,16`; got `{text}`").format(text=text)
+            )
         if key.strip() in grid:
-            raise UsageError(f"`--grid` names `{key.strip()}` twice; give its values in one list")
+            raise UsageError(_("`--grid` names `{key}` twice; give its values in one list").format(key=key.strip()))
         grid[key.strip()] = values
     return grid
 
@@ -119,7 +128,7 @@ def parse_seeds(text: str) -> list[int]:
     """Return the seeds in `1,2,3`, [] for ""; raises UsageError for anything else."""
     seeds = [each.strip() for each in text.split(",")] if text else []
     if not all(each.isdecimal() and int(each) < 1 << 32 for each in seeds):
-        raise UsageError(f"`--seeds` takes whole numbers, as in `1,2,3`; got `{text}`")
+        raise UsageError(_("`--seeds` takes whole numbers, as in `1,2,3`; got `{text}`").format(text=text))
     return [int(each) for each in seeds]
 
 
@@ -130,19 +139,28 @@ def settings_of(options: SweepOptions) -> list[Setting]:
     """
     kinds = [name for name in ("grid", "points", "random") if getattr(options, name)]
     if len(kinds) > 1:
-        raise UsageError(f"a sweep has one of `grid`, `points` and `random`; this one has {' and '.join(kinds)}")
+        raise UsageError(
+            _("a sweep has one of `grid`, `points` and `random`; this one has {kinds}").format(
+                kinds=" and ".join(kinds)
+            )
+        )
     if len(set(options.seeds)) < len(options.seeds):
-        raise UsageError(f"the seed {_first_double(options.seeds)} is given twice; give each once")
+        raise UsageError(
+            _("the seed {first_double} is given twice; give each once").format(
+                first_double=_first_double(options.seeds)
+            )
+        )
     found = [_setting(values) for values in _combinations(options)]
     if not found:
-        raise UsageError("there is nothing to vary: give options with their values, as in `--grid lora_rank=8,16`")
+        raise UsageError(_("there is nothing to vary: give options with their values, as in `--grid lora_rank=8,16`"))
     if options.seeds and any("seed" in each.train for each in found):
-        raise UsageError("the seed of the training is given twice, as `seeds` and as `train.seed`; leave one out")
+        raise UsageError(_("the seed of the training is given twice, as `seeds` and as `train.seed`; leave one out"))
     for at, each in enumerate(found):
         if (first := found.index(each)) < at:
             raise UsageError(
-                f"the points {first + 1} and {at + 1} are the same ({title_of(each.shown) or 'all as by default'}); "
-                "leave one out"
+                _("the points {first} and {at} are the same ({title_of}); leave one out").format(
+                    first=first + 1, at=at + 1, title_of=title_of(each.shown) or _("all as by default")
+                )
             )
     return found
 
@@ -158,7 +176,7 @@ def _combinations(options: SweepOptions) -> Iterator[Values]:
     choices = options.grid or (options.random.choose if options.random else {})
     for key, values in choices.items():
         if not values:
-            raise UsageError(f"there is no value for `{key}`; give one or several, or leave it out")
+            raise UsageError(_("there is no value for `{key}`; give one or several, or leave it out").format(key=key))
     if options.random:
         yield from _drawn(options.random)
     elif options.grid:
@@ -171,7 +189,7 @@ def _drawn(choice: RandomChoice) -> Iterator[Values]:
     """Yield different points; raises UsageError where there are not so many."""
     source = random.Random(choice.seed)  # noqa: S311 - not for secrets
     seen: set[str] = set()
-    for _ in range(100 * choice.number):
+    for _unused in range(100 * choice.number):
         point = {
             key: values.draw(source) if isinstance(values, Span) else source.choice(values)
             for key, values in choice.choose.items()
@@ -182,7 +200,9 @@ def _drawn(choice: RandomChoice) -> Iterator[Values]:
         if len(seen) == choice.number:
             return
     raise UsageError(
-        f"`random` asks for {choice.number:,} points, and only {len(seen):,} different ones were found; ask for fewer"
+        _("`random` asks for {number:,} points, and only {count:,} different ones were found; ask for fewer").format(
+            number=choice.number, count=len(seen)
+        )
     )
 
 
@@ -193,7 +213,11 @@ def _setting(values: Values) -> Setting:
     for key, value in values.items():
         section, name = section_of(key)
         if name in by_section[section]:
-            raise UsageError(f"a point has `{name}` twice, with and without `{section}.`; leave one out")
+            raise UsageError(
+                _("a point has `{name}` twice, with and without `{section}.`; leave one out").format(
+                    name=name, section=section
+                )
+            )
         by_section[section][name] = shown[key] = _typed(section, name, value)
     return Setting(shown=shown, **by_section)
 
@@ -203,7 +227,11 @@ def section_of(key: str) -> tuple[Section, str]:
     section, dot, name = key.rpartition(".")
     known = [each for each in _SECTIONS if name in _names(each) and (not dot or each == section)]
     if len(known) > 1:
-        raise UsageError(f"both `convert` and `train` have an option `{key}`: write `convert.{key}` or `train.{key}`")
+        raise UsageError(
+            _("both `convert` and `train` have an option `{key}`: write `convert.{key}` or `train.{key}`").format(
+                key=key
+            )
+        )
     if not known:
         raise UsageError(_why_no_option(key, section, name))
     return known[0], name
@@ -212,13 +240,17 @@ def section_of(key: str) -> tuple[Section, str]:
 def _why_no_option(key: str, section: str, name: str) -> str:
     """Return why an option cannot be varied."""
     if section in {"evaluate", "export"} or (not section and name in _evaluation_names() - _decided()):
-        return f"`{key}` is an option of `{section or 'evaluate'}`: a sweep varies those of `convert` and `train`"
+        return _("`{key}` is an option of `{section}`: a sweep varies those of `convert` and `train`").format(
+            key=key, section=section or "evaluate"
+        )
     if name in _decided():
-        return f"`{key}` cannot be varied: a sweep decides it"
+        return _("`{key}` cannot be varied: a sweep decides it").format(key=key)
     if section and section not in _SECTIONS:
-        return f"there is no command `{section}` whose options can be varied{closest(section, _SECTIONS)}"
+        return _("there is no command `{section}` whose options can be varied{hint}").format(
+            section=section, hint=closest(section, _SECTIONS)
+        )
     names = [each for known in _SECTIONS if section in {"", known} for each in _names(known)]
-    return f"there is no option `{key}`{closest(name, names)}"
+    return _("there is no option `{key}`{hint}").format(key=key, hint=closest(name, names))
 
 
 @cache
@@ -256,7 +288,11 @@ def _typed(section: Section, name: str, value: Any) -> Any:
     if name == "sample":
         if value == ALL or (str(value).isdecimal() and int(value) > 0):
             return value if value == ALL else int(value)
-        raise UsageError(f"`sample` takes numbers of samples, or `{ALL}`; got `{shown_value(value)}`")
+        raise UsageError(
+            _("`sample` takes numbers of samples, or `{all}`; got `{shown_value}`").format(
+                all=ALL, shown_value=shown_value(value)
+            )
+        )
     if section == "train":
         return _typed_of_training(name, value)
     if name in {"instruction", "input", "output", "system"} and value is not None:
@@ -276,7 +312,9 @@ def _typed_of_training(name: str, value: Any) -> Any:
             parse(TrainSpec, {"backend": "", "model": "", "dataset": "", name: value}, "", {name: f"`{name}`"})
         except InputError as told:
             raise UsageError(str(told)) from error
-        raise UsageError(f"`{name}` cannot be `{shown_value(value)}`") from error
+        raise UsageError(
+            _("`{name}` cannot be `{shown_value}`").format(name=name, shown_value=shown_value(value))
+        ) from error
 
 
 def _first_double(values: Sequence[int]) -> int:

@@ -59,8 +59,9 @@ def _refuse_doubles(points: Sequence[Point]) -> None:
         first = by_key.setdefault(point.key, at) if point.key else at
         if first != at:
             raise UsageError(
-                f"the points {first + 1} ({points[first].title}) and {at + 1} ({point.title}) come to the same "
-                "training; leave one out"
+                _(
+                    "the points {first} ({title}) and {at} ({point_title}) come to the same training; leave one out"
+                ).format(first=first + 1, title=points[first].title, at=at + 1, point_title=point.title)
             )
 
 
@@ -78,8 +79,10 @@ def _refuse_without_test_part(planned: Iterable[PlannedTraining]) -> None:
             )
         if not known:
             raise UsageError(
-                f"the points are evaluated on a test part, and there is no `{parts[0]}` in `{folder}`: convert with "
-                "one (`--split 8:1:1`), or name a dataset under `evaluate`"
+                _(
+                    "the points are evaluated on a test part, and there is no `{part}` in `{folder}`: "
+                    "convert with one (`--split 8:1:1`), or name a dataset under `evaluate`"
+                ).format(part=parts[0], folder=folder)
             )
 
 
@@ -120,6 +123,8 @@ def _refuse_changed_bases(before: Sweep, bases: Mapping[str, str]) -> None:
     changed = next((model for model, base in bases.items() if before.bases.get(model, base) != base), None)
     if changed and done:
         raise InputError(
-            f"the base model `{changed}` is not the one that {counted(done, 'point')} of this sweep had: put it back "
-            "as it was, or give this sweep another name (`--name`)"
+            _(
+                "the base model `{changed}` is not the one that {points} of this sweep had: put it "
+                "back as it was, or give this sweep another name (`--name`)"
+            ).format(changed=changed, points=counted(done, "point"))
         )

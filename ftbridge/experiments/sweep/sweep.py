@@ -31,6 +31,7 @@ from ftbridge.experiments.sweep.options import (
 from ftbridge.experiments.sweep.points import begin_record, plan_points
 from ftbridge.experiments.sweep.train_points import Book, train_points
 from ftbridge.experiments.training import write_interpreters
+from ftbridge.language import gettext as _
 
 MOST_POINTS = 200  # that are trained without a question
 _NAME = re.compile(r"[\w一-鿿][\w一-鿿-]*")
@@ -63,7 +64,7 @@ def sweep(  # noqa: PLR0913 - the options of the command, all by name
     project = Project.find()
     own = {"grid": grid, "points": points, "random": random}
     if file and any(own.values()):
-        raise UsageError("what is varied stands in a file or in options; leave one of them out")
+        raise UsageError(_("what is varied stands in a file or in options; leave one of them out"))
     if file:
         asked = load_sweep_file(Path(file).expanduser())
         around = Path(file).expanduser().absolute().parent  # its paths are as seen from the file
@@ -97,15 +98,20 @@ def run_sweep(
     """Do what `sweep` does, beginning from the settings of `project`; a recipe's has none."""
     if (number := number_of_points(asked)) > max_points:
         raise QuestionError(
-            f"these are {number:,} points, and each is a training", {"train them all": ["--max-points", str(number)]}
+            _("these are {number:,} points, and each is a training").format(number=number),
+            {_("train them all"): ["--max-points", str(number)]},
         )
     if asked.metric and asked.metric not in METRICS:
-        raise UsageError(f"there is no metric `{asked.metric}`{closest(asked.metric, METRICS)}")
+        raise UsageError(
+            _("there is no metric `{metric}`{hint}").format(metric=asked.metric, hint=closest(asked.metric, METRICS))
+        )
     settings = settings_of(asked)
     varied, constant = varied_and_constant(settings)
     name = asked.name or "-".join(varied or constant).replace(".", "-") or "sweep"
     if not _NAME.fullmatch(name):
-        raise UsageError(f"`{name}` is no name for a sweep; use letters, digits, `-`, `_` and Chinese characters")
+        raise UsageError(
+            _("`{name}` is no name for a sweep; use letters, digits, `-`, `_` and Chinese characters").format(name=name)
+        )
     folder = project.folder / FOLDER / name
     train = _base_of_training(project, asked.train)
     converts = bool(asked.convert) or any(each.convert for each in settings)
@@ -154,6 +160,9 @@ def _kept_after_ctrl_c(book: Book) -> Iterator[None]:
     except (InterruptedRun, KeyboardInterrupt):
         done = sum(book.is_trained(at) for at in range(len(book.sweep.points)))
         raise InterruptedRun(
-            f"stopped; {done} of {counted(len(book.sweep.points), 'point is', 'points are')} trained and kept in "
-            f"{book.sweep.folder}, and the same command goes on from there"
+            _(
+                "stopped; {done} of {point_is} trained and kept in {folder}, and the same command goes on from there"
+            ).format(
+                done=done, point_is=counted(len(book.sweep.points), "point is", "points are"), folder=book.sweep.folder
+            )
         ) from None

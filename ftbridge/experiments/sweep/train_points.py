@@ -13,6 +13,7 @@ from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, Inte
 from ftbridge.core.project import Project
 from ftbridge.evaluation.sweep.record import Point, Sweep
 from ftbridge.experiments.training import PlannedTraining, base_digest, first_line, prepare_planned
+from ftbridge.language import gettext as _
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.preflight.preflight import preflight_checks, refuse_failures
 from ftbridge.launchers.runs.record import Run, load_run, stop_run
@@ -64,18 +65,33 @@ def train_points(book: Book, project: Project, planned: Mapping[int, PlannedTrai
     if not waiting:
         return
     if len(waiting) < len(planned):
-        say(f"{len(planned) - len(waiting)} of {counted(len(planned), 'point is', 'points are')} trained already")
+        say(
+            _("{count} of {point_is} trained already").format(
+                count=len(planned) - len(waiting), point_is=counted(len(planned), "point is", "points are")
+            )
+        )
     cards = [gpu.uuid for gpu in devices.usable_gpus("auto")] if parallel else []
     if len(cards) > 1:
         _Cards(book, project, waiting, cards).train()
         return
     if parallel:
-        say(f"note: {counted(len(cards), 'GPU is', 'GPUs are')} visible here: the points are trained one after another")
+        say(
+            _("note: {gpu_is} visible here: the points are trained one after another").format(
+                gpu_is=counted(len(cards), "GPU is", "GPUs are")
+            )
+        )
     begun = time.monotonic()
     for done, at in enumerate(waiting):
         seconds = (time.monotonic() - begun) / max(1, done) * (len(waiting) - done)
-        left = f", about {format_duration(seconds)} left" if done else ""
-        say(f"\npoint {at + 1} of {len(book.sweep.points)}{left}: {book.sweep.points[at].title or 'all as by default'}")
+        left = _(", about {seconds} left").format(seconds=format_duration(seconds)) if done else ""
+        say(
+            _("\npoint {at} of {count}{left}: {title}").format(
+                at=at + 1,
+                count=len(book.sweep.points),
+                left=left,
+                title=book.sweep.points[at].title or _("all as by default"),
+            )
+        )
         with _failing(book, at):
             _train_here(book, project, at, planned[at])
 
@@ -84,7 +100,7 @@ def _train_here(book: Book, project: Project, at: int, planned: PlannedTraining)
     """Train a point in this process, unless what a killed sweep has left running does."""
     before = book.run_of(at)
     if before and before.status == "running":
-        say(f"{before.id} still runs; waiting for its end")
+        say(_("{id} still runs; waiting for its end").format(id=before.id))
     while before and before.status == "running":
         time.sleep(POLL_SECONDS)
         before = load_run(before.path)
@@ -104,8 +120,10 @@ def _ready(
     model = planned.spec.model
     if base_digest(project, model, planned.spec.backend) != planned.base:
         raise _BaseChangedError(
-            f"the base model `{model}` has changed since this sweep began, and the points would not be comparable: put "
-            "it back as it was, and the same command goes on"
+            _(
+                "the base model `{model}` has changed since this sweep began, and the points would "
+                "not be comparable: put it back as it was, and the same command goes on"
+            ).format(model=model)
         )
     ready = prepare_planned(planned, before)
     book.change(at, run=ready.plan.run.name, error="")
@@ -136,11 +154,13 @@ def fail_point(book: Book, at: int, error: FtbridgeError) -> None:
     text = str(error)
     if any(sign in text for sign in FULL):
         raise SetupError(
-            f"the disk is full, and the sweep ends here: {first_line(error)}. What is done is kept; make room, and "
-            "the same command goes on"
+            _(
+                "the disk is full, and the sweep ends here: {error}. What is done is kept; make room, "
+                "and the same command goes on"
+            ).format(error=first_line(error))
         ) from error
     point = book.change(at, error=text)
-    say(f"point {at + 1} failed ({point.title}): {first_line(error)}")
+    say(_("point {at} failed ({title}): {error}").format(at=at + 1, title=point.title, error=first_line(error)))
 
 
 class _Cards:
@@ -153,14 +173,18 @@ class _Cards:
         self.running: dict[str, tuple[int, Run]] = {}  # by card
         for at in planned:  # what a killed sweep has left running
             if (left := book.run_of(at)) and left.status == "running":
-                say(f"{left.id} still runs; waiting for its end")
+                say(_("{id} still runs; waiting for its end").format(id=left.id))
                 self.running[left.launch.env.get("CUDA_VISIBLE_DEVICES", left.id)] = at, left
-        begun = {at for at, _ in self.running.values()}
+        begun = {at for at, _unused in self.running.values()}
         self.waiting = [at for at in planned if at not in begun]
 
     def train(self) -> None:
         """Train all points; ends those that run where it is ended itself."""
-        say(f"{counted(len(self.waiting), 'point')} on {len(self.cards)} GPUs, one on each at a time")
+        say(
+            _("{points} on {count} GPUs, one on each at a time").format(
+                points=counted(len(self.waiting), "point"), count=len(self.cards)
+            )
+        )
         try:
             while self.waiting or self.running:
                 for card in [each for each in self.cards if each not in self.running][: len(self.waiting)]:
@@ -175,7 +199,7 @@ class _Cards:
         """Have all points that run save and end, together; a second Ctrl-C ends them at once."""
         runs = []
         for at, run in self.running.values():
-            say(f"ending point {at + 1} ({run.id})")
+            say(_("ending point {at} ({id})").format(at=at + 1, id=run.id))
             runs.append(run)
         with ThreadPoolExecutor(2 * len(runs) or 1) as pool:
             stopping = [pool.submit(stop_run, run) for run in runs]
@@ -200,13 +224,17 @@ class _Cards:
             del self.running[card]
             with _failing(self.book, at):
                 _refuse_failed(now)
-                say(f"point {at + 1} is trained ({self.book.sweep.points[at].title})")
+                say(_("point {at} is trained ({title})").format(at=at + 1, title=self.book.sweep.points[at].title))
 
 
 def _refuse_failed(run: Run) -> None:
     if run.status != "succeeded":
         code = run.attempts[-1].exit_code or 1
-        raise FrameworkError(f"{run.id} has {run.status}{failure_message(run.path / 'log.txt', code)}")
+        raise FrameworkError(
+            _("{id} has {status}{failure_message}").format(
+                id=run.id, status=run.status, failure_message=failure_message(run.path / "log.txt", code)
+            )
+        )
 
 
 @contextmanager

@@ -233,7 +233,7 @@ def test_an_edit_that_loses_samples_is_refused(faq, folder, backend, content, me
     if message.startswith("1 of 4"):
         reader = {"xtuner": "training", "": "LLaMA-Factory"}[backend]
         assert f"are not fit for {reader}; `{file.name}` has been changed since ftbridge" in str(raised.value)
-        assert str(raised.value).endswith("Mend them, or convert its source again with `--replace`")
+        assert str(raised.value).endswith("Fix them, or convert its source again with `--replace`")
 
 
 def test_the_system_prompt_of_an_edited_file_is_the_one_that_is_in_it(lines, folder):

@@ -18,6 +18,7 @@ from ftbridge.evaluation.answers.folder import SETTINGS, Prediction, settings_in
 from ftbridge.evaluation.record import Scores
 from ftbridge.evaluation.scoring.extraction import read_entities
 from ftbridge.evaluation.scoring.labels import Parser
+from ftbridge.language import gettext as _
 
 MOST = 2000  # answers in a report
 MOST_DIFFERENT = 50_000  # questions of which is counted how many differ: a hash of each is kept
@@ -199,7 +200,11 @@ def _rows(file: Path, limit: int | None) -> Iterator[Prediction]:
                 if limit is None or row.id <= limit:
                     yield msgspec.structs.replace(row, answer=answer_of(row.answer), reference=answer_of(row.reference))
     except (OSError, msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
+        raise InputError(
+            _("`{file}` does not hold answers, as `ftbridge predict` writes them: {error}").format(
+                file=file, error=error
+            )
+        ) from error
 
 
 def _together(streams: Sequence[Iterator[Prediction]], judge: Callable[[str, str], bool]) -> Iterator[Asked]:

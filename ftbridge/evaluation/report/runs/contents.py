@@ -39,6 +39,7 @@ from ftbridge.evaluation.report.runs.verdict import (
     judge,
 )
 from ftbridge.evaluation.report.words import PLAIN, Words
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, utc_now
 
 # The figures of a task that a chart shows, besides the one that it is judged by.
@@ -139,7 +140,7 @@ def contents_of(found: Found, words: Words) -> Contents:
     share = MOST // max(1, len(found.groups))
     results = tuple(_result(group, share, words) for group in found.groups)
     if not results:
-        say("note: nothing was measured yet; `ftbridge evaluate RUN` measures, and then this report shows it")
+        say(_("note: nothing was measured yet; `ftbridge evaluate RUN` measures, and then this report shows it"))
     return Contents(
         words("page_title" if results else "page_title_unmeasured"),
         _subtitle(found, words),
@@ -266,7 +267,9 @@ def _cards(group: Group, main: str, words: Words) -> Iterator[tuple[str, str, st
 
 def _figures(rows: list[tuple[str, str, Scores]], words: Words, only: Collection[str] = ()) -> Table:
     """Return the figures of models, a row each: all of them, or `only` some."""
-    names = list(dict.fromkeys(name for _, _, scores in rows for name in scores.figures if not only or name in only))
+    names = list(
+        dict.fromkeys(name for _unused, _unused, scores in rows for name in scores.figures if not only or name in only)
+    )
     return Table(
         "figures",
         words("main_figures" if only else "figures"),
@@ -277,7 +280,7 @@ def _figures(rows: list[tuple[str, str, Scores]], words: Words, only: Collection
                 *(Number(name, scores.figures[name]) if name in scores.figures else None for name in names),
                 scores.items,
             )
-            for title, _, scores in rows
+            for title, _unused, scores in rows
         ),
     )
 

@@ -16,6 +16,7 @@ from ftbridge.evaluation.evaluate import compare_evaluations
 from ftbridge.evaluation.record import FILE, Comparison, Evaluation, evaluation_files, load_evaluation
 from ftbridge.evaluation.sweep.record import FILE as SWEEP
 from ftbridge.evaluation.sweep.record import FOLDER as SWEEPS
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, find_run, load_run, match_run
 from ftbridge.weights.source import last_succeeded
 
@@ -87,7 +88,7 @@ def find(sources: Sequence[str | os.PathLike[str]]) -> Found:
 def _run_or_files(project: Project, source: str | os.PathLike[str] | None) -> tuple[Run | None, list[Path]]:
     if source is None:
         run = last_succeeded(project)
-        say(f"using {run.id}, the last run that succeeded")
+        say(_("using {id}, the last run that succeeded").format(id=run.id))
         return run, []
     if isinstance(source, Run):
         return load_run(source.path), []
@@ -101,7 +102,9 @@ def _run_or_files(project: Project, source: str | os.PathLike[str] | None) -> tu
         files += [each for file in path.glob(f"**/{COMPARED}") for each in _files_compared(file)]
         if files:
             return None, sorted(files)
-        raise InputError(f"there is no `{FILE}` in `{path}`; `ftbridge evaluate` writes one")
+        raise InputError(
+            _("there is no `{file}` in `{path}`; `ftbridge evaluate` writes one").format(file=FILE, path=path)
+        )
     return _run_typed(project, os.fspath(source)), []
 
 
@@ -111,7 +114,9 @@ def _run_typed(project: Project, typed: str) -> Run:
 
 
 def _compared_file(file: Path) -> _ComparedFile:
-    return load_json(read_text(file, "comparison"), _ComparedFile, f"`{file}` is damaged; evaluate again")
+    return load_json(
+        read_text(file, "comparison"), _ComparedFile, _("`{file}` is damaged; evaluate again").format(file=file)
+    )
 
 
 def _files_compared(file: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.evaluation.record import Evaluation
 from ftbridge.evaluation.report.charts import LossChart, Table, loss_chart
 from ftbridge.evaluation.report.words import NOTHING, PERCENT, Words
+from ftbridge.language import gettext as _
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.process.identity import this_machine
 from ftbridge.launchers.runs.record import Run
@@ -125,7 +126,7 @@ def _entries(folder: Path, run: Run) -> list[DatasetEntry]:
     known, found = set(run.datasets.values()), list[DatasetEntry]()
     for each in run.spec.datasets:
         with suppress(FtbridgeError):
-            _, entry = registry.find_converted(folder, each.name)
+            _unused, entry = registry.find_converted(folder, each.name)
             if known & {*entry.sources.values(), *entry.options.sha256.values()} or entry.samples == run.samples:
                 found.append(entry)
     return found
@@ -174,8 +175,17 @@ def _losses_told(validation: Sequence[tuple[float, float]], words: Words) -> str
 def _method(spec: TrainSpec, words: Words) -> str:
     if spec.method == "full":
         return words("method_full")
-    bits = f", {spec.quantization_bits} bit" if spec.method == "qlora" else ""
-    return f"{'QLoRA' if spec.method == 'qlora' else 'LoRA'}, rank {spec.lora_rank}, alpha {spec.lora_alpha}{bits}"
+    bits = (
+        _(", {quantization_bits} bit").format(quantization_bits=spec.quantization_bits)
+        if spec.method == "qlora"
+        else ""
+    )
+    return _("{method}, rank {lora_rank}, alpha {lora_alpha}{bits}").format(
+        method="QLoRA" if spec.method == "qlora" else "LoRA",
+        lora_rank=spec.lora_rank,
+        lora_alpha=spec.lora_alpha,
+        bits=bits,
+    )
 
 
 def _data(project: Project, run: Run, entries: list[DatasetEntry], words: Words) -> Iterator[tuple[str, Any]]:
@@ -205,7 +215,9 @@ def _token_counts(project: Project, run: Run) -> Counts | None:
     if run.tokens:
         file = project.folder / TOKENS / run.tokens[0] / RECORD
         with suppress(InputError):
-            return load_json(read_text(file, "tokens' record"), _TokensRecord, f"`{file}` is damaged").counts
+            return load_json(
+                read_text(file, _("tokens' record")), _TokensRecord, _("`{file}` is damaged").format(file=file)
+            ).counts
     return None
 
 
@@ -230,7 +242,7 @@ def _environment(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
     if run.base:
         yield words("fingerprint"), run.base.short
     for name, digest in run.datasets.items():
-        yield f"sha256 {name}", digest[:16]
+        yield _("sha256 {name}").format(name=name), digest[:16]
 
 
 def _hardware(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
@@ -250,7 +262,7 @@ def _gpu_ids(run: Run) -> list[str]:
 
 def _gpu_in_words(gpu: nvidia.Gpu) -> str:
     memory = f", {natural_size(gpu.memory << 20, binary=True)}" if gpu.memory else ""
-    return f"{gpu.name}{memory}, driver {gpu.driver}"
+    return _("{name}{memory}, driver {driver}").format(name=gpu.name, memory=memory, driver=gpu.driver)
 
 
 def _commands(run: Run, entries: list[DatasetEntry], evaluations: list[Evaluation]) -> Iterator[str]:
