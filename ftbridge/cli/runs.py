@@ -133,10 +133,10 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    names = {run.id: run.name for run in map(runs.get, found.runs)}
-    short = record.short_ids(names)
+    called = {run.id: run.name for run in map(runs.get, found.runs)}
+    short = record.short_ids(called)
     rows = ((name, *map(_cell_text, values)) for name, values in found.differences.items())
-    print_table([("", *(names[run] or short[run] for run in found.runs)), *rows])
+    print_table([("", *(called[run] or short[run] for run in found.runs)), *rows])
     for compared in found.evaluations:
         result(f"\n{compared.sentence}")
 
@@ -186,8 +186,8 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool)
         rows = [(natural_size(each.size), each.why, str(relative_path(Path(each.path)))) for each in gone]
         print_table([(_("size"), _("status"), _("path")), *rows], stderr=True)
         if not yes:
-            size = natural_size(sum(each.size for each in gone))
-            confirm(_("remove {items}, {size}?").format(items=counted(len(gone), "item"), size=size))
+            room = natural_size(sum(each.size for each in gone))
+            confirm(_("remove {items}, {size}?").format(items=counted(len(gone), "item"), size=room))
         gone = remove_leftovers(gone)
     size = sum(each.size for each in gone)
     if as_json:
