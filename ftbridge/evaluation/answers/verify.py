@@ -65,7 +65,7 @@ def same_answers(
         gpus, loading = devices.usable_gpus(device), Loading(dtype="float32", trust_remote_code=trust)
         before = _ask_all(Generator(python, card, base, adapter, gpus, loading), asked)
         after = _ask_all(Generator(python, card, merged, None, gpus, loading), asked)
-        same = _compare([question for _, question in asked], before, after, _dtype_of(merged))
+        same = _compare([question for _, question in asked], before, after, merged)
         if sum(map(_common_share, before, after)) < SHARE * len(asked):
             base_is_known = card.trained_on and not base_changes(base, card.trained_on).weights
             raise FrameworkError(
@@ -82,7 +82,7 @@ def same_answers(
     return check
 
 
-def _compare(questions: list[str], before: list[_Answer], after: list[_Answer], dtype: str) -> int:
+def _compare(questions: list[str], before: list[_Answer], after: list[_Answer], merged: Path) -> int:
     """Show the answers that differ; returns how many are the same."""
     for question, one, other in zip(questions, before, after, strict=True):
         if one.text != other.text:
@@ -92,7 +92,7 @@ def _compare(questions: list[str], before: list[_Answer], after: list[_Answer], 
     if ties := sum(map(_part_at_tie, before, after)):
         say(
             _("{count} of the others part where two words are as likely; rounding to {dtype} decides").format(
-                count=ties, dtype=dtype
+                count=ties, dtype=_dtype_of(merged)
             )
         )
     return same
