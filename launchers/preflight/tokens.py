@@ -11,6 +11,7 @@ from ftbridge.core.console import counted, first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import load_yaml, parse, read_json
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.model import is_before_transformers5
@@ -63,7 +64,7 @@ def _packing_problem(spec: TrainSpec, config: dict[str, Any], transformers: str)
         return ""
     if kind in known.apart_with_transformers5:
         return f"{unknown} with transformers 4" if is_before_transformers5(transformers) else ""
-    reason = next((reason for reason, kinds in known.together.items() if kind in kinds), "")
+    reason = next((_(reason) for reason, kinds in known.together.items() if kind in kinds), "")
     return f"packing does not keep samples of `{kind}` apart: {reason}" if reason else unknown
 
 

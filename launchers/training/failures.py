@@ -11,6 +11,7 @@ import msgspec
 
 from ftbridge.core.files.atomic import opened_record
 from ftbridge.core.parsing.json_yaml import load_yaml, parse
+from ftbridge.language import gettext as _
 
 READ_BYTES = 2 * 1024 * 1024  # of the log's end
 SEARCHED_CHARACTERS = 2000  # of a line
@@ -74,7 +75,8 @@ def explain_failure(log: Path, exit_code: int, start: int = 0) -> Failure | None
         pattern = re.compile("|".join(signature.patterns))
         for line in lines:
             if pattern.search(line):
-                return Failure(signature.name, signature.cause, line[:SHOWN_CHARACTERS].strip(), signature.remedy)
+                found = line[:SHOWN_CHARACTERS].strip()
+                return Failure(signature.name, _(signature.cause), found, _(signature.remedy))
     return None
 
 

@@ -31,6 +31,7 @@ CLICK = ("core", "decorators", "exceptions", "formatting", "parser", "termui", "
 # YAML files with texts that are shown, and the keys that have them.
 SHOWN = {
     "launchers/training/failures.yaml": {"cause", "remedy"},
+    "launchers/preflight/packing.yaml": {"together"},
     "dataset_info/recipes": {"title"},
     "dataset_info/presets": {"title"},
 }
@@ -322,8 +323,8 @@ def _messages_of_calls(tree: ast.Module) -> Iterator[Entry]:
             yield (texts[0], texts[1]), None
         elif name == "counted" and texts:
             yield texts[0], COUNTED
-        elif name == "Check" and isinstance(node.args[0], ast.Constant):
-            yield node.args[0].value, None
+        elif name == "Check" and texts and texts[0] == getattr(node.args[0], "value", None):
+            yield texts[0], None
         elif name == "Meta":
             yield from ((k.value.value, None) for k in node.keywords
                         if k.arg == "description" and isinstance(k.value, ast.Constant))  # fmt: skip
@@ -342,8 +343,8 @@ def _docstrings_of_commands(tree: ast.Module) -> Iterator[Entry]:
 def _texts_of_yaml(value: Any, keys: set[str]) -> Iterator[str]:
     if isinstance(value, dict):
         for key, each in value.items():
-            if key in keys and isinstance(each, str):
-                yield each
+            if key in keys and isinstance(each, str | dict):
+                yield from [each] if isinstance(each, str) else each
             else:
                 yield from _texts_of_yaml(each, keys)
     elif isinstance(value, list):

@@ -228,7 +228,7 @@ def summaries() -> list[RecipeSummary]:
         values = load_yaml_lines(text, _("the recipe `{name}`").format(name=name))[0]
         sources = values["convert"]["sources"]
         data = sources if isinstance(sources, str) else ", ".join(sources)
-        found.append(RecipeSummary(name, str(values.get("title", "")), data, str(values["train"].get("model", ""))))
+        found.append(RecipeSummary(name, _(str(values.get("title", ""))), data, str(values["train"].get("model", ""))))
     return found
 
 
