@@ -12,6 +12,7 @@ import click
 
 from ftbridge.cli.help_text import Context, write_row
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -54,7 +55,7 @@ class Option(click.Option):
     def _list_of_choices(self) -> str:
         """Return the choices that are too long for a metavar."""
         names = self.type.choices if isinstance(self.type, click.Choice | PluginName) and not self.metavar else []
-        return _("One of {names}.").format(names=", ".join(names)) if len("|".join(names)) > COLUMN else ""
+        return _("One of {names}.").format(names=joined(", ", names)) if len("|".join(names)) > COLUMN else ""
 
     def _shown_default(self) -> str:
         if isinstance(self.show_default, str):

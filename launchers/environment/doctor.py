@@ -21,6 +21,7 @@ from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.gpu_checks import (
     LOCKED_BUILD,
@@ -262,7 +263,7 @@ def _cache_checks() -> Iterator[Check]:
         "caches",
         "warning",
         _("cannot be written where they are by default, e.g. `{place}`; {names} are in {folder}").format(
-            place=places[min(moved)], names=", ".join(moved), folder=Path(min(moved.values())).parent
+            place=places[min(moved)], names=joined(", ", moved), folder=Path(min(moved.values())).parent
         ),
         _("set HOME, or XDG_CACHE_HOME and XDG_DATA_HOME, to a folder that you may write and that is kept"),
     )

@@ -65,6 +65,8 @@ NOT_SHOWN = {
     "adapters/mapping/headers.py:PREFERRED": "a pattern",
     "adapters/mapping/inference/suggestions.py:_sources_in_lists": "Jinja",
     "adapters/mapping/inference/table_columns.py:TableColumns.preference_columns": "headers that are looked for",
+    "adapters/mapping/conversations/formats.py:_style_name": "names in JSON",
+    "adapters/sources/locate.py:_standard_input": "the name of a file",
     "adapters/values.py:TYPE_NAMES": "names in JSON",
     "adapters/convert/samples/remarks.py:THOUGHT": "kinds that are compared",
     "ftbridge/cli/figures.py:NAMES": "names of figures",

@@ -13,6 +13,7 @@ from typing import Any
 
 from ftbridge.adapters.values import BadValueError, checked_text, decode_raw, holds_nothing, shorten
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 TOOLS, MEDIA, REASONING = "tools", _("images, sound or video"), "reasoning"
 # What is true of an answer that is learned, of one that is left out, and of either.
@@ -102,7 +103,9 @@ def thought_of(item: Mapping[str, Any], longest: int) -> str:
                 )
             found[key] = checked_text(value, longest)
     if len({text.strip() for text in found.values()}) > 1:
-        raise BadValueError(_("has {found}, which differ").format(found=" and ".join(f"`{key}`" for key in found)))
+        raise BadValueError(
+            _("has {found}, which differ").format(found=joined(_(" and "), (f"`{key}`" for key in found)))
+        )
     return next((text for text in found.values() if text.strip()), "")
 
 
