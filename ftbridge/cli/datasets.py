@@ -1,6 +1,6 @@
 """`ftbridge datasets`: list, show, check and remove registered datasets."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -166,20 +166,26 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
         own = parse_entry(folder, found.name, found.entry)
     except InputError as error:
         return {"damaged": str(error)}
-    asked = {name: own.options.asked.get(name) for name in ("split", "seed", "sample", "dedup", "limit")}
-    given = {name: value for name, value in asked.items() if value and (name != "seed" or asked["split"])}
+    system = _("several; else: {prompt}").format(prompt=own.system) if own.several_systems else own.system
     return {
         "samples": f"{own.samples:,}",
         "source": ", ".join(own.sources),
         "sheets": ", ".join(own.options.sheets),
         "preset": own.preset,
         "columns": ", ".join(f"{field}: {column}" for field, column in own.columns.items()),
-        "system prompt": _("several; else: {prompt}").format(prompt=own.system) if own.several_systems else own.system,
-        **{f"--{name}": str(value).strip("[]") for name, value in given.items()},
+        "system prompt": system,
+        **_options_given(own.options.asked),
         "parts": ", ".join(own.options.names),
         "written": next(each.made for each in summaries(folder) if each.name == found.name),
         "files": ", ".join(str(relative_path(folder / file)) for file in own.files.values()),
     }
+
+
+def _options_given(asked: dict[str, Any]) -> dict[str, str]:
+    """Return the options of a conversion that say which samples are where, as they are typed."""
+    names = ("split", "seed") if asked.get("split") else ()
+    values = {name: asked.get(name) for name in (*names, "sample", "dedup", "limit")}
+    return {f"--{name}": str(value).strip("[]") for name, value in values.items() if value}
 
 
 def _no_datasets_yet(dataset_dir: str | None) -> str:

@@ -38,7 +38,7 @@ def command() -> None:
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
     from ftbridge import runs
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import print_json, result, say
     from ftbridge.core.project import Project
 
     found = runs.list()
@@ -46,6 +46,9 @@ def list_command(as_json: bool) -> None:
         print_json(found)
     elif found:
         print_table(_run_rows(found), optional=("time", "method", *OPTIONAL))
+        for each in found:
+            if "--detach" in each.reason:  # its terminal has closed, where nobody could read why it ended
+                say(f"{each.id}: {_(each.reason)}")
     else:
         result(
             _("there is no run in `{folder}` yet; start one with `ftbridge train`").format(folder=Project.find().runs)
@@ -130,10 +133,10 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    names = {run.id: run.name for run in map(runs.get, found.runs)}
-    short = record.short_ids(names)
+    called = {run.id: run.name for run in map(runs.get, found.runs)}
+    short = record.short_ids(called)
     rows = ((name, *map(_cell_text, values)) for name, values in found.differences.items())
-    print_table([("", *(names[run] or short[run] for run in found.runs)), *rows])
+    print_table([("", *(called[run] or short[run] for run in found.runs)), *rows])
     for compared in found.evaluations:
         result(f"\n{compared.sentence}")
 
@@ -183,8 +186,8 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool)
         rows = [(natural_size(each.size), each.why, str(relative_path(Path(each.path)))) for each in gone]
         print_table([(_("size"), _("status"), _("path")), *rows], stderr=True)
         if not yes:
-            size = natural_size(sum(each.size for each in gone))
-            confirm(_("remove {items}, {size}?").format(items=counted(len(gone), "item"), size=size))
+            room = natural_size(sum(each.size for each in gone))
+            confirm(_("remove {items}, {size}?").format(items=counted(len(gone), "item"), size=room))
         gone = remove_leftovers(gone)
     size = sum(each.size for each in gone)
     if as_json:
@@ -259,7 +262,7 @@ def _how_it_went(found: "RunDetails") -> dict[str, str]:
     lowest, validation = _loss_text(summary.lowest_loss), _loss_text(summary.validation_loss)
     return {
         "status": status,
-        "reason": run.attempts[-1].reason or (unseen_message(run) if status == "unknown" else ""),
+        "reason": _(summary.reason) if summary.reason else unseen_message(run) if status == "unknown" else "",
         "started": f"{summary.started.astimezone():%Y-%m-%d %H:%M}",
         "time": natural_duration(summary.seconds),
         "steps": f"{summary.step}/{summary.steps}",

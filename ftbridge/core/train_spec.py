@@ -27,6 +27,7 @@ Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 NotNegative = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 
 
+_TAKEN = re.compile(r"(?P<name>[^#]*)#\s*(?P<number>[-+.0-9][-+.0-9eE%]*)")
 _COUNT, _SHARE = re.compile(r"[0-9]+"), re.compile(r"[0-9]*\.[0-9]+")
 # Options for tokens that are made once, with their defaults.
 OF_TOKENS = {"chat_template": None, "learn": "all", "thinking": "auto", "too_long": "cut"}
@@ -75,9 +76,10 @@ def refuse_twice(names: list[str]) -> None:
 
 
 def _choice(text: str) -> DatasetChoice:
-    name, mark, number = (part.strip() for part in text.partition("#"))
-    if not mark:
-        return DatasetChoice(name)
+    found = _TAKEN.fullmatch(text)
+    if not found:
+        return DatasetChoice(text)
+    name, number = found["name"].strip(), found["number"]
     if name and _COUNT.fullmatch(number) and int(number):
         return DatasetChoice(name, int(number))
     if name and _SHARE.fullmatch(number) and 0 < float(number) < 1:

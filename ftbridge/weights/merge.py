@@ -98,19 +98,14 @@ def merge(
     refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _weight in more)])
     refuse_foreign(target, "merged")
     say_changes(card, refuse=not model and _is_adapter(found))
-    for path, _weight in more:
-        if other := load_card(path):  # it may be another base's
-            say_changes(msgspec.structs.replace(other, base=card.base), refuse=not model)
+    _say_changes_for([path for path, _weight in more], card, refuse=not model)
     adapter = adapter_of(found, model)
     made_of = _made_of(card, [(adapter, 1.0), *more], how)
     if not how.get("check") and _is_up_to_date(target, card, made_of):
-        say(_("`{folder}` is up to date; remove it to merge again").format(folder=target))
         return target
     with fresh_folder(target, "merged") as folder:
         if (adapter / "adapter_config.json").is_file():
             wanted = [(adapter, 1.0), *more]
-            for path, _weight in wanted:
-                refuse_other_vocabulary(path, Path(card.base))
             say(f"merging {', '.join(str(path) for path, _weight in wanted)} into {card.base} ...")
             config = merge_weights(
                 interpreter(found.project, any_backend(found.project, card.backend)),
@@ -125,14 +120,26 @@ def merge(
             chat_template.write(folder, card)
         else:  # full fine-tuning: there is nothing to merge
             copy_files(adapter, folder, ("*",), overwrite=True)
-        files = list(folder.glob("*.safetensors"))
-        if not files or any(safetensors_header(file) is None for file in files):
-            raise InputError(f"merging `{adapter}` into `{card.base}` left no readable model")
+        _refuse_unreadable(folder, f"merging `{adapter}` into `{card.base}` left no readable model")
         card.save(folder)
         write_json(folder / CARD, {**read_json(folder / CARD), "made_of": made_of})
         if check := how.get("check"):
             check(card, adapter, folder)
     return target
+
+
+def _refuse_unreadable(folder: Path, refusal: str) -> None:
+    """Raise InputError, with this message, where a folder does not hold whole files of weights."""
+    files = list(folder.glob("*.safetensors"))
+    if not files or any(safetensors_header(file) is None for file in files):
+        raise InputError(refusal)
+
+
+def _say_changes_for(adapters: Sequence[Path], card: ModelCard, *, refuse: bool) -> None:
+    """Say, or refuse, that the card's base is not that of another of the `adapters`."""
+    for path in adapters:
+        if other := load_card(path):
+            say_changes(msgspec.structs.replace(other, base=card.base), refuse=refuse)
 
 
 def _made_of(card: ModelCard, adapters: Sequence[tuple[Path, float]], how: MergeOptions) -> str:
@@ -147,13 +154,15 @@ def _made_of(card: ModelCard, adapters: Sequence[tuple[Path, float]], how: Merge
 
 
 def _is_up_to_date(folder: Path, card: ModelCard, made_of: str) -> bool:
-    """Tell whether a folder holds, unchanged, what a merge would write."""
+    """Tell whether a folder holds, unchanged, what a merge would write, which is then said."""
     if not (folder / CARD).is_file() or load_card(folder) != card:
         return False
     record = read_json(folder / CARD)
     files = record.get("files", {})
     is_whole = all((folder / name).is_file() for name in files) and not any(unknown_files(folder, files))
-    return record.get("made_of") == made_of and is_whole
+    if found := record.get("made_of") == made_of and is_whole:
+        say(_("`{folder}` is up to date; remove it to merge again").format(folder=folder))
+    return found
 
 
 def adapter_of(source: ModelSource, model: str | None = None) -> Path:
@@ -198,6 +207,8 @@ def merge_weights(
     anything is added (see `launchers/scripts/merge_adapter.py`). Raises InputError where base and adapters do not fit,
     or where nothing changes, SetupError where the GPU fails.
     """
+    for path, _weight in adapters:
+        refuse_other_vocabulary(path, base)
     merged = MergePlan(base, adapters)
     if not merged.changes:
         raise InputError("the adapter is empty: it holds no tensors to merge; export or copy it again")

@@ -1,6 +1,6 @@
 """Trackers of experiments: TensorBoard, SwanLab and Weights & Biases, the same for both frameworks.
 
-They are told by their own environment variables; keys stay in the user's environment and are never written.
+They are configured by their own environment variables; keys stay in the user's environment and are never written.
 """
 
 import os
@@ -16,6 +16,11 @@ from ftbridge.launchers.environment.venv import default_folder, environment_of, 
 def tracker_folder(plan: TrainPlan, tracker: str) -> str:
     """Return the path of the folder inside the run's that `tracker` writes to."""
     return str(plan.run / "tracking" / tracker)
+
+
+def tracker_records(run: Path) -> dict[str, Path]:
+    """Return the folders that trackers have written in a run's folder, by the tracker's name."""
+    return {folder.name: folder for folder in sorted((run / "tracking").glob("*/"))}
 
 
 def project_name(plan: TrainPlan) -> str:

@@ -246,7 +246,8 @@ def _disk_checks(project: Project) -> list[Check]:
 
 def _cache_checks() -> Iterator[Check]:
     """Yield where models are kept, with a warning where the home folder has no place for what is written."""
-    places, moved = caches.places(), caches.environment_variables()
+    places = caches.places()
+    moved = {name: path for name, path in caches.environment_variables().items() if name in places}
     for name in (name for name in places if name in os.environ and not is_writable(places[name])):
         found = _("{name} is `{folder}`, which cannot be written").format(name=name, folder=places[name])
         yield Check("caches", "warning", found, _("set it to a folder that you may write, or unset it"))

@@ -57,13 +57,16 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
                 name=name, places=places, variable=offline
             )
         )  # fmt: skip
-    hub = named or "hf"
+    return _download(named or "hf", name, python(), cached, weights=weights)
+
+
+def _download(hub: str, name: str, python: Path, cached: Path | None, *, weights: bool) -> Path:
+    """Return the folder that a model is downloaded to, or, where the hub does not serve it, the `cached` one."""
     title = _TITLES[hub]
-    downloader = python()
     say(f"getting {name} from {title} (kept for the next time) ...")
     try:
         spec = {"hub": hub, "name": name, "weights": weights, "obeyed": OBEYED}
-        return Path(run_script(downloader, "download", spec))
+        return Path(run_script(python, "download", spec))
     except SetupError as error:
         if cached:
             say(

@@ -22,7 +22,7 @@ def mark_checks(samples: Iterable[Conversation], family: Family | None, backend:
 
 
 def _mark_check(kind: str, remark: Remark, total: int, family: Family | None, backend: str) -> Check:
-    among = f"of {counted(total, 'sample')} looked at, {remark.count}"
+    among = f"of {counted(total, 'sample')} checked, {remark.count}"
     if kind != THOUGHT:
         found = f"{among} hold `{remark.mark}`: it is trained on as text, no {kind} goes with it"
         return Check(f"{kind} marks", "warning", found)

@@ -1,5 +1,6 @@
 """Where models are kept, and what the frameworks can make anew, also where the home folder cannot be written."""
 
+import getpass
 import os
 from pathlib import Path
 
@@ -39,8 +40,14 @@ def places() -> dict[str, Path]:
 def environment_variables() -> dict[str, str]:
     """Return environment variables that put a child's caches where they can be written; {} where all can already.
 
-    They lie in a folder of this user alone: from some of them, code is loaded.
+    They lie in a folder of this user alone: from some of them, code is loaded. A user whom the system has no name for,
+    as in a container, gets one, which torch's and others' own caches are called by.
     """
     # What the user has set is theirs, and reported where it cannot be written.
     unwritable = [name for name, path in places().items() if name not in os.environ and not is_writable(path)]
-    return {name: str(spare_folder() / "caches" / name.lower()) for name in unwritable}
+    found = {name: str(spare_folder() / "caches" / name.lower()) for name in unwritable}
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        found["USER"] = f"user{os.geteuid()}"
+    return found

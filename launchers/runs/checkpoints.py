@@ -31,34 +31,42 @@ def find_checkpoint(run: Run, wanted: str) -> Path:
 
     Raises InputError, with what there is, where the run has no such checkpoint that can be read.
     """
-    if wanted in {"last", "best"}:
-        chosen = last_checkpoint(run) if wanted == "last" else best_checkpoint(run)
-        why = "; a run without a validation has no best one" if wanted == "best" else ""
-    else:
-        backend = load_backend(run.spec.backend)
-        known = [*backend.checkpoints(run.path, best=True), *backend.checkpoints(run.path)]
-        path = Path(wanted).expanduser().resolve()
-        matching = [
-            checkpoint
-            for checkpoint in known
-            if checkpoint.resolve() == path
-            or wanted in {checkpoint.name, checkpoint.stem, _step_as_text(run, backend, checkpoint)}
-        ]
-        chosen = matching[-1] if matching else None
-        why = "; there are " + ", ".join(f"`{checkpoint.name}`" for checkpoint in known) if known else ""
-    if chosen:
-        return chosen
-    if run.status == "running" and wanted == "last":
-        raise InputError(
-            _("`{id}` has not saved a checkpoint yet: {training}").format(id=run.id, training=still_training(run))
-        )
     if wanted == "last":
-        raise InputError(
-            _("`{id}` ({status}) has no readable checkpoint; `ftbridge runs logs {id}` shows how it ended").format(
-                id=run.id, status=run.status
-            )
-        )
-    raise InputError(f"the run `{run.id}` ({run.status}) has no readable checkpoint `{wanted}`{why}")
+        if last := last_checkpoint(run):
+            return last
+        raise InputError(_without_checkpoint(run))
+    if wanted == "best":
+        chosen, why = best_checkpoint(run), "; a run without a validation has no best one"
+    else:
+        chosen, why = _named_checkpoint(run, wanted)
+    if not chosen:
+        raise InputError(f"the run `{run.id}` ({run.status}) has no readable checkpoint `{wanted}`{why}")
+    return chosen
+
+
+def _named_checkpoint(run: Run, wanted: str) -> tuple[Path | None, str]:
+    """Return the checkpoint of a step, name or path, None for none, and those that there are."""
+    backend = load_backend(run.spec.backend)
+    known = [*backend.checkpoints(run.path, best=True), *backend.checkpoints(run.path)]
+    path = Path(wanted).expanduser().resolve()
+    matching = [
+        checkpoint
+        for checkpoint in known
+        if checkpoint.resolve() == path
+        or wanted in {checkpoint.name, checkpoint.stem, _step_as_text(run, backend, checkpoint)}
+    ]
+    chosen = matching[-1] if matching else None
+    why = "; there are " + ", ".join(f"`{checkpoint.name}`" for checkpoint in known) if known else ""
+    return chosen, why
+
+
+def _without_checkpoint(run: Run) -> str:
+    """Return why a run has no checkpoint, and what to do."""
+    if run.status == "running":
+        return _("`{id}` has not saved a checkpoint yet: {training}").format(id=run.id, training=still_training(run))
+    return _("`{id}` ({status}) has no readable checkpoint; `ftbridge runs logs {id}` shows how it ended").format(
+        id=run.id, status=run.status
+    )
 
 
 def warn_of_unreadable(run: Run, chosen: Path, usable: Collection[Path] = (), *, best: bool = False) -> None:

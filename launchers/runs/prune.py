@@ -38,8 +38,8 @@ SHOWN_FILES = 5  # of those that are not ours, in a message
 TRACKING_FOLDERS = ("tensorboard", "wandb", "swanlab")
 # And `predict` and `evaluate` into each folder in these (see ftbridge/evaluation/answers/folder.py and judge.py).
 ANSWER_FILES = (
-    "predict.json", "predictions.jsonl", "unfinished.jsonl", "metrics.json", "result.jsonl", "prompts.json",
-    "evaluation.json", "most-frequent.jsonl", "tfidf.jsonl", "bert=*.jsonl",
+    "predict.json", "predictions.jsonl", "predictions.xlsx", "unfinished.jsonl", "metrics.json", "result.jsonl",
+    "prompts.json", "evaluation.json", "most-frequent.jsonl", "tfidf.jsonl", "bert=*.jsonl",
 )  # fmt: skip
 
 

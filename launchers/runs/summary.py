@@ -19,7 +19,7 @@ class RunSummary(ShownAsTable, msgspec.Struct, frozen=True):
     """A run in a line: `step` of `steps` whole ones are done, `seconds` is its working time.
 
     Losses are None where none was logged. `evaluations` are figures by their names and datasets.
-    `status` is `died` for a run whose watching process was killed.
+    `status` is `died` for a run whose watching process was killed, and `reason` says why one was stopped.
     """
 
     id: str
@@ -39,6 +39,7 @@ class RunSummary(ShownAsTable, msgspec.Struct, frozen=True):
     started: datetime
     seconds: float
     evaluations: dict[str, float] = {}
+    reason: str = ""
 
 
 def summarise_run(run: Run) -> RunSummary:
@@ -63,6 +64,7 @@ def summarise_run(run: Run) -> RunSummary:
         validation_loss=validations[-1] if validations else None,
         lowest_validation_loss=_lowest_value(validations),
         started=run.attempts[0].started,
+        reason=run.attempts[-1].reason,
         # A clock that was set back leaves an end before its beginning.
         seconds=sum(max(0.0, (end - begin).total_seconds()) for begin, end in periods),
     )

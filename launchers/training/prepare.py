@@ -43,7 +43,8 @@ from ftbridge.launchers.training.options import (
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
 from ftbridge.launchers.training.tokens import chat_template_of, check_takes_tokens, with_possible_tokens, with_tokens
 from ftbridge.templates.detect import detect_family
-from ftbridge.templates.families import get_family
+from ftbridge.templates.families import Family, get_family
+from ftbridge.tokens.chat_template import ChatTemplate
 from ftbridge.tokens.ready import TOKENS, Counts
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
@@ -87,11 +88,10 @@ def prepare(
         given = given_options(project, options)
         point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
     resumed = point.run if point else None
-    if name and resumed:
-        raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
-    name = check_name(project, name) if name else resumed.name if resumed else ""
+    name = _run_name(project, name, resumed)
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
-    if not (resumed or yes):
+    asks = not (resumed or yes)
+    if asks:
         ask_about_values(spec)
     backend = load_backend(spec.backend)
     dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
@@ -106,21 +106,12 @@ def prepare(
     asked, spec = spec, with_possible_tokens(spec, model, backend)
     if spec is not asked:
         dataset, validation = resolve_datasets(project, spec, _target(spec, backend))
-    family = template = None
-    if spec.tokens == "once":
-        check_takes_tokens(backend, spec)
-        template = chat_template_of(spec, model, dataset, project.folder)
-    else:
-        family = get_family(spec.template) if spec.template else detect_family(model)
-        family.cell(spec.backend)
-        if not (resumed or yes):
-            ask_about_template(spec, model)
+    template, family = _prompt_of(spec, backend, model, dataset, project.folder, asks=asks)
     trackers.check_installed(python, spec.track)
+    folder_name = f"{spec.backend}-{file_stem(dataset.name, dataset.parts)}"
     plan = TrainPlan(
         spec=spec,
-        run=resumed.path
-        if resumed
-        else new_run_folder(project, f"{spec.backend}-{file_stem(dataset.name, dataset.parts)}"),
+        run=resumed.path if resumed else new_run_folder(project, folder_name),
         model=model,
         dataset=dataset.name,
         dataset_dir=dataset.folder,
@@ -143,6 +134,27 @@ def prepare(
     if point:
         check_resume_point(point, plan, launch.argv, dataset_hashes(plan))
     return Prepared(plan, launch, project, python, resumed, name)
+
+
+def _run_name(project: Project, name: str, resumed: Run | None) -> str:
+    """Return the name of a run, "" for none; raises UsageError for another one than the resumed run's."""
+    if name and resumed:
+        raise UsageError(_("`{id}` keeps its name; leave `--name` out").format(id=resumed.id))
+    return check_name(project, name) if name else resumed.name if resumed else ""
+
+
+def _prompt_of(
+    spec: TrainSpec, backend: Backend, model: Path, dataset: Dataset, folder: Path, *, asks: bool
+) -> tuple[ChatTemplate | None, Family | None]:
+    """Return the chat template that makes the tokens, or the family whose template the framework has."""
+    if spec.tokens == "once":
+        check_takes_tokens(backend, spec)
+        return chat_template_of(spec, model, dataset, folder), None
+    family = get_family(spec.template) if spec.template else detect_family(model)
+    family.cell(spec.backend)
+    if asks:
+        ask_about_template(spec, model)
+    return None, family
 
 
 def _target(spec: TrainSpec, backend: Backend) -> str:

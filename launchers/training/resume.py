@@ -292,7 +292,7 @@ def _refuse_other_options(run: Run, given: dict[str, Any]) -> None:
     except InputError as error:
         raise UsageError(str(error)) from error
     for key in (key for key, value in now.items() if value != before[key]):
-        value, had = (",".join(each) if isinstance(each, list) else each for each in (now[key], before[key]))
+        value, had = (",".join(each) if isinstance(each, list | tuple) else each for each in (now[key], before[key]))
         raise UsageError(
             f"`--{key.replace('_', '-')} {value}` is not what run `{run.id}` has (`{had}`): "
             "a resumed run keeps its options; leave it out, or train from the start"

@@ -57,10 +57,15 @@ def end(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(UsageError, 2), (InputError, 3), (SetupError, 4), (FrameworkError, 5), (InterruptedRun, 130)],
+    [(UsageError, 2), (InputError, 3), (SetupError, 4), (FrameworkError, 5)],
 )
 def test_error_of_ours_is_one_message_with_its_exit_code(end, error, code):
-    assert end(error("what `药` is, and what to do")) == (code, "error: what `药` is, and what to do\n")
+    title = "" if error is InterruptedRun else "error: "  # whoever interrupts makes no error
+    assert end(error("what `药` is, and what to do")) == (code, f"{title}what `药` is, and what to do\n")
+
+
+def test_what_the_user_stopped_is_no_error(end):
+    assert end(InterruptedRun("stopped at step 4")) == (130, "stopped at step 4\n")
 
 
 @pytest.mark.parametrize(

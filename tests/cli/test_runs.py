@@ -89,6 +89,13 @@ def test_list_of_an_empty_project_says_so(tmp_path, monkeypatch):
         raise invoke("show").exception
 
 
+def test_a_run_that_ended_with_its_terminal_says_so(project):
+    reason = "ended with its terminal; --detach outlives it"
+    record_run(project, "dddd", "running").end("interrupted", 130, reason)
+    assert f"dddd: {reason}" in invoke("list").stderr
+    assert reason in runs("show", "dddd")
+
+
 def test_show_gives_people_one_run_in_groups(project):
     record_run(
         project, "dddd", "interrupted", metrics=[*loss_records(2.34567, 2.5), {"step": 2, "validation_loss": 2.5}],

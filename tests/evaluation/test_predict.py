@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import openpyxl
 import pytest
 
 import ftbridge
@@ -67,8 +68,6 @@ def test_predict_without_a_unique_dataset_is_refused(model):
         ftbridge.predict(model, out="out")
     with pytest.raises(InputError, match="there is no dataset `new`"):
         ftbridge.predict(model, "new", out="out")
-    with pytest.raises(InputError, match="`--out DIR`"):
-        ftbridge.predict(model, "parts")
     assert ftbridge.predict(model, "parts", out="out").dataset == "parts-test"
 
 
@@ -245,3 +244,72 @@ def test_killed_predict_command_goes_on_where_it_stopped(asked, in_project):
     again = ftbridge.predict(run.id, limit=1, max_new_tokens=1, device="cpu", replace=True)
     assert again.dataset == "medqa-test"
     assert (run.path / "predictions" / "medqa-test" / FINISHED).is_file()
+
+
+def test_a_model_of_no_run_has_its_answers_in_a_folder_of_its_name(model):
+    found = ftbridge.predict(model, "parts")
+    assert Path(found.file).relative_to(Path.cwd()) == Path("predictions/model/parts-test/predictions.jsonl")
+    with pytest.raises(InputError, match="there is no model folder `nothing`"):
+        ftbridge.predict(model="nothing", dataset="parts")
+
+
+def test_several_datasets_have_their_answers_in_folders_of_their_own(model):
+    found = ftbridge.predict(model, ["all", "parts"], out="out")
+    files = [each.file for each in (found, *found.others)]
+    assert files == ["out/all/predictions.jsonl", "out/parts/predictions.jsonl"]
+    assert [each.dataset for each in (found, *found.others)] == ["all-train", "parts-test"]
+    with pytest.raises(UsageError, match="the dataset `all-train` is named twice"):
+        ftbridge.predict(model, "all,all-train", out="out")
+    with pytest.raises(UsageError, match=r"`all#2` takes a part for training; .* use `--limit N`"):
+        ftbridge.predict(model, "all#2", out="out")
+
+
+def test_questions_of_a_file_are_asked_with_the_system_prompt_of_the_training_and_not_measured(model, capsys):
+    msgspec.structs.replace(load_card(model), system=SYSTEM).save(model)
+    Path("ask.csv").write_text("question\n=1+1\nwhy?\n")
+    found = ftbridge.predict(model, questions="ask.csv", out="out", xlsx=True)
+    assert (found.dataset, found.samples) == ("ask", 2)
+    assert all(f"system\n{SYSTEM}<" in row["prompt"] and row["reference"] == "" for row in rows(Path("out")))
+    assert "`ask` has no reference answers, so no metrics are computed" in capsys.readouterr().err
+    with pytest.raises(InputError, match="has no reference answers, so nothing can be measured"):
+        ftbridge.evaluate("out/predictions.jsonl")
+    (page,) = openpyxl.load_workbook(found.xlsx)
+    header, first, *_others = ([cell.value for cell in row] for row in page)
+    assert header == ["id", "system prompt", "question", "prediction", "finish reason"]
+    assert first[:3] == [1, SYSTEM, "=1+1"]
+    assert page["C2"].data_type == "s"
+
+
+def test_a_dataset_without_references_is_refused_by_evaluate_before_anything_is_asked(model):
+    Path("data/own.json").write_text(json.dumps([{"q": "news 1", "a": ""}]))
+    info = json.loads(Path("data/dataset_info.json").read_text())
+    info["own"] = {"file_name": "own.json", "columns": {"prompt": "q", "response": "a"}}
+    Path("data/dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(InputError, match="`ftbridge predict --dataset own` answers it"):
+        ftbridge.evaluate(model, dataset="own")
+    assert not AnsweringModel.asked
+
+
+def test_a_workbook_has_references_and_says_which_answers_are_the_same_and_which_are_cut(model, monkeypatch):
+    monkeypatch.setattr(AnsweringModel, "thought", "<think>hm</think>")
+    Path("talk.jsonl").write_text(json.dumps({"question": "x" * 40_000, "answer": "药"}) + "\n")
+    ftbridge.convert("talk.jsonl")
+    found = ftbridge.predict(model, "talk", out="out", xlsx=True)
+    (page,) = openpyxl.load_workbook(found.xlsx)
+    header, row = ([cell.value for cell in row] for row in page)
+    values = dict(zip(header, row, strict=True))
+    assert (values["reference"], len(values["question"])) == ("药", 32_767)
+    assert values["note"] == "question cut to 32,767 characters here, the most that a cell holds"
+    assert ftbridge.predict(model, "talk", out="out").xlsx is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"column": "q", "dataset": "all"}, "`--column` is for `--questions FILE`"),
+        ({"questions": "ask.csv", "dataset": "all"}, "both say what to answer"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(model, options, message):
+    with pytest.raises(UsageError, match=message):
+        ftbridge.predict(model, out="out", **options)

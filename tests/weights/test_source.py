@@ -11,7 +11,7 @@ from ftbridge.weights.card import card_of
 from ftbridge.weights.source import checkpoint_of, resolve, target_of
 
 from ..builders.model_sources import trained_run  # noqa: TID252
-from ..builders.runs import record_run  # noqa: TID252
+from ..builders.runs import loss_records, record_run  # noqa: TID252
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -44,14 +44,13 @@ def test_without_a_run_that_succeeded_the_newest_is_told(folder):
         resolve(None)
 
 
-def test_while_a_run_trains_it_is_told_how_far_it_is(capsys):
-    running = trained_run("1", "running")
-    told = r"`1` is still training \(0/32\); `ftbridge runs logs -f 1` shows it"
+def test_while_a_run_trains_it_is_told_how_far_it_is(folder):
+    record_run(Project.find(), "1", "running", metrics=loss_records(3, 2))
+    told = r"`1` is still training \(2/3, 0 s left\); `ftbridge runs logs -f 1` shows it"
     with pytest.raises(InputError, match=told):
         resolve(None)
     with pytest.raises(InputError, match=f"`1` has not saved a checkpoint yet: {told}"):
         checkpoint_of(resolve("1"))
-    assert running.status == "running"
 
 
 def test_a_run_is_named_by_its_id_or_its_folder(folder):

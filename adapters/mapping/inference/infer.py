@@ -98,9 +98,8 @@ def infer_mapping(
     """Return how `table` is read: by `options`, else by `preset`, else by its columns and first rows.
 
     `said_by` says for the explanation who decides, where that is not the user, and `recognised` that nobody asked for
-    the preset. Raises QuestionError for what only the
-    user can decide (InputError where there is nobody to `ask`), UsageError for what `options` names and is not there,
-    InputError for what cannot be read.
+    the preset. Raises QuestionError for what only the user can decide (InputError where there is nobody to `ask`),
+    UsageError for what `options` names and is not there, InputError for what cannot be read.
     """
     if table.asks:
         raise table.asks
@@ -109,11 +108,8 @@ def infer_mapping(
     works = partial(_makes_a_sample, table, options) if ask else None
     columns, templates = _requested_sources(table, options, preset)
     if columns:
-        by_preset = _("as the preset `{name}` says").format(name=preset.name) if preset and not options.map else ""
-        reason = said_by or by_preset or _("as `--map` says")
-        named = (
-            _("preset {name}").format(name=preset.name) if preset and not options.map else _("columns as in `--map`")
-        )
+        named, reason = _requested_by(None if options.map else preset)
+        reason = said_by or reason
         candidate = _requested_candidate(named, columns, templates, contents)
         missing = [field for field in ("instruction", "output") if field not in candidate.field_sources]
         if missing and not candidate.style:
@@ -135,6 +131,14 @@ def infer_mapping(
         templates=tuple(candidate.templates),
         labels=mapping.label_texts if isinstance(mapping, ColumnMapping) else {},
     )
+
+
+def _requested_by(preset: Preset | None) -> tuple[str, str]:
+    """Return what columns are called that a preset names, else `--map`, and why they are taken."""
+    if not preset:
+        return _("columns as in `--map`"), _("as `--map` says")
+    name = preset.name
+    return _("preset {name}").format(name=name), _("as the preset `{name}` says").format(name=name)
 
 
 def _recognised_shape(candidate: Candidate, options: MappingOptions, preset: Preset) -> str:

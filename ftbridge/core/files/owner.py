@@ -74,8 +74,9 @@ def foreign_owner(file: Path) -> str:
     What lies in a folder of FTBRIDGE_SAFE_FOLDERS counts as the user's.
     """
     other = next((status.st_uid for status in (file.lstat(), file.stat()) if not is_own(status)), None)
-    is_safe = other is None or any(file.is_relative_to(folder) for folder in _safe_folders())
-    return "" if is_safe else _user_name(other)
+    if other is None or any(file.is_relative_to(folder) for folder in _safe_folders()):
+        return ""
+    return _user_name(other)
 
 
 def _safe_folders() -> list[Path]:

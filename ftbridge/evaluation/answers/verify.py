@@ -65,18 +65,7 @@ def same_answers(
         gpus, loading = devices.usable_gpus(device), Loading(dtype="float32", trust_remote_code=trust)
         before = _ask_all(Generator(python, card, base, adapter, gpus, loading), asked)
         after = _ask_all(Generator(python, card, merged, None, gpus, loading), asked)
-        same = sum(one.text == other.text for one, other in zip(before, after, strict=True))
-        ties = sum(map(_part_at_tie, before, after))
-        for (_system, question), one, other in zip(asked, before, after, strict=True):
-            if one.text != other.text:
-                say(f"  {question!r}\n    base and adapter: {one.text!r}\n    merged:           {other.text!r}")
-        say(f"{same} of {counted(len(asked), 'answer is', 'answers are')} the same")
-        if ties:
-            say(
-                _("{count} of the others part where two words are as likely; rounding to {dtype} decides").format(
-                    count=ties, dtype=_dtype_of(merged)
-                )
-            )
+        same = _compare([question for _, question in asked], before, after, merged)
         if sum(map(_common_share, before, after)) < SHARE * len(asked):
             base_is_known = card.trained_on and not base_changes(base, card.trained_on).weights
             raise FrameworkError(
@@ -91,6 +80,22 @@ def same_answers(
             )  # fmt: skip
 
     return check
+
+
+def _compare(questions: list[str], before: list[_Answer], after: list[_Answer], merged: Path) -> int:
+    """Show the answers that differ; returns how many are the same."""
+    for question, one, other in zip(questions, before, after, strict=True):
+        if one.text != other.text:
+            say(f"  {question!r}\n    base and adapter: {one.text!r}\n    merged:           {other.text!r}")
+    same = sum(one.text == other.text for one, other in zip(before, after, strict=True))
+    say(f"{same} of {counted(len(questions), 'answer is', 'answers are')} the same")
+    if ties := sum(map(_part_at_tie, before, after)):
+        say(
+            _("{count} of the others part where two words are as likely; rounding to {dtype} decides").format(
+                count=ties, dtype=_dtype_of(merged)
+            )
+        )
+    return same
 
 
 def _common_share(one: _Answer, other: _Answer) -> float:

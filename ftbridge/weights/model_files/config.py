@@ -39,19 +39,21 @@ def write_generation(folder: Path, stop: Iterable[str]) -> None:
     generation = read_json(file) if file.is_file() else {
         key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if config.get(key) is not None
     }  # fmt: skip
-    known = token_ids(folder)
-    own = generation.get("eos_token_id")
-    own = [token for token in (own if isinstance(own, list) else [own]) if isinstance(token, int)]
+    known, own = token_ids(folder), _as_list(generation.get("eos_token_id"))
     trained = [known[token] for token in stop if token in known]
-    ends = list(dict.fromkeys([*trained, *own]))
+    ends = list(dict.fromkeys([*trained, *(token for token in own if isinstance(token, int))]))
     if ends:
         generation["eos_token_id"] = ends[0] if len(ends) == 1 else ends
     write_json(file, _with_cache(generation))
     named = config.get("eos_token_id")
-    if trained and named is not None and trained[0] not in (named if isinstance(named, list) else [named]):
+    if trained and named is not None and trained[0] not in _as_list(named):
         config["eos_token_id"] = ends if isinstance(named, list) else ends[0]
     if config != was:
         write_json(folder / "config.json", config)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _with_cache(config: dict[str, Any]) -> dict[str, Any]:

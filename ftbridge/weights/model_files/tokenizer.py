@@ -49,8 +49,8 @@ def refuse_other_vocabulary(adapter: Path, base: Path) -> None:
 
     Such an adapter may fit in all its shapes, and answers nonsense. Further tokens are no contradiction.
     """
-    files = [folder / "tokenizer.json" for folder in (adapter, base)]
-    if not all(file.is_file() for file in files) or filecmp.cmp(*files, shallow=False):
+    own, known = adapter / "tokenizer.json", base / "tokenizer.json"
+    if not own.is_file() or not known.is_file() or filecmp.cmp(own, known, shallow=False):
         return
     try:
         theirs, ours = token_ids(adapter), token_ids(base)

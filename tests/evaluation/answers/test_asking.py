@@ -7,7 +7,7 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.evaluation.answers.asking import MOST_ADAPTERS, AskOptions, ask, plan, plan_for_server
+from ftbridge.evaluation.answers.asking import MOST_ADAPTERS, AskOptions, ask, names_to_answer, plan, plan_for_server
 from ftbridge.evaluation.answers.engines import engine
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
 from ftbridge.weights.card import load_card
@@ -74,7 +74,7 @@ def test_models_of_one_folder_are_loaded_once(model, capsys):
 def test_server_needs_no_model_and_its_answers_are_kept_apart(model):
     source = resolve(model)
     with pytest.raises(UsageError, match="give `--dataset NAME`"):
-        plan_for_server(Endpoint("http://localhost:1", "m"), source, None, AskOptions(), under=Path("out"))
+        names_to_answer(source, None, None)
     planned = plan_for_server(Endpoint("http://localhost:1", "m"), source, "all", AskOptions(), under=Path("out"))
     assert (planned.model, planned.card, planned.adapter_name) == (None, None, "adapter")
     assert planned.settings.model == "m at http://localhost:1/v1"

@@ -32,11 +32,11 @@ class Trainings:
 
     def start(self, ready, *, preflight):
         spec = ready.plan.spec
-        self.trained.append((Path(spec.dataset).name, spec.lora_rank, spec.seed, preflight))
+        self.trained.append((spec.datasets[0].name, spec.lora_rank, spec.seed, preflight))
         if error := self.fails.get(spec.lora_rank):
             record_run(ready.project, ready.plan.run.name, "failed")
             raise error
-        return record_run(ready.project, ready.plan.run.name, dataset=spec.dataset, metrics=loss_records(0.5, 0.1))
+        return record_run(ready.project, ready.plan.run.name, dataset=spec.dataset_text, metrics=loss_records(0.5, 0.1))
 
     def evaluate(self, *runs, **_options):
         self.evaluated.append([Path(run).name for run in runs])

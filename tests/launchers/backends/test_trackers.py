@@ -23,6 +23,12 @@ def test_trackers_without_a_key_write_into_the_runs_folder(monkeypatch):
     assert trackers.environment_variables(plan()) == {}
 
 
+def test_folders_that_trackers_wrote_are_found(tmp_path):
+    assert trackers.tracker_records(tmp_path) == {}
+    (tmp_path / "tracking" / "swanlab").mkdir(parents=True)
+    assert trackers.tracker_records(tmp_path) == {"swanlab": tmp_path / "tracking" / "swanlab"}
+
+
 def test_tracker_with_a_key_goes_online_and_the_key_is_not_passed_on(monkeypatch):
     for key in KEYS:
         monkeypatch.setenv(key, "a-secret")

@@ -1,5 +1,6 @@
 """Caches of the frameworks, where the home folder cannot be written."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -76,3 +77,12 @@ def test_places_are_those_of_the_users_variables(tmp_path, monkeypatch):
     assert caches.places()["HF_DATASETS_CACHE"] == Path("/hf/datasets")
     assert caches.places()["HF_HUB_CACHE"] == Path("/older")
     assert caches.places()["UV_CACHE_DIR"] == Path("/x/uv")
+
+
+def test_a_user_without_a_name_gets_one_for_the_caches_that_are_called_by_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    known = caches.environment_variables()
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as of a container's --user 12345
+    assert {*caches.environment_variables().items()} - {*known.items()} == {("USER", f"user{os.geteuid()}")}

@@ -9,7 +9,7 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.train_spec import defaults
-from ftbridge.launchers.training.prepare import dataset_hashes, describe, prepare
+from ftbridge.launchers.training.prepare import build_only, dataset_hashes, describe, prepare
 from ftbridge.launchers.training.train import preflight
 
 from ...builders.trainings import BACKENDS, train_command  # noqa: TID252
@@ -81,3 +81,36 @@ def test_build_only_builds_everything_and_leaves_nothing(in_project, run_ftbridg
     assert "builds all that the config names" in done.stderr
     assert sorted(path for path in in_project.rglob("*") if ".ftbridge" not in path.parts) == before
     assert not list(tmp_path.glob("ftbridge-check-*"))
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("tokens", ["once", "native"])
+def test_several_datasets_are_planned_as_one_the_same_for_both_backends(in_project, tmp_path, tokens, capsys):
+    shutil.copytree(in_project / "data", tmp_path / "data")
+    options = {**SMALL, "dataset": ["medqa#6", "medqa-test"], "dataset_dir": str(tmp_path / "data"), "tokens": tokens}
+    samples = {}
+    for backend in BACKENDS:
+        ready = prepare(**options, backend=backend)
+        assert [(part.name, part.samples, part.total) for part in ready.plan.parts] == [
+            ("medqa-train", 6, 21),
+            ("medqa-test", 9, 9),
+        ]
+        assert (ready.plan.entry.samples, ready.plan.samples) == (15, 15)
+        shown = describe(ready)
+        assert ("dataset", "medqa-train, 6 of 21 samples") in shown
+        assert ("", "together 15 samples, mixed by the seed 42") in shown
+        assert ready.plan.run.name.endswith(f"-{backend}-medqa-train-6+medqa-test")
+        assert not [check for check in preflight(ready) if check.status == "failure"]
+        samples[backend] = ready.plan.steps
+        (name,) = {name for name in dataset_hashes(ready.plan) if name.startswith("mixed-")}
+        assert (in_project / ".ftbridge" / "datasets" / name).is_file()
+    assert len({*samples.values()}) == 1
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("tokens", ["once", "native"])
+def test_a_framework_loads_several_datasets(in_project, backend, tokens):
+    options = {**SMALL, "dataset": "medqa#6,medqa-test", "validation_dataset": "medqa-test", "tokens": tokens}
+    build_only(prepare(**options, backend=backend))
