@@ -35,7 +35,7 @@ def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Conflict
     spec, stage = plan.spec, plan.zero_stage
     if spec.method == "qlora" and spec.quantization_bits == 8 and stage == 3:  # noqa: PLR2004
         yield (
-            _("failure"),
+            "failure",
             _("weights in 8 bits cannot be sharded by ZeRO-3"),
             _("use `--quantization-bits 4`, or `--deepspeed zero2`"),
         )
@@ -45,19 +45,19 @@ def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Conflict
     original = _("take the model that it was made from")
     if spec.method == "full":
         yield (
-            _("failure"),
+            "failure",
             _("{how}, and quantised weights cannot be trained").format(how=how),
             _("use `--method lora`, or {original}").format(original=original),
         )
     elif spec.method == "qlora":
         yield (
-            _("failure"),
+            "failure",
             _("{how}, and cannot be quantised again").format(how=how),
             _("use `--method lora`, or {original}").format(original=original),
         )
     elif stage == 3:  # noqa: PLR2004
         yield (
-            _("failure"),
+            "failure",
             _("{how}, which ZeRO-3 cannot shard").format(how=how),
             _("use `--deepspeed zero2`, or {original}").format(original=original),
         )
@@ -67,7 +67,7 @@ def _router_conflicts(plan: TrainPlan, config: dict[str, Any], transformers: str
     is_llama4 = text_config(config).get("model_type") == "llama4_text"
     if is_llama4 and plan.spec.method == "qlora" and is_before_transformers5(transformers):
         yield (
-            _("failure"),
+            "failure",
             _("transformers 4 quantises Llama 4's router, which then gives what the model cannot use"),
             _("use `--method lora`, or an environment with transformers 5"),
         )
@@ -83,13 +83,13 @@ def _attention_conflicts(plan: TrainPlan, installed: dict[str, str]) -> Conflict
         yield "failure", found, _("use `--attention sdpa`")
     elif plan.machine.dtype == "float32":
         yield (
-            _("failure"),
+            "failure",
             _("flash_attention_2 does not compute in float32"),
             _("use `--attention sdpa`, or another `--dtype`"),
         )
     elif "flash-attn" not in installed:
         yield (
-            _("failure"),
+            "failure",
             _("flash_attention_2 needs the package flash-attn, which is not in the training environment"),
             _("install a wheel of it there that fits its torch, or use `--attention sdpa`"),
         )
@@ -98,7 +98,7 @@ def _attention_conflicts(plan: TrainPlan, installed: dict[str, str]) -> Conflict
 def _toolkit_conflicts(plan: TrainPlan) -> Conflicts:
     if plan.machine.device == "cuda" and _compiles_cpu_adam(plan) and not cuda_toolkit():
         yield (
-            _("failure"),
+            "failure",
             _("DeepSpeed compiles its CPU Adam for offload, which needs the CUDA toolkit (nvcc), not found here"),
             _("install it or set CUDA_HOME, or use `--deepspeed zero2`"),
         )
@@ -116,7 +116,7 @@ def _wasteful_options(plan: TrainPlan) -> Conflicts:
     name, has_bfloat16 = processor()
     if plan.machine.device == "cpu" and plan.machine.dtype == "bfloat16" and not has_bfloat16:
         yield (
-            _("warning"),
+            "warning",
             _("this processor ({name}) has no bfloat16 instructions and is many times slower in bfloat16").format(
                 name=name
             ),
@@ -124,7 +124,7 @@ def _wasteful_options(plan: TrainPlan) -> Conflicts:
         )
     if plan.machine.device == "cpu" and plan.machine.processes > cores():
         yield (
-            _("warning"),
+            "warning",
             _("{processes} processes share {cores} cores, and each holds torch and the model").format(
                 processes=plan.machine.processes, cores=cores()
             ),
@@ -132,20 +132,20 @@ def _wasteful_options(plan: TrainPlan) -> Conflicts:
         )
     if spec.method == "full" and plan.machine.dtype == "float16":
         yield (
-            _("warning"),
+            "warning",
             _("full fine-tuning in float16 easily overflows, and the loss becomes nan"),
             _("use a GPU with bfloat16, or watch the loss"),
         )
     is_offloaded = plan.machine.gpus and offloads(plan.deepspeed, "offload_optimizer")
     if spec.method == "full" and is_offloaded and not _compiles_cpu_adam(plan):
         yield (
-            _("warning"),
+            "warning",
             _("offloaded, AdamW is PyTorch's here, slower on a CPU than the one that DeepSpeed compiles"),
             _("with nvcc, LLaMA-Factory takes DeepSpeed's from a file without `zero_force_ds_cpu_optimizer`"),
         )
     if spec.method == "full" and not casts_to_16_bits(plan) and plan.machine.processes > 1:
         yield (
-            _("warning"),
+            "warning",
             _("without DeepSpeed each process holds all weights, gradients and optimiser state in float32"),
             _("use `--deepspeed zero2` or zero3"),
         )

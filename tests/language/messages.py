@@ -52,7 +52,7 @@ UNSEEN_PARAMETERS = {"examples", "metavar", "names", "description"}
 # Texts that are the same in every language: commands to type, names, values of options, Jinja, what rich fills in.
 SAME = re.compile(
     r"\{%| \| map\(|</|"
-    r"^(\n? *(cd|ftbridge) .*|last|all|ftbridge\.yaml|.*\{task\..*|(Bearer|Basic) \{\}|([a-z]+ )*[a-z]+_[a-z_ ]+)$"
+    r"^(\n? *(cd|ftbridge) .*|last|all|failure|warning|ftbridge\.yaml|.*\{task\..*|(Bearer|Basic) \{\}|([a-z]+ )*[a-z]+_[a-z_ ]+)$"
 )
 # Modules, and what is in them, whose literals nobody is shown, or in English.
 NOT_SHOWN = {
@@ -67,6 +67,8 @@ NOT_SHOWN = {
     "adapters/mapping/inference/table_columns.py:TableColumns.preference_columns": "headers that are looked for",
     "adapters/mapping/conversations/formats.py:_style_name": "names in JSON",
     "adapters/sources/locate.py:_standard_input": "the name of a file",
+    "adapters/mapping/headers.py:UNTRAINABLE": "names that are compared",
+    "adapters/mapping/inference/sidecar.py:_sidecar_of_entry": "names that are compared",
     "adapters/values.py:with_article": "names in JSON",
     "adapters/mapping/headers.py:untrainable_columns": "names that are compared",
     "ftbridge/evaluation/predict.py:_xlsx_rows": "names of fields",
