@@ -25,6 +25,7 @@ from ftbridge.core.console import first_few, natural_size
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # Control characters, half a letter, and what Windows takes for a folder or a drive.
 _STRANGE_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\\]|^[A-Za-z]:")
@@ -209,7 +210,7 @@ def _choice_message(address: Address, kind: str, wanted: str, urls: Iterable[str
         else _("has several {kind}s").format(kind=kind)
     )
     return _("`{hub}://{name}` {reason}; give one of these: {urls}").format(
-        hub=address.hub, name=address.name, reason=reason, urls=", ".join(f"`{url}`" for url in urls)
+        hub=address.hub, name=address.name, reason=reason, urls=joined(", ", (f"`{url}`" for url in urls))
     )
 
 

@@ -15,6 +15,7 @@ from ftbridge.core.parsing.json_yaml import closest, load_yaml_lines
 from ftbridge.experiments.recipes.sections import STEPS, Values, check_section
 from ftbridge.experiments.sweep.data import located, located_baselines, with_texts
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 ENDINGS = (".yaml", ".yml")
 
@@ -137,7 +138,7 @@ def _why_no_section(key: str) -> str:
 
     own = [f"`{name}`" for name in STEPS if key in options_of(name).__struct_fields__]
     if own:
-        return _("is an option of {own}, and stands under none; move it there").format(own=" and ".join(own))
+        return _("is an option of {own}, and stands under none; move it there").format(own=joined(_(" and "), own))
     return _("is no section of a recipe{hint}").format(hint=closest(key, ["title", *STEPS, "demo"]))
 
 
@@ -228,7 +229,7 @@ def summaries() -> list[RecipeSummary]:
         values = load_yaml_lines(text, _("the recipe `{name}`").format(name=name))[0]
         sources = values["convert"]["sources"]
         data = sources if isinstance(sources, str) else ", ".join(sources)
-        found.append(RecipeSummary(name, str(values.get("title", "")), data, str(values["train"].get("model", ""))))
+        found.append(RecipeSummary(name, _(str(values.get("title", ""))), data, str(values["train"].get("model", ""))))
     return found
 
 

@@ -21,6 +21,7 @@ from ftbridge.core.records import ReadingOptions
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.evaluation.sweep.record import shown_value, title_of
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 Section = Literal["convert", "train"]
 Values = dict[str, Any]
@@ -141,7 +142,7 @@ def settings_of(options: SweepOptions) -> list[Setting]:
     if len(kinds) > 1:
         raise UsageError(
             _("a sweep has one of `grid`, `points` and `random`; this one has {kinds}").format(
-                kinds=" and ".join(kinds)
+                kinds=joined(_(" and "), kinds)
             )
         )
     if len(set(options.seeds)) < len(options.seeds):
