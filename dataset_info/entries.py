@@ -20,6 +20,7 @@ from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.plugins import load_target
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 KEYS = (*REMOTE, "file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags")
@@ -178,7 +179,7 @@ def data_files(dataset_dir: Path, entry: Entry) -> list[Path]:
         odd = next(file for file in files if file.suffix[1:] not in TYPES)
         raise InputError(
             _("LLaMA-Factory loads files that end with .{types}, and not `{odd}`").format(
-                types=", .".join(TYPES), odd=odd
+                types=joined(", .", TYPES), odd=odd
             )
         )
     if "text" in types:
@@ -188,7 +189,7 @@ def data_files(dataset_dir: Path, entry: Entry) -> list[Path]:
     if len(types) > 1:
         raise InputError(
             _("its folder `{path}` holds files of several types: {map}").format(
-                path=path, map=", ".join(sorted(map(str, types)))
+                path=path, map=joined(", ", sorted(map(str, types)))
             )
         )
     return files
@@ -244,6 +245,6 @@ def _missing_keys(key: str, needed: Iterable[str], maps: dict[str, dict[str, str
         return []
     return [
         _("`{key}` leaves out {missing}, and where there is a map, what it leaves out is not read").format(
-            key=key, missing=", ".join(missing)
+            key=key, missing=joined(", ", missing)
         )
     ]

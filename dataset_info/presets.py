@@ -79,7 +79,7 @@ def _parse_preset(name: str, text: str, what: str) -> Preset:
     """Return the preset in the YAML `text`; raises InputError, naming `what` it is, where it is none."""
     preset = parse(Preset, {**load_yaml(text, what), "name": name, "package": ""}, what)
     labels = {**preset.labels, **{text: text for text in preset.labels.values()}}
-    return msgspec.structs.replace(preset, labels=labels)
+    return msgspec.structs.replace(preset, title=_(preset.title), labels=labels)
 
 
 def load_preset(name: str) -> Preset:

@@ -29,6 +29,7 @@ from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import entry_spans
 from ftbridge.dataset_info.names import REGISTRY, all_files_named, dataset_names, files_named, is_ours, may_be_ours
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 FILE = REGISTRY
 # The registries whose locks this process holds: what is pending there has been tried.
@@ -234,7 +235,7 @@ def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> R
         if removed.edited and not edits:
             raise QuestionError(
                 _("{edited} was changed since it was converted, which would be lost").format(
-                    edited=", ".join(f"`{file}`" for file in removed.edited)
+                    edited=joined(", ", (f"`{file}`" for file in removed.edited))
                 ),
                 {_("remove it all the same"): ["--yes"]},
             )
@@ -362,7 +363,7 @@ def _refuse_names_taken(dataset_dir: Path, known: dict[str, Any], sources: Mappi
                 _(
                     "the dataset `{name}` in `{file}` comes from another source ({old}, or an earlier "
                     "version of it); choose another `--name`, or put this in its place with `--replace`"
-                ).format(name=name, file=dataset_dir / FILE, old=", ".join(old))
+                ).format(name=name, file=dataset_dir / FILE, old=joined(", ", old))
             )
 
 

@@ -21,6 +21,8 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.evaluation.record import MAIN_FIGURES, Comparison, evaluation_files, load_evaluation
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints, record, summary, training_log
 from ftbridge.launchers.runs.charts.loss_plot import LossPlot
@@ -71,7 +73,9 @@ def get(run: str | Run | None = None) -> Run:
     if run is not None:
         return record.match_run(project, run)
     if not (found := record.all_runs(project)):
-        raise InputError(f"there is no run in `{project.runs}` yet; start one with `ftbridge train`")
+        raise InputError(
+            _("there is no run in `{runs}` yet; start one with `ftbridge train`").format(runs=project.runs)
+        )
     return found[-1]
 
 
@@ -111,7 +115,9 @@ def plot(*runs: str | Run, png: str | os.PathLike[str] | None = None) -> LossPlo
     path = picture_file(png)
     found = LossPlot(chosen, python)
     if not found.curves:
-        raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
+        raise InputError(
+            _("no loss was logged yet in {ids}; nothing was drawn").format(ids=joined(", ", (run.id for run in chosen)))
+        )
     write_atomic(path, found.picture())
     return path
 
@@ -123,7 +129,7 @@ def compare(*runs: str | Run) -> RunComparison:
     """
     found = [get(run) for run in runs] if len(runs) > 1 else []
     if len({run.id for run in found}) < 2:  # noqa: PLR2004
-        raise UsageError("give at least two runs to compare; `ftbridge runs list` shows them")
+        raise UsageError(_("give at least two runs to compare; `ftbridge runs list` shows them"))
     differences = summary.compare_runs(found)
     headlines = [_headlines(run) for run in found]
     for name in dict.fromkeys(name for each in headlines for name in each):
@@ -138,10 +144,10 @@ def _headlines(run: Run) -> dict[str, float]:
         try:
             each = load_evaluation(file)
         except InputError as error:
-            say(f"warning: {error}")
+            say(_("warning: {error}").format(error=error))
             continue
-        at = f" at {each.model.checkpoint}" if each.model.checkpoint else ""
-        at += f" by {each.engine.name}" if each.engine.name != "transformers" else ""
+        at = _(" at {checkpoint}").format(checkpoint=each.model.checkpoint) if each.model.checkpoint else ""
+        at += _(" by {name}").format(name=each.engine.name) if each.engine.name != "transformers" else ""
         figure = each.scores.main_figure
         found[f"{MAIN_FIGURES[figure]} on {each.dataset}{at}"] = each.scores.figures[figure].value
     return found
@@ -176,8 +182,12 @@ def _only_running(status: str) -> Run:
     if len(found) == 1:
         return found[0]
     ids = ", ".join(f"`{run.id}`" for run in found)
-    which = f"these have the status {status}: {ids}" if found else f"none has the status {status}"
-    raise UsageError(f"name the run to stop, as in `ftbridge runs stop RUN`; {which}")
+    which = (
+        _("these have the status {status}: {ids}").format(status=status, ids=ids)
+        if found
+        else _("none has the status {status}").format(status=status)
+    )
+    raise UsageError(_("name the run to stop, as in `ftbridge runs stop RUN`; {which}").format(which=which))
 
 
 def prune(*, keep: int | None = None, checkpoints: bool = False, dry_run: bool = False) -> builtins.list[Leftover]:

@@ -14,9 +14,10 @@ import msgspec
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.process import children
+from ftbridge.language import gettext as _
 
 _MOST_CHARACTERS = 1 << 18
-_REFUSAL = "`{}` is not what a model has there"
+_REFUSAL = _("`{}` is not what a model has there")
 _TIMEOUT = 20  # seconds, by the clock, for what may take four of the processor's
 
 
@@ -28,7 +29,7 @@ def read_chat_template(model: Path) -> str:
     """Return the chat template in the folder `model`, that called `default` of several; "" where there is none."""
     file = model / "chat_template.jinja"
     if file.is_file():
-        return read_text(file, "chat template")
+        return read_text(file, _("chat template"))
     for name in ("chat_template.json", "tokenizer_config.json"):
         file = model / name
         kept = load_json(read_text(file, name), _ChatTemplate, _REFUSAL.format(file)) if file.is_file() else None

@@ -9,6 +9,8 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.templates import chat_templates
 from ftbridge.templates.families import TOKEN_LIKE, Family, Match, load_families
 from ftbridge.templates.prompt import Token, text_of
@@ -42,10 +44,16 @@ def detect_family(model: Path) -> Family:
         return found
     alike = [each.title for each in load_families().values() if config.model_type in each.match.model_type]
     near = ", ".join(alike)
-    why = f"has vocabulary, chat template or name of neither {near}" if near else "is of no known family"
+    why = (
+        _("has vocabulary, chat template or name of neither {near}").format(near=near)
+        if near
+        else _("is of no known family")
+    )
     raise InputError(
-        f"`{model}`, of model_type `{config.model_type}`, {why}; "
-        f"say which one it is with `--template FAMILY`; known are: {', '.join(load_families())}"
+        _(
+            "`{model}`, of model_type `{model_type}`, {why}; say which one it is with `--template "
+            "FAMILY`; known are: {load_families}"
+        ).format(model=model, model_type=config.model_type, why=why, load_families=joined(", ", load_families()))
     )
 
 
@@ -55,7 +63,11 @@ def find_family(model: Path) -> Family | None:
 
 
 def _read_config(file: Path) -> _Config:
-    return load_json(read_text(file, "model's config.json"), _Config, f"`{file}` is not what a model has there")
+    return load_json(
+        read_text(file, _("model's config.json")),
+        _Config,
+        _("`{file}` is not what a model has there").format(file=file),
+    )
 
 
 def missing_tokens(model: Path, family: Family) -> list[str]:
@@ -147,4 +159,4 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read `{path}`: {error.strerror}") from error
+        raise InputError(_("cannot read `{path}`: {strerror}").format(path=path, strerror=error.strerror)) from error

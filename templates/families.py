@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
 from ftbridge.core.plugins import data_files
+from ftbridge.language import gettext as _
 from ftbridge.templates.prompt import ChatPrompt
 
 # A text in a prompt that looks like a special token.
@@ -51,7 +52,9 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"`{pattern}` is no pattern: {error}") from error
+                raise ValueError(
+                    _("`{pattern}` is no pattern: {error}").format(pattern=pattern, error=error)
+                ) from error
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,8 +82,12 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if backend not in self.backends:
             return Cell(prompt=next(iter(having.values())).prompt)
         if backend not in having:
-            others = " or ".join(f"`--backend {name}`" for name in having)
-            raise UsageError(f"`{backend}` has no template for {self.title}; use {others}")
+            others = " or ".join(_("`--backend {name}`").format(name=name) for name in having)
+            raise UsageError(
+                _("`{backend}` has no template for {title}; use {others}").format(
+                    backend=backend, title=self.title, others=others
+                )
+            )
         return having[backend]
 
 
@@ -101,9 +108,17 @@ def load_families() -> dict[str, Family]:
         for name, family in _parse_families(more.text, more.title).items():
             if name in found:
                 other = found[name].package or "ftbridge"
-                raise SetupError(f"{more.title} and {other} both have a family `{name}`; uninstall one of the packages")
+                raise SetupError(
+                    _("{title} and {other} both have a family `{name}`; uninstall one of the packages").format(
+                        title=more.title, other=other, name=name
+                    )
+                )
             if not any(family.backends.values()):
-                raise InputError(f"{more.title} has no prompt for the family `{name}`; give a cell in `backends`")
+                raise InputError(
+                    _("{title} has no prompt for the family `{name}`; give a cell in `backends`").format(
+                        title=more.title, name=name
+                    )
+                )
             found[name] = replace(family, package=more.package)
     return found
 
@@ -131,8 +146,14 @@ def get_family(name: str) -> Family:
         return having[0]
     if having:
         several = ", ".join(family.name for family in having)
-        raise UsageError(f"`{name}` is the template of several families; choose one of: {several}")
-    raise UsageError(f"there is no model family `{name}`{closest(wanted, load_families())}")
+        raise UsageError(
+            _("`{name}` is the template of several families; choose one of: {several}").format(
+                name=name, several=several
+            )
+        )
+    raise UsageError(
+        _("there is no model family `{name}`{hint}").format(name=name, hint=closest(wanted, load_families()))
+    )
 
 
 def _prompts_by_backend(family: Family) -> dict[str, ChatPrompt | None]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.language import gettext as _
+
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One token, to be looked up by its name instead of encoding the text."""
@@ -34,7 +36,7 @@ class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         if bool(self.eos) is self.suffix_as_eos:
-            raise ValueError("EOS is given exactly where SUFFIX_AS_EOS is false")
+            raise ValueError(_("EOS is given exactly where SUFFIX_AS_EOS is false"))
         _check_fields(self.system, "system")
         _check_fields(self.instruction, "input", "round")
         _check_fields(self.answer, "output")
@@ -109,11 +111,11 @@ def _check_fields(given: PromptText, *known: str) -> None:
     """
     texts = [text for text in _as_segments(given) if isinstance(text, str)]
     if any("\0" in text for text in texts):
-        raise ValueError("a prompt holds no NUL")
+        raise ValueError(_("a prompt holds no NUL"))
     for text in texts:
-        for _, field, form, conversion in Formatter().parse(text):
+        for _unused, field, form, conversion in Formatter().parse(text):
             if field is not None and (field not in known or form or conversion):
-                raise ValueError(f"`{text}` has a field that no prompt has")
+                raise ValueError(_("`{text}` has a field that no prompt has").format(text=text))
 
 
 def _as_segments(text: PromptText) -> tuple[Segment, ...]:

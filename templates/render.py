@@ -13,6 +13,8 @@ import msgspec
 from jinja2.sandbox import SandboxedEnvironment
 
 from ftbridge.core.errors import UsageError
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 
 class Name(str):
@@ -23,7 +25,7 @@ class Name(str):
     def __new__(cls, text: str) -> Self:
         """Raise ValueError for anything but one identifier."""
         if not text.isidentifier():
-            raise ValueError(f"{text!r} is no name")
+            raise ValueError(_("{text!r} is no name").format(text=text))
         return super().__new__(cls, text)
 
 
@@ -72,7 +74,9 @@ def deepspeed_config(name: str) -> dict[str, Any]:
     """Return the shipped DeepSpeed config `name`; raises UsageError for an unknown one."""
     if name not in deepspeed_names():
         raise UsageError(
-            f"there is no DeepSpeed config `{name}`; choose none, {', '.join(deepspeed_names())}, or a .json file"
+            _("there is no DeepSpeed config `{name}`; choose none, {deepspeed_names}, or a .json file").format(
+                name=name, deepspeed_names=joined(", ", deepspeed_names())
+            )
         )
     file = resources.files("ftbridge.templates") / "deepspeed" / f"{name}.json"
     return cast("dict[str, Any]", msgspec.json.decode(file.read_bytes()))
@@ -99,7 +103,7 @@ def _read_template(package: str, name: str) -> str:
 def _check_plain(value: Any) -> None:
     """Raise TypeError for a value without a literal: infinity, NaN, and subclasses, whose repr could be anything."""
     if type(value) not in _LITERAL_TYPES or (isinstance(value, float) and not math.isfinite(value)):
-        raise TypeError(f"{type(value).__name__} cannot be written into a config")
+        raise TypeError(_("{name} cannot be written into a config").format(name=type(value).__name__))
     if isinstance(value, dict):
         value = tuple(value.items())
     if isinstance(value, list | tuple):

@@ -16,6 +16,7 @@ from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import converted_entries, edited_files, read_entries
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # Options that leave every row in the part where it is.
 HARMLESS = ("to", "array", "sample", "on_error", "max_rejected")
@@ -107,11 +108,11 @@ def _describe_loss(plan: ConvertPlan, before: Mapping[str, DatasetEntry], loss: 
     if loss.other_rows:
         would.append(_("perhaps put other rows into {listed}").format(listed=listed(loss.other_rows)))
     if loss.formats:
-        would.append(_("remove the files for {formats}").format(formats=" and ".join(loss.formats)))
+        would.append(_("remove the files for {formats}").format(formats=joined(_(" and "), loss.formats)))
     test_goes = f"{plan.name}-{PARTS[-1]}" in loss.gone
     held_out = _(", and its held-out rows could become training rows") if loss.other_rows or test_goes else ""
     return _("`{name}` is registered already, from other options or data: this would {would}{held_out}").format(
-        name=plan.name, would=" and ".join(would), held_out=held_out
+        name=plan.name, would=joined(_(" and "), would), held_out=held_out
     )
 
 
@@ -129,7 +130,7 @@ def refuse_edited(plan: ConvertPlan, before: Mapping[str, DatasetEntry]) -> tupl
     if changed and not (plan.replace or plan.dry_run):
         raise QuestionError(
             _("{changed} was changed since it was converted, which would be lost").format(
-                changed=", ".join(f"`{path}`" for path in changed)
+                changed=joined(", ", (f"`{path}`" for path in changed))
             ),
             _replace_or_rename(plan),
         )

@@ -18,6 +18,7 @@ from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Reading
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 Dedup = Literal["exact", "normalized"]
 OnError = Literal["stop", "skip"]
@@ -107,7 +108,7 @@ class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             if value not in known:
                 raise UsageError(
                     _("`{option}` takes {known}; got `{value}`").format(
-                        option=option, known=" or ".join(f"`{each}`" for each in known if each), value=value
+                        option=option, known=joined(_(" or "), (f"`{each}`" for each in known if each)), value=value
                     )
                 )
         for name in self.to:
@@ -169,7 +170,7 @@ def keywords_of(options: ConvertOptions) -> dict[str, Any]:
 
 def text_or_file(value: str) -> str:
     """Return a text as given, or that of the file behind `@`, without the line break that editors put last."""
-    return read_text(Path(value[1:]), "template").removesuffix("\n") if value.startswith("@") else value
+    return read_text(Path(value[1:]), _("template")).removesuffix("\n") if value.startswith("@") else value
 
 
 def parse_split(split: str | Split) -> Split:

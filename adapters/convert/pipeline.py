@@ -53,7 +53,7 @@ from ftbridge.dataset_info.registry import (
     register,
 )
 from ftbridge.language import gettext as _
-from ftbridge.language import ngettext
+from ftbridge.language import joined, ngettext
 
 # A field of more different values holds no classes, and they would be kept in memory.
 MOST_CLASSES = 10_000
@@ -247,7 +247,9 @@ def _write_dataset(plan: ConvertPlan, edited: Sequence[Path], callback: Callable
             write_workbook(opened[plan.rejected_file.name], scratch(plan.rejected_workbook.name))
         if plan.stamps() != stamps:
             raise InputError(
-                _("{sources} has changed while it was read; convert it again").format(sources=", ".join(plan.sources))
+                _("{sources} has changed while it was read; convert it again").format(
+                    sources=joined(", ", plan.sources)
+                )
             )
         drop_empty(files, opened, samples, not_held)
         names = (plan.rejected_file.name, plan.rejected_workbook.name)

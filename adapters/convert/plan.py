@@ -28,6 +28,7 @@ from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Table
 from ftbridge.dataset_info.presets import Preset, detect_preset, load_preset
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 
 class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -166,7 +167,7 @@ def plan_conversion(
     if options.split and (own := sorted({table.part for _unused, table in opened if table.part})):
         raise UsageError(
             _("the source has parts of its own ({own}); leave `--split` out, or give one of them").format(
-                own=", ".join(own)
+                own=joined(", ", own)
             )
         )
     described = [_describe_table(origin, table, options) for origin, table in opened]

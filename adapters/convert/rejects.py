@@ -13,6 +13,7 @@ from ftbridge.core.errors import shell_words
 from ftbridge.core.files.spreadsheet import CHARACTERS, is_too_long, write_sheets
 from ftbridge.core.records import Row
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 LABELS_SHOWN = 5
 # Excel's limit, and how many digits of a number it keeps.
@@ -106,7 +107,7 @@ def _workbook_row(record: dict[str, Any], places: list[str], columns: list[str])
     if cut:
         reasons.append(
             _("{cut} cut to {characters:,} characters here, the most that a cell holds").format(
-                cut=", ".join(cut), characters=CHARACTERS
+                cut=joined(", ", cut), characters=CHARACTERS
             )
         )
     return [record["row"], *(record[place] for place in places), record["column"], "; ".join(reasons), *texts]

@@ -16,6 +16,7 @@ from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,7 +148,7 @@ def _refuse_unwritable(
                 _(
                     "no sample of `{name}` can be written for {targets}, which cannot hold tools or "
                     "answers excluded from the loss; add {messages} to `--to`"
-                ).format(name=name, targets=" or ".join(targets), messages=MESSAGES)
+                ).format(name=name, targets=joined(_(" or "), targets), messages=MESSAGES)
             )
 
 

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-from ftbridge.language import gettext as _
+from ftbridge.language import to_translate
 
 # Headers that surely mean a field, as `normalize_header` writes them; the fields are shown in this order. Weaker ones
 # stand in TIERS.
@@ -247,7 +247,7 @@ def has_question_and_answer(columns: Iterable[str]) -> bool:
 
 def untrainable_columns(columns: Iterable[str], *, decided: bool = False) -> dict[str, str]:
     """Return what the columns hold that must be empty, by their headers; fewer where the user has `decided`."""
-    patterns = {} if decided else {_("preferences between answers"): PREFERRED, "reasoning": REASONING}
+    patterns = {} if decided else {to_translate("preferences between answers"): PREFERRED, "reasoning": REASONING}
     untrainable = {}
     for column in columns:
         name = normalize_header(column)

@@ -27,7 +27,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 from ftbridge.language import gettext as _
-from ftbridge.language import ngettext
+from ftbridge.language import joined, ngettext
 
 _XTUNER_ONLY = _("was converted for XTuner alone; convert its source again with `--to alpaca`")
 _MESSAGES_ONLY = _("has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`")
@@ -196,7 +196,7 @@ def describe_edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int 
         )
     others = [f"`{name}`" for name in own.files.values() if name != file and (dataset_dir / name).is_file()]
     return (
-        _("{said}; an edit there does not reach {others}").format(said=said, others=" and ".join(others))
+        _("{said}; an edit there does not reach {others}").format(said=said, others=joined(_(" and "), others))
         if others
         else said
     )
@@ -243,7 +243,7 @@ def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
         )
     if problems:
         raise InputError(
-            _("{place} cannot be trained on: {problems}").format(place=place, problems="; ".join(problems))
+            _("{place} cannot be trained on: {problems}").format(place=place, problems=joined("; ", problems))
         )
     try:
         data_files(dataset_dir, entry)

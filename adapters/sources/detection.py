@@ -14,6 +14,7 @@ from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.plugins import Source, load_plugin, plugin_names
 from ftbridge.core.records import Reading, Table
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # What files begin with that hold other files, or are packed in a way that is not read.
 ARCHIVES = {
@@ -56,7 +57,7 @@ def open_path(path: Path, reading: Reading) -> list[Table]:
     except InputError as error:
         if path.name != "standard input":
             raise
-        raise InputError(str(error).replace(f"`{path}`", "standard input")) from error
+        raise InputError(str(error).replace(f"`{path}`", _("standard input"))) from error
 
 
 def source_of(path: Path, *, delimited: bool = False) -> Source:
@@ -87,7 +88,7 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
         return cast("Source", load_plugin("sources", "csv"))
     raise InputError(
         _("`{path}` is {kind}; supported are: {readable}").format(
-            path=path, kind=_kind(head), readable=", ".join(_readable(known))
+            path=path, kind=_kind(head), readable=joined(", ", _readable(known))
         )
     )
 

@@ -151,7 +151,7 @@ def _standard_input() -> Path:
         )
     folder = tempfile.mkdtemp(prefix="ftbridge-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder) / _("standard input")
+    path = Path(folder) / "standard input"
     try:
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)

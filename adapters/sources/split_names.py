@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from ftbridge.core.errors import InputError
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # `datasets` looks for these between characters that are none of a word.
 KEYWORDS = {
@@ -34,7 +35,7 @@ def parts_of_splits(splits: dict[str, T], where: Callable[[str], str]) -> list[t
         choices = ", ".join(f"`{where(split)}`" for split in splits)
         raise InputError(
             _("{strange} is not train, validation or test; give one split: {choices}").format(
-                strange=" and ".join(f"`{split}`" for split in strange), choices=choices
+                strange=joined(_(" and "), (f"`{split}`" for split in strange)), choices=choices
             )
         )
     found = [(PART_OF[split], those) for split, those in splits.items()]

@@ -27,43 +27,44 @@ from ftbridge.language import gettext as _
     "chat",
     cls=Command,
     headings={
-        "Conversation": "prompt compare system system_template bot_name no_streamer",
-        "Generation": "max_new_tokens temperature top_k top_p repetition_penalty seed stop_words thinking",
-        "Model": "checkpoint model template trust_remote_code",
-        "Memory": "device dtype bits offload_folder",
-        "Page for the browser": "web host port allow_hosts password",
+        _("Conversation"): "prompt compare system system_template bot_name no_streamer",
+        _("Generation"): "max_new_tokens temperature top_k top_p repetition_penalty seed stop_words thinking",
+        _("Model"): "checkpoint model template trust_remote_code",
+        _("Memory"): "device dtype bits offload_folder",
+        _("Page for the browser"): "web host port allow_hosts password",
     },
     examples=('ftbridge chat --prompt "what is aspirin taken for"', "ftbridge chat --compare"),
 )
 @source_argument
-@option("--prompt", metavar="TEXT", help="Answer this question and exit; `-`, or a pipe, reads it from stdin.")
-@option("--compare", is_flag=True, help="Answer with the model before and after the training, side by side.")
-@option("--system", metavar="TEXT", show_default="the training's", help='System prompt; "" for none.')
+@option("--prompt", metavar="TEXT", help=_("Answer this question and exit; `-`, or a pipe, reads it from stdin."))
+@option("--compare", is_flag=True, help=_("Answer with the model before and after the training, side by side."))
+@option("--system", metavar="TEXT", show_default=_("the training's"), help=_('System prompt; "" for none.'))
 @option(
     "--system-template", metavar="NAME",
-    help="System prompt by XTuner's name: alpaca, arxiv_gentile, coder, colorist, lawyer, medical, moss_sft or sql.",
+    help=_("System prompt by XTuner's name: alpaca, arxiv_gentile, coder, colorist, lawyer, "
+        "medical, moss_sft or sql."),
 )  # fmt: skip
-@option("--bot-name", metavar="NAME", default="", help="Name that stands before answers, and in moss_sft.")
-@option("--no-streamer", is_flag=True, help="Print an answer when it is whole, not token by token.")
+@option("--bot-name", metavar="NAME", default="", help=_("Name that stands before answers, and in moss_sft."))
+@option("--no-streamer", is_flag=True, help=_("Print an answer when it is whole, not token by token."))
 @max_new_tokens_option
 @option(
     "--temperature", type=click.FloatRange(0), default=0.0,
-    help="Sampling temperature; 0 is greedy decoding.",
+    help=_("Sampling temperature; 0 is greedy decoding."),
 )  # fmt: skip
 @option(
     "--top-k", type=click.IntRange(0), default=40,
-    help="Sample from the N likeliest tokens; 0: from all.",
+    help=_("Sample from the N likeliest tokens; 0: from all."),
 )  # fmt: skip
 @option(
     "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.75,
-    help="Sample from the likeliest tokens of this probability together (nucleus sampling).",
+    help=_("Sample from the likeliest tokens of this probability together (nucleus sampling)."),
 )  # fmt: skip
 @option(
     "--repetition-penalty", type=click.FloatRange(0, min_open=True), default=1.0,
-    help="Penalty on tokens that were said already; 1: none.",
+    help=_("Penalty on tokens that were said already; 1: none."),
 )  # fmt: skip
-@option("--seed", type=click.IntRange(0), default=0, help="Seed of the sampling.")
-@option("--stop-word", "stop_words", metavar="TEXT", multiple=True, help="Text that ends an answer; repeatable.")
+@option("--seed", type=click.IntRange(0), default=0, help=_("Seed of the sampling."))
+@option("--stop-word", "stop_words", metavar="TEXT", multiple=True, help=_("Text that ends an answer; repeatable."))
 @thinking_option
 @checkpoint_option
 @model_option
@@ -72,13 +73,18 @@ from ftbridge.language import gettext as _
 @device_option
 @dtype_option
 @bits_option
-@option("--offload-folder", type=click.Path(), metavar="DIR", help="Folder for weights that do not fit into memory.")
-@option("--web", is_flag=True, help="Talk in a page for the browser, until Ctrl-C.")
-@option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address of the page; another one lets others in.")
-@option("--port", type=click.IntRange(1, 65535), show_default="7860, or the next free one", help="Port of the page.")
-@option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help="Host name of the page; repeatable.")
+@option("--offload-folder", type=click.Path(), metavar="DIR", help=_("Folder for weights that do not fit into memory."))
+@option("--web", is_flag=True, help=_("Talk in a page for the browser, until Ctrl-C."))
+@option("--host", default="127.0.0.1", metavar="ADDRESS", help=_("Address of the page; another one lets others in."))
 @option(
-    "--password", metavar="TEXT", show_default="FTBRIDGE_PASSWORD; made up with --host", help="Password of the page."
+    "--port", type=click.IntRange(1, 65535), show_default=_("7860, or the next free one"), help=_("Port of the page.")
+)
+@option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help=_("Host name of the page; repeatable."))
+@option(
+    "--password",
+    metavar="TEXT",
+    show_default=_("FTBRIDGE_PASSWORD; made up with --host"),
+    help=_("Password of the page."),
 )
 def command(
     source: str | None, prompt: str | None, compare: bool, bot_name: str, no_streamer: bool, web: bool, **options: Any
@@ -92,9 +98,9 @@ def command(
     from ftbridge.dialogue.web import serve
 
     if web and prompt is not None:
-        raise UsageError("`--web` makes a page to ask in, and `--prompt` asks without one; use one of them")
+        raise UsageError(_("`--web` makes a page to ask in, and `--prompt` asks without one; use one of them"))
     if not web and (options["allow_hosts"] or options["password"] is not None):
-        raise UsageError("`--allow-host` and `--password` are for the page; add `--web`, or leave them out")
+        raise UsageError(_("`--allow-host` and `--password` are for the page; add `--web`, or leave them out"))
     if not web and (prompt == "-" or (prompt is None and not is_terminal(sys.stdin))):
         prompt = _question_from_stdin(source)
     system = _system_prompt(options.pop("system"), options.pop("system_template"), bot_name)
@@ -106,7 +112,7 @@ def command(
         serve(conversations, **page)
         return
     if prompt is None:
-        say("loading the model ...")
+        say(_("loading the model ..."))
     with conversations as found:
         if prompt is None:
             terminal.converse(found, name=bot_name, stream=not no_streamer)
@@ -125,7 +131,7 @@ def _system_prompt(text: str | None, template: str | None, bot_name: str) -> str
     from ftbridge.dialogue.system_templates import system_prompt
 
     if template and text is not None:
-        raise UsageError("`--system` and `--system-template` both give the system prompt; use one of them")
+        raise UsageError(_("`--system` and `--system-template` both give the system prompt; use one of them"))
     return system_prompt(template, bot_name) if template else text
 
 
@@ -141,9 +147,11 @@ def _question_from_stdin(source: str | None) -> str:
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise InputError(f"stdin is not UTF-8 text ({error}); convert it, as with `iconv -f GB18030`") from error
+        raise InputError(
+            _("stdin is not UTF-8 text ({error}); convert it, as with `iconv -f GB18030`").format(error=error)
+        ) from error
     if not text:
         if source is None:
             last_succeeded(Project.find())
-        raise InputError("there is no question on stdin; pipe one in, or start `ftbridge chat` in a terminal")
+        raise InputError(_("there is no question on stdin; pipe one in, or start `ftbridge chat` in a terminal"))
     return text

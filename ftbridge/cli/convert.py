@@ -26,6 +26,7 @@ from ftbridge.cli.output import (
     table_location,
 )
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from ftbridge.adapters.convert.result import Conversion, TableRead
@@ -38,15 +39,15 @@ TURNS, COLUMNS = 5, 30
 
 @click.command(
     cls=Command,
-    short_help="Turn data of any kind into both frameworks' formats.",
+    short_help=_("Turn data of any kind into both frameworks' formats."),
     headings={
-        "Source": READING,
-        "Columns": "preset set map role label_map",
-        "Text": "system instruction input output strip max_characters",
-        "Selection and split": "split stratify seed shuffle sample dedup limit",
-        "Invalid rows": "on_error max_rejected xlsx",
-        "Dataset": "name to array replace dataset_dir",
-        "Report": "dry_run explain as_json",
+        _("Source"): READING,
+        _("Columns"): "preset set map role label_map",
+        _("Text"): "system instruction input output strip max_characters",
+        _("Selection and split"): "split stratify seed shuffle sample dedup limit",
+        _("Invalid rows"): "on_error max_rejected xlsx",
+        _("Dataset"): "name to array replace dataset_dir",
+        _("Report"): "dry_run explain as_json",
     },
     examples=("ftbridge convert medqa.xlsx --split 7:3", "ftbridge convert chat.jsonl --split 8:1:1"),
 )
@@ -57,73 +58,75 @@ TURNS, COLUMNS = 5, 30
     default="",
     metavar="NAME",
     shell_complete=complete_preset,
-    show_default="recognised",
-    help="Read the source as a well-known dataset; `ftbridge presets` lists them.",
+    show_default=_("recognised"),
+    help=_("Read the source as a well-known dataset; `ftbridge presets` lists them."),
 )
-@option("--set", multiple=True, metavar="KEY=VALUE", help="Setting of a preset that makes its rows.")
+@option("--set", multiple=True, metavar="KEY=VALUE", help=_("Setting of a preset that makes its rows."))
 @option(
     "--map",
     multiple=True,
     metavar="FIELD=COLUMN",
-    show_default="recognised by the headers",
-    help="Column of a field (messages, system, instruction, input, thought, output, history): a header, a letter, or "
-    'an index from 1 (`"2"` is a header); repeatable.',
+    show_default=_("recognised by the headers"),
+    help=_(
+        "Column of a field (messages, system, instruction, input, thought, output, history): "
+        'a header, a letter, or an index from 1 (`"2"` is a header); repeatable.'
+    ),
 )
 @option(
     "--role",
     multiple=True,
     metavar="NAME=ROLE",
-    help="Role of a name in conversations, as in `doctor=assistant`: user, assistant or system; repeatable.",
+    help=_("Role of a name in conversations, as in `doctor=assistant`: user, assistant or system; repeatable."),
 )
 @option(
     "--label-map",
     multiple=True,
     metavar="VALUE=TEXT|FILE",
-    help="Text of a label, as in `7=Electricity`, or a YAML file of them; repeatable.",
+    help=_("Text of a label, as in `7=Electricity`, or a YAML file of them; repeatable."),
 )
-@option("--system", metavar="TEXT", help="System prompt of samples without one; `@FILE` reads it from a file.")
+@option("--system", metavar="TEXT", help=_("System prompt of samples without one; `@FILE` reads it from a file."))
 @option(
     "--instruction",
     metavar="TEMPLATE",
-    help="Jinja template of the instruction, as in `Classify: {{text}}`; `@FILE` reads it from a file.",
+    help=_("Jinja template of the instruction, as in `Classify: {{text}}`; `@FILE` reads it from a file."),
 )
-@option("--input", metavar="TEMPLATE", help="Jinja template of the input; `@FILE` reads it from a file.")
-@option("--output", metavar="TEMPLATE", help="Jinja template of the answer; `@FILE` reads it from a file.")
-@option("--strip", is_flag=True, help="Strip whitespace from both ends of texts.")
-@option("--max-characters", type=int, show_default="1000000", help="Reject texts longer than this.")
+@option("--input", metavar="TEMPLATE", help=_("Jinja template of the input; `@FILE` reads it from a file."))
+@option("--output", metavar="TEMPLATE", help=_("Jinja template of the answer; `@FILE` reads it from a file."))
+@option("--strip", is_flag=True, help=_("Strip whitespace from both ends of texts."))
+@option("--max-characters", type=int, show_default="1000000", help=_("Reject texts longer than this."))
 @option(
-    "--split", metavar="RATIO", help="Parts to make: `7:3` (train, test), `8:1:1` (validation, too), or `test=200`."
+    "--split", metavar="RATIO", help=_("Parts to make: `7:3` (train, test), `8:1:1` (validation, too), or `test=200`.")
 )
-@option("--stratify", default="", metavar="FIELD", help="Split each value of this field or column in proportion.")
-@option("--seed", default=42, help="Seed of the split.")
-@option("--shuffle/--no-shuffle", default=True, help="Split at random; without, in the order of the rows.")
-@option("--sample", default="", metavar="N,N", help="Sizes of nested subsets of the training part, as in `100,500`.")
+@option("--stratify", default="", metavar="FIELD", help=_("Split each value of this field or column in proportion."))
+@option("--seed", default=42, help=_("Seed of the split."))
+@option("--shuffle/--no-shuffle", default=True, help=_("Split at random; without, in the order of the rows."))
+@option("--sample", default="", metavar="N,N", help=_("Sizes of nested subsets of the training part, as in `100,500`."))
 @option(
     "--dedup",
     type=click.Choice(["exact", "normalized"]),
-    help="Drop duplicate samples; normalized ignores case, width and whitespace.",
+    help=_("Drop duplicate samples; normalized ignores case, width and whitespace."),
 )
-@option("--limit", type=int, help="Take only the first N samples.")
+@option("--limit", type=int, help=_("Take only the first N samples."))
 @option(
     "--on-error",
     type=click.Choice(["stop", "skip"]),
     default="stop",
-    help="On invalid rows: stop, or skip them and write them to NAME.rejected.jsonl.",
+    help=_("On invalid rows: stop, or skip them and write them to NAME.rejected.jsonl."),
 )
-@option("--max-rejected", default="", metavar="N|P%", help="Skip at most this many invalid rows.")
-@option("--xlsx", is_flag=True, help="Write skipped rows to NAME.rejected.xlsx as well.")
-@option("--name", metavar="NAME", show_default="the source's name", help="Name of the dataset.")
+@option("--max-rejected", default="", metavar="N|P%", help=_("Skip at most this many invalid rows."))
+@option("--xlsx", is_flag=True, help=_("Write skipped rows to NAME.rejected.xlsx as well."))
+@option("--name", metavar="NAME", show_default=_("the source's name"), help=_("Name of the dataset."))
 @option(
     "--to",
     default="xtuner,alpaca,messages",
     metavar="NAME,NAME",
-    help="Formats to write: xtuner, alpaca, messages, sharegpt.",
+    help=_("Formats to write: xtuner, alpaca, messages, sharegpt."),
 )
-@option("--array", is_flag=True, help="Write one JSON array instead of JSON lines.")
-@option("--replace", is_flag=True, help="Replace a dataset of the same name, with all its parts.")
+@option("--array", is_flag=True, help=_("Write one JSON array instead of JSON lines."))
+@option("--replace", is_flag=True, help=_("Replace a dataset of the same name, with all its parts."))
 @dataset_dir_option("data")
-@option("--dry-run", is_flag=True, help="Read and check everything, write nothing.")
-@option("--explain", is_flag=True, help="Like --dry-run, and explain how the columns were recognised.")
+@option("--dry-run", is_flag=True, help=_("Read and check everything, write nothing."))
+@option("--explain", is_flag=True, help=_("Like --dry-run, and explain how the columns were recognised."))
 @json_option
 def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: bool, **options: Any) -> None:
     """Turn SOURCE into training data for XTuner and LLaMA-Factory, and register it for both.
@@ -159,12 +162,16 @@ def parse_pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
         key, equals, value = text.rpartition("=") if option == "--role" else text.partition("=")
         if not equals or not value or not key:
             example = {
-                "--map": "FIELD=COLUMN, as in `--map instruction=A`",
-                "--role": "NAME=ROLE, as in `--role doctor=assistant`",
+                "--map": _("FIELD=COLUMN, as in `--map instruction=A`"),
+                "--role": _("NAME=ROLE, as in `--role doctor=assistant`"),
             }
-            raise UsageError(f"`{option}` takes {example.get(option, 'KEY=VALUE')}; got `{text}`")
+            raise UsageError(
+                _("`{option}` takes {option_option}; got `{text}`").format(
+                    option=option, option_option=example.get(option, "KEY=VALUE"), text=text
+                )
+            )
         if key in found:
-            raise UsageError(f"`{option}` names `{key}` twice")
+            raise UsageError(_("`{option}` names `{key}` twice").format(option=option, key=key))
         found[key] = value
     return found
 
@@ -178,7 +185,7 @@ def _label_map(texts: tuple[str, ...]) -> dict[str, str]:
         is_file = "=" not in text or Path(text).is_file()
         more = load_label_map(Path(text)) if is_file else parse_pairs((text,), "--label-map")
         if double := found.keys() & more.keys():
-            raise UsageError(f"`--label-map` has two texts for the label `{min(double)}`; give one")
+            raise UsageError(_("`--label-map` has two texts for the label `{min}`; give one").format(min=min(double)))
         found |= more
     return found
 
@@ -203,10 +210,10 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows
     yield _sum_line(counts)
     if counts.shared:
         sharing = counted(counts.shared, "sample of another part has", "samples of other parts have")
-        yield f"warning: {sharing} a question of the training part"
+        yield _("warning: {sharing} a question of the training part").format(sharing=sharing)
     if done.rejected_file:
         rejected = filter(None, (done.rejected_file, done.rejected_workbook))
-        yield f"rejected rows: {', '.join(str(relative_path(file)) for file in rejected)}"
+        yield _("rejected rows: {files}").format(files=joined(", ", (str(relative_path(file)) for file in rejected)))
     yield _registry_changes(done)
     if not done.dry_run:
         yield "\n" + _("next: {command}").format(command="ftbridge train")
@@ -242,49 +249,64 @@ def _notes_on_all_samples(done: "Conversion") -> Iterator[str]:
 
     system = repr(shorten(done.system, WIDTH)) if done.system else "none"
     if done.several_systems:
-        yield f"note: the rows have different system prompts; `chat` asks with {system} unless `--system` says another"
+        yield _(
+            "note: the rows have different system prompts; `chat` asks with {system} unless `--system` says another"
+        ).format(system=system)
     elif done.system and any(table.system != done.system for table in done.tables):
-        yield f"system prompt of all samples: {system}"
+        yield _("system prompt of all samples: {system}").format(system=system)
     for note in done.notes:
-        yield f"note: {note}"
+        yield _("note: {note}").format(note=note)
 
 
 def _registry_changes(done: "Conversion") -> str:
     """Return what has become of the registered datasets."""
     if not done.changed:
-        return "unchanged: this dataset exists already"
-    replaced, removed = ("would replace", "would remove") if done.dry_run else ("replaced", "removed")
-    anew = [f"{replaced} {each.name} ({each.before:,} to {each.after:,})" for each in done.replaced if each.after]
+        return _("unchanged: this dataset exists already")
+    replaced, removed = _("replaced"), _("removed")
+    if done.dry_run:
+        replaced, removed = _("would replace"), _("would remove")
+    anew = [
+        _("{replaced} {name} ({before:,} to {after:,})").format(
+            replaced=replaced, name=each.name, before=each.before, after=each.after
+        )
+        for each in done.replaced
+        if each.after
+    ]
     gone = [f"{removed} {each.name} ({each.before:,})" for each in done.replaced if not each.after]
     lines = [", ".join([*anew, *gone])] if done.replaced else []
     files = {done.rejected_file, done.rejected_workbook, *(file for part in done.parts for file in part.files.values())}
     for file in done.edited:
         what = replaced if file in files else removed
-        lines.append(f"{what} {relative_path(file)}, which was changed since it was converted")
+        lines.append(
+            _("{what} {file}, which was changed since it was converted").format(what=what, file=relative_path(file))
+        )
     registry = relative_path(done.dataset_dir / "dataset_info.json")
-    return "\n".join([*lines, "nothing was written" if done.dry_run else f"registered in {registry}"])
+    return "\n".join(
+        [*lines, _("nothing was written") if done.dry_run else _("registered in {registry}").format(registry=registry)]
+    )
 
 
 def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
     """Yield what the samples are made of."""
     from ftbridge.adapters.values import shorten
+    from ftbridge.core.console import padded
 
     yield from field_lines(table)
     if table.labels:
         labels = [f"{value} = {text}" for value, text in table.labels.items() if value != text]
-        yield f"  {_('labels'):<12} {shorten(', '.join(labels), WIDTH)}"
+        yield f"  {padded(_('labels'), 12)} {shorten(', '.join(labels), WIDTH)}"
     if table.system:
         yield f"  {'system':<12} {shorten(table.system, WIDTH)!r}"
     if table.left_out:
         more = len(table.left_out) - COLUMNS
         names = [*map(shorten, table.left_out[:COLUMNS])]
         if more > 0:
-            names.append(f"and {more:,} more")
-        yield f"  {_('not used'):<12} {', '.join(names)}"
+            names.append(_("and {more:,} more").format(more=more))
+        yield f"  {padded(_('not used'), 12)} {', '.join(names)}"
     for note in table.notes:
-        yield f"  {'note':<12} {note}"
+        yield f"  {padded(_('note'), 12)} {note}"
     if explain:
-        yield from (f"  {'why':<12} {line}" for line in table.why)
+        yield from (f"  {padded(_('why'), 12)} {line}" for line in table.why)
 
 
 def _sample_lines(number: int | str, sample: Any) -> Iterator[str]:
@@ -296,9 +318,9 @@ def _sample_lines(number: int | str, sample: Any) -> Iterator[str]:
             yield f"  {number:<3} {shorten(text, WIDTH)}"
             number = ""
         for heard in turn.observations:
-            yield f"  {number:<3} tool: {shorten(heard.content, WIDTH)}"
+            yield _("  {number:<3} tool: {content}").format(number=number, content=shorten(heard.content, WIDTH))
             number = ""
         for said in filter(None, (turn.output, turn.calls)):
             yield f"   -> {shorten(said, WIDTH)}"
     if (more := len(sample.turns) - TURNS) > 0:
-        yield f"      and {counted(more, 'more turn')}"
+        yield _("      and {more_turn}").format(more_turn=counted(more, "more turn"))

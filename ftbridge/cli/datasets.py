@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from ftbridge.adapters.registered.check import CheckResult
     from ftbridge.datasets import DatasetDetails
 
-_dataset_options = options(dataset_dir_option("the last conversion's, else data"), json_option)
+_dataset_options = options(dataset_dir_option(_("the last conversion's, else data")), json_option)
 _names_argument = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_dataset)
 
 
 @click.group(
     "datasets",
     cls=Group,
-    short_help="List, show, check and remove registered datasets.",
+    short_help=_("List, show, check and remove registered datasets."),
     examples=("ftbridge datasets list", "ftbridge datasets show medqa"),
 )
 def command() -> None:
@@ -38,7 +38,7 @@ def command() -> None:
 
 @command.command(
     "list",
-    short_help="List the registered datasets.",
+    short_help=_("List the registered datasets."),
     examples=("ftbridge datasets list", "ftbridge datasets list --json"),
 )
 @_dataset_options
@@ -51,23 +51,23 @@ def list_command(dataset_dir: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [("name", "samples", "formats", "source", "preset", "written")]
+    rows = [(_("name"), _("samples"), _("formats"), _("source"), _("preset"), _("written"))]
     for each in found:
         samples = "" if each.samples is None else f"{each.samples:,}"
         rows.append((each.name, samples, ", ".join(each.formats), each.source, each.preset, each.made))
     if found:
-        print_table(rows, optional=("source", "preset", "written"))
+        print_table(rows, optional=(_("source"), _("preset"), _("written")))
     else:
         result(_no_datasets_yet(dataset_dir))
 
 
 @command.command(
     "show",
-    short_help="Show a dataset and its first samples.",
+    short_help=_("Show a dataset and its first samples."),
     examples=("ftbridge datasets show medqa", "ftbridge datasets show medqa-test -n 5"),
 )
 @click.argument("name", metavar="NAME", shell_complete=complete_dataset)
-@option("-n", "--samples", type=click.IntRange(0), default=1, help="Number of samples to show.")
+@option("-n", "--samples", type=click.IntRange(0), default=1, help=_("Number of samples to show."))
 @_dataset_options
 def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool) -> None:
     """Show how the dataset NAME was made, and its first samples; --json has its whole entry."""
@@ -81,7 +81,7 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
     where = datasets.folder(dataset_dir)
     print_facts(_("{name}, in {folder}").format(name=found.name, folder=relative_path(where)), _facts(found, where))
     for note in found.notes:
-        result(f"note: {note}")
+        result(_("note: {note}").format(note=note))
     for sample in datasets.show(found.name, samples=samples, dataset_dir=dataset_dir).samples:
         result(f"\n{sample.source}")
         said = [("system", sample.system)] if sample.system else []
@@ -92,7 +92,7 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
 
 @command.command(
     "check",
-    short_help="Tell whether the frameworks would load them.",
+    short_help=_("Tell whether the frameworks would load them."),
     examples=("ftbridge datasets check", "ftbridge datasets check medqa"),
 )
 @_names_argument
@@ -111,13 +111,15 @@ def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool
     failed = [each for each in checked if any(support.loads == "no" for support in each.backends.values())]
     if failed:
         raise InputError(
-            f"{len(failed)} of {counted(len(checked), 'dataset')} would not load whole; the reasons stand above"
+            _("{count} of {datasets} would not load whole; the reasons stand above").format(
+                count=len(failed), datasets=counted(len(checked), "dataset")
+            )
         )
 
 
 @command.command(
     "remove",
-    short_help="Remove datasets with their files.",
+    short_help=_("Remove datasets with their files."),
     examples=("ftbridge datasets remove medqa", "ftbridge datasets remove medqa --yes"),
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_dataset)
@@ -135,19 +137,28 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, a
     if not yes:
         going = would_remove(datasets.folder(dataset_dir), names)
         for name in going.entries:
-            say(f"the dataset {name}")
+            say(_("the dataset {name}").format(name=name))
         for file in going.files:
-            say(f"{relative_path(file)}{', which was changed since it was converted' if file in going.edited else ''}")
-        confirm(f"remove these? (datasets: {len(going.entries)}, files: {len(going.files)})")
+            say(
+                _("{file}{file_2}").format(
+                    file=relative_path(file),
+                    file_2=_(", which was changed since it was converted") if file in going.edited else "",
+                )
+            )
+        confirm(
+            _("remove these? (datasets: {count}, files: {files_count})").format(
+                count=len(going.entries), files_count=len(going.files)
+            )
+        )
         yes = bool(going.edited)  # what is changed from now on is asked about again
     removed = datasets.remove(*names, edits=yes, dataset_dir=dataset_dir)
     if as_json:
         print_json(removed)
         return
     for name in removed.entries:
-        result(f"removed the dataset {name}")
+        result(_("removed the dataset {name}").format(name=name))
     for file in removed.files:
-        result(f"removed {relative_path(file)}")
+        result(_("removed {file}").format(file=relative_path(file)))
 
 
 def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
@@ -168,16 +179,16 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
         return {"damaged": str(error)}
     system = _("several; else: {prompt}").format(prompt=own.system) if own.several_systems else own.system
     return {
-        "samples": f"{own.samples:,}",
-        "source": ", ".join(own.sources),
-        "sheets": ", ".join(own.options.sheets),
-        "preset": own.preset,
-        "columns": ", ".join(f"{field}: {column}" for field, column in own.columns.items()),
-        "system prompt": system,
+        _("samples"): f"{own.samples:,}",
+        _("source"): ", ".join(own.sources),
+        _("sheets"): ", ".join(own.options.sheets),
+        _("preset"): own.preset,
+        _("columns"): ", ".join(f"{field}: {column}" for field, column in own.columns.items()),
+        _("system prompt"): system,
         **_options_given(own.options.asked),
-        "parts": ", ".join(own.options.names),
-        "written": next(each.made for each in summaries(folder) if each.name == found.name),
-        "files": ", ".join(str(relative_path(folder / file)) for file in own.files.values()),
+        _("parts"): ", ".join(own.options.names),
+        _("written"): next(each.made for each in summaries(folder) if each.name == found.name),
+        _("files"): ", ".join(str(relative_path(folder / file)) for file in own.files.values()),
     }
 
 
@@ -193,15 +204,17 @@ def _no_datasets_yet(dataset_dir: str | None) -> str:
     from ftbridge.core.errors import shell_words
 
     there = f" {shell_words(['--dataset-dir', dataset_dir])}" if dataset_dir else ""
-    return f"there is no dataset in {datasets.folder(dataset_dir)} yet; make one with `ftbridge convert FILE{there}`"
+    return _("there is no dataset in {folder} yet; make one with `ftbridge convert FILE{there}`").format(
+        folder=datasets.folder(dataset_dir), there=there
+    )
 
 
 def _check_lines(checked: "CheckResult") -> str:
     """Return what was found of a dataset: its name, a line for each framework, and notes."""
     from ftbridge.core.plugins import load_backend
 
-    lines = [checked.name if checked.ours else f"{checked.name} (not made by ftbridge)"]
+    lines = [checked.name if checked.ours else _("{name} (not made by ftbridge)").format(name=checked.name)]
     for backend, support in checked.backends.items():
         lines.append(f"  {load_backend(backend).title + ':':<15} {': '.join((support.loads, *support.reasons[:1]))}")
         lines += [f"  {'':<20}{reason}" for reason in support.reasons[1:]]
-    return "\n".join([*lines, *(f"  note: {note}" for note in checked.notes)])
+    return "\n".join([*lines, *(_("  note: {note}").format(note=note) for note in checked.notes)])

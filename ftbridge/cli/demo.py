@@ -3,18 +3,19 @@
 import click
 
 from ftbridge.cli.options import Command, PluginName, complete_folder, option
+from ftbridge.language import gettext as _
 
 
 @click.command("demo", cls=Command, examples=("ftbridge demo", "ftbridge demo --keep quickstart --no-train"))
-@option("--backend", type=PluginName("backends"), show_default="all", help="Framework to train with.")
+@option("--backend", type=PluginName("backends"), show_default="all", help=_("Framework to train with."))
 @option(
     "--keep", type=click.Path(), metavar="DIR", shell_complete=complete_folder,
-    help="New folder in which all that is made is kept.",
+    help=_("New folder in which all that is made is kept."),
 )  # fmt: skip
-@option("--no-train", is_flag=True, help="Make only the workbook and the base model (needs --keep).")
+@option("--no-train", is_flag=True, help=_("Make only the workbook and the base model (needs --keep)."))
 @option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0,
-    help="Seed of the model's random weights and of the training.",
+    help=_("Seed of the model's random weights and of the training."),
 )  # fmt: skip
 def command(backend: str | None, keep: str | None, no_train: bool, seed: int) -> None:
     """Show the whole way in one sitting: workbook, training, merged model, answers before and after."""

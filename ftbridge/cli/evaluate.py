@@ -16,6 +16,8 @@ from ftbridge.cli.options import (
     result_jsonl_option,
 )
 from ftbridge.cli.output import print_parts
+from ftbridge.language import english
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,35 +35,40 @@ MOST_CLASSES = 20
 @click.argument("sources", metavar="[RUN|DIR|FILE.jsonl]...", nargs=-1, shell_complete=complete_run_or_folder)
 @option(
     "--dataset", metavar="NAME", multiple=True, shell_complete=complete_dataset,
-    show_default="the test parts of the run's datasets", help="Dataset to answer; repeatable.",
+    show_default=_("the test parts of the run's datasets"), help=_("Dataset to answer; repeatable."),
 )  # fmt: skip
-@dataset_dir_option("the run's")
-@option("--before", is_flag=True, help="Ask the model before its training as well, and compare on the same questions.")
+@dataset_dir_option(_("the run's"))
+@option(
+    "--before", is_flag=True, help=_("Ask the model before its training as well, and compare on the same questions.")
+)
 @option(
     "--prompt", metavar="TEXT", multiple=True,
-    help="Fixed prompt to ask after the dataset, of both models with --before. May be given several times.",
+    help=_("Fixed prompt to ask after the dataset, of both models with --before. May be given "
+        "several times."),
 )  # fmt: skip
 @option(
     "--also", metavar="NAME", multiple=True, shell_complete=complete_dataset,
-    help="Dataset that the model must not get worse at. May be given several times.",
+    help=_("Dataset that the model must not get worse at. May be given several times."),
 )  # fmt: skip
 @option(
     "--task", type=click.Choice(["auto", "classification", "generation", "extraction"]), default="auto",
-    help="What the answers are; auto is classification where the dataset has labels.",
+    help=_("What the answers are; auto is classification where the dataset has labels."),
 )  # fmt: skip
-@option("--checkpoint", metavar="NAME", show_default="last", help="Checkpoint of the run: last, best, a step; or all.")
 @option(
-    "--baseline", metavar="NAME", multiple=True, show_default="most-frequent and tfidf",
-    help="What a classification is compared with: most-frequent, tfidf, bert=BASE, or none.",
+    "--checkpoint", metavar="NAME", show_default="last", help=_("Checkpoint of the run: last, best, a step; or all.")
+)
+@option(
+    "--baseline", metavar="NAME", multiple=True, show_default=_("most-frequent and tfidf"),
+    help=_("What a classification is compared with: most-frequent, tfidf, bert=BASE, or none."),
 )  # fmt: skip
-@option("--endpoint", metavar="URL", help="OpenAI-compatible server that answers; its key is in OPENAI_API_KEY.")
-@option("--endpoint-model", metavar="NAME", default="", show_default="the only one", help="Model of the server.")
+@option("--endpoint", metavar="URL", help=_("OpenAI-compatible server that answers; its key is in OPENAI_API_KEY."))
+@option("--endpoint-model", metavar="NAME", default="", show_default=_("the only one"), help=_("Model of the server."))
 @option(
     "--concurrency", type=click.IntRange(1, 256), default=8, show_default=True,
-    help="Number of questions that the server is asked at a time.",
+    help=_("Number of questions that the server is asked at a time."),
 )  # fmt: skip
 @result_jsonl_option
-@option("--name", metavar="NAME", show_default="the dataset's", help="Name of the comparison of several models.")
+@option("--name", metavar="NAME", show_default=_("the dataset's"), help=_("Name of the comparison of several models."))
 @answering_options
 @json_option
 def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
@@ -79,7 +86,7 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     else:
         print_parts(_parts(found))
         runs = dict.fromkeys(each.evaluation.model.run for each in found.evaluations if each.evaluation.model.run)
-        say(f"next: `{shell_words(['ftbridge', 'report', *runs])}` writes it as a page")
+        say(_("next: `{value}` writes it as a page").format(value=shell_words(["ftbridge", "report", *runs])))
 
 
 def _parts(found: "Evaluations") -> "Iterator[str | Rows]":
@@ -95,7 +102,10 @@ def _parts(found: "Evaluations") -> "Iterator[str | Rows]":
         yield from (line for each in evaluations for line in _sentences(each, several=several))
         yield from (prompts_table(each, several=several) for each in evaluations if each.prompts)
     yield from (compared.sentence for compared in found.comparisons)
-    yield from (f"{name}: {verdict} than before" for name, verdict in found.also.items())
+    verdicts = {"worse": _("worse than before"), "better": _("better than before")}
+    yield from (
+        f"{name}: {verdicts.get(also, _('not measurably worse than before'))}" for name, also in found.also.items()
+    )
     yield "\n".join(filter(None, (*(each.file for each in found.evaluations), found.file, *found.result_jsonl)))
 
 
@@ -110,12 +120,16 @@ def _classes(found: "Evaluation") -> "Iterator[str | Rows]":
     if rows:
         yield [("class", "items", "precision", "recall", "F1"), *rows]
     if len(classes) > len(shown):
-        yield f"... and {len(classes) - len(shown)} more in the file"
+        yield _("... and {count} more in the file").format(count=len(classes) - len(shown))
 
 
 def _sentences(found: "Evaluation", *, several: bool) -> list[str]:
     title = f"{found.model.title}: " if several else ""
-    of_first = f"of the first {found.limit:,} questions alone (`--limit`)" if found.limit else ""
-    of_base = [f"before: {note}" for note in found.before.notes if "cut by" in note] if found.before else []
+    of_first = _("of the first {limit:,} questions alone (`--limit`)").format(limit=found.limit) if found.limit else ""
+    of_base = (
+        [_("before: {note}").format(note=note) for note in found.before.notes if "cut by" in english(note)]
+        if found.before
+        else []
+    )
     said = [each.sentence for each in found.comparisons] + [*found.scores.notes, *of_base, of_first]
     return [f"{title}{each}" for each in said if each]

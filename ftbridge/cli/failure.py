@@ -26,7 +26,7 @@ def arguments_with_answer(error: Exception, arguments: Sequence[str]) -> list[st
 
     say(error.reason)
     for number, (meaning, options) in enumerate(error.answers.items(), 1):
-        say(f"  {number}  {meaning}: {shell_words(options)}")
+        say(_("  {number}  {meaning}: {options}").format(number=number, meaning=meaning, options=shell_words(options)))
     answers = [*error.answers.values()]
     numbers = [str(number) for number, _options in enumerate(answers, 1)]
     while (typed := click.prompt(_("which one? (Ctrl-C for none)"), err=True).strip()) not in numbers:
@@ -46,7 +46,7 @@ def _without_options(arguments: Sequence[str], options: Sequence[str]) -> list[s
     again = {known[word] for word in options if word in known and not known[word].multiple}
     kept, words = [], iter(arguments)
     for word in words:
-        name, equals, _ = word.partition("=")
+        name, equals, _unused = word.partition("=")
         option = known.get(name)
         value = [next(words, "")] if option and not option.is_flag and not equals else []
         if option not in again:
@@ -72,29 +72,37 @@ def _options_of_command(arguments: Sequence[str]) -> "dict[str, click.Option]":
 def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     """Tell the user of `error`, met with these `arguments` of the command line, and return the exit code."""
     if why := _why_no_path(error):  # paths stand in files, too, where anything may be written
-        error = InputError(f"{why}; check the files that this command reads")
+        error = InputError(_("{why}; check the files that this command reads").format(why=why))
     if isinstance(error, QuestionError) and arguments:
-        say(f"error: {error.reason}")
+        say(_("error: {reason}").format(reason=error.reason))
         for meaning, options in error.answers.items():
-            say(f"  {meaning}:\n    {shell_words(['ftbridge', *_add_options(arguments, options)])}")
+            say(
+                _("  {meaning}:\n    {value}").format(
+                    meaning=meaning, value=shell_words(["ftbridge", *_add_options(arguments, options)])
+                )
+            )
         return error.exit_code
     if isinstance(error, FtbridgeError):
-        say(str(error) if isinstance(error, InterruptedRun) else f"error: {error}")
+        say(str(error) if isinstance(error, InterruptedRun) else _("error: {error}").format(error=error))
         return error.exit_code
     full = isinstance(error, OSError) and error.errno == ENOSPC
     if full or isinstance(error, BrokenPipeError):  # `ftbridge ... > file`, or `| head`: Python need not try again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if full:
-        say("error: the disk is full, and the output could not be written; free some space")
+        say(_("error: the disk is full, and the output could not be written; free some space"))
         return SetupError.exit_code
     if isinstance(error, BrokenPipeError):
         return 141
     if isinstance(error, OSError) and error.errno in {EACCES, EDQUOT, EPERM, EROFS} and error.filename:
-        say(f"error: `{error.filename}`: {error.strerror}; use a folder that you can read and write")
+        say(
+            _("error: `{filename}`: {strerror}; use a folder that you can read and write").format(
+                filename=error.filename, strerror=error.strerror
+            )
+        )
         return SetupError.exit_code
     say("".join(traceback.format_exception(error)).rstrip())
     say()
-    say("This is a fault in ftbridge, not in what you typed. Please report it with the text above and:")
+    say(_("This is a fault in ftbridge, not in what you typed. Please report it with the text above and:"))
     say(f"  ftbridge {__version__}, Python {platform.python_version()}, {platform.platform()}")
     return 70
 
@@ -104,14 +112,16 @@ def report_usage(error: "click.ClickException") -> int:
     if context := getattr(error, "ctx", None):
         say(context.get_usage())
         say(_("`{command} --help` shows all options").format(command=context.command_path))
-    say(f"error: {error.format_message()}")
+    say(_("error: {format_message}").format(format_message=error.format_message()))
     return error.exit_code
 
 
 def _why_no_path(error: Exception) -> str:
     """Return why what should be a path cannot be one, "" for any other error."""
     if isinstance(error, OSError) and error.errno in {ELOOP, ENAMETOOLONG}:
-        return f"`{str(error.filename)[:80]}` is not a valid path: {error.strerror}"
+        return _("`{filename}` is not a valid path: {strerror}").format(
+            filename=str(error.filename)[:80], strerror=error.strerror
+        )
     if isinstance(error, ValueError) and str(error).startswith("embedded null "):
-        return "a path contains the character NUL"
+        return _("a path contains the character NUL")
     return ""

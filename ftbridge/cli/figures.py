@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftbridge.language import gettext as _
+
 if TYPE_CHECKING:
     from ftbridge.cli.output import Rows
     from ftbridge.evaluation.record import Evaluation, Figure, Scores
@@ -41,7 +43,9 @@ def _cell(figure: "Figure | None") -> str:
     if figure is None:
         return ""
     digits = 1 if figure.value > 1 else 3  # lengths, in characters
-    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+    return _("{value} ({low} to {high})").format(
+        value=f"{figure.value:.{digits}f}", low=f"{figure.low:.{digits}f}", high=f"{figure.high:.{digits}f}"
+    )
 
 
 def prompts_table(found: "Evaluation", *, several: bool) -> "Rows":
@@ -51,17 +55,17 @@ def prompts_table(found: "Evaluation", *, several: bool) -> "Rows":
         line = " ".join(text.split())
         return line if len(line) <= LETTERS else f"{line[:LETTERS]} ..."
 
-    names = ["before"] if any(each.before is not None for each in found.prompts) else []
-    header = ("prompt", *names, found.model.title if several else "after")
+    names = [_("before")] if any(each.before is not None for each in found.prompts) else []
+    header = (_("prompt"), *names, found.model.title if several else _("after"))
     rows = [(each.prompt, *([each.before or ""] if names else []), each.answer) for each in found.prompts]
     return [header, *(tuple(map(short, row)) for row in rows)]
 
 
 def sweep_table(found: "SweepResults") -> "list[str | Rows]":
     """Return the table of a sweep, and in a line each why points failed."""
-    metric = (found.metric, "±", "95 % interval") if found.metric else ()
-    loss = () if found.metric == "loss" else ("loss",)
-    header = ("status", *found.varied, *metric, "seeds", "samples", *loss, "time")
+    metric = (found.metric, "±", _("95 % interval")) if found.metric else ()
+    loss = () if found.metric == "loss" else (_("loss"),)
+    header = (_("status"), *found.varied, *metric, _("seeds"), _("samples"), *loss, _("time"))
     failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
     return [[header, *(_row(found, row) for row in found.rows)], *failed]
 
@@ -78,7 +82,9 @@ def failed_points(found: "SweepResults") -> str:
     failed = sum(bool(point.error) for point in points)
     if not failed:
         return ""
-    return f"{failed} of {len(points)} points failed, for the reasons above; the same command tries them again"
+    return _("{failed} of {count} points failed, for the reasons above; the same command tries them again").format(
+        failed=failed, count=len(points)
+    )
 
 
 def _row(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
@@ -91,7 +97,7 @@ def _row(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
     measured = (
         f"{figure.mean:.3f}" if figure else "",
         "" if spread is None else f"{spread:.3f}",
-        f"{figure.low:.3f} to {figure.high:.3f}" if figure and interval else "",
+        _("{low:.3f} to {high:.3f}").format(low=figure.low, high=figure.high) if figure and interval else "",
     )
     return (
         row.status,

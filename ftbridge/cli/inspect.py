@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
-    short_help="Show what a source holds, and how it would be read.",
-    headings={"Source": READING},
+    short_help=_("Show what a source holds, and how it would be read."),
+    headings={_("Source"): READING},
     examples=("ftbridge inspect medqa.xlsx", "ftbridge inspect questions.csv --encoding gb18030"),
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", shell_complete=complete_file)
@@ -46,18 +46,24 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
 def _profile_lines(profile: "Profile") -> "Iterator[str | Rows]":
     from ftbridge.core.console import counted
 
-    broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
+    broken = _(", {broken:,} that cannot be read").format(broken=profile.broken) if profile.broken else ""
     yield f"{table_location(profile)}: {counted(profile.rows, 'row')}{broken}"
-    yield from (f"  note: {note}" for note in profile.notes)
-    rows = [("", "column", "types", "empty", "characters", "example")]
+    yield from (_("  note: {note}").format(note=note) for note in profile.notes)
+    rows = [("", _("column"), _("types"), _("empty"), _("characters"), _("example"))]
     columns = [column for column in profile.columns if column.types or not column.name.startswith("[")]
     for column in columns:
         types = ", ".join(f"{count:,} {kind}" for kind, count in column.types.items())
-        lengths = f"{column.shortest:,} to {column.longest:,}, mean {column.mean:,}" if types else ""
+        lengths = (
+            _("{shortest:,} to {longest:,}, mean {mean:,}").format(
+                shortest=column.shortest, longest=column.longest, mean=column.mean
+            )
+            if types
+            else ""
+        )
         rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
     yield rows
     if empty := len(profile.columns) - len(columns):
-        yield f"and {counted(empty, 'column')} without a header and values"
+        yield _("and {columns} without a header and values").format(columns=counted(empty, "column"))
     if profile.choice:
         yield _("will be read as: {shape}").format(shape=shape_in_words(profile.choice.shape, profile.preset))
         yield from field_lines(profile.choice)

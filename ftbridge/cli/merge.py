@@ -12,6 +12,7 @@ from ftbridge.cli.options import (
     out_option,
     source_argument,
 )
+from ftbridge.language import gettext as _
 
 
 def _parse_size(_context: click.Context, _option: click.Parameter, value: str) -> int:
@@ -28,11 +29,13 @@ def _parse_weights(
 ) -> tuple[tuple[str, float], ...]:
     found = []
     for value in values:
-        folder, _, weight = value.partition("=")
+        folder, _unused, weight = value.partition("=")
         try:
             found.append((folder, float(weight or 1)))
         except ValueError as error:
-            raise click.BadParameter(f"`{weight}` is no number; write DIR=WEIGHT, as in other/adapter=0.5") from error
+            raise click.BadParameter(
+                _("`{weight}` is no number; write DIR=WEIGHT, as in other/adapter=0.5").format(weight=weight)
+            ) from error
     return tuple(found)
 
 
@@ -43,24 +46,26 @@ def _parse_weights(
 @checkpoint_option
 @option(
     "--adapter", "adapters", callback=_parse_weights, multiple=True, metavar="DIR[=WEIGHT]",
-    help="Another adapter to merge as well, its changes times WEIGHT (1 where it is left out); repeatable.",
+    help=_("Another adapter to merge as well, its changes times WEIGHT (1 where it is left out); "
+        "repeatable."),
 )  # fmt: skip
 @option(
     "--onto", type=click.Choice(["nf4", "fp4"]),
-    help="Merge onto the dequantised 4-bit weights that a QLoRA run trained on, to answer just as the adapter did.",
+    help=_("Merge onto the dequantised 4-bit weights that a QLoRA run trained on, to answer just "
+        "as the adapter did."),
 )  # fmt: skip
-@option("--shard-size", callback=_parse_size, default="5GB", metavar="SIZE", help="Largest size of a weights file.")
+@option("--shard-size", callback=_parse_size, default="5GB", metavar="SIZE", help=_("Largest size of a weights file."))
 @option(
     "--device", type=DEVICES, default="auto",
-    help="Where to compute; auto: the CPU, which is as quick as the disk, and for --verify-answers a GPU where there "
-    "is one.",
+    help=_("Where to compute; auto: the CPU, which is as quick as the disk, and for "
+        "--verify-answers a GPU where there is one."),
 )  # fmt: skip
 @option(
     "--verify-answers", "count", type=click.IntRange(min=1), is_flag=False, flag_value=4, metavar="[N]",
-    help="Compare greedy answers of base with adapter and of the merged model to N questions of the run's data (4 "
-    "where N is left out).",
+    help=_("Compare greedy answers of base with adapter and of the merged model to N questions "
+        "of the run's data (4 where N is left out)."),
 )  # fmt: skip
-@option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model, for --verify-answers.")
+@option("--trust-remote-code", is_flag=True, help=_("Run Python code that comes with the model, for --verify-answers."))
 @json_option
 def command(source: str | None, count: int | None, trust_remote_code: bool, as_json: bool, **how: object) -> None:
     """Merge the adapter of a run (default: the last that succeeded) or of a folder into its base model."""
@@ -70,7 +75,7 @@ def command(source: str | None, count: int | None, trust_remote_code: bool, as_j
 
     if trust_remote_code and not count:
         raise UsageError(
-            "`--trust-remote-code` is for `--verify-answers`; a merge runs no code of the model, so leave it out"
+            _("`--trust-remote-code` is for `--verify-answers`; a merge runs no code of the model, so leave it out")
         )
     if count:
         from ftbridge.evaluation.answers.verify import same_answers

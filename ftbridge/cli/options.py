@@ -12,6 +12,7 @@ import click
 
 from ftbridge.cli.help_text import Context, write_row
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -54,7 +55,7 @@ class Option(click.Option):
     def _list_of_choices(self) -> str:
         """Return the choices that are too long for a metavar."""
         names = self.type.choices if isinstance(self.type, click.Choice | PluginName) and not self.metavar else []
-        return _("One of {names}.").format(names=", ".join(names)) if len("|".join(names)) > COLUMN else ""
+        return _("One of {names}.").format(names=joined(", ", names)) if len("|".join(names)) > COLUMN else ""
 
     def _shown_default(self) -> str:
         if isinstance(self.show_default, str):
@@ -173,7 +174,13 @@ class PluginName(click.ParamType):  # type: ignore[type-arg]  # click before 8.4
             if normal(str(value)).replace("_", "") == choice.replace("_", ""):
                 return choice
         if value not in self.choices:
-            self.fail(f"there is no {self.family.rstrip('s')} `{value}`{closest(value, self.choices)}", param, ctx)
+            self.fail(
+                _("there is no {text} `{value}`{hint}").format(
+                    text=self.family.rstrip("s"), value=value, hint=closest(value, self.choices)
+                ),
+                param,
+                ctx,
+            )
         return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
@@ -268,45 +275,48 @@ def options(*decorators: Decorator[Any]) -> Decorator[Any]:
 
 
 source_argument = click.argument("source", metavar="[RUN|DIR]", required=False, shell_complete=complete_run_or_folder)
-json_option = option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else on stdout.")
-yes_option = option("--yes", is_flag=True, help="Remove without asking.")
+json_option = option("--json", "as_json", is_flag=True, help=_("Print the result as JSON, and nothing else on stdout."))
+yes_option = option("--yes", is_flag=True, help=_("Remove without asking."))
 checkpoint_option = option(
     "--checkpoint", metavar="last|best|STEP|PATH", show_default="last",
-    help="Checkpoint of the run; best has the lowest validation loss, STEP counts optimiser steps.",
+    help=_("Checkpoint of the run; best has the lowest validation loss, STEP counts optimiser "
+        "steps."),
 )  # fmt: skip
 model_option = option(
     "--model", metavar="BASE", shell_complete=complete_folder,
-    help="Base model, where it is not known, or to take another one: a folder, or a hub's name.",
+    help=_("Base model, where it is not known, or to take another one: a folder, or a hub's "
+        "name."),
 )  # fmt: skip
 device_option = option(
-    "--device", type=DEVICES, default="auto", help="Where to compute; auto: on a GPU where there is one."
+    "--device", type=DEVICES, default="auto", help=_("Where to compute; auto: on a GPU where there is one.")
 )
 bits_option = option(
     "--bits", type=click.Choice(["4", "8"]),
     callback=lambda _context, _option, value: value and int(value),
-    help="Quantise the model to 4 or 8 bits (bitsandbytes), on the CPU as well.",
+    help=_("Quantise the model to 4 or 8 bits (bitsandbytes), on the CPU as well."),
 )  # fmt: skip
 dtype_option = option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
-    help="Dtype of the weights; auto: the model's own, float16 for bfloat16 on a GPU without it.",
+    help=_("Dtype of the weights; auto: the model's own, float16 for bfloat16 on a GPU without "
+        "it."),
 )  # fmt: skip
 max_new_tokens_option = option(
-    "--max-new-tokens", type=click.IntRange(1, 2**31 - 1), default=512, help="Longest answer, in tokens."
+    "--max-new-tokens", type=click.IntRange(1, 2**31 - 1), default=512, help=_("Longest answer, in tokens.")
 )
 thinking_option = option(
     "--thinking", type=click.Choice(["auto", "on", "off"]), default="auto",
-    help="Thoughts before an answer; auto: as in the training.",
+    help=_("Thoughts before an answer; auto: as in the training."),
 )  # fmt: skip
-trust_option = option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
+trust_option = option("--trust-remote-code", is_flag=True, help=_("Run Python code that comes with the model."))
 template_option = option(
-    "--template", metavar="FAMILY", shell_complete=complete_family, show_default="detected from the model's files",
-    help="Model family, whose prompt is used.",
+    "--template", metavar="FAMILY", shell_complete=complete_family, show_default=_("detected from the model's files"),
+    help=_("Model family, whose prompt is used."),
 )  # fmt: skip
 result_jsonl_option = option(
-    "--result-jsonl", is_flag=True, help="Write result.jsonl as well: messages and answer of a sample per line."
+    "--result-jsonl", is_flag=True, help=_("Write result.jsonl as well: messages and answer of a sample per line.")
 )
 config_option = option(
-    "--config", type=click.Path(), metavar="FILE", show_default="ftbridge.yaml", help="File of settings."
+    "--config", type=click.Path(), metavar="FILE", show_default="ftbridge.yaml", help=_("File of settings.")
 )
 
 
@@ -317,7 +327,7 @@ def out_option(default: str) -> Decorator[Any]:
         type=click.Path(),
         shell_complete=complete_folder,
         show_default=default,
-        help="Folder to write, a new one.",
+        help=_("Folder to write, a new one."),
     )
 
 
@@ -325,7 +335,7 @@ def dataset_dir_option(default: str) -> Decorator[Any]:
     """Return the option for the folder of datasets."""
     return option(
         "--dataset-dir", type=click.Path(file_okay=False), show_default=default,
-        help="Folder with dataset_info.json, such as LLaMA-Factory's data.",
+        help=_("Folder with dataset_info.json, such as LLaMA-Factory's data."),
     )  # fmt: skip
 
 
@@ -333,45 +343,48 @@ def _parse_header_row(_context: click.Context, _parameter: click.Parameter, valu
     if value is None or value == "none":
         return None if value is None else 0
     if not value.isdecimal() or not int(value):
-        raise click.BadParameter(f"`{value}` is no row; give a number from 1 on, or `none`")
+        raise click.BadParameter(_("`{value}` is no row; give a number from 1 on, or `none`").format(value=value))
     return int(value)
 
 
 reading_options = options(
     option(
         "--sheet", multiple=True, metavar="NAME",
-        help="Sheet of a workbook; repeatable. Without it, convert takes the sheets that fit, inspect all.",
+        help=_("Sheet of a workbook; repeatable. Without it, convert takes the sheets that fit, "
+        "inspect all."),
     ),
-    option("--all-sheets", is_flag=True, help="Read every sheet that is not hidden."),
+    option("--all-sheets", is_flag=True, help=_("Read every sheet that is not hidden.")),
     option(
-        "--header-row", metavar="N|none", callback=_parse_header_row, show_default="detected",
-        help="Row of the headers, from 1; none: there is none, and columns go by letter or number.",
+        "--header-row", metavar="N|none", callback=_parse_header_row, show_default=_("detected"),
+        help=_("Row of the headers, from 1; none: there is none, and columns go by letter or number."),
     ),
-    option("--fill-merged", is_flag=True, help="Give all cells of a merged range its value."),
-    option("--as-shown", is_flag=True, help="Read cells as Excel shows them (25%), not as stored; slower."),
-    option("--encoding", default="", metavar="NAME", show_default="detected", help="Encoding of text files."),
+    option("--fill-merged", is_flag=True, help=_("Give all cells of a merged range its value.")),
+    option("--as-shown", is_flag=True, help=_("Read cells as Excel shows them (25%), not as stored; slower.")),
+    option("--encoding", default="", metavar="NAME", show_default=_("detected"), help=_("Encoding of text files.")),
     option(
-        "--delimiter", default="", metavar="CHARACTER", show_default="detected",
-        help="Character between cells of a text file: `;`, or tab, comma, semicolon, pipe, space.",
+        "--delimiter", default="", metavar="CHARACTER", show_default=_("detected"),
+        help=_("Character between cells of a text file: `;`, or tab, comma, semicolon, pipe, space."),
     ),
     option(
-        "--quote", default="", metavar="CHARACTER|none", show_default="detected",
-        help="Character around cells of a text file; none: quotes are text.",
+        "--quote", default="", metavar="CHARACTER|none", show_default=_("detected"),
+        help=_("Character around cells of a text file; none: quotes are text."),
     ),
 )  # fmt: skip
 
 answering_options = options(
     max_new_tokens_option,
     thinking_option,
-    option("--batch-size", type=click.IntRange(1), show_default="by the samples' length", help="Samples per batch."),
-    option("--limit", type=click.IntRange(1), help="Number of samples to answer, from the first."),
+    option("--batch-size", type=click.IntRange(1), show_default=_("by the samples' length"),
+        help=_("Samples per batch.")),
+    option("--limit", type=click.IntRange(1), help=_("Number of samples to answer, from the first.")),
     option(
         "--engine", type=click.Choice(["auto", "transformers", "vllm"]), default="auto",
-        help="What computes the answers; auto is vLLM where ftbridge.yaml names a Python that has it.",
+        help=_("What computes the answers; auto is vLLM where ftbridge.yaml names a Python that has "
+        "it."),
     ),
     bits_option,
     dtype_option,
     device_option,
     trust_option,
-    option("--replace", is_flag=True, help="Answer all samples anew, also those that were answered before."),
+    option("--replace", is_flag=True, help=_("Answer all samples anew, also those that were answered before.")),
 )  # fmt: skip

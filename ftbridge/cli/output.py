@@ -37,9 +37,10 @@ def show_row_count() -> Iterator[Callable[[int], None] | None]:
     """Yield a callback that shows the number of rows and their rate; None where stderr is no terminal."""
     from ftbridge.core.console import progress_bar
 
-    columns = "spinner", "{task.completed:,} rows, {task.fields[rate]}", "elapsed"
+    rows = _("{rows} rows, {rate}").format(rows="{task.completed:,}", rate="{task.fields[rate]}")
+    columns = "spinner", rows, "elapsed"
     with progress_bar(*columns, total=None, transient=True, rate="") as bar:
-        yield (lambda rows: bar.update(rows, rate=f"{bar.speed:,.0f} rows/s")) if bar else None
+        yield (lambda rows: bar.update(rows, rate=_("{speed:,.0f} rows/s").format(speed=bar.speed))) if bar else None
 
 
 def print_table(rows: Rows, *, optional: Sequence[str] = (), stderr: bool = False) -> None:
@@ -171,13 +172,18 @@ def can_show(text: str) -> bool:
 
 def table_location(read: "TableRead | Profile") -> str:
     """Return where a table is: its file, sheet and part, as in `a.xlsx, sheet Rows`."""
-    sheet, part = read.sheet and f", sheet {read.sheet}", read.part and f", part {read.part}"
+    sheet, part = (
+        read.sheet and _(", sheet {sheet}").format(sheet=read.sheet),
+        read.part and _(", part {part}").format(part=read.part),
+    )
     return f"{read.file}{sheet}{part}"
 
 
 def shape_in_words(shape: str, preset: str) -> str:
     """Return how a table is read, with the preset where `shape` does not name it."""
-    return f"{shape} (preset {preset})" if preset and preset not in shape else shape
+    return (
+        _("{shape} (preset {preset})").format(shape=shape, preset=preset) if preset and preset not in shape else shape
+    )
 
 
 def field_lines(read: "TableRead | TableMapping") -> Iterator[str]:
@@ -206,12 +212,18 @@ def confirm(question: str) -> None:
     agreed = False
     if not is_of_notebook():  # whose `!` lets nobody type
         with suppress(click.Abort):
-            agreed = click.prompt(f"{question} [y/N]", "n", show_default=False, value_proc=_parse_yes_or_no, err=True)
+            agreed = click.prompt(
+                _("{question} [y/N]").format(question=question),
+                "n",
+                show_default=False,
+                value_proc=_parse_yes_or_no,
+                err=True,
+            )
     if agreed:
         return
     if not is_terminal(sys.stdin):
         say()
-        raise UsageError("nothing was removed, for nobody said yes; add `--yes` to remove without being asked")
+        raise UsageError(_("nothing was removed, for nobody said yes; add `--yes` to remove without being asked"))
     raise click.Abort
 
 
@@ -223,5 +235,5 @@ def _parse_yes_or_no(text: str) -> bool:
     typed = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     word = normalize("NFKC", typed).strip(" \t.!。").casefold()
     if word not in YES and word not in NO:
-        raise click.BadParameter("answer y (是) or n (否)")
+        raise click.BadParameter(_("answer y (是) or n (否)"))
     return word in YES

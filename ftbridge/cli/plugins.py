@@ -4,12 +4,13 @@ import click
 
 from ftbridge.cli.options import Command, json_option
 from ftbridge.cli.output import print_table
+from ftbridge.language import gettext as _
 
 
 @click.command(
     "plugins",
     cls=Command,
-    short_help="List the plugins that are there.",
+    short_help=_("List the plugins that are there."),
     examples=("ftbridge plugins", "ftbridge plugins --json"),
 )
 @json_option
@@ -27,4 +28,4 @@ def command(as_json: bool) -> None:
     if as_json:
         print_json(found, indent=0)
     else:
-        print_table([("kind", "name", "package"), *((each.kind, each.name, each.package) for each in found)])
+        print_table([(_("kind"), _("name"), _("package")), *((each.kind, each.name, each.package) for each in found)])

@@ -46,7 +46,7 @@ from ftbridge.language import gettext as _
     show_default=_("the test parts of the run's datasets"),
     help=_("Dataset to answer; repeatable."),
 )
-@dataset_dir_option("the run's")
+@dataset_dir_option(_("the run's"))
 @option(
     "--questions",
     metavar="FILE",

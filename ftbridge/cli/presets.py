@@ -7,6 +7,8 @@ import click
 
 from ftbridge.cli.options import Command, complete_preset, json_option
 from ftbridge.cli.output import Rows, print_table
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from ftbridge.dataset_info.presets import Preset
@@ -26,11 +28,11 @@ def command(name: str | None, as_json: bool) -> None:
     elif name:
         result(_preset_details(load_preset(name)))
     else:
-        print_table(_presets_table(list(presets().values())), optional=["licence"])
+        print_table(_presets_table(list(presets().values())), optional=[_("licence")])
 
 
 def _presets_table(known: "list[Preset]") -> Rows:
-    rows = [("name", "title", "model", "licence")]
+    rows = [(_("name"), _("title"), _("model"), _("licence"))]
     rows += [(each.name, each.title, each.model, each.licence.partition(";")[0]) for each in known]
     return rows
 
@@ -38,32 +40,34 @@ def _presets_table(known: "list[Preset]") -> Rows:
 def _preset_details(known: "Preset") -> str:
     from textwrap import indent
 
+    from ftbridge.core.console import padded
+
     signs = []
     if known.sheet:
-        signs.append(f"the sheet {known.sheet}")
+        signs.append(_("the sheet {sheet}").format(sheet=known.sheet))
     if known.detect:
-        signs.append(f"the columns {', '.join(known.detect)}")
+        signs.append(_("the columns {detect}").format(detect=joined(", ", known.detect)))
     labels = [f"{value} = {text}" for value, text in known.labels.items() if value != text]
     facts = {
-        "source": known.source,
-        "licence": known.licence,
-        "model": known.model,
-        "hub": known.hub,
-        "detected by": " or ".join(signs),
+        _("source"): known.source,
+        _("licence"): known.licence,
+        _("model"): known.model,
+        _("hub"): known.hub,
+        _("detected by"): joined(_(" or "), signs),
         **{field: _origin_of_field(known, field) for field in ("system", "instruction", "input", "output", "history")},
-        "labels": "\n".join(labels),
-        "settings": "\n".join(f"{key}: {meaning}" for key, meaning in known.settings.items()),
-        "sample": json.dumps(known.sample, ensure_ascii=False, indent=2),
-        "use": "\n".join(_convert_commands(known)),
+        _("labels"): "\n".join(labels),
+        _("settings"): "\n".join(f"{key}: {meaning}" for key, meaning in known.settings.items()),
+        _("sample"): json.dumps(known.sample, ensure_ascii=False, indent=2),
+        _("use"): "\n".join(_convert_commands(known)),
     }
-    lines = [f"{field:<12} " + indent(fact, " " * 13)[13:] for field, fact in facts.items() if fact]
+    lines = [f"{padded(field, 12)} " + indent(fact, " " * 13)[13:] for field, fact in facts.items() if fact]
     return "\n".join([f"{known.name}: {known.title}", *lines])
 
 
 def _origin_of_field(known: "Preset", field: str) -> str:
     """Return the text or the template of a field, else the column it is read from."""
     column = known.columns.get(field)
-    return getattr(known, field, "") or (f"column {column}" if column else "")
+    return getattr(known, field, "") or (_("column {column}").format(column=column) if column else "")
 
 
 def _convert_commands(known: "Preset") -> list[str]:

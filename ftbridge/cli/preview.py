@@ -40,30 +40,33 @@ BAR = 30  # letters of the longest bar
 )  # fmt: skip
 @click.argument("dataset", metavar="[NAME]", required=False, shell_complete=complete_dataset)
 @option(
-    "--model", metavar="MODEL", shell_complete=complete_folder, show_default="as train's",
-    help="Model folder, or a hub's name, of which only the tokenizer and the config are fetched.",
+    "--model", metavar="MODEL", shell_complete=complete_folder, show_default=_("as train's"),
+    help=_("Model folder, or a hub's name, of which only the tokenizer and the config are "
+        "fetched."),
 )  # fmt: skip
-@option("--backend", type=PluginName("backends"), show_default="all", help="Framework whose encoding is shown.")
+@option("--backend", type=PluginName("backends"), show_default="all", help=_("Framework whose encoding is shown."))
 @option(
-    "-n", "--samples", type=click.IntRange(0), show_default="3; 0 with --stats; 20 and more with --verify",
-    help="Number of samples to show.",
+    "-n", "--samples", type=click.IntRange(0), show_default=_("3; 0 with --stats; 20 and more with --verify"),
+    help=_("Number of samples to show."),
 )  # fmt: skip
 @option(
     "--verify", is_flag=True,
-    help="Compare what the frameworks train on with what the chat template writes, and the merged folder's will.",
+    help=_("Compare what the frameworks train on with what the chat template writes, and the "
+        "merged folder's will."),
 )  # fmt: skip
-@option("--strict", is_flag=True, help="End with an error where --verify finds a difference.")
+@option("--strict", is_flag=True, help=_("End with an error where --verify finds a difference."))
 @option(
     "--stats", is_flag=True,
-    help="Count the tokens of all samples: lengths, tokens in answers, and what the cutoff length truncates.",
+    help=_("Count the tokens of all samples: lengths, tokens in answers, and what the cutoff "
+        "length truncates."),
 )  # fmt: skip
-@option("--token-table", is_flag=True, help="Show every token with its id and its label as well.")
-@option("--png", type=click.Path(), metavar="FILE", show_default="NAME-lengths.png", help="Picture of --stats.")
-@option("--cutoff-length", type=click.IntRange(1), show_default="2048", help="Longest sample in tokens.")
+@option("--token-table", is_flag=True, help=_("Show every token with its id and its label as well."))
+@option("--png", type=click.Path(), metavar="FILE", show_default=_("NAME-lengths.png"), help=_("Picture of --stats."))
+@option("--cutoff-length", type=click.IntRange(1), show_default="2048", help=_("Longest sample in tokens."))
 @train_options("tokens", "chat_template", "thinking", "learn", "too_long", "packing")
 @template_option
-@dataset_dir_option("the last conversion's, else data")
-@option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model.")
+@dataset_dir_option(_("the last conversion's, else data"))
+@option("--trust-remote-code", is_flag=True, default=None, help=_("Run Python code that comes with the model."))
 @config_option
 @json_option
 def command(
@@ -95,7 +98,7 @@ def command(
     else:
         _print_preview(found, token_table=token_table)
     for warning in found.warnings:
-        say(f"warning: {warning}")
+        say(_("warning: {warning}").format(warning=warning))
 
 
 def _verify(
@@ -109,9 +112,9 @@ def _verify(
     from ftbridge.weights.model_files.chat_template import text_of_native
 
     if not verify:
-        raise UsageError("`--strict` is for `--verify`; add `--verify`")
+        raise UsageError(_("`--strict` is for `--verify`; add `--verify`"))
     if stats or options.pop("png"):
-        raise UsageError("`--verify` shows samples, and `--stats` counts them; leave one of them out")
+        raise UsageError(_("`--verify` shows samples, and `--stats` counts them; leave one of them out"))
     found = verification.verify(dataset, text_of_native, **options)
     if as_json:
         print_json(found, indent=0)
@@ -126,15 +129,19 @@ def _print_preview(found: "Preview", *, token_table: bool) -> None:
     from ftbridge.core.console import escaped, rich_console
 
     console = rich_console(width=None if sys.stdout.isatty() else 160)
-    about = f"{found.dataset} for {found.model} ({found.family}), cutoff length {found.cutoff_length}"
-    console.print(escaped(f"{about}; ready tokens, the same for every framework" if found.counts else about))
+    about = _("{dataset} for {model} ({family}), cutoff length {cutoff_length}").format(
+        dataset=found.dataset, model=found.model, family=found.family, cutoff_length=found.cutoff_length
+    )
+    console.print(
+        escaped(_("{about}; ready tokens, the same for every framework").format(about=about) if found.counts else about)
+    )
     views = list(found.views.values())
     if views[0].samples:
         before, after = _marks(console)
         inside = _("The text in {before}brackets{after} is learned.").format(before=before, after=after)
         console.print(inside if before else _("The green text is learned."))
     for number in range(len(views[0].samples)):
-        console.print(f"\nsample {number + 1} of {found.samples}")
+        console.print(_("\nsample {number} of {samples}").format(number=number + 1, samples=found.samples))
         _print_sample(console, {view.title: view.samples[number] for view in views}, token_table=token_table)
         if found.differences and found.differences[number]:
             console.print(f"\n{found.differences[number]}")
@@ -163,8 +170,12 @@ def _token_counts(encoded: "EncodedSample") -> str:
     from ftbridge.core.console import counted
 
     tokens, learned = len(encoded.ids), sum(label >= 0 for label in encoded.labels)
-    shown = f"{tokens} of {encoded.length} tokens" if encoded.length > tokens else counted(tokens, "token")
-    return f"{shown}, {learned} learned"
+    shown = (
+        _("{tokens} of {length} tokens").format(tokens=tokens, length=encoded.length)
+        if encoded.length > tokens
+        else counted(tokens, "token")
+    )
+    return _("{shown}, {learned} learned").format(shown=shown, learned=learned)
 
 
 def _text_with_marks(console: "Console", encoded: "EncodedSample") -> "Text":
@@ -198,7 +209,7 @@ def _token_table(titles: dict[str, "EncodedSample"]) -> "Table":
         table.add_column(heading, justify="right")
     table.add_column("token", overflow="fold")
     for title in titles:
-        table.add_column("label" if len(titles) == 1 else f"label, {title}", justify="right")
+        table.add_column(_("label") if len(titles) == 1 else _("label, {title}").format(title=title), justify="right")
     first = next(iter(titles.values()))
     columns = zip(*(each.labels for each in titles.values()), strict=True)
     for position, (token_id, token, labels) in enumerate(zip(first.ids, first.tokens, columns, strict=True), 1):
@@ -230,18 +241,22 @@ def _print_stats(console: "Console", found: "Preview") -> None:
         bars.add_row(f"{each.start}-{each.stop - 1}" if len(each) > 1 else str(each.start), *cells)
     longest = found.counts.longest if found.counts else max(each.longest for each in found.stats.values())
     console.print("", table, "", bars, "", sep="\n")
-    console.print(f"`--cutoff-length {longest}` truncates nothing; the picture is {escaped(str(found.png))}")
+    console.print(
+        _("`--cutoff-length {longest}` truncates nothing; the picture is {png}").format(
+            longest=longest, png=escaped(str(found.png))
+        )
+    )
 
 
 def _length_rows(stats: "TokenStatistics") -> dict[str, str]:
     return {
-        "samples": f"{stats.samples:,}",
-        "tokens": f"{stats.tokens:,}",
-        "tokens learned": _count_and_share(stats.answer_tokens, stats.tokens),
-        "tokens of the shortest sample": f"{stats.shortest:,}",
-        "of the median": f"{stats.median:,}",
-        "95 % have at most": f"{stats.p95:,}",
-        "of the longest": f"{stats.longest:,}",
+        _("samples"): f"{stats.samples:,}",
+        _("tokens"): f"{stats.tokens:,}",
+        _("tokens learned"): _count_and_share(stats.answer_tokens, stats.tokens),
+        _("tokens of the shortest sample"): f"{stats.shortest:,}",
+        _("of the median"): f"{stats.median:,}",
+        _("95 % have at most"): f"{stats.p95:,}",
+        _("of the longest"): f"{stats.longest:,}",
     }
 
 
@@ -250,22 +265,22 @@ def _ready_rows(stats: "TokenStatistics", counts: "Counts") -> dict[str, str]:
     samples = counts.samples + counts.left_out
     return {
         **_length_rows(stats),
-        "rows": f"{counts.rows:,}",
-        "oldest turns truncated": _count_and_share(counts.cut_turns, samples),
-        "end of the question truncated": _count_and_share(counts.cut_question, samples),
-        "skipped: too long": _count_and_share(counts.left_out, samples),
-        "skipped: no answer": _count_and_share(counts.without_answer, counts.conversations),
+        _("rows"): f"{counts.rows:,}",
+        _("oldest turns truncated"): _count_and_share(counts.cut_turns, samples),
+        _("end of the question truncated"): _count_and_share(counts.cut_question, samples),
+        _("skipped: too long"): _count_and_share(counts.left_out, samples),
+        _("skipped: no answer"): _count_and_share(counts.without_answer, counts.conversations),
     }
 
 
 def _stats_rows(stats: "TokenStatistics", cutoff: int) -> dict[str, str]:
     return {
         **_length_rows(stats),
-        f"samples over {cutoff}": _count_and_share(stats.over, stats.samples),
-        "skipped: nothing to train on": _count_and_share(len(stats.cut["refused"]), stats.samples),
-        "whole answer truncated": _count_and_share(len(stats.cut["lost"]), stats.samples),
-        "part of the answer truncated": _count_and_share(len(stats.cut["answer"]), stats.samples),
-        "only the prompt truncated": _count_and_share(len(stats.cut["question"]), stats.samples),
+        _("samples over {cutoff}").format(cutoff=cutoff): _count_and_share(stats.over, stats.samples),
+        _("skipped: nothing to train on"): _count_and_share(len(stats.cut["refused"]), stats.samples),
+        _("whole answer truncated"): _count_and_share(len(stats.cut["lost"]), stats.samples),
+        _("part of the answer truncated"): _count_and_share(len(stats.cut["answer"]), stats.samples),
+        _("only the prompt truncated"): _count_and_share(len(stats.cut["question"]), stats.samples),
     }
 
 

@@ -18,6 +18,8 @@ from ftbridge.cli.options import (
     options,
 )
 from ftbridge.cli.output import print_parts
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from ftbridge.experiments.recipes.init import Purpose
     from ftbridge.experiments.recipes.run import RecipeRun
 
-STEPS = "convert, train, export, evaluate or report; sweep where there is one"
+STEPS = _("convert, train, export, evaluate or report; sweep where there is one")
 PURPOSES = ("classify", "answer", "role-play", "extract", "sizes")
 _WIDTH = 60  # letters of a value in a dry run
 _COLUMNS = 80
@@ -45,7 +47,7 @@ complete_recipe = completer_of(_recipe_names, "file")
 @click.group(
     "recipe",
     cls=Group,
-    short_help="Run, list, show and make recipes: a whole experiment in one file.",
+    short_help=_("Run, list, show and make recipes: a whole experiment in one file."),
     examples=("ftbridge recipe run medqa --demo", "ftbridge recipe init --preset fudan-news"),
 )
 def command() -> None:
@@ -54,40 +56,42 @@ def command() -> None:
 
 @command.command(
     "run",
-    short_help="Do the steps of a recipe that are not done yet.",
+    short_help=_("Do the steps of a recipe that are not done yet."),
     headings={
-        "What is changed": "backend model data set name",
-        "How it runs": "demo until dry_run parallel max_points as_json",
+        _("What is changed"): "backend model data set name",
+        _("How it runs"): "demo until dry_run parallel max_points as_json",
     },
     examples=("ftbridge recipe run medqa --demo", "ftbridge recipe run my.yaml --set train.lora_rank=16"),
 )
 @click.argument("recipe", metavar="NAME|FILE", shell_complete=complete_recipe)
 @options(
-    option("--backend", type=PluginName("backends"), show_default="the recipe's", help="Framework that trains."),
+    option("--backend", type=PluginName("backends"), show_default=_("the recipe's"), help=_("Framework that trains.")),
     option(
-        "--model", metavar="BASE", shell_complete=complete_folder, show_default="the recipe's",
-        help="Base model: a folder, or a hub's name.",
+        "--model", metavar="BASE", shell_complete=complete_folder, show_default=_("the recipe's"),
+        help=_("Base model: a folder, or a hub's name."),
     ),
     option(
-        "--data", metavar="SOURCE", shell_complete=complete_file, show_default="the recipe's",
-        help="Data to convert in the place of the recipe's: a file, folder or a hub's address.",
+        "--data", metavar="SOURCE", shell_complete=complete_file, show_default=_("the recipe's"),
+        help=_("Data to convert in the place of the recipe's: a file, folder or a hub's address."),
     ),
     option(
         "--set", multiple=True, metavar="SECTION.OPTION=VALUE",
-        help="Any option of the recipe, as in `train.lora_rank=16`, with a value as in YAML; repeatable.",
+        help=_("Any option of the recipe, as in `train.lora_rank=16`, with a value as in YAML; "
+        "repeatable."),
     ),
     option(
-        "--name", metavar="NAME", show_default="the recipe's",
-        help="Name under which it is remembered what is done; another one begins anew.",
+        "--name", metavar="NAME", show_default=_("the recipe's"),
+        help=_("Name under which it is remembered what is done; another one begins anew."),
     ),
     option(
         "--demo", is_flag=True,
-        help="Try it in a new folder NAME-demo: a toy model, at most 60 rows, on the CPU, in minutes.",
+        help=_("Try it in a new folder NAME-demo: a toy model, at most 60 rows, on the CPU, in "
+        "minutes."),
     ),
-    option("--until", metavar="STEP", help=f"Last step to do: {STEPS}."),
-    option("--dry-run", is_flag=True, help="Say what would be done and why, and do nothing."),
-    option("--parallel", is_flag=True, help="Train one point of a sweep on each GPU at a time."),
-    option("--max-points", type=click.IntRange(min=1), default=200, help="Number of points a sweep may have."),
+    option("--until", metavar="STEP", help=_("Last step to do: {steps}.").format(steps=STEPS)),
+    option("--dry-run", is_flag=True, help=_("Say what would be done and why, and do nothing.")),
+    option("--parallel", is_flag=True, help=_("Train one point of a sweep on each GPU at a time.")),
+    option("--max-points", type=click.IntRange(min=1), default=200, help=_("Number of points a sweep may have.")),
 )  # fmt: skip
 @json_option
 @click.pass_context
@@ -110,7 +114,7 @@ def run_command(ctx: click.Context, /, recipe: str, as_json: bool, **given: Any)
         print_parts(filter(None, _found(done)))
         _say_next(done)
     if (swept := _swept(done)) and (failed := failed_points(swept)):
-        say(f"error: {failed}")
+        say(_("error: {failed}").format(failed=failed))
         ctx.exit(FrameworkError.exit_code)
 
 
@@ -121,7 +125,7 @@ def _steps_to_do(planned: "RecipeRun") -> str:
 
     lines = []
     for step in planned.steps:
-        lines.append(f"{step.name}: {step.why or 'up to date'}")
+        lines.append(_("{name}: {why}").format(name=step.name, why=step.why or _("up to date")))
         if step.why and step.options:
             rows = [("", name, shorten(shown(value), _WIDTH)) for name, value in step.options.items()]
             lines.append(aligned(rows))
@@ -171,7 +175,7 @@ def _say_next(done: "RecipeRun") -> None:
     names = [step.name for step in done.steps]
     if names[-1] in {"convert", "base"}:
         return
-    say("\nnext:")
+    say(_("\nnext:"))
     if done.folder != Path.cwd():
         say(f"  cd {shell_words([str(done.folder)])}")
     swept = _swept(done)
@@ -180,7 +184,7 @@ def _say_next(done: "RecipeRun") -> None:
         return
     say("  ftbridge sweep show")
     if best := best_run(swept):
-        say(f"  {shell_words(['ftbridge', 'chat', os.path.relpath(best, done.folder)])}")
+        say(_("  {value}").format(value=shell_words(["ftbridge", "chat", os.path.relpath(best, done.folder)])))
 
 
 def _swept(done: "RecipeRun") -> "SweepResults | None":
@@ -220,7 +224,9 @@ def _wrapped(text: str, column: int) -> list[str]:
 
 
 @command.command(
-    "show", short_help="Show a recipe.", examples=("ftbridge recipe show medqa", "ftbridge recipe show my.yaml --json")
+    "show",
+    short_help=_("Show a recipe."),
+    examples=("ftbridge recipe show medqa", "ftbridge recipe show my.yaml --json"),
 )
 @click.argument("recipe", metavar="NAME|FILE", shell_complete=complete_recipe)
 @json_option
@@ -245,27 +251,28 @@ def show_command(recipe: str, as_json: bool) -> None:
 
 @command.command(
     "init",
-    short_help="Write a commented recipe for your own data.",
+    short_help=_("Write a commented recipe for your own data."),
     examples=("ftbridge recipe init", "ftbridge recipe init --data faq.xlsx --for answer"),
 )
 @options(
     option(
-        "--data", default="", metavar="SOURCE", shell_complete=complete_file, show_default="asked",
-        help="Data to convert: a file, a folder or a hub's address.",
+        "--data", default="", metavar="SOURCE", shell_complete=complete_file, show_default=_("asked"),
+        help=_("Data to convert: a file, a folder or a hub's address."),
     ),
     option(
         "--preset", default="", metavar="NAME", shell_complete=complete_preset,
-        help="Well-known dataset, in the place of the data, or as which it is read.",
+        help=_("Well-known dataset, in the place of the data, or as which it is read."),
     ),
     option(
         "--model", default="", metavar="BASE", shell_complete=complete_folder,
-        show_default="asked, or what goes with the preset", help="Base model: a folder, or a hub's name.",
+        show_default=_("asked, or what goes with the preset"), help=_("Base model: a folder, or a hub's name."),
     ),
     option(
         "--for", "purpose", type=click.Choice(PURPOSES), metavar="PURPOSE",
-        show_default="asked, or what the preset is for", help=f"What the model is for: {', '.join(PURPOSES)}.",
+        show_default=_("asked, or what the preset is for"),
+        help=_("What the model is for: {purposes}.").format(purposes=joined(", ", PURPOSES)),
     ),
-    option("--out", metavar="FILE", show_default="NAME.yaml of the data", help="File to write, a new one."),
+    option("--out", metavar="FILE", show_default=_("NAME.yaml of the data"), help=_("File to write, a new one.")),
 )  # fmt: skip
 @json_option
 def init_command(data: str, preset: str, model: str, purpose: "Purpose | None", out: str | None, as_json: bool) -> None:
@@ -281,7 +288,11 @@ def init_command(data: str, preset: str, model: str, purpose: "Purpose | None", 
         print_json({"file": file})
         return
     result(str(file))
-    say(f"next: `{shell_words(['ftbridge', 'recipe', 'run', str(file), '--dry-run'])}` says what it does")
+    say(
+        _("next: `{value}` says what it does").format(
+            value=shell_words(["ftbridge", "recipe", "run", str(file), "--dry-run"])
+        )
+    )
 
 
 def _is_asked() -> bool:
@@ -300,18 +311,18 @@ def _ask(data: str, model: str, purpose: "Purpose | None") -> "tuple[str, str, s
 
     preset = ""
     if not data:
-        say(f"Well-known datasets: {', '.join(presets())}")
-        data = str(click.prompt("Which data (a file, a hub's address, or one of these)", err=True)).strip()
+        say(_("Well-known datasets: {presets}").format(presets=joined(", ", presets())))
+        data = str(click.prompt(_("Which data (a file, a hub's address, or one of these)"), err=True)).strip()
     if init.is_preset(data):
         data, preset = "", data
     if not model:
         usual = load_preset(preset).model if preset else init.MODEL
-        model = str(click.prompt("Which model", default=usual, err=True)).strip()
+        model = str(click.prompt(_("Which model"), default=usual, err=True)).strip()
     if not purpose:
         names = [*init.PURPOSES]
         usual_purpose = init.purpose_of_preset(preset) if preset else "answer"
         for number, (name, meaning) in enumerate(init.PURPOSES.items(), 1):
-            say(f"  {number}  {name}: {meaning}")
+            say(_("  {number}  {name}: {meaning}").format(number=number, name=name, meaning=meaning))
         chosen = click.IntRange(1, len(names))
         default = names.index(usual_purpose) + 1
         purpose = names[click.prompt("What for", type=chosen, default=default, err=True) - 1]

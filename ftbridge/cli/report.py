@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from ftbridge.cli.options import Command, complete_run_or_sweep, json_option, option
+from ftbridge.language import gettext as _
 
 
 @click.command(
@@ -15,16 +16,18 @@ from ftbridge.cli.options import Command, complete_run_or_sweep, json_option, op
 @click.argument("sources", nargs=-1, metavar="[RUN|SWEEP|DIR|FILE]...", shell_complete=complete_run_or_sweep)
 @option(
     "--out", type=click.Path(dir_okay=False), metavar="FILE.html",
-    show_default="report.html of the run or the sweep, or of the project for several", help="Page to write.",
+    show_default=_("report.html of the run or the sweep, or of the project for several"), help=_("Page to write."),
 )  # fmt: skip
 @option(
     "--language", type=click.Choice(["auto", "en", "zh"]), default="auto",
-    help="Language of the report; auto: the locale's.",
+    help=_("Language of the report; auto: the locale's."),
 )  # fmt: skip
-@option("--xlsx", type=click.Path(dir_okay=False), metavar="FILE.xlsx", help="Write the tables as a workbook as well.")
+@option(
+    "--xlsx", type=click.Path(dir_okay=False), metavar="FILE.xlsx", help=_("Write the tables as a workbook as well.")
+)
 @option(
     "--markdown", type=click.Path(dir_okay=False), metavar="FILE.md",
-    help="Write the figures for a model card as well.",
+    help=_("Write the figures for a model card as well."),
 )  # fmt: skip
 @json_option
 def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from ftbridge.launchers.runs.summary import RunSummary
     from ftbridge.runs import RunDetails
 
-OPTIONAL = ("dataset", "model", "backend", "started", "id")  # columns of the list where there is room for them
+OPTIONAL = (
+    _("dataset"),
+    _("model"),
+    _("backend"),
+    _("started"),
+    _("id"),
+)  # columns of the list where there is room for them
 
 _runs_argument = click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=complete_run)
 _run_argument = click.argument("name", required=False, metavar="[RUN]", shell_complete=complete_run)
@@ -23,7 +29,7 @@ _run_argument = click.argument("name", required=False, metavar="[RUN]", shell_co
 @click.group(
     "runs",
     cls=Group,
-    short_help="List, show, follow, plot, compare, stop and prune runs.",
+    short_help=_("List, show, follow, plot, compare, stop and prune runs."),
     examples=("ftbridge runs list", "ftbridge runs logs --follow"),
 )
 def command() -> None:
@@ -45,10 +51,10 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json(found)
     elif found:
-        print_table(_run_rows(found), optional=("time", "method", *OPTIONAL))
+        print_table(_run_rows(found), optional=(_("time"), _("method"), *OPTIONAL))
         for each in found:
             if "--detach" in each.reason:  # its terminal has closed, where nobody could read why it ended
-                say(f"{each.id}: {_(each.reason)}")
+                say(_("{id}: {text}").format(id=each.id, text=_(each.reason)))
     else:
         result(
             _("there is no run in `{folder}` yet; start one with `ftbridge train`").format(folder=Project.find().runs)
@@ -56,7 +62,7 @@ def list_command(as_json: bool) -> None:
 
 
 @command.command(
-    "show", short_help="Show one run in full.", examples=("ftbridge runs show", "ftbridge runs show --json")
+    "show", short_help=_("Show one run in full."), examples=("ftbridge runs show", "ftbridge runs show --json")
 )
 @_run_argument
 @json_option
@@ -84,7 +90,7 @@ def show_command(name: str | None, as_json: bool) -> None:
 
 @command.command("logs", examples=("ftbridge runs logs", "ftbridge runs logs --follow"))
 @_run_argument
-@option("-f", "--follow", "wait", is_flag=True, help="Go on printing until the run ends.")
+@option("-f", "--follow", "wait", is_flag=True, help=_("Go on printing until the run ends."))
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
     from ftbridge import runs
@@ -95,11 +101,11 @@ def logs_command(name: str | None, wait: bool) -> None:
 
 @command.command(
     "plot",
-    short_help="Draw the losses of runs in one picture.",
+    short_help=_("Draw the losses of runs in one picture."),
     examples=("ftbridge runs plot", "ftbridge runs plot --png loss.png"),
 )
 @_runs_argument
-@option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw a picture, in place of text.")
+@option("--png", type=click.Path(path_type=Path), metavar="FILE", help=_("Draw a picture, in place of text."))
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge import runs
@@ -118,7 +124,7 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
 
 @command.command(
     "compare",
-    short_help="Show in what runs differ.",
+    short_help=_("Show in what runs differ."),
     examples=("ftbridge runs compare RUN OTHER", "ftbridge runs compare RUN OTHER --json"),
 )
 @click.argument("names", nargs=-1, metavar="RUN RUN...", shell_complete=complete_run)
@@ -143,12 +149,15 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
 
 @command.command(
     "stop",
-    short_help="End a running run; what it has saved stays.",
+    short_help=_("End a running run; what it has saved stays."),
     examples=("ftbridge runs stop", "ftbridge runs stop RUN --mark-failed"),
 )
 @_run_argument
 @option(
-    "--mark-failed", "failed", is_flag=True, help="Record that a run whose status is unknown has ended; stops nothing."
+    "--mark-failed",
+    "failed",
+    is_flag=True,
+    help=_("Record that a run whose status is unknown has ended; stops nothing."),
 )
 @json_option
 def stop_command(name: str | None, failed: bool, as_json: bool) -> None:
@@ -165,11 +174,13 @@ def stop_command(name: str | None, failed: bool, as_json: bool) -> None:
 
 @command.command(
     "prune",
-    short_help="Remove runs that failed or were interrupted, and tokens of no run.",
+    short_help=_("Remove runs that failed or were interrupted, and tokens of no run."),
     examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"),
 )
-@option("--keep", type=click.IntRange(1), help="Also remove succeeded runs, but the newest N.")
-@option("--checkpoints", is_flag=True, help="Also remove the checkpoints of succeeded runs, but the last and the best.")
+@option("--keep", type=click.IntRange(1), help=_("Also remove succeeded runs, but the newest N."))
+@option(
+    "--checkpoints", is_flag=True, help=_("Also remove the checkpoints of succeeded runs, but the last and the best.")
+)
 @yes_option
 @json_option
 def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool) -> None:
@@ -203,7 +214,7 @@ def _named_or_newest(name: str | None) -> "Run":
 
     run = runs.get(name)
     if name is None:
-        say(f"using {run.id}, the newest run")
+        say(_("using {id}, the newest run").format(id=run.id))
     return run
 
 
@@ -217,12 +228,12 @@ def _run_rows(found: "list[RunSummary]") -> "list[tuple[str, ...]]":
     figures = [next(iter(each.evaluations.items()), ("", 0.0)) for each in found]
     kinds = {name.partition(" on ")[0]: None for name, _value in figures if name}
     measured = [next(iter(kinds)) if len(kinds) == 1 else "metrics"] if kinds else []
-    rows = [("run", "status", "method", "rate", "steps", "loss", *measured, "time", *OPTIONAL)]
+    rows = [(_("run"), _("status"), _("method"), _("rate"), _("steps"), _("loss"), *measured, _("time"), *OPTIONAL)]
     for each, (figure, value) in zip(found, figures, strict=True):
         kind = "" if len(kinds) == 1 else f" {figure.partition(' on ')[0]}"
         row = (
             each.name or short[each.id],
-            "failed (died)" if each.status == "died" else each.status,
+            _("failed (died)") if each.status == "died" else each.status,
             each.method,
             f"{each.learning_rate:g}",
             f"{each.step}/{each.steps}",
@@ -242,15 +253,15 @@ def _facts_of_run(found: "RunDetails") -> dict[str, dict[str, str]]:
     run, summary = found.run, found.summary
     several = {"attempts": str(len(run.attempts))} if len(run.attempts) > 1 else {}
     data = {
-        "backend": load_backend(run.spec.backend).title,
-        "model": summary.model,
-        "dataset": f"{summary.dataset} ({run.samples:,} samples)",
-        "system prompt": run.system,
+        _("backend"): load_backend(run.spec.backend).title,
+        _("model"): summary.model,
+        _("dataset"): _("{dataset} ({samples:,} samples)").format(dataset=summary.dataset, samples=run.samples),
+        _("system prompt"): run.system,
         **_options_given(run),
-        "versions": ", ".join(map(" ".join, run.versions.items())),
+        _("versions"): ", ".join(map(" ".join, run.versions.items())),
     }
     title = f"{run.id} ({run.name})" if run.name else run.id
-    return {title: _how_it_went(found) | several, "trained with": data, "files": _files_of_run(found)}
+    return {title: _how_it_went(found) | several, _("trained with"): data, "files": _files_of_run(found)}
 
 
 def _how_it_went(found: "RunDetails") -> dict[str, str]:
@@ -258,19 +269,23 @@ def _how_it_went(found: "RunDetails") -> dict[str, str]:
     from ftbridge.launchers.runs.record import parameters_in_words, unseen_message
 
     run, summary = found.run, found.summary
-    status = "failed (died)" if summary.status == "died" else summary.status
+    status = _("failed (died)") if summary.status == "died" else summary.status
     lowest, validation = _loss_text(summary.lowest_loss), _loss_text(summary.validation_loss)
     return {
-        "status": status,
-        "reason": _(summary.reason) if summary.reason else unseen_message(run) if status == "unknown" else "",
-        "started": f"{summary.started.astimezone():%Y-%m-%d %H:%M}",
-        "time": natural_duration(summary.seconds),
-        "steps": f"{summary.step}/{summary.steps}",
-        "loss": lowest and f"{_loss_text(summary.loss)} (lowest {lowest})",
-        "validation loss": validation and f"{validation} (lowest {_loss_text(summary.lowest_validation_loss)})",
+        _("status"): status,
+        _("reason"): _(summary.reason) if summary.reason else unseen_message(run) if status == "unknown" else "",
+        _("started"): f"{summary.started.astimezone():%Y-%m-%d %H:%M}",
+        _("time"): natural_duration(summary.seconds),
+        _("steps"): f"{summary.step}/{summary.steps}",
+        _("loss"): lowest
+        and _("{loss_text} (lowest {lowest})").format(loss_text=_loss_text(summary.loss), lowest=lowest),
+        _("validation loss"): validation
+        and _("{validation} (lowest {loss_text})").format(
+            validation=validation, loss_text=_loss_text(summary.lowest_validation_loss)
+        ),
         **{name: f"{value:.3f}" for name, value in summary.evaluations.items()},
-        "trained": parameters_in_words(run.trained_parameters, run.parameters),
-        "tokens": str(run.agreement or ""),
+        _("trained"): parameters_in_words(run.trained_parameters, run.parameters),
+        _("tokens"): str(run.agreement or ""),
     }
 
 
@@ -300,10 +315,10 @@ def _files_of_run(found: "RunDetails") -> dict[str, str]:
     """Return where the files of a run are, seen from here."""
     run = found.run
     last = found.checkpoints[-1] if found.checkpoints else None
-    saved = [f"{path.name} (last)" if path == last else path.name for path in found.checkpoints]
+    saved = [_("{name} (last)").format(name=path.name) if path == last else path.name for path in found.checkpoints]
     if found.best:
-        saved.append(f"{found.best.name} (lowest validation loss)")
-    inside = {"log": "log.txt", "adapter": "adapter", "merged model": "merged", "report": "report.html"}
+        saved.append(_("{name} (lowest validation loss)").format(name=found.best.name))
+    inside = {_("log"): "log.txt", _("adapter"): "adapter", _("merged model"): "merged", _("report"): "report.html"}
     inside |= {name: f"tracking/{name}" for name in run.spec.track}
     there = {name: run.path / file for name, file in inside.items() if (run.path / file).exists()}
     return {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftbridge.cli.options import Command, complete_folder, json_option, option
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from ftbridge.launchers.environment.venv import Environment
@@ -12,12 +13,13 @@ if TYPE_CHECKING:
 
 @click.command("setup", cls=Command, examples=("ftbridge setup", "ftbridge setup --environment transformers4"))
 @option(
-    "--venv", metavar="DIR", shell_complete=complete_folder, show_default="one for all your projects",
-    help="Folder of the virtual environment.",
+    "--venv", metavar="DIR", shell_complete=complete_folder, show_default=_("one for all your projects"),
+    help=_("Folder of the virtual environment."),
 )  # fmt: skip
 @option(
     "--environment", type=click.Choice(["transformers5", "transformers4"]), default="transformers5",
-    help="Version of transformers; transformers4 is for models whose own code needs it (InternLM 2).",
+    help=_("Version of transformers; transformers4 is for models whose own code needs it "
+        "(InternLM 2)."),
 )  # fmt: skip
 @json_option
 def command(venv: str | None, environment: "Environment", as_json: bool) -> None:

@@ -17,12 +17,13 @@ from ftbridge.cli.options import (
     options,
 )
 from ftbridge.cli.output import print_parts, relative_path
+from ftbridge.language import gettext as _
 
 DEFAULT = "run"
 
 _metric_option = option(
-    "--metric", metavar="NAME", default="", show_default="what the task is judged by",
-    help="Figure by which the best is told, such as macro_f1, chrf or loss.",
+    "--metric", metavar="NAME", default="", show_default=_("what the task is judged by"),
+    help=_("Figure by which the best is told, such as macro_f1, chrf or loss."),
 )  # fmt: skip
 
 
@@ -43,7 +44,7 @@ class SweepGroup(Group):
 @click.group(
     "sweep",
     cls=SweepGroup,
-    short_help="Train with many options, and show which came out best.",
+    short_help=_("Train with many options, and show which came out best."),
     examples=(
         "ftbridge sweep --grid sample=100,500 --grid lora_rank=8,16",
         "ftbridge sweep show --metric macro_f1",
@@ -58,11 +59,11 @@ def command() -> None:
 
 @command.command(
     DEFAULT,
-    short_help="Train and evaluate all points that are not done yet.",
+    short_help=_("Train and evaluate all points that are not done yet."),
     headings={
-        "Points": "grid seeds name max_points",
-        "What all have": "backend model",
-        "Run": "parallel metric as_json",
+        _("Points"): "grid seeds name max_points",
+        _("What all have"): "backend model",
+        _("Run"): "parallel metric as_json",
     },
     examples=("ftbridge sweep run --grid lora_rank=8,16 --seeds 1,2,3", "ftbridge sweep run sweep.yaml --parallel"),
 )
@@ -70,21 +71,22 @@ def command() -> None:
 @options(
     option(
         "--grid", multiple=True, metavar="KEY=VALUE,VALUE",
-        help="Option of convert or train, and its values; all combinations are trained. Repeatable; train.seed and "
-        "convert.seed tell options of both apart.",
+        help=_("Option of convert or train, and its values; all combinations are trained. "
+        "Repeatable; train.seed and convert.seed tell options of both apart."),
     ),
-    option("--seeds", default="", metavar="N,N", help="Train each point once with each of these seeds."),
+    option("--seeds", default="", metavar="N,N", help=_("Train each point once with each of these seeds.")),
     option(
-        "--name", default="", metavar="NAME", show_default="that of FILE, else the keys",
-        help="Name of the sweep and of its folder in sweeps/; the same one goes on.",
+        "--name", default="", metavar="NAME", show_default=_("that of FILE, else the keys"),
+        help=_("Name of the sweep and of its folder in sweeps/; the same one goes on."),
     ),
-    option("--backend", type=PluginName("backends"), show_default="ftbridge.yaml's", help="Framework that trains."),
+    option("--backend", type=PluginName("backends"), show_default=_("ftbridge.yaml's"),
+        help=_("Framework that trains.")),
     option(
-        "--model", metavar="BASE", shell_complete=complete_folder, show_default="ftbridge.yaml's",
-        help="Base model: a folder, or a hub's name.",
+        "--model", metavar="BASE", shell_complete=complete_folder, show_default=_("ftbridge.yaml's"),
+        help=_("Base model: a folder, or a hub's name."),
     ),
-    option("--max-points", type=click.IntRange(min=1), default=200, help="Number of points that may be trained."),
-    option("--parallel", is_flag=True, help="Train one point on each GPU at a time."),
+    option("--max-points", type=click.IntRange(min=1), default=200, help=_("Number of points that may be trained.")),
+    option("--parallel", is_flag=True, help=_("Train one point on each GPU at a time.")),
 )  # fmt: skip
 @_metric_option
 @json_option
@@ -103,7 +105,7 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
 
     if not file and not given["grid"]:
         raise UsageError(
-            "what is to be varied? Give options with their values, as in `--grid lora_rank=8,16`, or a FILE"
+            _("what is to be varied? Give options with their values, as in `--grid lora_rank=8,16`, or a FILE")
         )
     given |= {"grid": parse_grid(given["grid"]), "seeds": parse_seeds(given["seeds"])}
     chosen = {name: value for name in ("backend", "model") if (value := given.pop(name))}
@@ -112,23 +114,29 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
         print_json(found)
     else:
         print_parts(sweep_table(found))
-        say(f"\nnext: `{shell_words(['ftbridge', 'report', found.name])}` writes it as a page")
+        say(_("\nnext: `{value}` writes it as a page").format(value=shell_words(["ftbridge", "report", found.name])))
         if best := best_run(found):
-            say(f"      `{shell_words(['ftbridge', 'chat', str(relative_path(best))])}` talks to the best")
+            say(
+                _("      `{value}` talks to the best").format(
+                    value=shell_words(["ftbridge", "chat", str(relative_path(best))])
+                )
+            )
     if failed := failed_points(found):
-        say(f"error: {failed}")
+        say(_("error: {failed}").format(failed=failed))
         ctx.exit(FrameworkError.exit_code)
 
 
 @command.command(
     "show",
-    short_help="Show the points of a sweep, best first.",
+    short_help=_("Show the points of a sweep, best first."),
     examples=("ftbridge sweep show", "ftbridge sweep show sizes --metric loss --csv a.csv"),
 )
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=complete_sweep)
 @_metric_option
-@option("--csv", type=click.Path(dir_okay=False), metavar="FILE.csv", help="Write the table as a CSV file as well.")
-@option("--xlsx", type=click.Path(dir_okay=False), metavar="FILE.xlsx", help="Write the table as a workbook as well.")
+@option("--csv", type=click.Path(dir_okay=False), metavar="FILE.csv", help=_("Write the table as a CSV file as well."))
+@option(
+    "--xlsx", type=click.Path(dir_okay=False), metavar="FILE.xlsx", help=_("Write the table as a workbook as well.")
+)
 @json_option
 def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | None, as_json: bool) -> None:
     """Show the points of a sweep, best first; without NAME of the one that was worked on last."""
@@ -146,4 +154,4 @@ def show_command(name: str | None, metric: str, csv: str | None, xlsx: str | Non
     for file, write in ((csv, write_csv), (xlsx, write_xlsx)):
         if file:
             write(Path(file), sweep_rows(found))
-            say(f"wrote {file}")
+            say(_("wrote {file}").format(file=file))

@@ -6,6 +6,7 @@ import click
 
 from ftbridge.cli.options import Command, PluginName, complete_dataset, config_option, json_option, option
 from ftbridge.cli.train_options import train_options
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from ftbridge.launchers.preview.tokenize import TokenizedPart
@@ -16,8 +17,8 @@ SHOWN = 20  # conversations that are named
 @click.command(
     "tokenize", cls=Command,
     headings={
-        "Model and data": "model dataset_dir validation_dataset trust_remote_code",
-        "Tokens": "chat_template thinking learn cutoff_length too_long packing",
+        _("Model and data"): "model dataset_dir validation_dataset trust_remote_code",
+        _("Tokens"): "chat_template thinking learn cutoff_length too_long packing",
     },
     examples=("ftbridge tokenize medqa --model base", "ftbridge tokenize medqa --model base --packing"),
 )  # fmt: skip
@@ -26,7 +27,9 @@ SHOWN = 20  # conversations that are named
     "model", "dataset_dir", "validation_dataset", "cutoff_length", "too_long", "chat_template", "learn", "thinking",
     "packing", "trust_remote_code",
 )  # fmt: skip
-@option("--backend", type=PluginName("backends"), show_default="any", help="Framework whose environment makes them.")
+@option(
+    "--backend", type=PluginName("backends"), show_default=_("any"), help=_("Framework whose environment makes them.")
+)
 @config_option
 @json_option
 def command(dataset: str | None, as_json: bool, **options: Any) -> None:
@@ -42,8 +45,12 @@ def command(dataset: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(found)
         return
-    thinking = f", thinking {found.thinking}" if found.thinking else ""
-    result(f"{found.model}, by {found.chat_template}{thinking}; cutoff length {found.cutoff_length}")
+    thinking = _(", thinking {thinking}").format(thinking=found.thinking) if found.thinking else ""
+    result(
+        _("{model}, by {chat_template}{thinking}; cutoff length {cutoff_length}").format(
+            model=found.model, chat_template=found.chat_template, thinking=thinking, cutoff_length=found.cutoff_length
+        )
+    )
     for part in found.parts:
         result(f"\n{_counts_table(part)}")
 
@@ -55,16 +62,21 @@ def _counts_table(part: "TokenizedPart") -> str:
     counts = part.counts
     numbers = first_few([str(number) for number in counts.left_out_conversations], SHOWN)
     told = [
-        ("lose their oldest turns", counts.cut_turns, ""),
-        ("lose the end of their question", counts.cut_question, ""),
-        ("do not fit and are left out", counts.left_out, f" (conversations {numbers})"),
-        ("conversations without an answer", counts.without_answer, ""),
+        (_("lose their oldest turns"), counts.cut_turns, ""),
+        (_("lose the end of their question"), counts.cut_question, ""),
+        (_("do not fit and are left out"), counts.left_out, _(" (conversations {numbers})").format(numbers=numbers)),
+        (_("conversations without an answer"), counts.without_answer, ""),
     ]
     return aligned(
         [
-            ("dataset", f"{part.dataset}, {counted(counts.conversations, 'conversation')}"),
-            ("samples", f"{counts.samples:,} in {counted(counts.rows, 'row')}"),
-            ("tokens", f"{counts.tokens:,}, {counts.answer_tokens:,} of them learned"),
+            (_("dataset"), f"{part.dataset}, {counted(counts.conversations, 'conversation')}"),
+            (_("samples"), _("{samples:,} in {rows}").format(samples=counts.samples, rows=counted(counts.rows, "row"))),
+            (
+                _("tokens"),
+                _("{tokens:,}, {answer_tokens:,} of them learned").format(
+                    tokens=counts.tokens, answer_tokens=counts.answer_tokens
+                ),
+            ),
             ("longest", counted(counts.longest, "token")),
             *((name, f"{count:,}{more}") for name, count, more in told if count),
             ("folder", part.folder),

@@ -8,22 +8,25 @@ import msgspec
 
 from ftbridge.cli.options import Command, complete_run, config_option, json_option, option
 from ftbridge.cli.train_options import train_options
+from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
     from ftbridge.launchers.backends.plan import TrainPlan
     from ftbridge.launchers.training.prepare import Prepared
 
 HEADINGS = {
-    "Model and data": "model dataset dataset_dir validation_dataset trust_remote_code",
-    "Tokens": "tokens chat_template thinking learn cutoff_length too_long packing template",
-    "Method": "method quantization_bits quantization_type double_quantization lora_rank lora_alpha lora_dropout "
+    _("Model and data"): "model dataset dataset_dir validation_dataset trust_remote_code",
+    _("Tokens"): "tokens chat_template thinking learn cutoff_length too_long packing template",
+    _("Method"): "method quantization_bits quantization_type double_quantization lora_rank lora_alpha lora_dropout "
     "lora_targets rslora dora neftune_alpha",
-    "Optimiser": "optimizer learning_rate weight_decay max_gradient_norm seed",
-    "Schedule": "epochs max_steps micro_batch_size gradient_accumulation_steps scheduler warmup_ratio validation_steps "
+    _("Optimiser"): "optimizer learning_rate weight_decay max_gradient_norm seed",
+    _(
+        "Schedule"
+    ): "epochs max_steps micro_batch_size gradient_accumulation_steps scheduler warmup_ratio validation_steps "
     "early_stopping",
-    "Memory": "gradient_checkpointing attention dtype deepspeed",
-    "Checkpoints": "save_steps save_limit resume trust_checkpoint",
-    "Launch": "name backend device gpus track set config dry_run build_only no_preflight yes detach as_json",
+    _("Memory"): "gradient_checkpointing attention dtype deepspeed",
+    _("Checkpoints"): "save_steps save_limit resume trust_checkpoint",
+    _("Launch"): "name backend device gpus track set config dry_run build_only no_preflight yes detach as_json",
 }
 
 
@@ -35,17 +38,17 @@ HEADINGS = {
 )
 @train_options()
 @config_option
-@option("--dry-run", is_flag=True, help="Show what would be trained, with the pre-flight, and start nothing.")
-@option("--build-only", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
-@option("--no-preflight", is_flag=True, help="Skip the pre-flight, the checks before the start.")
-@option("--detach", is_flag=True, help="Return once the training runs; it outlives the terminal.")
+@option("--dry-run", is_flag=True, help=_("Show what would be trained, with the pre-flight, and start nothing."))
+@option("--build-only", is_flag=True, help=_("As --dry-run, and build tokenizer, dataset and model in the framework."))
+@option("--no-preflight", is_flag=True, help=_("Skip the pre-flight, the checks before the start."))
+@option("--detach", is_flag=True, help=_("Return once the training runs; it outlives the terminal."))
 @option(
     "--resume", metavar="auto|RUN|CHECKPOINT", shell_complete=complete_run,
-    help="Resume a run that stopped, or from a checkpoint; auto: the newest run.",
+    help=_("Resume a run that stopped, or from a checkpoint; auto: the newest run."),
 )  # fmt: skip
-@option("--yes", is_flag=True, help="Train with values that would be asked about.")
-@option("--name", default="", metavar="NAME", help="Name of the run, to type in place of its id.")
-@option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
+@option("--yes", is_flag=True, help=_("Train with values that would be asked about."))
+@option("--name", default="", metavar="NAME", help=_("Name of the run, to type in place of its id."))
+@option("--trust-checkpoint", is_flag=True, help=_("Resume from a checkpoint that no signed record has."))
 @json_option
 def command(
     config: str | None,
@@ -69,14 +72,14 @@ def command(
         _print_dry_run(ready, preflight=not no_preflight, as_json=as_json)
         if build_only:
             prepare.build_only(ready)
-            say("the framework builds all that the config names; nothing was started")
+            say(_("the framework builds all that the config names; nothing was started"))
         return
     if detach:
         run = train.start_detached(ready, preflight=not no_preflight)
-        say(f"`ftbridge runs logs -f {run.id}` follows it, `ftbridge runs stop {run.id}` ends it")
+        say(_("`ftbridge runs logs -f {id}` follows it, `ftbridge runs stop {id}` ends it").format(id=run.id))
     else:
         run = train.start(ready, preflight=not no_preflight)
-        say("next: `ftbridge merge`, then `ftbridge chat`")
+        say(_("next: `ftbridge merge`, then `ftbridge chat`"))
     if as_json:
         print_json({"folder": run.folder, **msgspec.to_builtins(summarise_run(run))})
     elif not is_terminal(sys.stdout):  # where it stands in the lines above
@@ -119,8 +122,8 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
             say(checks_as_text(checks))
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
-        result(aligned(describe(ready, "; ".join(memory) or "not estimated")))
+        result(aligned(describe(ready, "; ".join(memory) or _("not estimated"))))
         if others := [check for check in checks if check.found not in memory or check.remedy]:
             result(f"\npre-flight:\n{checks_as_text(others)}")
     if any(check.status == "failure" for check in checks):
-        raise InputError("this training would fail: see `failure` above")
+        raise InputError(_("this training would fail: see `failure` above"))

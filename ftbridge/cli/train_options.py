@@ -35,14 +35,14 @@ METAVARS = {
 }
 # What is taken where an option is not given, and is no constant.
 DEFAULTS = {
-    "backend": "ftbridge.yaml's",
-    "model": "ftbridge.yaml's, else the preset's",
-    "dataset": "the last conversion's",
-    "dataset_dir": "the last conversion's, else data",
-    "validation_steps": "as --save-steps",
-    "lora_targets": "those of attention, dense and shared MLPs",
-    "template": "detected from the model's files",
-    "chat_template": "the model's own",
+    "backend": _("ftbridge.yaml's"),
+    "model": _("ftbridge.yaml's, else the preset's"),
+    "dataset": _("the last conversion's"),
+    "dataset_dir": _("the last conversion's, else data"),
+    "validation_steps": _("as --save-steps"),
+    "lora_targets": _("those of attention, dense and shared MLPs"),
+    "template": _("detected from the model's files"),
+    "chat_template": _("the model's own"),
 }
 COMPLETE = {
     "model": complete_folder,
@@ -56,7 +56,7 @@ COMPLETE = {
 def _parse_pairs(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     for value in values:
         if "=" not in value:
-            raise click.BadParameter(f"`{value}` is not KEY=VALUE")
+            raise click.BadParameter(_("`{value}` is not KEY=VALUE").format(value=value))
     return dict(value.split("=", 1) for value in values)
 
 
@@ -71,7 +71,9 @@ def _count_or(word: str) -> Callable[[click.Context, click.Parameter, str | None
         if value is None or value == word:
             return value
         if not value.isdecimal() or int(value) < 1:
-            raise click.BadParameter(f"`{value}` is neither a whole number of at least 1 nor `{word}`")
+            raise click.BadParameter(
+                _("`{value}` is neither a whole number of at least 1 nor `{word}`").format(value=value, word=word)
+            )
         return int(value)
 
     return parse

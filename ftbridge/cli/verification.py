@@ -5,6 +5,8 @@ from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING
 
 from ftbridge.cli.output import can_show
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +30,23 @@ def print_verification(found: "Verification") -> None:
     from ftbridge.core.console import escaped, rich_console
 
     console = rich_console(width=None if sys.stdout.isatty() else 160)
-    who = {"once": "tokens made once by", "native": "the frameworks' own tokens, beside"}[found.tokens]
-    console.print(escaped(f"{found.dataset} for {found.model}: {who} {found.chat_template}"))
+    who = {"once": _("tokens made once by"), "native": _("the frameworks' own tokens, beside")}[found.tokens]
+    console.print(
+        escaped(
+            _("{dataset} for {model}: {who} {chat_template}").format(
+                dataset=found.dataset, model=found.model, who=who, chat_template=found.chat_template
+            )
+        )
+    )
     seen: set[tuple[str, str]] = set()
     for number, sample in enumerate(found.samples, 1):
-        _print_head(console, sample, f"sample {number}, of conversation {sample.conversation} of {found.conversations}")
+        _print_head(
+            console,
+            sample,
+            _("sample {number}, of conversation {conversation} of {conversations}").format(
+                number=number, conversation=sample.conversation, conversations=found.conversations
+            ),
+        )
         kinds = _kinds(sample)
         if number == 1 or not kinds.keys() <= seen:
             console.print()
@@ -50,11 +64,13 @@ def _print_head(console: "Console", sample: "VerifiedSample", name: str) -> None
 
     reference = sample.reference
     if not reference.ids:
-        told = "left out, as it is too long"
+        told = _("left out, as it is too long")
     else:
-        same = "the same for all" if sample.is_same else "NOT the same for all"
+        same = _("the same for all") if sample.is_same else _("NOT the same for all")
         learned = sum(label >= 0 for label in reference.labels)
-        told = f"{same}; {len(reference.ids)} tokens, {learned} learned"
+        told = _("{same}; {count} tokens, {learned} learned").format(
+            same=same, count=len(reference.ids), learned=learned
+        )
     console.print(escaped(f"{name}: {told}"), style=None if sample.is_same else DIFFERENT)
 
 
@@ -75,7 +91,7 @@ def _print_cause(console: "Console", cause: str, title: str, places: list[str]) 
     from ftbridge.tokens.differences import CAUSES
 
     shown = first_few([each for each in places if each], MOST_PLACES)
-    console.print(escaped(f"{title}: {shown}" if shown else title), style=DIFFERENT)
+    console.print(escaped(_("{title}: {shown}").format(title=title, shown=shown) if shown else title), style=DIFFERENT)
     console.print(f"  {CAUSES[cause]}")
 
 
@@ -85,7 +101,13 @@ def _print_summary(console: "Console", found: "Verification") -> None:
 
     readers = [CHAT_TEMPLATE, *found.readers]
     same = sum(sample.is_same for sample in found.samples)
-    console.print(escaped(f"{same} of {len(found.samples)} samples are the same for {', '.join(readers)}"))
+    console.print(
+        escaped(
+            _("{same} of {count} samples are the same for {readers}").format(
+                same=same, count=len(found.samples), readers=joined(", ", readers)
+            )
+        )
+    )
     for told in causes_in_words(found.counts()):
         console.print(escaped(told), style=DIFFERENT)
 
@@ -115,7 +137,7 @@ def _token_table(console: "Console", sample: "VerifiedSample", *, whole: bool) -
         if not is_near:
             table.add_row("...")
             continue
-        for _, (reference, read) in group:
+        for _unused, (reference, read) in group:
             table.add_row(*reference, *read)
     return table
 
@@ -152,12 +174,14 @@ def _cell(sample: "VerifiedSample", at: int | None, reader: str, place: int | No
 
     reading = sample.readings[reader]
     if place is None:
-        return Text("") if at is None else Text(f"{_mark()} none", DIFFERENT)
+        return Text("") if at is None else Text(_("{mark} none").format(mark=_mark()), DIFFERENT)
     learned = reading.labels[place] >= 0
     if at is not None and reading.ids[place] == sample.reference.ids[at]:
         if reading.labels[place] == sample.reference.labels[at]:
             return Text("=")
-        return Text(f"{_mark()} {'learned' if learned else 'not learned'}", DIFFERENT)
+        return Text(
+            _("{mark} {learned}").format(mark=_mark(), learned=_("learned") if learned else _("not learned")), DIFFERENT
+        )
     text = printable(reading.tokens[place])
     return Text(f"{_mark()} {_in_brackets(text) if learned else text}", DIFFERENT)
 

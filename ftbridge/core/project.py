@@ -11,6 +11,7 @@ from ftbridge.core.files.owner import SAFE_FOLDERS, foreign_owner
 from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml_lines, parse
 from ftbridge.core.plugins import plugin_names
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
 
 SETTINGS = "ftbridge.yaml"
 
@@ -90,8 +91,8 @@ class Project(msgspec.Struct, frozen=True):
         file = self.folder / ".ftbridge" / "state.json"
         if not file.is_file():
             return State()
-        refusal = f"`{file}` is damaged; delete it and convert again"
-        return load_json(read_text(file, "last conversion's state"), State, refusal)
+        refusal = _("`{file}` is damaged; delete it and convert again").format(file=file)
+        return load_json(read_text(file, _("last conversion's state")), State, refusal)
 
     def remember(self, state: State) -> None:
         """Write `state`, the last conversion's dataset, to .ftbridge/state.json."""
@@ -115,8 +116,8 @@ class Project(msgspec.Struct, frozen=True):
 
 def _read_settings(file: Path) -> Settings:
     """Return the Settings in a YAML file; raises InputError where it names an option or a backend that is not there."""
-    values, lines = load_yaml_lines(read_text(file, "settings file"), f"`{file}`")
-    line_of = {key: f"`{file}`, line {line}" for key, line in lines.items()}
+    values, lines = load_yaml_lines(read_text(file, _("settings file")), f"`{file}`")
+    line_of = {key: _("`{file}`, line {line}").format(file=file, line=line) for key, line in lines.items()}
     places = {key: f"{line}: `{key}`" for key, line in line_of.items()}
     backends = values.pop("backends", None) or {}
     for key in values:
@@ -131,15 +132,28 @@ def _check_backends(backends: dict[Any, Any], places: dict[str, str]) -> None:
     for name, own in backends.items():
         place = places.get("backends", "`backends`")
         if name not in (known := [*plugin_names("backends"), *ENGINES]):
-            raise InputError(f"{place}: there is no backend `{name}`{closest(str(name), known)}")
+            raise InputError(
+                _("{place}: there is no backend `{name}`{hint}").format(
+                    place=place, name=name, hint=closest(str(name), known)
+                )
+            )
         if not isinstance(own, dict):
-            raise InputError(f"{place}: `{name}` is followed by a line such as `python: PATH`; got `{own}`")
+            raise InputError(
+                _("{place}: `{name}` is followed by a line such as `python: PATH`; got `{own}`").format(
+                    place=place, name=name, own=own
+                )
+            )
         parse(EngineSettings if name in ENGINES else BackendSettings, own, f"{place}: `{name}`")
 
 
 def _refusal(file: Path, owner: str, start: Path) -> str:
-    other = "work in another folder" if file.parent == start else f"put an {SETTINGS} of your own into `{start}`"
-    return (
-        f"`{file}` belongs to `{owner}`, not to you, and its `backends` decide which programs run. If you trust who "
-        f"writes it, set the environment variable {SAFE_FOLDERS}={file.parent}; else {other}"
+    other = (
+        _("work in another folder")
+        if file.parent == start
+        else _("put an {settings} of your own into `{start}`").format(settings=SETTINGS, start=start)
     )
+    return _(
+        "`{file}` belongs to `{owner}`, not to you, and its `backends` decide which programs "
+        "run. If you trust who writes it, set the environment variable "
+        "{safe_folders}={parent}; else {other}"
+    ).format(file=file, owner=owner, safe_folders=SAFE_FOLDERS, parent=file.parent, other=other)

@@ -236,18 +236,26 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         # One name, as an older run.json has it, is a list of one.
         msgspec.structs.force_setattr(self, "dataset", tuple(each.text for each in dataset_choices(self.dataset)))
         if isinstance(self.gpus, int) and self.gpus < 1:
-            raise UsageError(f"`--gpus` takes a count of at least 1, or `all`; got `{self.gpus}`")
+            raise UsageError(_("`--gpus` takes a count of at least 1, or `all`; got `{gpus}`").format(gpus=self.gpus))
         adapter = {"rslora": self.rslora, "dora": self.dora, "lora_targets": self.lora_targets}
         for name, value in adapter.items():
             if value and self.method == "full":
-                raise UsageError(f"`{name}` is for an adapter, and `--method full` trains all weights; leave one out")
+                raise UsageError(
+                    _("`{name}` is for an adapter, and `--method full` trains all weights; leave one out").format(
+                        name=name
+                    )
+                )
         others, wanted = ({"template": None}, "native") if self.tokens == "once" else (OF_TOKENS, "once")
         for name, default in others.items():
             if getattr(self, name) != default:
                 option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"`{option}` is for `--tokens {wanted}`; take that, or leave `{option}` out")
+                raise UsageError(
+                    _("`{option}` is for `--tokens {wanted}`; take that, or leave `{option}` out").format(
+                        option=option, wanted=wanted
+                    )
+                )
         if self.early_stopping and self.validation_dataset == "none":
-            raise UsageError("`--early-stopping` watches the validation loss; leave `--validation-dataset none` out")
+            raise UsageError(_("`--early-stopping` watches the validation loss; leave `--validation-dataset none` out"))
 
     @property
     def datasets(self) -> tuple[DatasetChoice, ...]:

@@ -89,7 +89,7 @@ class ChatSession:
     def retry(self) -> Iterator[str]:
         """Yield another answer to the last question, with the next seed; raises InputError where there is none."""
         if not self.turns:
-            raise InputError("there is no question yet to ask again")
+            raise InputError(_("there is no question yet to ask again"))
         self.sampling = replace(self.sampling, seed=(self.sampling.seed + 1) % SEEDS)
         question = self.turns.pop()[0]
         return self.say(question)
@@ -141,7 +141,7 @@ def chat_sessions(
     Raises InputError where there is no such model, or nothing to compare, SetupError where memory is too small for
     two, FrameworkError where a model cannot be loaded.
     """
-    refuse_half_characters("the system prompt", system or "")
+    refuse_half_characters(_("the system prompt"), system or "")
     gpus = devices.usable_gpus(options.get("device", "auto"))
     found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
@@ -159,7 +159,11 @@ def chat_sessions(
     python = interpreter_for(found.project, backend, model, trust_remote_code=loading.trust_remote_code)
     if system is None and card.several_systems:
         which = f"`{printable(card.system[:SHOWN])}`" if card.system else "none"
-        say(f"the training rows have different system prompts; asking with {which}, choose with `--system`")
+        say(
+            _("the training rows have different system prompts; asking with {which}, choose with `--system`").format(
+                which=which
+            )
+        )
     system, sampling = card.system if system is None else system, sampling or Sampling()
     with ExitStack() as stack:
         after = before = stack.enter_context(Generator(python, card, model, adapter, gpus, loading))
@@ -209,10 +213,10 @@ def save_conversations(talks: Sequence[ChatSession], file: str | os.PathLike[str
     path = Path(file).expanduser()
     lines = [_encode_messages(talk) for talk in talks if talk.answered]
     if not path.name or not lines:
-        raise InputError("name a file, as in `/save talk.jsonl`" if lines else "nothing was said yet")
+        raise InputError(_("name a file, as in `/save talk.jsonl`") if lines else _("nothing was said yet"))
     path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
     if path.exists():
-        raise InputError(f"`{path}` is there already; choose another name")
+        raise InputError(_("`{path}` is there already; choose another name").format(path=path))
     write_atomic(path, b"".join(line + b"\n" for line in lines))
     return path
 
@@ -256,8 +260,10 @@ def model_of(
         return card, Path(card.base), folder
     if compare and folder.samefile(card.base):
         raise InputError(
-            f"there is nothing to compare `{folder}` with: it is no adapter and does not name its base; name that "
-            "with `--model BASE`"
+            _(
+                "there is nothing to compare `{folder}` with: it is no adapter and does not name its "
+                "base; name that with `--model BASE`"
+            ).format(folder=folder)
         )
     return card, folder, None
 
@@ -278,15 +284,25 @@ def with_thinking(card: ModelCard, thinking: Thoughts) -> ModelCard:
         template = card.chat_template.with_thinking(thinking)
         if template.thinking:
             return replace(card, chat_template=template)
-        raise UsageError(f"`--thinking` is a switch of chat templates, and {template.origin} has none; leave it out")
+        raise UsageError(
+            _("`--thinking` is a switch of chat templates, and {origin} has none; leave it out").format(
+                origin=template.origin
+            )
+        )
     if thinking == "off":
         is_so = (
-            "does not think before it answers" if card.thinking == "none" else "has thinking off, as in the training"
+            _("does not think before it answers")
+            if card.thinking == "none"
+            else _("has thinking off, as in the training")
         )
-        say(f"note: `{card.family}` {is_so}, with or without `--thinking off`")
+        say(_("note: `{family}` {is_so}, with or without `--thinking off`").format(family=card.family, is_so=is_so))
         return card
     if card.thinking == "none":
-        raise UsageError(f"`--thinking on` is for models that think before they answer, and `{card.family}` does not")
+        raise UsageError(
+            _("`--thinking on` is for models that think before they answer, and `{family}` does not").format(
+                family=card.family
+            )
+        )
     instruction = card.template["INSTRUCTION"].removesuffix(_NO_THOUGHT)
     return replace(card, template=card.template | {"INSTRUCTION": instruction}, thinking="on")
 
@@ -297,7 +313,9 @@ def _check_room(gpus: Sequence[Gpu], loading: Loading, *models: Path) -> None:
     free = free_memory(gpus) if gpus else host.available_memory()
     if free and needed > free:
         raise SetupError(
-            f"the models before and after need {natural_size(needed, binary=True)} together, and "
-            f"{natural_size(free, binary=True)} are free; take `--bits 4` or `--offload-folder DIR`, or ask one after "
-            "the other: " + " and ".join(f"`{shell_words(['ftbridge', 'chat', str(model)])}`" for model in models)
+            _(
+                "the models before and after need {needed} together, and {free} are free; take "
+                "`--bits 4` or `--offload-folder DIR`, or ask one after the other: "
+            ).format(needed=natural_size(needed, binary=True), free=natural_size(free, binary=True))
+            + " and ".join(f"`{shell_words(['ftbridge', 'chat', str(model)])}`" for model in models)
         )

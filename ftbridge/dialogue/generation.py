@@ -14,6 +14,7 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError, shell_words
 from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.dialogue.placement import Loading, place
+from ftbridge.language import gettext as _
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process.script import start_script
@@ -42,11 +43,12 @@ _SPILLED = "Some modules are dispatched on the CPU or the disk"
 # transformers, of what it would not run.
 _OWN_CODE = "pass the argument `trust_remote_code=True`"
 _UNSEEN = "No CUDA GPUs are available"
-_TOO_BIG = (
-    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into main memory "
-    "instead; take `--bits 4` if it was 8, end what else uses the GPU, or take `--device cpu`"
+_TOO_BIG = _(
+    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits "
+    "cannot be put into main memory instead; take `--bits 4` if it was 8, end what else "
+    "uses the GPU, or take `--device cpu`"
 )
-_MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
+_MEMORY = _("take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset")
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +73,15 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
             whole = isinstance(least, int)
             number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
             if not number or not least <= value <= most:  # NaN is in no range
-                kind = "a whole number" if whole else "a number"
-                raise UsageError(f"`{name}` must be {kind} from {least} to {most}")
+                kind = _("a whole number") if whole else _("a number")
+                raise UsageError(
+                    _("`{name}` must be {kind} from {least} to {most}").format(
+                        name=name, kind=kind, least=least, most=most
+                    )
+                )
         if 0 < self.temperature < COLDEST:
-            raise UsageError(f"`temperature` must be 0, or a number from {COLDEST} on")
-        refuse_half_characters("a stop word", *self.stop_words)
+            raise UsageError(_("`temperature` must be 0, or a number from {coldest} on").format(coldest=COLDEST))
+        refuse_half_characters(_("a stop word"), *self.stop_words)
 
 
 class BatchAnswer(NamedTuple):
@@ -144,7 +150,7 @@ class Generator:
     def __enter__(self) -> Self:
         """Wait until the model is loaded; raises InputError where an adapter does not fit it."""
         try:
-            ready = self._receive("the model could not be loaded")
+            ready = self._receive(_("the model could not be loaded"))
             self._refuse_misfit(ready)
             self.version = ready.get("version", "")
         except BaseException:
@@ -177,8 +183,8 @@ class Generator:
         ends the answer. Raises InputError where the conversation is too long for the model, its prompt does not fit or
         its text is none, SetupError where memory runs out; the next may be asked after either.
         """
-        refuse_half_characters("the conversation", *(text or "" for turn in turns for text in turn))
-        refuse_half_characters("the system prompt", system)
+        refuse_half_characters(_("the conversation"), *(text or "" for turn in turns for text in turn))
+        refuse_half_characters(_("the system prompt"), system)
         self._asked += 1
         request = msgspec.to_builtins(sampling) | {
             "number": self._asked,
@@ -197,8 +203,10 @@ class Generator:
             raise
         if "limit" in record:
             raise InputError(
-                f"the conversation has {record['tokens']} tokens, and the model takes {record['limit']}; begin a new "
-                "one with /reset, or shorten the question"
+                _(
+                    "the conversation has {tokens} tokens, and the model takes {limit}; begin a new one "
+                    "with /reset, or shorten the question"
+                ).format(tokens=record["tokens"], limit=record["limit"])
             )
         _refuse_error(record, _MEMORY)
         self.finish = record["end"]
@@ -224,7 +232,7 @@ class Generator:
         InputError where one is no text.
         """
         for number, prompt in enumerate(prompts, 1):
-            refuse_half_characters(f"prompt {number}", *_texts(prompt))
+            refuse_half_characters(_("prompt {number}").format(number=number), *_texts(prompt))
         self._asked += 1
         request = msgspec.to_builtins(Sampling(max_new_tokens=sampling.max_new_tokens)) | {
             "number": self._asked,
@@ -241,7 +249,7 @@ class Generator:
         except BaseException:
             self.interrupt()
             raise
-        _refuse_error(record, "take `--bits 4`, a smaller `--batch-size` or a smaller `--max-new-tokens`")
+        _refuse_error(record, _("take `--bits 4`, a smaller `--batch-size` or a smaller `--max-new-tokens`"))
 
     def prompt_for(self, system: str, turns: Sequence[tuple[str, str | None]], card: ModelCard | None = None) -> Prompt:
         """Return what asks for the answer to the last turn, by `card` where it is another than the model's."""
@@ -275,11 +283,15 @@ class Generator:
         model, adapter = str(self._model), str([*self.adapters.values()][record["adapter"]])
         command = shell_words(["ftbridge", "merge", adapter, "--model", model, "--out", "DIR"])
         remedy = (
-            f"`{command}` merges it if it is of this base; then ask DIR"
+            _("`{command}` merges it if it is of this base; then ask DIR").format(command=command)
             if record["whole"]
-            else "copy or export it again, or name the base that it was trained on"
+            else _("copy or export it again, or name the base that it was trained on")
         )
-        raise InputError(f"the adapter `{adapter}` does not fit `{model}`: {record['misfit']}; {remedy}")
+        raise InputError(
+            _("the adapter `{adapter}` does not fit `{model}`: {misfit}; {remedy}").format(
+                adapter=adapter, model=model, misfit=record["misfit"], remedy=remedy
+            )
+        )
 
     def _receive_reply(self) -> dict[str, Any]:
         """Return the next record of the answer asked for last; what is left of an ended one is dropped."""
@@ -287,7 +299,7 @@ class Generator:
             pass
         return record
 
-    def _receive(self, trouble: str = "the model died") -> dict[str, Any]:
+    def _receive(self, trouble: str = _("the model died")) -> dict[str, Any]:
         try:
             return self._child.receive()
         except ChildEndedError as ended:
@@ -296,22 +308,32 @@ class Generator:
     def _explain_end(self, trouble: str, ended: ChildEndedError) -> FtbridgeError:
         """Return the error for a child that ended, with what to do about it."""
         if ended.status == -signal.SIGKILL:
-            return FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
+            return FrameworkError(
+                _("{trouble}: its process was killed, as happens where memory runs out; {memory}").format(
+                    trouble=trouble, memory=_MEMORY
+                )
+            )
         tail = ended.messages
         if _OWN_CODE in tail:
             return InputError(
-                f"`{self._model}` comes with Python code of its own. If you trust who made it, run the command "
-                "again with `--trust-remote-code`"
+                _(
+                    "`{model}` comes with Python code of its own. If you trust who made it, run the "
+                    "command again with `--trust-remote-code`"
+                ).format(model=self._model)
             )
         if _SPILLED in tail:
             return SetupError(_TOO_BIG)
         if _UNSEEN in tail:
             return SetupError(
-                "nvidia-smi shows a GPU, and the torch of the training environment sees none; `ftbridge doctor` shows "
-                "more, `--device cpu` computes on the CPU all the same"
+                _(
+                    "nvidia-smi shows a GPU, and the torch of the training environment sees none; "
+                    "`ftbridge doctor` shows more, `--device cpu` computes on the CPU all the same"
+                )
             )
         advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
-        return FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
+        return FrameworkError(
+            _("{trouble}{advice}; its last messages:\n{tail}").format(trouble=trouble, advice=advice, tail=tail)
+        )
 
 
 def _rendering(card: ModelCard) -> dict[str, Any]:
@@ -326,22 +348,33 @@ def refuse_half_characters(what: str, *texts: str) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             half, before = ascii(text[error.start])[1:-1], text[: error.start][-20:]
-            place = f"`{half}` after `{before}`" if before else f"`{half}`"
+            place = (
+                _("`{half}` after `{before}`").format(half=half, before=before)
+                if before
+                else _("`{half}`").format(half=half)
+            )
             raise InputError(
-                f"{what} holds half a character ({place}), which no model takes; write it anew, in UTF-8"
+                _("{what} holds half a character ({place}), which no model takes; write it anew, in UTF-8").format(
+                    what=what, place=place
+                )
             ) from error
 
 
 def _refuse_error(record: dict[str, Any], advice: str) -> None:
     if "error" in record:
         if _out_of_memory(record["error"]):
-            raise SetupError(f"memory ran out ({record['error'][:200]}); {advice}")
-        raise InputError(f"the model cannot answer this: {record['error']}")
+            raise SetupError(_("memory ran out ({error}); {advice}").format(error=record["error"][:200], advice=advice))
+        raise InputError(_("the model cannot answer this: {error}").format(error=record["error"]))
 
 
 def _out_of_memory(message: str) -> bool:
     """Tell whether `message`, in torch's words, says that memory ran out."""
-    said = ("out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")  # the last: cuBLAS
+    said = (
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "_STATUS_ALLOC_FAILED",
+    )  # the last: cuBLAS
     return any(words in message for words in said)
 
 

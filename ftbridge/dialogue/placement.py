@@ -13,6 +13,7 @@ from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
+from ftbridge.language import gettext as _
 from ftbridge.launchers.hardware.nvidia import Gpu, freest_first
 from ftbridge.launchers.scripts.lora_targets import EXPERTS
 
@@ -103,8 +104,10 @@ def _refuse_foreign_files(folder: Path) -> None:
         is_index = path.name == "index.json" and any(folder.glob("*.dat"))
         if path == folder or not path.is_file() or not (is_weight or is_index):
             raise InputError(
-                f"`{path}` is no weight that was put there by `--offload-folder`, and could be overwritten; give a new "
-                "or an empty folder"
+                _(
+                    "`{path}` is no weight that was put there by `--offload-folder`, and could be "
+                    "overwritten; give a new or an empty folder"
+                ).format(path=path)
             )
 
 
@@ -156,8 +159,8 @@ def _note_on_room(shown: Sequence[Gpu], size: int) -> str:
     free, needed = free_memory(shown), size * ROOM
     if not free or needed <= free:
         return ""
-    where = "the GPU" if len(shown) == 1 else f"the {len(shown)} GPUs"
-    return (
-        f"the model takes about {natural_size(needed, binary=True)}, and {natural_size(free, binary=True)} are free on "
-        f"{where}: what does not fit there goes into main memory, and answers come slowly; `--bits 4` helps"
-    )
+    where = _("the GPU") if len(shown) == 1 else _("the {count} GPUs").format(count=len(shown))
+    return _(
+        "the model takes about {needed}, and {free} are free on {where}: what does not fit "
+        "there goes into main memory, and answers come slowly; `--bits 4` helps"
+    ).format(needed=natural_size(needed, binary=True), free=natural_size(free, binary=True), where=where)

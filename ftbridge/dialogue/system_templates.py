@@ -2,6 +2,7 @@
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.language import gettext as _
 
 NAME = "BOT"  # as `xtuner chat` calls a bot without a name
 SYSTEMS = {
@@ -20,5 +21,9 @@ def system_prompt(name: str, bot_name: str = "") -> str:
     """Return the system prompt called `name`, with the bot's name in it; raises UsageError for any other name."""
     if name not in SYSTEMS:
         known = ", ".join(SYSTEMS)
-        raise UsageError(f"there is no system template `{name}`{closest(name, SYSTEMS)}; known are: {known}")
+        raise UsageError(
+            _("there is no system template `{name}`{hint}; known are: {known}").format(
+                name=name, hint=closest(name, SYSTEMS), known=known
+            )
+        )
     return SYSTEMS[name].replace("{bot_name}", bot_name or NAME)

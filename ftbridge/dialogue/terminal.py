@@ -67,7 +67,7 @@ def converse(talks: Sequence[ChatSession], *, name: str = "", stream: bool = Tru
         except KeyboardInterrupt:
             say("\n" + _("Ctrl-D or /exit ends the conversation"))
         except (InputError, SetupError) as error:
-            say(f"error: {error}")
+            say(_("error: {error}").format(error=error))
 
 
 def _heading(talk: ChatSession) -> str:
@@ -115,7 +115,7 @@ def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: 
         _show_one_by_one(talks, begin, name, stream)
     for talk in talks:
         if end := _why_it_ended(talk):
-            say(f"({talk.title}: {end})" if len(talks) > 1 else f"({end})")
+            say(f"({talk.title}: {end})" if len(talks) > 1 else _("({end})").format(end=end))
 
 
 def _why_it_ended(talk: ChatSession) -> str:

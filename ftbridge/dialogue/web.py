@@ -23,6 +23,7 @@ from ftbridge.core.process.json_lines import ChildEndedError, JsonLinesChild
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import ChatSession
 from ftbridge.dialogue.generation import LIMITS, Sampling
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import (
     any_backend,
     environment_of,
@@ -80,7 +81,7 @@ def serve(
     given = [*map(_host_name, allow_hosts)]
     allowed = [LOCAL_NAME, *given]
     if password is not None and not (password and password.isprintable()):
-        raise UsageError("a password has letters, digits and signs; give `--password` another, or leave it out")
+        raise UsageError(_("a password has letters, digits and signs; give `--password` another, or leave it out"))
     python = _python_with_gradio(Project.find())
     with _listen(host, port) as listener:
         with suppress(UsageError):  # an IPv6 address is no name
@@ -91,23 +92,27 @@ def serve(
         password = secrets.token_urlsafe(12) if made else password
         if is_open:
             say(
-                f"warning: whoever reaches port {port} of `{host}` and has the password can talk to the model; nothing "
-                "is encrypted"
+                _(
+                    "warning: whoever reaches port {port} of `{host}` and has the password can talk to "
+                    "the model; nothing is encrypted"
+                ).format(port=port, host=host)
             )
             if len(password or "") < SHORTEST_PASSWORD:
                 say(
-                    f"warning: a password of fewer than {SHORTEST_PASSWORD} characters can be guessed; give a longer "
-                    "one, or none, and one is made up"
+                    _(
+                        "warning: a password of fewer than {shortest_password} characters can be guessed; "
+                        "give a longer one, or none, and one is made up"
+                    ).format(shortest_password=SHORTEST_PASSWORD)
                 )
-        say("loading the model ...")
+        say(_("loading the model ..."))
         # Any page of this machine is at OWN, on a port of its own.
         origins = [name for name in given if name != LOCAL_NAME]
         door = {"names": allowed, "origins": origins, "open": is_open, "password": password}
         with conversations as talks, _start_page(python, listener, door, talks) as page:
             result(_page_address(listener, host))
             if made:
-                say(f"password: {password} (with any user name)")
-            say("Ctrl-C ends it.")
+                say(_("password: {password} (with any user name)").format(password=password))
+            say(_("Ctrl-C ends it."))
             _answer_all(page, talks)
 
 
@@ -123,8 +128,10 @@ def _python_with_gradio(project: Project) -> Path:
     python = pythons[0] if pythons else interpreter(project, any_backend(project))
     pinned = pinned_versions(environment_of(installed_versions(python)))
     raise SetupError(
-        f"the page needs Gradio, which `{python}` does not have; install it with "
-        f"`uv pip install --python {shell_words([str(python)])} gradio=={pinned['gradio']}`"
+        _(
+            "the page needs Gradio, which `{python}` does not have; install it with `uv pip "
+            "install --python {value} gradio=={gradio}`"
+        ).format(python=python, value=shell_words([str(python)]), gradio=pinned["gradio"])
     )
 
 
@@ -135,29 +142,44 @@ def _host_name(given: str) -> str:
     except UnicodeError:
         name = ""
     if not re.fullmatch(r"[a-z0-9._-]+", name):
-        raise UsageError(f"`--allow-host` takes a name such as `gpu1.example.org`, without a port; `{given}` is none")
+        raise UsageError(
+            _("`--allow-host` takes a name such as `gpu1.example.org`, without a port; `{given}` is none").format(
+                given=given
+            )
+        )
     return name
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    taken = f"no port from {PORTS[0]} to {PORTS[-1]} is free on `{host}`; name another with `--port`"
+    taken = _("no port from {ports} to {ports_2} is free on `{host}`; name another with `--port`").format(
+        ports=PORTS[0], ports_2=PORTS[-1], host=host
+    )
     for number in [port] if port else PORTS:
         try:
-            family, *_, where = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+            family, *_unused, where = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
             both = where[0] == "::" and socket.has_dualstack_ipv6()
             listener = socket.create_server((host, number), family=family, dualstack_ipv6=both)
         except (OSError, ValueError) as error:  # ValueError: of what is not even a name
             if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
-                why = getattr(error, "strerror", "no name of a machine")
+                why = getattr(error, "strerror", _("no name of a machine"))
                 raise UsageError(
-                    f"the page cannot be on `{host}` with port {number} ({why}); name others with `--host` and `--port`"
+                    _(
+                        "the page cannot be on `{host}` with port {number} ({why}); name others with `--host` "
+                        "and `--port`"
+                    ).format(host=host, number=number, why=why)
                 ) from error
             if port:
-                taken = f"port {port} of `{host}` is in use; name another with `--port`, or none for the next free one"
+                taken = _(
+                    "port {port} of `{host}` is in use; name another with `--port`, or none for the next free one"
+                ).format(port=port, host=host)
             continue
         if _is_of_many(listener):
             listener.close()
-            raise UsageError(f"`{host}` is an address of many machines, where no browser finds a page; name another")
+            raise UsageError(
+                _("`{host}` is an address of many machines, where no browser finds a page; name another").format(
+                    host=host
+                )
+            )
         return listener
     raise UsageError(taken)
 
@@ -206,7 +228,9 @@ def _start_page(
             page.receive()
             yield page
         except ChildEndedError as ended:
-            raise FrameworkError(f"the page ended; its last messages:\n{ended.messages}") from ended
+            raise FrameworkError(
+                _("the page ended; its last messages:\n{messages}").format(messages=ended.messages)
+            ) from ended
         except KeyboardInterrupt:  # how a page is ended
             return
 
@@ -230,7 +254,9 @@ def _answer_all(page: JsonLinesChild, talks: Sequence[ChatSession]) -> None:
         except ChildEndedError as ended:
             questions.put(ended)
         except (ValueError, LookupError, TypeError) as error:
-            questions.put(FrameworkError(f"the page ended: it sent what cannot be read ({error})"))
+            questions.put(
+                FrameworkError(_("the page ended: it sent what cannot be read ({error})").format(error=error))
+            )
 
     threading.Thread(target=read, daemon=True).start()
     sampling = talks[-1].sampling
@@ -249,9 +275,12 @@ def _parse_question(record: dict[str, Any], columns: int) -> Question | Refused:
     try:
         question = msgspec.convert(record, Question)
     except msgspec.ValidationError as error:
-        return Refused(int(record["id"]), f"this is no question: {error}")
+        return Refused(int(record["id"]), _("this is no question: {error}").format(error=error))
     if any(len(answers) != columns for _, answers in question.history):
-        return Refused(question.id, f"this is no question: its history must have {columns} answers to each")
+        return Refused(
+            question.id,
+            _("this is no question: its history must have {columns} answers to each").format(columns=columns),
+        )
     return question
 
 
@@ -279,7 +308,7 @@ def _answer_question(
         time.sleep(1)
         raise
     except (FtbridgeError, msgspec.ValidationError) as error:
-        say(f"error: {error}")
+        say(_("error: {error}").format(error=error))
         yield {"error": _message_in_utf8(error)}
     yield {"end": True}
 

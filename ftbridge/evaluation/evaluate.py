@@ -36,6 +36,7 @@ from ftbridge.evaluation.predict import write_result
 from ftbridge.evaluation.record import Comparison, Evaluation, Task
 from ftbridge.evaluation.scoring.score import compare
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.weights.source import ModelSource
 
 COMPARED = "comparison.json"
@@ -210,7 +211,7 @@ def _datasets_of(
     several = next((names for _model, names in found if len(names) > 1), ())
     if several and len(models) > 1:
         message = _("models are compared on one dataset: choose one with `--dataset`, of {names}")
-        raise UsageError(message.format(names=", ".join(f"`{name}`" for name in several)))
+        raise UsageError(message.format(names=joined(", ", (f"`{name}`" for name in several))))
     return found
 
 
@@ -257,10 +258,10 @@ def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> 
 
 
 def _verdict(found: Evaluation) -> str:
-    """Return whether a model got worse at what it must not, and say so where it did."""
+    """Return in English whether a model got worse at what it must not, and say so where it did."""
     compared = found.comparisons[-1]
     figure = compared.differences[found.scores.main_figure]
-    verdict = "worse" if figure.high < 0 else _("better") if figure.low > 0 else _("as far as can be told no worse")
+    verdict = "worse" if figure.high < 0 else "better" if figure.low > 0 else "not measurably worse"
     if verdict == "worse":
         say(
             _("warning: on {dataset}, `{title}` is worse than before: {sentence}").format(

@@ -21,6 +21,7 @@ from ftbridge.evaluation.answers.asking import Answered, AnswerOptions, AskOptio
 from ftbridge.evaluation.answers.folder import FINISHED, RESULT, XLSX, Prediction, read_predictions
 from ftbridge.evaluation.answers.questions import Question, questions_of
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.weights.source import ModelSource, resolve
@@ -167,7 +168,7 @@ def _note_of_cut(values: Mapping[str, object]) -> str:
     """Return which values are longer than a cell holds, "" where none is."""
     cut = [name for name, value in values.items() if isinstance(value, str) and is_too_long(value)]
     message = _("{columns} cut to {count:,} characters here, the most that a cell holds")
-    return message.format(columns=", ".join(cut), count=CHARACTERS) if cut else ""
+    return message.format(columns=joined(", ", cut), count=CHARACTERS) if cut else ""
 
 
 def _answered(planned: Plan) -> Iterator[tuple[Question, Prediction]]:

@@ -23,6 +23,7 @@ from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import ChatSession, chat_sessions
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import host
 from ftbridge.launchers.process.script import run_script
@@ -52,8 +53,8 @@ SETTINGS: dict[str, Any] = {
     "gradient_accumulation_steps": 1,
 }
 SETTINGS_NOTES = (
-    "These make the small model in base/ learn medqa.xlsx by heart, on the CPU.",
-    "They fit nothing else: use another folder for models and data of your own.",
+    _("These make the small model in base/ learn medqa.xlsx by heart, on the CPU."),
+    _("They fit nothing else: use another folder for models and data of your own."),
 )
 SHOWN = ("xtuner", "llamafactory")  # SETTINGS are what these two learn well with
 GOAL = 0.8  # the share of training questions to be answered word for word
@@ -84,7 +85,7 @@ def demo(
     for word; the folder stays then, with a report.
     """
     if not train and not keep:
-        raise UsageError("`--no-train` makes files to go on with: give a folder for them with `--keep DIR`")
+        raise UsageError(_("`--no-train` makes files to go on with: give a folder for them with `--keep DIR`"))
     backends = [backend] if backend else list(SHOWN)
     for name in backends:
         load_backend(name)
@@ -122,17 +123,19 @@ def _working_folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
             yield place
         except FrameworkError:
             failed = True
-            say(f"everything is kept in {place}")
+            say(_("everything is kept in {place}").format(place=place))
             raise
         except InterruptedRun:
-            raise InterruptedRun("stopped; the demo's folder is removed, `--keep DIR` keeps one") from None
+            raise InterruptedRun(_("stopped; the demo's folder is removed, `--keep DIR` keeps one")) from None
         finally:
             if not failed:
                 shutil.rmtree(place, ignore_errors=True)
         return
     folder = Path(keep).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"`{folder}` is there already and not empty; give a new folder to `--keep`")
+        raise UsageError(
+            _("`{folder}` is there already and not empty; give a new folder to `--keep`").format(folder=folder)
+        )
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
 
@@ -141,7 +144,7 @@ def _make_inputs(folder: Path, python: Path, seed: int) -> None:
     sample = resources.files("ftbridge.dataset_info") / "samples" / "medqa.xlsx"
     with resources.as_file(sample) as file:
         shutil.copyfile(file, folder / "medqa.xlsx")
-    say("medqa.xlsx: 30 questions and answers about medicines, in the shape of the tutorial's MedQA2019.xlsx")
+    say(_("medqa.xlsx: 30 questions and answers about medicines, in the shape of the tutorial's MedQA2019.xlsx"))
     what = _("making a small base model with random weights (Qwen2, 3 million parameters) ...")
     with progress_bar("spinner", what, "elapsed", total=None, transient=True) as bar:
         if not bar:
@@ -164,7 +167,11 @@ def _train_and_ask(folder: Path, backends: list[str], seed: int) -> Answers:
     started = time.monotonic()
     converted = convert("medqa.xlsx", split="7:3", seed=42)
     part = converted.parts[0]
-    say(f"converted: {', '.join(f'{each.name} ({each.samples})' for each in converted.parts)}")
+    say(
+        _("converted: {parts}").format(
+            parts=joined(", ", (f"{each.name} ({each.samples})" for each in converted.parts))
+        )
+    )
     questions, expected, system = _read_samples(folder / "data" / f"{part.name}.xtuner.jsonl")
     given: dict[str, list[str]] = {}
     runs: dict[str, Run] = {}
@@ -214,7 +221,9 @@ def _ask_all(conversation: ChatSession, questions: list[str], model: str) -> lis
 def _print_answers(answers: Answers, seconds: float) -> None:
     from rich.table import Table
 
-    titles = {name: f"after, {load_backend(name).title}" for name in answers.given if name != "before"}
+    titles = {
+        name: _("after, {title}").format(title=load_backend(name).title) for name in answers.given if name != "before"
+    }
     console = rich_console(width=None if os.isatty(1) else 160)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", width=console.width)
     for title in ("question", "before", *titles.values(), "expected"):
@@ -223,8 +232,12 @@ def _print_answers(answers: Answers, seconds: float) -> None:
         table.add_row(*map(_shorten, row))
     console.print(table)
     for name in answers.given:
-        result(f"{titles.get(name, name)}: {answers.share(name):.0%} of {len(answers.questions)} word for word")
-    say(f"done in {seconds:.0f} s")
+        result(
+            _("{name}: {share:.0%} of {count} word for word").format(
+                name=titles.get(name, name), share=answers.share(name), count=len(answers.questions)
+            )
+        )
+    say(_("done in {seconds:.0f} s").format(seconds=seconds))
 
 
 def _refuse_poor_answers(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
@@ -245,12 +258,18 @@ def _refuse_poor_answers(folder: Path, answers: Answers, runs: dict[str, Run]) -
     }
     write_atomic(folder / REPORT, msgspec.json.format(msgspec.json.encode(report)))
     reached = ", ".join(
-        f"{load_backend(each).title} {answers.share(each):.0%} (loss {losses[each][-1]} at the end)" for each in poor
+        _("{title} {share:.0%} (loss {losse} at the end)").format(
+            title=load_backend(each).title, share=answers.share(each), losse=losses[each][-1]
+        )
+        for each in poor
     )
     raise FrameworkError(
-        f"the demo did not reach {GOAL:.0%} word for word: {reached}. This is not your fault: the cause may be how "
-        f"this processor rounds ({processor}), or a package that differs from the tested set (see `ftbridge doctor`). "
-        f"Please report it with the file {folder / REPORT}: losses, answers, processor and versions"
+        _(
+            "the demo did not reach {goal:.0%} word for word: {reached}. This is not your fault: "
+            "the cause may be how this processor rounds ({processor}), or a package that differs "
+            "from the tested set (see `ftbridge doctor`). Please report it with the file {path}: "
+            "losses, answers, processor and versions"
+        ).format(goal=GOAL, reached=reached, processor=processor, path=folder / REPORT)
     )
 
 
@@ -269,17 +288,21 @@ def _say_next_steps(folder: Path | None, backend: str, *, trained: bool) -> None
     train_lines = [f"ftbridge train --backend {backend} --model", "ftbridge merge", "ftbridge chat"]
     if folder and not trained:
         _say_lines(
-            _("Next:"), go, "ftbridge convert medqa.xlsx --split 7:3", f"{train_lines[0]} base", *train_lines[1:]
+            _("Next:"),
+            go,
+            "ftbridge convert medqa.xlsx --split 7:3",
+            _("{train_line} base").format(train_line=train_lines[0]),
+            *train_lines[1:],
         )
         return
     if folder:
         _say_lines(_("Talk to the model:"), go, "ftbridge chat")
-    model = f"{train_lines[0]} Qwen/Qwen2.5-7B-Instruct"
+    model = _("{train_line} Qwen/Qwen2.5-7B-Instruct").format(train_line=train_lines[0])
     title = _("Next, in a new folder, with a workbook and a model of your own:")
     _say_lines(title, "ftbridge convert FILE.xlsx --split 7:3", model, *train_lines[1:])
 
 
 def _say_lines(title: str, *lines: str) -> None:
-    say(f"\n{title}")
+    say(_("\n{title}").format(title=title))
     for line in filter(None, lines):
-        say(f"  {line}")
+        say(_("  {line}").format(line=line))

@@ -75,7 +75,7 @@ def joined(separator: str, messages: Iterable[Any]) -> str:
     """Return messages as one, which knows its English as well."""
     parts = list(messages)
     text = separator.join(map(str, parts))
-    return Message(text, separator.join(str(english(part)) for part in parts)) if _catalogue() else text
+    return Message(text, str(english(separator)).join(str(english(part)) for part in parts)) if _catalogue() else text
 
 
 def english(message: Any) -> Any:

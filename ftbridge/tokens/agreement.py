@@ -3,8 +3,10 @@
 import msgspec
 
 from ftbridge.core.console import counted
+from ftbridge.language import gettext as _
+from ftbridge.language import joined, to_translate
 
-CHAT_TEMPLATE, MERGED = "chat template", "merged folder"  # readers that are no framework
+CHAT_TEMPLATE, MERGED = to_translate("chat template"), to_translate("merged folder")  # readers that are no framework
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,17 +22,30 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Return it in words."""
-        same = f"{self.same} of {self.samples} samples are the same for {', '.join(self.readers)}"
-        return "; ".join([same, *causes_in_words(self.causes)])
+        same = _("{same} of {samples} samples are the same for {readers}").format(
+            same=self.same, samples=self.samples, readers=joined(", ", map(_, self.readers))
+        )
+        return joined("; ", [same, *causes_in_words(self.causes)])
 
 
 def causes_in_words(causes: dict[str, dict[str, int]]) -> list[str]:
     """Return each cause with who has it in how many conversations, as in `cut answer: XTuner in 3 conversations`."""
-    return [f"{cause}: {_counts_in_words(counts)}" for cause, counts in causes.items()]
+    return [
+        _("{cause}: {counts}").format(cause=_(cause), counts=_counts_in_words(counts))
+        for cause, counts in causes.items()
+    ]
 
 
 def _counts_in_words(counts: dict[str, int]) -> str:
     readers: dict[int, list[str]] = {}
     for reader, count in counts.items():
         readers.setdefault(count, []).append(reader)
-    return "; ".join(f"{', '.join(names)} in {counted(count, 'conversation')}" for count, names in readers.items())
+    return joined(
+        "; ",
+        (
+            _("{names} in {conversations}").format(
+                names=joined(", ", map(_, names)), conversations=counted(count, "conversation")
+            )
+            for count, names in readers.items()
+        ),
+    )

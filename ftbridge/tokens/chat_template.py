@@ -12,6 +12,7 @@ from jinja2 import meta, nodes
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.language import gettext as _
 from ftbridge.templates.chat_templates import read_chat_template
 from ftbridge.templates.render_chat_template import environment
 
@@ -80,20 +81,23 @@ def choose_chat_template(
     none, InputError for what is no template.
     """
     if wanted is None:
-        text, origin = read_chat_template(model), f"the chat template of `{model.name}`"
+        text, origin = read_chat_template(model), _("the chat template of `{name}`").format(name=model.name)
         if not text:
             raise UsageError(
-                f"`{model}` has no chat template; name one with `--chat-template`: a Jinja file, or {_listed()}"
+                _("`{model}` has no chat template; name one with `--chat-template`: a Jinja file, or {listed}").format(
+                    model=model, listed=_listed()
+                )
             )
     elif wanted in shipped():
         text = files("ftbridge.templates").joinpath("chat", f"{wanted}.jinja").read_text("utf-8")
-        origin = f"the chat template `{wanted}`"
+        origin = _("the chat template `{wanted}`").format(wanted=wanted)
     elif (file := folder / Path(wanted).expanduser()).is_file():
-        text, origin = read_text(file, "chat template"), f"the chat template `{wanted}`"
+        text, origin = read_text(file, _("chat template")), _("the chat template `{wanted}`").format(wanted=wanted)
     else:
         raise UsageError(
-            f"`--chat-template` takes a Jinja file, or {_listed()}; "
-            f"there is no file `{wanted}`{closest(wanted, shipped())}"
+            _("`--chat-template` takes a Jinja file, or {listed}; there is no file `{wanted}`{hint}").format(
+                listed=_listed(), wanted=wanted, hint=closest(wanted, shipped())
+            )
         )
     _switches(text, origin)
     template = ChatTemplate(text, origin, None)
@@ -124,11 +128,19 @@ class _Names(meta.TrackingCodeGenerator):
 def _switches(text: str, origin: str) -> list[str]:
     """Return the switches for thoughts that a template asks for; raises InputError where it is none."""
     if len(msgspec.json.encode(text)) > LONGEST:
-        raise InputError(f"{origin} has {len(text):,} characters, which is more than any model's; is it another file?")
+        raise InputError(
+            _("{origin} has {count:,} characters, which is more than any model's; is it another file?").format(
+                origin=origin, count=len(text)
+            )
+        )
     try:
         asked = _Names(environment().parse(text)).undeclared_identifiers
     except jinja2.TemplateSyntaxError as error:
-        raise InputError(f"{origin} is no Jinja template: line {error.lineno}: {error.message}") from error
+        raise InputError(
+            _("{origin} is no Jinja template: line {lineno}: {message}").format(
+                origin=origin, lineno=error.lineno, message=error.message
+            )
+        ) from error
     except (RecursionError, ValueError) as error:  # brackets without an end; a number of thousands of digits
-        raise InputError(f"{origin} is no Jinja template: {error}") from error
+        raise InputError(_("{origin} is no Jinja template: {error}").format(origin=origin, error=error)) from error
     return [name for name in SWITCHES if name in asked]

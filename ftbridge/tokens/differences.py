@@ -8,43 +8,52 @@ from typing import Literal
 
 import msgspec
 
+from ftbridge.language import gettext as _
+from ftbridge.language import to_translate
+
 # What a token of the reference belongs to: a text that the template writes, or what somebody says.
 Part = Literal["tag", "system", "question", "thought", "answer", "stop"]
 
 # What a cause means for the model, in words.
 CAUSES = {
-    "left out": "the sample is not trained on",
-    "other samples": "earlier turns change when another follows, so that each answer has a prompt of its own",
-    "doubled bos": "the chat template writes the begin token once",
-    "extra bos": "the chat template writes no begin token",
-    "missing bos": "the chat template writes a begin token",
-    "extra system prompt": "the chat template writes none, so the model is asked without it",
-    "missing system prompt": "the chat template writes it, so the model is asked with it",
-    "other system prompt": "the model is asked with that of the chat template",
-    "wrong role tag": "the chat template marks the turns otherwise, so the model is asked with other marks",
-    "stray newline": "the chat template writes none there",
-    "missing newline": "the chat template writes one there",
-    "other blanks": "the chat template writes others there",
-    "other tokens of the same text": "the text is cut into other tokens when it is written as a whole",
-    "cut prompt": "a part of what is asked is missing",
-    "other prompt": "the chat template asks something else",
-    "cut answer": "the model does not learn how the answer goes on, and ends",
-    "other answer": "the chat template writes another one",
-    "missing thought": "the chat template writes one before the answer",
-    "extra thought": "the chat template writes none there",
-    "thought in the labels": "the model learns to write a thought where the chat template has it write none",
-    "missing stop token": "the model does not learn to end its answers",
-    "other stop token": "generation ends at the one that the chat template writes",
-    "extra stop token": "the chat template writes none there",
-    "stop token not trained": "the model does not learn to end its answers",
-    "only the last turn trained": "the earlier answers are read and not learned",
-    "answer not trained": "it is read and not learned",
-    "part of an answer not trained": "it is read and not learned",
-    "answer in the labels": "one is learned that should not be",
-    "prompt in the labels": "the model learns to ask as well",
-    "text after the stop token in the labels": "harmless, as generation has ended before it",
-    "other labels": "another token is learned than the one that stands there",
-    "other text": "the chat template writes something else",
+    to_translate("left out"): _("the sample is not trained on"),
+    to_translate("other samples"): _(
+        "earlier turns change when another follows, so that each answer has a prompt of its own"
+    ),
+    to_translate("doubled bos"): _("the chat template writes the begin token once"),
+    to_translate("extra bos"): _("the chat template writes no begin token"),
+    to_translate("missing bos"): _("the chat template writes a begin token"),
+    to_translate("extra system prompt"): _("the chat template writes none, so the model is asked without it"),
+    to_translate("missing system prompt"): _("the chat template writes it, so the model is asked with it"),
+    to_translate("other system prompt"): _("the model is asked with that of the chat template"),
+    to_translate("wrong role tag"): _(
+        "the chat template marks the turns otherwise, so the model is asked with other marks"
+    ),
+    to_translate("stray newline"): _("the chat template writes none there"),
+    to_translate("missing newline"): _("the chat template writes one there"),
+    to_translate("other blanks"): _("the chat template writes others there"),
+    to_translate("other tokens of the same text"): _("the text is cut into other tokens when it is written as a whole"),
+    to_translate("cut prompt"): _("a part of what is asked is missing"),
+    to_translate("other prompt"): _("the chat template asks something else"),
+    to_translate("cut answer"): _("the model does not learn how the answer goes on, and ends"),
+    to_translate("other answer"): _("the chat template writes another one"),
+    to_translate("missing thought"): _("the chat template writes one before the answer"),
+    to_translate("extra thought"): _("the chat template writes none there"),
+    to_translate("thought in the labels"): _(
+        "the model learns to write a thought where the chat template has it write none"
+    ),
+    to_translate("missing stop token"): _("the model does not learn to end its answers"),
+    to_translate("other stop token"): _("generation ends at the one that the chat template writes"),
+    to_translate("extra stop token"): _("the chat template writes none there"),
+    to_translate("stop token not trained"): _("the model does not learn to end its answers"),
+    to_translate("only the last turn trained"): _("the earlier answers are read and not learned"),
+    to_translate("answer not trained"): _("it is read and not learned"),
+    to_translate("part of an answer not trained"): _("it is read and not learned"),
+    to_translate("answer in the labels"): _("one is learned that should not be"),
+    to_translate("prompt in the labels"): _("the model learns to ask as well"),
+    to_translate("text after the stop token in the labels"): _("harmless, as generation has ended before it"),
+    to_translate("other labels"): _("another token is learned than the one that stands there"),
+    to_translate("other text"): _("the chat template writes something else"),
 }
 _THOUGHTS = ("<think>", "</think>", "<|channel|>analysis")
 _CONTENT = {"system", "question", "thought", "answer"}
@@ -105,12 +114,15 @@ class Difference(msgspec.Struct, frozen=True):
             return ""
         if not self.found or self.expected == self.found:
             return f"{_quoted(self.expected)} ({_numbers(self.start, self.end)})"
-        instead = f" in place of {_quoted(self.expected)}" if self.expected else ""
-        return f"{_quoted(self.found)}{instead} (before token {self.start + 1})"
+        instead = _(" in place of {expected}").format(expected=_quoted(self.expected)) if self.expected else ""
+        return _("{found}{instead} (before token {start})").format(
+            found=_quoted(self.found), instead=instead, start=self.start + 1
+        )
 
     def __str__(self) -> str:
         """Return it as a sentence."""
-        return f"{self.cause}: {self.place}" if self.place else self.cause
+        cause = _(self.cause)
+        return _("{cause}: {place}").format(cause=cause, place=self.place) if self.place else cause
 
 
 def compare(reading: Reading, reference: Reference) -> list[Difference]:
@@ -375,4 +387,8 @@ def _quoted(text: str) -> str:
 
 
 def _numbers(start: int, end: int) -> str:
-    return f"token {start + 1}" if end - start == 1 else f"tokens {start + 1} to {end}"
+    return (
+        _("token {start}").format(start=start + 1)
+        if end - start == 1
+        else _("tokens {start} to {end}").format(start=start + 1, end=end)
+    )

@@ -15,6 +15,7 @@ import msgspec
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked, read_text, sha256, write_json
 from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.language import gettext as _
 from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate
 
@@ -117,7 +118,11 @@ def tokenizer_files(model: Path) -> dict[str, str]:
     try:
         return {name: sha256(file) for name, file in sorted(found.items())}
     except OSError as error:
-        raise InputError(f"cannot read the tokenizer in `{model}`: {error.strerror or error}") from error
+        raise InputError(
+            _("cannot read the tokenizer in `{model}`: {strerror}").format(
+                model=model, strerror=error.strerror or error
+            )
+        ) from error
 
 
 def ready_tokens(
@@ -137,7 +142,9 @@ def ready_tokens(
                 return found
             counts, agreement = _made(place, fingerprint, template, make)
     except OSError as error:
-        raise SetupError(f"cannot keep tokens in `{place}`: {error.strerror or error}") from error
+        raise SetupError(
+            _("cannot keep tokens in `{place}`: {strerror}").format(place=place, strerror=error.strerror or error)
+        ) from error
     return ReadyTokens(folder=place, fingerprint=fingerprint, counts=counts, agreement=agreement)
 
 
@@ -183,18 +190,34 @@ def _known(place: Path, fingerprint: Fingerprint) -> ReadyTokens | None:
     """Return the tokens in a folder, None where it is not there; raises InputError for others, or damaged ones."""
     if not place.exists():
         return None
-    file, again = place / RECORD, "delete it, and the tokens are made again"
+    file, again = place / RECORD, _("delete it, and the tokens are made again")
     if not file.exists():
-        raise InputError(f"`{place}` has no `{RECORD}`, as ready tokens have; {again}")
-    record = load_json(read_text(file, "record"), _Record, f"`{file}` is not what ftbridge wrote ({again})")
+        raise InputError(
+            _("`{place}` has no `{record}`, as ready tokens have; {again}").format(
+                place=place, record=RECORD, again=again
+            )
+        )
+    record = load_json(
+        read_text(file, _("record")),
+        _Record,
+        _("`{file}` is not what ftbridge wrote ({again})").format(file=file, again=again),
+    )
     if record.fingerprint != fingerprint:
-        raise InputError(f"`{place}` holds the tokens of another dataset or tokenizer; {again}")
+        raise InputError(
+            _("`{place}` holds the tokens of another dataset or tokenizer; {again}").format(place=place, again=again)
+        )
     for name, size in record.files.items():
         path = place / Path(name).name
         if not path.is_file() or path.stat().st_size != size:
-            raise InputError(f"`{place}` is damaged: `{name}` is not whole; {again}")
+            raise InputError(
+                _("`{place}` is damaged: `{name}` is not whole; {again}").format(place=place, name=name, again=again)
+            )
         if path.suffix == ".arrow" and not _is_of(path, fingerprint):
-            raise InputError(f"`{place}` is damaged: `{name}` is of another dataset or tokenizer; {again}")
+            raise InputError(
+                _("`{place}` is damaged: `{name}` is of another dataset or tokenizer; {again}").format(
+                    place=place, name=name, again=again
+                )
+            )
     return ReadyTokens(folder=place, fingerprint=fingerprint, counts=record.counts, agreement=record.agreement)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files.atomic import is_locked, locked
+from ftbridge.language import gettext as _
 from ftbridge.tokens.ready import PART
 
 _KEY = "[0-9a-f]{24}"
@@ -30,14 +31,14 @@ def unused_tokens(folder: Path, used: Collection[str]) -> Iterator[tuple[Path, s
 
 def _why_unused(path: Path, used: Collection[str]) -> str:
     if both := _BOTH.fullmatch(path.name):
-        return "" if all(path.with_name(key).is_dir() for key in both.groups()) else "links to tokens that are gone"
+        return "" if all(path.with_name(key).is_dir() for key in both.groups()) else _("links to tokens that are gone")
     found = _OURS.fullmatch(path.name)
     if not found:
         return ""
     if found[2]:
         lock = path.with_name(f".{found[1]}.lock")
-        return "unfinished tokens" if is_locked(lock) is False or not lock.exists() else ""
-    return "" if found[1] in used else "tokens of no run"
+        return _("unfinished tokens") if is_locked(lock) is False or not lock.exists() else ""
+    return "" if found[1] in used else _("tokens of no run")
 
 
 def remove_tokens(path: Path) -> bool:

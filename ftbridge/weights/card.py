@@ -12,6 +12,7 @@ from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.files.owner import refuse_unreadable
 from ftbridge.core.parsing.json_yaml import PathText, load_json, read_json
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.model_cache import cached_model, commit_of, hub_name, is_hub_name
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.venv import any_backend, interpreter
@@ -114,12 +115,12 @@ def load_card(folder: Path) -> ModelCard | None:
     file = folder / CARD
     if not file.is_file():
         return None
-    card = load_json(read_text(file, "card"), ModelCard, f"`{file}` is damaged")
+    card = load_json(read_text(file, _("card")), ModelCard, _("`{file}` is damaged").format(file=file))
     if card.family:
         try:
-            _ = card.prompt
+            _unused = card.prompt
         except msgspec.ValidationError as error:
-            raise InputError(f"`{file}` is damaged: {error}") from error
+            raise InputError(_("`{file}` is damaged: {error}").format(file=file, error=error)) from error
     return card
 
 
@@ -144,8 +145,10 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     known = load_card(source.folder)
     if not source.run and not known and not _holds_weights(source.folder):
         raise InputError(
-            f"`{source.folder}` is no model: neither a run, a checkpoint, an adapter nor a model is there; give a run "
-            "(`ftbridge runs list` shows them) or a model's folder"
+            _(
+                "`{folder}` is no model: neither a run, a checkpoint, an adapter nor a model is "
+                "there; give a run (`ftbridge runs list` shows them) or a model's folder"
+            ).format(folder=source.folder)
         )
     backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)
     base, hub = _find_base(source, model, known, backend)
@@ -203,7 +206,11 @@ def _find_base(source: ModelSource, model: str | None, known: ModelCard | None, 
         base_folder(source.run) if source.run else _card_base(source, known) if known else _adapter_base(source.folder)
     )
     if not named:
-        raise InputError(f"`{source.folder}` does not say which base model it belongs to; name it with `--model`")
+        raise InputError(
+            _("`{folder}` does not say which base model it belongs to; name it with `--model`").format(
+                folder=source.folder
+            )
+        )
     folder = Path(named)
     refuse_unreadable(folder)
     hub = hub_name(folder) or ("" if model else _known_hub(source, known, named))
@@ -219,7 +226,9 @@ def _find_base(source: ModelSource, model: str | None, known: ModelCard | None, 
         return found, hub_name(found) or hub
     except InputError as error:
         raise InputError(
-            f"the base model of `{source.folder}` is not to be had: {error}; `--model` names another"
+            _("the base model of `{folder}` is not to be had: {error}; `--model` names another").format(
+                folder=source.folder, error=error
+            )
         ) from error
 
 
@@ -265,15 +274,22 @@ def say_changes(card: ModelCard, *, refuse: bool = False) -> None:
     if not card.trained_on or not Path(card.base).is_dir():
         return
     weights, files = base_changes(Path(card.base), card.trained_on)
-    who = f"run `{card.run}`" if card.run else "the adapter"
+    who = _("run `{run}`").format(run=card.run) if card.run else _("the adapter")
     if weights:
-        found = f"the base `{card.base}` does not have the weights that {who} was trained on: {weights}"
+        found = _("the base `{base}` does not have the weights that {who} was trained on: {weights}").format(
+            base=card.base, who=who, weights=weights
+        )
         if refuse:
             raise InputError(
-                f"{found}. Put it back as it was, or name a base yourself: `--model {shell_words([card.base])}` takes "
-                "this one"
+                _("{found}. Put it back as it was, or name a base yourself: `--model {value}` takes this one").format(
+                    found=found, value=shell_words([card.base])
+                )
             )
-        say(f"warning: {found}")
+        say(_("warning: {found}").format(found=found))
     if files:
         named = first_few([f"`{name}`" for name in files], 3)
-        say(f"warning: in the base `{card.base}`, {named} changed since {who} was trained")
+        say(
+            _("warning: in the base `{base}`, {named} changed since {who} was trained").format(
+                base=card.base, named=named, who=who
+            )
+        )

@@ -16,6 +16,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
+from ftbridge.language import gettext as _
 from ftbridge.launchers.scripts.lora_targets import has_experts, shortest_targets
 from ftbridge.weights.card import ModelCard, card_of, say_changes
 from ftbridge.weights.full_model import write_model
@@ -55,7 +56,7 @@ def write_export(source: ModelSource, card: ModelCard, target: Path) -> Path:
     path = checkpoint_of(source)
     weights = read_weights(path)
     if not weights.tensors:
-        raise InputError(f"`{path}` holds no weights of a model")
+        raise InputError(_("`{path}` holds no weights of a model").format(path=path))
     whole = not (path / "adapter_config.json").is_file() and not is_adapter(weights.tensors)
     with fresh_folder(target, "model" if whole else "adapter") as folder:
         own = path if path.is_dir() else folder
@@ -96,12 +97,14 @@ def _alpha_and_rslora(content: Mapping[Any, Any], source: ModelSource) -> tuple[
     text = meta.get("cfg") if isinstance(meta, dict) else ""
     text = text if isinstance(text, str) else ""
     if "alpha_pattern" in text:
-        raise InputError("the checkpoint was trained with an alpha_pattern, which export does not know how to pass on")
+        raise InputError(
+            _("the checkpoint was trained with an alpha_pattern, which export does not know how to pass on")
+        )
     if found := re.search(r"\blora_alpha=(\d{1,9})\b", text):
         return int(found[1]), "use_rslora=True" in text
     if source.run:
         return source.run.spec.lora_alpha, source.run.spec.rslora
-    raise InputError("the checkpoint does not say its lora_alpha; export it from its run, which does")
+    raise InputError(_("the checkpoint does not say its lora_alpha; export it from its run, which does"))
 
 
 def _target_modules(modules: Iterable[str], base: Path) -> list[str]:
@@ -126,13 +129,16 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool, base: Path) -> d
         if tensor.shape and re.search(r"\.lora_(embedding_)?A\b", name)
     }
     if not ranks:
-        raise InputError("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank")
+        raise InputError(_("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank"))
     if experts := next((module for module in ranks if EXPERTS.search(module)), ""):
         raise InputError(
-            f"the checkpoint adapts the experts `{EXPERTS.sub('.experts', experts)}` and does not say with which rank; "
-            "train without experts (`--lora-targets`), or with `--backend llamafactory`, which writes it down"
+            _(
+                "the checkpoint adapts the experts `{sub}` and does not say with which rank; train "
+                "without experts (`--lora-targets`), or with `--backend llamafactory`, which writes "
+                "it down"
+            ).format(sub=EXPERTS.sub(".experts", experts))
         )
-    [(rank, _)] = Counter(ranks.values()).most_common(1)
+    [(rank, _unused)] = Counter(ranks.values()).most_common(1)
     saved = {name.partition(".modules_to_save.")[0] for name in weights.tensors if ".modules_to_save." in name}
     return {
         "peft_type": "LORA",

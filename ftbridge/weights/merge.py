@@ -22,6 +22,7 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.train_spec import Device
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
@@ -86,7 +87,10 @@ def merge(
     """
     if how.get("check") and (how.get("onto") or how.get("adapters")):
         raise UsageError(
-            "`--verify-answers` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
+            _(
+                "`--verify-answers` compares with the base and one adapter as they are: leave out "
+                "`--onto` and `--adapter`"
+            )
         )
     gpus = nvidia.freest_first(devices.usable_gpus("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
@@ -106,7 +110,11 @@ def merge(
     with fresh_folder(target, "merged") as folder:
         if (adapter / "adapter_config.json").is_file():
             wanted = [(adapter, 1.0), *more]
-            say(f"merging {', '.join(str(path) for path, _weight in wanted)} into {card.base} ...")
+            say(
+                _("merging {paths} into {base} ...").format(
+                    paths=joined(", ", (str(path) for path, _weight in wanted)), base=card.base
+                )
+            )
             config = merge_weights(
                 interpreter(found.project, any_backend(found.project, card.backend)),
                 Path(card.base),
@@ -120,7 +128,10 @@ def merge(
             chat_template.write(folder, card)
         else:  # full fine-tuning: there is nothing to merge
             copy_files(adapter, folder, ("*",), overwrite=True)
-        _refuse_unreadable(folder, f"merging `{adapter}` into `{card.base}` left no readable model")
+        _refuse_unreadable(
+            folder,
+            _("merging `{adapter}` into `{base}` left no readable model").format(adapter=adapter, base=card.base),
+        )
         card.save(folder)
         write_json(folder / CARD, {**read_json(folder / CARD), "made_of": made_of})
         if check := how.get("check"):
@@ -174,7 +185,9 @@ def adapter_of(source: ModelSource, model: str | None = None) -> Path:
         )
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
-    raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
+    raise InputError(
+        _("`{folder}` is neither a run nor an adapter; write one with `ftbridge export`").format(folder=source.folder)
+    )
 
 
 def _refuse_whole_model(source: ModelSource) -> None:
@@ -183,7 +196,11 @@ def _refuse_whole_model(source: ModelSource) -> None:
     if source.run or not is_whole_model(folder):
         return
     if not (folder / CARD).is_file() or read_json(folder / CARD).get("kind") == "merged":
-        raise InputError(f"`{folder}` holds no adapter; there is nothing to merge. Give a run, or an adapter's folder")
+        raise InputError(
+            _("`{folder}` holds no adapter; there is nothing to merge. Give a run, or an adapter's folder").format(
+                folder=folder
+            )
+        )
 
 
 def _is_adapter(source: ModelSource) -> bool:
@@ -211,21 +228,24 @@ def merge_weights(
         refuse_other_vocabulary(path, base)
     merged = MergePlan(base, adapters)
     if not merged.changes:
-        raise InputError("the adapter is empty: it holds no tensors to merge; export or copy it again")
+        raise InputError(_("the adapter is empty: it holds no tensors to merge; export or copy it again"))
     copies, computed = merged.lay_out(folder, shard_size)
     plan = folder.with_name("plan.json")
     device = "cuda" if gpus else "cpu"
     write_atomic(plan, msgspec.json.encode({"device": device, "rounding": rounding, "tensors": computed}))
     unchanged = stream(python, plan, copies, merged.total, gpus)
-    first = f"e.g. `{unchanged[0]}`" if unchanged else ""
+    first = _("e.g. `{unchanged}`").format(unchanged=unchanged[0]) if unchanged else ""
     if len(unchanged) == len(computed):
         raise InputError(
-            f"the merge changes nothing: all that the adapter touches ({counted(len(unchanged), 'tensor')}) stays as "
-            f"it is in the base, {first}; the adapter is empty, or its changes are too small for the base's dtype"
+            _(
+                "the merge changes nothing: all that the adapter touches ({tensors}) stays as it is "
+                "in the base, {first}; the adapter is empty, or its changes are too small for the "
+                "base's dtype"
+            ).format(tensors=counted(len(unchanged), "tensor"), first=first)
         )
     if unchanged:
-        of_all = f"{len(unchanged)} of {counted(len(computed), 'tensor')}"
-        say(f"note: {of_all} that the adapter touches stay as they are, {first}")
+        of_all = _("{count} of {tensors}").format(count=len(unchanged), tensors=counted(len(computed), "tensor"))
+        say(_("note: {of_all} that the adapter touches stay as they are, {first}").format(of_all=of_all, first=first))
     return merged.config
 
 
@@ -235,9 +255,15 @@ def _rounding_to_4_bits(source: ModelSource, onto: str | None) -> dict[str, Any]
         return None
     spec = source.run.spec if source.run else None
     if spec and (spec.method != "qlora" or spec.quantization_bits != 4):  # noqa: PLR2004
-        raise UsageError(f"the run did not train on 4-bit values, which `--onto {onto}` would make; leave it out")
+        raise UsageError(
+            _("the run did not train on 4-bit values, which `--onto {onto}` would make; leave it out").format(onto=onto)
+        )
     if spec and spec.quantization_type != onto:
-        raise UsageError(f"the run trained on {spec.quantization_type}, not {onto}: `--onto {spec.quantization_type}`")
+        raise UsageError(
+            _("the run trained on {quantization_type}, not {onto}: `--onto {quantization_type}`").format(
+                quantization_type=spec.quantization_type, onto=onto
+            )
+        )
     dtype = _DTYPES[_loaded_dtype(source.folder) if spec else "bfloat16"]
     return {"type": onto, "double": spec.double_quantization if spec else True, "dtype": dtype}
 

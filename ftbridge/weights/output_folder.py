@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import flock, scratch_files_of, write_json
 from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs import written_files
 from ftbridge.launchers.runs.record import Run, all_runs, base_folder, load_run
 from ftbridge.launchers.runs.written_files import CARD
@@ -66,9 +67,11 @@ def fresh_folder(target: Path, kind: Kind) -> Iterator[Path]:
                 for each in (folder, old):  # before the lock goes
                     shutil.rmtree(each, ignore_errors=True)
     except OSError as error:
-        raise SetupError(f"cannot write `{target}`: {error.strerror or error}") from error
+        raise SetupError(
+            _("cannot write `{target}`: {strerror}").format(target=target, strerror=error.strerror or error)
+        ) from error
     except shutil.Error as error:
-        raise SetupError(f"cannot write `{target}`: {error}") from error
+        raise SetupError(_("cannot write `{target}`: {error}").format(target=target, error=error)) from error
 
 
 def refuse_foreign(folder: Path, kind: Kind, target: Path | None = None) -> None:
@@ -78,17 +81,27 @@ def refuse_foreign(folder: Path, kind: Kind, target: Path | None = None) -> None
         return
     card = folder / CARD
     if not folder.is_dir() or not card.is_file() or card.is_symlink():
-        raise InputError(f"`{target}` is there and was not written by ftbridge; choose another folder with `--out`")
+        raise InputError(
+            _("`{target}` is there and was not written by ftbridge; choose another folder with `--out`").format(
+                target=target
+            )
+        )
     record = read_json(card)
     before = record.get("kind") or ("adapter" if (folder / "adapter_config.json").is_file() else None)
     if before != kind and (before or kind == "adapter"):
-        what = {"adapter": "an adapter", "merged": "a merged model"}.get(str(before), "a model")
-        raise InputError(f"`{target}` holds {what}, which this would replace; choose another folder with `--out`")
-    if names := list(_foreign_files(folder, record)):
-        said = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else "")
+        what = {"adapter": _("an adapter"), "merged": _("a merged model")}.get(str(before), _("a model"))
         raise InputError(
-            f"`{target}` would be replaced, and holds what ftbridge did not write: {said}; move that away, or choose "
-            "another folder with `--out`"
+            _("`{target}` holds {what}, which this would replace; choose another folder with `--out`").format(
+                target=target, what=what
+            )
+        )
+    if names := list(_foreign_files(folder, record)):
+        said = ", ".join(names[:5]) + (_(" and {count:,} more").format(count=len(names) - 5) if names[5:] else "")
+        raise InputError(
+            _(
+                "`{target}` would be replaced, and holds what ftbridge did not write: {said}; move "
+                "that away, or choose another folder with `--out`"
+            ).format(target=target, said=said)
         )
 
 
@@ -100,19 +113,21 @@ def refuse_overlap(target: Path, source: ModelSource, base: Path, others: Iterab
     """
     target = target.resolve()
     own = source.run or next(_runs_around(source.folder.resolve()), None)
-    read = {"the run itself" if source.run else "the source": source.folder}
-    read |= {f"the run's `{name}`": own.path / name for name in IN_A_RUN} if own else {}
-    read |= {"the base model": base} | {f"the adapter `{path}`": path for path in others}
+    read = {_("the run itself") if source.run else _("the source"): source.folder}
+    read |= {_("the run's `{name}`").format(name=name): own.path / name for name in IN_A_RUN} if own else {}
+    read |= {_("the base model"): base} | {_("the adapter `{path}`").format(path=path): path for path in others}
     for what, path in read.items():
         _refuse_overlap(target, path.resolve(), what, both=what != "the run itself")
     for run in _runs_around(target):
         if not own or not _is_same_path(run.path, own.path):
-            _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
+            _refuse_overlap(target, run.path, _("the run `{name}`").format(name=run.path.name), both=True)
     if not target.exists():
         return
     for run in all_runs(source.project):
         for model in filter(None, {base_folder(run), run.model}):
-            _refuse_overlap(target, Path(model).resolve(), f"the base model of the run `{run.id}`", both=False)
+            _refuse_overlap(
+                target, Path(model).resolve(), _("the base model of the run `{id}`").format(id=run.id), both=False
+            )
 
 
 def refuse_inside(target: Path, read: Mapping[str, Path]) -> None:
@@ -123,14 +138,19 @@ def refuse_inside(target: Path, read: Mapping[str, Path]) -> None:
     target = target.resolve()
     for folder in (target, *target.parents):
         if (folder / CARD).is_file():
-            _refuse_overlap(target, folder, "what `export` or `merge` wrote", both=True)
+            _refuse_overlap(target, folder, _("what `export` or `merge` wrote"), both=True)
     for run in _runs_around(target):
         path = target.relative_to(run.path)
         kept = path.parts[0] if path.parts else ""
         if not kept:
-            _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
+            _refuse_overlap(target, run.path, _("the run `{name}`").format(name=run.path.name), both=True)
         elif str(path) == "predictions" or re.fullmatch("output|tracking|(adapter|merged)(-.*)?", kept):
-            _refuse_overlap(target, run.path / kept, f"`{kept}` of the run `{run.path.name}`", both=True)
+            _refuse_overlap(
+                target,
+                run.path / kept,
+                _("`{kept}` of the run `{name}`").format(kept=kept, name=run.path.name),
+                both=True,
+            )
     for what, path in read.items():
         if _is_inside(target, path.resolve()):
             _refuse_overlap(target, path.resolve(), what, both=True)
@@ -139,8 +159,12 @@ def refuse_inside(target: Path, read: Mapping[str, Path]) -> None:
 def _refuse_overlap(target: Path, path: Path, what: str, *, both: bool) -> None:
     """Raise InputError where `path` is `target` or lies in it, or, with `both`, the other way round."""
     if (below := _is_inside(path, target)) or (both and _is_inside(target, path)):
-        place = "there" if below and _is_inside(target, path) else "in it" if below else "around it"
-        raise InputError(f"`{target}` cannot be written to: {what} is {place}; choose another folder with `--out`")
+        place = "there" if below and _is_inside(target, path) else _("in it") if below else _("around it")
+        raise InputError(
+            _("`{target}` cannot be written to: {what} is {place}; choose another folder with `--out`").format(
+                target=target, what=what, place=place
+            )
+        )
 
 
 def _runs_around(target: Path) -> Iterator[Run]:

@@ -41,7 +41,9 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
         return found
     if not found.run:
         raise UsageError(
-            f"`--checkpoint` chooses one of a run's checkpoints, and `{found.folder}` is no run; leave it out"
+            _("`--checkpoint` chooses one of a run's checkpoints, and `{folder}` is no run; leave it out").format(
+                folder=found.folder
+            )
         )
     wanted = os.fspath(checkpoint)
     chosen = checkpoints.find_checkpoint(found.run, wanted)
@@ -125,7 +127,7 @@ def target_of(source: ModelSource, out: str | os.PathLike[str] | None, name: str
     if out:
         return Path(out)
     if not source.run:
-        raise InputError("a folder that is no run needs `--out DIR`")
+        raise InputError(_("a folder that is no run needs `--out DIR`"))
     chosen = source.checkpoint
     if not chosen or chosen == checkpoints.last_checkpoint(source.run):
         return source.folder / name

@@ -10,6 +10,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import json_lines
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.plugins import LogReader
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.backends.trackers import project_name, swanlab_mode, tracker_folder
 from ftbridge.launchers.process.script import SCRIPTS
@@ -21,7 +22,7 @@ module = "llamafactory"
 packages = (module,)
 script = SCRIPTS / "llamafactory_backend.py"
 token_columns = ("input_ids", "labels", "attention_mask", "position_ids")  # its `tokenized_path`
-thoughts = "drops those that stand on lines of their own, and trains on others without the empty block"
+thoughts = _("drops those that stand on lines of their own, and trains on others without the empty block")
 CONFIG = "llamafactory_config.yaml"
 _ATTENTION = {"auto": "auto", "eager": "disabled", "sdpa": "sdpa", "flash_attention_2": "fa2"}
 _FIXED_KEYS = {"dataset_dir", "do_train", "output_dir", "resume_from_checkpoint", "stage"}
@@ -36,12 +37,14 @@ def render(plan: TrainPlan) -> dict[str, str]:
     # model/adapter.py takes bitsandbytes' models for others, whose `quantization_method` it spells differently.
     if plan.spec.dora and plan.spec.method == "qlora":
         raise UsageError(
-            "LLaMA-Factory refuses DoRA on a quantised model: leave `dora` out, or take `--method lora` or "
-            "`--backend xtuner`"
+            _(
+                "LLaMA-Factory refuses DoRA on a quantised model: leave `dora` out, or take `--method "
+                "lora` or `--backend xtuner`"
+            )
         )
     for key in plan.spec.set:
         if key in _FIXED_KEYS:
-            raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
+            raise UsageError(_("`--set {key}` is not possible: ftbridge decides that").format(key=key))
     text = render_yaml(
         "llamafactory.yaml.j2",
         plan=plan,

@@ -14,6 +14,7 @@ from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import NEWEST, Environment
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.runs.fingerprint import Fingerprint
@@ -24,11 +25,11 @@ from ftbridge.tokens.ready import ReadyTokens, together
 
 MOST_CHECKPOINTS = 20  # that are saved in a run with `--save-steps auto`
 # Sections of a DeepSpeed config that write or send elsewhere, or end the training, and what to do instead.
-_TRACK_INSTEAD = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
+_TRACK_INSTEAD = _("let `--track` follow the run, which writes into its folder and sends nothing unless it has a key")
 _REFUSED_SECTIONS = {
     **dict.fromkeys(("tensorboard", "wandb", "csv_monitor", "comet"), _TRACK_INSTEAD),
-    "autotuning": "use DeepSpeed's own launcher for it",
-    "nebula": "leave checkpoints to the framework",
+    "autotuning": _("use DeepSpeed's own launcher for it"),
+    "nebula": _("leave checkpoints to the framework"),
 }
 
 
@@ -189,23 +190,37 @@ def _check_deepspeed(name: str, config: dict[str, Any]) -> None:
     for key, remedy in _REFUSED_SECTIONS.items():
         section = config.get(key)
         if isinstance(section, dict) and section.get("enabled", False) is not False:
-            raise InputError(f"the DeepSpeed config `{name}` turns on `{key}`; take it out, and {remedy}")
+            raise InputError(
+                _("the DeepSpeed config `{name}` turns on `{key}`; take it out, and {remedy}").format(
+                    name=name, key=key, remedy=remedy
+                )
+            )
     autocast = config.get("torch_autocast")
     modules = autocast.get("lower_precision_safe_modules") if isinstance(autocast, dict) else None
     if foreign := [module for module in modules or [] if not str(module).startswith("torch.")]:
         raise InputError(
-            f"the DeepSpeed config `{name}` would have the Python module of `{foreign[0]}` imported, by "
-            "`lower_precision_safe_modules`; only torch's own may stand there"
+            _(
+                "the DeepSpeed config `{name}` would have the Python module of `{foreign}` imported, "
+                "by `lower_precision_safe_modules`; only torch's own may stand there"
+            ).format(name=name, foreign=foreign[0])
         )
     zero = config.get("zero_optimization", {})
     if not isinstance(zero, dict):
-        raise InputError(f'the DeepSpeed config `{name}` must give zero_optimization as `{{"stage": 2}}`')
+        raise InputError(
+            _('the DeepSpeed config `{name}` must give zero_optimization as `{{"stage": 2}}`').format(name=name)
+        )
     stage = zero.get("stage", 0)
     if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
-        raise InputError(f"the DeepSpeed config `{name}` has the ZeRO stage `{stage}`; it is 0, 1, 2 or 3")
+        raise InputError(
+            _("the DeepSpeed config `{name}` has the ZeRO stage `{stage}`; it is 0, 1, 2 or 3").format(
+                name=name, stage=stage
+            )
+        )
     for key in ("offload_optimizer", "offload_param"):
         if not isinstance(zero.get(key) or {}, dict):
-            raise InputError(f'the DeepSpeed config `{name}` must give {key} as `{{"device": "cpu"}}`')
+            raise InputError(
+                _('the DeepSpeed config `{name}` must give {key} as `{{"device": "cpu"}}`').format(name=name, key=key)
+            )
 
 
 def load_deepspeed(name: str, folder: Path, machine: Devices) -> dict[str, Any] | None:
@@ -221,14 +236,20 @@ def load_deepspeed(name: str, folder: Path, machine: Devices) -> dict[str, Any] 
         return None
     if name.endswith(".json"):
         path = folder / Path(name).expanduser()
-        config = load_json(read_text(path, "DeepSpeed config"), dict[str, Any], f"`{path}` is no DeepSpeed config")
+        config = load_json(
+            read_text(path, _("DeepSpeed config")),
+            dict[str, Any],
+            _("`{path}` is no DeepSpeed config").format(path=path),
+        )
     else:
         config = deepspeed_config(name)
     _check_deepspeed(name, config)
     # Both frameworks would ask torch; what the machine can is known already, unless the file decides.
     sections = {dtype: config.setdefault(key, {}) for dtype, key in (("bfloat16", "bf16"), ("float16", "fp16"))}
     if not all(isinstance(section, dict) for section in sections.values()):
-        raise InputError(f'the DeepSpeed config `{name}` must give bf16 and fp16 as `{{"enabled": true}}`')
+        raise InputError(
+            _('the DeepSpeed config `{name}` must give bf16 and fp16 as `{{"enabled": true}}`').format(name=name)
+        )
     decided = any(section.get("enabled") is True for section in sections.values())
     for dtype, section in sections.items():
         if section.get("enabled", "auto") == "auto":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ftbridge.adapters.registered.dataset import file_stem
 from ftbridge.core.errors import SetupError, shell_words
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import default_folder, environment_of, installed_versions, pinned_versions
 
@@ -66,5 +67,7 @@ def check_installed(python: Path, trackers: tuple[str, ...]) -> None:
             own = shell_words(["uv", "pip", "install", "--python", str(python), f"{name}=={version}"])
             command = "ftbridge setup" if is_ours else own
             raise SetupError(
-                f"`--track {name}` needs the package {name}, which `{python}` lacks; install it: `{command}`"
+                _("`--track {name}` needs the package {name}, which `{python}` lacks; install it: `{command}`").format(
+                    name=name, python=python, command=command
+                )
             )

@@ -13,6 +13,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.plugins import LogReader
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.backends.trackers import tracker_folder
 from ftbridge.launchers.process.script import SCRIPTS
@@ -26,7 +27,7 @@ script = SCRIPTS / "xtuner_backend.py"
 target = "xtuner"
 token_columns = ("input_ids", "labels", "position_ids")  # unpacked, default_collate_fn.py makes mask and positions
 drops_unlabelled = True
-thoughts = "trains on them behind the template's empty thinking block"
+thoughts = _("trains on them behind the template's empty thinking block")
 CONFIG = "xtuner_config.py"
 # Values in DeepSpeed's reduce bucket where a config leaves that to XTuner, which has no rule such as transformers'
 # (hidden size squared): as many as DeepSpeed fetches ahead of its own accord.
@@ -182,10 +183,12 @@ def _refuse_unsupported(plan: TrainPlan) -> None:
     """Raise UsageError for an option that XTuner lacks."""
     spec = plan.spec
     if spec.neftune_alpha is not None:
-        raise UsageError("XTuner has no NEFTune: leave `neftune_alpha` out, or take `--backend llamafactory`")
+        raise UsageError(_("XTuner has no NEFTune: leave `neftune_alpha` out, or take `--backend llamafactory`"))
     if plan.estimated and spec.epochs % 1:
         raise UsageError(
-            f"XTuner packs for whole epochs only, and `epochs` is {spec.epochs}: take a whole number, or `--max-steps`"
+            _(
+                "XTuner packs for whole epochs only, and `epochs` is {epochs}: take a whole number, or `--max-steps`"
+            ).format(epochs=spec.epochs)
         )
 
 
@@ -211,13 +214,19 @@ def _check_set_options(spec: TrainSpec, config: str) -> None:
     for key in spec.set:
         parts = key.split(".")
         if _FIXED_KEYS.intersection(parts) or any(part.startswith("_") for part in parts):
-            raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
+            raise UsageError(_("`--set {key}` is not possible: ftbridge decides that").format(key=key))
         if parts[0] in {"tokenizer", "train_dataset"}:  # mmengine has copied them to where they are used
-            raise UsageError(f"`--set {key}` would change nothing; begin it with `train_dataloader.dataset.`")
+            raise UsageError(
+                _("`--set {key}` would change nothing; begin it with `train_dataloader.dataset.`").format(key=key)
+            )
         known = variables
         for part in parts if len(parts) == 1 else parts[:-1]:  # the last of several may be new
             if part not in known:
-                raise UsageError(f"XTuner's config has no `{part}` for `--set {key}`{closest(part, known)}")
+                raise UsageError(
+                    _("XTuner's config has no `{part}` for `--set {key}`{hint}").format(
+                        part=part, key=key, hint=closest(part, known)
+                    )
+                )
             known = _dict_items(known[part], variables)
 
 

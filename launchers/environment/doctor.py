@@ -21,6 +21,7 @@ from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.gpu_checks import (
     LOCKED_BUILD,
@@ -52,8 +53,8 @@ from ftbridge.launchers.process import caches
 LEAST_RUN_SPACE = 5  # GiB
 HUB_TIMEOUT = 3  # seconds
 
-NO_GPU = "none found"  # as the GPU check begins where there is none
-NEEDS_TOOLKIT = "a DeepSpeed file of yours that has DeepSpeed compile its CPU Adam (the shipped ones do not)"
+NO_GPU = _("none found")  # as the GPU check begins where there is none
+NEEDS_TOOLKIT = _("a DeepSpeed file of yours that has DeepSpeed compile its CPU Adam (the shipped ones do not)")
 
 
 def doctor() -> list[Check]:
@@ -85,7 +86,7 @@ def run_checks() -> Iterator[Check]:
     yield from _cache_checks()
     yield from _hub_checks()
     if builds:
-        say("importing the frameworks, which takes up to half a minute ...")
+        say(_("importing the frameworks, which takes up to half a minute ..."))
     for python, build in builds.items():
         yield from _environment_checks(python, backends[python], build)
 
@@ -105,12 +106,21 @@ def verdict(checks: Sequence[Check]) -> str:
 def toolkit_check(cuda: str) -> Check:
     """Return a check of the CUDA toolkit that torch's extensions would find, against torch's `cuda` ("12.8")."""
     home = host.cuda_toolkit()
-    remedy = f"install CUDA toolkit {cuda}, or set CUDA_HOME to one; needed by {NEEDS_TOOLKIT}"
+    remedy = _("install CUDA toolkit {cuda}, or set CUDA_HOME to one; needed by {needs_toolkit}").format(
+        cuda=cuda, needs_toolkit=NEEDS_TOOLKIT
+    )
     if not home:
-        return Check("CUDA toolkit", "ok", f"none found; only needed by {NEEDS_TOOLKIT}")
+        return Check(
+            "CUDA toolkit", "ok", _("none found; only needed by {needs_toolkit}").format(needs_toolkit=NEEDS_TOOLKIT)
+        )
     program = home / "bin" / "nvcc"
     if not program.is_file():
-        return Check("CUDA toolkit", "warning", f"CUDA_HOME or CUDA_PATH is `{home}`, without bin/nvcc", remedy)
+        return Check(
+            "CUDA toolkit",
+            "warning",
+            _("CUDA_HOME or CUDA_PATH is `{home}`, without bin/nvcc").format(home=home),
+            remedy,
+        )
     try:
         argv = [str(program), "--version"]
         output = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20).stdout
@@ -118,11 +128,18 @@ def toolkit_check(cuda: str) -> Check:
         output = str(error)
     release = re.search(r"release (\d+)\.(\d+)", output)
     if not release:
-        found = f"the version of `{program}` is unknown: {output.strip()[:200]}"
+        found = _("the version of `{program}` is unknown: {output}").format(
+            program=program, output=output.strip()[:200]
+        )
         return Check("CUDA toolkit", "warning", found, remedy)
-    found = f"{release[1]}.{release[2]} in {home}"
+    found = _("{release}.{release_2} in {home}").format(release=release[1], release_2=release[2], home=home)
     if cuda and release[1] != cuda.partition(".")[0]:
-        return Check("CUDA toolkit", "warning", f"{found}, while torch is built for CUDA {cuda}", remedy)
+        return Check(
+            "CUDA toolkit",
+            "warning",
+            _("{found}, while torch is built for CUDA {cuda}").format(found=found, cuda=cuda),
+            remedy,
+        )
     return Check("CUDA toolkit", "ok", found)
 
 
@@ -135,7 +152,7 @@ def _backends_by_interpreter(project: Project) -> tuple[dict[Path, list[str]], l
             python = interpreter(project, name, environment)
         except SetupError as error:
             known = name in backends_of(environment)
-            remedy = setup_command(environment) if known else "or uninstall the package that brings it"
+            remedy = setup_command(environment) if known else _("or uninstall the package that brings it")
             missing.append(Check(name, "failure", str(error), remedy))
             continue
         served = backends.setdefault(python, [])
@@ -153,12 +170,14 @@ def _environments(project: Project) -> list[Environment]:
 def _python_check(name: str, version: str, executable: str) -> Check:
     if version.startswith(("3.11.", "3.12.")):
         return Check(name, "ok", f"{version}, {executable}")
-    return Check(name, "failure", f"{version}, {executable}", "both frameworks run on 3.11 and 3.12; use one of them")
+    return Check(
+        name, "failure", f"{version}, {executable}", _("both frameworks run on 3.11 and 3.12; use one of them")
+    )
 
 
 def _build_checks(build: TorchBuild, gpus: list[nvidia.Gpu]) -> Iterator[Check]:
     if build is not LOCKED_BUILD:
-        yield _python_check("the backends' Python", build.python, build.executable)
+        yield _python_check(_("the backends' Python"), build.python, build.executable)
     yield from torch_gpu_checks(build, gpus)
     yield toolkit_check(build.cuda) if gpus else _no_gpu_check()
 
@@ -166,18 +185,29 @@ def _build_checks(build: TorchBuild, gpus: list[nvidia.Gpu]) -> Iterator[Check]:
 def _no_gpu_check() -> Check:
     """Return a failure where there is a GPU that cannot be used, else a warning that trainings run on the CPU."""
     if why := nvidia.why_unusable():
-        return Check("GPU", "failure", why, "fix that, or train on the CPU with `--device cpu`")
-    none = f"{NO_GPU}; training runs on the CPU, fit for trials only"
+        return Check("GPU", "failure", why, _("fix that, or train on the CPU with `--device cpu`"))
+    none = _("{no_gpu}; training runs on the CPU, fit for trials only").format(no_gpu=NO_GPU)
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return Check("GPU", "warning", none, f"CUDA_VISIBLE_DEVICES is `{visible}`, which hides every GPU; unset it")
-    remedy = "if this machine has an NVIDIA GPU, install its driver (nvidia-smi must list the GPU)"
+        return Check(
+            "GPU",
+            "warning",
+            none,
+            _("CUDA_VISIBLE_DEVICES is `{visible}`, which hides every GPU; unset it").format(visible=visible),
+        )
+    remedy = _("if this machine has an NVIDIA GPU, install its driver (nvidia-smi must list the GPU)")
     return Check("GPU", "warning", none, remedy)
 
 
 def _processor_check() -> Check:
     name, has_bfloat16 = host.processor()
-    words = "has instructions for bfloat16" if has_bfloat16 else "no instructions for bfloat16"
-    return Check("processor", "ok", f"{name}, {words}; training on it uses float32 unless `--dtype` says otherwise")
+    words = _("has instructions for bfloat16") if has_bfloat16 else _("no instructions for bfloat16")
+    return Check(
+        "processor",
+        "ok",
+        _("{name}, {words}; training on it uses float32 unless `--dtype` says otherwise").format(
+            name=name, words=words
+        ),
+    )
 
 
 def _environment_checks(python: Path, backends: list[str], build: TorchBuild) -> list[Check]:
@@ -201,10 +231,16 @@ def _versions_check(python: Path, inspection: Inspection) -> Check:
     environment = environment_of({name: package.version for name, package in inspection.packages.items()})
     differing = [f"{name} {why}" for name, why in inspection.differences(environment).items()]
     if not differing:
-        return Check("versions", "ok", f"the tested set {environment}, Python {inspection.python}, {python}")
+        return Check(
+            "versions",
+            "ok",
+            _("the tested set {environment}, Python {python}, {python_2}").format(
+                environment=environment, python=inspection.python, python_2=python
+            ),
+        )
     made_by_setup = any(default_folder(environment) in python.parents for environment in LOCK_NAMES)
     count = counted(len(differing), "package differs", "packages differ")
-    found = f"{count} from the tested set: {', '.join(differing[:5])}"
+    found = _("{count} from the tested set: {differing}").format(count=count, differing=joined(", ", differing[:5]))
     return Check("versions", "failure" if made_by_setup else "warning", found, environment_remedy(python))
 
 
@@ -214,18 +250,20 @@ def _import_check(python: Path, inspection: Inspection, module: str, backend: st
     name = backend or module
     error = inspection.imports[module]
     if not error:
-        return Check(name, "ok", package.version if package else "can be imported")
+        return Check(name, "ok", package.version if package else _("can be imported"))
     if backend or module in inspection.packages:
-        return Check(name, "failure", f"cannot be imported: {error}", environment_remedy(python))
-    return Check(name, "warning", "not installed; QLoRA or DeepSpeed needs it", environment_remedy(python))
+        return Check(name, "failure", _("cannot be imported: {error}").format(error=error), environment_remedy(python))
+    return Check(name, "warning", _("not installed; QLoRA or DeepSpeed needs it"), environment_remedy(python))
 
 
 def _flash_attention_check(error: str | None) -> Check:
     if error is None:
-        return Check("flash-attn", "ok", "not installed; attention is torch's own (SDPA)")
+        return Check("flash-attn", "ok", _("not installed; attention is torch's own (SDPA)"))
     if error:
-        remedy = "install a flash-attn built for this torch and CUDA, or uninstall it"
-        return Check("flash-attn", "warning", f"installed, but cannot be imported: {error}", remedy)
+        remedy = _("install a flash-attn built for this torch and CUDA, or uninstall it")
+        return Check(
+            "flash-attn", "warning", _("installed, but cannot be imported: {error}").format(error=error), remedy
+        )
     return Check("flash-attn", "ok", "installed")
 
 
@@ -233,13 +271,20 @@ def _disk_checks(project: Project) -> list[Check]:
     checks = []
     installed = default_folder().exists()
     for name, folder, least in (
-        ("disk for runs", project.folder, LEAST_RUN_SPACE),
-        ("disk for the environment", default_folder(), 0 if installed else ENVIRONMENT_SIZE),
+        (_("disk for runs"), project.folder, LEAST_RUN_SPACE),
+        (_("disk for the environment"), default_folder(), 0 if installed else ENVIRONMENT_SIZE),
     ):
         free, at = host.free_space(folder)
         short = free < least * GIB
-        remedy = f"at least {least} GiB are wanted in {at}" if short else ""
-        checks.append(Check(name, "warning" if short else "ok", f"{free / GIB:.0f} GiB free in {at}", remedy))
+        remedy = _("at least {least} GiB are wanted in {at}").format(least=least, at=at) if short else ""
+        checks.append(
+            Check(
+                name,
+                "warning" if short else "ok",
+                _("{free:.0f} GiB free in {at}").format(free=free / GIB, at=at),
+                remedy,
+            )
+        )
     return checks
 
 
@@ -263,7 +308,7 @@ def _cache_checks() -> Iterator[Check]:
         "caches",
         "warning",
         _("cannot be written where they are by default, e.g. `{place}`; {names} are in {folder}").format(
-            place=places[min(moved)], names=", ".join(moved), folder=Path(min(moved.values())).parent
+            place=places[min(moved)], names=joined(", ", moved), folder=Path(min(moved.values())).parent
         ),
         _("set HOME, or XDG_CACHE_HOME and XDG_DATA_HOME, to a folder that you may write and that is kept"),
     )
@@ -275,17 +320,21 @@ def _hub_checks() -> list[Check]:
     Both are asked at the same time; nothing but the request is sent.
     """
     modelscope = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or "www.modelscope.cn"
-    folder = "or give a local folder"
+    folder = _("or give a local folder")
     hubs = (
         (
-            "Hugging Face",
+            _("Hugging Face"),
             os.environ.get("HF_ENDPOINT") or "https://huggingface.co",
-            f"set HF_ENDPOINT to a mirror, take ModelScope (`--model ms://owner/name`), {folder}",
+            _("set HF_ENDPOINT to a mirror, take ModelScope (`--model ms://owner/name`), {folder}").format(
+                folder=folder
+            ),
         ),
         (
             "ModelScope",
             modelscope if "://" in modelscope else f"https://{modelscope}",
-            f"set MODELSCOPE_ENDPOINT to another address, take Hugging Face (`hf://owner/name`), {folder}",
+            _("set MODELSCOPE_ENDPOINT to another address, take Hugging Face (`hf://owner/name`), {folder}").format(
+                folder=folder
+            ),
         ),
     )
     answers: dict[str, str] = {}
@@ -298,7 +347,7 @@ def _hub_checks() -> list[Check]:
         thread.join(max(0.0, end - time.monotonic()))
     checks = []
     for name, url, remedy in hubs:
-        problem = answers.get(name, f"no answer within {HUB_TIMEOUT} s")
+        problem = answers.get(name, _("no answer within {hub_timeout} s").format(hub_timeout=HUB_TIMEOUT))
         text = f"{_url_without_login(url)}: {problem or 'answers'}"
         checks.append(Check(name, "warning" if problem else "ok", text, remedy if problem else ""))
     return checks
@@ -311,7 +360,7 @@ def _url_without_login(url: str) -> str:
 def _request_hub(name: str, url: str, answers: dict[str, str]) -> None:
     """Put the problem of a hub into `answers`, "" for none; any status but a failure counts as reached."""
     if not url.startswith(("http://", "https://")):
-        answers[name] = "is no http(s) address"
+        answers[name] = _("is no http(s) address")
         return
     try:
         request = Request(_url_without_login(url), method="HEAD", headers={"User-Agent": "ftbridge"})  # noqa: S310 - checked
@@ -319,6 +368,6 @@ def _request_hub(name: str, url: str, answers: dict[str, str]) -> None:
             answers[name] = ""
     except HTTPError as error:
         refused = error.code >= 500 or error.code == 407  # noqa: PLR2004 - the hub or a proxy is not working
-        answers[name] = f"status {error.code}" if refused else ""
+        answers[name] = _("status {code}").format(code=error.code) if refused else ""
     except (URLError, HTTPException, OSError, ValueError) as error:
         answers[name] = str(getattr(error, "reason", error))

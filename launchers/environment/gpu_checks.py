@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.core.errors import SetupError
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import LOCK_NAMES, default_folder, setup_command
 from ftbridge.launchers.hardware.host import GIB
@@ -37,7 +38,7 @@ class TorchBuild(msgspec.Struct, frozen=True):
 
 # The lock's torch, against which GPUs are checked before `ftbridge setup`; a test compares it with a real one.
 LOCKED_BUILD = TorchBuild(
-    executable="the tested set",
+    executable=_("the tested set"),
     python="3.11",
     version="2.10.0+cu128",
     cuda="12.8",
@@ -68,9 +69,9 @@ def torch_gpu_checks(build: TorchBuild, gpus: Sequence[Gpu]) -> list[Check]:
     checks = [_torch_check(build, gpus), *(_gpu_check(gpu, build) for gpu in gpus)]
     driver = driver_without_peers() if gpus else ""
     if driver:
-        found = f"several RTX 40xx cannot reach each other's memory with driver {driver}"
+        found = _("several RTX 40xx cannot reach each other's memory with driver {driver}").format(driver=driver)
         checks.append(
-            Check("GPUs", "warning", found, "trainings avoid it with NCCL_P2P_DISABLE=1; driver 550.40.07 fixes it")
+            Check("GPUs", "warning", found, _("trainings avoid it with NCCL_P2P_DISABLE=1; driver 550.40.07 fixes it"))
         )
     return checks
 
@@ -81,47 +82,90 @@ def shared_memory_checks() -> list[Check]:
         return []
     size = shutil.disk_usage(SHARED_MEMORY).total
     small = size < LEAST_SHARED_MEMORY * GIB
-    remedy = "data loader workers and several GPUs may fail; start the container with `--shm-size=8g`" if small else ""
-    found = f"{size / GIB:.2f} GiB in {SHARED_MEMORY}"
+    remedy = (
+        _("data loader workers and several GPUs may fail; start the container with `--shm-size=8g`") if small else ""
+    )
+    found = _("{size:.2f} GiB in {shared_memory}").format(size=size / GIB, shared_memory=SHARED_MEMORY)
     return [Check("shared memory", "warning" if small else "ok", found, remedy)]
 
 
 def environment_remedy(python: Path) -> str:
     """Return the remedy for an environment that lacks packages: the command that repairs it, where setup made it."""
     ours = next((environment for environment in LOCK_NAMES if default_folder(environment) in python.parents), None)
-    return setup_command(ours) if ours else f"install the tested versions into {python.parent.parent}"
+    return (
+        setup_command(ours)
+        if ours
+        else _("install the tested versions into {parent}").format(parent=python.parent.parent)
+    )
 
 
 def no_torch_check(python: Path, error: Exception) -> Check:
     """Return a failure for an interpreter whose torch cannot be read."""
-    return Check("torch", "failure", f"the torch of `{python}` cannot be read: {error}", environment_remedy(python))
+    return Check(
+        "torch",
+        "failure",
+        _("the torch of `{python}` cannot be read: {error}").format(python=python, error=error),
+        environment_remedy(python),
+    )
 
 
 def _torch_check(build: TorchBuild, gpus: Sequence[Gpu]) -> Check:
-    found = f"{build.version} for {f'CUDA {build.cuda}' if build.cuda else 'the CPU'}, {build.executable}"
+    found = _("{version} for {cuda}, {executable}").format(
+        version=build.version,
+        cuda=_("CUDA {cuda}").format(cuda=build.cuda) if build.cuda else _("the CPU"),
+        executable=build.executable,
+    )
     if build.cuda or not gpus:
         return Check("torch", "ok", found)
-    return Check("torch", "failure", f"{found}, which cannot use the GPU", f"install torch {LOCKED_BUILD.version}")
+    return Check(
+        "torch",
+        "failure",
+        _("{found}, which cannot use the GPU").format(found=found),
+        _("install torch {version}").format(version=LOCKED_BUILD.version),
+    )
 
 
 def _gpu_check(gpu: Gpu, build: TorchBuild) -> Check:
-    free = "free memory unknown" if gpu.free is None else f"{gpu.free} MiB of them free"
-    memory = "memory unknown" if gpu.memory is None else f"{gpu.memory} MiB, {free}"
-    capability = "compute capability unknown" if gpu.capability is None else f"compute capability {gpu.capability}"
-    found = f"{gpu.name}, {memory}, {capability}, driver {gpu.driver}"
-    torch = f"torch {build.version}"
+    free = _("free memory unknown") if gpu.free is None else _("{free} MiB of them free").format(free=gpu.free)
+    memory = (
+        _("memory unknown") if gpu.memory is None else _("{memory} MiB, {free}").format(memory=gpu.memory, free=free)
+    )
+    capability = (
+        _("compute capability unknown")
+        if gpu.capability is None
+        else _("compute capability {capability}").format(capability=gpu.capability)
+    )
+    found = _("{name}, {memory}, {capability}, driver {driver}").format(
+        name=gpu.name, memory=memory, capability=capability, driver=gpu.driver
+    )
+    torch = _("torch {version}").format(version=build.version)
     if build.targets and gpu.capability is not None and not _has_code_for(gpu.capability, build.targets):
         targets = ", ".join(build.targets)
-        return Check("GPU", "failure", found, f"{torch} has no code for this card, only for {targets}; use another")
+        return Check(
+            "GPU",
+            "failure",
+            found,
+            _("{torch} has no code for this card, only for {targets}; use another").format(
+                torch=torch, targets=targets
+            ),
+        )
     least = LEAST_DRIVER.get(build.cuda.partition(".")[0])
     if least and () < version_numbers(gpu.driver) < (least,):
-        needs = f"{torch} for CUDA {build.cuda} needs driver {least} or newer"
-        return Check("GPU", "failure", found, f"{needs}; update it, or use a torch built for an older CUDA")
+        needs = _("{torch} for CUDA {cuda} needs driver {least} or newer").format(
+            torch=torch, cuda=build.cuda, least=least
+        )
+        return Check(
+            "GPU", "failure", found, _("{needs}; update it, or use a torch built for an older CUDA").format(needs=needs)
+        )
     if build.cuda and not least:
-        unknown = f"the minimum driver of CUDA {build.cuda} is not known here; see {DRIVER_SOURCE}"
+        unknown = _("the minimum driver of CUDA {cuda} is not known here; see {driver_source}").format(
+            cuda=build.cuda, driver_source=DRIVER_SOURCE
+        )
         return Check("GPU", "warning", found, unknown)
     if not gpu.bfloat16:
-        text = f"training uses float16 here: bfloat16 needs compute capability {BFLOAT16_CAPABILITY}"
+        text = _("training uses float16 here: bfloat16 needs compute capability {bfloat16_capability}").format(
+            bfloat16_capability=BFLOAT16_CAPABILITY
+        )
         return Check("GPU", "warning", found, text)
     return Check("GPU", "ok", found)
 
@@ -133,7 +177,7 @@ def _has_code_for(capability: float, targets: tuple[str, ...]) -> bool:
     """
     of_gpu = round(capability * 10)
     for target in targets:
-        kind, _, text = target.partition("_")
+        kind, _unused, text = target.partition("_")
         number = int(text.rstrip("abcdefghijklmnopqrstuvwxyz"))
         if number <= of_gpu and (kind == "compute" or number // 10 == of_gpu // 10):
             return True

@@ -20,7 +20,7 @@ from ftbridge.launchers.process.script import run_script
 
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 LOOKED_AT = 1000  # folders in a folder
-_TITLES = {"hf": "Hugging Face", "ms": "ModelScope"}
+_TITLES = {"hf": _("Hugging Face"), "ms": _("ModelScope")}
 
 
 def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights: bool = True) -> Path:
@@ -35,14 +35,18 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
     if path.is_dir():
         if not _has_parts(path):
             raise InputError(
-                f"`{model}` is no model folder: one has a config.json, a tokenizer (tokenizer.json or tokenizer.model) "
-                f"and weights (*.safetensors){_what_it_is(path)}"
+                _(
+                    "`{model}` is no model folder: one has a config.json, a tokenizer (tokenizer.json or "
+                    "tokenizer.model) and weights (*.safetensors){what_it_is}"
+                ).format(model=model, what_it_is=_what_it_is(path))
             )
         return path.resolve()
     if path.exists() or not is_hub_name(model):
         raise InputError(
-            f"there is no model folder `{model}`; give a folder, or a hub's name such as "
-            "`Qwen/Qwen2.5-7B-Instruct`, `hf://owner/name` or `ms://owner/name`"
+            _(
+                "there is no model folder `{model}`; give a folder, or a hub's name such as "
+                "`Qwen/Qwen2.5-7B-Instruct`, `hf://owner/name` or `ms://owner/name`"
+            ).format(model=model)
         )
     named, name = split_hub_name(model)
     offline, cached = offline_variable(), cached_model(model, weights=weights)
@@ -63,7 +67,7 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
 def _download(hub: str, name: str, python: Path, cached: Path | None, *, weights: bool) -> Path:
     """Return the folder that a model is downloaded to, or, where the hub does not serve it, the `cached` one."""
     title = _TITLES[hub]
-    say(f"getting {name} from {title} (kept for the next time) ...")
+    say(_("getting {name} from {title} (kept for the next time) ...").format(name=name, title=title))
     try:
         spec = {"hub": hub, "name": name, "weights": weights, "obeyed": OBEYED}
         return Path(run_script(python, "download", spec))
@@ -75,10 +79,12 @@ def _download(hub: str, name: str, python: Path, cached: Path | None, *, weights
                 )
             )
             return cached
-        other = "behind a mirror, set HF_ENDPOINT; or try `ms://" if hub == "hf" else "or try `hf://"
+        other = _("behind a mirror, set HF_ENDPOINT; or try `ms://") if hub == "hf" else _("or try `hf://")
         raise InputError(
-            f"could not get `{name}` from {title}; its message stands above. Check the name and the network "
-            f"({other}{name}`)"
+            _(
+                "could not get `{name}` from {title}; its message stands above. Check the name and "
+                "the network ({other}{name}`)"
+            ).format(name=name, title=title, other=other)
         ) from error
 
 
@@ -93,13 +99,13 @@ def _has_parts(folder: Path) -> bool:
 def _what_it_is(folder: Path) -> str:
     """Return, for a message, what a folder is that is no model, or where one is; "" where that cannot be told."""
     if (folder / "dataset_info.json").is_file():
-        return "; it is a folder of datasets, which `--dataset-dir` takes"
+        return _("; it is a folder of datasets, which `--dataset-dir` takes")
     if (folder / "run.json").is_file():
-        return "; it is a run, whose model `ftbridge merge` makes"
+        return _("; it is a run, whose model `ftbridge merge` makes")
     if (folder / "adapter_config.json").is_file():
-        return "; it is an adapter, and `--model` takes the base that it was trained on"
+        return _("; it is an adapter, and `--model` takes the base that it was trained on")
     with suppress(OSError):
         inner = sorted(path for path in islice(folder.iterdir(), LOOKED_AT) if path.is_dir() and _has_parts(path))
         if inner:
-            return f"; `{inner[0]}` is one"
+            return _("; `{inner}` is one").format(inner=inner[0])
     return ""

@@ -16,6 +16,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.project import Project
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import installed_versions, interpreter
 from ftbridge.launchers.runs.fingerprint import Fingerprint
 from ftbridge.launchers.runs.record import UNSIGNED, Run, base_folder
@@ -34,28 +35,37 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
     kind = str(config.get("model_type") or "")
     if (kernel := _hub_kernel(config)) and not trust_remote_code:
         raise InputError(
-            f"`{file}` has attention computed by `{kernel}`, which is code that is fetched from a hub; take that line "
-            "out, or, if you trust who made it, add `--trust-remote-code`"
+            _(
+                "`{file}` has attention computed by `{kernel}`, which is code that is fetched from a "
+                "hub; take that line out, or, if you trust who made it, add `--trust-remote-code`"
+            ).format(file=file, kernel=kernel)
         )
     if kind == "chatglm" and "position_encoding_2d" in config:
         raise InputError(
-            f"`{model}` is ChatGLM-6B, which neither framework trains: its own code counts positions in two "
-            "dimensions, and sees the whole prompt at once; take ChatGLM3 or GLM-4"
+            _(
+                "`{model}` is ChatGLM-6B, which neither framework trains: its own code counts "
+                "positions in two dimensions, and sees the whole prompt at once; take ChatGLM3 or "
+                "GLM-4"
+            ).format(model=model)
         )
     if needs_transformers4(config) and (trust_remote_code or kind not in _newest_model_types(project, backend)):
         try:
             return interpreter(project, backend, "transformers4")
         except SetupError as error:
-            raise SetupError(f"the code in `{model}` breaks under transformers 5: {error}") from error
+            raise SetupError(
+                _("the code in `{model}` breaks under transformers 5: {error}").format(model=model, error=error)
+            ) from error
     python = interpreter(project, backend)
     known = known_model_types(python)
     if not kind or not known or kind in known or config.get("auto_map"):
         return python
     version = installed_versions(python).get("transformers")
     raise InputError(
-        f"`{file}` says model_type `{kind}`, which transformers {version} does not know, "
-        "and the folder holds no code for it; name a Python with a newer transformers in ftbridge.yaml "
-        f"(`backends: {{{backend}: {{python: PATH}}}}`)"
+        _(
+            "`{file}` says model_type `{kind}`, which transformers {version} does not know, and "
+            "the folder holds no code for it; name a Python with a newer transformers in "
+            "ftbridge.yaml (`backends: {{{backend}: {{python: PATH}}}}`)"
+        ).format(file=file, kind=kind, version=version, backend=backend)
     )
 
 
@@ -75,18 +85,21 @@ def is_code_trusted(run: Run | None, models: Sequence[Path], *, trust_remote_cod
     if trust_remote_code or not run or not run.spec.trust_remote_code:
         return trust_remote_code
     if not run.signature:
-        reason = f"its record {UNSIGNED}"
+        reason = _("its record {unsigned}").format(unsigned=UNSIGNED)
     elif run.base is None:
-        reason = "its record does not say with which code"
+        reason = _("its record does not say with which code")
     else:
         base = Path(base_folder(run))
         other = next((file for model in models for file in _unrecorded_code(model, base, run.base)), None)
         if not other:
             return True
-        reason = f"`{other}` is not what it was trained with"
+        reason = _("`{other}` is not what it was trained with").format(other=other)
     say(
-        f"note: code that comes with the model is not run. `{run.id}` was trained with `--trust-remote-code`, but "
-        f"{reason}; if you trust who made the model, give the option again"
+        _(
+            "note: code that comes with the model is not run. `{id}` was trained with "
+            "`--trust-remote-code`, but {reason}; if you trust who made the model, give the "
+            "option again"
+        ).format(id=run.id, reason=reason)
     )
     return False
 

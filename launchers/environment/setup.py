@@ -11,6 +11,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import (
     LOCK_NAMES,
     NEWEST,
@@ -46,17 +47,23 @@ def setup(venv: str | os.PathLike[str] | None = None, environment: Environment =
     with locked(folder):
         if not _can_start(python):
             _refuse_other_folder(folder, needs_mark=folder != default_folder(environment))
-            say(f"making a virtual environment in {folder}")
+            say(_("making a virtual environment in {folder}").format(folder=folder))
             _run_uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
         differing = inspect_environment(python, []).differences(environment)
         if differing:
             _check_disk_space(folder, differing)
-            say(f"installing {counted(len(differing), 'package')} of the tested set ({_download_size(differing)}) ...")
+            say(
+                _("installing {packages} of the tested set ({download_size}) ...").format(
+                    packages=counted(len(differing), "package"), download_size=_download_size(differing)
+                )
+            )
             _install_packages(python, differing, environment)
             forget_imports(python, backends_of(environment))
         for module, error in broken_imports(python, backends_of(environment)).items():
-            raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
-    say(f"the training environment is ready: {python}")
+            raise SetupError(
+                _("`{module}` is installed but cannot be imported: {error}").format(module=module, error=error)
+            )
+    say(_("the training environment is ready: {python}").format(python=python))
     if project:
         _write_interpreter_setting(project, python, environment)
     return python
@@ -70,9 +77,11 @@ def _refuse_other_folder(folder: Path, *, needs_mark: bool) -> None:
         strange = found
     is_file = folder.exists() and not folder.is_dir()
     if strange or is_file:
-        what = f"holds `{strange[0]}`, which is" if strange else "is"
+        what = _("holds `{strange}`, which is").format(strange=strange[0]) if strange else _("is")
         raise InputError(
-            f"`{folder}` {what} not a virtual environment, and would be emptied; give a new folder with `--venv DIR`"
+            _(
+                "`{folder}` {what} not a virtual environment, and would be emptied; give a new folder with `--venv DIR`"
+            ).format(folder=folder, what=what)
         )
 
 
@@ -85,13 +94,15 @@ def _check_disk_space(folder: Path, differing: dict[str, str]) -> None:
     free, at = host.free_space(folder)
     if free < needed * GIB:
         raise SetupError(
-            f"the environment takes about {needed} GiB, and {natural_size(free, binary=True)} are free in {at}; make "
-            "room, or put it onto another disk with `--venv DIR`"
+            _(
+                "the environment takes about {needed} GiB, and {free} are free in {at}; make room, or "
+                "put it onto another disk with `--venv DIR`"
+            ).format(needed=needed, free=natural_size(free, binary=True), at=at)
         )
 
 
 def _download_size(differing: dict[str, str]) -> str:
-    return "about 4 GB to download" if "torch" in differing else "a small download"
+    return _("about 4 GB to download") if "torch" in differing else _("a small download")
 
 
 def _can_start(python: Path) -> bool:
@@ -113,10 +124,14 @@ def _write_interpreter_setting(project: Project, python: Path, environment: Envi
     key = "python" if environment == NEWEST else "python_transformers4"
     backends = {name: {key: str(python)} for name in backends_of(environment)}
     if written := project.write_settings({"backends": backends}):
-        say(f"wrote {written}, so that `train` in this folder uses it")
+        say(_("wrote {written}, so that `train` in this folder uses it").format(written=written))
     elif any(getattr(project.settings.backends.get(name), key, "") != str(python) for name in backends):
         lines = "\n".join(f"  {name}: {{{key}: {python}}}" for name in backends)
-        say(f"to use it, put this into {project.folder / 'ftbridge.yaml'}:\nbackends:\n{lines}")
+        say(
+            _("to use it, put this into {file}:\nbackends:\n{lines}").format(
+                file=project.folder / "ftbridge.yaml", lines=lines
+            )
+        )
 
 
 def _run_uv(*arguments: str) -> None:
@@ -127,8 +142,10 @@ def _run_uv(*arguments: str) -> None:
     done = children.run([find_uv_bin(), *arguments], env=environment, cwd="/")
     if done.returncode:
         raise SetupError(
-            f"uv {arguments[0]} failed (exit status {done.returncode}); see its message above. Behind a "
-            "mirror, set pip's index (`pip config set global.index-url URL`): setup uses the same"
+            _(
+                "uv {argument} failed (exit status {returncode}); see its message above. Behind a "
+                "mirror, set pip's index (`pip config set global.index-url URL`): setup uses the same"
+            ).format(argument=arguments[0], returncode=done.returncode)
         )
 
 
@@ -139,7 +156,7 @@ def _pip_index_variables() -> dict[str, str]:
     done = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     settings: dict[str, str] = {}
     for line in done.stdout.splitlines():  # environment variables come first and win
-        key, _, value = line.partition("=")
+        key, _unused, value = line.partition("=")
         settings.setdefault(key.rpartition(".")[2], value.strip().strip("'\""))
     found = {
         "UV_DEFAULT_INDEX": settings.get("index-url", ""),

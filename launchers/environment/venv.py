@@ -22,6 +22,8 @@ from ftbridge.core.errors import SetupError
 from ftbridge.core.files.owner import data_folder
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.process.script import run_script
 
@@ -53,11 +55,11 @@ class Inspection(msgspec.Struct, frozen=True):
         for name, version in pinned_versions(environment).items():
             package = self.packages.get(name)
             if package is None:
-                found[name] = "not installed"
+                found[name] = _("not installed")
             elif package.version != version:
-                found[name] = f"{package.version} instead of {version}"
+                found[name] = _("{version} instead of {version_2}").format(version=package.version, version_2=version)
             elif package.missing:
-                found[name] = f"{counted(package.missing, 'file')} missing"
+                found[name] = _("{files} missing").format(files=counted(package.missing, "file"))
         return found
 
 
@@ -88,14 +90,19 @@ def interpreter(project: Project, backend: str, environment: Environment = NEWES
         return configured
     if backend not in backends_of(environment):
         raise SetupError(
-            f"`ftbridge setup` installs nothing for {backend}; name a Python that has it in ftbridge.yaml: "
-            f"`backends: {{{backend}: {{{key}: PATH}}}}`"
+            _(
+                "`ftbridge setup` installs nothing for {backend}; name a Python that has it in "
+                "ftbridge.yaml: `backends: {{{backend}: {{{key}: PATH}}}}`"
+            ).format(backend=backend, key=key)
         )
     path, command = default_folder(environment) / "bin" / "python", setup_command(environment)
     if not path.exists():
         raise SetupError(
-            f"{_environment_title(environment)} is not there; make it with `{command}` (about 9 GB of disk), or "
-            f"name a Python that has {backend} in ftbridge.yaml: `backends: {{{backend}: {{{key}: PATH}}}}`"
+            _(
+                "{environment_title} is not there; make it with `{command}` (about 9 GB of disk), or "
+                "name a Python that has {backend} in ftbridge.yaml: `backends: {{{backend}: {{{key}: "
+                "PATH}}}}`"
+            ).format(environment_title=_environment_title(environment), command=command, backend=backend, key=key)
         )
     _check_against_lock(path, environment)
     return path
@@ -141,7 +148,9 @@ def environment_of(installed: Mapping[str, str]) -> Environment:
 
 def setup_command(environment: Environment) -> str:
     """Return the command that makes, renews and repairs an environment."""
-    return "ftbridge setup" + (f" --environment {environment}" if environment != NEWEST else "")
+    return "ftbridge setup" + (
+        _(" --environment {environment}").format(environment=environment) if environment != NEWEST else ""
+    )
 
 
 def configured_interpreter(project: Project, backend: str, key: str = "python") -> Path | None:
@@ -151,14 +160,22 @@ def configured_interpreter(project: Project, backend: str, key: str = "python") 
         return None
     path = project.folder / os.path.expanduser(setting)  # noqa: PTH111 - it leaves a user that is not there as it is
     if not path.exists():
-        raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is not there")
+        raise SetupError(
+            _("ftbridge.yaml names `{path}` as the Python of {backend}, but it is not there").format(
+                path=path, backend=backend
+            )
+        )
     if not (path.is_file() and os.access(path, os.X_OK)):
-        raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is not executable")
+        raise SetupError(
+            _("ftbridge.yaml names `{path}` as the Python of {backend}, but it is not executable").format(
+                path=path, backend=backend
+            )
+        )
     return path
 
 
 def _environment_title(environment: Environment) -> str:
-    return "the training environment" + (f" {environment}" if environment != NEWEST else "")
+    return _("the training environment") + (f" {environment}" if environment != NEWEST else "")
 
 
 @cache
@@ -175,25 +192,42 @@ def _check_against_lock(python: Path, environment: Environment) -> None:
     missing = sorted(pinned.keys() - found.keys(), key=lambda name: name not in needed)
     if environment != NEWEST and "transformers" in found and environment_of(found) != environment:
         raise SetupError(
-            f"{_environment_title(environment)} now holds transformers {found['transformers']}; make it again with "
-            f"`{setup_command(environment)}`"
+            _("{environment_title} now holds transformers {transformers}; make it again with `{setup_command}`").format(
+                environment_title=_environment_title(environment),
+                transformers=found["transformers"],
+                setup_command=setup_command(environment),
+            )
         )
     differing = [
-        f"{name} {found[name]} instead of {version}"
+        _("{name} {found} instead of {version}").format(name=name, found=found[name], version=version)
         for name, version in pinned.items()
         if found.get(name, version) != version
     ]
     # An older set may lack what only the newer one has.
     if missing and (missing[0] in needed or not differing):
         raise SetupError(
-            f"{_environment_title(environment)} is incomplete ({len(missing)} of {len(pinned)} packages are missing, "
-            f"e.g. {missing[0]}); finish it with `{setup_command(environment)}`"
+            _(
+                "{environment_title} is incomplete ({count} of {pinned_count} packages are missing, "
+                "e.g. {missing}); finish it with `{setup_command}`"
+            ).format(
+                environment_title=_environment_title(environment),
+                count=len(missing),
+                pinned_count=len(pinned),
+                missing=missing[0],
+                setup_command=setup_command(environment),
+            )
         )
     if differing:
         shown = [each for each in differing if each.startswith(("transformers ", "torch ", "peft "))] or differing
         say(
-            f"note: {_environment_title(environment)} is not the one that this ftbridge was tested with "
-            f"({', '.join(shown[:3])}); renew it with `{setup_command(environment)}`"
+            _(
+                "note: {environment_title} is not the one that this ftbridge was tested with "
+                "({shown}); renew it with `{setup_command}`"
+            ).format(
+                environment_title=_environment_title(environment),
+                shown=joined(", ", shown[:3]),
+                setup_command=setup_command(environment),
+            )
         )
 
 
@@ -219,7 +253,7 @@ def installed_versions(python: Path) -> dict[str, str]:
 def _versions_from_folders(python: Path) -> dict[str, str]:
     found = {}
     for folder in python.parent.parent.glob("lib/python3*/site-packages/*.dist-info"):
-        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+        name, _unused, version = folder.name.removesuffix(".dist-info").partition("-")
         found[name.lower().replace("_", "-").replace(".", "-")] = version
     return found
 
@@ -243,7 +277,7 @@ def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:
     stamp = _import_stamp(python, wanted)
     if stamp.exists():
         return {}
-    say("importing the frameworks once on this machine, to be sure ...")
+    say(_("importing the frameworks once on this machine, to be sure ..."))
     errors = {module: error for module, error in inspect_environment(python, wanted).imports.items() if error}
     if not errors:
         with suppress(OSError):  # then they are tried again the next time

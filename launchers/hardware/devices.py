@@ -7,6 +7,7 @@ import msgspec
 
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.language import gettext as _
 from ftbridge.launchers.hardware.host import cores
 from ftbridge.launchers.hardware.nvidia import (
     BFLOAT16_CAPABILITY,
@@ -43,9 +44,11 @@ def usable_gpus(wanted: str) -> list[Gpu]:
     found = gpus()
     why = "" if found else why_unusable()
     if why:
-        raise SetupError(f"{why}. `ftbridge doctor` shows more; `--device cpu` computes on the CPU all the same")
+        raise SetupError(
+            _("{why}. `ftbridge doctor` shows more; `--device cpu` computes on the CPU all the same").format(why=why)
+        )
     if not found and wanted == "cuda":
-        raise SetupError("`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`")
+        raise SetupError(_("`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`"))
     return found
 
 
@@ -58,13 +61,19 @@ def choose_devices(spec: TrainSpec) -> Devices:
     if not visible:
         if spec.gpus != 1 and spec.device != "cpu":
             raise SetupError(
-                f"`--gpus {spec.gpus}` needs NVIDIA GPUs, and none is visible; see `ftbridge doctor`. "
-                "`--device cpu` computes on the CPU"
+                _(
+                    "`--gpus {gpus}` needs NVIDIA GPUs, and none is visible; see `ftbridge doctor`. "
+                    "`--device cpu` computes on the CPU"
+                ).format(gpus=spec.gpus)
             )
         return _cpu_devices(spec)
     count = len(visible) if spec.gpus == "all" else spec.gpus
     if count > len(visible):
-        raise SetupError(f"`--gpus {count}` asks for more than the {len(visible)} visible here")
+        raise SetupError(
+            _("`--gpus {count}` asks for more than the {visible_count} visible here").format(
+                count=count, visible_count=len(visible)
+            )
+        )
     chosen = _gpus_of_one_kind(visible, count)
     if count > 1:
         _refuse_slices(chosen, visible)
@@ -73,9 +82,13 @@ def choose_devices(spec: TrainSpec) -> Devices:
 
 def _cpu_devices(spec: TrainSpec) -> Devices:
     if spec.dtype == "float16":
-        raise UsageError("`--dtype float16` needs a GPU; on the CPU leave it out, and float32 is used")
+        raise UsageError(_("`--dtype float16` needs a GPU; on the CPU leave it out, and float32 is used"))
     if "paged" in spec.optimizer or "8bit" in spec.optimizer:
-        raise UsageError(f"`--optimizer {spec.optimizer}` needs a GPU; on the CPU take adamw, adafactor or sgd")
+        raise UsageError(
+            _("`--optimizer {optimizer}` needs a GPU; on the CPU take adamw, adafactor or sgd").format(
+                optimizer=spec.optimizer
+            )
+        )
     dtype = "float32" if spec.dtype == "auto" else spec.dtype
     return Devices("cpu", 1 if spec.gpus == "all" else spec.gpus, dtype)
 
@@ -86,7 +99,9 @@ def _refuse_slices(chosen: Sequence[Gpu], visible: Sequence[Gpu]) -> None:
     if slices:
         whole = sum(not gpu.is_slice for gpu in visible)
         raise UsageError(
-            f"{slices[0].name} is a slice of a GPU (MIG), and slices cannot train together; take `--gpus {whole or 1}`"
+            _("{name} is a slice of a GPU (MIG), and slices cannot train together; take `--gpus {whole}`").format(
+                name=slices[0].name, whole=whole or 1
+            )
         )
 
 
@@ -98,8 +113,10 @@ def _gpu_dtype(spec: TrainSpec, chosen: Sequence[Gpu]) -> str:
     too_old = [gpu for gpu in lacking if gpu.capability is not None]
     if spec.dtype == "bfloat16" and too_old:
         raise UsageError(
-            f"`--dtype bfloat16` needs compute capability {BFLOAT16_CAPABILITY}, and {too_old[0].name} has "
-            f"{too_old[0].capability}; take `--dtype float16`, or leave it out"
+            _(
+                "`--dtype bfloat16` needs compute capability {bfloat16_capability}, and {name} has "
+                "{capability}; take `--dtype float16`, or leave it out"
+            ).format(bfloat16_capability=BFLOAT16_CAPABILITY, name=too_old[0].name, capability=too_old[0].capability)
         )
     return spec.dtype
 

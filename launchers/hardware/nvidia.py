@@ -13,6 +13,7 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.process import children
+from ftbridge.language import gettext as _
 
 # A driver that hangs never answers; a GPU in a power-saving state takes some seconds.
 TIMEOUT = 20  # seconds
@@ -77,7 +78,11 @@ def gpus() -> list[Gpu]:
         named = _gpus_of_item(item.strip(), physical)
         if not named:  # CUDA itself stops at the first that it does not know
             if found:
-                _say_once(f"CUDA_VISIBLE_DEVICES is `{visible}`: `{item}` names no GPU here, and CUDA stops at it")
+                _say_once(
+                    _("CUDA_VISIBLE_DEVICES is `{visible}`: `{item}` names no GPU here, and CUDA stops at it").format(
+                        visible=visible, item=item
+                    )
+                )
             break
         found += [gpu for gpu in named if gpu not in found]
     return found
@@ -107,11 +112,15 @@ def _physical_gpus() -> list[_PhysicalGpu]:
         row = _cells_by_column(line)
         if not row:
             if _BROKEN_GPU.search(line):
-                _say_once(f"a GPU is left out; nvidia-smi says: {line.strip()[:200]}")
+                _say_once(_("a GPU is left out; nvidia-smi says: {line}").format(line=line.strip()[:200]))
             continue
         index, mode = row["index"], row.get("mig.mode.current", "")
         if lost := next((cell for cell in row.values() if _BROKEN_GPU.search(cell)), ""):
-            _say_once(f"GPU {index} does not answer (nvidia-smi: {lost}) and is left out; restart the machine")
+            _say_once(
+                _("GPU {index} does not answer (nvidia-smi: {lost}) and is left out; restart the machine").format(
+                    index=index, lost=lost
+                )
+            )
             continue
         uuid = row["uuid"] if row["uuid"].startswith("GPU-") else index
         gpu = Gpu(
@@ -152,7 +161,7 @@ def _mig_slices(whole: Gpu) -> tuple[Gpu, ...]:
         if kind == "GPU":
             parent = uuid
         elif parent == whole.uuid:
-            found.append(_mig_slice(whole, f"MIG {title.split()[0]}", uuid))
+            found.append(_mig_slice(whole, _("MIG {split}").format(split=title.split()[0]), uuid))
     return tuple(found)
 
 
@@ -204,9 +213,13 @@ def run_nvidia_smi(*argv: str) -> str:
             timeout=TIMEOUT,
         )
     except subprocess.TimeoutExpired:
-        return f"nvidia-smi has not answered in {TIMEOUT} s"
+        return _("nvidia-smi has not answered in {timeout} s").format(timeout=TIMEOUT)
     silent = done.returncode and not done.stdout.strip()
-    return f"nvidia-smi ended with exit status {done.returncode} and said nothing" if silent else done.stdout
+    return (
+        _("nvidia-smi ended with exit status {returncode} and said nothing").format(returncode=done.returncode)
+        if silent
+        else done.stdout
+    )
 
 
 def _whole_number(cell: str) -> int | None:
@@ -229,17 +242,23 @@ def why_unusable() -> str:
         return ""
     if physical := _physical_gpus():
         known = ", ".join(f"{each.index} ({each.whole.name}, {each.whole.uuid})" for each in physical)
-        return f"CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}"
+        return _("CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}").format(
+            visible=visible, known=known
+        )
     output = " ".join(gpu_query().split())[:300].rstrip(".")
     files = [str(file) for file in DRIVER_FILES if file.exists()]
     if output and (files or "No devices were found" not in output):
-        return f"the NVIDIA driver does not work; nvidia-smi says: {output}"
+        return _("the NVIDIA driver does not work; nvidia-smi says: {output}").format(output=output)
     if files:
-        return (
-            f"{files[0]} is there, and nvidia-smi, which tells what the GPU is, is not on the path; install it, or "
-            "start the container with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
-        )
-    return f"CUDA_VISIBLE_DEVICES is `{visible}`, and there is no NVIDIA GPU; unset it" if visible else ""
+        return _(
+            "{file} is there, and nvidia-smi, which tells what the GPU is, is not on the path; "
+            "install it, or start the container with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+        ).format(file=files[0])
+    return (
+        _("CUDA_VISIBLE_DEVICES is `{visible}`, and there is no NVIDIA GPU; unset it").format(visible=visible)
+        if visible
+        else ""
+    )
 
 
 def freest_first(gpus: Sequence[Gpu]) -> list[Gpu]:

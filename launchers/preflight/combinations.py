@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from ftbridge.core.plugins import load_backend
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.hardware.host import cores, cuda_toolkit, processor
@@ -35,19 +36,31 @@ def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Conflict
     if spec.method == "qlora" and spec.quantization_bits == 8 and stage == 3:  # noqa: PLR2004
         yield (
             "failure",
-            "weights in 8 bits cannot be sharded by ZeRO-3",
-            "use `--quantization-bits 4`, or `--deepspeed zero2`",
+            _("weights in 8 bits cannot be sharded by ZeRO-3"),
+            _("use `--quantization-bits 4`, or `--deepspeed zero2`"),
         )
     if not config.get("quantization_config"):
         return
-    how = "the model itself is quantised already (`quantization_config` in its config.json)"
-    original = "take the model that it was made from"
+    how = _("the model itself is quantised already (`quantization_config` in its config.json)")
+    original = _("take the model that it was made from")
     if spec.method == "full":
-        yield "failure", f"{how}, and quantised weights cannot be trained", f"use `--method lora`, or {original}"
+        yield (
+            "failure",
+            _("{how}, and quantised weights cannot be trained").format(how=how),
+            _("use `--method lora`, or {original}").format(original=original),
+        )
     elif spec.method == "qlora":
-        yield "failure", f"{how}, and cannot be quantised again", f"use `--method lora`, or {original}"
+        yield (
+            "failure",
+            _("{how}, and cannot be quantised again").format(how=how),
+            _("use `--method lora`, or {original}").format(original=original),
+        )
     elif stage == 3:  # noqa: PLR2004
-        yield "failure", f"{how}, which ZeRO-3 cannot shard", f"use `--deepspeed zero2`, or {original}"
+        yield (
+            "failure",
+            _("{how}, which ZeRO-3 cannot shard").format(how=how),
+            _("use `--deepspeed zero2`, or {original}").format(original=original),
+        )
 
 
 def _router_conflicts(plan: TrainPlan, config: dict[str, Any], transformers: str) -> Conflicts:
@@ -55,8 +68,8 @@ def _router_conflicts(plan: TrainPlan, config: dict[str, Any], transformers: str
     if is_llama4 and plan.spec.method == "qlora" and is_before_transformers5(transformers):
         yield (
             "failure",
-            "transformers 4 quantises Llama 4's router, which then gives what the model cannot use",
-            "use `--method lora`, or an environment with transformers 5",
+            _("transformers 4 quantises Llama 4's router, which then gives what the model cannot use"),
+            _("use `--method lora`, or an environment with transformers 5"),
         )
 
 
@@ -64,15 +77,21 @@ def _attention_conflicts(plan: TrainPlan, installed: dict[str, str]) -> Conflict
     if plan.spec.attention != "flash_attention_2":
         return
     if plan.machine.device == "cpu" or not all(gpu.bfloat16 for gpu in plan.machine.gpus):
-        found = f"flash_attention_2 needs a GPU of compute capability {BFLOAT16_CAPABILITY}"
-        yield "failure", found, "use `--attention sdpa`"
+        found = _("flash_attention_2 needs a GPU of compute capability {bfloat16_capability}").format(
+            bfloat16_capability=BFLOAT16_CAPABILITY
+        )
+        yield "failure", found, _("use `--attention sdpa`")
     elif plan.machine.dtype == "float32":
-        yield "failure", "flash_attention_2 does not compute in float32", "use `--attention sdpa`, or another `--dtype`"
+        yield (
+            "failure",
+            _("flash_attention_2 does not compute in float32"),
+            _("use `--attention sdpa`, or another `--dtype`"),
+        )
     elif "flash-attn" not in installed:
         yield (
             "failure",
-            "flash_attention_2 needs the package flash-attn, which is not in the training environment",
-            "install a wheel of it there that fits its torch, or use `--attention sdpa`",
+            _("flash_attention_2 needs the package flash-attn, which is not in the training environment"),
+            _("install a wheel of it there that fits its torch, or use `--attention sdpa`"),
         )
 
 
@@ -80,8 +99,8 @@ def _toolkit_conflicts(plan: TrainPlan) -> Conflicts:
     if plan.machine.device == "cuda" and _compiles_cpu_adam(plan) and not cuda_toolkit():
         yield (
             "failure",
-            "DeepSpeed compiles its CPU Adam for offload, which needs the CUDA toolkit (nvcc), not found here",
-            "install it or set CUDA_HOME, or use `--deepspeed zero2`",
+            _("DeepSpeed compiles its CPU Adam for offload, which needs the CUDA toolkit (nvcc), not found here"),
+            _("install it or set CUDA_HOME, or use `--deepspeed zero2`"),
         )
 
 
@@ -98,31 +117,35 @@ def _wasteful_options(plan: TrainPlan) -> Conflicts:
     if plan.machine.device == "cpu" and plan.machine.dtype == "bfloat16" and not has_bfloat16:
         yield (
             "warning",
-            f"this processor ({name}) has no bfloat16 instructions and is many times slower in bfloat16",
-            "leave `--dtype bfloat16` out; on the CPU, float32 is used",
+            _("this processor ({name}) has no bfloat16 instructions and is many times slower in bfloat16").format(
+                name=name
+            ),
+            _("leave `--dtype bfloat16` out; on the CPU, float32 is used"),
         )
     if plan.machine.device == "cpu" and plan.machine.processes > cores():
         yield (
             "warning",
-            f"{plan.machine.processes} processes share {cores()} cores, and each holds torch and the model",
-            f"use at most `--gpus {cores()}`",
+            _("{processes} processes share {cores} cores, and each holds torch and the model").format(
+                processes=plan.machine.processes, cores=cores()
+            ),
+            _("use at most `--gpus {cores}`").format(cores=cores()),
         )
     if spec.method == "full" and plan.machine.dtype == "float16":
         yield (
             "warning",
-            "full fine-tuning in float16 easily overflows, and the loss becomes nan",
-            "use a GPU with bfloat16, or watch the loss",
+            _("full fine-tuning in float16 easily overflows, and the loss becomes nan"),
+            _("use a GPU with bfloat16, or watch the loss"),
         )
     is_offloaded = plan.machine.gpus and offloads(plan.deepspeed, "offload_optimizer")
     if spec.method == "full" and is_offloaded and not _compiles_cpu_adam(plan):
         yield (
             "warning",
-            "offloaded, AdamW is PyTorch's here, slower on a CPU than the one that DeepSpeed compiles",
-            "with nvcc, LLaMA-Factory takes DeepSpeed's from a file without `zero_force_ds_cpu_optimizer`",
+            _("offloaded, AdamW is PyTorch's here, slower on a CPU than the one that DeepSpeed compiles"),
+            _("with nvcc, LLaMA-Factory takes DeepSpeed's from a file without `zero_force_ds_cpu_optimizer`"),
         )
     if spec.method == "full" and not casts_to_16_bits(plan) and plan.machine.processes > 1:
         yield (
             "warning",
-            "without DeepSpeed each process holds all weights, gradients and optimiser state in float32",
-            "use `--deepspeed zero2` or zero3",
+            _("without DeepSpeed each process holds all weights, gradients and optimiser state in float32"),
+            _("use `--deepspeed zero2` or zero3"),
         )

@@ -20,6 +20,7 @@ from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import Conversation, Row, Where
 from ftbridge.dataset_info.entries import Entry
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.templates.prompt import ChatPrompt, Segment
 
@@ -111,7 +112,9 @@ def _turn_lengths(prompt: ChatPrompt, conversations: Sequence[Conversation], tok
         try:
             return [len(each.ids) for each in tokenizer.encode_batch(texts, add_special_tokens=False)]
         except Exception as error:  # tokenizers raises no other kind for a tokenizer.json that contradicts itself
-            raise InputError(f"the model's tokenizer.json cannot encode texts: {error}") from error
+            raise InputError(
+                _("the model's tokenizer.json cannot encode texts: {error}").format(error=error)
+            ) from error
 
     def around(segments: list[Segment]) -> int:
         texts = [part for part in segments if isinstance(part, str)]

@@ -3,6 +3,8 @@
 from typing import Any
 
 from ftbridge.core.parsing.safetensors_header import Shape
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import linear_layers, module_of
@@ -31,7 +33,9 @@ def target_checks(plan: TrainPlan, config: dict[str, Any], tensors: dict[str, Sh
             if not modules:
                 continue
         if why := layers.why_no_adapter(target, modules):
-            remedy = f"leave `--lora-targets` out, or take from {', '.join(layers.default_names())}"
+            remedy = _("leave `--lora-targets` out, or take from {default_names}").format(
+                default_names=joined(", ", layers.default_names())
+            )
             checks.append(Check("lora targets", "failure", why, remedy))
     return checks
 
@@ -56,13 +60,17 @@ class _Layers:
     def why_no_adapter(self, target: str, modules: list[str]) -> str:
         """Return why a target that names `modules` gets no adapter, "" where it gets one."""
         if not modules:
-            return f"the model has no layer `{target}`"
+            return _("the model has no layer `{target}`").format(target=target)
         if any(ROUTER.search(name) for name in modules):
-            return f"`{target}` is a router, which chooses experts and gets no adapter"
+            return _("`{target}` is a router, which chooses experts and gets no adapter").format(target=target)
         if any(is_read_by_mamba_kernel(name, self.modules) for name in modules):
-            return f"`{target}` is that of Mamba layers, whose kernel takes its weight past an adapter"
+            return _("`{target}` is that of Mamba layers, whose kernel takes its weight past an adapter").format(
+                target=target
+            )
         if all(EXPERTS.search(name) and name not in self.linear for name in modules):
-            return f"`{target}` is of experts that are kept in one tensor, which gets no adapter"
+            return _("`{target}` is of experts that are kept in one tensor, which gets no adapter").format(
+                target=target
+            )
         if not any(len(self.tensors.get(f"{name}.weight", ())) == 2 for name in modules):  # noqa: PLR2004
-            return f"`{target}` is no linear layer"
+            return _("`{target}` is no linear layer").format(target=target)
         return ""

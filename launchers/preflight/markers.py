@@ -6,6 +6,7 @@ from ftbridge.adapters.convert.samples.remarks import THOUGHT, Remark, Remarks, 
 from ftbridge.core.console import counted
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import Conversation
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.templates.families import Family
 
@@ -22,15 +23,21 @@ def mark_checks(samples: Iterable[Conversation], family: Family | None, backend:
 
 
 def _mark_check(kind: str, remark: Remark, total: int, family: Family | None, backend: str) -> Check:
-    among = f"of {counted(total, 'sample')} checked, {remark.count}"
+    among = _("of {samples} checked, {count}").format(samples=counted(total, "sample"), count=remark.count)
     if kind != THOUGHT:
-        found = f"{among} hold `{remark.mark}`: it is trained on as text, no {kind} goes with it"
+        found = _("{among} hold `{mark}`: it is trained on as text, no {kind} goes with it").format(
+            among=among, mark=remark.mark, kind=kind
+        )
         return Check(f"{kind} marks", "warning", found)
-    found = f"{among} answers hold `{remark.mark}`: "
+    found = _("{among} answers hold `{mark}`: ").format(among=among, mark=remark.mark)
     title = family.title if family else ""
     if family and family.thinking == "none":
-        found += f"{title} has no thinking, so they are trained on as text"
-        return Check("thoughts", "warning", found, "take them out, unless the model is to write them into its answers")
+        found += _("{title} has no thinking, so they are trained on as text").format(title=title)
+        return Check(
+            "thoughts", "warning", found, _("take them out, unless the model is to write them into its answers")
+        )
     framework = load_backend(backend)
-    found += f"{title} is trained with thinking off, and {framework.title} {framework.thoughts}"
-    return Check("thoughts", "warning", found, "take the thoughts out of the answers; `ftbridge preview` shows how")
+    found += _("{title} is trained with thinking off, and {framework_title} {thoughts}").format(
+        title=title, framework_title=framework.title, thoughts=framework.thoughts
+    )
+    return Check("thoughts", "warning", found, _("take the thoughts out of the answers; `ftbridge preview` shows how"))

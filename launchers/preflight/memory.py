@@ -6,6 +6,8 @@ from typing import Any, Literal
 import msgspec
 
 from ftbridge.core.parsing.safetensors_header import Shape
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed, offloads
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.hardware.host import GIB, available_memory
@@ -46,26 +48,34 @@ def memory_checks(plan: TrainPlan, tensors: dict[str, Shape], config: dict[str, 
 
 def _needs(plan: TrainPlan, memory: Memory) -> list[_Need]:
     free = available_memory() // plan.machine.processes or None
-    room = "how much main memory is free is not known"
+    room = _("how much main memory is free is not known")
     if free:
-        room = f"{free / GIB:.2f} GiB of main memory are free for each process"
+        room = _("{free:.2f} GiB of main memory are free for each process").format(free=free / GIB)
     if plan.machine.device == "cpu":
         return [_Need("memory", memory.total, memory.total, free, f"{memory}; {room}")]
     needs = [_gpu_need(plan, memory)]
     if memory.host:
-        text = f"about {memory.host / GIB:.2f} GiB a process, while the model is loaded; {room}"
+        text = _("about {host:.2f} GiB a process, while the model is loaded; {room}").format(
+            host=memory.host / GIB, room=room
+        )
         most: float = memory.host
         if offloads(plan.deepspeed, "offload_optimizer") or offloads(plan.deepspeed, "offload_param"):
             most *= OFFLOAD_FACTOR
-            text = f"about {memory.host / GIB:.2f} GiB a process, for offload up to {most / GIB:.2f} GiB; {room}"
-        needs.append(_Need("main memory", memory.host, most, free, text))
+            text = _("about {host:.2f} GiB a process, for offload up to {most:.2f} GiB; {room}").format(
+                host=memory.host / GIB, most=most / GIB, room=room
+            )
+        needs.append(_Need(_("main memory"), memory.host, most, free, text))
     return needs
 
 
 def _gpu_need(plan: TrainPlan, memory: Memory) -> _Need:
     known = [gpu.free * MIB for gpu in plan.machine.gpus if gpu.free is not None]
     free = min(known, default=None)
-    room = "the free memory of the GPU is unknown" if free is None else f"{free / GIB:.2f} GiB are free on the GPU"
+    room = (
+        _("the free memory of the GPU is unknown")
+        if free is None
+        else _("{free:.2f} GiB are free on the GPU").format(free=free / GIB)
+    )
     # A paged optimiser may leave the GPU, so it alone is no reason to fail.
     least = memory.total - (memory.optimizer if plan.spec.optimizer.startswith("paged") else 0)
     return _Need("memory", least, memory.total, free, f"{memory}; {room}")
@@ -76,14 +86,14 @@ def _remedy(plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dic
     remedies = []
     sizes = [gpu.memory * MIB for gpu in plan.machine.gpus if gpu.memory is not None]
     if need.name == "memory" and need.most <= WARNING_SHARE * min(sizes, default=0):
-        remedies.append("end what else runs on the GPU (nvidia-smi shows it)")
+        remedies.append(_("end what else runs on the GPU (nvidia-smi shows it)"))
     changed = _changed_plans(plan, need, tensors, config, set())
     if enough := [each.option for each in changed if each.enough]:
-        remedies.append(f"use {' or '.join(enough[:MOST_OPTIONS])}")
+        remedies.append(_("use {enough}").format(enough=joined(_(" or "), enough[:MOST_OPTIONS])))
     elif together := _options_enough_together(plan, need, tensors, config):
-        remedies.append(f"use {' with '.join(together)}")
-    other = "take a machine with more memory" + ("" if plan.resume else ", or a smaller model")
-    return ", or ".join(remedies) or other
+        remedies.append(_("use {together}").format(together=joined(" with ", together)))
+    other = _("take a machine with more memory") + ("" if plan.resume else _(", or a smaller model"))
+    return _(", or ").join(remedies) or other
 
 
 class _ChangedPlan(msgspec.Struct, frozen=True):
@@ -105,7 +115,11 @@ def _changed_plans(
     for name, value in _memory_options(plan, config):
         if name in without:
             continue
-        option = f"--{name.replace('_', '-')}" if value is True else f"--{name.replace('_', '-')} {value}"
+        option = (
+            _("--{text}").format(text=name.replace("_", "-"))
+            if value is True
+            else f"--{name.replace('_', '-')} {value}"
+        )
         changed = msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, **{name: value}))
         if name == "deepspeed":
             content = load_deepspeed(value, plan.run, plan.machine)
@@ -125,7 +139,7 @@ def _options_enough_together(
                 return [first.option, second.option]
     names: set[str] = set()
     options = []
-    for _ in range(MOST_OPTIONS):
+    for _unused in range(MOST_OPTIONS):
         best = min(_changed_plans(plan, need, tensors, config, names), key=lambda each: each.most, default=None)
         if best is None:
             break

@@ -47,6 +47,8 @@ import msgspec
 
 from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.core.plugins import load_backend
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.scripts.lora_targets import EXPERTS, OUTPUT, ROUTER, default_targets
@@ -101,11 +103,14 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         names = ("weights", "adapters", "gradients", "optimizer", "buffers", "activations", "context")
         values = {name: getattr(self, name) for name in names}
         parts = [f"{name} {'unknown' if size is None else _gib(size)}" for name, size in values.items()]
-        start = f"; {_gib(self.start)} GiB at the start, before ZeRO-3 shares the weights out" if self.start else ""
-        host = f"; {_gib(self.host)} GiB a process in the machine's memory" if self.host else ""
-        return (
-            f"about {_gib(self.total)} GiB a process ({', '.join(parts)}{start}{host}); "
-            "activations were not yet measured on a GPU"
+        start = (
+            _("; {gib} GiB at the start, before ZeRO-3 shares the weights out").format(gib=_gib(self.start))
+            if self.start
+            else ""
+        )
+        host = _("; {gib} GiB a process in the machine's memory").format(gib=_gib(self.host)) if self.host else ""
+        return _("about {gib} GiB a process ({parts}{start}{host}); activations were not yet measured on a GPU").format(
+            gib=_gib(self.total), parts=joined(", ", parts), start=start, host=host
         )
 
 

@@ -17,7 +17,7 @@ from ftbridge.launchers.preflight.memory_estimate import text_config
 from ftbridge.templates.detect import find_family, missing_tokens, writes_another_prompt
 from ftbridge.templates.families import Family, get_family
 
-_COPY_AGAIN = "copy or download the model again"
+_COPY_AGAIN = _("copy or download the model again")
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 _LAYER = re.compile(r"(?:model\.|language_model\.)*layers\.(\d{1,9})\.")
 
@@ -55,40 +55,74 @@ def folder_checks(
     if tensors:
         count = sum(map(math.prod, tensors.values()))
         title = plan.family.title if plan.family else config.get("model_type", "")
-        checks.append(Check("model", "ok", f"{title}, {_parameters(count)} parameters, {plan.model}"))
+        checks.append(
+            Check(
+                "model",
+                "ok",
+                _("{title}, {parameters} parameters, {model}").format(
+                    title=title, parameters=_parameters(count), model=plan.model
+                ),
+            )
+        )
     elif list(plan.model.glob("*.bin")):
-        found = f"the weights in `{plan.model}` are pickled (*.bin) and are not inspected"
-        checks.append(Check("model", "warning", found, "use safetensors weights if the model has them"))
+        found = _("the weights in `{model}` are pickled (*.bin) and are not inspected").format(model=plan.model)
+        checks.append(Check("model", "warning", found, _("use safetensors weights if the model has them")))
     else:
-        checks.append(Check("model", "failure", f"`{plan.model}` holds no weights (model*.safetensors)", _COPY_AGAIN))
+        checks.append(
+            Check(
+                "model",
+                "failure",
+                _("`{model}` holds no weights (model*.safetensors)").format(model=plan.model),
+                _COPY_AGAIN,
+            )
+        )
     if config.get("auto_map") and not plan.spec.trust_remote_code and config.get("model_type") not in known:
-        found = "the model comes with Python code of its own"
-        checks.append(Check("model code", "failure", found, "if you trust who made it, add `--trust-remote-code`"))
+        found = _("the model comes with Python code of its own")
+        checks.append(Check("model code", "failure", found, _("if you trust who made it, add `--trust-remote-code`")))
     if plan.family and plan.family.status == "unsupported":
-        found = f"{plan.family.title} may not run: {plan.family.reason}"
-        checks.append(Check("model family", "warning", found, "docs/models.md names the families that were trained"))
+        found = _("{title} may not run: {reason}").format(title=plan.family.title, reason=plan.family.reason)
+        checks.append(Check("model family", "warning", found, _("docs/models.md names the families that were trained")))
     checks += _rope_checks(plan.model, config, transformers)
     return checks
 
 
+THOUSAND = 1000
+
+
 def _parameters(count: int) -> str:
     """Return a number of parameters as people say it: `2.7 M`, `7.6 B`."""
-    return f"{count / 1e9:.3g} B" if count >= 1e9 else f"{count / 1e6:.3g} M"  # noqa: PLR2004
+    millions = count / 1e6
+    return (
+        _("{millions:.3g} M").format(millions=millions)
+        if millions < THOUSAND
+        else _("{millions:.3g} B").format(millions=millions / THOUSAND)
+    )
 
 
 def template_checks(plan: TrainPlan) -> list[Check]:
     """Return a check of `--template`: whether the model's own prompt is the same, and its vocabulary has the tokens."""
     if plan.chat_template:
-        thinking = f", thinking {plan.chat_template.thinking}" if plan.chat_template.thinking else ""
+        thinking = (
+            _(", thinking {thinking}").format(thinking=plan.chat_template.thinking)
+            if plan.chat_template.thinking
+            else ""
+        )
         return [Check("chat template", "ok", f"{plan.chat_template.origin}{thinking}")]
     name, chosen = plan.spec.template, plan.family
     if not name or not chosen:
         return []
     detected, found = _evidence_against(chosen, plan.spec, plan.model)
     if not found:
-        return [Check("template", "ok", f"{chosen.title}, by `--template`")]
-    leave = "leave `--template` out" if detected else "name the family that it was made with (docs/models.md)"
-    return [Check("template", "warning", "; ".join(found), f"{leave}, unless you want to teach it another prompt")]
+        return [Check("template", "ok", _("{title}, by `--template`").format(title=chosen.title))]
+    leave = _("leave `--template` out") if detected else _("name the family that it was made with (docs/models.md)")
+    return [
+        Check(
+            "template",
+            "warning",
+            "; ".join(found),
+            _("{leave}, unless you want to teach it another prompt").format(leave=leave),
+        )
+    ]
 
 
 def ask_about_template(spec: TrainSpec, model: Path) -> None:
@@ -109,9 +143,13 @@ def ask_about_template(spec: TrainSpec, model: Path) -> None:
 def _evidence_against(chosen: Family, spec: TrainSpec, model: Path) -> tuple[Family | None, list[str]]:
     """Return the family that the model is of by its files, None for none, and what in them speaks against `chosen`."""
     detected, missing, found = find_family(model), missing_tokens(model, chosen), []
-    option = f"`--template {spec.template}`"
+    option = _("`--template {template}`").format(template=spec.template)
     if detected and _rendered_example(detected, spec.backend) != _rendered_example(chosen, spec.backend):
-        found.append(f"{option} is the prompt of {chosen.title}, and by its files the model is {detected.title}")
+        found.append(
+            _("{option} is the prompt of {title}, and by its files the model is {detected_title}").format(
+                option=option, title=chosen.title, detected_title=detected.title
+            )
+        )
     elif not detected and writes_another_prompt(model, chosen):
         found.append(
             _("{option} is the prompt of {title}, and the model's own chat template writes another").format(
@@ -120,7 +158,11 @@ def _evidence_against(chosen: Family, spec: TrainSpec, model: Path) -> tuple[Fam
         )
     if missing:
         tokens = ", ".join(f"`{token}`" for token in missing)
-        found.append(f"its vocabulary lacks {tokens} (cut into pieces, or new rows that nothing has trained)")
+        found.append(
+            _("its vocabulary lacks {tokens} (cut into pieces, or new rows that nothing has trained)").format(
+                tokens=tokens
+            )
+        )
     return detected, found
 
 
@@ -139,25 +181,54 @@ def _rope_checks(model: Path, config: dict[str, Any], transformers: str) -> list
     theta = rope.get("rope_theta") if isinstance(rope, dict) else None
     if not is_before_transformers5(transformers) or theta in {None, 10000, config.get("rope_theta")}:
         return []
-    found = f"`{model / 'config.json'}` was written by transformers 5; {transformers} would take rope_theta for 10000"
-    return [Check("model config", "failure", found, f'put `"rope_theta": {theta}` into it, beside `rope_parameters`')]
+    found = _("`{model}` was written by transformers 5; {transformers} would take rope_theta for 10000").format(
+        model=model / "config.json", transformers=transformers
+    )
+    return [
+        Check(
+            "model config",
+            "failure",
+            found,
+            _('put `"rope_theta": {theta}` into it, beside `rope_parameters`').format(theta=theta),
+        )
+    ]
 
 
 def tokenizer_checks(plan: TrainPlan, tokenizer: Any, error: str, transformers: str) -> list[Check]:
     """Return the checks of the tokenizer: `tokenizer` is that of tokenizer.json or None, `error` why it is not read."""
     model, file = plan.model, plan.model / "tokenizer_config.json"
     if error:
-        return [Check("tokenizer", "failure", f"`{model / 'tokenizer.json'}` cannot be read: {error}", _COPY_AGAIN)]
+        return [
+            Check(
+                "tokenizer",
+                "failure",
+                _("`{model}` cannot be read: {error}").format(model=model / "tokenizer.json", error=error),
+                _COPY_AGAIN,
+            )
+        ]
     others = [path for pattern in ("*.model", "vocab*", "tokenization_*.py") for path in model.glob(pattern)]
     if tokenizer is None and not others:
-        return [Check("tokenizer", "failure", f"`{model}` has no tokenizer.json or tokenizer.model", _COPY_AGAIN)]
+        return [
+            Check(
+                "tokenizer",
+                "failure",
+                _("`{model}` has no tokenizer.json or tokenizer.model").format(model=model),
+                _COPY_AGAIN,
+            )
+        ]
     config = read_json(file) if file.is_file() else {}
     kind = str(config.get("tokenizer_class") or "")
     if kind == "TokenizersBackend" and is_before_transformers5(transformers):
-        found = f"`{file}` was written by transformers 5, and {transformers} does not know its `tokenizer_class`"
-        return [Check("tokenizer", "failure", found, "put the class of the model's own tokenizer there")]
-    known = f"{tokenizer.get_vocab_size()} tokens" if tokenizer else f"{others[0].name}, not inspected"
-    return [Check("tokenizer", "ok", f"{kind or 'of no named class'}, {known}")]
+        found = _(
+            "`{file}` was written by transformers 5, and {transformers} does not know its `tokenizer_class`"
+        ).format(file=file, transformers=transformers)
+        return [Check("tokenizer", "failure", found, _("put the class of the model's own tokenizer there"))]
+    known = (
+        _("{get_vocab_size} tokens").format(get_vocab_size=tokenizer.get_vocab_size())
+        if tokenizer
+        else _("{name}, not inspected").format(name=others[0].name)
+    )
+    return [Check("tokenizer", "ok", _("{kind}, {known}").format(kind=kind or _("of no named class"), known=known))]
 
 
 def is_before_transformers5(transformers: str) -> bool:

@@ -15,6 +15,7 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape, shapes
 from ftbridge.core.plugins import load_backend
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan, paths_outside_run
 from ftbridge.launchers.environment.checklist import Check, checks_as_text
 from ftbridge.launchers.environment.gpu_checks import environment_remedy, interpreter_checks, shared_memory_checks
@@ -42,7 +43,7 @@ def preflight_checks(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
         checks = folder_checks(plan, config, tensors, transformers, known_model_types(python))
     except InputError as problem:
         config = {}
-        checks = [Check("model", "failure", str(problem), "copy or download the model again")]
+        checks = [Check("model", "failure", str(problem), _("copy or download the model again"))]
     checks += tokenizer_checks(plan, tokenizer, error, transformers)
     checks += template_checks(plan) if config else []
     checks += [*_dataset_checks(plan, tokenizer), _steps_check(plan)]
@@ -50,8 +51,12 @@ def preflight_checks(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
     checks += agreement_checks(plan)
     if places := paths_outside_run(plan.deepspeed):
         named = ", ".join(f"`{key}` (`{value}`)" for key, value in places.items())
-        found = f"`{plan.spec.deepspeed}` names places outside the run's folder, to be read or written: {named}"
-        checks.append(Check("DeepSpeed", "warning", found, "make sure that you want that; `../` and `/` lead outside"))
+        found = _("`{deepspeed}` names places outside the run's folder, to be read or written: {named}").format(
+            deepspeed=plan.spec.deepspeed, named=named
+        )
+        checks.append(
+            Check("DeepSpeed", "warning", found, _("make sure that you want that; `../` and `/` lead outside"))
+        )
     if plan.machine.gpus:
         checks += interpreter_checks(python, plan.machine.gpus)
         checks += shared_memory_checks() if plan.machine.processes > 1 else []
@@ -94,7 +99,7 @@ def import_checks(plan: TrainPlan, python: Path) -> list[Check]:
     if spec.method != "qlora" and not spec.optimizer.startswith("paged") and not spec.optimizer.endswith("8bit"):
         not_needed.add("bitsandbytes")
     return [
-        Check(module, "failure", f"cannot be imported: {error}", environment_remedy(python))
+        Check(module, "failure", _("cannot be imported: {error}").format(error=error), environment_remedy(python))
         for module, error in broken.items()
         if module in installed or module not in not_needed
     ]
@@ -107,8 +112,10 @@ def refuse_failures(checks: list[Check]) -> None:
             say(checks_as_text([check]))
     if failed := [check for check in checks if check.status == "failure"]:
         raise InputError(
-            f"this training would fail, so it was not started:\n{checks_as_text(failed)}\n"
-            "`--dry-run` shows all checks, and `--no-preflight` starts without them"
+            _(
+                "this training would fail, so it was not started:\n{checks_as_text}\n`--dry-run` shows "
+                "all checks, and `--no-preflight` starts without them"
+            ).format(checks_as_text=checks_as_text(failed))
         )
 
 
@@ -128,18 +135,22 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
     try:
         entry, files = dataset_files(plan, MESSAGES if plan.tokens else load_backend(plan.spec.backend).target)
     except InputError as error:
-        return [Check(name, "failure", f"`{plan.title}`: {error}", "convert its source again")]
+        return [Check(name, "failure", f"`{plan.title}`: {error}", _("convert its source again"))]
     if not plan.entry.samples:
-        return [Check(name, "failure", f"`{plan.title}` has no samples", "convert its source again")]
+        return [
+            Check(
+                name, "failure", _("`{title}` has no samples").format(title=plan.title), _("convert its source again")
+            )
+        ]
     found = [Check(name, "ok", f"`{plan.title}`, {counted(plan.entry.samples, 'sample')}, {files[0]}")]
     if plan.edited:
-        remedy = "run.json says what is read; convert the source again to undo the edit"
+        remedy = _("run.json says what is read; convert the source again to undo the edit")
         found.append(Check(name, "warning", f"`{plan.title}`: {plan.edited}", remedy))
     if other := plan.validation:
         validation = {"dataset": other.name, "dataset_dir": other.folder, "entry": other.entry, "validation": None}
         validation |= {"parts": other.parts}
         validation |= {"edited": other.edited}
-        found += _dataset_checks(msgspec.structs.replace(plan, **validation), None, "validation dataset")
+        found += _dataset_checks(msgspec.structs.replace(plan, **validation), None, _("validation dataset"))
     if name == "dataset":
         samples = [*spread_samples(entry, files)]
         if plan.tokens:
@@ -152,29 +163,48 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
 
 def _cutoff_check(cutoff: int, found: CutoffEstimate) -> Check:
     if not found.samples:
-        return Check("cutoff length", "failure", "no sample of the data can be read", "convert its source again")
-    longest = f"of {counted(found.samples, 'sample')} checked, the longest has about {counted(found.longest, 'token')}"
+        return Check("cutoff length", "failure", _("no sample of the data can be read"), _("convert its source again"))
+    longest = _("of {samples} checked, the longest has about {tokens}").format(
+        samples=counted(found.samples, "sample"), tokens=counted(found.longest, "token")
+    )
     if not found.cut and not found.questions:
-        return Check("cutoff length", "ok", f"{longest}; {cutoff} cuts nothing")
+        return Check(
+            "cutoff length", "ok", _("{longest}; {cutoff} cuts nothing").format(longest=longest, cutoff=cutoff)
+        )
     losses = []
     if found.questions:
-        losses.append(f"{found.questions:,} of {counted(found.samples, 'question')} are cut")
+        losses.append(
+            _("{questions:,} of {samples_questions} are cut").format(
+                questions=found.questions, samples_questions=counted(found.samples, "question")
+            )
+        )
     if found.cut:
         losses.append(
-            f"{found.cut:,} ({found.cut / found.samples:.1%}) answers are cut, {found.lost:,} of them entirely"
+            _("{cut:,} ({cut_2:.1%}) answers are cut, {lost:,} of them entirely").format(
+                cut=found.cut, cut_2=found.cut / found.samples, lost=found.lost
+            )
         )
     share = ", ".join(losses)
-    remedy = f"`--cutoff-length {found.longest}` cuts nothing; `ftbridge preview --stats` counts all samples exactly"
+    remedy = _(
+        "`--cutoff-length {longest}` cuts nothing; `ftbridge preview --stats` counts all samples exactly"
+    ).format(longest=found.longest)
     status: Literal["warning", "failure"] = "failure" if found.lost == found.samples else "warning"
-    return Check("cutoff length", status, f"{longest}; with {cutoff}, {share}", remedy)
+    return Check(
+        "cutoff length",
+        status,
+        _("{longest}; with {cutoff}, {share}").format(longest=longest, cutoff=cutoff, share=share),
+        remedy,
+    )
 
 
 def _steps_check(plan: TrainPlan) -> Check:
-    found = f"{counted(plan.steps, 'optimizer step')}, {plan.warmup_steps} of them warm-up"
+    found = _("{optimizer_step}, {warmup_steps} of them warm-up").format(
+        optimizer_step=counted(plan.steps, "optimizer step"), warmup_steps=plan.warmup_steps
+    )
     if plan.steps > plan.warmup_steps:
         return Check("steps", "ok", found)
-    remedy = "take more `--epochs`, or smaller `--gradient-accumulation-steps` or `--micro-batch-size`"
-    return Check("steps", "warning", f"{found}: the learning rate never gets past it", remedy)
+    remedy = _("take more `--epochs`, or smaller `--gradient-accumulation-steps` or `--micro-batch-size`")
+    return Check("steps", "warning", _("{found}: the learning rate never gets past it").format(found=found), remedy)
 
 
 def _disk_check(plan: TrainPlan, tensors: dict[str, Shape], runs: Path) -> Check:
@@ -182,12 +212,15 @@ def _disk_check(plan: TrainPlan, tensors: dict[str, Shape], runs: Path) -> Check
     free, at = free_space(runs)
     each = checkpoint_size(plan, tensors)
     wanted = each * plan.kept_checkpoints
-    found = (
-        f"about {natural_size(wanted, binary=True)} for {counted(plan.kept_checkpoints, 'checkpoint')} of "
-        f"{natural_size(each, binary=True)}, one every {counted(plan.save_steps, 'step')}; "
-        f"{natural_size(free, binary=True)} are free in {at}"
+    found = _("about {wanted} for {checkpoints} of {each}, one every {steps}; {free} are free in {at}").format(
+        wanted=natural_size(wanted, binary=True),
+        checkpoints=counted(plan.kept_checkpoints, "checkpoint"),
+        each=natural_size(each, binary=True),
+        steps=counted(plan.save_steps, "step"),
+        free=natural_size(free, binary=True),
+        at=at,
     )
     if wanted <= free:
         return Check("disk space", "ok", found)
-    smaller = "`--save-limit`" if plan.spec.method == "full" else "`--save-limit` or `--lora-rank`"
-    return Check("disk space", "failure", found, f"make room, or use a smaller {smaller}")
+    smaller = _("`--save-limit`") if plan.spec.method == "full" else _("`--save-limit` or `--lora-rank`")
+    return Check("disk space", "failure", found, _("make room, or use a smaller {smaller}").format(smaller=smaller))

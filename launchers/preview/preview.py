@@ -18,6 +18,8 @@ from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import look_up
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend
@@ -146,7 +148,7 @@ def preview(
     if backend:
         load_backend(backend)
     if png and not stats:
-        raise UsageError("`--png` is the picture of `--stats`; add `--stats`")
+        raise UsageError(_("`--png` is the picture of `--stats`; add `--stats`"))
     project = find_project(config, backend)
     spec = resolve_train_spec(project, {**options, "dataset": dataset, "backend": backend or any_backend(project)})
     folder = (project.folder / spec.dataset_dir).resolve()
@@ -162,7 +164,7 @@ def preview(
         wanted, lambda each: interpreter_for(project, each, model, trust_remote_code=spec.trust_remote_code)
     )
     if spec.set:
-        say(f"note: the preview does not show what `set` changes: {', '.join(spec.set)}")
+        say(_("note: the preview does not show what `set` changes: {set}").format(set=joined(", ", spec.set)))
     cache = project.folder / DATASETS
     datasets = _by_usable_backend(list(pythons), lambda each: _training_dataset(each, folder, spec, family, cache))
     total = max(each.entry.samples for each in datasets.values())
@@ -216,7 +218,9 @@ def _preview_of_tokens(
         dataset=made.data.title,
         samples=counts.samples,
         model=spec.model,
-        family=f"{template.origin}, thinking {template.thinking}" if template.thinking else template.origin,
+        family=_("{origin}, thinking {thinking}").format(origin=template.origin, thinking=template.thinking)
+        if template.thinking
+        else template.origin,
         cutoff_length=spec.cutoff_length,
         views={"once": BackendView(title, answer.samples, stats)},
         differences=[],
@@ -244,7 +248,7 @@ def _by_usable_backend(backends: list[str], value_of: Callable[[str], T]) -> dic
     if not found:
         raise errors[backends[0]]
     for each, reason in errors.items():
-        say(f"note: {load_backend(each).title} is skipped: {reason}")
+        say(_("note: {title} is skipped: {reason}").format(title=load_backend(each).title, reason=reason))
     return found
 
 
@@ -281,7 +285,7 @@ def _encode_samples(
     The scripts run side by side: most of their time are the frameworks' imports.
     """
     titles = {each: load_backend(each).title for each in requests}
-    say(f"encoding with {' and '.join(titles.values())} (10 to 20 seconds to load) ...")
+    say(_("encoding with {values} (10 to 20 seconds to load) ...").format(values=joined(_(" and "), titles.values())))
     with ThreadPoolExecutor() as pool:
         lines = pool.map(
             lambda each: run_script(pythons[each], "encode_samples", requests[each], stderr=subprocess.PIPE), requests
@@ -291,11 +295,13 @@ def _encode_samples(
     for each, answer in answers.items():
         if "trust_remote_code" in answer.error or "contains custom code" in answer.error:  # transformers' words
             raise InputError(
-                f"the tokenizer of `{spec.model}` comes with Python code of its own. If you trust who made it, run "
-                "the command again with `--trust-remote-code`"
+                _(
+                    "the tokenizer of `{model}` comes with Python code of its own. If you trust who made "
+                    "it, run the command again with `--trust-remote-code`"
+                ).format(model=spec.model)
             )
         if answer.error:
-            raise InputError(f"{titles[each]} {answer.error}")
+            raise InputError(_("{title} {error}").format(title=titles[each], error=answer.error))
         stats = summarize_counts(answer.stats, spec.cutoff_length) if answer.stats else None
         views[each] = BackendView(titles[each], answer.samples, stats)
     return views
@@ -309,15 +315,19 @@ def _cutoff_warnings(views: dict[str, BackendView], cutoff: int) -> list[str]:
 def _warnings_of_view(backend: str, view: BackendView, cutoff: int) -> list[str]:
     found = view.stats.cut if view.stats else _numbers_by_cut(view.samples)
     advice = (
-        f"`--cutoff-length {view.stats.longest}` truncates nothing" if view.stats else "`--stats` counts all samples"
+        _("`--cutoff-length {longest}` truncates nothing").format(longest=view.stats.longest)
+        if view.stats
+        else _("`--stats` counts all samples")
     )
-    start = f"with a cutoff length of {cutoff}, {view.title} truncates"
-    lost = "so that it is skipped" if load_backend(backend).drops_unlabelled else "so that nothing of it is trained"
+    start = _("with a cutoff length of {cutoff}, {title} truncates").format(cutoff=cutoff, title=view.title)
+    lost = (
+        _("so that it is skipped") if load_backend(backend).drops_unlabelled else _("so that nothing of it is trained")
+    )
     effects: dict[Cut, tuple[str, str]] = {
-        "refused": (f"{view.title} skips", ": its loader does not read the answer as text"),
-        "lost": (f"{start} the whole answer of", f", {lost}; {advice}"),
-        "answer": (f"{start} a part of the answer of", f"; {advice}"),
-        "question": (f"{start} what comes before the answer of", f"; {advice}"),
+        "refused": (_("{title} skips").format(title=view.title), _(": its loader does not read the answer as text")),
+        "lost": (_("{start} the whole answer of").format(start=start), f", {lost}; {advice}"),
+        "answer": (_("{start} a part of the answer of").format(start=start), f"; {advice}"),
+        "question": (_("{start} what comes before the answer of").format(start=start), f"; {advice}"),
     }
     return [
         f"{before} {_sample_numbers(found[kind])}{after}"
@@ -346,9 +356,11 @@ def _numbers_by_cut(samples: list[EncodedSample]) -> dict[Cut, list[int]]:
 def _sample_numbers(numbers: list[int], most: int = 10) -> str:
     """Return the numbers of samples in words: "sample 2", or how many there are and the first of them."""
     if len(numbers) == 1:
-        return f"sample {numbers[0]}"
+        return _("sample {number}").format(number=numbers[0])
     more = ", ..." if len(numbers) > most else ""
-    return f"{len(numbers)} samples ({', '.join(map(str, numbers[:most]))}{more})"
+    return _("{count} samples ({map}{more})").format(
+        count=len(numbers), map=joined(", ", map(str, numbers[:most])), more=more
+    )
 
 
 def _differences(views: list[BackendView]) -> list[str]:
@@ -376,8 +388,10 @@ def _token_difference(pair: dict[str, EncodedSample]) -> str:
     (title, one), (other_title, other) = pair.items()
     shortest = min(len(one.ids), len(other.ids))
     at = next((at for at in range(shortest) if one.ids[at] != other.ids[at]), shortest)
-    mine, theirs = (repr(each.tokens[at]) if at < len(each.tokens) else "its end" for each in (one, other))
-    return f"the tokens differ from position {at + 1} on: {title} has {mine}, {other_title} {theirs}"
+    mine, theirs = (repr(each.tokens[at]) if at < len(each.tokens) else _("its end") for each in (one, other))
+    return _("the tokens differ from position {at} on: {title} has {mine}, {other_title} {theirs}").format(
+        at=at + 1, title=title, mine=mine, other_title=other_title, theirs=theirs
+    )
 
 
 def _label_difference(pair: dict[str, EncodedSample]) -> str:
@@ -388,10 +402,12 @@ def _label_difference(pair: dict[str, EncodedSample]) -> str:
         if label == other_label:
             continue
         if other_label == IGNORED:
-            kind = f"{title} alone trains on"
+            kind = _("{title} alone trains on").format(title=title)
         elif label == IGNORED:
-            kind = f"{other_title} alone trains on"
+            kind = _("{other_title} alone trains on").format(other_title=other_title)
         else:
-            kind = "the labels differ at"
-        places.setdefault(kind, []).append(f"{token!r} (position {position})")
-    return f"the tokens are the same, but {'; '.join(f'{kind} {first_few(each, 5)}' for kind, each in places.items())}"
+            kind = _("the labels differ at")
+        places.setdefault(kind, []).append(_("{token!r} (position {position})").format(token=token, position=position))
+    return _("the tokens are the same, but {items}").format(
+        items=joined("; ", (f"{kind} {first_few(each, 5)}" for kind, each in places.items()))
+    )

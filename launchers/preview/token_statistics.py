@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ftbridge.language import gettext as _
+
 # What a cutoff length does to a sample. "lost": nothing of the answer is left. "answer": a part of it is missing.
 # "question": only other text is. "refused": the framework finds no text to train on, at any length.
 Cut = Literal["", "question", "answer", "lost", "refused"]
@@ -75,7 +77,7 @@ def length_histogram(counted: Mapping[str, TokenStatistics]) -> tuple[list[range
         for length, samples in each.lengths.items():
             numbers[length // width - first] += samples
         key = tuple(numbers)
-        result[key] = f"{result[key]} and {name}" if key in result else name
+        result[key] = _("{result} and {name}").format(result=result[key], name=name) if key in result else name
     return bins, {name: list(numbers) for numbers, name in result.items()}
 
 

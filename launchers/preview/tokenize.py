@@ -12,6 +12,7 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
@@ -122,5 +123,9 @@ def model_with_tokenizer(spec: TrainSpec, project: Project) -> Path:
     """Return the model's folder, where its tokenizer and config are at least; raises InputError where they are not."""
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder, weights=False)
     if not any(path for pattern in ("token*", "vocab*", "*.model") for path in model.glob(pattern)):
-        raise InputError(f"`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model")
+        raise InputError(
+            _("`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model").format(
+                model=model
+            )
+        )
     return model

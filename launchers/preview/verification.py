@@ -20,6 +20,7 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
@@ -91,8 +92,9 @@ class Verification(msgspec.Struct, frozen=True):
         if causes := self.causes():
             different = sum(not sample.is_same for sample in self.samples)
             raise InputError(
-                f"{different} of {len(self.samples)} samples are not the same for all who read them: "
-                f"{first_few(list(causes), 5)}"
+                _("{different} of {count} samples are not the same for all who read them: {causes}").format(
+                    different=different, count=len(self.samples), causes=first_few([_(cause) for cause in causes], 5)
+                )
             )
 
 
@@ -160,10 +162,12 @@ def verify(
 
 
 def _read(python: Path, request: dict[str, object], data: Dataset) -> list[ReadConversation]:
-    say("reading with the chat template (10 seconds to load) ...")
+    say(_("reading with the chat template (10 seconds to load) ..."))
     answer = msgspec.json.decode(run_script(python, "reference_samples", request), type=_ScriptAnswer)
     if answer.error:
-        raise InputError(f"the chat template is no good for `{data.title}`: {answer.error}")
+        raise InputError(
+            _("the chat template is no good for `{title}`: {error}").format(title=data.title, error=answer.error)
+        )
     return answer.conversations
 
 
@@ -177,7 +181,10 @@ def _merged_of_native(
     texts = {each: merged_template(model, family, each, data.entry.system) for each in backends}
     if len({*texts.values()}) == 1:
         return {MERGED: next(iter(texts.values()))}
-    return {f"{MERGED} of {load_backend(each).title}": text for each, text in texts.items()}
+    return {
+        _("{merged} of {title}").format(merged=MERGED, title=load_backend(each).title): text
+        for each, text in texts.items()
+    }
 
 
 def _template_of_native(
@@ -187,8 +194,10 @@ def _template_of_native(
     with suppress(UsageError):
         return chat_template_of(spec, model, data, folder)
     if not merged:
-        raise SetupError(f"`{model}` has no chat template to compare with; name one with `--chat-template`")
-    return ChatTemplate(next(iter(merged.values())), f"the chat template of the {MERGED}", None)
+        raise SetupError(
+            _("`{model}` has no chat template to compare with; name one with `--chat-template`").format(model=model)
+        )
+    return ChatTemplate(next(iter(merged.values())), _("the chat template of the {merged}").format(merged=MERGED), None)
 
 
 def _compared(number: int, sample: ReadSample, read: dict[str, Reading | None]) -> VerifiedSample:
@@ -215,7 +224,7 @@ def _compared_with_native(found: list[ReadConversation], views: list[BackendView
         verified = _compared(number, samples[-1], {title: readings[at] for title, readings in read.items()})
         if len(samples) > 1:
             for title in read:
-                verified.differences[title].insert(0, Difference("other samples", "", "", 0, 0, 0, 0))
+                verified.differences[title].insert(0, Difference(_("other samples"), "", "", 0, 0, 0, 0))
         result.append(verified)
     return result
 

@@ -10,6 +10,7 @@ import msgspec
 from ftbridge.core.errors import SetupError
 from ftbridge.core.process import children
 from ftbridge.core.process.json_lines import JsonLinesChild
+from ftbridge.language import gettext as _
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process.environment import inherited_variables
 
@@ -45,7 +46,11 @@ def run_script(
     lines: list[str] = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         tail = children.last_lines((done.stderr or done.stdout or "").strip().splitlines())
-        raise SetupError(f"`{python}` could not run {script} (exit status {done.returncode})\n{tail}".rstrip())
+        raise SetupError(
+            _("`{python}` could not run {script} (exit status {returncode})\n{tail}")
+            .format(python=python, script=script, returncode=done.returncode, tail=tail)
+            .rstrip()
+        )
     return lines[-1]
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ftbridge.core.console import say
+from ftbridge.language import gettext as _
 
 # A lock that nobody here holds may be held on another machine, or in another container, with the same home: seconds.
 FRESH_SECONDS = 120
@@ -27,10 +28,14 @@ def remove_stale_locks() -> None:
                 left = min(lock.stat().st_mtime - time.time(), since - time.monotonic()) + FRESH_SECONDS
                 if left <= 0:
                     lock.unlink()
-                    say(f"removed {lock}, which a killed training had left behind")
+                    say(_("removed {lock}, which a killed training had left behind").format(lock=lock))
                     break
                 if not is_reported:
-                    say(f"waiting for {lock}; unless it goes, it is removed in {left:.0f} seconds ...")
+                    say(
+                        _("waiting for {lock}; unless it goes, it is removed in {left:.0f} seconds ...").format(
+                            lock=lock, left=left
+                        )
+                    )
                     is_reported = True
                 time.sleep(1)
 

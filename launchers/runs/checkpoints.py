@@ -36,11 +36,15 @@ def find_checkpoint(run: Run, wanted: str) -> Path:
             return last
         raise InputError(_without_checkpoint(run))
     if wanted == "best":
-        chosen, why = best_checkpoint(run), "; a run without a validation has no best one"
+        chosen, why = best_checkpoint(run), _("; a run without a validation has no best one")
     else:
         chosen, why = _named_checkpoint(run, wanted)
     if not chosen:
-        raise InputError(f"the run `{run.id}` ({run.status}) has no readable checkpoint `{wanted}`{why}")
+        raise InputError(
+            _("the run `{id}` ({status}) has no readable checkpoint `{wanted}`{why}").format(
+                id=run.id, status=run.status, wanted=wanted, why=why
+            )
+        )
     return chosen
 
 
@@ -56,7 +60,7 @@ def _named_checkpoint(run: Run, wanted: str) -> tuple[Path | None, str]:
         or wanted in {checkpoint.name, checkpoint.stem, _step_as_text(run, backend, checkpoint)}
     ]
     chosen = matching[-1] if matching else None
-    why = "; there are " + ", ".join(f"`{checkpoint.name}`" for checkpoint in known) if known else ""
+    why = _("; there are ") + ", ".join(f"`{checkpoint.name}`" for checkpoint in known) if known else ""
     return chosen, why
 
 
@@ -87,7 +91,11 @@ def warn_of_unreadable(run: Run, chosen: Path, usable: Collection[Path] = (), *,
         unreadable.append(chosen.parent)  # what LLaMA-Factory ends with
     for path in unreadable:
         why = _why_unreadable(path)
-        say(f"warning: `{path.name}` of run `{run.id}` cannot be read ({why}): taking `{chosen.name}`")
+        say(
+            _("warning: `{name}` of run `{id}` cannot be read ({why}): taking `{chosen_name}`").format(
+                name=path.name, id=run.id, why=why, chosen_name=chosen.name
+            )
+        )
 
 
 def _number_in_name(name: str, like: str) -> int:
@@ -102,15 +110,15 @@ def _number_in_name(name: str, like: str) -> int:
 def _why_unreadable(path: Path) -> str:
     """Return why a checkpoint cannot be read."""
     if not path.exists():
-        return "it is gone"
+        return _("it is gone")
     if path.is_file():
-        return "it is no whole zip file, as torch writes them"
+        return _("it is no whole zip file, as torch writes them")
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         if file.suffix == ".safetensors" and safetensors_header(file) is None:
-            return f"`{file.name}` is not whole"
+            return _("`{name}` is not whole").format(name=file.name)
         if file.suffix in PICKLED and not zipfile.is_zipfile(file):
-            return f"`{file.name}` is no whole zip file, as torch writes them"
-    return "files of it are missing"
+            return _("`{name}` is no whole zip file, as torch writes them").format(name=file.name)
+    return _("files of it are missing")
 
 
 def _step_as_text(run: Run, backend: Backend, path: Path) -> str | None:

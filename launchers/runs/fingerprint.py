@@ -17,6 +17,7 @@ from ftbridge.core.console import counted, first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.parsing.safetensors_header import INDEXES, stored_tensors, weight_map
+from ftbridge.language import gettext as _
 
 _WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors", "*.bin", "*.pt", "*.pth")
 # What decides what the model computes, and which tokens it is given. README.md and the like do not.
@@ -81,12 +82,16 @@ def base_changes(model: Path, recorded: Fingerprint) -> BaseChanges:
     weights = ""
     if now.tensors != recorded.tensors:
         files = sorted({f"`{name}`" for name, _ in now.weights.items() ^ recorded.weights.items()})
-        weights = f"its tensors differ in names, dtypes or shapes{f' ({first_few(files, 3)})' if files else ''}"
+        weights = _("its tensors differ in names, dtypes or shapes{files}").format(
+            files=f" ({first_few(files, 3)})" if files else ""
+        )
     elif now.samples != recorded.samples:
         digests = zip(names, _split_digests(now.samples), _split_digests(recorded.samples), strict=False)
         changed = [f"`{name}`" for name, digest, before in digests if digest != before]
-        weights = (
-            f"{len(changed)} of its {counted(len(names), 'tensor differs', 'tensors differ')}, such as {changed[0]}"
+        weights = _("{count} of its {tensor_differs}, such as {changed}").format(
+            count=len(changed),
+            tensor_differs=counted(len(names), "tensor differs", "tensors differ"),
+            changed=changed[0],
         )
     others = {name: None for name in (*recorded.files, *now.files) if name not in INDEXES}
     return BaseChanges(weights, [name for name in others if now.files.get(name) != recorded.files.get(name)])
@@ -107,7 +112,7 @@ def _fingerprint(model: Path) -> tuple[Fingerprint, list[str]]:
             samples="".join(_tensor_digests(ordered)),
         )
     except OSError as error:
-        raise InputError(f"cannot read the model in `{model}`: {error}") from error
+        raise InputError(_("cannot read the model in `{model}`: {error}").format(model=model, error=error)) from error
     return result, [each.name for each in ordered]
 
 

@@ -12,6 +12,8 @@ from ftbridge.core.errors import SetupError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project, Settings
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.process.steps import PROGRESS, STOP
 from ftbridge.launchers.runs.checkpoints import best_checkpoint
 from ftbridge.launchers.runs.record import RESERVE, Run, all_runs, base_folder, load_run
@@ -90,7 +92,9 @@ def remove_leftovers(leftovers: list[Leftover]) -> list[Leftover]:
             if _remove(path) if leftover.run else _remove_tokens(path):
                 removed.append(leftover)
         except OSError as error:
-            raise SetupError(f"cannot remove `{path}`: {error.strerror or error}") from error
+            raise SetupError(
+                _("cannot remove `{path}`: {strerror}").format(path=path, strerror=error.strerror or error)
+            ) from error
     return removed
 
 
@@ -118,10 +122,14 @@ def _must_stay(run: Run, others: list[Run]) -> bool:
     users = [other.id for other in others if _holds_base_of(run, other)]
     unknown = [] if users else list(_unknown_files(run))
     if users:
-        say(f"`{run.path}` stays: it holds the base model of the run `{users[0]}`")
+        say(_("`{path}` stays: it holds the base model of the run `{user}`").format(path=run.path, user=users[0]))
     elif unknown:
         more = ", ..." if len(unknown) > SHOWN_FILES else ""
-        say(f"`{run.path}` stays: it holds {', '.join(unknown[:SHOWN_FILES])}{more}, which ftbridge did not write")
+        say(
+            _("`{path}` stays: it holds {unknown}{more}, which ftbridge did not write").format(
+                path=run.path, unknown=joined(", ", unknown[:SHOWN_FILES]), more=more
+            )
+        )
     return bool(users or unknown)
 
 

@@ -33,7 +33,7 @@ from ftbridge.tokens.agreement import Agreement
 from ftbridge.tokens.chat_template import ChatTemplate
 
 # What is said of a record without this machine's signature.
-UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
+UNSIGNED = _("is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)")
 SHOWN = 10  # ids of runs in a message
 DATE_LETTERS, TIME_LETTERS = len("20260102"), len("20260102-030405")  # of an id, from its beginning
 LONGEST_NAME = 40  # letters
@@ -65,7 +65,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not all(2000 <= time.year < 2200 for time in (self.started, self.ended or self.started)):  # noqa: PLR2004
-            raise ValueError("a time is not of this age")
+            raise ValueError(_("a time is not of this age"))
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,7 +192,13 @@ def utc_now() -> datetime:
 
 def parameters_in_words(trained: int, parameters: int) -> str:
     """Return how much of a model is trained, such as `1,081,344 of 495,114,112 parameters (0.22 %)`; "" for none."""
-    return f"{trained:,} of {parameters:,} parameters ({100 * trained / parameters:.2f} %)" if parameters else ""
+    return (
+        _("{trained:,} of {parameters:,} parameters ({text:.2f} %)").format(
+            trained=trained, parameters=parameters, text=100 * trained / parameters
+        )
+        if parameters
+        else ""
+    )
 
 
 def new_run_folder(project: Project, name: str) -> Path:
@@ -212,9 +218,11 @@ def make_run_folder(wanted: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise SetupError(f"cannot make `{folder}`: {error.strerror or error}") from error
+            raise SetupError(
+                _("cannot make `{folder}`: {strerror}").format(folder=folder, strerror=error.strerror or error)
+            ) from error
         return folder
-    raise InputError(f"too many runs start in the same second in `{wanted.parent}`")
+    raise InputError(_("too many runs start in the same second in `{parent}`").format(parent=wanted.parent))
 
 
 def load_run(folder: Path) -> Run:
@@ -224,10 +232,14 @@ def load_run(folder: Path) -> Run:
     """
     file = folder / "run.json"
     content = read_record(file)
-    run = _run_of(content, f"cannot read `{file}`")
+    run = _run_of(content, _("cannot read `{file}`").format(file=file))
     backend, known = run.spec.backend, plugin_names("backends")
     if backend not in known:
-        raise InputError(f"cannot read `{file}`: there is no backend `{backend}` here{closest(backend, known)}")
+        raise InputError(
+            _("cannot read `{file}`: there is no backend `{backend}` here{hint}").format(
+                file=file, backend=backend, hint=closest(backend, known)
+            )
+        )
     signature = run.signature if run.signature and _signature_holds(content, run.signature) else None
     run = msgspec.structs.replace(run, folder=str(folder), signature=signature)
     status = _current_status(run)
@@ -252,10 +264,14 @@ def all_runs(project: Project) -> list[Run]:
         try:
             runs.append(load_run(file.parent))
         except InputError as error:
-            say(f"warning: {error}; the folder is left out")
+            say(_("warning: {error}; the folder is left out").format(error=error))
     runs.sort(key=lambda run: (run.attempts[0].started, run.id))
     if ahead := [run.id for run in runs if run.attempts[0].started > utc_now()]:
-        say(f"warning: by the clock `{ahead[-1]}` began in the future, and counts as newer than what is trained now")
+        say(
+            _(
+                "warning: by the clock `{ahead}` began in the future, and counts as newer than what is trained now"
+            ).format(ahead=ahead[-1])
+        )
     return runs
 
 
@@ -373,9 +389,13 @@ def stop_run(run: Run) -> Run:
     if run.status == "unknown":
         raise UsageError(unseen_message(run))
     if run.status != "running":
-        raise UsageError(f"`{run.id}` is not running: it has {run.status}; `ftbridge runs list` shows what runs")
+        raise UsageError(
+            _("`{id}` is not running: it has {status}; `ftbridge runs list` shows what runs").format(
+                id=run.id, status=run.status
+            )
+        )
     if reason := _why_not_signalled(run):
-        raise UsageError(f"`{run.id}` runs, and {reason}")
+        raise UsageError(_("`{id}` runs, and {reason}").format(id=run.id, reason=reason))
     try:
         with signal_sender(run.pid, run.pid_started) as send:
             send(signal.SIGTERM)
@@ -388,7 +408,9 @@ def stop_run(run: Run) -> Run:
     except ProcessLookupError:
         pass
     except PermissionError as error:
-        raise SetupError(f"`{run.id}` belongs to another user (process {run.pid}); only they can stop it") from error
+        raise SetupError(
+            _("`{id}` belongs to another user (process {pid}); only they can stop it").format(id=run.id, pid=run.pid)
+        ) from error
     ended = load_run(run.path)
     return ended.end("interrupted", InterruptedRun.exit_code) if ended.died else ended
 
@@ -410,13 +432,15 @@ def _wait_for_end(run: Run, kill: Callable[[], None]) -> None:
 def _why_not_signalled(run: Run) -> str:
     """Return why the process that a running run names is not signalled, and what to do instead; "" where it may be."""
     if run.machine.container != this_machine().container:
-        return "in another container: stop it there, or stop that container"
+        return _("in another container: stop it there, or stop that container")
     if run.pid == 1:
-        return "as the first process of its container: stop the container"
+        return _("as the first process of its container: stop the container")
     if not (1 < run.pid <= LAST_PID and run.pid_started > 0):
-        return "its record does not name the process; whoever started it ends it"
+        return _("its record does not name the process; whoever started it ends it")
     if not run.signature:
-        return f"its record {UNSIGNED}: if process {run.pid} is the training, end it with `kill {run.pid}`"
+        return _("its record {unsigned}: if process {pid} is the training, end it with `kill {pid}`").format(
+            unsigned=UNSIGNED, pid=run.pid
+        )
     return ""
 
 
@@ -426,20 +450,32 @@ def mark_failed(run: Run) -> Run:
     Raises UsageError where that can be told.
     """
     if run.status != "unknown":
-        raise UsageError(f"`{run.id}` has the status {run.status}, which is sure; leave `--mark-failed` out")
+        raise UsageError(
+            _("`{id}` has the status {status}, which is sure; leave `--mark-failed` out").format(
+                id=run.id, status=run.status
+            )
+        )
     if not run.signature:
-        say(f"note: the record of `{run.id}` {UNSIGNED}; to resume it needs `--trust-checkpoint` from now on")
+        say(
+            _("note: the record of `{id}` {unsigned}; to resume it needs `--trust-checkpoint` from now on").format(
+                id=run.id, unsigned=UNSIGNED
+            )
+        )
     return run.end("failed", 1)
 
 
 def unseen_message(run: Run) -> str:
     """Return the message that says of a run of the status `unknown` what there is to do about it."""
-    where = f"on `{run.machine.name.partition(' ')[0]}`" if run.machine.name else "on a machine that it does not name"
-    return (
-        f"run `{run.id}` was started {where} (process {run.pid}), and it is not known here whether it still runs. "
-        f"Where it does, `ftbridge runs stop {run.id}` there ends it; where it has ended, "
-        f"`ftbridge runs stop {run.id} --mark-failed` says so, and stops nothing"
+    where = (
+        _("on `{text}`").format(text=run.machine.name.partition(" ")[0])
+        if run.machine.name
+        else _("on a machine that it does not name")
     )
+    return _(
+        "run `{id}` was started {where} (process {pid}), and it is not known here whether it "
+        "still runs. Where it does, `ftbridge runs stop {id}` there ends it; where it has "
+        "ended, `ftbridge runs stop {id} --mark-failed` says so, and stops nothing"
+    ).format(id=run.id, where=where, pid=run.pid)
 
 
 def follow_log(run: Run, *, wait: bool) -> Iterator[bytes]:
@@ -457,7 +493,7 @@ def follow_log(run: Run, *, wait: bool) -> Iterator[bytes]:
                     return
                 time.sleep(0.3)
     except OSError as error:
-        raise InputError(f"cannot read the log of `{run.id}`: {error}") from error
+        raise InputError(_("cannot read the log of `{id}`: {error}").format(id=run.id, error=error)) from error
 
 
 def _signed_part(content: bytes) -> bytes:

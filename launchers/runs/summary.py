@@ -11,6 +11,7 @@ import msgspec
 from ftbridge.core.console import first_few
 from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.plugins import load_backend
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, utc_now
 from ftbridge.launchers.runs.training_log import curve_points, read_curve
 
@@ -89,7 +90,7 @@ def _data_that_differs(runs: list[Run]) -> dict[str, list[Any]]:
         return {}
     together = ("".join(found) for found in zip(*(digests[name] for name in files), strict=True))
     values = [hashlib.sha256(each.encode()).hexdigest()[:12] if each else None for each in together]
-    return {f"sha256 of {first_few(files, 1)}": values}
+    return {_("sha256 of {files}").format(files=first_few(files, 1)): values}
 
 
 def _compared_values(run: Run) -> dict[str, Any]:

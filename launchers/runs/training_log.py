@@ -50,7 +50,9 @@ class TrainingLog:
         except OSError as error:
             with suppress(OSError):
                 os.truncate(path, size)  # what comes later must not hang on half a line
-            raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
+            raise SetupError(
+                _("cannot write `{path}`: {strerror}").format(path=path, strerror=error.strerror or error)
+            ) from error
         return records
 
     def _new_records(self) -> Iterator[Record]:

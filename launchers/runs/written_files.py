@@ -11,6 +11,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256
+from ftbridge.language import gettext as _
 
 CARD = "ftbridge.json"  # the record: see weights/source.py
 # Of files up to this size a change is found that keeps the size.
@@ -37,12 +38,16 @@ def unknown_files(folder: Path, files: Any, record: str = CARD) -> Iterator[str]
     try:
         known: Mapping[str, WrittenFile] = msgspec.convert(files, dict[str, WrittenFile])
     except msgspec.ValidationError as error:
-        raise InputError(f"`{folder / record}` is damaged ({error}); move `{folder}` away") from error
+        raise InputError(
+            _("`{path}` is damaged ({error}); move `{folder}` away").format(
+                path=folder / record, error=error, folder=folder
+            )
+        ) from error
     for path in sorted(folder.iterdir()):
         if not is_plain_file(path) or path.name not in {record, *known}:
             yield quoted_name(path)
         elif path.name != record and _file_record(path) != known[path.name]:
-            yield f"{quoted_name(path)}, which was changed since"
+            yield _("{quoted_name}, which was changed since").format(quoted_name=quoted_name(path))
 
 
 def is_plain_file(path: Path) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, load_run
 from ftbridge.launchers.training.failures import failure_message
 
@@ -51,7 +52,9 @@ def start_watcher(run: Run) -> Run:
             watcher.terminate()
             watcher.wait()
     if not started:
-        raise FrameworkError(f"the run did not start{failure_message(log, watcher.returncode)}")
+        raise FrameworkError(
+            _("the run did not start{failure_message}").format(failure_message=failure_message(log, watcher.returncode))
+        )
     return load_run(run.path)
 
 
@@ -73,7 +76,7 @@ def main() -> int:
         run = msgspec.json.decode(sys.stdin.buffer.read(), type=Run)
         watch(run, lambda _record: None, report_start)
     except FtbridgeError as error:
-        say(f"ftbridge: {error}")
+        say(_("ftbridge: {error}").format(error=error))
         return error.exit_code
     return 0
 

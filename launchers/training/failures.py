@@ -11,6 +11,7 @@ import msgspec
 
 from ftbridge.core.files.atomic import opened_record
 from ftbridge.core.parsing.json_yaml import load_yaml, parse
+from ftbridge.language import gettext as _
 
 READ_BYTES = 2 * 1024 * 1024  # of the log's end
 SEARCHED_CHARACTERS = 2000  # of a line
@@ -67,14 +68,15 @@ def explain_failure(log: Path, exit_code: int, start: int = 0) -> Failure | None
     """
     # Lines of code in a traceback hold messages too, not yet filled in.
     lines = [line for _rank, line in _log_lines(log, start) if not line.startswith("    ")]
-    lines.append(f"exit status {exit_code}")
+    lines.append(_("exit status {exit_code}").format(exit_code=exit_code))
     if _is_disk_full(log.parent):
         lines.append(_DISK_FULL_LINE)
     for signature in signatures():
         pattern = re.compile("|".join(signature.patterns))
         for line in lines:
             if pattern.search(line):
-                return Failure(signature.name, signature.cause, line[:SHOWN_CHARACTERS].strip(), signature.remedy)
+                found = line[:SHOWN_CHARACTERS].strip()
+                return Failure(signature.name, _(signature.cause), found, _(signature.remedy))
     return None
 
 
@@ -99,12 +101,15 @@ def last_traceback(log: Path, start: int = 0) -> str:
 def failure_message(log: Path, exit_code: int, start: int = 0) -> str:
     """Return the end of an error message: the failure's cause, line and remedy, else the last traceback or lines."""
     if failure := explain_failure(log, exit_code, start):
-        return f": {failure.cause}\n\n  {failure.line}\n\n{failure.remedy}.\nThe whole log is {log}"
+        return _(": {cause}\n\n  {line}\n\n{remedy}.\nThe whole log is {log}").format(
+            cause=failure.cause, line=failure.line, remedy=failure.remedy, log=log
+        )
     end = last_traceback(log, start) or last_lines(log, start)
-    return (
-        f"; the end of its log:\n\n{indent(end, '  ')}\n\nThe whole log is {log}. Fix what it names and run the "
-        "command again; `ftbridge doctor` checks the environment, `--dry-run` shows what runs."
-    )
+    return _(
+        "; the end of its log:\n\n{indent}\n\nThe whole log is {log}. Fix what it names and run "
+        "the command again; `ftbridge doctor` checks the environment, `--dry-run` shows what "
+        "runs."
+    ).format(indent=indent(end, "  "), log=log)
 
 
 def last_lines(log: Path, start: int = 0) -> str:

@@ -16,14 +16,15 @@ from ftbridge.core.train_spec import TrainSpec, dataset_choices, option_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import load_preset
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends.other_configs.translation import deepspeed_name
 from ftbridge.launchers.environment.venv import installed_backends
 
 HIGHEST_RATE = 0.1
-NO_DATASET = "there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`"
-NO_MODEL = (
-    "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, or write "
-    "`model: ...` into ftbridge.yaml"
+NO_DATASET = _("there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`")
+NO_MODEL = _(
+    "which model? Give `--model` a folder or a hub's name, e.g. `--model "
+    "Qwen/Qwen2.5-7B-Instruct`, or write `model: ...` into ftbridge.yaml"
 )
 
 
@@ -44,16 +45,20 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     _refuse_missing(project, values, backends, preset)
     if "model" not in values:
         values["model"] = load_preset(preset).model
-        say(f"no model is chosen: taking {values['model']}, which goes with the preset {preset}")
+        say(
+            _("no model is chosen: taking {model}, which goes with the preset {preset}").format(
+                model=values["model"], preset=preset
+            )
+        )
     try:
         return parse(
-            TrainSpec, _with_set_as_text(values), "the training", project.settings.places | option_names(given)
+            TrainSpec, _with_set_as_text(values), _("the training"), project.settings.places | option_names(given)
         )
     except InputError as error:
         settings = project.settings.train.keys() - given_options(project, options).keys()
         found = sorted(name for name in settings if f"`--{name.replace('_', '-')}`" in str(error))
-        where = f" (`{found[0]}` stands in ftbridge.yaml)" if found else ""
-        raise UsageError(f"{error}{where}") from error
+        where = _(" (`{found}` stands in ftbridge.yaml)").format(found=found[0]) if found else ""
+        raise UsageError(_("{error}{where}").format(error=error, where=where)) from error
 
 
 def _refuse_missing(project: Project, values: Mapping[str, Any], backends: Sequence[str], preset: str) -> None:
@@ -61,7 +66,9 @@ def _refuse_missing(project: Project, values: Mapping[str, Any], backends: Seque
     missing = {
         NO_DATASET: not values["dataset"],
         NO_MODEL: "model" not in values and not preset,
-        f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}": "backend" not in values,
+        _("choose a framework with `--backend`: {plugin_names}").format(
+            plugin_names=joined(_(" or "), plugin_names("backends"))
+        ): "backend" not in values,
     }
     lacking = [text for text, lacks in missing.items() if lacks]
     if lacking == [*missing][-1:] and backends:
@@ -70,7 +77,7 @@ def _refuse_missing(project: Project, values: Mapping[str, Any], backends: Seque
     if lacking and not installed_backends(project):
         lacking = [_("there is no training environment: `ftbridge setup` makes it"), *lacking]
     if lacking:
-        raise UsageError(lacking[0] if len(lacking) == 1 else "\n  ".join(["several things are missing:", *lacking]))
+        raise UsageError(lacking[0] if len(lacking) == 1 else "\n  ".join([_("several things are missing:"), *lacking]))
 
 
 def _preset_of(project: Project, values: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def prepare(
     """
     project = find_project(config, options.get("backend"))
     if trust_checkpoint and not resume:
-        raise UsageError("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out")
+        raise UsageError(_("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out"))
     point = None
     if resume:
         given = given_options(project, options)
@@ -168,7 +168,7 @@ def build_only(ready: Prepared) -> None:
     No file is left behind. Raises FrameworkError, with the end of what the framework said, where it fails.
     """
     backend = load_backend(ready.plan.spec.backend)
-    say(f"building tokenizer, dataset and model with {backend.title} ...")
+    say(_("building tokenizer, dataset and model with {title} ...").format(title=backend.title))
     with tempfile.TemporaryDirectory(prefix="ftbridge-check-") as folder:
         one_process = msgspec.structs.replace(ready.plan.machine, processes=1, gpus=ready.plan.machine.gpus[:1])
         plan = msgspec.structs.replace(ready.plan, run=Path(folder), machine=one_process, deepspeed=None)
@@ -181,7 +181,9 @@ def build_only(ready: Prepared) -> None:
         code = execute(msgspec.structs.replace(launch, argv=argv, env=env), log, lambda: None)
         if code:
             raise FrameworkError(
-                f"{backend.title} cannot build what the config names (exit status {code}){failure_message(log, code)}"
+                _("{title} cannot build what the config names (exit status {code}){failure_message}").format(
+                    title=backend.title, code=code, failure_message=failure_message(log, code)
+                )
             )
 
 
@@ -194,8 +196,15 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
     deepspeed = "yes" if plan.deepspeed else "no"
     trained = parameters_in_words(*trained_parameters(plan, ready.python))
     name = f"TIME-{plan.spec.backend}-{file_stem(plan.dataset, plan.parts)}"
-    folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
-    changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
+    folder = (
+        _("{path}, from {resume}").format(path=ready.resumed.path, resume=plan.resume)
+        if ready.resumed
+        else str(ready.project.runs / name)
+    )
+    changed = [
+        *_changed_options(plan.spec),
+        *(_("--set {key}={value}").format(key=key, value=value) for key, value in plan.spec.set.items()),
+    ]
     return [
         *_dataset_in_words(plan),
         *([("tokens", _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
@@ -203,17 +212,27 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
             "validation",
             f"{plan.validation.title}, {counted(plan.validation.entry.samples, 'sample')}"
             if plan.validation
-            else "none",
+            else _("none"),
         ),
-        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
+        (
+            _("steps"),
+            _("{steps_in_words}, {warmup_steps} of them warm-up").format(
+                steps_in_words=steps_in_words(plan), warmup_steps=plan.warmup_steps
+            ),
+        ),
         *([("memory", memory)] if memory else []),
         *([("trains", trained)] if trained else []),
-        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
+        (
+            _("runs on"),
+            _("{devices_in_words} in {dtype}; DeepSpeed: {deepspeed}").format(
+                devices_in_words=devices_in_words(plan), dtype=plan.machine.dtype, deepspeed=deepspeed
+            ),
+        ),
         ("backend", load_backend(plan.spec.backend).title),
-        ("model", f"{plan.spec.model}, {_prompt_in_words(plan)}"),
-        ("options", "all as by default" if not changed else changed[0]),
+        (_("model"), f"{plan.spec.model}, {_prompt_in_words(plan)}"),
+        ("options", _("all as by default") if not changed else changed[0]),
         *(("", option) for option in changed[1:]),
-        ("run folder", folder),
+        (_("run folder"), folder),
     ]
 
 
@@ -221,35 +240,45 @@ def _dataset_in_words(plan: TrainPlan) -> Iterator[tuple[str, str]]:
     """Yield the dataset with its number of samples; of several each with its own, then all together."""
     samples = counted(plan.entry.samples, "sample")
     if not plan.parts:
-        yield "dataset", f"{plan.dataset}, {samples}"
+        yield _("dataset"), f"{plan.dataset}, {samples}"
         return
     for number, part in enumerate(plan.parts):
-        of = f" of {part.total:,}" if part.samples < part.total else ""
+        of = _(" of {total:,}").format(total=part.total) if part.samples < part.total else ""
         yield (
             "" if number else "dataset",
             f"{part.name}, {part.samples:,}{of} {'sample' if part.total == 1 else 'samples'}",
         )
     if len(plan.parts) > 1:
-        yield "", f"together {samples}, mixed by the seed {plan.spec.seed}"
+        yield "", _("together {samples}, mixed by the seed {seed}").format(samples=samples, seed=plan.spec.seed)
 
 
 def _prompt_in_words(plan: TrainPlan) -> str:
     if plan.chat_template:
-        thinking = f", thinking {plan.chat_template.thinking}" if plan.chat_template.thinking else ""
-        return f"by {plan.chat_template.origin}{thinking}"
+        thinking = (
+            _(", thinking {thinking}").format(thinking=plan.chat_template.thinking)
+            if plan.chat_template.thinking
+            else ""
+        )
+        return _("by {origin}{thinking}").format(origin=plan.chat_template.origin, thinking=thinking)
     return f"{plan.family.title} ({plan.family.status})" if plan.family else ""
 
 
 def _tokens_in_words(counts: Counts) -> str:
     """Return what is trained on in an epoch, such as `21 samples in 4 rows, 3,100 tokens, 1,200 of them learned`."""
-    samples = f"{counted(counts.samples, 'sample')} in {counted(counts.rows, 'row')}"
-    return f"{samples}, {counted(counts.tokens, 'token')}, {counts.answer_tokens:,} of them learned"
+    samples = _("{samples} in {rows}").format(
+        samples=counted(counts.samples, "sample"), rows=counted(counts.rows, "row")
+    )
+    return _("{samples}, {tokens}, {answer_tokens:,} of them learned").format(
+        samples=samples, tokens=counted(counts.tokens, "token"), answer_tokens=counts.answer_tokens
+    )
 
 
 def _changed_options(spec: TrainSpec) -> list[str]:
     """Return the options that differ from their defaults, as they are typed, each with its default."""
     return [
-        f"--{name.replace('_', '-')} {_as_typed(getattr(spec, name))} (default: {_as_typed(default)})"
+        _("--{text} {as_typed} (default: {default_as_typed})").format(
+            text=name.replace("_", "-"), as_typed=_as_typed(getattr(spec, name)), default_as_typed=_as_typed(default)
+        )
         for name, default in defaults().items()
         if getattr(spec, name) != default
     ]
@@ -288,9 +317,11 @@ def validation_choices(folder: Path, spec: TrainSpec) -> tuple[DatasetChoice, ..
     found = tuple(DatasetChoice(name) for name in dict.fromkeys(names) if name in known)
     if spec.early_stopping and not found:
         raise UsageError(
-            f"`--early-stopping` watches the validation loss, and there is no dataset `{names[0]}` in "
-            f"`{folder / registry.FILE}`; name one with `--validation-dataset`, or convert again with "
-            "`--split 8:1:1`"
+            _(
+                "`--early-stopping` watches the validation loss, and there is no dataset `{name}` in "
+                "`{file}`; name one with `--validation-dataset`, or convert again with `--split "
+                "8:1:1`"
+            ).format(name=names[0], file=folder / registry.FILE)
         )
     return found
 
@@ -352,4 +383,8 @@ def devices_in_words(plan: TrainPlan) -> str:
     """Return what computes, as a message has it, such as `2 GPUs`."""
     if plan.machine.device == "cuda":
         return counted(plan.machine.processes, "GPU")
-    return "the CPU" if plan.machine.processes == 1 else f"the CPU, {plan.machine.processes} processes"
+    return (
+        _("the CPU")
+        if plan.machine.processes == 1
+        else _("the CPU, {processes} processes").format(processes=plan.machine.processes)
+    )

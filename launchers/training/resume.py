@@ -22,6 +22,7 @@ from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec, option_names
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan, zero_stage
 from ftbridge.launchers.environment.venv import LOCK_NAMES, NEWEST, Environment, installed_versions, interpreter
 from ftbridge.launchers.runs.checkpoints import PICKLED, warn_of_unreadable
@@ -77,12 +78,16 @@ def interpreter_of(run: Run, project: Project) -> Path:
     try:
         python = interpreter(project, run.spec.backend, began)
     except SetupError as error:
-        raise SetupError(f"run `{run.id}` began with transformers {version}: {error}") from error
+        raise SetupError(
+            _("run `{id}` began with transformers {version}: {error}").format(id=run.id, version=version, error=error)
+        ) from error
     now = installed_versions(python).get("transformers", "")
     if now.partition(".")[0] != (version or now).partition(".")[0]:
         raise UsageError(
-            f"run `{run.id}` began with transformers {version}, and `{python}` has {now}: name one with {version} in "
-            f"ftbridge.yaml, or train from the start"
+            _(
+                "run `{id}` began with transformers {version}, and `{python}` has {now}: name one "
+                "with {version} in ftbridge.yaml, or train from the start"
+            ).format(id=run.id, version=version, python=python, now=now)
         )
     return python
 
@@ -95,23 +100,38 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
     """
     path, run = point.checkpoint, point.run
     shards = _optimizer_shards(path)
-    before = "with DeepSpeed" if shards else "without DeepSpeed"
+    before = _("with DeepSpeed") if shards else _("without DeepSpeed")
     if bool(shards) != bool(plan.deepspeed):
-        raise UsageError(f"`{path}` was saved {before}: resume {before} (`--deepspeed`), or train from the start")
+        raise UsageError(
+            _("`{path}` was saved {before}: resume {before} (`--deepspeed`), or train from the start").format(
+                path=path, before=before
+            )
+        )
     processes = _process_count(run.launch.argv) if run else len(shards) or plan.machine.processes
     if processes != _process_count(argv):
         raise UsageError(
-            f"`{path}` was saved by {counted(processes, 'process', 'processes')}, and {_process_count(argv)} "
-            f"would start now: make {counted(processes, 'GPU')} visible (CUDA_VISIBLE_DEVICES), or train from the start"
+            _(
+                "`{path}` was saved by {processs}, and {process_count} would start now: make {gpus} "
+                "visible (CUDA_VISIBLE_DEVICES), or train from the start"
+            ).format(
+                path=path,
+                processs=counted(processes, "process", "processes"),
+                process_count=_process_count(argv),
+                gpus=counted(processes, "GPU"),
+            )
         )
     if not run:
         if not _is_resumable(path, processes, load_backend(plan.spec.backend)):
-            raise InputError(f"`{path}` is no whole checkpoint with the optimiser's state; name another one")
+            raise InputError(
+                _("`{path}` is no whole checkpoint with the optimiser's state; name another one").format(path=path)
+            )
         return
     if plan.deepspeed and plan.zero_stage != (old := zero_stage(_read_json(run.path / "deepspeed.json"))):
         raise UsageError(
-            f"run `{run.id}` used ZeRO stage {old}, and `{plan.spec.deepspeed}` is stage {plan.zero_stage} now: "
-            "put the file back as it was, or train from the start"
+            _(
+                "run `{id}` used ZeRO stage {old}, and `{deepspeed}` is stage {zero_stage} now: put "
+                "the file back as it was, or train from the start"
+            ).format(id=run.id, old=old, deepspeed=plan.spec.deepspeed, zero_stage=plan.zero_stage)
         )
     _refuse_other_data(run, plan, datasets)
     if run.base:
@@ -123,8 +143,10 @@ def _refuse_other_model(run: Run, plan: TrainPlan, base: Fingerprint) -> None:
     if any(changes):
         what = changes.weights or first_few([f"`{name}`" for name in changes.files], 3)
         raise InputError(
-            f"the model in `{plan.model}` is not what run `{run.id}` trained ({what}): put it back as it was, or train "
-            "from the start"
+            _(
+                "the model in `{model}` is not what run `{id}` trained ({what}): put it back as it "
+                "was, or train from the start"
+            ).format(model=plan.model, id=run.id, what=what)
         )
 
 
@@ -136,8 +158,11 @@ def _refuse_other_data(run: Run, plan: TrainPlan, datasets: dict[str, str]) -> N
     if changed or not shared or plan.steps != run.steps:
         named = f" ({first_few([f'`{name}`' for name in changed], 3)})" if changed else ""
         raise InputError(
-            f"the dataset `{run.spec.dataset_text}` is not what run `{run.id}` trained on{named}: it was edited, or "
-            "converted again. Convert the same files with the same options, or train from the start"
+            _(
+                "the dataset `{dataset_text}` is not what run `{id}` trained on{named}: it was "
+                "edited, or converted again. Convert the same files with the same options, or train "
+                "from the start"
+            ).format(dataset_text=run.spec.dataset_text, id=run.id, named=named)
         )
 
 
@@ -220,7 +245,9 @@ def _newest_resume_point(project: Project, *, trusted: bool) -> ResumePoint:
         if has_stopped and resumable_checkpoints(run, load_backend(run.spec.backend)):
             return _resume_point_of_run(run, trusted=trusted)
     raise InputError(
-        f"nothing to resume: no run in `{project.runs}` stopped with a checkpoint; start one with `ftbridge train`"
+        _("nothing to resume: no run in `{runs}` stopped with a checkpoint; start one with `ftbridge train`").format(
+            runs=project.runs
+        )
     )
 
 
@@ -230,15 +257,21 @@ def _resume_point_of_run(run: Run, *, trusted: bool) -> ResumePoint:
     checkpoints = resumable_checkpoints(run, load_backend(run.spec.backend))
     if not checkpoints:
         raise InputError(
-            f"run `{run.id}` stopped before it had saved a checkpoint (`--save-steps {run.spec.save_steps}`); "
-            "start it again with `ftbridge train`"
+            _(
+                "run `{id}` stopped before it had saved a checkpoint (`--save-steps {save_steps}`); "
+                "start it again with `ftbridge train`"
+            ).format(id=run.id, save_steps=run.spec.save_steps)
         )
     noted = [path for path in checkpoints if run.signature and _checkpoint_name(run, path) in run.checkpoints]
     newest = checkpoints[-1]
     warn_of_unreadable(run, newest, checkpoints)
     chosen = newest if trusted or not noted else noted[-1]
     if chosen != newest:
-        say(f"warning: `{newest}` is not on record in run.json: resuming from `{chosen.name}` before it")
+        say(
+            _("warning: `{newest}` is not on record in run.json: resuming from `{name}` before it").format(
+                newest=newest, name=chosen.name
+            )
+        )
     return _check_trusted(chosen, run, trusted=trusted)
 
 
@@ -248,14 +281,20 @@ def _resume_point_at(path: Path, *, trusted: bool) -> ResumePoint:
     if not (folder / "run.json").is_file():
         if not trusted:
             raise UsageError(
-                f"`{path}` is in no run of ftbridge, and loading a checkpoint runs what its pickles hold. "
-                "If you trust who made it, add `--trust-checkpoint`"
+                _(
+                    "`{path}` is in no run of ftbridge, and loading a checkpoint runs what its pickles "
+                    "hold. If you trust who made it, add `--trust-checkpoint`"
+                ).format(path=path)
             )
         return ResumePoint(path, None)
     run = load_run(folder)
     _refuse_unless_stopped(run)
     if path not in resumable_checkpoints(run, load_backend(run.spec.backend)):
-        raise InputError(f"`{path}` is no whole checkpoint of run `{run.id}`; `--resume {run.id}` takes the newest one")
+        raise InputError(
+            _("`{path}` is no whole checkpoint of run `{id}`; `--resume {id}` takes the newest one").format(
+                path=path, id=run.id
+            )
+        )
     return _check_trusted(path, run, trusted=trusted)
 
 
@@ -263,14 +302,19 @@ def _check_trusted(path: Path, run: Run, *, trusted: bool) -> ResumePoint:
     """Return a checkpoint of a run; raises InputError where its sha256 is not the noted one, unless it is `trusted`."""
     noted = run.checkpoints.get(_checkpoint_name(run, path))
     if not trusted and (not run.signature or noted is None or noted != checkpoint_sha256(path)):
-        error, why = InputError, f"belongs to run `{run.id}`, whose record {UNSIGNED}"
+        error, why = (
+            InputError,
+            _("belongs to run `{id}`, whose record {unsigned}").format(id=run.id, unsigned=UNSIGNED),
+        )
         if run.signature and noted is None:
-            error, why = NotOnRecordError, "is not on record in run.json"
+            error, why = NotOnRecordError, _("is not on record in run.json")
         elif run.signature:
-            why = "has changed since run.json noted its sha256"
+            why = _("has changed since run.json noted its sha256")
         raise error(
-            f"`{path}` {why}, and loading a checkpoint runs what its pickles hold. "
-            "If you know that nobody else wrote it, add `--trust-checkpoint`"
+            _(
+                "`{path}` {why}, and loading a checkpoint runs what its pickles hold. If you know "
+                "that nobody else wrote it, add `--trust-checkpoint`"
+            ).format(path=path, why=why)
         )
     return ResumePoint(path, run)
 
@@ -279,23 +323,31 @@ def _refuse_unless_stopped(run: Run) -> None:
     if run.status == "unknown":
         raise UsageError(unseen_message(run))
     if run.status == "running":
-        raise UsageError(f"run `{run.id}` is still running (process {run.pid}); there is nothing to resume")
+        raise UsageError(
+            _("run `{id}` is still running (process {pid}); there is nothing to resume").format(id=run.id, pid=run.pid)
+        )
     if run.status == "succeeded":
-        raise UsageError(f"run `{run.id}` has succeeded: nothing is left to resume; start a new one without `--resume`")
+        raise UsageError(
+            _("run `{id}` has succeeded: nothing is left to resume; start a new one without `--resume`").format(
+                id=run.id
+            )
+        )
 
 
 def _refuse_other_options(run: Run, given: dict[str, Any]) -> None:
     """Raise UsageError where `given` changes an option: schedule, data order and optimiser state depend on them."""
     before = msgspec.to_builtins(run.spec)
     try:
-        now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, "the training", option_names(given)))
+        now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, _("the training"), option_names(given)))
     except InputError as error:
         raise UsageError(str(error)) from error
     for key in (key for key, value in now.items() if value != before[key]):
         value, had = (",".join(each) if isinstance(each, list | tuple) else each for each in (now[key], before[key]))
         raise UsageError(
-            f"`--{key.replace('_', '-')} {value}` is not what run `{run.id}` has (`{had}`): "
-            "a resumed run keeps its options; leave it out, or train from the start"
+            _(
+                "`--{text} {value}` is not what run `{id}` has (`{had}`): a resumed run keeps its "
+                "options; leave it out, or train from the start"
+            ).format(text=key.replace("_", "-"), value=value, id=run.id, had=had)
         )
 
 
@@ -311,8 +363,10 @@ def _require_options_again(run: Run, given: dict[str, Any]) -> None:
     missing = [word for key, words in options.items() if key not in given for word in words]
     if missing and not run.signature:
         raise UsageError(
-            f"the record of run `{run.id}` {UNSIGNED}, and some of its options decide which code runs. "
-            f"If they are what you want, add `{shell_words(missing)}`"
+            _(
+                "the record of run `{id}` {unsigned}, and some of its options decide which code runs. "
+                "If they are what you want, add `{missing}`"
+            ).format(id=run.id, unsigned=UNSIGNED, missing=shell_words(missing))
         )
 
 

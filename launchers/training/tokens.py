@@ -14,6 +14,7 @@ from ftbridge.core.plugins import Backend, load_backend, plugin_names
 from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.core.train_spec import OF_TOKENS, TrainSpec
 from ftbridge.dataset_info.names import MESSAGES
+from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware import devices, host
@@ -47,9 +48,11 @@ class _Line(msgspec.Struct, frozen=True):
 def check_takes_tokens(backend: Backend, spec: TrainSpec) -> None:
     """Raise UsageError where a backend does not train on ready tokens, or not on packed ones."""
     if not backend.token_columns:
-        raise UsageError(f"{backend.title} does not train on ready tokens; take `--tokens native`")
+        raise UsageError(
+            _("{title} does not train on ready tokens; take `--tokens native`").format(title=backend.title)
+        )
     if spec.packing and "position_ids" not in backend.token_columns:
-        raise UsageError(f"{backend.title} cannot tell packed samples apart; take `--no-packing`")
+        raise UsageError(_("{title} cannot tell packed samples apart; take `--no-packing`").format(title=backend.title))
 
 
 def with_possible_tokens(spec: TrainSpec, model: Path, backend: Backend | None = None) -> TrainSpec:
@@ -61,12 +64,12 @@ def with_possible_tokens(spec: TrainSpec, model: Path, backend: Backend | None =
     if spec.tokens == "native" or any(getattr(spec, name) != default for name, default in OF_TOKENS.items()):
         return spec
     if backend and not backend.token_columns:
-        reason = f"{backend.title} does not train on ready tokens"
+        reason = _("{title} does not train on ready tokens").format(title=backend.title)
     elif not read_chat_template(model) and (family := find_family(model)) and _has_cell(family, backend):
-        reason = f"`{model.name}` has no chat template; it is taken for {family.title}"
+        reason = _("`{name}` has no chat template; it is taken for {title}").format(name=model.name, title=family.title)
     else:
         return spec
-    say(f"note: {reason} (`--tokens native`)")
+    say(_("note: {reason} (`--tokens native`)").format(reason=reason))
     return msgspec.structs.replace(spec, tokens="native")
 
 
@@ -90,8 +93,10 @@ def chat_template_of(spec: TrainSpec, model: Path, data: Dataset, folder: Path) 
         template = template.without_thoughts()
     if "strftime_now" in template.text:
         say(
-            f"note: {template.origin} writes the date: the tokens have that of the day on which they are made, and "
-            "who asks the model later has another"
+            _(
+                "note: {origin} writes the date: the tokens have that of the day on which they are "
+                "made, and who asks the model later has another"
+            ).format(origin=template.origin)
         )
     return template
 
@@ -133,8 +138,12 @@ def make_tokens(
     data, validation = datasets
     tokens = tokens_of(data, spec, model, template, folder, python)
     if not tokens.counts.rows:
-        within = f" within {spec.cutoff_length} tokens" if tokens.counts.left_out else ""
-        raise InputError(f"`{data.title}` has no answer to train on{within}")
+        within = (
+            _(" within {cutoff_length} tokens").format(cutoff_length=spec.cutoff_length)
+            if tokens.counts.left_out
+            else ""
+        )
+        raise InputError(_("`{title}` has no answer to train on{within}").format(title=data.title, within=within))
     if not validation:
         return tokens, None
     unpacked = msgspec.structs.replace(spec, packing=False)
@@ -162,7 +171,7 @@ def tokens_of(
     )
 
     def make(unfinished: Path) -> tuple[Counts, Agreement]:
-        say(f"making the tokens of `{data.title}` by {template.origin}")
+        say(_("making the tokens of `{title}` by {origin}").format(title=data.title, origin=template.origin))
         file = data.folder / name
         told = {
             "model": str(model),
@@ -199,7 +208,9 @@ def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> tupl
     told = msgspec.json.encode(spec).decode()
     with (
         start_script(python, "tokenize_dataset", told, environment=devices.device_variables(())) as child,
-        progress("bar", "percent", "time", total=size, line=lambda done: f"{natural_size(done)} done") as show,
+        progress(
+            "bar", "percent", "time", total=size, line=lambda done: _("{done} done").format(done=natural_size(done))
+        ) as show,
     ):
         try:
             while True:
@@ -207,12 +218,16 @@ def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> tupl
                 if line.bytes:
                     show(line.bytes)
                 if line.error:
-                    raise InputError(f"the tokens of `{dataset}` cannot be made: {line.error}")
+                    raise InputError(
+                        _("the tokens of `{dataset}` cannot be made: {error}").format(dataset=dataset, error=line.error)
+                    )
                 if line.counts and line.compared:
                     return line.counts, agreement_of(line.compared, frameworks())
         except ChildEndedError as error:
             raise SetupError(
-                f"`{python}` could not make tokens (exit status {error.status})\n{error.messages}"
+                _("`{python}` could not make tokens (exit status {status})\n{messages}").format(
+                    python=python, status=error.status, messages=error.messages
+                )
             ) from error
 
 

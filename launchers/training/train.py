@@ -61,7 +61,9 @@ def train(
     folder says so too.
     """
     if detach and callback:
-        raise UsageError("with `detach` nothing is called back: leave `callback` out, `ftbridge.runs.logs` follows it")
+        raise UsageError(
+            _("with `detach` nothing is called back: leave `callback` out, `ftbridge.runs.logs` follows it")
+        )
     ready = prepare(config, resume=resume, trust_checkpoint=trust_checkpoint, yes=yes, name=name, **options)
     if detach:
         return start_detached(ready, preflight=preflight)
@@ -126,12 +128,16 @@ def _say_start(ready: Prepared, run: Run) -> None:
     """Say what starts, and how long it takes, as far as earlier runs tell."""
     plan = ready.plan
     if plan.resume:
-        say(f"resuming from {plan.resume}")
+        say(_("resuming from {resume}").format(resume=plan.resume))
     steps, where = steps_in_words(plan), devices_in_words(plan)
     title = load_backend(plan.spec.backend).title
-    say(f"run {run.id}: {steps} with {title} on {where}; log in {run.path / 'log.txt'}")
+    say(
+        _("run {id}: {steps} with {title} on {where}; log in {file}").format(
+            id=run.id, steps=steps, title=title, where=where, file=run.path / "log.txt"
+        )
+    )
     if words := parameters_in_words(run.trained_parameters, run.parameters):
-        say(f"trains {words}")
+        say(_("trains {words}").format(words=words))
     if expected := expected_time(run):
         seconds = expected.total(run.steps - int(_first_step(ready)))
         say(_("takes about {time}, going by run {id}").format(time=natural_duration(seconds), id=expected.run))
@@ -141,7 +147,11 @@ def _save_choices(ready: Prepared) -> None:
     """Write backend and model into ftbridge.yaml where it is not there yet, as the defaults from now on."""
     chosen = {"backend": ready.plan.spec.backend, "model": str(ready.plan.spec.model)}
     if written := ready.project.write_settings(chosen):
-        say(f"wrote {written} with the backend and model of this run, the defaults from now on")
+        say(
+            _("wrote {written} with the backend and model of this run, the defaults from now on").format(
+                written=written
+            )
+        )
 
 
 def preflight(ready: Prepared) -> list[Check]:

@@ -63,7 +63,9 @@ def watch(
         failed = ledger.update(ended=True).end("failed", getattr(error, "exit_code", 1))
         if isinstance(error, SetupError) and failed.checkpoints:
             raise SetupError(
-                f"{error}. The training was stopped; fix this, then resume with `ftbridge train --resume {run.id}`"
+                _(
+                    "{error}. The training was stopped; fix this, then resume with `ftbridge train --resume {id}`"
+                ).format(error=error, id=run.id)
             ) from error
         raise
     finally:
@@ -144,5 +146,9 @@ def _end_run(run: Run, backend: Backend, code: int, log_start: int) -> Run:
     if code == 0 and backend.checkpoints(run.path):
         return run.end("succeeded", 0)
     run = run.end("failed", code)
-    how = f"ended with exit status {code}" if code else "ended without a readable checkpoint"
-    raise FrameworkError(f"{backend.title} {how}{failure_message(run.path / 'log.txt', code, log_start)}")
+    how = _("ended with exit status {code}").format(code=code) if code else _("ended without a readable checkpoint")
+    raise FrameworkError(
+        _("{title} {how}{failure_message}").format(
+            title=backend.title, how=how, failure_message=failure_message(run.path / "log.txt", code, log_start)
+        )
+    )

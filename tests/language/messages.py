@@ -31,6 +31,7 @@ CLICK = ("core", "decorators", "exceptions", "formatting", "parser", "termui", "
 # YAML files with texts that are shown, and the keys that have them.
 SHOWN = {
     "launchers/training/failures.yaml": {"cause", "remedy"},
+    "launchers/preflight/packing.yaml": {"together"},
     "dataset_info/recipes": {"title"},
     "dataset_info/presets": {"title"},
 }
@@ -50,8 +51,9 @@ INTERNAL = {
 UNSEEN_PARAMETERS = {"examples", "metavar", "names", "description"}
 # Texts that are the same in every language: commands to type, names, values of options, Jinja, what rich fills in.
 SAME = re.compile(
-    r"\{%| \| map\(|"
-    r"^(\n? *(cd|ftbridge) .*|last|all|ftbridge\.yaml|.*\{task\..*|(Bearer|Basic) \{\}|([a-z]+ )*[a-z]+_[a-z_ ]+)$"
+    r"\{%| \| map\(|</|"
+    r"^(\n? *(cd|ftbridge) .*|last|all|failure|warning|ftbridge\.yaml|.*\{task\..*|"
+    r"(Bearer|Basic) \{\}|([a-z]+ )*[a-z]+_[a-z_ ]+)$"
 )
 # Modules, and what is in them, whose literals nobody is shown, or in English.
 NOT_SHOWN = {
@@ -64,10 +66,22 @@ NOT_SHOWN = {
     "adapters/mapping/headers.py:PREFERRED": "a pattern",
     "adapters/mapping/inference/suggestions.py:_sources_in_lists": "Jinja",
     "adapters/mapping/inference/table_columns.py:TableColumns.preference_columns": "headers that are looked for",
+    "adapters/mapping/conversations/formats.py:_style_name": "names in JSON",
+    "adapters/sources/locate.py:_standard_input": "the name of a file",
+    "adapters/mapping/headers.py:UNTRAINABLE": "names that are compared",
+    "adapters/mapping/inference/sidecar.py:_sidecar_of_entry": "names that are compared",
+    "adapters/values.py:with_article": "names in JSON",
+    "adapters/mapping/headers.py:untrainable_columns": "names that are compared",
+    "ftbridge/evaluation/predict.py:_xlsx_rows": "names of fields",
     "adapters/values.py:TYPE_NAMES": "names in JSON",
     "adapters/convert/samples/remarks.py:THOUGHT": "kinds that are compared",
     "ftbridge/cli/figures.py:NAMES": "names of figures",
     "ftbridge/__init__.py:_NAMES": "names of functions",
+    "ftbridge/core/console/notebook.py:_BAR": "CSS",
+    "ftbridge/dialogue/generation.py:_out_of_memory": "what torch says",
+    "ftbridge/evaluation/answers/asking.py:plan_for_server": "a name in records",
+    "launchers/backends/other_configs/llamafactory.py:_RENAMED_TEXT": "names of arguments",
+    "launchers/backends/other_configs/llamafactory.py:_DECIDED_TEXT": "names of arguments",
     "ftbridge/cli/reference.py": "docs/cli.md is in English",
     "ftbridge/core/project.py:Project.write_settings": "a comment in a file",
     "ftbridge/dialogue/generation.py:_SPILLED": "what transformers says",
@@ -142,7 +156,8 @@ def _is_message(node: ast.AST) -> bool:
     called = (
         node.func.value if _called(node) == "format" and isinstance(getattr(node, "func", 0), ast.Attribute) else node
     )
-    return _called(called) == "_" or bool(PROSE.search(template(node) or ""))
+    text = template(node) or ""
+    return _called(called) == "_" or bool(PROSE.search(text) and not SAME.search(text))
 
 
 class _Finder(ast.NodeVisitor):
@@ -195,10 +210,10 @@ class _Finder(ast.NodeVisitor):
         take = shown and all(template(each) is not None or each in shown for each in texts)
         for each in texts:
             self._visit_part(each, shown=bool(take) and each not in shown)
-        others = [node.test] if isinstance(node, ast.IfExp) else getattr(node, "keys", ()) if with_keys else ()
-        for other in others:
-            if other:
-                self.visit(other)
+        if isinstance(node, ast.IfExp):
+            self.visit(node.test)
+        elif isinstance(node, ast.Dict) and with_keys:
+            self._visit_alike(ast.Tuple([key for key in node.keys if key]))
 
     visit_Tuple = visit_List = visit_Dict = visit_IfExp = _visit_alike  # noqa: N815
 
@@ -322,8 +337,8 @@ def _messages_of_calls(tree: ast.Module) -> Iterator[Entry]:
             yield (texts[0], texts[1]), None
         elif name == "counted" and texts:
             yield texts[0], COUNTED
-        elif name == "Check" and isinstance(node.args[0], ast.Constant):
-            yield node.args[0].value, None
+        elif name == "Check" and texts and texts[0] == getattr(node.args[0], "value", None):
+            yield texts[0], None
         elif name == "Meta":
             yield from ((k.value.value, None) for k in node.keywords
                         if k.arg == "description" and isinstance(k.value, ast.Constant))  # fmt: skip
@@ -342,8 +357,8 @@ def _docstrings_of_commands(tree: ast.Module) -> Iterator[Entry]:
 def _texts_of_yaml(value: Any, keys: set[str]) -> Iterator[str]:
     if isinstance(value, dict):
         for key, each in value.items():
-            if key in keys and isinstance(each, str):
-                yield each
+            if key in keys and isinstance(each, str | dict):
+                yield from [each] if isinstance(each, str) else each
             else:
                 yield from _texts_of_yaml(each, keys)
     elif isinstance(value, list):

@@ -1,10 +1,17 @@
 """Which language messages are in, and what of them stays English."""
 
 import os
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 
-from ftbridge.language import Message, english
+import msgspec
+import pytest
+
+from ftbridge.core.files.atomic import write_json
+from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.language import Message, english, joined
 
 
 def test_a_message_carries_its_english_through_format() -> None:
@@ -13,6 +20,22 @@ def test_a_message_carries_its_english_through_format() -> None:
     assert message == "3 行，完成"
     assert english(message) == "3 row done"
     assert english("as it is") == "as it is"
+
+
+def test_a_message_keeps_its_english_in_a_sum_and_in_another_process() -> None:
+    message = "错误：" + Message("停止", "stopped") + "。"
+    assert (message, english(message)) == ("错误：停止。", "错误：stopped。")
+    assert english(pickle.loads(pickle.dumps(message))) == english(message)
+    assert english(ValueError(Message("空", "is empty"))) == "is empty"
+    assert english(joined(", ", ["a", "b"])) == "a, b"
+
+
+def test_records_hold_english(tmp_path: Path) -> None:
+    assert msgspec.json.encode({"a": [Message("空", "is empty")]}, enc_hook=english) == b'{"a":["is empty"]}'
+    with pytest.raises(TypeError):
+        msgspec.json.encode(Message("空", "is empty"))
+    write_json(tmp_path / "a.json", {"why": Message("空", "is empty")})
+    assert read_json(tmp_path / "a.json") == {"why": "is empty"}
 
 
 def test_language_is_that_of_the_variable_or_of_the_locale() -> None:
@@ -24,3 +47,23 @@ def test_language_is_that_of_the_variable_or_of_the_locale() -> None:
     assert language(LANG="zh_CN.UTF-8") == language(LANG="C", FTBRIDGE_LANG="zh-CN") == "zh"
     assert language(LANG="C") == language(LANG="zh_CN.UTF-8", FTBRIDGE_LANG="en") == "en"
     assert language(LANG="zh_TW.UTF-8") == "zh"
+
+
+def test_what_is_counted_has_a_measure_word_in_chinese() -> None:
+    code = "from ftbridge.core.console import counted; m = counted(2000, 'row'); print(m); print(m.english)"
+    env = {**os.environ, "FTBRIDGE_LANG": "zh"}
+    shown = subprocess.check_output([sys.executable, "-c", code], env=env, text=True, encoding="utf-8")
+    assert shown == "2,000 行\n2,000 rows\n"
+
+
+def test_json_is_english_where_messages_are_chinese(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("question,answer\na,\nb,c\n", encoding="utf-8")
+    env = {**os.environ, "FTBRIDGE_LANG": "zh"}
+    argv = [sys.executable, "-m", "ftbridge", "convert", "bad.csv", "--on-error", "skip"]
+    done = subprocess.run(
+        [*argv, "--json"], check=False, cwd=tmp_path, env=env, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    for file in (tmp_path / "data").rglob("*.json*"):
+        assert file.read_text(encoding="utf-8").isascii(), file

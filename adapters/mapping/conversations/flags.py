@@ -13,8 +13,10 @@ from typing import Any
 
 from ftbridge.adapters.values import BadValueError, checked_text, decode_raw, holds_nothing, shorten
 from ftbridge.language import gettext as _
+from ftbridge.language import joined, to_translate
 
-TOOLS, MEDIA, REASONING = "tools", _("images, sound or video"), "reasoning"
+# In English, by which they are compared, and in the user's language where they are shown.
+TOOLS, MEDIA, REASONING = to_translate("tools"), to_translate("images, sound or video"), to_translate("reasoning")
 # What is true of an answer that is learned, of one that is left out, and of either.
 LOSS, NO_LOSS, MASK = "loss", _("no loss"), "mask"
 ANY = (TOOLS, MEDIA, REASONING)
@@ -70,7 +72,7 @@ def refuse_untrainable(item: Mapping[str, Any], kinds: Container[str] = ANY) -> 
     for key, value in item.items():
         kind = key_kind(key)
         if kind in kinds and value is not None and value != 0 and not holds_nothing(value):
-            raise BadValueError(_("has `{key}`: {kind} cannot be trained on yet").format(key=key, kind=kind))
+            raise BadValueError(_("has `{key}`: {kind} cannot be trained on yet").format(key=key, kind=_(kind)))
 
 
 def is_learned(item: Mapping[str, Any]) -> bool:
@@ -102,7 +104,9 @@ def thought_of(item: Mapping[str, Any], longest: int) -> str:
                 )
             found[key] = checked_text(value, longest)
     if len({text.strip() for text in found.values()}) > 1:
-        raise BadValueError(_("has {found}, which differ").format(found=" and ".join(f"`{key}`" for key in found)))
+        raise BadValueError(
+            _("has {found}, which differ").format(found=joined(_(" and "), (f"`{key}`" for key in found)))
+        )
     return next((text for text in found.values() if text.strip()), "")
 
 

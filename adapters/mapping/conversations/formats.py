@@ -22,15 +22,14 @@ import msgspec
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, USER, role_of
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import parse_list, shorten
-from ftbridge.language import gettext as _
+from ftbridge.language import to_translate
 
-OPENAI, SHAREGPT, XTUNER = _("OpenAI messages"), _("ShareGPT conversations"), _("XTuner conversations")
+# Styles are in English, by which they are compared, and in the user's language where they are shown.
+OPENAI, SHAREGPT = to_translate("OpenAI messages"), to_translate("ShareGPT conversations")
+XTUNER = to_translate("XTuner conversations")
 STYLE_KEYS = {OPENAI: ("role", "content"), SHAREGPT: ("from", "value"), XTUNER: ("input", "output")}
-PAIRS, ALTERNATING, MOSS = (
-    _("pairs of question and answer"),
-    _("questions and answers in turn"),
-    _("MOSS conversations"),
-)
+PAIRS, ALTERNATING = to_translate("pairs of question and answer"), to_translate("questions and answers in turn")
+MOSS = to_translate("MOSS conversations")
 # Other keys of a message, the better ones first.
 ROLE_KEYS = ("role", "from", "speaker", "sender", "author", "角色")
 TEXT_KEYS = ("content", "value", "text", "message", "utterance", "markdown", "parts", "body", "msg", "内容")
@@ -172,7 +171,7 @@ def wants_answer(value: Any, roles: Mapping[str, str], tags: Mapping[str, str], 
 
 
 def _style_name(first: str, second: str, what: str = "messages") -> str:
-    return _("{what} of {first}/{second}").format(what=what, first=first, second=second)
+    return f"{what} of {first}/{second}"
 
 
 def _keyless_style(value: list[Any]) -> str:

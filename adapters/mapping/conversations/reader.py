@@ -49,6 +49,7 @@ from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, holds
 from ftbridge.core.errors import shell_words
 from ftbridge.core.records import Beside, Turn, turn_of
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 TEXT_PART_TYPES = {None, "text", "input_text", "output_text"}
 MOSS_OPENING, MOSS_CLOSING = re.compile(r"\s*<\|[^|<>]{1,20}\|>: ?"), re.compile(r"<eo[a-z]>\s*\Z")
@@ -202,7 +203,9 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if keys and (self.style != XTUNER or keys == STYLE_KEYS[XTUNER]):
             return keys
         due = STYLE_KEYS[XTUNER] if self.style == XTUNER else self.style.removeprefix("turns of ").split("/")
-        raise BadValueError(_("is not an object with {due}").format(due=" and ".join(f"`{key}`" for key in due)))
+        raise BadValueError(
+            _("is not an object with {due}").format(due=joined(_(" and "), (f"`{key}`" for key in due)))
+        )
 
     def read_pairs(self, value: list[Any]) -> list[Turn]:
         """Return the turns of pairs of question and answer, or of texts in turn; raises BadValueError."""

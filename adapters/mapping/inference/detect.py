@@ -31,7 +31,7 @@ from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
 from ftbridge.language import gettext as _
-from ftbridge.language import ngettext
+from ftbridge.language import joined, ngettext
 
 # What messages name where a column holds none of it.
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in STYLE_KEYS.items())
@@ -245,7 +245,7 @@ class _Detection(TableColumns):
                     _(
                         "`{lost}` of `{file}` is a question by its header, and `{column}` beside it holds "
                         "{name}; what is to be learned?"
-                    ).format(lost=lost[0], file=self.table.file, column=column, name=candidate.name),
+                    ).format(lost=lost[0], file=self.table.file, column=column, name=_(candidate.name)),
                     [*offers, _suggestion_of(candidate)],
                 )
 
@@ -273,7 +273,9 @@ class _Detection(TableColumns):
         """Ask where a column that would be left out is a question by its header, and holds lists or objects."""
         lists = [column for column, field in self.list_columns().items() if field in {"instruction", "input", "system"}]
         if lists:
-            types = " and ".join(dict.fromkeys(each for column in lists for each in self.contents[column].types))
+            types = joined(
+                _(" and "), dict.fromkeys(_(each) for column in lists for each in self.contents[column].types)
+            )
             self._ask(
                 ngettext(
                     "{columns} of `{file}` holds {types}, not text",
@@ -318,7 +320,7 @@ class _Detection(TableColumns):
                 due = _("lists of objects with {styles}").format(styles=STYLES)
             if due:
                 reasons += _("; `{column}` holds {types}, not {due}").format(
-                    column=column, types=" and ".join(content.types) or "nothing", due=due
+                    column=column, types=joined(_(" and "), map(_, content.types)) or "nothing", due=due
                 )
         return reasons
 
@@ -353,4 +355,4 @@ def _suggestion_of(candidate: Candidate) -> Suggestion:
 
 def _quote_all(columns: Iterable[str]) -> str:
     *others, last = [f"`{column}`" for column in columns]
-    return _("{others} and {last}").format(others=", ".join(others), last=last) if others else last
+    return _("{others} and {last}").format(others=joined(", ", others), last=last) if others else last

@@ -34,6 +34,7 @@ from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Table
 from ftbridge.dataset_info.presets import Preset
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # The fields that options can give as templates.
 TEMPLATES = ("instruction", "input", "output")
@@ -125,7 +126,7 @@ def infer_mapping(
         left_out=tuple(column for column in table.columns if column not in used),
         why=(
             *_describe_columns(contents, candidate),
-            _("read as {candidate}: {reason}").format(candidate=candidate, reason=reason),
+            _("read as {candidate}: {reason}").format(candidate=str(candidate), reason=reason),
         ),
         templates=tuple(candidate.templates),
         labels=mapping.label_texts if isinstance(mapping, ColumnMapping) else {},
@@ -144,7 +145,7 @@ def _recognised_shape(candidate: Candidate, options: MappingOptions, preset: Pre
     """Return in words that a table is read as a preset which nobody asked for, and what that adds."""
     shape = _("recognised: {title} (preset {name})").format(title=preset.title, name=preset.name)
     if options.map or candidate.style:
-        shape = f"{candidate.name}, {shape}"
+        shape = _("{name}, {shape}").format(name=_(candidate.name), shape=shape)
     added = preset.system and options.system is None
     return _("{shape}; it adds a system prompt (none: `--system ''`)").format(shape=shape) if added else shape
 
@@ -178,7 +179,7 @@ def _question_for_fields(
     works: SuggestionTest | None,
 ) -> FtbridgeError:
     """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
-    reason = _("`--map` does not name {fields}").format(fields=" or ".join(fields))
+    reason = _("`--map` does not name {fields}").format(fields=joined(_(" or "), fields))
     if works is None:
         return InputError(reason)
     columns = [column for column in table.columns if column not in candidate.used_columns]
@@ -300,7 +301,7 @@ def _describe_columns(contents: dict[str, ColumnSample], candidate: Candidate) -
     """Yield a line for each column: what stands in its first rows, and which field its header fits."""
     for column, content in contents.items():
         line = _("`{column}`: {types}").format(
-            column=shorten(column), types=" and ".join(content.types) or _("empty in the first rows")
+            column=shorten(column), types=joined(_(" and "), map(_, content.types)) or _("empty in the first rows")
         )
         if content.types:
             line += _(", such as `{example}`").format(example=content.example)

@@ -110,7 +110,7 @@ def _sidecar_of_entry(name: str, raw: dict[str, Any], table: Table) -> Sidecar |
     if entry.problems:
         return None
     columns = {field: column for field, column in entry.columns.items() if column in table.columns}
-    refused_columns = {columns[each]: _("images, sound or video") for each in MEDIA if each in columns}
+    refused_columns = {columns[each]: "images, sound or video" for each in MEDIA if each in columns}
     if "tools" in columns:
         refused_columns[columns["tools"]] = "tools"
     if entry.formatting == "alpaca":

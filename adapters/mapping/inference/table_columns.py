@@ -29,7 +29,7 @@ from ftbridge.adapters.mapping.inference.suggestions import FieldSource, Suggest
 from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import decode_raw, is_blank
 from ftbridge.core.records import Table
-from ftbridge.language import gettext as _
+from ftbridge.language import to_translate
 
 # Columns that tell rows apart, and are hardly a question or an answer.
 MARKS = re.compile(
@@ -218,9 +218,9 @@ def _is_constant(template: RowTemplate | None) -> bool:
 def _candidate_name(columns: dict[str, str], templates: dict[str, RowTemplate]) -> str:
     """Return what a reading by headers is called to the user."""
     if templates:
-        return _("templates over columns")
+        return to_translate("templates over columns")
     headers = {field: normalize_header(column) for field, column in columns.items()}
     if headers["output"] not in HEADERS["output"]:
-        return _("text and label")
-    known = {("instruction", "output"): _("Alpaca"), ("prompt", "completion"): _("prompt and completion")}
-    return known.get((headers.get("instruction", ""), headers["output"]), _("question and answer columns"))
+        return to_translate("text and label")
+    known = {("instruction", "output"): "Alpaca", ("prompt", "completion"): to_translate("prompt and completion")}
+    return known.get((headers.get("instruction", ""), headers["output"]), to_translate("question and answer columns"))

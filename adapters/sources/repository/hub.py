@@ -25,6 +25,7 @@ from ftbridge.core.console import first_few, natural_size
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # Control characters, half a letter, and what Windows takes for a folder or a drive.
 _STRANGE_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\\]|^[A-Za-z]:")
@@ -203,13 +204,13 @@ def _files_of_main_format(names: Iterable[str]) -> list[str]:
 
 def _choice_message(address: Address, kind: str, wanted: str, urls: Iterable[str]) -> str:
     """Return the message that asks for one of several `urls`, each of a config or split."""
-    reason = (
-        _("has no {kind} `{wanted}`").format(kind=kind, wanted=wanted)
-        if wanted
-        else _("has several {kind}s").format(kind=kind)
-    )
+    if wanted:
+        absent = _("has no config `{wanted}`") if kind == "config" else _("has no split `{wanted}`")
+        reason = absent.format(wanted=wanted)
+    else:
+        reason = _("has several configs") if kind == "config" else _("has several splits")
     return _("`{hub}://{name}` {reason}; give one of these: {urls}").format(
-        hub=address.hub, name=address.name, reason=reason, urls=", ".join(f"`{url}`" for url in urls)
+        hub=address.hub, name=address.name, reason=reason, urls=joined(", ", (f"`{url}`" for url in urls))
     )
 
 

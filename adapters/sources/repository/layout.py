@@ -24,6 +24,7 @@ from ftbridge.core.files.atomic import sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import load_yaml
 from ftbridge.dataset_info import registry
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # How many files a message names.
 NAMES_SHOWN = 5
@@ -87,7 +88,7 @@ def read_dataset_card(folder: Path) -> tuple[DatasetCard, tuple[str, ...]]:
     except (InputError, msgspec.ValidationError, RecursionError) as error:
         return DatasetCard(), (
             _("the front matter of README.md is left aside, since it is broken: {split}").format(
-                split=" ".join(str(error).split())
+                split=joined(" ", str(error).split())
             ),
         )
 

@@ -37,6 +37,7 @@ from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Reading, Row, Rows, Table
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # One object with one of these is a record of its own; with other lists, those hold the records.
 CONVERSATIONS = {"messages", "conversations", "conversation"}
@@ -265,7 +266,7 @@ def _record_table(path: Path, encoding: Encoding, data: bytes, members: dict[str
             _(
                 "`{path}` holds objects by key ({islice}), and the meaning of the keys is unknown; "
                 "give a list `[{{...}}, ...]`"
-            ).format(path=path, islice=", ".join(f"`{key}`" for key in islice(members, 3)))
+            ).format(path=path, islice=joined(", ", (f"`{key}`" for key in islice(members, 3))))
         )
     unit, note = (_("object"), _("read as one record")) if b"\n" in data.strip() else ("line", "")
     rows = list(read_rows(data, [data], path.name, unit, 1))
@@ -336,6 +337,6 @@ def _choose_lists(path: Path, reading: Reading, lists: dict[str, Any]) -> list[s
         return list(lists)
     raise InputError(
         _("`{path}` holds several lists of objects; choose with `--sheet`: {lists}").format(
-            path=path, lists=", ".join(f"`{key}`" for key in lists)
+            path=path, lists=joined(", ", (f"`{key}`" for key in lists))
         )
     )

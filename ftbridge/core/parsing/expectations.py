@@ -6,6 +6,9 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
+
 SHOWN = 80  # letters of a value
 HUGE = 1 << 31  # a limit from here on is named only where a value is beyond it
 
@@ -20,7 +23,11 @@ def wrong_value(kind: type[msgspec.Struct], values: Mapping[str, Any]) -> tuple[
             msgspec.convert(value, field.type, strict=False)
         except (msgspec.ValidationError, RecursionError, UnicodeError):
             words = _words(inspect.type_info(field.type), value)
-            return (field.encode_name, f"takes {words}; got {_shown(value)}") if words else ("", "")
+            return (
+                (field.encode_name, _("takes {words}; got {shown}").format(words=words, shown=_shown(value)))
+                if words
+                else ("", "")
+            )
     return "", ""
 
 
@@ -33,24 +40,24 @@ def _words(kind: inspect.Type, value: Any) -> str:
         return " or ".join(words) if all(words) else ""
     if isinstance(kind, inspect.VarTupleType | inspect.ListType):
         item = _words(kind.item_type, value)
-        return item and f"a list of {item}"
+        return item and _("a list of {item}").format(item=item)
     if isinstance(kind, inspect.DictType) and not isinstance(value, dict):
-        return "`key: value` lines"  # what is wrong deeper down has no plain words
+        return _("`key: value` lines")  # what is wrong deeper down has no plain words
     return _plain_words(kind, value)
 
 
 def _plain_words(kind: inspect.Type, value: Any) -> str:
     if isinstance(kind, inspect.LiteralType):
         *most, last = (f"`{each}`" for each in kind.values)
-        return f"{', '.join(most)} or {last}" if most else last
+        return _("{most} or {last}").format(most=joined(", ", most), last=last) if most else last
     if isinstance(kind, inspect.IntType | inspect.FloatType):
-        number = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+        number = _("a whole number") if isinstance(kind, inspect.IntType) else _("a number")
         return " ".join((number, " and ".join(_limits(kind, value)))).strip()
-    return {inspect.BoolType: "true or false", inspect.StrType: "text"}.get(type(kind), "")
+    return {inspect.BoolType: _("true or false"), inspect.StrType: _("text")}.get(type(kind), "")
 
 
 def _limits(kind: inspect.IntType | inspect.FloatType, value: Any) -> list[str]:
-    limits = [(kind.ge, "of at least"), (kind.gt, "above"), (kind.le, "of at most"), (kind.lt, "below")]
+    limits = [(kind.ge, _("of at least")), (kind.gt, "above"), (kind.le, _("of at most")), (kind.lt, "below")]
     beyond = value if isinstance(value, int | float) else 0
     return [f"{word} {limit:.10g}" for limit, word in limits if limit is not None and (limit < HUGE or beyond >= limit)]
 

@@ -14,6 +14,8 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.expectations import wrong_value
 from ftbridge.core.parsing.suggestions import meant
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -27,13 +29,13 @@ _WRONG_TYPE = re.compile(
     r"Expected `(?P<expected>.+?)`(?P<limit>.*?)(?:, got `(?P<got>\w+)`)?(?: - at `(?:key in )?\$\.?(?P<key>.*)`)?$"
 )
 _KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "object": "an object",
-    "array": "a list",
-    "null": "null",
+    "int": _("a whole number"),
+    "float": _("a number"),
+    "str": _("text"),
+    "bool": _("true or false"),
+    "object": _("an object"),
+    "array": _("a list"),
+    "null": _("null"),
 }
 SHOWN = 200  # letters of what a parser says, which may quote the whole file
 
@@ -41,13 +43,13 @@ SHOWN = 200  # letters of what a parser says, which may quote the whole file
 def closest(word: str, choices: Iterable[str]) -> str:
     """Return `; did you mean ...?` for what means the same or has nearly the same letters, else the choices."""
     choices = list(choices)
-    return nearest(word, choices) or f"; known are: {', '.join(sorted(choices))}"
+    return nearest(word, choices) or _("; known are: {choices}").format(choices=joined(", ", sorted(choices)))
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return `; did you mean ...?` as `closest` does, "" where nothing is near."""
     near = meant(word, choices)
-    return f"; did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else ""
+    return _("; did you mean {near}?").format(near=joined(_(" or "), (f"`{each}`" for each in near))) if near else ""
 
 
 def parse(
@@ -59,14 +61,20 @@ def parse(
     """
     for key in values:
         if key not in kind.__struct_fields__:
-            raise InputError(f"{where} has an unknown key `{key}`{closest(key, kind.__struct_fields__)}")
+            raise InputError(
+                _("{where} has an unknown key `{key}`{hint}").format(
+                    where=where, key=key, hint=closest(key, kind.__struct_fields__)
+                )
+            )
     try:
         return msgspec.convert(values, kind, strict=False)
     except (msgspec.ValidationError, RecursionError, UnicodeError) as error:
         key, words = wrong_value(kind, values) if isinstance(error, msgspec.ValidationError) else ("", "")
         if key:
-            raise InputError(f"{places.get(key, f'{where}: `{key}`')} {words}") from error
-        raise InputError(f"{where}: {_reason(error)}") from error
+            raise InputError(
+                _("{key} {words}").format(key=places.get(key, f"{where}: `{key}`"), words=words)
+            ) from error
+        raise InputError(_("{where}: {reason}").format(where=where, reason=_reason(error))) from error
 
 
 def load_json(text: bytes | str, kind: type[T], refusal: str) -> T:
@@ -74,22 +82,26 @@ def load_json(text: bytes | str, kind: type[T], refusal: str) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise InputError(f"{refusal}: {_reason(error)}") from error
+        raise InputError(_("{refusal}: {reason}").format(refusal=refusal, reason=_reason(error))) from error
 
 
 def read_json(file: Path, what: str = "file") -> dict[str, Any]:
     """Return the object in a JSON file; raises InputError, naming `what` it should be, where there is none."""
-    return load_json(read_text(file, what), dict[str, Any], f"the {what} `{file}` holds no JSON object")
+    return load_json(
+        read_text(file, what),
+        dict[str, Any],
+        _("the {what} `{file}` holds no JSON object").format(what=what, file=file),
+    )
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        return "it is nested too deeply"
+        return _("it is nested too deeply")
     if isinstance(error, UnicodeEncodeError):  # which Python's own reader of JSON lets through
-        return "it holds half a surrogate pair"
+        return _("it holds half a surrogate pair")
     # msgspec up to 0.22 raised Python's own error; 0.23 has words for it.
     if isinstance(error, UnicodeDecodeError) or str(error).startswith("Invalid UTF-8"):
-        return "it is not in UTF-8"
+        return _("it is not in UTF-8")
     if isinstance(error, msgspec.ValidationError):
         return validation_reason(str(error))[:SHOWN]
     return str(error)[:SHOWN]
@@ -98,12 +110,14 @@ def _reason(error: Exception) -> str:
 def validation_reason(message: str) -> str:
     """Return msgspec's message in plain words: `at which key` it should be what."""
     if missing := re.match(r"Object missing required field `(.+?)`", message):
-        return f"`{missing[1]}` is missing"
+        return _("`{missing}` is missing").format(missing=missing[1])
     if not (wrong := _WRONG_TYPE.match(message)):
         return message
     expected = " or ".join(_KINDS.get(kind, kind) for kind in wrong["expected"].split(" | ")) + wrong["limit"]
-    got = f", not {_KINDS.get(wrong['got'], wrong['got'])}" if wrong["got"] else ""
-    return f"{'`' + wrong['key'] + '`' if wrong['key'] else 'it'} should be {expected}{got}"
+    got = _(", not {got}").format(got=_KINDS.get(wrong["got"], wrong["got"])) if wrong["got"] else ""
+    return _("{key} should be {expected}{got}").format(
+        key="`" + wrong["key"] + "`" if wrong["key"] else "it", expected=expected, got=got
+    )
 
 
 def load_yaml(text: str, where: str) -> dict[str, Any]:
@@ -126,15 +140,23 @@ def load_yaml_lines(text: str, where: str, depth: int = 1) -> tuple[dict[str, An
         node = loader.get_single_node()
         values = None if node is None else loader.construct_document(node)
     except faults as error:
-        raise InputError(f"{where} is not valid YAML: {yaml_reason(error, text, loader)}") from error
+        raise InputError(
+            _("{where} is not valid YAML: {yaml_reason}").format(
+                where=where, yaml_reason=yaml_reason(error, text, loader)
+            )
+        ) from error
     finally:
         if loader:
             loader.dispose()
     if not isinstance(values, dict):
         if values is None:
             return {}, {}
-        hint = "; a key is followed by `:` and a blank" if isinstance(values, str) else ""
-        raise InputError(f"{where} holds {type(values).__name__}, not `key: value` lines{hint}")
+        hint = _("; a key is followed by `:` and a blank") if isinstance(values, str) else ""
+        raise InputError(
+            _("{where} holds {name}, not `key: value` lines{hint}").format(
+                where=where, name=type(values).__name__, hint=hint
+            )
+        )
     return {str(key): value for key, value in values.items()}, dict(_key_lines(node, depth))
 
 
@@ -163,8 +185,8 @@ def yaml_reason(error: Exception, text: str, loader: Any = None) -> str:
         line, reason = before.count(b"\n") + 1, error.reason
     else:
         line = loader.node.start_mark.line + 1 if loader and loader.node else None
-        reason = f"{_reason(error)}; in quotes it is text"
-    return f"line {line}: {reason}" if line else reason
+        reason = _("{reason}; in quotes it is text").format(reason=_reason(error))
+    return _("line {line}: {reason}").format(line=line, reason=reason) if line else reason
 
 
 class _NodeNoting:
@@ -199,18 +221,18 @@ def _yaml_loader() -> Any:
             before = len(node.value)
             super().flatten_mapping(node)
             if len(node.value) > before + MOST_MERGED:
-                raise ValueError(f"merges (`<<`) make one mapping of {len(node.value):,} values")
+                raise ValueError(_("merges (`<<`) make one mapping of {count:,} values").format(count=len(node.value)))
 
         def construct_yaml_int(self, node: Any) -> int:
             value: int = super().construct_yaml_int(node)
             if abs(value) > sys.maxsize:  # Python could not even show one of 4,300 digits
-                raise ValueError("a number of more than 64 bits")
+                raise ValueError(_("a number of more than 64 bits"))
             return value
 
         def construct_yaml_str(self, node: Any) -> str:
             value: str = super().construct_yaml_str(node)
             if "\0" in value:  # no path may hold it
-                raise ValueError("a text with the character NUL")
+                raise ValueError(_("a text with the character NUL"))
             return value
 
     Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)

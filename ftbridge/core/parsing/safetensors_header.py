@@ -11,6 +11,7 @@ from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import opened_record
 from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.language import gettext as _
 
 Shape = tuple[int, ...]
 INDEX = "model.safetensors.index.json"
@@ -90,7 +91,9 @@ def weight_map(model: Path, indexes: Sequence[str] = (INDEX,)) -> dict[str, str]
     try:
         return msgspec.convert(read_json(index), _Index).weight_map
     except msgspec.ValidationError as error:
-        raise InputError(f"`{index}` does not say where the weights are: {error}") from error
+        raise InputError(
+            _("`{index}` does not say where the weights are: {error}").format(index=index, error=error)
+        ) from error
 
 
 def shapes(model: Path) -> dict[str, Shape]:
@@ -105,10 +108,14 @@ def shapes(model: Path) -> dict[str, Shape]:
     for name in sorted(files):
         tensors = stored_tensors(model / name)
         if tensors is None:
-            what = "is not whole" if (model / name).is_file() else "is missing"
-            raise InputError(f"the weights in `{model / name}`: the file {what}")
+            what = _("is not whole") if (model / name).is_file() else _("is missing")
+            raise InputError(_("the weights in `{model}`: the file {what}").format(model=model / name, what=what))
         found |= {tensor: stored.shape for tensor, stored in tensors.items() if math.prod(stored.shape)}
     if missing := named.keys() - found:
         what = counted(len(missing), "tensor that is", "tensors that are")
-        raise InputError(f"`{model / INDEX}` names {what} in no file, e.g. `{min(missing)}`")
+        raise InputError(
+            _("`{model}` names {what} in no file, e.g. `{min}`").format(
+                model=model / INDEX, what=what, min=min(missing)
+            )
+        )
     return found

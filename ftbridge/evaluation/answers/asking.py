@@ -248,7 +248,11 @@ def ask(plans: Sequence[Plan], server: Endpoint | None = None) -> list[Answered]
     failures = [failure for group in _groups(plans) for failure in _ask_group(group, answered, server)]
     if len(plans) > 1:
         for planned, failure in failures:
-            say(f"warning: `{planned.adapter or planned.model}` was not asked: {str(failure).partition(chr(10))[0]}")
+            say(
+                _("warning: `{adapter}` was not asked: {chr}").format(
+                    adapter=planned.adapter or planned.model, chr=str(failure).partition(chr(10))[0]
+                )
+            )
     if failures:
         raise failures[0][1]
     return [answered[each.folder][1] for each in plans]
@@ -318,8 +322,12 @@ def _ask_one(
 
         if waiting:
             answering = engine()
-            who = " of the model before its training" if planned.is_before else ""
-            say(f"asking {counted(len(waiting), 'question')} of {planned.data.name}{who} ...")
+            who = _(" of the model before its training") if planned.is_before else ""
+            say(
+                _("asking {questions} of {name}{who} ...").format(
+                    questions=counted(len(waiting), "question"), name=planned.data.name, who=who
+                )
+            )
             _write_answers(answering, [*waiting.values()], planned)
         if planned.prompts:
             _ask_prompts(engine, planned, same)
@@ -327,10 +335,10 @@ def _ask_one(
 
 
 def _open(group: Sequence[Plan]) -> Engine:
-    first, *_ = group
+    first, *_unused = group
     card, model = cast("ModelCard", first.card), cast("Path", first.model)
     adapters = {str(each.adapter): each.adapter for each in group if each.adapter}
-    say("loading the model ...")
+    say(_("loading the model ..."))
     gpus = devices.usable_gpus(first.options.device)
     return open_engine(first.settings.engine, first.source.project, card, model, adapters, gpus, first.loading)
 
@@ -343,7 +351,7 @@ def _write_answers(engine: Engine, questions: Sequence[Question], planned: Plan)
     done = 0
 
     def progress_line(done: int) -> str:
-        return f"answered {done} of {len(questions)}"
+        return _("answered {done} of {count}").format(done=done, count=len(questions))
 
     batch = engine.batch(
         prompts, own.stop, sampling, planned.options.batch_size, adapter=planned.adapter_name, card=card
@@ -364,12 +372,16 @@ def _write_answers(engine: Engine, questions: Sequence[Question], planned: Plan)
                 done += 1
                 show(done)
     except KeyboardInterrupt:
-        how = "the same command without `--replace`" if planned.options.replace else "the same command"
+        how = _("the same command without `--replace`") if planned.options.replace else _("the same command")
         raise InterruptedRun(
-            f"stopped; {done} answers of this time are kept in {folder}, and {how} goes on from there"
+            _("stopped; {done} answers of this time are kept in {folder}, and {how} goes on from there").format(
+                done=done, folder=folder, how=how
+            )
         ) from None
     except OSError as error:
-        raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
+        raise SetupError(
+            _("cannot write `{path}`: {strerror}").format(path=folder / UNFINISHED, strerror=error.strerror or error)
+        ) from error
 
 
 def _ask_prompts(engine: Callable[[], Engine], planned: Plan, same: Plan | None) -> None:
@@ -379,8 +391,8 @@ def _ask_prompts(engine: Callable[[], Engine], planned: Plan, same: Plan | None)
     known = {each.prompt: each for folder in folders for each in prompts_in(folder) if each.system == card.system}
     if unasked := [each for each in planned.prompts if each not in known]:
         asking = engine()
-        who = " of the model before its training" if planned.is_before else ""
-        say(f"asking {counted(len(unasked), 'fixed prompt')}{who} ...")
+        who = _(" of the model before its training") if planned.is_before else ""
+        say(_("asking {fixed_prompt}{who} ...").format(fixed_prompt=counted(len(unasked), "fixed prompt"), who=who))
         prompts = [asking.prompt_for(card.system, [(each, None)], card) for each in unasked]
         sampling, size = Sampling(max_new_tokens=own.max_new_tokens), planned.options.batch_size
         batch = asking.batch(prompts, own.stop, sampling, size, adapter=planned.adapter_name, card=card)
@@ -389,7 +401,11 @@ def _ask_prompts(engine: Callable[[], Engine], planned: Plan, same: Plan | None)
                 prompt = unasked[answer.number]
                 known[prompt] = PromptAnswer(prompt, card.system, answer.text, answer.finish)
                 if answer.finish == "too_long":
-                    say(f"warning: a prompt is too long for the model, so its answer is empty: `{prompt[:40]} ...`")
+                    say(
+                        _("warning: a prompt is too long for the model, so its answer is empty: `{prompt} ...`").format(
+                            prompt=prompt[:40]
+                        )
+                    )
     save_prompts(planned.folder, [known[each] for each in planned.prompts])
 
 
@@ -410,7 +426,7 @@ def _has_both(source: ModelSource) -> bool:
 
 def _folders_read(card: ModelCard, model: Path, adapter: Path | None) -> dict[str, Path]:
     """Return the folders that a prediction reads, by what they are in a message."""
-    folders = {"the model": model}
+    folders = {_("the model"): model}
     if adapter:
         folders["the adapter"] = adapter
     if card.base:
@@ -425,7 +441,7 @@ def _refuse_what_is_read(out: Path, folders: dict[str, Path], dataset_dir: Path,
     """
     datasets = dataset_dir.resolve()
     if not project.folder.is_relative_to(datasets) or out.resolve() == datasets:
-        folders = {**folders, "the dataset folder": datasets}
+        folders = {**folders, _("the dataset folder"): datasets}
     refuse_inside(out, folders)
 
 
@@ -444,15 +460,18 @@ def names_to_answer(
         return tuple(each.name for each in choices)
     run, folder = source.run, dataset_folder(source, dataset_dir)
     if not run:
-        raise UsageError("which dataset? A folder was trained on none that is known here: give `--dataset NAME`")
+        raise UsageError(_("which dataset? A folder was trained on none that is known here: give `--dataset NAME`"))
     known = registry.read_entries(folder)
     trained = [registry.look_up(folder, each.name)[0] for each in run.spec.datasets]
     parts = {full: test_part(full) for full in trained}
     lacking = [full for full, part in parts.items() if part not in known]
     if len(lacking) == len(parts):
         raise UsageError(
-            f"`{run.id}` was trained on `{trained[0]}`, and there is no `{parts[trained[0]]}` beside it in `{folder}`; "
-            "name a dataset with `--dataset NAME`, or convert again with a test part, `--split 8:1:1`"
+            _(
+                "`{id}` was trained on `{trained}`, and there is no `{part}` beside it in `{folder}`; "
+                "name a dataset with `--dataset NAME`, or convert again with a test part, `--split "
+                "8:1:1`"
+            ).format(id=run.id, trained=trained[0], part=parts[trained[0]], folder=folder)
         )
     for full in lacking:
         say(_("note: `{dataset}` has no test part, so nothing of it is asked").format(dataset=full))
@@ -482,7 +501,7 @@ def known_labels(data: Dataset) -> tuple[tuple[str, ...], str]:
     made_with = options_of(data.entry)
     known = presets().get(data.entry.preset)
     if made_with and made_with.mapping.label_map:
-        return tuple(dict.fromkeys(made_with.mapping.label_map.values())), "the label map of the conversion"
+        return tuple(dict.fromkeys(made_with.mapping.label_map.values())), _("the label map of the conversion")
     if known and known.labels and data.entry.columns.get("output") == known.columns.get("output"):
-        return tuple(dict.fromkeys(known.labels.values())), f"the preset {known.name}"
+        return tuple(dict.fromkeys(known.labels.values())), _("the preset {name}").format(name=known.name)
     return (), ""

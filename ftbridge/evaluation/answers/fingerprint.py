@@ -7,6 +7,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.written_files import CARD
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
@@ -22,7 +23,11 @@ def fingerprint(*folders: Path | None) -> str:
     found = hashlib.sha256()
     for folder in filter(None, folders):
         if not folder.is_dir():
-            raise InputError(f"the model's folder `{folder}` is not there any more; put it back, or train again")
+            raise InputError(
+                _("the model's folder `{folder}` is not there any more; put it back, or train again").format(
+                    folder=folder
+                )
+            )
         for file in sorted(each for each in folder.iterdir() if each.suffix in WEIGHTS and each.is_file()):
             if file.name in NAMING_BASES:
                 found.update(_without_base(file))

@@ -13,19 +13,17 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import counted, say
+from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import atomic_file, locked, opened_record, read_record, read_text, write_json
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.dialogue.generation import EngineName, Finish
+from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
 RESULT, PROMPTS, XLSX = "result.jsonl", "prompts.json", "predictions.xlsx"
-_TOO_LONG = (
-    "prompt is too long for the model; its answer is empty, and wrong",
-    "prompts are too long for the model; their answers are empty, and wrong",
-)
 FILES = (SETTINGS, FINISHED, UNFINISHED, RESULT, PROMPTS, XLSX)
 _SHOWN_SETTINGS = {"max_new_tokens", "thinking", "bits", "dtype", "device", "engine"}  # settings whose values are shown
 
@@ -86,7 +84,9 @@ def hold_folder(folder: Path, settings: Settings, *, replace: bool) -> Iterator[
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SetupError(f"cannot write `{folder}`: {error.strerror or error}") from error
+        raise SetupError(
+            _("cannot write `{folder}`: {strerror}").format(folder=folder, strerror=error.strerror or error)
+        ) from error
     with locked(folder / FINISHED):
         check_folder(folder, settings, replace=replace)
         if replace:
@@ -115,8 +115,10 @@ def _refuse_foreign_files(folder: Path) -> None:
     )
     if wrong := [path for path in there if path not in ours]:
         raise InputError(
-            f"`{wrong[0]}` was not written by ftbridge, or `{SETTINGS}` beside it is damaged; move it away, or write "
-            "elsewhere with `ftbridge predict --out DIR`"
+            _(
+                "`{wrong}` was not written by ftbridge, or `{settings}` beside it is damaged; move it "
+                "away, or write elsewhere with `ftbridge predict --out DIR`"
+            ).format(wrong=wrong[0], settings=SETTINGS)
         )
 
 
@@ -132,20 +134,24 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
     before = settings_in(folder)
     pairs = ((name, getattr(before, name), getattr(settings, name)) for name in Settings.__struct_fields__)
     changed = [
-        (name, f" ({old}, now {new})" if name in _SHOWN_SETTINGS else "") for name, old, new in pairs if old != new
+        (name, _(" ({old}, now {new})").format(old=old, new=new) if name in _SHOWN_SETTINGS else "")
+        for name, old, new in pairs
+        if old != new
     ]
     if changed:
         said = ", ".join(name + values for name, values in changed)
         raise OtherAnswersError(
-            f"`{folder}` holds answers that were made with another {said}; give what they were made with, or ask "
-            "all samples anew with `--replace`"
+            _(
+                "`{folder}` holds answers that were made with another {said}; give what they were "
+                "made with, or ask all samples anew with `--replace`"
+            ).format(folder=folder, said=said)
         )
 
 
 def settings_in(folder: Path) -> Settings:
     """Return what the answers in `folder` were made with; raises InputError where predict.json is damaged."""
-    refusal = f"`{folder / SETTINGS}` is damaged; ask anew with `--replace`"
-    return load_json(read_text(folder / SETTINGS, "settings"), Settings, refusal)
+    refusal = _("`{path}` is damaged; ask anew with `--replace`").format(path=folder / SETTINGS)
+    return load_json(read_text(folder / SETTINGS, _("settings")), Settings, refusal)
 
 
 def _remove_cut_rows(file: Path) -> None:
@@ -184,7 +190,11 @@ def read_predictions(file: Path) -> Iterator[Prediction]:
         with opened_record(file) as opened:
             yield from map(decoder.decode, opened)
     except (OSError, msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
+        raise InputError(
+            _("`{file}` does not hold answers, as `ftbridge predict` writes them: {error}").format(
+                file=file, error=error
+            )
+        ) from error
 
 
 def copy_answers(source: Path, folder: Path, wanted: Container[int]) -> list[int]:
@@ -200,7 +210,9 @@ def copy_answers(source: Path, folder: Path, wanted: Container[int]) -> list[int
                     file.write(msgspec.json.encode(row) + b"\n")
                     copied.append(row.id)
     except OSError as error:
-        raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
+        raise SetupError(
+            _("cannot write `{path}`: {strerror}").format(path=folder / UNFINISHED, strerror=error.strerror or error)
+        ) from error
     return copied
 
 
@@ -216,7 +228,12 @@ def finish_predictions(folder: Path) -> int:
         count += 1
         long += row.finish_reason == "too_long"
     if long:
-        say(f"warning: {counted(long, *_TOO_LONG)}")
+        text = ngettext(
+            "warning: {long:,} prompt is too long for the model; its answer is empty, and wrong",
+            "warning: {long:,} prompts are too long for the model; their answers are empty, and wrong",
+            long,
+        )
+        say(text.format(long=long))
     return count
 
 
@@ -237,6 +254,6 @@ def _put_in_order(files: list[Path], target: Path) -> None:
         ids = ordered[:, 0]
         ordered = ordered[np.append(ids[1:] != ids[:-1], True)]  # one that was killed here has left some twice
         with atomic_file(target) as out:
-            for _, number, begin in ordered:
+            for _unused, number, begin in ordered:
                 opened[number].seek(begin)
                 out.write(opened[number].readline())

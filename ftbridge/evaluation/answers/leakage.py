@@ -16,6 +16,7 @@ from ftbridge.core.project import Project
 from ftbridge.evaluation.answers.questions import Question
 from ftbridge.evaluation.answers.training_data import training_data
 from ftbridge.evaluation.record import Leakage
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run
 
 KEYS_AT_ONCE = 100_000
@@ -56,4 +57,6 @@ def _question_key(run: Run, system: str, users: Iterable[str]) -> bytes:
 def _shared_sources(run: Run, data: Dataset) -> str:
     """Return what the sources tell where the training file does not."""
     shared = [name for name, digest in data.entry.sources.items() if digest in run.datasets.values()]
-    return f"; both come from {first_few([f'`{name}`' for name in shared], 3)}" if shared else ""
+    return (
+        _("; both come from {shared}").format(shared=first_few([f"`{name}`" for name in shared], 3)) if shared else ""
+    )

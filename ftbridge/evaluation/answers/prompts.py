@@ -13,6 +13,7 @@ from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.dialogue.generation import Finish, refuse_half_characters
 from ftbridge.evaluation.answers.folder import PROMPTS
+from ftbridge.language import gettext as _
 
 
 class PromptAnswer(msgspec.Struct, frozen=True):
@@ -28,8 +29,8 @@ def checked_prompts(given: str | Sequence[str]) -> tuple[str, ...]:
     """Return the prompts that are given, each once; raises UsageError or InputError for one that is no question."""
     prompts = tuple(dict.fromkeys([given] if isinstance(given, str) else given))
     if not all(each.strip() for each in prompts):
-        raise UsageError("a prompt is empty: write what the model is to be asked")
-    refuse_half_characters("a prompt", *prompts)
+        raise UsageError(_("a prompt is empty: write what the model is to be asked"))
+    refuse_half_characters(_("a prompt"), *prompts)
     return prompts
 
 
@@ -38,8 +39,8 @@ def prompts_in(folder: Path) -> tuple[PromptAnswer, ...]:
     file = folder / PROMPTS
     if not file.is_file():
         return ()
-    refusal = f"`{file}` is damaged; delete it, and the prompts are asked anew"
-    return load_json(read_text(file, "answers to prompts"), tuple[PromptAnswer, ...], refusal)
+    refusal = _("`{file}` is damaged; delete it, and the prompts are asked anew").format(file=file)
+    return load_json(read_text(file, _("answers to prompts")), tuple[PromptAnswer, ...], refusal)
 
 
 def save_prompts(folder: Path, answers: Iterable[PromptAnswer]) -> None:

@@ -11,6 +11,7 @@ from ftbridge.core.records import Conversation
 from ftbridge.dataset_info.entries import Entry
 from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.dialogue.generation import refuse_half_characters
+from ftbridge.language import gettext as _
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -39,5 +40,10 @@ def questions_of(data: Dataset) -> Iterator[Question]:
     for number, row in enumerate(entry_reader.read_rows(file_of(data)), 1):
         question = Question.of(number, entry_reader.read_conversation(entry, row))
         texts = (text or "" for turn in question.turns for text in turn)
-        refuse_half_characters(f"sample {number} of `{file_of(data)}`", question.system, question.reference, *texts)
+        refuse_half_characters(
+            _("sample {number} of `{file_of}`").format(number=number, file_of=file_of(data)),
+            question.system,
+            question.reference,
+            *texts,
+        )
         yield question

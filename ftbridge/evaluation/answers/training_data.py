@@ -17,6 +17,7 @@ from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.training.prepare import resolve_datasets
 
@@ -49,7 +50,11 @@ def training_data(project: Project, run: Run) -> TrainingData:
         file = folder / entry.file_name
         if entry.file_name and file.exists() and digest(file) == run.datasets.get(file.name):
             return TrainingData(entry, tuple(data_files(folder, entry)))
-    raise InputError(f"the file of `{name}` in `{folder}` is gone, or has changed since the training")
+    raise InputError(
+        _("the file of `{name}` in `{folder}` is gone, or has changed since the training").format(
+            name=name, folder=folder
+        )
+    )
 
 
 def _mixed_data(project: Project, run: Run) -> TrainingData:
@@ -58,5 +63,7 @@ def _mixed_data(project: Project, run: Run) -> TrainingData:
     data, _validation = resolve_datasets(project, run.spec, target)
     entry, files = files_read_by(target, data)
     if digest(files[0]) not in run.datasets.values():
-        raise InputError(f"one of `{run.spec.dataset_text}` has changed since the training")
+        raise InputError(
+            _("one of `{dataset_text}` has changed since the training").format(dataset_text=run.spec.dataset_text)
+        )
     return TrainingData(entry, tuple(files))

@@ -54,14 +54,20 @@ def same_answers(
     def check(card: ModelCard, adapter: Path, merged: Path) -> None:
         project = Project.find()
         if not card.run:
-            raise UsageError("`--verify-answers` asks the questions of a run's dataset, and this adapter is of no run")
+            raise UsageError(
+                _("`--verify-answers` asks the questions of a run's dataset, and this adapter is of no run")
+            )
         own = adapter.parent / "run.json"
         run = load_run(adapter.parent) if own.is_file() else find_run(project, card.run)
         asked = first_questions(project, run, count)
         base = Path(card.base)
         trust = is_code_trusted(run, (base, merged), trust_remote_code=trust_remote_code)
         python = interpreter_for(project, any_backend(project, card.backend), base, trust_remote_code=trust)
-        say(f"asking {counted(len(asked), 'question')} of `{run.spec.dataset_text}`, before and after the merge ...")
+        say(
+            _("asking {questions} of `{dataset_text}`, before and after the merge ...").format(
+                questions=counted(len(asked), "question"), dataset_text=run.spec.dataset_text
+            )
+        )
         gpus, loading = devices.usable_gpus(device), Loading(dtype="float32", trust_remote_code=trust)
         before = _ask_all(Generator(python, card, base, adapter, gpus, loading), asked)
         after = _ask_all(Generator(python, card, merged, None, gpus, loading), asked)
@@ -86,9 +92,17 @@ def _compare(questions: list[str], before: list[_Answer], after: list[_Answer], 
     """Show the answers that differ; returns how many are the same."""
     for question, one, other in zip(questions, before, after, strict=True):
         if one.text != other.text:
-            say(f"  {question!r}\n    base and adapter: {one.text!r}\n    merged:           {other.text!r}")
+            say(
+                _("  {question!r}\n    base and adapter: {text!r}\n    merged:           {other_text!r}").format(
+                    question=question, text=one.text, other_text=other.text
+                )
+            )
     same = sum(one.text == other.text for one, other in zip(before, after, strict=True))
-    say(f"{same} of {counted(len(questions), 'answer is', 'answers are')} the same")
+    say(
+        _("{same} of {answer_is} the same").format(
+            same=same, answer_is=counted(len(questions), "answer is", "answers are")
+        )
+    )
     if ties := sum(map(_part_at_tie, before, after)):
         say(
             _("{count} of the others part where two words are as likely; rounding to {dtype} decides").format(

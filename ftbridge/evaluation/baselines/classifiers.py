@@ -25,7 +25,7 @@ def most_frequent(train: Iterable[Labelled], questions: Iterable[str]) -> Iterat
 
     Of several it is the one that comes first.
     """
-    ((label, _unused),) = Counter(sample.label for sample in train).most_common(1)
+    ((label, _number),) = Counter(sample.label for sample in train).most_common(1)
     for _unused in questions:
         yield label
 

@@ -35,6 +35,7 @@ from ftbridge.evaluation.sweep.record import FOLDER as SWEEPS
 from ftbridge.evaluation.sweep.record import Sweep, find_sweep
 from ftbridge.evaluation.sweep.results import results_of
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 MARK = "ftbridge report"  # in the head of a page and of a model card, by which they are known as ours
 MOST_BYTES = 2_000_000
@@ -87,7 +88,7 @@ def report(
     if len(set(named)) < len(named):
         raise UsageError(
             _("two of {files} name the same file; name each another").format(
-                files=", ".join(f"`{option}`" for option in files)
+                files=joined(", ", (f"`{option}`" for option in files))
             )
         )
     for option, file in files.items():

@@ -70,9 +70,7 @@ class Generation:
         ]
         if not self._corpus:
             return np.array(own, float)
-        by_sacrebleu = self._corpus.statistics(
-            [answer for answer, _unused, _unused in pairs], [right for _unused, right, _unused in pairs]
-        )
+        by_sacrebleu = self._corpus.statistics([answer for answer, _, _ in pairs], [right for _, right, _ in pairs])
         return np.hstack([np.array(own, float), np.array(by_sacrebleu, float)])
 
 

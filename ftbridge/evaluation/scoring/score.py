@@ -16,6 +16,7 @@ from ftbridge.evaluation.scoring.generation import Generation, tokenize_for
 from ftbridge.evaluation.scoring.intervals import Array, Chunk, bootstrap, mcnemar
 from ftbridge.evaluation.scoring.rows import Row, Rows, paired
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 __all__ = ["Row", "Rows", "compare", "find_task", "known_labels", "score"]
 
@@ -239,20 +240,20 @@ def _sentence(found: Comparison, left_out: int) -> str:
     interval = _("{points} to {high_points}").format(points=_points(low), high_points=_points(high))
     if not by:
         return _("{counts}. No difference in {name} is seen ({interval} points).").format(
-            counts=", ".join(counts), name=name, interval=interval
+            counts=joined(", ", counts), name=name, interval=interval
         )
     gain = _("by {points} points of {name} ({interval})").format(points=_points(by), name=name, interval=interval)
     if not (low > 0 if found.p_value is None else found.p_value < SIGNIFICANT):
         return _("{counts}. {better} is ahead {gain}, but the difference may be chance.").format(
-            counts=", ".join(counts), better=better, gain=gain
+            counts=joined(", ", counts), better=better, gain=gain
         )
     if found.p_value is None and found.items < FEW_ITEMS:  # of which the bootstrap alone is too sure
         few = _("Too few to be sure, as at least {few_items} items are needed").format(few_items=FEW_ITEMS)
         return _("{counts}. {few}: so far {better} is ahead {gain}.").format(
-            counts=", ".join(counts), few=few, better=better, gain=gain
+            counts=joined(", ", counts), few=few, better=better, gain=gain
         )
     return _("{counts}. {better} is better {gain}, more than chance would explain.").format(
-        counts=", ".join(counts), better=better, gain=gain
+        counts=joined(", ", counts), better=better, gain=gain
     )
 
 

@@ -17,6 +17,7 @@ from ftbridge.core.train_spec import TrainSpec, defaults
 from ftbridge.dataset_info.presets import load_preset, presets
 from ftbridge.experiments.recipes.recipe import ENDINGS, parse_recipe
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.venv import any_backend
 
 Purpose = Literal["classify", "answer", "role-play", "extract", "sizes"]
@@ -78,7 +79,7 @@ def write_recipe(
     if purpose not in get_args(Purpose):
         raise UsageError(
             _("`--for` takes {purposes}; got `{purpose}`").format(
-                purposes=", ".join(f"`{each}`" for each in PURPOSES), purpose=purpose
+                purposes=joined(", ", (f"`{each}`" for each in PURPOSES)), purpose=purpose
             )
         )
     model = model or (load_preset(preset).model if preset else MODEL)

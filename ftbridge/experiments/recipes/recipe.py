@@ -15,6 +15,7 @@ from ftbridge.core.parsing.json_yaml import closest, load_yaml_lines
 from ftbridge.experiments.recipes.sections import STEPS, Values, check_section
 from ftbridge.experiments.sweep.data import located, located_baselines, with_texts
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 ENDINGS = (".yaml", ".yml")
 
@@ -87,7 +88,7 @@ def load_recipe(file: Path) -> Recipe:
     Raises InputError, with the line, where there is none, or it is damaged or asks for what there is not.
     """
     name = re.sub(r"[^\w-]+", "-", file.stem).strip("-") or "recipe"
-    recipe = parse_recipe(name, read_text(file, "recipe"), f"`{file}`")
+    recipe = parse_recipe(name, read_text(file, _("recipe")), f"`{file}`")
     folder = file.expanduser().absolute().parent
     return msgspec.structs.replace(
         recipe,
@@ -137,7 +138,7 @@ def _why_no_section(key: str) -> str:
 
     own = [f"`{name}`" for name in STEPS if key in options_of(name).__struct_fields__]
     if own:
-        return _("is an option of {own}, and stands under none; move it there").format(own=" and ".join(own))
+        return _("is an option of {own}, and stands under none; move it there").format(own=joined(_(" and "), own))
     return _("is no section of a recipe{hint}").format(hint=closest(key, ["title", *STEPS, "demo"]))
 
 
@@ -228,10 +229,10 @@ def summaries() -> list[RecipeSummary]:
         values = load_yaml_lines(text, _("the recipe `{name}`").format(name=name))[0]
         sources = values["convert"]["sources"]
         data = sources if isinstance(sources, str) else ", ".join(sources)
-        found.append(RecipeSummary(name, str(values.get("title", "")), data, str(values["train"].get("model", ""))))
+        found.append(RecipeSummary(name, _(str(values.get("title", ""))), data, str(values["train"].get("model", ""))))
     return found
 
 
 def text_of(name: str) -> str:
     """Return the YAML of a recipe that `find_recipe` knows."""
-    return shipped_recipes().get(name) or read_text(Path(name).expanduser(), "recipe")
+    return shipped_recipes().get(name) or read_text(Path(name).expanduser(), _("recipe"))

@@ -25,7 +25,7 @@ from ftbridge.experiments.sweep.data import located_source
 from ftbridge.experiments.sweep.options import SweepOptions, number_of_points
 from ftbridge.experiments.sweep.sweep import MOST_POINTS
 from ftbridge.language import gettext as _
-from ftbridge.language import ngettext
+from ftbridge.language import joined, ngettext
 
 _NAME = re.compile(r"[\w-]+")
 _OF_PAIRS = {"map", "role", "set", "label_map"}  # options of `convert` that are given as KEY=VALUE, again and again
@@ -250,7 +250,7 @@ def _told(step: str, done: Sequence[str], sources: Sequence[str]) -> Iterator[No
                 "stopped in the step `{step}`; {done} are done, and the same command goes on from there",
                 len(done),
             )
-        raise InterruptedRun(text.format(step=step, done=" and ".join(done))) from None
+        raise InterruptedRun(text.format(step=step, done=joined(_(" and "), done))) from None
     except QuestionError as error:
         if step != "convert":
             raise

@@ -14,6 +14,7 @@ from ftbridge.core.parsing.json_yaml import closest, parse
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.weights.merge import parse_size
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _why_unknown(section: str, key: str) -> str:
     own = [name for name in STEPS if name != section and key in options_of(name).__struct_fields__]
     if own:
         return _("stands under `{section}`; it is an option of {own}").format(
-            section=section, own=" and ".join(f"`{name}`" for name in own)
+            section=section, own=joined(_(" and "), (f"`{name}`" for name in own))
         )
     return _("is no option of `{section}`{hint}").format(
         section=section, hint=closest(key, options_of(section).__struct_fields__)

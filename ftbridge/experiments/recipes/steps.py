@@ -33,7 +33,7 @@ from ftbridge.experiments.sweep.options import SweepFile, settings_of
 from ftbridge.experiments.sweep.sweep import run_sweep
 from ftbridge.experiments.training import base_digest, data_digests, plan_training, prepare_planned, write_interpreters
 from ftbridge.language import gettext as _
-from ftbridge.language import to_translate
+from ftbridge.language import joined, to_translate
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.runs.record import Run, find_run
 from ftbridge.launchers.training.options import resolve_train_spec
@@ -168,7 +168,7 @@ def _plan_conversion(book: Book) -> Planned:
         parts = {part.name: part.samples for part in done.parts}
         say(
             _("converted: {items}").format(
-                items=", ".join((f"{part} ({samples:,})" for part, samples in parts.items()))
+                items=joined(", ", (f"{part} ({samples:,})" for part, samples in parts.items()))
             )
         )
         return {"name": done.name, "dataset": done.parts[0].name, "parts": parts}

@@ -21,6 +21,7 @@ from ftbridge.core.records import ReadingOptions
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.evaluation.sweep.record import shown_value, title_of
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 Section = Literal["convert", "train"]
 Values = dict[str, Any]
@@ -94,7 +95,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_sweep_file(file: Path) -> SweepFile:
     """Return the sweep that a YAML file asks for; raises InputError, with the line, for what it cannot ask for."""
-    values, lines = load_yaml_lines(read_text(file, "sweep"), f"`{file}`")
+    values, lines = load_yaml_lines(read_text(file, _("sweep")), f"`{file}`")
     places = {
         key: _("`{file}`, line {line}: `{key}`").format(file=file, line=line, key=key) for key, line in lines.items()
     }
@@ -141,7 +142,7 @@ def settings_of(options: SweepOptions) -> list[Setting]:
     if len(kinds) > 1:
         raise UsageError(
             _("a sweep has one of `grid`, `points` and `random`; this one has {kinds}").format(
-                kinds=" and ".join(kinds)
+                kinds=joined(_(" and "), kinds)
             )
         )
     if len(set(options.seeds)) < len(options.seeds):

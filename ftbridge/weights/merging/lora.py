@@ -15,6 +15,8 @@ import msgspec
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.weights.tensors.experts import adapter_shares
 from ftbridge.weights.tensors.index import adapter_tensors
 from ftbridge.weights.tensors.names import name_in_files
@@ -31,7 +33,7 @@ _NAME = re.compile(
 # PEFT's name for the second of two adapted tensors of a module, within the first.
 EXPERTS = re.compile(r"\.experts(\.base_layer)*$")
 _LARGEST_WHOLE = 1 << 24  # items of a tensor that must be in memory as a whole: 64 MB in float32
-_OTHER_BASE = "it was trained on another base, or is no adapter of a language model (`--model` names the base)"
+_OTHER_BASE = _("it was trained on another base, or is no adapter of a language model (`--model` names the base)")
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -105,7 +107,9 @@ class _Adapter:
                 continue
             match = _NAME.fullmatch(name)
             if not match:
-                raise InputError(f"`{folder}` cannot be merged: `{name}` is nothing that LoRA has")
+                raise InputError(
+                    _("`{folder}` cannot be merged: `{name}` is nothing that LoRA has").format(folder=folder, name=name)
+                )
             if match["full"]:
                 self.full_tensors[f"{match['module']}.{match['full']}"] = tensor
             else:
@@ -139,7 +143,9 @@ class _Adapter:
         for name, change in found.items():
             if wrong := [dtype for dtype in (change.dtype, change.start.dtype) if dtype not in FLOATS]:
                 raise InputError(
-                    f"`{name}` is {wrong[0]}; merging needs {', '.join(FLOATS)}: name another with `--model`"
+                    _("`{name}` is {wrong}; merging needs {floats}: name another with `--model`").format(
+                        name=name, wrong=wrong[0], floats=joined(", ", FLOATS)
+                    )
                 )
 
     def _replace_tensor(self, name: str, tensor: Tensor, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
@@ -148,7 +154,9 @@ class _Adapter:
         self._require_fit(name, bool(base_name) and _may_replace(base_name, base[base_name].shape, tensor.shape))
         if base_name in found or self.weight != 1:
             raise UsageError(
-                f"`{self.folder}` holds `{name}` whole, which can neither be weighted nor merged with another's"
+                _("`{folder}` holds `{name}` whole, which can neither be weighted nor merged with another's").format(
+                    folder=self.folder, name=name
+                )
             )
         found[base_name] = Change(base[base_name].dtype, base[base_name], tensor)
 
@@ -187,8 +195,11 @@ class _Adapter:
         fitting = adapter_shares(experts, a, b, base, ranks) if a and b and len(parts) == 2 else []  # noqa: PLR2004
         if not fitting:
             raise InputError(
-                f"`{self.folder}` adapts the experts `{experts}`, which the base does not hold one by one in this "
-                "shape; merge this adapter with PEFT, or train again without experts (`--lora-targets`)"
+                _(
+                    "`{folder}` adapts the experts `{experts}`, which the base does not hold one by one "
+                    "in this shape; merge this adapter with PEFT, or train again without experts "
+                    "(`--lora-targets`)"
+                ).format(folder=self.folder, experts=experts)
             )
         for share in fitting:
             scale = self._scale_of_module(f"{experts}.{share.parameter}", share.rank)
@@ -213,13 +224,17 @@ class _Adapter:
         patterns = self.config.alpha_pattern or {}
         if slow := next((key for key in patterns if re.search(r"\)[*+{]", key)), ""):  # may take for ever
             raise InputError(
-                f"`{self.folder}` has an `alpha_pattern` with a repeated group: `{slow:.80}`; merge with PEFT"
+                _("`{folder}` has an `alpha_pattern` with a repeated group: `{slow:.80}`; merge with PEFT").format(
+                    folder=self.folder, slow=slow
+                )
             )
         try:  # as PEFT matches them
             key = next((key for key in patterns if re.match(rf"(.*\.)?({key})$", module)), None)
         except re.error as error:
             raise InputError(
-                f"`{self.folder}` has an `alpha_pattern` that is no regular expression: {error}"
+                _("`{folder}` has an `alpha_pattern` that is no regular expression: {error}").format(
+                    folder=self.folder, error=error
+                )
             ) from error
         alpha = self.config.lora_alpha if key is None else patterns[key]
         return alpha / (math.sqrt(rank) if self.config.use_rslora else rank) * self.weight
@@ -228,10 +243,16 @@ class _Adapter:
         self._require_fit(name, magnitude.shape == (shape[1 if transposed else 0],))
         if self.weight != 1:
             raise UsageError(
-                f"`{self.folder}` was trained with DoRA, whose lengths cannot be weighted; leave the weight"
+                _("`{folder}` was trained with DoRA, whose lengths cannot be weighted; leave the weight").format(
+                    folder=self.folder
+                )
             )
         if transposed and math.prod(shape) > _LARGEST_WHOLE:
-            raise InputError(f"DoRA of `{name}` would need the whole tensor in memory; merge this adapter with PEFT")
+            raise InputError(
+                _("DoRA of `{name}` would need the whole tensor in memory; merge this adapter with PEFT").format(
+                    name=name
+                )
+            )
 
     def _require_fit(self, name: str, fits: bool) -> None:
         if not fits:
@@ -239,23 +260,36 @@ class _Adapter:
 
     def _misfit_error(self, name: str) -> InputError:
         return InputError(
-            f"the adapter `{self.folder}` does not fit the base: `{name}` is not there in this shape; {_OTHER_BASE}"
+            _("the adapter `{folder}` does not fit the base: `{name}` is not there in this shape; {other_base}").format(
+                folder=self.folder, name=name, other_base=_OTHER_BASE
+            )
         )
 
 
 def _read_config(folder: Path) -> _Config:
     file = folder / "adapter_config.json"
-    config = load_json(read_text(file, "adapter's config"), _Config, f"cannot read `{file}`")
+    config = load_json(read_text(file, _("adapter's config")), _Config, _("cannot read `{file}`").format(file=file))
     if config.peft_type != "LORA":
-        raise InputError(f"`{folder}` is an adapter of the kind `{config.peft_type}`; only LORA can be merged")
+        raise InputError(
+            _("`{folder}` is an adapter of the kind `{peft_type}`; only LORA can be merged").format(
+                folder=folder, peft_type=config.peft_type
+            )
+        )
     fields = ("alora_invocation_tokens", "arrow_config", "layer_replication")
     for name in (*fields, "trainable_token_indices", "use_qalora"):
         if getattr(config, name):
-            raise InputError(f"`{file}` asks for `{name}`, which cannot be merged; merge this adapter with PEFT")
+            raise InputError(
+                _("`{file}` asks for `{name}`, which cannot be merged; merge this adapter with PEFT").format(
+                    file=file, name=name
+                )
+            )
     if config.init_lora_weights not in _PLAIN_STARTS:
         raise InputError(
-            f"`{folder}` was begun with `{config.init_lora_weights}`, which changed the base before the training; "
-            "convert it with PEFT (save_pretrained with path_initial_model_for_weight_conversion)"
+            _(
+                "`{folder}` was begun with `{init_lora_weights}`, which changed the base before the "
+                "training; convert it with PEFT (save_pretrained with "
+                "path_initial_model_for_weight_conversion)"
+            ).format(folder=folder, init_lora_weights=config.init_lora_weights)
         )
     return config
 

@@ -12,6 +12,7 @@ import msgspec
 from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.language import gettext as _
 from ftbridge.weights.merging.lora import Change, changes
 from ftbridge.weights.merging.stream import Copy
 from ftbridge.weights.model_files.config import refuse_quantised
@@ -62,7 +63,11 @@ class MergePlan:
         self._set_config_value("vocab_size", after[0])
         output = self.changes.get(self.output) or self.tensors.get(self.output)
         if output and not is_tied and output.shape[0] != after[0]:
-            raise InputError(f"`{embedding}` was resized to {after[0]} rows, and `{self.output}` has {output.shape[0]}")
+            raise InputError(
+                _("`{embedding}` was resized to {after} rows, and `{output}` has {shape}").format(
+                    embedding=embedding, after=after[0], output=self.output, shape=output.shape[0]
+                )
+            )
 
     def _config_value(self, key: str, default: Any) -> Any:
         """Return a value of config.json, or of its text_config."""
@@ -84,8 +89,10 @@ class MergePlan:
         """
         if self.total > (free := shutil.disk_usage(folder).free):
             raise SetupError(
-                f"the merged model takes {natural_size(self.total)}, and `{folder.parent.parent}` has "
-                f"{natural_size(free)} free; make room, or choose another disk with `--out`"
+                _(
+                    "the merged model takes {total}, and `{parent}` has {free} free; make room, or choose "
+                    "another disk with `--out`"
+                ).format(total=natural_size(self.total), parent=folder.parent.parent, free=natural_size(free))
             )
         copies: list[Copy] = []
         computed: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ import msgspec
 from ftbridge.core.console import natural_size, progress
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.core.process.json_lines import ChildEndedError
+from ftbridge.language import gettext as _
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process.script import start_script
@@ -50,7 +51,7 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: S
     has_answered = False  # until the script has started, copies tell nothing of how long all of it takes
 
     def line(done: int) -> str:
-        return f"merged {natural_size(done)} of {natural_size(total)}"
+        return _("merged {done} of {total}").format(done=natural_size(done), total=natural_size(total))
 
     with (
         progress("merging", "bar", "bytes", "time", total=total, line=line) as show,
@@ -81,11 +82,17 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: S
         try:
             last = following.result()
         except ChildEndedError as ended:
-            raise FrameworkError(f"the helper that merges died; its last messages:\n{ended.messages}") from ended
+            raise FrameworkError(
+                _("the helper that merges died; its last messages:\n{messages}").format(messages=ended.messages)
+            ) from ended
         if last.error:
             raise InputError(last.error)
         if last.gpu_error:
-            raise SetupError(f"the GPU failed in the merge ({last.gpu_error}); `--device cpu` does it without")
+            raise SetupError(
+                _("the GPU failed in the merge ({gpu_error}); `--device cpu` does it without").format(
+                    gpu_error=last.gpu_error
+                )
+            )
     return last.unchanged or []
 
 
@@ -100,7 +107,7 @@ def copy_ranges(copies: Sequence[Copy], count: Callable[[int], None]) -> None:
             while left:
                 got = reading.readinto(buffer[: min(left, _PIECE_SIZE)])
                 if not got:
-                    raise InputError(f"`{source}` has become shorter while it was read")
+                    raise InputError(_("`{source}` has become shorter while it was read").format(source=source))
                 writing.write(buffer[:got])
                 count(got)
                 left -= got

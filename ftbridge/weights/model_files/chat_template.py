@@ -10,6 +10,7 @@ from pathlib import Path
 from ftbridge.core.console import say
 from ftbridge.core.files.atomic import write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.language import gettext as _
 from ftbridge.templates import chat_templates
 from ftbridge.templates.families import Family
 from ftbridge.templates.prompt import ChatPrompt
@@ -91,16 +92,18 @@ def leave_out(folder: Path, card: ModelCard) -> None:
         return
     changed = _template_without(template, added, tokens, card.prompt)
     shown = " ".join(added.split())
-    what = f"note: without a system prompt the model's chat template adds `{shown:.200}`, and the training did not"
+    what = _(
+        "note: without a system prompt the model's chat template adds `{shown:.200}`, and the training did not"
+    ).format(shown=shown)
     if not changed:
-        say(f"{what}: a server, which renders it, asks otherwise than `ftbridge chat`")
+        say(_("{what}: a server, which renders it, asks otherwise than `ftbridge chat`").format(what=what))
         return
     own, config = folder / TEMPLATE_FILE, folder / "tokenizer_config.json"
     if own.is_file():
         write_atomic(own, changed)
     else:
         write_json(config, {**read_json(config), "chat_template": changed})
-    say(f"{what}; the new folder's does not, either")
+    say(_("{what}; the new folder's does not, either").format(what=what))
 
 
 def _added_system(template: str, tokens: dict[str, str], prompt: ChatPrompt) -> str:

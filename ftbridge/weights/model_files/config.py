@@ -8,6 +8,7 @@ from typing import Any
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import write_json
 from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.language import gettext as _
 from ftbridge.weights.model_files.tokenizer import copy_files, copy_tokenizer, token_ids
 from ftbridge.weights.model_files.transformers4 import config_for_both
 
@@ -72,5 +73,9 @@ def refuse_quantised(base: Path, config: dict[str, Any], adapter: Path) -> None:
     likely = _QUANTISED.sub("", title).removeprefix("models--").replace("--", "/")
     if named and not _QUANTISED.search(named) and Path(named).name != base.name:
         likely = named
-    hint = f", likely `{likely}`" if likely and likely != title else ""
-    raise InputError(f"`{base}` is quantised; give the model that it was made from{hint} with `--model`")
+    hint = _(", likely `{likely}`").format(likely=likely) if likely and likely != title else ""
+    raise InputError(
+        _("`{base}` is quantised; give the model that it was made from{hint} with `--model`").format(
+            base=base, hint=hint
+        )
+    )

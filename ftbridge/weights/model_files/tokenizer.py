@@ -41,7 +41,11 @@ def token_ids(folder: Path) -> dict[str, int]:
     try:
         return _read_token_ids(folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the tokenizer in `{folder}` is damaged: {type(error).__name__}: {error}") from error
+        raise InputError(
+            _("the tokenizer in `{folder}` is damaged: {name}: {error}").format(
+                folder=folder, name=type(error).__name__, error=error
+            )
+        ) from error
 
 
 def refuse_other_vocabulary(adapter: Path, base: Path) -> None:

@@ -18,6 +18,8 @@ import msgspec
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import weight_map
+from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, slice_ranges
 from ftbridge.weights.tensors.torch_file import Stored, TorchFile, is_shape
@@ -50,7 +52,7 @@ def read_weights(path: Path) -> Weights:
     # Trainer leaves nothing, or empty tensors, where ZeRO-3 is not to gather them, and DeepSpeed's own folder.
     saved = sorted(path.glob("global_step*"), key=lambda each: int(re.sub(r"\D", "", each.name) or 0))
     if not saved:
-        raise InputError(f"`{path}` holds neither a checkpoint nor an adapter")
+        raise InputError(_("`{path}` holds neither a checkpoint nor an adapter").format(path=path))
     return _read_deepspeed(saved[-1])
 
 
@@ -64,7 +66,9 @@ def _read_safetensors(folder: Path) -> dict[str, Tensor]:
     found = {name: tensor for file in files for name, tensor in safetensors.read(file).items()}
     if missing := weight_map(folder).keys() - found:
         raise InputError(
-            f"`{folder}` lacks {counted(len(missing), 'tensor')} that its index names, such as `{min(missing)}`"
+            _("`{folder}` lacks {tensors} that its index names, such as `{min}`").format(
+                folder=folder, tensors=counted(len(missing), "tensor"), min=min(missing)
+            )
         )
     return found
 
@@ -74,7 +78,11 @@ def _read_single_file(checkpoint: TorchFile) -> Weights:
     held = _keep_adapter_alone(_as_dict(checkpoint.content.get("state_dict") or checkpoint.content.get("module")))
     found = {name: checkpoint.tensor(stored, name) for name, stored in held.items()}
     if empty := [name for name, tensor in found.items() if not tensor.size]:
-        raise InputError(f"`{checkpoint.path}` holds no more than a share of `{empty[0]}`; name its folder")
+        raise InputError(
+            _("`{path}` holds no more than a share of `{empty}`; name its folder").format(
+                path=checkpoint.path, empty=empty[0]
+            )
+        )
     return Weights(_drop_second_names(found, checkpoint.path), checkpoint.content)
 
 
@@ -82,19 +90,27 @@ def _read_deepspeed(folder: Path) -> Weights:
     whole = folder / _WHOLE_MODEL
     first = TorchFile(whole if whole.is_file() else _single_file(folder, _MODEL_SHARD.format(0)))
     if first.content.get("mp_world_size", 1) != 1:
-        raise InputError(f"`{folder}` was trained with tensor parallelism, which export does not put together")
+        raise InputError(
+            _("`{folder}` was trained with tensor parallelism, which export does not put together").format(
+                folder=folder
+            )
+        )
     if whole.is_file():
         return _read_single_file(first)
     world = first.content.get("dp_world_size")
     if type(world) is not int or not 1 <= world <= len([*folder.iterdir()]):
-        raise InputError(f"`{folder}` lacks shards: its first one is of {_shown_count(world)} processes")
+        raise InputError(
+            _("`{folder}` lacks shards: its first one is of {shown_count} processes").format(
+                folder=folder, shown_count=_shown_count(world)
+            )
+        )
     models = [first, *(TorchFile(_single_file(folder, _MODEL_SHARD.format(rank))) for rank in range(1, world))]
     states = [TorchFile(_single_file(folder, _OPTIMIZER_SHARD.format(rank))) for rank in range(world)]
     _require_same(
-        folder, "numbers of processes", [_shown_count(model.content.get("dp_world_size")) for model in models]
+        folder, _("numbers of processes"), [_shown_count(model.content.get("dp_world_size")) for model in models]
     )
     _require_same(folder, "steps", [_shown_count(model.content.get("global_steps")) for model in models])
-    _require_same(folder, "optimiser's steps", [_optimizer_steps(state) for state in states])
+    _require_same(folder, _("optimiser's steps"), [_optimizer_steps(state) for state in states])
     found = _trained_tensors(first, states, folder)
     if not is_adapter(found):
         found |= _frozen_tensors(models, folder)
@@ -108,15 +124,18 @@ def _trained_tensors(first: TorchFile, states: list[TorchFile], folder: Path) ->
     offset = 0
     for group in _as_list(first.content.get("param_shapes")):
         for name, shape in _as_dict(group).items():
-            size, share = _size_and_share(shape, len(flat), "F32", f"`{name}` in `{first.path}`")
+            size, share = _size_and_share(
+                shape, len(flat), "F32", _("`{name}` in `{path}`").format(name=name, path=first.path)
+            )
             shares = [part for parts in flat for part in slice_ranges(parts, offset, share)]
             found[name] = Tensor("F32", shape, tuple(slice_ranges(shares, 0, size)))
             offset += share
     held = [sum(part.size for part in parts) for parts in flat]
     if any(size != offset for size in held):
         raise InputError(
-            f"`{folder}` mixes shards of several checkpoints: they hold {', '.join(map(str, held))} bytes, "
-            f"and {offset} each are named"
+            _(
+                "`{folder}` mixes shards of several checkpoints: they hold {map} bytes, and {offset} each are named"
+            ).format(folder=folder, map=joined(", ", map(str, held)), offset=offset)
         )
     return found
 
@@ -128,17 +147,27 @@ def _frozen_tensors(models: list[TorchFile], folder: Path) -> dict[str, Tensor]:
     found = {name: first.tensor(held[name], name) for name in held if name in buffers}
     for name, shape in _as_dict(first.content.get("frozen_param_shapes")).items():
         shares = [each.tensor(_as_dict(each.content.get("frozen_param_fragments")).get(name), name) for each in models]
-        size, _ = _size_and_share(shape, len(models), shares[0].dtype, f"`{name}` in `{first.path}`")
+        size, _unused = _size_and_share(
+            shape, len(models), shares[0].dtype, _("`{name}` in `{path}`").format(name=name, path=first.path)
+        )
         parts = tuple(slice_ranges([part for share in shares for part in share.parts], 0, size))
         if sum(part.size for part in parts) != size or len({share.dtype for share in shares}) != 1:
-            raise InputError(f"`{folder}` is damaged: its shards do not hold the whole of `{name}`")
+            raise InputError(
+                _("`{folder}` is damaged: its shards do not hold the whole of `{name}`").format(
+                    folder=folder, name=name
+                )
+            )
         found[name] = Tensor(shares[0].dtype, shape, parts)
     return found
 
 
 def _require_same(folder: Path, what: str, values: list[str]) -> None:
     if len(set(values)) > 1:
-        raise InputError(f"`{folder}` mixes shards of several checkpoints: their {what} are {', '.join(values)}")
+        raise InputError(
+            _("`{folder}` mixes shards of several checkpoints: their {what} are {values}").format(
+                folder=folder, what=what, values=joined(", ", values)
+            )
+        )
 
 
 def _optimizer_steps(state: TorchFile) -> str:
@@ -156,14 +185,16 @@ def _flat_ranges(state: TorchFile) -> list[FileRange]:
     groups = _as_list(_as_dict(state.content.get("optimizer_state_dict")).get("fp32_flat_groups"))
     tensors = [state.tensor(stored, f"fp32_flat_groups[{number}]") for number, stored in enumerate(groups)]
     if not tensors or any(tensor.dtype != "F32" for tensor in tensors):
-        raise InputError(f"`{state.path}` does not hold the weights in float32, as ZeRO-3 keeps them")
+        raise InputError(
+            _("`{path}` does not hold the weights in float32, as ZeRO-3 keeps them").format(path=state.path)
+        )
     return [part for tensor in tensors for part in tensor.parts]
 
 
 def _size_and_share(shape: Any, world: int, dtype: str, where: str) -> tuple[int, int]:
     """Return the bytes of a tensor and of a process's share of it."""
     if not is_shape(shape):
-        raise InputError(f"{where} is damaged: it has no shape")
+        raise InputError(_("{where} is damaged: it has no shape").format(where=where))
     items = prod(shape)
     return items * SIZES[dtype], -(-items // world) * SIZES[dtype]
 
@@ -187,14 +218,22 @@ def _drop_second_names(found: dict[str, Tensor], path: Path) -> dict[str, Tensor
     )
     for one, other in pairwise(parts):
         if one.file == other.file and one.start + one.size > other.start:
-            raise InputError(f"`{path}` is damaged: tensors overlap at byte {other.start} of `{one.file}`")
+            raise InputError(
+                _("`{path}` is damaged: tensors overlap at byte {start} of `{file}`").format(
+                    path=path, start=other.start, file=one.file
+                )
+            )
     return {name: tensor for name, tensor in found.items() if first[tensor] == name}
 
 
 def _single_file(folder: Path, pattern: str) -> Path:
     found = list(folder.glob(pattern))
     if len(found) != 1:
-        raise InputError(f"`{folder}` has {len(found) or 'no'} files `{pattern}`, and there must be one")
+        raise InputError(
+            _("`{folder}` has {count} files `{pattern}`, and there must be one").format(
+                folder=folder, count=len(found) or "no", pattern=pattern
+            )
+        )
     return found[0]
 
 

@@ -12,6 +12,7 @@ from math import prod
 import msgspec
 
 from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
 from ftbridge.weights.tensors.names import name_in_files
 from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, slice_ranges
 
@@ -42,7 +43,7 @@ def adapter_shares(
     experts = _expert_names(module, files)
     if not experts or len(a.shape) != 2 or len(b.shape) != 2 or not _have_same_shapes(experts, files):  # noqa: PLR2004
         return []
-    rank, (gate, _, down) = a.shape[0] // len(experts), experts[0]
+    rank, (gate, _unused, down) = a.shape[0] // len(experts), experts[0]
     if rank not in ranks or a.shape[0] != b.shape[1] or a.shape[0] != rank * len(experts):
         return []
     (inner, outer), (outputs, inputs) = files[gate].shape, files[down].shape
@@ -70,7 +71,11 @@ def split_experts(name: str, tensor: Tensor, files: Mapping[str, Tensor]) -> dic
     names = [each for several in picked for each in several]
     shapes = [files[each].shape for each in names]
     if sum(map(prod, shapes)) != prod(tensor.shape) or tensor.shape[0] != len(experts):
-        raise InputError(f"`{name}` does not hold the {len(experts)} experts of the base, `{names[0]}` and so on")
+        raise InputError(
+            _("`{name}` does not hold the {count} experts of the base, `{name_2}` and so on").format(
+                name=name, count=len(experts), name_2=names[0]
+            )
+        )
     found, start = {}, 0
     for each, shape in zip(names, shapes, strict=True):
         size = prod(shape) * SIZES[tensor.dtype]

@@ -5,11 +5,12 @@ from pathlib import Path
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import INDEXES, weight_map
+from ftbridge.language import gettext as _
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.tensor import Tensor
 from ftbridge.weights.tensors.torch_file import Stored, TorchFile
 
-_REMEDY = "copy or download the model again"
+_REMEDY = _("copy or download the model again")
 
 
 def model_tensors(folder: Path) -> dict[str, Tensor]:
@@ -20,12 +21,18 @@ def model_tensors(folder: Path) -> dict[str, Tensor]:
     named = weight_map(folder, INDEXES)
     files = sorted({folder / name for name in named.values()}) or _weight_files(folder)
     if not files:
-        raise InputError(f"`{folder}` holds no weights (model*.safetensors or pytorch_model*.bin)")
+        raise InputError(
+            _("`{folder}` holds no weights (model*.safetensors or pytorch_model*.bin)").format(folder=folder)
+        )
     found = {name: tensor for file in files for name, tensor in file_tensors(file).items()}
     if missing := sorted(named.keys() - found):
         raise InputError(
-            f"the index in `{folder}` names {counted(len(missing), 'tensor that is', 'tensors that are')} in no file, "
-            f"e.g. `{missing[0]}`; {_REMEDY}"
+            _("the index in `{folder}` names {tensor_that} in no file, e.g. `{missing}`; {remedy}").format(
+                folder=folder,
+                tensor_that=counted(len(missing), "tensor that is", "tensors that are"),
+                missing=missing[0],
+                remedy=_REMEDY,
+            )
         )
     return found
 
@@ -40,13 +47,13 @@ def adapter_tensors(folder: Path) -> dict[str, Tensor]:
     for name in ("adapter_model.safetensors", "adapter_model.bin"):
         if (folder / name).is_file():
             return file_tensors(folder / name)
-    raise InputError(f"`{folder}` holds no adapter_model.safetensors; export the adapter again")
+    raise InputError(_("`{folder}` holds no adapter_model.safetensors; export the adapter again").format(folder=folder))
 
 
 def file_tensors(file: Path) -> dict[str, Tensor]:
     """Return the tensors of one file by name, in the order in which they lie there."""
     if not file.is_file():
-        raise InputError(f"the weights in `{file}`: the file is missing; {_REMEDY}")
+        raise InputError(_("the weights in `{file}`: the file is missing; {remedy}").format(file=file, remedy=_REMEDY))
     if file.suffix == ".safetensors":
         found = safetensors.read(file)
     else:  # what `torch.save` wrote of a dict of tensors

@@ -10,6 +10,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import atomic_file, write_json
 from ftbridge.core.parsing.safetensors_header import INDEX, stored_tensors
+from ftbridge.language import gettext as _
 from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor
 
 SHARD = 5_000_000_000  # bytes, as transformers has it
@@ -21,12 +22,16 @@ def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name, in its order; raises InputError where it is not whole."""
     stored = stored_tensors(path)
     if stored is None:
-        raise InputError(f"`{path}` is damaged or no safetensors file")
+        raise InputError(_("`{path}` is damaged or no safetensors file").format(path=path))
     found = {}
     for name, each in stored.items():
         tensor = Tensor(each.dtype, each.shape, (FileRange(path, each.start, each.size),))
         if each.dtype not in SIZES or tensor.size != each.size:
-            raise InputError(f"`{path}` is damaged, or `{name}` of a dtype that is not known: {each.dtype}")
+            raise InputError(
+                _("`{path}` is damaged, or `{name}` of a dtype that is not known: {dtype}").format(
+                    path=path, name=name, dtype=each.dtype
+                )
+            )
         found[name] = tensor
     return found
 
@@ -50,7 +55,11 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
         file.write(header((name, dtype, shape, _byte_size(dtype, shape)) for name, dtype, shape, _ in entries))
         for name, dtype, shape, pieces in entries:
             if sum(map(file.write, pieces)) != _byte_size(dtype, shape):
-                raise InputError(f"`{name}`, which was to be written into `{path}`, is not as long as its shape says")
+                raise InputError(
+                    _("`{name}`, which was to be written into `{path}`, is not as long as its shape says").format(
+                        name=name, path=path
+                    )
+                )
 
 
 def write_model(folder: Path, entries: Iterable[Entry], limit: int = SHARD) -> None:

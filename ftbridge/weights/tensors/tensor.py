@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
 
 PIECE = 1 << 18  # bytes: what the cache holds is rounded fastest; a multiple of every item's size
 # Bytes of an item, by the name that safetensors gives a dtype.
@@ -50,9 +51,13 @@ class Tensor(msgspec.Struct, frozen=True):
                         left -= len(data)
                         yield data
             except OSError as error:
-                raise InputError(f"cannot read `{part.file}`: {error.strerror or error}") from error
+                raise InputError(
+                    _("cannot read `{file}`: {strerror}").format(file=part.file, strerror=error.strerror or error)
+                ) from error
             if left:
-                raise InputError(f"`{part.file}` is damaged: it ends {left} bytes too early")
+                raise InputError(
+                    _("`{file}` is damaged: it ends {left} bytes too early").format(file=part.file, left=left)
+                )
 
 
 def slice_ranges(parts: Iterable[FileRange], start: int, size: int) -> Iterator[FileRange]:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from ftbridge.core.errors import InputError
+from ftbridge.language import gettext as _
 from ftbridge.weights.tensors.tensor import PIECE, SIZES, FileRange, Tensor
 
 # Storage class to safetensors' dtype.
@@ -91,7 +92,7 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C can be made 
         return _CONSTRUCTORS.get((module, name), Stub)
 
     def persistent_load(self, pid: Any) -> Any:
-        _, kind, key, _, _ = pid
+        _unused, kind, key, _unused, _unused = pid
         return kind, key
 
     def load_build(self) -> None:
@@ -148,16 +149,22 @@ class TorchFile:
 
     def tensor(self, stored: Any, name: str) -> Tensor:
         """Return the tensor `name`, its bytes looked up; raises InputError where it cannot be, or is damaged."""
-        where = f"`{name}` in `{self.path}`"
+        where = _("`{name}` in `{path}`").format(name=name, path=self.path)
         if not isinstance(stored, Stored) or not stored.dtype:
-            raise InputError(f"{where} is no tensor of a kind that can be written; nothing was exported")
+            raise InputError(
+                _("{where} is no tensor of a kind that can be written; nothing was exported").format(where=where)
+            )
         shape, stride, offset = stored.shape, stored.stride, stored.offset
         if not (is_shape(shape) and isinstance(stride, tuple) and len(stride) == len(shape) and is_shape((offset,))):
-            raise InputError(f"{where} is damaged: it is said to have the shape {_shown_shape(shape)}")
+            raise InputError(
+                _("{where} is damaged: it is said to have the shape {shown_shape}").format(
+                    where=where, shown_shape=_shown_shape(shape)
+                )
+            )
         expected = 1
         for length, step in zip(reversed(shape), reversed(stride), strict=True):
             if length > 1 and step != expected and 0 not in shape:
-                raise InputError(f"{where} does not lie in one piece, which export does not read")
+                raise InputError(_("{where} does not lie in one piece, which export does not read").format(where=where))
             expected *= length
         return Tensor(stored.dtype, shape, (self._file_range(stored, where),))
 
@@ -168,7 +175,7 @@ class TorchFile:
             return FileRange(self.path, 0, 0)
         record = self._storage_range(str(stored.key) if isinstance(stored.key, (str, int)) else "")
         if stored.offset * item + size > record.size:
-            raise InputError(f"{where} is damaged: it reaches beyond its bytes")
+            raise InputError(_("{where} is damaged: it reaches beyond its bytes").format(where=where))
         return FileRange(self.path, record.start + stored.offset * item, size)
 
     def _storage_range(self, key: str) -> FileRange:
@@ -188,7 +195,7 @@ class TorchFile:
     def _unpacked_entry(self, name: str) -> zipfile.ZipInfo:
         info = self._zip.getinfo(name)
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-            raise zipfile.BadZipFile(f"{name} is packed, which torch never does")
+            raise zipfile.BadZipFile(_("{name} is packed, which torch never does").format(name=name))
         return info
 
     @contextmanager
@@ -196,7 +203,9 @@ class TorchFile:
         try:
             yield
         except Exception as error:
-            message = f"`{self.path}` is damaged or no checkpoint: {type(error).__name__}: {str(error)[:200]}"
+            message = _("`{path}` is damaged or no checkpoint: {name}: {error}").format(
+                path=self.path, name=type(error).__name__, error=str(error)[:200]
+            )
             raise InputError(message) from error
 
 
@@ -211,4 +220,6 @@ def is_shape(values: Any) -> bool:
 
 
 def _shown_shape(value: Any) -> str:
-    return str(value)[:80] if isinstance(value, tuple) and all(type(each) is int for each in value) else "of no numbers"
+    return (
+        str(value)[:80] if isinstance(value, tuple) and all(type(each) is int for each in value) else _("of no numbers")
+    )

@@ -43,14 +43,14 @@ def _translate(file: Path, backend: str | None) -> Translation | None:
     where = f"`{file}`"
     try:
         if file.suffix == ".py":
-            found = xtuner.translate_config(read_text(file, "settings file"), where)
+            found = xtuner.translate_config(read_text(file, _("settings file")), where)
         else:
-            values = load_yaml(read_text(file, "settings file"), where)
+            values = load_yaml(read_text(file, _("settings file")), where)
             if not llamafactory.is_config(values):
                 return None
             found = llamafactory.translate_config(values, backend or llamafactory.NAME)
     except UsageError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(_("{where}: {error}").format(where=where, error=error)) from error
     return found
 
 
@@ -67,7 +67,7 @@ def _take_dataset(project: Project, found: Translation) -> None:
 
 def _say_translation(file: Path, found: Translation) -> None:
     say(_("`{file}` is a config of {title}; it means:").format(file=file, title=found.title))
-    say(f"  {shell_words(as_words(found.options))}")
+    say(_("  {as_words}").format(as_words=shell_words(as_words(found.options))))
     if found.left_out:
         say(_("without a counterpart, left out:"))
         say("\n".join(f"  {line}" for line in aligned([*found.left_out.items()]).splitlines()))

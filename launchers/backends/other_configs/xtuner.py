@@ -63,8 +63,10 @@ def read_variables(text: str, where: str) -> dict[str, Any]:
         for statement in ast.parse(text[:LARGEST]).body:
             _assign(statement, variables)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
-        why = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
+        line = (
+            _(" (line {lineno})").format(lineno=error.lineno) if isinstance(error, SyntaxError) and error.lineno else ""
+        )
+        why = error.msg if isinstance(error, SyntaxError) else str(error) or _("it is nested too deeply")
         raise InputError(
             _("{where} is not a readable config in Python{line}: {why}").format(where=where, line=line, why=why)
         ) from error
@@ -113,7 +115,7 @@ def _computed(kind: ast.operator, left: Any, right: Any) -> Any:
     """Return the sum, product and so on of two numbers; of nothing else, as a text times a billion fills the memory."""
     numbers = all(isinstance(each, int | float) and abs(each) < 2**63 for each in (left, right))
     if not numbers or type(kind) not in _OPERATORS or (right == 0 and isinstance(kind, ast.Div | ast.FloorDiv)):
-        return _Code("a computed value")
+        return _Code(_("a computed value"))
     return _OPERATORS[type(kind)](left, right)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ftbridge.core.console import say, terminal_size
 from ftbridge.core.errors import FtbridgeError
+from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.charts.curves import by_whole_steps, smoothed
 from ftbridge.launchers.runs.charts.picture import picture
 from ftbridge.launchers.runs.charts.text import text_chart
@@ -56,7 +57,7 @@ class LossPlot(str):  # noqa: SLOT000 - a few a session
         try:
             return self.picture() if self.curves else None
         except FtbridgeError as error:
-            say(f"warning: {error}")
+            say(_("warning: {error}").format(error=error))
             return None
 
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
@@ -64,7 +65,12 @@ class LossPlot(str):  # noqa: SLOT000 - a few a session
 
 
 def _chart(curves: dict[str, dict[str, list[tuple[float, float]]]], title: str, *, dots: bool = False) -> "Text":
-    named = {f"{kind} of {run}": points for run, kinds in curves.items() for kind, points in kinds.items() if points}
+    named = {
+        _("{kind} of {run}").format(kind=kind, run=run): points
+        for run, kinds in curves.items()
+        for kind, points in kinds.items()
+        if points
+    }
     return text_chart(named, min(terminal_size()[0], WIDEST), title=title, dots=dots)
 
 

@@ -27,9 +27,13 @@ def picture_file(png: str | os.PathLike[str]) -> Path:
     """Return the path that a picture goes to; raises UsageError where it is no .png, or something else stands there."""
     path = Path(png).expanduser()
     if path.suffix.lower() != ".png":
-        raise UsageError(f"`--png {path}` must end with .png")
+        raise UsageError(_("`--png {path}` must end with .png").format(path=path))
     if path.is_dir() or (path.exists() and not _is_ours(path)):
-        raise UsageError(f"`{path}` is there already and no picture of ftbridge's; name another file with `--png FILE`")
+        raise UsageError(
+            _("`{path}` is there already and no picture of ftbridge's; name another file with `--png FILE`").format(
+                path=path
+            )
+        )
     return path
 
 

@@ -21,6 +21,7 @@ from ftbridge.core.console import counted, first_few, printable, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.dialogue.generation import ADAPTER, BatchAnswer, EngineName, Finish, Sampling
 from ftbridge.evaluation.answers.engines.server import KEY, NonsenseError, NoReplyError, Reply, Server
+from ftbridge.language import gettext as _
 from ftbridge.weights.card import ModelCard, Prompt, chat_messages
 
 T = TypeVar("T")
@@ -63,7 +64,11 @@ class Endpoint:
     ) -> None:
         """Remember where to ask."""
         if not 1 <= concurrency <= MOST_CONCURRENT:
-            raise UsageError(f"`--concurrency` must be a whole number from 1 to {MOST_CONCURRENT}")
+            raise UsageError(
+                _("`--concurrency` must be a whole number from 1 to {most_concurrent}").format(
+                    most_concurrent=MOST_CONCURRENT
+                )
+            )
         self._patience = patience or Patience()
         self._server = Server(address, self._patience.seconds)
         self._concurrency = concurrency
@@ -108,7 +113,10 @@ class Endpoint:
         """
         if adapter is None:
             raise UsageError(
-                "a server does not switch its adapter off; where it serves the base too, evaluate that as another model"
+                _(
+                    "a server does not switch its adapter off; where it serves the base too, evaluate "
+                    "that as another model"
+                )
             )
         body = {
             "model": self.model if adapter == ADAPTER else adapter,
@@ -124,7 +132,9 @@ class Endpoint:
                     yield answer
                     done += 1
         except FtbridgeError as error:
-            kept = f"; {counted(done, 'answer is', 'answers are')} kept, and the same command goes on from there"
+            kept = _("; {answer_is} kept, and the same command goes on from there").format(
+                answer_is=counted(done, "answer is", "answers are")
+            )
             raise type(error)(f"{error}{kept}") from error
 
     def _in_threads(self, tasks: Iterable[Callable[[Event], T]]) -> Generator[T, None, None]:
@@ -156,8 +166,16 @@ class Endpoint:
         names = [model.id for model in self._parse(found, _Models).data]
         if len(names) == 1:
             return names[0]
-        known = f"it has {first_few([f'`{printable(name)}`' for name in names], 9)}" if names else "it lists none"
-        raise UsageError(f"which model of {self.address}? Name it with `--endpoint-model`; {known}")
+        known = (
+            _("it has {names}").format(names=first_few([f"`{printable(name)}`" for name in names], 9))
+            if names
+            else _("it lists none")
+        )
+        raise UsageError(
+            _("which model of {address}? Name it with `--endpoint-model`; {known}").format(
+                address=self.address, known=known
+            )
+        )
 
     def _ask(self, number: int, body: dict[str, Any], prompt: Prompt, stopped: Event) -> BatchAnswer:
         """Return the answer to one question, in a thread of its own."""
@@ -176,13 +194,15 @@ class Endpoint:
     def _answer(self, number: int, reply: Reply, stop: Sequence[str], *, whole_context: bool) -> BatchAnswer:
         choices = self._parse(reply, _Completion).choices
         if not choices:
-            self._fail("answers with no choice")
+            self._fail(_("answers with no choice"))
         message, reason = choices[0].message, choices[0].finish_reason
         if reason not in _ENDED | _CUT:
-            self._fail(f"ended an answer because of `{printable(str(reason))}`, so that it is none")
+            self._fail(
+                _("ended an answer because of `{reason}`, so that it is none").format(reason=printable(str(reason)))
+            )
         thought = message.reasoning_content or message.reasoning or ""
         if message.content is None and not thought:
-            self._fail("answers with no text")
+            self._fail(_("answers with no text"))
         finish: Finish = "stop" if reason in _ENDED else "full" if whole_context else "length"
         text = message.content or ""
         if places := [place for word in stop if (place := text.find(word)) >= 0]:
@@ -204,7 +224,11 @@ class Endpoint:
             if stopped.is_set() or failures >= self._tries:
                 self._fail(found.trouble)
             if found.seconds > self._patience.seconds:
-                self._fail(f"{found.trouble}, and wants to be asked again in {found.seconds:g} s")
+                self._fail(
+                    _("{trouble}, and wants to be asked again in {seconds:g} s").format(
+                        trouble=found.trouble, seconds=found.seconds
+                    )
+                )
             self._say_once(found.trouble)
             pause = min(self._patience.pause * 2**pauses, self._patience.longest_pause)
             # Not all are to come back at once.
@@ -227,7 +251,7 @@ class Endpoint:
             kind = trouble.partition(" (")[0]  # without what the server says, which may have a number each time
             if kind not in self._said:
                 self._said.add(kind)
-                say(f"note: {self.address} {trouble}; it is asked again")
+                say(_("note: {address} {trouble}; it is asked again").format(address=self.address, trouble=trouble))
 
     @property
     def _tries(self) -> int:
@@ -240,26 +264,42 @@ class Endpoint:
             return msgspec.convert(json.loads(reply.body), kind)
         except (ValueError, RecursionError):
             said = self._server.shown(reply.body.decode(errors="replace")) or "nothing"
-            self._fail(f"answers what is no reply of the OpenAI API ({printable(reply.kind) or 'no type'}): `{said}`")
+            self._fail(
+                _("answers what is no reply of the OpenAI API ({kind}): `{said}`").format(
+                    kind=printable(reply.kind) or _("no type"), said=said
+                )
+            )
 
     def _status(self, reply: Reply) -> str:
         """Return what the server says to a request that it does not answer."""
         said = self._server.shown(reply.body.decode(errors="replace"))
-        return f"answers {reply.status}" + (f" (`{said}`)" if said else "")
+        return _("answers {status}").format(status=reply.status) + (f" (`{said}`)" if said else "")
 
     def _refuse(self, reply: Reply) -> NoReturn:
         """Raise the error for a reply that is no answer."""
         where, said = self.address, self._status(reply)
         if reply.status in {401, 403}:
-            raise SetupError(f"{where} {said}; it wants another key in the environment variable {KEY}")
+            raise SetupError(
+                _("{where} {said}; it wants another key in the environment variable {key}").format(
+                    where=where, said=said, key=KEY
+                )
+            )
         if 300 <= reply.status < 400:  # noqa: PLR2004
-            raise UsageError(f"{where} {said}: it sends on to another address; give that one to `--endpoint`")
+            raise UsageError(
+                _("{where} {said}: it sends on to another address; give that one to `--endpoint`").format(
+                    where=where, said=said
+                )
+            )
         if reply.status in {404, 405}:
-            raise UsageError(f"{where} {said}; is this the address of the API, and `{self.model}` a model there?")
-        raise InputError(f"{where} refuses what it is asked: it {said}")
+            raise UsageError(
+                _("{where} {said}; is this the address of the API, and `{model}` a model there?").format(
+                    where=where, said=said, model=self.model
+                )
+            )
+        raise InputError(_("{where} refuses what it is asked: it {said}").format(where=where, said=said))
 
     def _fail(self, trouble: str) -> NoReturn:
-        raise FrameworkError(f"the server {self.address} {trouble}")
+        raise FrameworkError(_("the server {address} {trouble}").format(address=self.address, trouble=trouble))
 
 
 class _Failure(NamedTuple):

@@ -12,6 +12,7 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import ADAPTER, BatchAnswer, EngineName, Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.answers.engines.vllm import VllmGenerator, vllm_python, why_not
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware.nvidia import Gpu
@@ -67,11 +68,13 @@ def choose_engine(
     python = None if name == "transformers" else vllm_python(project)
     if name == "vllm" and not python:
         raise UsageError(
-            "ftbridge.yaml names no Python that has vLLM: add `backends: {vllm: {python: PATH}}`, of an environment of "
-            "its own"
+            _(
+                "ftbridge.yaml names no Python that has vLLM: add `backends: {vllm: {python: PATH}}`, "
+                "of an environment of its own"
+            )
         )
     if python and name == "auto" and (reason := why_not(adapters, loading)):
-        say(f"note: transformers answers instead of vLLM: {reason}")
+        say(_("note: transformers answers instead of vLLM: {reason}").format(reason=reason))
         python = None
     return "vllm" if python else "transformers"
 

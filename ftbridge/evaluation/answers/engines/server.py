@@ -19,6 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from ftbridge.core.console import printable, say
 from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.language import gettext as _
 
 KEY = "OPENAI_API_KEY"
 MOST_BYTES = 1 << 22  # of a reply
@@ -63,9 +64,17 @@ class Server:
         self._lock = threading.Lock()
         self._key = os.environ.get(KEY, "").strip()
         if not (self._key.isascii() and self._key.isprintable()):
-            raise SetupError(f"the environment variable {KEY} holds what is no key: letters beyond ASCII, or a newline")
+            raise SetupError(
+                _("the environment variable {key} holds what is no key: letters beyond ASCII, or a newline").format(
+                    key=KEY
+                )
+            )
         if self._key and self._url.scheme == "http" and not self._is_here:
-            say(f"warning: {self._url.netloc} is asked without encryption, and the key in {KEY} is sent there as it is")
+            say(
+                _("warning: {netloc} is asked without encryption, and the key in {key} is sent there as it is").format(
+                    netloc=self._url.netloc, key=KEY
+                )
+            )
 
     def exchange(self, method: str, path: str, body: bytes | None, stopped: threading.Event) -> Reply:
         """Return the reply to a request; a redirection is not followed. Raises NoReplyError and NonsenseError.
@@ -86,18 +95,24 @@ class Server:
             with self._lock:
                 self._open[connection.sock] = end
             if stopped.is_set():  # too late for `end_all`
-                raise ConnectionAbortedError("nobody waits any more")
+                raise ConnectionAbortedError(_("nobody waits any more"))
             connection.request(method, target, body, headers)
             with connection.getresponse() as response:
                 return _read_reply(response)
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last: no name of a host
             if time.monotonic() >= end or isinstance(error, TimeoutError):
                 seconds = self._seconds if kept else CONNECT_SECONDS
-                raise NoReplyError(f"did not answer within {seconds:g} s", late=True) from error
+                raise NoReplyError(
+                    _("did not answer within {seconds:g} s").format(seconds=seconds), late=True
+                ) from error
             words = self.shown(str(error) or type(error).__name__)
             if isinstance(error, ssl.SSLCertVerificationError):
-                raise SetupError(f"the certificate of {self.address} is not to be trusted: {words}") from error
-            raise NoReplyError(f"cannot be asked: {words}") from error
+                raise SetupError(
+                    _("the certificate of {address} is not to be trusted: {words}").format(
+                        address=self.address, words=words
+                    )
+                ) from error
+            raise NoReplyError(_("cannot be asked: {words}").format(words=words)) from error
         finally:
             with self._lock:
                 for sock in kept:
@@ -168,7 +183,7 @@ class Server:
 def _read_reply(response: http.client.HTTPResponse) -> Reply:
     body = response.read(MOST_BYTES)
     if len(body) == MOST_BYTES:
-        raise NonsenseError("sends more than any answer has")
+        raise NonsenseError(_("sends more than any answer has"))
     if response.length:
         raise http.client.IncompleteRead(body, response.length)
     headers = response.headers
@@ -177,20 +192,22 @@ def _read_reply(response: http.client.HTTPResponse) -> Reply:
 
 def _checked_address(address: str) -> SplitResult:
     """Return the address of an API, which begins with /v1 where it names no path."""
-    example = "give one such as http://localhost:8000/v1"
+    example = _("give one such as http://localhost:8000/v1")
     try:
         url = urlsplit(address.strip())
         is_whole = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
     except ValueError:
         is_whole, url = False, urlsplit("")
     if not is_whole:
-        raise UsageError(f"`--endpoint` is no address of a server; {example}")
+        raise UsageError(_("`--endpoint` is no address of a server; {example}").format(example=example))
     if url.username or url.password or url.query or url.fragment:
         raise UsageError(
-            "`--endpoint` holds more than an address, which would be written down; a key belongs into the environment "
-            f"variable {KEY}, and {example}"
+            _(
+                "`--endpoint` holds more than an address, which would be written down; a key belongs "
+                "into the environment variable {key}, and {example}"
+            ).format(key=KEY, example=example)
         )
     path = url.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
     if not (address.isascii() and address.strip().isprintable()) or " " in address.strip():
-        raise UsageError(f"`--endpoint` is no address of a server; {example}")
+        raise UsageError(_("`--endpoint` is no address of a server; {example}").format(example=example))
     return url._replace(path=path or "/v1")

@@ -10,6 +10,7 @@ from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import EngineName, Generator
 from ftbridge.dialogue.placement import Loading
+from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import configured_interpreter
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.card import ModelCard
@@ -21,14 +22,16 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 SHARE_OF_FREE, MOST_OF_GPU = 0.95, 0.9
 # In words of vLLM's: an environment without it, a GPU that others use, one too small, or a model that it does not know.
 _TROUBLES = {
-    "No module named 'vllm'": "vLLM is not installed there: name another Python under `backends`, `vllm` in "
-    "ftbridge.yaml, or install it there",
-    "is less than desired": "others use the memory: end them",
-    "No available memory for the cache blocks": "the model leaves no room on the GPU for what it is asked",
-    "out of memory": "the model does not fit into the GPU",
-    "are not supported for now": "vLLM does not know this kind of model",
+    "No module named 'vllm'": _(
+        "vLLM is not installed there: name another Python under `backends`, `vllm` in "
+        "ftbridge.yaml, or install it there"
+    ),
+    "is less than desired": _("others use the memory: end them"),
+    "No available memory for the cache blocks": _("the model leaves no room on the GPU for what it is asked"),
+    "out of memory": _("the model does not fit into the GPU"),
+    "are not supported for now": _("vLLM does not know this kind of model"),
 }
-_OTHERWISE = "without that entry in ftbridge.yaml, the training environment answers"
+_OTHERWISE = _("without that entry in ftbridge.yaml, the training environment answers")
 
 
 class VllmGenerator(Generator):
@@ -52,7 +55,9 @@ class VllmGenerator(Generator):
         """Start to load `model`, with `adapter` on it, or several by name; `gpus` are those that it may use."""
         adapters = [adapter] if isinstance(adapter, Path) else [*(adapter or {}).values()]
         if refusal := why_not(adapters, loading or Loading()):
-            raise InputError(f"vLLM cannot answer: {refusal}; {_OTHERWISE}")
+            raise InputError(
+                _("vLLM cannot answer: {refusal}; {otherwise}").format(refusal=refusal, otherwise=_OTHERWISE)
+            )
         super().__init__(python, card, model, adapter, gpus, loading)
 
     def _spec(self, loading: Loading) -> dict[str, Any]:
@@ -66,8 +71,12 @@ class VllmGenerator(Generator):
     def _explain_end(self, trouble: str, ended: ChildEndedError) -> FtbridgeError:
         said = next((advice for words, advice in _TROUBLES.items() if words in ended.messages), "")
         if said:
-            return SetupError(f"{trouble} by vLLM: {said}; {_OTHERWISE}\n{ended.messages}")
-        return super()._explain_end(f"{trouble} by vLLM", ended)
+            return SetupError(
+                _("{trouble} by vLLM: {said}; {otherwise}\n{messages}").format(
+                    trouble=trouble, said=said, otherwise=_OTHERWISE, messages=ended.messages
+                )
+            )
+        return super()._explain_end(_("{trouble} by vLLM").format(trouble=trouble), ended)
 
 
 def vllm_python(project: Project) -> Path | None:
@@ -81,10 +90,17 @@ def vllm_python(project: Project) -> Path | None:
 def why_not(adapters: Iterable[Path], loading: Loading) -> str:
     """Return in a sentence why vLLM does not answer as transformers does with these adapters, "" where it does."""
     if loading.bits:
-        return f"it loads no weights in {loading.bits} bits as the training did; leave out `--bits`"
+        return _("it loads no weights in {bits} bits as the training did; leave out `--bits`").format(bits=loading.bits)
     if loading.offload_folder:
-        return "it puts no weights on a disk; leave out `--offload-folder`"
-    return next((f"the adapter `{folder}` {reason}" for folder in adapters if (reason := _refused(folder))), "")
+        return _("it puts no weights on a disk; leave out `--offload-folder`")
+    return next(
+        (
+            _("the adapter `{folder}` {reason}").format(folder=folder, reason=reason)
+            for folder in adapters
+            if (reason := _refused(folder))
+        ),
+        "",
+    )
 
 
 def _refused(adapter: Path) -> str:
@@ -92,11 +108,14 @@ def _refused(adapter: Path) -> str:
     config = read_json(adapter / "adapter_config.json")
     rank = _rank(config)
     reasons = {
-        f"is {config.get('peft_type')}, and it takes LoRA alone": config.get("peft_type", "LORA") != "LORA",
-        "was trained with DoRA, which it does not compute; merge it": config.get("use_dora"),
-        "holds whole layers (`modules_to_save`), which it does not load; merge it": config.get("modules_to_save"),
-        "has a bias, which it does not load; merge it": config.get("bias", "none") != "none" or config.get("lora_bias"),
-        f"has rank {rank}, and it takes {RANKS[-1]} at most; merge it": rank > RANKS[-1],
+        _("is {text}, and it takes LoRA alone").format(text=config.get("peft_type")): config.get("peft_type", "LORA")
+        != "LORA",
+        _("was trained with DoRA, which it does not compute; merge it"): config.get("use_dora"),
+        _("holds whole layers (`modules_to_save`), which it does not load; merge it"): config.get("modules_to_save"),
+        _("has a bias, which it does not load; merge it"): config.get("bias", "none") != "none"
+        or config.get("lora_bias"),
+        _("has rank {rank}, and it takes {ranks} at most; merge it").format(rank=rank, ranks=RANKS[-1]): rank
+        > RANKS[-1],
     }
     return next((reason for reason, is_so in reasons.items() if is_so), "")
 
