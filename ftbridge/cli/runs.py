@@ -7,6 +7,7 @@ import click
 
 from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
 from ftbridge.cli.output import can_show, confirm, print_facts, print_table, relative_path
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -75,10 +76,10 @@ def show_command(name: str | None, as_json: bool) -> None:
 
     found = runs.show(_named_or_newest(name))
     if as_json:
-        summary = msgspec.to_builtins(found.summary)
+        summary = msgspec.to_builtins(found.summary, enc_hook=english)
         print_json(
             {
-                **msgspec.json.decode(msgspec.json.encode(found.run)),
+                **msgspec.json.decode(msgspec.json.encode(found.run, enc_hook=english)),
                 **summary,
                 "checkpoints": [str(path) for path in found.checkpoints],
             }
