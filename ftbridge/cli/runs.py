@@ -1,7 +1,7 @@
 """`ftbridge runs`: what was trained, what is being trained, and how the losses went."""
 
-from pathlib import Path
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
