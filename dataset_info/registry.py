@@ -28,8 +28,8 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import entry_spans
 from ftbridge.dataset_info.names import REGISTRY, all_files_named, dataset_names, files_named, is_ours, may_be_ours
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
 
 FILE = REGISTRY
 # The registries whose locks this process holds: what is pending there has been tried.
@@ -319,7 +319,7 @@ def _without_ours(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry_as_json(entry: DatasetEntry) -> dict[str, Any]:
-    return {**_llamafactory_keys(entry), "ftbridge": msgspec.to_builtins(entry)}
+    return {**_llamafactory_keys(entry), "ftbridge": msgspec.to_builtins(entry, enc_hook=english)}
 
 
 def _llamafactory_keys(entry: DatasetEntry) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from ftbridge.cli.options import (
     options,
 )
 from ftbridge.cli.output import print_parts
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,7 +242,7 @@ def show_command(recipe: str, as_json: bool) -> None:
     found = find_recipe(recipe)
     notes = notes_of(found, Project.find().folder)
     if as_json:
-        print_json({**msgspec.to_builtins(found), "steps": found.steps, "notes": notes})
+        print_json({**msgspec.to_builtins(found, enc_hook=english), "steps": found.steps, "notes": notes})
         return
     result(text_of(recipe).rstrip("\n"))
     for note in notes:

@@ -8,6 +8,7 @@ import msgspec
 
 from ftbridge.cli.options import Command, complete_run, config_option, json_option, option
 from ftbridge.cli.train_options import train_options
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def command(
         run = train.start(ready, preflight=not no_preflight)
         say(_("next: `ftbridge merge`, then `ftbridge chat`"))
     if as_json:
-        print_json({"folder": run.folder, **msgspec.to_builtins(summarise_run(run))})
+        print_json({"folder": run.folder, **msgspec.to_builtins(summarise_run(run), enc_hook=english)})
     elif not is_terminal(sys.stdout):  # where it stands in the lines above
         result(run.id)
 

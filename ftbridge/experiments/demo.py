@@ -22,8 +22,8 @@ from ftbridge.core.project import SETTINGS as SETTINGS_FILE
 from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import ChatSession, chat_sessions
 from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import host
 from ftbridge.launchers.process.script import run_script
@@ -256,7 +256,7 @@ def _refuse_poor_answers(folder: Path, answers: Answers, runs: dict[str, Run]) -
         "environment": {name: os.environ[name] for name in COMPUTING if name in os.environ},
         "runs": {each: {"versions": run.versions, "options": run.spec} for each, run in runs.items()},
     }
-    write_atomic(folder / REPORT, msgspec.json.format(msgspec.json.encode(report)))
+    write_atomic(folder / REPORT, msgspec.json.format(msgspec.json.encode(report, enc_hook=english)))
     reached = ", ".join(
         _("{title} {share:.0%} (loss {losse} at the end)").format(
             title=load_backend(each).title, share=answers.share(each), losse=losses[each][-1]
