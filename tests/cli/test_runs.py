@@ -121,9 +121,10 @@ def test_show_gives_people_one_run_in_groups(project):
         ["versions", "torch 2.8.0"],
         ["folder", "runs/dddd"],
         ["merged model", "runs/dddd/merged"],
-        ["tensorboard", "runs/dddd/tracking/tensorboard"],
     ):
         assert fact in facts
+    (record,) = [place for name, place in facts[1:] if name == "tensorboard"]
+    assert re.fullmatch(r"runs/dddd/tracking/tensorboard(; to look at it: `.*tensorboard --logdir .*`)?", record)
     for dump in ("None", "[]", "{", "()"):
         assert dump not in output
     assert runs("show").startswith("dddd\n")
