@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ftbridge.adapters.values import shorten
 from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.core.parsing.json_yaml import nearest
 from ftbridge.core.records import Table
 from ftbridge.language import gettext as _
 
@@ -70,8 +70,7 @@ def quoted_header(column: str) -> str:
 
 def did_you_mean(wanted: str, choices: Iterable[str]) -> str:
     """Return `; did you mean ...?` where a choice is close, else ""."""
-    hint = closest(wanted, choices)
-    return hint if hint.startswith("; did") else ""
+    return nearest(wanted, choices)
 
 
 def column_listing(table: Table) -> str:

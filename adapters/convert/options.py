@@ -170,7 +170,7 @@ def keywords_of(options: ConvertOptions) -> dict[str, Any]:
 
 def text_or_file(value: str) -> str:
     """Return a text as given, or that of the file behind `@`, without the line break that editors put last."""
-    return read_text(Path(value[1:]), "template").removesuffix("\n") if value.startswith("@") else value
+    return read_text(Path(value[1:]), _("template")).removesuffix("\n") if value.startswith("@") else value
 
 
 def parse_split(split: str | Split) -> Split:

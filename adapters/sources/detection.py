@@ -57,7 +57,7 @@ def open_path(path: Path, reading: Reading) -> list[Table]:
     except InputError as error:
         if path.name != "standard input":
             raise
-        raise InputError(str(error).replace(f"`{path}`", "standard input")) from error
+        raise InputError(str(error).replace(f"`{path}`", _("standard input"))) from error
 
 
 def source_of(path: Path, *, delimited: bool = False) -> Source:

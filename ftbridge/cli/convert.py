@@ -289,11 +289,12 @@ def _registry_changes(done: "Conversion") -> str:
 def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
     """Yield what the samples are made of."""
     from ftbridge.adapters.values import shorten
+    from ftbridge.core.console import padded
 
     yield from field_lines(table)
     if table.labels:
         labels = [f"{value} = {text}" for value, text in table.labels.items() if value != text]
-        yield f"  {_('labels'):<12} {shorten(', '.join(labels), WIDTH)}"
+        yield f"  {padded(_('labels'), 12)} {shorten(', '.join(labels), WIDTH)}"
     if table.system:
         yield f"  {'system':<12} {shorten(table.system, WIDTH)!r}"
     if table.left_out:
@@ -301,11 +302,11 @@ def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
         names = [*map(shorten, table.left_out[:COLUMNS])]
         if more > 0:
             names.append(_("and {more:,} more").format(more=more))
-        yield f"  {_('not used'):<12} {', '.join(names)}"
+        yield f"  {padded(_('not used'), 12)} {', '.join(names)}"
     for note in table.notes:
-        yield f"  {'note':<12} {note}"
+        yield f"  {padded(_('note'), 12)} {note}"
     if explain:
-        yield from (f"  {'why':<12} {line}" for line in table.why)
+        yield from (f"  {padded(_('why'), 12)} {line}" for line in table.why)
 
 
 def _sample_lines(number: int | str, sample: Any) -> Iterator[str]:

@@ -102,8 +102,9 @@ def _parts(found: "Evaluations") -> "Iterator[str | Rows]":
         yield from (line for each in evaluations for line in _sentences(each, several=several))
         yield from (prompts_table(each, several=several) for each in evaluations if each.prompts)
     yield from (compared.sentence for compared in found.comparisons)
+    verdicts = {"worse": _("worse than before"), "better": _("better than before")}
     yield from (
-        _("{name}: {verdict} than before").format(name=name, verdict=verdict) for name, verdict in found.also.items()
+        f"{name}: {verdicts.get(also, _('not measurably worse than before'))}" for name, also in found.also.items()
     )
     yield "\n".join(filter(None, (*(each.file for each in found.evaluations), found.file, *found.result_jsonl)))
 

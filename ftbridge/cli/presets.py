@@ -40,6 +40,8 @@ def _presets_table(known: "list[Preset]") -> Rows:
 def _preset_details(known: "Preset") -> str:
     from textwrap import indent
 
+    from ftbridge.core.console import padded
+
     signs = []
     if known.sheet:
         signs.append(_("the sheet {sheet}").format(sheet=known.sheet))
@@ -51,14 +53,14 @@ def _preset_details(known: "Preset") -> str:
         _("licence"): known.licence,
         _("model"): known.model,
         _("hub"): known.hub,
-        _("detected by"): " or ".join(signs),
+        _("detected by"): joined(_(" or "), signs),
         **{field: _origin_of_field(known, field) for field in ("system", "instruction", "input", "output", "history")},
         _("labels"): "\n".join(labels),
         _("settings"): "\n".join(f"{key}: {meaning}" for key, meaning in known.settings.items()),
         _("sample"): json.dumps(known.sample, ensure_ascii=False, indent=2),
         _("use"): "\n".join(_convert_commands(known)),
     }
-    lines = [f"{field:<12} " + indent(fact, " " * 13)[13:] for field, fact in facts.items() if fact]
+    lines = [f"{padded(field, 12)} " + indent(fact, " " * 13)[13:] for field, fact in facts.items() if fact]
     return "\n".join([f"{known.name}: {known.title}", *lines])
 
 

@@ -258,10 +258,10 @@ def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> 
 
 
 def _verdict(found: Evaluation) -> str:
-    """Return whether a model got worse at what it must not, and say so where it did."""
+    """Return in English whether a model got worse at what it must not, and say so where it did."""
     compared = found.comparisons[-1]
     figure = compared.differences[found.scores.main_figure]
-    verdict = "worse" if figure.high < 0 else _("better") if figure.low > 0 else _("as far as can be told no worse")
+    verdict = "worse" if figure.high < 0 else "better" if figure.low > 0 else "not measurably worse"
     if verdict == "worse":
         say(
             _("warning: on {dataset}, `{title}` is worse than before: {sentence}").format(

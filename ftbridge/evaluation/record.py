@@ -234,7 +234,7 @@ def load_evaluation(path: Path) -> Evaluation:
             _("there is no `{file}` in `{path}`; `ftbridge evaluate` writes one").format(file=FILE, path=path)
         )
     found = load_json(
-        read_text(file, "evaluation"), Evaluation, _("`{file}` is damaged; evaluate again").format(file=file)
+        read_text(file, _("evaluation")), Evaluation, _("`{file}` is damaged; evaluate again").format(file=file)
     )
     paths = {name: str((file.parent / value).resolve()) for name in _PATHS if (value := getattr(found, name))}
     return msgspec.structs.replace(found, **paths)

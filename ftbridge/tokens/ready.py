@@ -198,7 +198,7 @@ def _known(place: Path, fingerprint: Fingerprint) -> ReadyTokens | None:
             )
         )
     record = load_json(
-        read_text(file, "record"),
+        read_text(file, _("record")),
         _Record,
         _("`{file}` is not what ftbridge wrote ({again})").format(file=file, again=again),
     )

@@ -115,7 +115,7 @@ def load_card(folder: Path) -> ModelCard | None:
     file = folder / CARD
     if not file.is_file():
         return None
-    card = load_json(read_text(file, "card"), ModelCard, _("`{file}` is damaged").format(file=file))
+    card = load_json(read_text(file, _("card")), ModelCard, _("`{file}` is damaged").format(file=file))
     if card.family:
         try:
             _unused = card.prompt

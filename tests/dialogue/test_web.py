@@ -403,7 +403,7 @@ def asked(tmp_path, monkeypatch):
 class Echo:
     """Stands for a ChatSession: says what it is asked."""
 
-    title, system, turns, sampling = "after", "", (), Sampling()
+    title, run, model, system, turns, sampling = "after", "", "", "", (), Sampling()
 
     def say(self, question):
         refuse_half_characters("the conversation", question)

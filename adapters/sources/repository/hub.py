@@ -204,11 +204,11 @@ def _files_of_main_format(names: Iterable[str]) -> list[str]:
 
 def _choice_message(address: Address, kind: str, wanted: str, urls: Iterable[str]) -> str:
     """Return the message that asks for one of several `urls`, each of a config or split."""
-    reason = (
-        _("has no {kind} `{wanted}`").format(kind=kind, wanted=wanted)
-        if wanted
-        else _("has several {kind}s").format(kind=kind)
-    )
+    if wanted:
+        absent = _("has no config `{wanted}`") if kind == "config" else _("has no split `{wanted}`")
+        reason = absent.format(wanted=wanted)
+    else:
+        reason = _("has several configs") if kind == "config" else _("has several splits")
     return _("`{hub}://{name}` {reason}; give one of these: {urls}").format(
         hub=address.hub, name=address.name, reason=reason, urls=joined(", ", (f"`{url}`" for url in urls))
     )

@@ -291,7 +291,7 @@ def _no_choice(path: Path, visible: dict[str, bool], columns: dict[str, tuple[st
     return QuestionError(_("`{path}` has {why}; choose").format(path=path, why=why), _answers_by_sheet(columns))
 
 
-def _answers_by_sheet(titles: Iterable[str], kind: str = "sheet") -> dict[str, list[str]]:
+def _answers_by_sheet(titles: Iterable[str], kind: str = _("sheet")) -> dict[str, list[str]]:
     """Return the answers that take one of these sheets."""
     return {_("the {kind} `{title}`").format(kind=kind, title=title): ["--sheet", title] for title in titles}
 

@@ -154,6 +154,13 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
 
 
+def padded(text: str, width: int) -> str:
+    """Return a text with blanks up to `width` columns of a terminal, wide characters counted as two."""
+    from rich.cells import cell_len
+
+    return text + " " * (width - cell_len(text))
+
+
 def cell_text(text: str) -> str:
     """Return a text as a cell of a table shows it: in one line, with what a terminal would obey as escapes."""
     return escaped(" ".join(text.splitlines()))

@@ -151,7 +151,7 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
 def settings_in(folder: Path) -> Settings:
     """Return what the answers in `folder` were made with; raises InputError where predict.json is damaged."""
     refusal = _("`{path}` is damaged; ask anew with `--replace`").format(path=folder / SETTINGS)
-    return load_json(read_text(folder / SETTINGS, "settings"), Settings, refusal)
+    return load_json(read_text(folder / SETTINGS, _("settings")), Settings, refusal)
 
 
 def _remove_cut_rows(file: Path) -> None:

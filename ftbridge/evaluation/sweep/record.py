@@ -94,7 +94,7 @@ def load_sweep(path: Path) -> Sweep:
             _("there is no `{file}` in `{path}`; `ftbridge sweep` writes one").format(file=FILE, path=path)
         )
     found = load_json(
-        read_text(file, "sweep"),
+        read_text(file, _("sweep")),
         Sweep,
         _("`{file}` is damaged; delete it, and the points are trained anew").format(file=file),
     )

@@ -88,7 +88,7 @@ def load_recipe(file: Path) -> Recipe:
     Raises InputError, with the line, where there is none, or it is damaged or asks for what there is not.
     """
     name = re.sub(r"[^\w-]+", "-", file.stem).strip("-") or "recipe"
-    recipe = parse_recipe(name, read_text(file, "recipe"), f"`{file}`")
+    recipe = parse_recipe(name, read_text(file, _("recipe")), f"`{file}`")
     folder = file.expanduser().absolute().parent
     return msgspec.structs.replace(
         recipe,
@@ -235,4 +235,4 @@ def summaries() -> list[RecipeSummary]:
 
 def text_of(name: str) -> str:
     """Return the YAML of a recipe that `find_recipe` knows."""
-    return shipped_recipes().get(name) or read_text(Path(name).expanduser(), "recipe")
+    return shipped_recipes().get(name) or read_text(Path(name).expanduser(), _("recipe"))

@@ -95,7 +95,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_sweep_file(file: Path) -> SweepFile:
     """Return the sweep that a YAML file asks for; raises InputError, with the line, for what it cannot ask for."""
-    values, lines = load_yaml_lines(read_text(file, "sweep"), f"`{file}`")
+    values, lines = load_yaml_lines(read_text(file, _("sweep")), f"`{file}`")
     places = {
         key: _("`{file}`, line {line}: `{key}`").format(file=file, line=line, key=key) for key, line in lines.items()
     }

@@ -90,7 +90,7 @@ def test_setup_in_a_folder_with_other_files_is_refused(uv, monkeypatch, folder, 
         setup("own")
     assert uv == []
     write(folder / "file")
-    with pytest.raises(InputError, match="file` is no part of a virtual environment"):
+    with pytest.raises(InputError, match="file` is not a virtual environment"):
         setup("file")
     assert uv == []
 

@@ -125,7 +125,7 @@ def test_a_beginning_of_one_id_alone_means_that_run_and_of_several_names_them(pr
     assert match_run(project, f"{one.id}-") == two
     with pytest.raises(InputError, match=f"`20260102` may mean several runs: `{two.id}`, `{one.id}`; type more"):
         match_run(project, "20260102")
-    for typed in ("", "2025", "xtuner", "?"):
+    for typed in ("", "2025", "faq", "?"):
         with pytest.raises(InputError, match="no run or folder"):
             match_run(project, typed)
     with pytest.raises(InputError, match="no run or folder `20260103`"):  # what is on record is whole

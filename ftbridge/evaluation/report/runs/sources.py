@@ -115,7 +115,7 @@ def _run_typed(project: Project, typed: str) -> Run:
 
 def _compared_file(file: Path) -> _ComparedFile:
     return load_json(
-        read_text(file, "comparison"), _ComparedFile, _("`{file}` is damaged; evaluate again").format(file=file)
+        read_text(file, _("comparison")), _ComparedFile, _("`{file}` is damaged; evaluate again").format(file=file)
     )
 
 
