@@ -123,7 +123,7 @@ def test_show_gives_people_one_run_in_groups(project):
         ["merged model", "runs/dddd/merged"],
     ):
         assert fact in facts
-    (record,) = [place for name, place in facts[1:] if name == "tensorboard"]
+    (record,) = [fact[1] for fact in facts if fact[0] == "tensorboard"]
     assert re.fullmatch(r"runs/dddd/tracking/tensorboard(; to look at it: `.*tensorboard --logdir .*`)?", record)
     for dump in ("None", "[]", "{", "()"):
         assert dump not in output
