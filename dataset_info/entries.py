@@ -100,7 +100,7 @@ def interpret_entry(name: str, raw: Any) -> Entry:
     for key, defaults in (("columns", COLUMNS), ("tags", TAGS)):
         given = raw.get(key, defaults)
         if not _maps_names(given):
-            problems.append(_("`{key}` is no object of names").format(key=key))
+            problems.append(_("`{key}` must be an object whose values are strings").format(key=key))
             given = {}
         notes += _unknown_keys(_(" in `{key}`").format(key=key), given, defaults)
         maps[key] = {field: given[field] for field in defaults if given.get(field)}
@@ -244,7 +244,7 @@ def _missing_keys(key: str, needed: Iterable[str], maps: dict[str, dict[str, str
     if not missing:
         return []
     return [
-        _("`{key}` leaves out {missing}, and where there is a map, what it leaves out is not read").format(
+        _("`{key}` lacks {missing}; once `{key}` is given, its defaults no longer apply").format(
             key=key, missing=joined(", ", missing)
         )
     ]

@@ -303,7 +303,7 @@ class FirstRows(msgspec.Struct, frozen=True):
         return f"{self.unit} {row + self.before + 1}"
 
     def _taken_for_headers(self, row: int) -> str:
-        return _("{place} is taken for the headers").format(place=self._place(row))
+        return _("{place} is read as the headers").format(place=self._place(row))
 
     def _cells_shown(self, row: int) -> str:
         return first_few([f"`{shorten(cell)}`" for cell in self.rows[row] if cell], CELLS_SHOWN)

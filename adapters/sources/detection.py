@@ -32,7 +32,7 @@ OTHERS = {
     b"\x89PNG": _("an image"),
     b"\xff\xd8\xff": _("an image"),
     b"GIF8": _("an image"),
-    b"SQLite format 3": _("a database of SQLite"),
+    b"SQLite format 3": _("an SQLite database"),
     b"<": _("a web page or XML"),
 }
 # What the sources read, in the user's words; one that is not ours is listed by its name.

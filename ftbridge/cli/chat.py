@@ -44,7 +44,12 @@ from ftbridge.language import gettext as _
     help=_("System prompt by XTuner's name: alpaca, arxiv_gentile, coder, colorist, lawyer, "
         "medical, moss_sft or sql."),
 )  # fmt: skip
-@option("--bot-name", metavar="NAME", default="", help=_("Name that stands before answers, and in moss_sft."))
+@option(
+    "--bot-name",
+    metavar="NAME",
+    default="",
+    help=_("Name shown before answers, and put into the moss_sft system prompt."),
+)
 @option("--no-streamer", is_flag=True, help=_("Print an answer when it is whole, not token by token."))
 @max_new_tokens_option
 @option(
@@ -57,7 +62,7 @@ from ftbridge.language import gettext as _
 )  # fmt: skip
 @option(
     "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.75,
-    help=_("Sample from the likeliest tokens of this probability together (nucleus sampling)."),
+    help=_("Sample from the likeliest tokens whose probabilities add up to this (nucleus sampling)."),
 )  # fmt: skip
 @option(
     "--repetition-penalty", type=click.FloatRange(0, min_open=True), default=1.0,
@@ -79,7 +84,13 @@ from ftbridge.language import gettext as _
 @option(
     "--port", type=click.IntRange(1, 65535), show_default=_("7860, or the next free one"), help=_("Port of the page.")
 )
-@option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help=_("Host name of the page; repeatable."))
+@option(
+    "--allow-host",
+    "allow_hosts",
+    metavar="NAME",
+    multiple=True,
+    help=_("Name under which browsers may reach the page; repeatable."),
+)
 @option(
     "--password",
     metavar="TEXT",

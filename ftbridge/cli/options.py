@@ -279,8 +279,7 @@ json_option = option("--json", "as_json", is_flag=True, help=_("Print the result
 yes_option = option("--yes", is_flag=True, help=_("Remove without asking."))
 checkpoint_option = option(
     "--checkpoint", metavar="last|best|STEP|PATH", show_default="last",
-    help=_("Checkpoint of the run; best has the lowest validation loss, STEP counts optimiser "
-        "steps."),
+    help=_("Checkpoint of the run; best has the lowest validation loss, STEP counts optimizer steps."),
 )  # fmt: skip
 model_option = option(
     "--model", metavar="BASE", shell_complete=complete_folder,
@@ -356,7 +355,7 @@ reading_options = options(
     option("--all-sheets", is_flag=True, help=_("Read every sheet that is not hidden.")),
     option(
         "--header-row", metavar="N|none", callback=_parse_header_row, show_default=_("detected"),
-        help=_("Row of the headers, from 1; none: there is none, and columns go by letter or number."),
+        help=_("Row of the headers, from 1; none: no headers, columns are named by letter or number."),
     ),
     option("--fill-merged", is_flag=True, help=_("Give all cells of a merged range its value.")),
     option("--as-shown", is_flag=True, help=_("Read cells as Excel shows them (25%), not as stored; slower.")),

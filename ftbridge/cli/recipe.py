@@ -81,7 +81,7 @@ def command() -> None:
     ),
     option(
         "--name", metavar="NAME", show_default=_("the recipe's"),
-        help=_("Name under which it is remembered what is done; another one begins anew."),
+        help=_("Name under which progress is recorded; a new name starts over."),
     ),
     option(
         "--demo", is_flag=True,
@@ -261,7 +261,7 @@ def show_command(recipe: str, as_json: bool) -> None:
     ),
     option(
         "--preset", default="", metavar="NAME", shell_complete=complete_preset,
-        help=_("Well-known dataset, in the place of the data, or as which it is read."),
+        help=_("Well-known dataset: used in place of --data, or as the format in which --data is read."),
     ),
     option(
         "--model", default="", metavar="BASE", shell_complete=complete_folder,

@@ -125,13 +125,13 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
 
 @command.command(
     "compare",
-    short_help=_("Show in what runs differ."),
+    short_help=_("Show how runs differ."),
     examples=("ftbridge runs compare RUN OTHER", "ftbridge runs compare RUN OTHER --json"),
 )
 @click.argument("names", nargs=-1, metavar="RUN RUN...", shell_complete=complete_run)
 @json_option
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
-    """Show in which options, versions and data runs differ, and how their losses and metrics ended."""
+    """Show how runs differ in options, versions and data, and how their losses and metrics ended."""
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
     from ftbridge.launchers.runs import record
@@ -175,7 +175,7 @@ def stop_command(name: str | None, failed: bool, as_json: bool) -> None:
 
 @command.command(
     "prune",
-    short_help=_("Remove runs that failed or were interrupted, and tokens of no run."),
+    short_help=_("Remove runs that failed or were interrupted, and ready tokens that no run uses."),
     examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"),
 )
 @option("--keep", type=click.IntRange(1), help=_("Also remove succeeded runs, but the newest N."))

@@ -23,7 +23,7 @@ DEFAULT = "run"
 
 _metric_option = option(
     "--metric", metavar="NAME", default="", show_default=_("what the task is judged by"),
-    help=_("Figure by which the best is told, such as macro_f1, chrf or loss."),
+    help=_("Metric that decides which point is best, such as macro_f1, chrf or loss."),
 )  # fmt: skip
 
 

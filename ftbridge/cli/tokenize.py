@@ -28,7 +28,10 @@ SHOWN = 20  # conversations that are named
     "packing", "trust_remote_code",
 )  # fmt: skip
 @option(
-    "--backend", type=PluginName("backends"), show_default=_("any"), help=_("Framework whose environment makes them.")
+    "--backend",
+    type=PluginName("backends"),
+    show_default=_("any"),
+    help=_("Framework whose environment makes the tokens."),
 )
 @config_option
 @json_option

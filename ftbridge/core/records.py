@@ -301,7 +301,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         """Raise InputError where cells are to be told apart in `path`, which is no delimited text."""
         if self.delimiter or self.quote:
             raise InputError(
-                _("`{path}` is no delimited text; leave `--delimiter` and `--quote` out").format(path=path)
+                _("`{path}` is not delimited text; leave `--delimiter` and `--quote` out").format(path=path)
             )
 
 

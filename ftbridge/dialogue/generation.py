@@ -283,7 +283,7 @@ class Generator:
         model, adapter = str(self._model), str([*self.adapters.values()][record["adapter"]])
         command = shell_words(["ftbridge", "merge", adapter, "--model", model, "--out", "DIR"])
         remedy = (
-            _("`{command}` merges it if it is of this base; then ask DIR").format(command=command)
+            _("if it was trained on this base, merge it with `{command}` and chat with DIR").format(command=command)
             if record["whole"]
             else _("copy or export it again, or name the base that it was trained on")
         )
@@ -354,9 +354,7 @@ def refuse_half_characters(what: str, *texts: str) -> None:
                 else _("`{half}`").format(half=half)
             )
             raise InputError(
-                _("{what} holds half a character ({place}), which no model takes; write it anew, in UTF-8").format(
-                    what=what, place=place
-                )
+                _("{what} holds an invalid character ({place}); enter it again as UTF-8").format(what=what, place=place)
             ) from error
 
 

@@ -161,7 +161,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
             listener = socket.create_server((host, number), family=family, dualstack_ipv6=both)
         except (OSError, ValueError) as error:  # ValueError: of what is not even a name
             if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
-                why = getattr(error, "strerror", _("no name of a machine"))
+                why = getattr(error, "strerror", _("not a host name"))
                 raise UsageError(
                     _(
                         "the page cannot be on `{host}` with port {number} ({why}); name others with `--host` "

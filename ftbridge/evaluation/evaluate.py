@@ -138,7 +138,12 @@ def _are_answers(sources: Sequence[str | os.PathLike[str]], *, asks: bool) -> bo
 def _refuse_for_a_server(prompts: Sequence[str], *, several: bool) -> None:
     """Raise UsageError for what a server is not asked."""
     if several:
-        raise UsageError(_("a server answers for one model, and has none before it; leave the others out"))
+        raise UsageError(
+            _(
+                "a server is a single model with no base to compare with; leave out the other models, `--before` and "
+                "`--also`"
+            )
+        )
     if prompts:
         raise UsageError(_("`--prompt` asks a model with its training's system prompt, not a server; leave one out"))
 
@@ -246,9 +251,7 @@ def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> 
     folders = [after.folder for after, _unused in plans]
     if twice := next((each for each in folders if folders.count(each) > 1), None):
         raise UsageError(
-            _("the answers of two models, or to one dataset twice, would lie in `{twice}`; name each once").format(
-                twice=twice
-            )
+            _("two sets of answers would go to `{twice}`; name each model and dataset once").format(twice=twice)
         )
     for after, _base in plans:
         _refuse_without_references(after)

@@ -26,9 +26,9 @@ MAIN_FIGURES = {"accuracy": "accuracy", "f1": "F1", "chrf": "chrF", "rouge_l": "
 
 
 RULE = _(
-    "a question is trained on where a training sample has the same one, case, width and "
-    "repeated blanks aside: all that the user says up to there, with the system prompt "
-    "where the training has several"
+    "a question counts as seen in training if a training sample has the same one, ignoring case, width and "
+    "repeated blanks; compared is all that the user says up to there, with the system prompt where the "
+    "training has several"
 )
 
 

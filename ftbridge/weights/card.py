@@ -226,7 +226,7 @@ def _find_base(source: ModelSource, model: str | None, known: ModelCard | None, 
         return found, hub_name(found) or hub
     except InputError as error:
         raise InputError(
-            _("the base model of `{folder}` is not to be had: {error}; `--model` names another").format(
+            _("the base model of `{folder}` cannot be found: {error}; `--model` names another").format(
                 folder=source.folder, error=error
             )
         ) from error

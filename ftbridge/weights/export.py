@@ -40,7 +40,7 @@ def export(
     """Write the adapter of a run (default: the last that succeeded) or of a folder; returns the new folder.
 
     After full fine-tuning the folder holds the whole model. `checkpoint` chooses one of the run's: `last` (the
-    default), `best`, an optimiser step, or its name or path. `model` names the base where it is not known, `out` the
+    default), `best`, an optimizer step, or its name or path. `model` names the base where it is not known, `out` the
     folder (default: `adapter` in the run's, `adapter-CHECKPOINT` for another checkpoint than the last).
     Raises InputError where there is no whole checkpoint.
     """

@@ -310,8 +310,8 @@ def check_name(project: Project, name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
             _(
-                "`--name {name}`: a name has letters (Chinese ones too), digits, `-` and `_`, begins with none of the "
-                "last two, and is at most {most} characters long"
+                "`--name {name}`: a name has letters (Chinese ones too), digits, `-` and `_`, does not begin "
+                "with `-` or `_`, and is at most {most} characters long"
             ).format(name=printable(name), most=LONGEST_NAME)
         )
     if name.casefold() in RESERVED_NAMES:
@@ -320,7 +320,9 @@ def check_name(project: Project, name: str) -> str:
         raise UsageError(_("`--name {name}` looks like the id of a run; choose another name").format(name=name))
     known = run_names(project)
     if taken := next((run for run, other in known.items() if other == name or run.startswith(name)), None):
-        raise UsageError(_("`--name {name}` means the run `{id}`; choose another name").format(name=name, id=taken))
+        raise UsageError(
+            _("`--name {name}` already refers to the run `{id}`; choose another name").format(name=name, id=taken)
+        )
     return name
 
 

@@ -123,7 +123,7 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
     if not run:
         if not _is_resumable(path, processes, load_backend(plan.spec.backend)):
             raise InputError(
-                _("`{path}` is no whole checkpoint with the optimiser's state; name another one").format(path=path)
+                _("`{path}` is no whole checkpoint with the optimizer's state; name another one").format(path=path)
             )
         return
     if plan.deepspeed and plan.zero_stage != (old := zero_stage(_read_json(run.path / "deepspeed.json"))):

@@ -235,7 +235,7 @@ def test_prune_shows_and_asks(project):
     assert runs("prune") == "there is nothing to remove\n"
     tokens = project.folder / ".ftbridge" / "tokens" / ("1" * 24)
     tokens.mkdir(parents=True)
-    assert "tokens of no run  .ftbridge/tokens/111" in invoke("prune", input="n\n").stderr
+    assert "ready tokens that no run uses  .ftbridge/tokens/111" in invoke("prune", input="n\n").stderr
     assert runs("prune", "--yes") == "removed 0 bytes\n"
     assert not tokens.exists()
     assert json.loads(runs("prune", "--json")) == {"removed": [], "bytes": 0}

@@ -172,7 +172,7 @@ def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tup
             return listing, ()
         sizes = {name: size for name, size in listing.sizes.items() if names_file(name)}
         shown = first_few([*map(ascii, strange)], NAMES_SHOWN)
-        note = _("skipped, for their names are not valid file names: {shown}").format(shown=shown)
+        note = _("skipped files whose names are not valid: {shown}").format(shown=shown)
         return msgspec.structs.replace(listing, sizes=sizes), (note,)
     except hub.errors as error:
         if hub.http_status(error) is not None:

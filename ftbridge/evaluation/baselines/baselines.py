@@ -171,7 +171,7 @@ def _say_what_cannot_be_learned(samples: Mapping[str, int], questions: Iterable[
     """Say where the training samples have one label alone, one sample of a label, or none of a question's label."""
     if len(samples) == 1:
         say(
-            _("note: all training samples have the label `{first}`, so that every baseline answers it").format(
+            _("note: all training samples have the label `{first}`, so every baseline will answer just that").format(
                 first=next(iter(samples))
             )
         )

@@ -127,8 +127,8 @@ def compare(
     if not items:
         raise InputError(
             _(
-                "evaluations of different items compared: `{title}` and `{title_2}` share no "
-                "question; evaluate both on the same dataset"
+                "these evaluations differ in their items: `{title}` and `{title_2}` share no question; "
+                "evaluate both on the same dataset"
             ).format(title=titles[0], title_2=titles[1])
         )
 
@@ -210,7 +210,7 @@ def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
     if fixed := [name for name, each in bootstrapped if each.low == each.high and not name.endswith("_length")]:
         names = ", ".join(name.replace("_", " ") for name in fixed)
         yield _(
-            "all answers are alike by {names}: an interval without width does not mean that the figure is sure"
+            "all answers score the same in {names}: an interval of width 0 does not make the figure certain"
         ).format(names=names)
 
 
@@ -236,7 +236,7 @@ def _sentence(found: Comparison, left_out: int) -> str:
     if found.p_value is not None:
         counts.append(_p_value(found.p_value))
     if left_out:
-        counts.append(_("{left_out:,} more that only one was asked are left out").format(left_out=left_out))
+        counts.append(_("{left_out:,} more were asked of only one model and are skipped").format(left_out=left_out))
     interval = _("{points} to {high_points}").format(points=_points(low), high_points=_points(high))
     if not by:
         return _("{counts}. No difference in {name} is seen ({interval} points).").format(

@@ -221,7 +221,7 @@ def _look(book: Book, steps: Sequence[str]) -> Iterator[StepRun]:
         if first:
             yield StepRun(
                 name=step,
-                why=_("follows on {first}").format(first=first),
+                why=_("after {first}, which comes first").format(first=first),
                 options=getattr(book.recipe, step, None) or {},
             )
             continue

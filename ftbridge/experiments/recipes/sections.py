@@ -107,7 +107,7 @@ def check_section(section: str, values: Values, where: str, places: Mapping[str,
         values = {**values, "set": {**extra, **texts}}
     if section == "convert" and isinstance(values.get("split"), int):
         raise InputError(
-            _('{text} is a number to YAML: put it in quotes, as in `split: "7:3"`').format(
+            _('YAML reads {text} as a number: put it in quotes, as in `split: "7:3"`').format(
                 text=places.get("split", where)
             )
         )

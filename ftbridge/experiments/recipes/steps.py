@@ -225,13 +225,15 @@ def _plan_training(book: Book) -> Planned:
         if not (book.project.runs / run / "run.json").is_file():
             return _("the run {run} is not there any more").format(run=run)
         status = find_run(book.project, run).status
-        return "" if status == "succeeded" else _("the run {run} has {status}").format(run=run, status=status)
+        return (
+            "" if status == "succeeded" else _("the run {run} did not finish ({status})").format(run=run, status=status)
+        )
 
     def do() -> dict[str, Any]:
         planned = plan_training(book.project, options)
         before = _run_of(book, planned.key)
         if before and before.status == "succeeded":
-            say(_("{id} is this training, and is done").format(id=before.id))
+            say(_("run {id} has done this training already").format(id=before.id))
             return {"run": before.id}
         if before and before.status == "running":
             raise UsageError(

@@ -42,7 +42,7 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(_("low is to be below high, and above 0 with log"))
+            raise ValueError(_("`low` must be less than `high`, and above 0 where `log` is true"))
 
     def draw(self, source: random.Random) -> float:
         """Return a number of the span."""

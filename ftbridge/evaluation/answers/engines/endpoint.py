@@ -197,9 +197,7 @@ class Endpoint:
             self._fail(_("answers with no choice"))
         message, reason = choices[0].message, choices[0].finish_reason
         if reason not in _ENDED | _CUT:
-            self._fail(
-                _("ended an answer because of `{reason}`, so that it is none").format(reason=printable(str(reason)))
-            )
+            self._fail(_("cut an answer off (`{reason}`), so it cannot be used").format(reason=printable(str(reason))))
         thought = message.reasoning_content or message.reasoning or ""
         if message.content is None and not thought:
             self._fail(_("answers with no text"))
@@ -265,7 +263,7 @@ class Endpoint:
         except (ValueError, RecursionError):
             said = self._server.shown(reply.body.decode(errors="replace")) or "nothing"
             self._fail(
-                _("answers what is no reply of the OpenAI API ({kind}): `{said}`").format(
+                _("sent a reply that is not of the OpenAI API ({kind}): `{said}`").format(
                     kind=printable(reply.kind) or _("no type"), said=said
                 )
             )

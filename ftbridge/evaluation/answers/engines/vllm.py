@@ -26,7 +26,7 @@ _TROUBLES = {
         "vLLM is not installed there: name another Python under `backends`, `vllm` in "
         "ftbridge.yaml, or install it there"
     ),
-    "is less than desired": _("others use the memory: end them"),
+    "is less than desired": _("other programs use the GPU's memory: end them"),
     "No available memory for the cache blocks": _("the model leaves no room on the GPU for what it is asked"),
     "out of memory": _("the model does not fit into the GPU"),
     "are not supported for now": _("vLLM does not know this kind of model"),
@@ -90,7 +90,9 @@ def vllm_python(project: Project) -> Path | None:
 def why_not(adapters: Iterable[Path], loading: Loading) -> str:
     """Return in a sentence why vLLM does not answer as transformers does with these adapters, "" where it does."""
     if loading.bits:
-        return _("it loads no weights in {bits} bits as the training did; leave out `--bits`").format(bits=loading.bits)
+        return _("vLLM cannot load weights in {bits} bits as the training did; leave out `--bits`").format(
+            bits=loading.bits
+        )
     if loading.offload_folder:
         return _("it puts no weights on a disk; leave out `--offload-folder`")
     return next(
