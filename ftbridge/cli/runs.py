@@ -1,5 +1,6 @@
 """`ftbridge runs`: what was trained, what is being trained, and how the losses went."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -320,13 +321,29 @@ def _files_of_run(found: "RunDetails") -> dict[str, str]:
     if found.best:
         saved.append(_("{name} (lowest validation loss)").format(name=found.best.name))
     inside = {_("log"): "log.txt", _("adapter"): "adapter", _("merged model"): "merged", _("report"): "report.html"}
-    inside |= {name: f"tracking/{name}" for name in run.spec.track}
     there = {name: run.path / file for name, file in inside.items() if (run.path / file).exists()}
     return {
         "folder": str(relative_path(run.path)),
         **{name: str(relative_path(path)) for name, path in there.items()},
+        **_tracker_records(run),
         "checkpoints": ", ".join(saved),
     }
+
+
+def _tracker_records(run: "Run") -> dict[str, str]:
+    """Return where the records of trackers are, and the command that shows each."""
+    from ftbridge.core.errors import SetupError
+    from ftbridge.core.project import Project
+    from ftbridge.launchers.backends.trackers import tracker_records, viewer
+    from ftbridge.launchers.environment.venv import interpreter
+
+    shown = {}
+    for name, folder in tracker_records(run.path).items():
+        shown[name] = str(relative_path(folder))
+        with suppress(SetupError):
+            if command := viewer(name, folder, interpreter(Project.find(), run.spec.backend)):
+                shown[name] = _("{folder}; to look at it: `{command}`").format(folder=shown[name], command=command)
+    return shown
 
 
 def _loss_text(value: float | None) -> str:

@@ -113,11 +113,12 @@ def refuse_overlap(target: Path, source: ModelSource, base: Path, others: Iterab
     """
     target = target.resolve()
     own = source.run or next(_runs_around(source.folder.resolve()), None)
-    read = {_("the run itself") if source.run else _("the source"): source.folder}
+    itself = _("the run itself")
+    read = {itself if source.run else _("the source"): source.folder}
     read |= {_("the run's `{name}`").format(name=name): own.path / name for name in IN_A_RUN} if own else {}
     read |= {_("the base model"): base} | {_("the adapter `{path}`").format(path=path): path for path in others}
     for what, path in read.items():
-        _refuse_overlap(target, path.resolve(), what, both=what != "the run itself")
+        _refuse_overlap(target, path.resolve(), what, both=what != itself)
     for run in _runs_around(target):
         if not own or not _is_same_path(run.path, own.path):
             _refuse_overlap(target, run.path, _("the run `{name}`").format(name=run.path.name), both=True)
@@ -159,7 +160,7 @@ def refuse_inside(target: Path, read: Mapping[str, Path]) -> None:
 def _refuse_overlap(target: Path, path: Path, what: str, *, both: bool) -> None:
     """Raise InputError where `path` is `target` or lies in it, or, with `both`, the other way round."""
     if (below := _is_inside(path, target)) or (both and _is_inside(target, path)):
-        place = "there" if below and _is_inside(target, path) else _("in it") if below else _("around it")
+        place = _("there") if below and _is_inside(target, path) else _("in it") if below else _("around it")
         raise InputError(
             _("`{target}` cannot be written to: {what} is {place}; choose another folder with `--out`").format(
                 target=target, what=what, place=place

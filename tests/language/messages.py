@@ -52,8 +52,8 @@ UNSEEN_PARAMETERS = {"examples", "metavar", "names", "description"}
 # Texts that are the same in every language: commands to type, names, values of options, Jinja, what rich fills in.
 SAME = re.compile(
     r"\{%| \| map\(|</|"
-    r"^(\n? *(cd|ftbridge) .*|last|all|failure|warning|ftbridge\.yaml|.*\{task\..*|"
-    r"(Bearer|Basic) \{\}|([a-z]+ )*[a-z]+_[a-z_ ]+)$"
+    r"^(\n? *(cd|ftbridge) .*|last|all|failure|warning|ftbridge\.yaml|.*\{task\..*|(Bearer|Basic) \{\}|"
+    r"([a-z]+ )*[a-z]+_[a-z_ ]+)$"
 )
 # Modules, and what is in them, whose literals nobody is shown, or in English.
 NOT_SHOWN = {
