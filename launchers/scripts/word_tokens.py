@@ -19,8 +19,8 @@ from chat_tokens import IGNORED, Sample, any_of, plain_backend
 from tokenizers import Regex, pre_tokenizers
 
 WORDS = 1 << 16  # that are kept at most
-PART = 300  # letters tokens of the longest sample part of a text that is kept with its words, of the last 256
-LETTERS = 24  # tokens of the longest sample that is kept; longer ones seldom come back
+PART = 300  # letters of the longest part of a text that is kept with its words, of the last 256
+LETTERS = 24  # of the longest that is kept; longer ones seldom come back
 
 Encoded = tuple[Any, Any]  # token ids and labels, as numpy's arrays
 
