@@ -94,7 +94,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 def interpret_entry(name: str, raw: Any) -> Entry:
     """Return the entry `name` as LLaMA-Factory reads it, with all that is wrong in it."""
     if not isinstance(raw, dict):
-        return Entry(name=name, file_name="", problems=(_("is no JSON object"),))
+        return Entry(name=name, file_name="", problems=(_("is not a JSON object"),))
     problems, notes = _name_problems(name), _unknown_keys("", raw, (*KEYS, "ftbridge"))
     maps = {}
     for key, defaults in (("columns", COLUMNS), ("tags", TAGS)):
@@ -204,7 +204,7 @@ def _name_problems(name: str) -> list[str]:
 def _unknown_keys(where: str, given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
     known = list(known)
     return [
-        _("passes over the key `{key}`{where}{hint}").format(key=key, where=where, hint=closest(key, known))
+        _("ignores the key `{key}`{where}{hint}").format(key=key, where=where, hint=closest(key, known))
         for key in given
         if key not in known
     ]

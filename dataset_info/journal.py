@@ -172,8 +172,8 @@ def recover(dataset_dir: Path, registry: Path) -> None:
     if left and not registry.exists():  # moved without the files whose names begin with a dot
         raise InputError(
             _(
-                "`{registry}` is gone, and `{left}` beside it is a file of its datasets; put it back, "
-                "or move all that `ls -A {value}` shows to where it is; nothing was moved or deleted"
+                "`{registry}` is gone, and `{left}` beside it is a file of its datasets; put `{registry}` "
+                "back, or move all that `ls -A {value}` shows into its folder; nothing was moved or deleted"
             ).format(registry=registry, left=left[0], value=shell_words([str(dataset_dir)]))
         )
     _finish(dataset_dir, registry, read_text_of(registry), journal)
@@ -310,10 +310,10 @@ def _refuse_forged(journal: Journal) -> None:
         raise ValueError(_("it has no signature made by you on this machine"))
     for staged, name in journal.moves.items():
         if final_name(staged) != name:
-            raise ValueError(_("`{staged}` is no staged file").format(staged=staged))
+            raise ValueError(_("`{staged}` is not a staged file").format(staged=staged))
     for name in (*journal.moves.values(), *journal.removes):
         if not may_be_ours(name):
-            raise ValueError(_("`{name}` is no file of a dataset").format(name=name))
+            raise ValueError(_("`{name}` is not a file of a dataset").format(name=name))
     try:
         journal.staged_entries()
     except (AttributeError, KeyError, TypeError) as error:

@@ -101,7 +101,7 @@ def read_conversation(entry: Entry, row: Row, *, tools: bool = False) -> Convers
     for field in MEDIA:
         if values.get(entry.columns.get(field, "")):
             raise UnfitError(
-                entry.columns[field], _("holds {field}, and the models here read text alone").format(field=field)
+                entry.columns[field], _("holds {field}, but only text can be trained on").format(field=field)
             )
     offered = _tools_as_json(values, entry.columns.get("tools", ""))
     if offered and not tools:

@@ -126,9 +126,9 @@ def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool
 @yes_option
 @_dataset_options
 def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, as_json: bool) -> None:
-    """Remove datasets, after showing what goes: all parts of NAME with their files, or the one part called NAME.
+    """Remove datasets, after showing them: all parts of NAME with their files, or the one part called NAME.
 
-    Of a dataset that ftbridge did not make, only the entry goes, and its files stay.
+    Of a dataset that ftbridge did not make, only the entry is removed; its files stay.
     """
     from ftbridge import datasets
     from ftbridge.core.console import print_json, result, say

@@ -283,8 +283,7 @@ checkpoint_option = option(
 )  # fmt: skip
 model_option = option(
     "--model", metavar="BASE", shell_complete=complete_folder,
-    help=_("Base model, where it is not known, or to take another one: a folder, or a hub's "
-        "name."),
+    help=_("Base model, if it is not known, or to use another one: a folder, or a hub's name."),
 )  # fmt: skip
 device_option = option(
     "--device", type=DEVICES, default="auto", help=_("Where to compute; auto: on a GPU where there is one.")
@@ -326,7 +325,7 @@ def out_option(default: str) -> Decorator[Any]:
         type=click.Path(),
         shell_complete=complete_folder,
         show_default=default,
-        help=_("Folder to write, a new one."),
+        help=_("Folder to write; it must be new."),
     )
 
 
@@ -342,7 +341,9 @@ def _parse_header_row(_context: click.Context, _parameter: click.Parameter, valu
     if value is None or value == "none":
         return None if value is None else 0
     if not value.isdecimal() or not int(value):
-        raise click.BadParameter(_("`{value}` is no row; give a number from 1 on, or `none`").format(value=value))
+        raise click.BadParameter(
+            _("`{value}` is not a row number; give a number from 1 on, or `none`").format(value=value)
+        )
     return int(value)
 
 
@@ -385,5 +386,5 @@ answering_options = options(
     dtype_option,
     device_option,
     trust_option,
-    option("--replace", is_flag=True, help=_("Answer all samples anew, also those that were answered before.")),
+    option("--replace", is_flag=True, help=_("Answer all samples again, also those that were answered before.")),
 )  # fmt: skip

@@ -54,7 +54,7 @@ BAR = 30  # letters of the longest bar
     help=_("Compare what the frameworks train on, what the chat template writes, and what the merged folder's "
 "template will write."),
 )  # fmt: skip
-@option("--strict", is_flag=True, help=_("End with an error where --verify finds a difference."))
+@option("--strict", is_flag=True, help=_("Exit with an error if --verify finds a difference."))
 @option(
     "--stats", is_flag=True,
     help=_("Count the tokens of all samples: lengths, tokens in answers, and what the cutoff "

@@ -49,7 +49,7 @@ HEADINGS = {
 )  # fmt: skip
 @option("--yes", is_flag=True, help=_("Train without asking about unusual values."))
 @option("--name", default="", metavar="NAME", help=_("Name of the run, to type in place of its id."))
-@option("--trust-checkpoint", is_flag=True, help=_("Allow resuming from a checkpoint that is in no signed record."))
+@option("--trust-checkpoint", is_flag=True, help=_("Allow resuming from a checkpoint that no signed record lists."))
 @json_option
 def command(
     config: str | None,

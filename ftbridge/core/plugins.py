@@ -263,7 +263,7 @@ def data_files(kind: str) -> list[DataFile]:
         if folder is None:
             raise SetupError(
                 _(
-                    "`{name}` in ftbridge.{kind} is no folder of {package_of}: `{value}`; install the "
+                    "`{name}` in ftbridge.{kind} is not a folder of {package_of}: `{value}`; install the "
                     "package again, or uninstall it"
                 ).format(name=entry.name, kind=kind, package_of=package_of(entry), value=entry.value)
             )

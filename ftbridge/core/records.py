@@ -250,9 +250,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.quote and self.quote == self.separator:
             raise UsageError(
-                _("`--quote` and `--delimiter` are both `{quote}`; one stands around cells, one between").format(
-                    quote=self.quote
-                )
+                _(
+                    "`--quote` and `--delimiter` are both `{quote}`; one goes around cells, the other between them"
+                ).format(quote=self.quote)
             )
 
     @classmethod

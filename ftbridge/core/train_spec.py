@@ -136,7 +136,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     lora_dropout: Annotated[Share, Meta(description="Dropout on the input of LoRA layers.")] = 0.1
     lora_targets: Annotated[
         tuple[str, ...],
-        Meta(description="Names of the layers that get LoRA matrices, by comma."),
+        Meta(description="Names of the layers that get LoRA matrices, separated by commas."),
     ] = ()
     rslora: Annotated[bool, Meta(description="Rank-stabilised LoRA: scale by alpha / sqrt(rank).")] = False
     dora: Annotated[bool, Meta(description="DoRA: weight-decomposed LoRA.")] = False
@@ -151,7 +151,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         Share, Meta(description="Share of the optimizer steps that is warm-up; at least one step.")
     ] = 0.03
     epochs: Annotated[Positive, Meta(description="Passes over the training data; may be a fraction.")] = 3
-    max_steps: Annotated[Whole | None, Meta(description="Optimizer steps in all, in place of epochs.")] = None
+    max_steps: Annotated[Whole | None, Meta(description="Total optimizer steps, instead of epochs.")] = None
     micro_batch_size: Annotated[Whole, Meta(description="Samples per process in one forward and backward pass.")] = 1
     gradient_accumulation_steps: Annotated[
         Whole, Meta(description="Forward and backward passes per optimizer step.")
@@ -217,7 +217,9 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     ] = 42
     track: Annotated[
         tuple[Tracker, ...],
-        Meta(description="Experiment trackers, by comma: tensorboard, swanlab, wandb; offline without a key."),
+        Meta(
+            description="Experiment trackers, separated by commas: tensorboard, swanlab, wandb; offline without a key."
+        ),
     ] = ()
     deepspeed: Annotated[
         str,

@@ -44,9 +44,8 @@ _SPILLED = "Some modules are dispatched on the CPU or the disk"
 _OWN_CODE = "pass the argument `trust_remote_code=True`"
 _UNSEEN = "No CUDA GPUs are available"
 _TOO_BIG = _(
-    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits "
-    "cannot be put into main memory instead; take `--bits 4` if it was 8, end what else "
-    "uses the GPU, or take `--device cpu`"
+    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into "
+    "main memory instead; use `--bits 4` instead of 8, stop other programs on the GPU, or use `--device cpu`"
 )
 _MEMORY = _("take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset")
 
@@ -80,7 +79,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
                     )
                 )
         if 0 < self.temperature < COLDEST:
-            raise UsageError(_("`temperature` must be 0, or a number from {coldest} on").format(coldest=COLDEST))
+            raise UsageError(_("`temperature` must be 0, or a number of at least {coldest}").format(coldest=COLDEST))
         refuse_half_characters(_("a stop word"), *self.stop_words)
 
 
@@ -326,8 +325,8 @@ class Generator:
         if _UNSEEN in tail:
             return SetupError(
                 _(
-                    "nvidia-smi shows a GPU, and the torch of the training environment sees none; "
-                    "`ftbridge doctor` shows more, `--device cpu` computes on the CPU all the same"
+                    "nvidia-smi shows a GPU, and the torch of the training environment sees none; `ftbridge "
+                    "doctor` shows more, `--device cpu` computes on the CPU anyway"
                 )
             )
         advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""

@@ -131,7 +131,7 @@ def _are_answers(sources: Sequence[str | os.PathLike[str]], *, asks: bool) -> bo
     """Tell whether there are answers to be judged as they stand; raises UsageError where they are to be asked for."""
     are = any(os.fspath(each).endswith(".jsonl") for each in sources)
     if are and asks:
-        raise UsageError(_("a predictions.jsonl is judged as it stands; name the run to ask a model anew"))
+        raise UsageError(_("a predictions.jsonl is evaluated as it is; name the run to ask a model again"))
     return are
 
 
@@ -191,7 +191,9 @@ def _models(
         found = source_of(source)
         if not found.run:
             raise UsageError(
-                _("`--checkpoint all` is for runs, and `{folder}` is none; leave it out").format(folder=found.folder)
+                _("`--checkpoint all` is for runs, and `{folder}` is not a run; leave it out").format(
+                    folder=found.folder
+                )
             )
         saved = load_backend(found.run.spec.backend).checkpoints(found.run.path)
         models += [replace(found, checkpoint=each) for each in saved]

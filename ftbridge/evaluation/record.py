@@ -45,12 +45,12 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """Return a warning for the user; "" where no question was trained on."""
         if self.trained is None:
-            return _("whether questions were trained on cannot be told: {reason}").format(reason=self.reason)
+            return _("it is unknown whether questions were trained on: {reason}").format(reason=self.reason)
         if not self.trained:
             return ""
         return _(
-            "{trained:,} of {question_was} trained on (they stand in `{dataset}`): the figures "
-            "are better than the model is"
+            "{trained:,} of {question_was} trained on (they are in `{dataset}`): the figures look better "
+            "than the model is"
         ).format(
             trained=self.trained,
             question_was=counted(self.questions, "question was", "questions were"),

@@ -134,7 +134,7 @@ def _working_folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
     folder = Path(keep).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
-            _("`{folder}` is there already and not empty; give a new folder to `--keep`").format(folder=folder)
+            _("`{folder}` exists already and is not empty; give a new folder to `--keep`").format(folder=folder)
         )
     folder.mkdir(parents=True, exist_ok=True)
     yield folder

@@ -146,8 +146,8 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     if not source.run and not known and not _holds_weights(source.folder):
         raise InputError(
             _(
-                "`{folder}` is no model: neither a run, a checkpoint, an adapter nor a model is "
-                "there; give a run (`ftbridge runs list` shows them) or a model's folder"
+                "`{folder}` is not a model: neither a run, a checkpoint, an adapter nor a model is there; "
+                "give a run (`ftbridge runs list` shows them) or a model's folder"
             ).format(folder=source.folder)
         )
     backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)

@@ -129,7 +129,7 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool, base: Path) -> d
         if tensor.shape and re.search(r"\.lora_(embedding_)?A\b", name)
     }
     if not ranks:
-        raise InputError(_("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank"))
+        raise InputError(_("the checkpoint holds parts of an adapter, and no `lora_A`, which gives its rank"))
     if experts := next((module for module in ranks if EXPERTS.search(module)), ""):
         raise InputError(
             _(

@@ -90,7 +90,7 @@ def test_list_of_an_empty_project_says_so(tmp_path, monkeypatch):
 
 
 def test_a_run_that_ended_with_its_terminal_says_so(project):
-    reason = "ended with its terminal; --detach outlives it"
+    reason = "ended with its terminal; with --detach it goes on"
     record_run(project, "dddd", "running").end("interrupted", 130, reason)
     assert f"dddd: {reason}" in invoke("list").stderr
     assert reason in runs("show", "dddd")

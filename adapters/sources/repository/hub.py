@@ -230,9 +230,9 @@ def _disk_note(hub: Hub, address: Address, repository: Repository, names: list[s
     if max(sizes) > (scratch_free := _free_bytes(scratch)):
         raise SetupError(
             _(
-                "`{address}` has {missing}, one file {max}: neither `{cache}` ({free} free) nor "
-                "`{scratch}` ({scratch_free}) has room; set HF_HOME, MODELSCOPE_CACHE or TMPDIR to a "
-                "folder on a larger disk"
+                "`{address}` has {missing}, the largest file {max}: neither `{cache}` ({free} free) nor "
+                "`{scratch}` ({scratch_free}) has room; set HF_HOME, MODELSCOPE_CACHE or TMPDIR to a folder "
+                "on a larger disk"
             ).format(
                 address=address,
                 missing=natural_size(missing),

@@ -87,7 +87,7 @@ def read_dataset_card(folder: Path) -> tuple[DatasetCard, tuple[str, ...]]:
         return msgspec.convert(load_yaml(found[1], "it") if found else {}, DatasetCard, strict=False), ()
     except (InputError, msgspec.ValidationError, RecursionError) as error:
         return DatasetCard(), (
-            _("the front matter of README.md is left aside, since it is broken: {split}").format(
+            _("the front matter of README.md is ignored, as it is broken: {split}").format(
                 split=joined(" ", str(error).split())
             ),
         )

@@ -122,7 +122,8 @@ def locked(path: Path, patience: float = 60) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         message = _(
-            "another process has held `{file}` for {patience:g} seconds; end it, or delete that file if none runs"
+            "another process has held `{file}` for {patience:g} seconds; stop it, or delete that file if "
+            "there is no such process"
         ).format(file=file, patience=patience)
         raise SetupError(message) from error
     except OSError as error:

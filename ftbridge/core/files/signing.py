@@ -56,9 +56,9 @@ def _read_key(file: Path) -> bytes:
         opened = file.open("rb")
     except PermissionError as error:
         raise SetupError(
-            _("you may not read the key `{file}`; if root made it, `sudo chown -R $USER {parent}`").format(
-                file=file, parent=file.parent
-            )
+            _(
+                "you have no permission to read the key `{file}`; if root made it, `sudo chown -R $USER {parent}`"
+            ).format(file=file, parent=file.parent)
         ) from error
     with opened:
         status = os.fstat(opened.fileno())

@@ -55,7 +55,7 @@ def same_answers(
         project = Project.find()
         if not card.run:
             raise UsageError(
-                _("`--verify-answers` asks the questions of a run's dataset, and this adapter is of no run")
+                _("`--verify-answers` asks the questions of a run's dataset, and this adapter belongs to no run")
             )
         own = adapter.parent / "run.json"
         run = load_run(adapter.parent) if own.is_file() else find_run(project, card.run)

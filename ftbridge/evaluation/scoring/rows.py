@@ -61,7 +61,7 @@ def _in_order(rows: Iterator[Row]) -> Iterator[Row]:
     for row in rows:
         if last is not None and row.id <= last:
             raise InputError(
-                _("the answer to question {id} comes after that to {last}; answer the dataset anew").format(
+                _("the answer to question {id} comes after that to {last}; answer the dataset again").format(
                     id=row.id, last=last
                 )
             )

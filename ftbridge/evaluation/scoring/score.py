@@ -86,8 +86,8 @@ def known_labels(rows: Rows, labels: Sequence[str]) -> tuple[str, ...]:
         if len(different) > MOST_CLASSES:
             raise InputError(
                 _(
-                    "more than {most_classes:,} different right answers are no labels of a "
-                    "classification; evaluate with `--task generation`"
+                    "more than {most_classes:,} different right answers are too many for a classification; "
+                    "evaluate with `--task generation`"
                 ).format(most_classes=MOST_CLASSES)
             )
     return tuple(known | dict.fromkeys(sorted(different)))
@@ -101,7 +101,9 @@ def score(task: Task, rows: Rows, labels: Sequence[str] = (), *, draws: int = DR
     """
     finish = Counter(row.finish for row in rows())
     if not (items := finish.total()):
-        raise InputError(_("there are no answers to judge; predict first, and look whether the dataset has samples"))
+        raise InputError(
+            _("there are no answers to evaluate; run `ftbridge predict` first, and check that the dataset has samples")
+        )
     found = _judge(task, rows, labels).scores(rows, items, draws, seed)
     notes = (*found.notes, *_notes(found, finish))
     return msgspec.structs.replace(found, finish=dict(finish), notes=notes)
@@ -203,7 +205,7 @@ def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
             long=long, answers=answers
         )
     if found.items < FEW_ITEMS:
-        yield _("{items} tell little: with as many others the figures may be quite different").format(
+        yield _("{items} are few: with as many others the figures may be quite different").format(
             items=counted(found.items, "item")
         )
     bootstrapped = [each for each in found.figures.items() if each[1].method == "bootstrap"]

@@ -85,7 +85,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
                 for card, each in self.seconds.items()
             )
             per = "" if self.samples_known else _(" for every {samples:,} samples").format(samples=self.samples)
-            guess = "" if self.tokens_known else _("; a sample is taken for {tokens} tokens").format(tokens=self.tokens)
+            guess = "" if self.tokens_known else _("; assuming {tokens} tokens a sample").format(tokens=self.tokens)
             found += _(
                 "; about {times}{per} (arithmetic, not measured: half or twice as long is possible{guess})"
             ).format(times=times, per=per, guess=guess)

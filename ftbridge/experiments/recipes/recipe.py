@@ -139,7 +139,7 @@ def _why_no_section(key: str) -> str:
     own = [f"`{name}`" for name in STEPS if key in options_of(name).__struct_fields__]
     if own:
         return _("is an option of {own}, but stands outside it; move it there").format(own=joined(_(" and "), own))
-    return _("is no section of a recipe{hint}").format(hint=closest(key, ["title", *STEPS, "demo"]))
+    return _("is not a section of a recipe{hint}").format(hint=closest(key, ["title", *STEPS, "demo"]))
 
 
 def _checked_sections(values: Values, where: str, places: Mapping[str, str], outer: str) -> dict[str, Any]:

@@ -167,12 +167,12 @@ def _check_points(options: "SweepOptions", where: str) -> None:
 
 def _why_unknown(section: str, key: str) -> str:
     if key in {"dataset", "dataset_dir"} and section == "train":
-        return _("stands under `train`, and a recipe trains on what it converts; leave it out")
+        return _("is given under `train`, but a recipe trains on what it converts; leave it out")
     own = [name for name in STEPS if name != section and key in options_of(name).__struct_fields__]
     if own:
-        return _("stands under `{section}`; it is an option of {own}").format(
+        return _("is given under `{section}`, but is an option of {own}").format(
             section=section, own=joined(_(" and "), (f"`{name}`" for name in own))
         )
-    return _("is no option of `{section}`{hint}").format(
+    return _("is not an option of `{section}`{hint}").format(
         section=section, hint=closest(key, options_of(section).__struct_fields__)
     )

@@ -110,7 +110,9 @@ def run_sweep(
     name = asked.name or "-".join(varied or constant).replace(".", "-") or "sweep"
     if not _NAME.fullmatch(name):
         raise UsageError(
-            _("`{name}` is no name for a sweep; use letters, digits, `-`, `_` and Chinese characters").format(name=name)
+            _("`{name}` is not a valid name for a sweep; use letters, digits, `-`, `_` and Chinese characters").format(
+                name=name
+            )
         )
     folder = project.folder / FOLDER / name
     train = _base_of_training(project, asked.train)

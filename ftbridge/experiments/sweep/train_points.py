@@ -155,7 +155,7 @@ def fail_point(book: Book, at: int, error: FtbridgeError) -> None:
     if any(sign in text for sign in FULL):
         raise SetupError(
             _(
-                "the disk is full, and the sweep ends here: {error}. What is done is kept; make room, "
+                "the disk is full, and the sweep ends here: {error}. What is done is kept; free some space, "
                 "and the same command goes on"
             ).format(error=first_line(error))
         ) from error

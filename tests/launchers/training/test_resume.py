@@ -133,7 +133,7 @@ def test_a_half_written_checkpoint_is_passed_over(place, backend, file):
     whole = run.path / "output" / file
     whole.write_bytes(whole.read_bytes()[:-8])
     assert "3" in resume.find_resume_point(place, "auto", {}, trusted=False).checkpoint.name
-    with pytest.raises(InputError, match="is no whole checkpoint of run `one`"):
+    with pytest.raises(InputError, match="is not a complete checkpoint of run `one`"):
         resume.find_resume_point(place, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
 
 
