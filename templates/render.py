@@ -74,7 +74,7 @@ def deepspeed_config(name: str) -> dict[str, Any]:
     """Return the shipped DeepSpeed config `name`; raises UsageError for an unknown one."""
     if name not in deepspeed_names():
         raise UsageError(
-            _("there is not a DeepSpeed config `{name}`; choose none, {deepspeed_names}, or a .json file").format(
+            _("there is no DeepSpeed config `{name}`; choose none, {deepspeed_names}, or a .json file").format(
                 name=name, deepspeed_names=joined(", ", deepspeed_names())
             )
         )

@@ -162,9 +162,9 @@ def test_deepspeed_offload_of_null_counts_as_none(tmp_path):
 
 
 def test_unknown_deepspeed_config_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"there is not a DeepSpeed config at `.*absent.json`"):
+    with pytest.raises(InputError, match=r"there is no DeepSpeed config at `.*absent.json`"):
         load_deepspeed("absent.json", tmp_path, ONE)
-    with pytest.raises(UsageError, match="there is not a DeepSpeed config `zero9`"):
+    with pytest.raises(UsageError, match="there is no DeepSpeed config `zero9`"):
         load_deepspeed("zero9", tmp_path, ONE)
 
 
