@@ -181,7 +181,7 @@ def _only_running(status: str) -> Run:
     found = [run for run in record.all_runs(Project.find()) if run.status == status]
     if len(found) == 1:
         return found[0]
-    ids = ", ".join(f"`{run.id}`" for run in found)
+    ids = joined(", ", (f"`{run.id}`" for run in found))
     which = (
         _("these have the status {status}: {ids}").format(status=status, ids=ids)
         if found

@@ -230,7 +230,7 @@ def _sum_line(counts: "Counts") -> str:
         (counts.left_out, _("{count:,} not taken (`--limit`, `--split`)")),
         (counts.empty, _("{count:,} empty")),
     ]
-    became = ", ".join(text.format(count=count) for count, text in found if count)
+    became = joined(", ", (text.format(count=count) for count, text in found if count))
     return _("{rows}: {became}").format(rows=counted(counts.read + counts.empty, "row"), became=became)
 
 
@@ -273,7 +273,7 @@ def _registry_changes(done: "Conversion") -> str:
         if each.after
     ]
     gone = [f"{removed} {each.name} ({each.before:,})" for each in done.replaced if not each.after]
-    lines = [", ".join([*anew, *gone])] if done.replaced else []
+    lines = [joined(", ", [*anew, *gone])] if done.replaced else []
     files = {done.rejected_file, done.rejected_workbook, *(file for part in done.parts for file in part.files.values())}
     for file in done.edited:
         what = replaced if file in files else removed
@@ -302,7 +302,7 @@ def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
         names = [*map(shorten, table.left_out[:COLUMNS])]
         if more > 0:
             names.append(_("and {more:,} more").format(more=more))
-        yield f"  {padded(_('not used'), 12)} {', '.join(names)}"
+        yield f"  {padded(_('not used'), 12)} {joined(', ', names)}"
     for note in table.notes:
         yield f"  {padded(_('note'), 12)} {note}"
     if explain:

@@ -15,6 +15,7 @@ from ftbridge.cli.options import (
 )
 from ftbridge.cli.output import confirm, print_facts, print_table, relative_path
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,15 +181,15 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
     system = _("several; else: {prompt}").format(prompt=own.system) if own.several_systems else own.system
     return {
         _("samples"): f"{own.samples:,}",
-        _("source"): ", ".join(own.sources),
-        _("sheets"): ", ".join(own.options.sheets),
+        _("source"): joined(", ", own.sources),
+        _("sheets"): joined(", ", own.options.sheets),
         _("preset"): own.preset,
-        _("columns"): ", ".join(f"{field}: {column}" for field, column in own.columns.items()),
+        _("columns"): joined(", ", (f"{field}: {column}" for field, column in own.columns.items())),
         _("system prompt"): system,
         **_options_given(own.options.asked),
-        _("parts"): ", ".join(own.options.names),
+        _("parts"): joined(", ", own.options.names),
         _("written"): next(each.made for each in summaries(folder) if each.name == found.name),
-        _("files"): ", ".join(str(relative_path(folder / file)) for file in own.files.values()),
+        _("files"): joined(", ", (str(relative_path(folder / file)) for file in own.files.values())),
     }
 
 

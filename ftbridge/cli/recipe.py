@@ -160,9 +160,9 @@ def _made(made: dict[str, Any]) -> str:
     """Return what a step has made, in a few words."""
     parts = made.get("parts")
     if parts:
-        return ", ".join(f"{name} ({samples:,})" for name, samples in parts.items())
+        return joined(", ", (f"{name} ({samples:,})" for name, samples in parts.items()))
     values = (value if isinstance(value, list) else [value] for value in made.values())
-    return ", ".join(str(each) for every in values for each in every)
+    return joined(", ", (str(each) for every in values for each in every))
 
 
 def _say_next(done: "RecipeRun") -> None:

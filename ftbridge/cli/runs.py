@@ -8,7 +8,7 @@ import click
 
 from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
 from ftbridge.cli.output import can_show, confirm, print_facts, print_table, relative_path
-from ftbridge.language import english
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ def _files_of_run(found: "RunDetails") -> dict[str, str]:
         "folder": str(relative_path(run.path)),
         **{name: str(relative_path(path)) for name, path in there.items()},
         **_tracker_records(run),
-        "checkpoints": ", ".join(saved),
+        "checkpoints": joined(", ", saved),
     }
 
 

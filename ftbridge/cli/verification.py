@@ -82,7 +82,7 @@ def _kinds(sample: "VerifiedSample") -> dict[tuple[str, str], list[str]]:
             readers.setdefault(each, []).append(reader)
     found: dict[tuple[str, str], list[str]] = {}
     for (cause, place), names in readers.items():
-        found.setdefault((cause, ", ".join(names)), []).append(place)
+        found.setdefault((cause, joined(", ", names)), []).append(place)
     return found
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # How many rows a table gives as its first.
 FIRST = 100
@@ -238,7 +239,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse what can stand neither between nor around cells; raises UsageError."""
         if len(self.separator) > 1 or self.separator in {"\r", "\n", "\0"}:
-            names = ", ".join(f"`{name}`" for name in DELIMITERS)
+            names = joined(", ", (f"`{name}`" for name in DELIMITERS))
             raise UsageError(
                 _("`--delimiter` takes one character, or {names}; got {delimiter!r}").format(
                     names=names, delimiter=self.delimiter

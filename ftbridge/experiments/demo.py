@@ -257,11 +257,14 @@ def _refuse_poor_answers(folder: Path, answers: Answers, runs: dict[str, Run]) -
         "runs": {each: {"versions": run.versions, "options": run.spec} for each, run in runs.items()},
     }
     write_atomic(folder / REPORT, msgspec.json.format(msgspec.json.encode(report, enc_hook=english)))
-    reached = ", ".join(
-        _("{title} {share:.0%} (loss {losse} at the end)").format(
-            title=load_backend(each).title, share=answers.share(each), losse=losses[each][-1]
-        )
-        for each in poor
+    reached = joined(
+        ", ",
+        (
+            _("{title} {share:.0%} (loss {losse} at the end)").format(
+                title=load_backend(each).title, share=answers.share(each), losse=losses[each][-1]
+            )
+            for each in poor
+        ),
     )
     raise FrameworkError(
         _(

@@ -10,6 +10,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import still_training
 
@@ -60,7 +61,7 @@ def _named_checkpoint(run: Run, wanted: str) -> tuple[Path | None, str]:
         or wanted in {checkpoint.name, checkpoint.stem, _step_as_text(run, backend, checkpoint)}
     ]
     chosen = matching[-1] if matching else None
-    why = _("; there are ") + ", ".join(f"`{checkpoint.name}`" for checkpoint in known) if known else ""
+    why = _("; there are ") + joined(", ", (f"`{checkpoint.name}`" for checkpoint in known)) if known else ""
     return chosen, why
 
 

@@ -17,6 +17,7 @@ from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import decode_raw, is_blank, parse_container, shorten
 from ftbridge.core.records import Table
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 FIELDS = ("messages", *HEADERS)
 BOOLEANS, TEXT, NUMBERS, LISTS, OBJECTS = _("true or false"), _("text"), _("numbers"), _("lists"), _("objects")
@@ -32,9 +33,12 @@ class Candidate(msgspec.Struct, frozen=True):
     style: str = ""
 
     def __str__(self) -> str:
-        fields = ", ".join(
-            _("{field} from `{source}`").format(field=field, source=shorten(source))
-            for field, source in self.field_sources.items()
+        fields = joined(
+            ", ",
+            (
+                _("{field} from `{source}`").format(field=field, source=shorten(source))
+                for field, source in self.field_sources.items()
+            ),
         )
         return f"{self.name} ({fields})"
 

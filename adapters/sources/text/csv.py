@@ -35,6 +35,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where, first_rows
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
 TAB_SUFFIXES = {".tsv", ".tab"}
@@ -87,7 +88,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     rows = dropwhile(lambda row: row.where.row <= headers.start, parsed.rows())
     first = first_rows(rows)
     below = _("headers in record {at}").format(at=at + 1) if at and reading.header_row is None else ""
-    how = ", ".join(filter(None, (encoding.note, dialect.note, below)))
+    how = joined(", ", filter(None, (encoding.note, dialect.note, below)))
     return [
         Table(
             file=path.name,

@@ -17,6 +17,7 @@ import msgspec
 from ftbridge.adapters.mapping.headers import has_question_and_answer
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -123,7 +124,7 @@ class Dialect(msgspec.Struct, frozen=True):
             said.append(_("quotes {quote}").format(quote=self.quote) if self.quote else _("no quotes"))
         if self.escape:
             said.append(_("escapes {escape}").format(escape=self.escape))
-        return ", ".join(said)
+        return joined(", ", said)
 
 
 class _SampleRecords:

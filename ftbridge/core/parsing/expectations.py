@@ -37,7 +37,7 @@ def _words(kind: inspect.Type, value: Any) -> str:
         return _words(kind.type, value)
     if isinstance(kind, inspect.UnionType):
         words = [_words(each, value) for each in kind.types if not isinstance(each, inspect.NoneType)]
-        return " or ".join(words) if all(words) else ""
+        return joined(_(" or "), words) if all(words) else ""
     if isinstance(kind, inspect.VarTupleType | inspect.ListType):
         item = _words(kind.item_type, value)
         return item and _("a list of {item}").format(item=item)
@@ -52,7 +52,7 @@ def _plain_words(kind: inspect.Type, value: Any) -> str:
         return _("{most} or {last}").format(most=joined(", ", most), last=last) if most else last
     if isinstance(kind, inspect.IntType | inspect.FloatType):
         number = _("a whole number") if isinstance(kind, inspect.IntType) else _("a number")
-        return " ".join((number, " and ".join(_limits(kind, value)))).strip()
+        return " ".join((number, joined(_(" and "), _limits(kind, value)))).strip()
     return {inspect.BoolType: _("true or false"), inspect.StrType: _("text")}.get(type(kind), "")
 
 

@@ -113,7 +113,7 @@ def validation_reason(message: str) -> str:
         return _("`{missing}` is missing").format(missing=missing[1])
     if not (wrong := _WRONG_TYPE.match(message)):
         return message
-    expected = " or ".join(_KINDS.get(kind, kind) for kind in wrong["expected"].split(" | ")) + wrong["limit"]
+    expected = joined(_(" or "), (_KINDS.get(kind, kind) for kind in wrong["expected"].split(" | "))) + wrong["limit"]
     got = _(", not {got}").format(got=_KINDS.get(wrong["got"], wrong["got"])) if wrong["got"] else ""
     return _("{key} should be {expected}{got}").format(
         key="`" + wrong["key"] + "`" if wrong["key"] else "it", expected=expected, got=got

@@ -208,7 +208,7 @@ def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
         )
     bootstrapped = [each for each in found.figures.items() if each[1].method == "bootstrap"]
     if fixed := [name for name, each in bootstrapped if each.low == each.high and not name.endswith("_length")]:
-        names = ", ".join(name.replace("_", " ") for name in fixed)
+        names = joined(", ", (name.replace("_", " ") for name in fixed))
         yield _(
             "all answers are alike by {names}: an interval without width does not mean that the figure is sure"
         ).format(names=names)

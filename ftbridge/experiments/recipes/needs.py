@@ -22,6 +22,7 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.experiments.recipes.base_sizes import BaseSizes, base_sizes, known_facts
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.host import GIB
@@ -80,9 +81,12 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
         if self.too_small:
             found += _("; this machine's {too_small} has less").format(too_small=self.too_small)
         if self.seconds:
-            times = ", ".join(
-                _("{duration} on {named}").format(duration=_duration(each), named=self._named(card))
-                for card, each in self.seconds.items()
+            times = joined(
+                ", ",
+                (
+                    _("{duration} on {named}").format(duration=_duration(each), named=self._named(card))
+                    for card, each in self.seconds.items()
+                ),
             )
             per = "" if self.samples_known else _(" for every {samples:,} samples").format(samples=self.samples)
             guess = "" if self.tokens_known else _("; a sample is taken for {tokens} tokens").format(tokens=self.tokens)
