@@ -27,7 +27,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 from ftbridge.language import gettext as _
-from ftbridge.language import joined, ngettext
+from ftbridge.language import joined, ngettext, to_translate
 
 _XTUNER_ONLY = _("was converted for XTuner alone; convert its source again with `--to alpaca`")
 _MESSAGES_ONLY = _("has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`")
@@ -221,7 +221,9 @@ def describe_missing(own: DatasetEntry) -> list[str]:
     """Return, a sentence for each target, how many samples of a dataset of ours are not in its file, and why."""
     options = own.options
     return [
-        describe_not_held(count, target, joined(_(" and "), options.no_place_for.get(target, ["them"])))
+        describe_not_held(
+            count, target, joined(_(" and "), map(_, options.no_place_for.get(target, [to_translate("them")])))
+        )
         for target, count in options.not_held.items()
     ]
 

@@ -55,7 +55,7 @@ def list_command(dataset_dir: str | None, as_json: bool) -> None:
     rows = [(_("name"), _("samples"), _("formats"), _("source"), _("preset"), _("written"))]
     for each in found:
         samples = "" if each.samples is None else f"{each.samples:,}"
-        rows.append((each.name, samples, ", ".join(each.formats), each.source, each.preset, each.made))
+        rows.append((each.name, samples, joined(", ", each.formats), each.source, each.preset, each.made))
     if found:
         print_table(rows, optional=(_("source"), _("preset"), _("written")))
     else:
@@ -177,8 +177,10 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
     try:
         own = parse_entry(folder, found.name, found.entry)
     except InputError as error:
-        return {"damaged": str(error)}
-    system = _("several; else: {prompt}").format(prompt=own.system) if own.several_systems else own.system
+        return {_("damaged"): str(error)}
+    system = own.system
+    if own.several_systems:
+        system = _("several; else: {prompt}").format(prompt=own.system) if own.system else _("several, or none")
     return {
         _("samples"): f"{own.samples:,}",
         _("source"): joined(", ", own.sources),

@@ -125,6 +125,6 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
         memory = [check.found for check in checks if check.name.endswith("memory")]
         result(aligned(describe(ready, joined("; ", memory) or _("not estimated"))))
         if others := [check for check in checks if check.found not in memory or check.remedy]:
-            result(f"\npre-flight:\n{checks_as_text(others)}")
+            result(_("\npre-flight:\n{checks}").format(checks=checks_as_text(others)))
     if any(check.status == "failure" for check in checks):
         raise InputError(_("this training would fail: see `failure` above"))

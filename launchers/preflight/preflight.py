@@ -136,7 +136,7 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
     try:
         entry, files = dataset_files(plan, MESSAGES if plan.tokens else load_backend(plan.spec.backend).target)
     except InputError as error:
-        return [Check(name, "failure", f"`{plan.title}`: {error}", _("convert its source again"))]
+        return [Check(name, "failure", joined(": ", (f"`{plan.title}`", error)), _("convert its source again"))]
     if not plan.entry.samples:
         return [
             Check(

@@ -224,7 +224,7 @@ def _preview_of_tokens(
         cutoff_length=spec.cutoff_length,
         views={"once": BackendView(title, answer.samples, stats)},
         differences=[],
-        warnings=[f"{check.found}; {check.remedy}" for check in checks],
+        warnings=[joined("; ", (check.found, check.remedy)) for check in checks],
         png=str(picture) if picture else None,
         counts=counts,
     )

@@ -40,7 +40,7 @@ class Candidate(msgspec.Struct, frozen=True):
                 for field, source in self.field_sources.items()
             ),
         )
-        return f"{self.name} ({fields})"
+        return _("{name} ({fields})").format(name=_(self.name), fields=fields)
 
     @property
     def field_sources(self) -> dict[str, str]:

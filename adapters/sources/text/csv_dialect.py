@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from _csv import Reader
 
 DELIMITERS = ",\t;|"
-DELIMITER_NAMES = {"\t": "tab", " ": "space"}
+DELIMITER_NAMES = {"\t": _("tab"), " ": _("space")}
 # Delimiters that stand in prose as well, there with a blank or the end of the line behind them.
 PROSE_DELIMITERS = ",; "
 # The headers are looked for in this many first records.

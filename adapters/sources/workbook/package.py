@@ -163,7 +163,7 @@ def _zip_kind(path: Path) -> Kind:
     if "_rels/.rels" in names:
         _refuse_document(path, next((DOCUMENT_PARTS[name] for name in DOCUMENT_PARTS if name in names), ""))
         return "xlsx"
-    held = joined(", ", (f"`{part.filename}`" for part in parts[:3])) or "nothing"
+    held = joined(", ", (f"`{part.filename}`" for part in parts[:3])) or _("nothing")
     raise InputError(_("`{path}` is a zip archive, not a workbook; it holds {held}").format(path=path, held=held))
 
 

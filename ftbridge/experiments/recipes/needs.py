@@ -102,7 +102,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
             return _("{gpus} x {card}").format(gpus=self.gpus, card=card)
         if card == self.here:
             return _("this machine's {card}").format(card=card)
-        return f"{'an' if card[0] in 'AHLR' else 'a'} {card}"
+        return (_("an {card}") if card[0] in "AHLR" else _("a {card}")).format(card=card)
 
 
 def needs(
@@ -218,9 +218,9 @@ def _gib(size: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("h", 3600)):
+    for text, length in ((_("{n} days"), 86400), (_("{n} h"), 3600)):
         if seconds >= 2 * length:
-            return f"{_rounded(seconds / length)} {unit}"
+            return text.format(n=_rounded(seconds / length))
     return _("{max} min").format(max=_rounded(max(1, round(seconds / 60))))
 
 
