@@ -12,8 +12,8 @@ from ftbridge.core.console import first_few
 from ftbridge.core.errors import shell_words
 from ftbridge.core.files.spreadsheet import CHARACTERS, is_too_long, write_sheets
 from ftbridge.core.records import Row
-from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 LABELS_SHOWN = 5
 # Excel's limit, and how many digits of a number it keeps.
@@ -43,7 +43,7 @@ class Rejects:
                 {
                     "column": problem.column,
                     "value": problem.value,
-                    "reason": f"{problem.field} {english(problem.reason)}".strip(),
+                    "reason": joined(" ", filter(None, (problem.field, problem.reason))),
                 }
                 for problem in problems
             ]

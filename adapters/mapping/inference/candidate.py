@@ -32,15 +32,16 @@ class Candidate(msgspec.Struct, frozen=True):
     templates: dict[str, RowTemplate] = {}
     style: str = ""
 
-    def __str__(self) -> str:
+    def in_words(self) -> str:
+        """Return what it is called, and the source of each field."""
         fields = joined(
-            ", ",
+            _(", "),
             (
                 _("{field} from `{source}`").format(field=field, source=shorten(source))
                 for field, source in self.field_sources.items()
             ),
         )
-        return _("{name} ({fields})").format(name=_(self.name), fields=fields)
+        return _("{name} ({fields})").format(name=self.name, fields=fields)
 
     @property
     def field_sources(self) -> dict[str, str]:
