@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ftbridge.adapters.registered.check import CheckResult
+    from ftbridge.dataset_info.entries import Entry
     from ftbridge.datasets import DatasetDetails
 
 _dataset_options = options(dataset_dir_option(_("the last conversion's, else data")), json_option)
@@ -178,21 +179,25 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
         own = parse_entry(folder, found.name, found.entry)
     except InputError as error:
         return {_("damaged"): str(error)}
-    system = own.system
-    if own.several_systems:
-        system = _("several; else: {prompt}").format(prompt=own.system) if own.system else _("several, or none")
     return {
         _("samples"): f"{own.samples:,}",
         _("source"): joined(", ", own.sources),
         _("sheets"): joined(", ", own.options.sheets),
         _("preset"): own.preset,
         _("columns"): joined(", ", (f"{field}: {column}" for field, column in own.columns.items())),
-        _("system prompt"): system,
+        _("system prompt"): _system_prompt(own),
         **_options_given(own.options.asked),
         _("parts"): joined(", ", own.options.names),
         _("written"): next(each.made for each in summaries(folder) if each.name == found.name),
         _("files"): joined(", ", (str(relative_path(folder / file)) for file in own.files.values())),
     }
+
+
+def _system_prompt(entry: "Entry") -> str:
+    """Return the system prompt of a dataset, or that its conversations have several."""
+    if not entry.several_systems:
+        return entry.system
+    return _("several; else: {prompt}").format(prompt=entry.system) if entry.system else _("several, or none")
 
 
 def _options_given(asked: dict[str, Any]) -> dict[str, str]:
