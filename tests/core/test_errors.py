@@ -46,11 +46,19 @@ def test_words_can_be_typed_in_a_shell():
 def printed_commands(file):
     """Yield what the commands that a file prints take from elsewhere."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.JoinedStr):
+        called = node.func if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
+        if called and called.attr == "format" and isinstance(called.value, ast.Call) and called.value.args:
+            given = {each.arg: ast.unparse(each.value) for each in node.keywords}
+            text = str(getattr(called.value.args[0], "value", ""))
+            parts = [re.sub(r"\{(\w+)[^}]*\}", lambda name: f"\0{given.get(name[1], name[1])}\0", text)]  # noqa: B023
+        elif isinstance(node, ast.JoinedStr):
             parts = [
                 each.value if isinstance(each, ast.Constant) else f"\0{ast.unparse(each.value)}\0"
                 for each in node.values
             ]
+        else:
+            parts = []
+        if parts:
             for command in re.findall(r"`((?:ftbridge|uv|ls|kill|--model) [^`]*)`|^ *(cd .*)", "".join(parts)):
                 yield from "".join(command).split("\0")[1::2]
 
