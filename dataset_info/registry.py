@@ -28,8 +28,8 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import entry_spans
 from ftbridge.dataset_info.names import REGISTRY, all_files_named, dataset_names, files_named, is_ours, may_be_ours
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
 
 FILE = REGISTRY
 # The registries whose locks this process holds: what is pending there has been tried.
@@ -237,7 +237,7 @@ def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> R
                 _("{edited} was changed since it was converted, which would be lost").format(
                     edited=joined(", ", (f"`{file}`" for file in removed.edited))
                 ),
-                {_("remove it all the same"): ["--yes"]},
+                {_("remove it anyway"): ["--yes"]},
             )
         entries, removes = list(removed.entries), [file.name for file in removed.files]
         try:
@@ -319,7 +319,7 @@ def _without_ours(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry_as_json(entry: DatasetEntry) -> dict[str, Any]:
-    return {**_llamafactory_keys(entry), "ftbridge": msgspec.to_builtins(entry)}
+    return {**_llamafactory_keys(entry), "ftbridge": msgspec.to_builtins(entry, enc_hook=english)}
 
 
 def _llamafactory_keys(entry: DatasetEntry) -> dict[str, Any]:
@@ -362,7 +362,7 @@ def _refuse_names_taken(dataset_dir: Path, known: dict[str, Any], sources: Mappi
             raise InputError(
                 _(
                     "the dataset `{name}` in `{file}` comes from another source ({old}, or an earlier "
-                    "version of it); choose another `--name`, or put this in its place with `--replace`"
+                    "version of it); choose another `--name`, or replace it with `--replace`"
                 ).format(name=name, file=dataset_dir / FILE, old=joined(", ", old))
             )
 
@@ -384,8 +384,8 @@ def _refuse_files_of_others(
         if os.path.lexists(path) and (file not in own or path.is_dir()):
             raise InputError(
                 _(
-                    "`{path}` is there, and no dataset that this would replace has it in `{file}`; move "
-                    "it away, or choose another `--name`"
+                    "`{path}` exists already and belongs to no dataset in `{file}` that this would replace; "
+                    "move it away, or choose another `--name`"
                 ).format(path=path, file=dataset_dir / FILE)
             )
     return before, left

@@ -1,4 +1,4 @@
-"""What the pages say of chat templates, beside what these write."""
+"""What the pages say of chat templates, beside what these write; and each Chinese page, beside the English one."""
 
 import re
 from importlib.resources import files
@@ -11,6 +11,7 @@ from ftbridge.tokens.chat_template import shipped
 from tests.tokens.picture import TURN
 
 DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
 def rows(page):
@@ -34,3 +35,19 @@ def test_the_page_of_tokens_shows_a_shipped_chat_template_as_it_writes(name):
     assert shown in written
     assert written.rstrip().endswith(shown)
     assert written.startswith(shown) == (name == "plain")
+
+
+def outline(page):
+    """Return the levels of a page's headings, and the ftbridge commands of its bash blocks, both in order."""
+    text = page.read_text("utf-8")
+    lines = [line.strip() for kind, block in BLOCK.findall(text) if kind == "bash" for line in block.splitlines()]
+    commands = [line.partition(" #")[0].rstrip() for line in lines if line.startswith("ftbridge ")]
+    return [len(marks) for marks in re.findall("^(#+) ", BLOCK.sub("", text), re.MULTILINE)], commands
+
+
+@pytest.mark.parametrize("chinese", sorted(DOCS.glob("zh/*.md")), ids=lambda page: page.name)
+def test_a_chinese_page_has_the_headings_and_commands_of_the_english_one_and_they_link_to_each_other(chinese):
+    english = DOCS / chinese.name
+    assert outline(chinese) == outline(english)
+    assert f"](zh/{chinese.name})" in english.read_text("utf-8").partition("\n")[0]
+    assert f"](../{chinese.name})" in chinese.read_text("utf-8").partition("\n")[0]

@@ -43,7 +43,7 @@ class Rejects:
                 {
                     "column": problem.column,
                     "value": problem.value,
-                    "reason": f"{problem.field} {problem.reason}".strip(),
+                    "reason": joined(" ", filter(None, (problem.field, problem.reason))),
                 }
                 for problem in problems
             ]

@@ -1,5 +1,6 @@
 """`ftbridge runs`: what was trained, what is being trained, and how the losses went."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import click
 
 from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
 from ftbridge.cli.output import can_show, confirm, print_facts, print_table, relative_path
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -75,10 +77,10 @@ def show_command(name: str | None, as_json: bool) -> None:
 
     found = runs.show(_named_or_newest(name))
     if as_json:
-        summary = msgspec.to_builtins(found.summary)
+        summary = msgspec.to_builtins(found.summary, enc_hook=english)
         print_json(
             {
-                **msgspec.json.decode(msgspec.json.encode(found.run)),
+                **msgspec.json.decode(msgspec.json.encode(found.run, enc_hook=english)),
                 **summary,
                 "checkpoints": [str(path) for path in found.checkpoints],
             }
@@ -90,7 +92,7 @@ def show_command(name: str | None, as_json: bool) -> None:
 
 @command.command("logs", examples=("ftbridge runs logs", "ftbridge runs logs --follow"))
 @_run_argument
-@option("-f", "--follow", "wait", is_flag=True, help=_("Go on printing until the run ends."))
+@option("-f", "--follow", "wait", is_flag=True, help=_("Keep printing until the run ends."))
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
     from ftbridge import runs
@@ -101,11 +103,11 @@ def logs_command(name: str | None, wait: bool) -> None:
 
 @command.command(
     "plot",
-    short_help=_("Draw the losses of runs in one picture."),
+    short_help=_("Plot the losses of runs in one picture."),
     examples=("ftbridge runs plot", "ftbridge runs plot --png loss.png"),
 )
 @_runs_argument
-@option("--png", type=click.Path(path_type=Path), metavar="FILE", help=_("Draw a picture, in place of text."))
+@option("--png", type=click.Path(path_type=Path), metavar="FILE", help=_("Write a picture instead of text."))
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge import runs
@@ -124,13 +126,13 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
 
 @command.command(
     "compare",
-    short_help=_("Show in what runs differ."),
+    short_help=_("Show how runs differ."),
     examples=("ftbridge runs compare RUN OTHER", "ftbridge runs compare RUN OTHER --json"),
 )
 @click.argument("names", nargs=-1, metavar="RUN RUN...", shell_complete=complete_run)
 @json_option
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
-    """Show in which options, versions and data runs differ, and how their losses and metrics ended."""
+    """Show how runs differ in options, versions and data, and how their losses and metrics ended."""
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
     from ftbridge.launchers.runs import record
@@ -149,7 +151,7 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
 
 @command.command(
     "stop",
-    short_help=_("End a running run; what it has saved stays."),
+    short_help=_("Stop a running run; what it has saved is kept."),
     examples=("ftbridge runs stop", "ftbridge runs stop RUN --mark-failed"),
 )
 @_run_argument
@@ -174,12 +176,14 @@ def stop_command(name: str | None, failed: bool, as_json: bool) -> None:
 
 @command.command(
     "prune",
-    short_help=_("Remove runs that failed or were interrupted, and tokens of no run."),
+    short_help=_("Remove runs that failed or were interrupted, and ready tokens that no run uses."),
     examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"),
 )
-@option("--keep", type=click.IntRange(1), help=_("Also remove succeeded runs, but the newest N."))
+@option("--keep", type=click.IntRange(1), help=_("Also remove succeeded runs, except the newest N."))
 @option(
-    "--checkpoints", is_flag=True, help=_("Also remove the checkpoints of succeeded runs, but the last and the best.")
+    "--checkpoints",
+    is_flag=True,
+    help=_("Also remove the checkpoints of succeeded runs, except the last and the best."),
 )
 @yes_option
 @json_option
@@ -319,13 +323,29 @@ def _files_of_run(found: "RunDetails") -> dict[str, str]:
     if found.best:
         saved.append(_("{name} (lowest validation loss)").format(name=found.best.name))
     inside = {_("log"): "log.txt", _("adapter"): "adapter", _("merged model"): "merged", _("report"): "report.html"}
-    inside |= {name: f"tracking/{name}" for name in run.spec.track}
     there = {name: run.path / file for name, file in inside.items() if (run.path / file).exists()}
     return {
         "folder": str(relative_path(run.path)),
         **{name: str(relative_path(path)) for name, path in there.items()},
+        **_tracker_records(run),
         "checkpoints": ", ".join(saved),
     }
+
+
+def _tracker_records(run: "Run") -> dict[str, str]:
+    """Return where the records of trackers are, and the command that shows each."""
+    from ftbridge.core.errors import SetupError
+    from ftbridge.core.project import Project
+    from ftbridge.launchers.backends.trackers import tracker_records, viewer
+    from ftbridge.launchers.environment.venv import interpreter
+
+    shown = {}
+    for name, folder in tracker_records(run.path).items():
+        shown[name] = str(relative_path(folder))
+        with suppress(SetupError):
+            if command := viewer(name, folder, interpreter(Project.find(), run.spec.backend)):
+                shown[name] = _("{folder}; to look at it: `{command}`").format(folder=shown[name], command=command)
+    return shown
 
 
 def _loss_text(value: float | None) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from ftbridge.cli.options import Command, complete_run, config_option, json_option, option
 from ftbridge.cli.train_options import train_options
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ HEADINGS = {
     _("Tokens"): "tokens chat_template thinking learn cutoff_length too_long packing template",
     _("Method"): "method quantization_bits quantization_type double_quantization lora_rank lora_alpha lora_dropout "
     "lora_targets rslora dora neftune_alpha",
-    _("Optimiser"): "optimizer learning_rate weight_decay max_gradient_norm seed",
+    _("Optimizer"): "optimizer learning_rate weight_decay max_gradient_norm seed",
     _(
         "Schedule"
     ): "epochs max_steps micro_batch_size gradient_accumulation_steps scheduler warmup_ratio validation_steps "
@@ -41,14 +42,14 @@ HEADINGS = {
 @option("--dry-run", is_flag=True, help=_("Show what would be trained, with the pre-flight, and start nothing."))
 @option("--build-only", is_flag=True, help=_("As --dry-run, and build tokenizer, dataset and model in the framework."))
 @option("--no-preflight", is_flag=True, help=_("Skip the pre-flight, the checks before the start."))
-@option("--detach", is_flag=True, help=_("Return once the training runs; it outlives the terminal."))
+@option("--detach", is_flag=True, help=_("Return once training has started; it goes on when the terminal closes."))
 @option(
     "--resume", metavar="auto|RUN|CHECKPOINT", shell_complete=complete_run,
     help=_("Resume a run that stopped, or from a checkpoint; auto: the newest run."),
 )  # fmt: skip
-@option("--yes", is_flag=True, help=_("Train with values that would be asked about."))
+@option("--yes", is_flag=True, help=_("Train without asking about unusual values."))
 @option("--name", default="", metavar="NAME", help=_("Name of the run, to type in place of its id."))
-@option("--trust-checkpoint", is_flag=True, help=_("Resume from a checkpoint that no signed record has."))
+@option("--trust-checkpoint", is_flag=True, help=_("Allow resuming from a checkpoint that no signed record lists."))
 @json_option
 def command(
     config: str | None,
@@ -81,7 +82,7 @@ def command(
         run = train.start(ready, preflight=not no_preflight)
         say(_("next: `ftbridge merge`, then `ftbridge chat`"))
     if as_json:
-        print_json({"folder": run.folder, **msgspec.to_builtins(summarise_run(run))})
+        print_json({"folder": run.folder, **msgspec.to_builtins(summarise_run(run), enc_hook=english)})
     elif not is_terminal(sys.stdout):  # where it stands in the lines above
         result(run.id)
 

@@ -22,8 +22,8 @@ from ftbridge.core.project import SETTINGS as SETTINGS_FILE
 from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import ChatSession, chat_sessions
 from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import host
 from ftbridge.launchers.process.script import run_script
@@ -134,7 +134,7 @@ def _working_folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
     folder = Path(keep).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
-            _("`{folder}` is there already and not empty; give a new folder to `--keep`").format(folder=folder)
+            _("`{folder}` exists already and is not empty; give a new folder to `--keep`").format(folder=folder)
         )
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
@@ -205,7 +205,7 @@ def _ask_base_model(run: str, questions: list[str], system: str) -> list[str]:
 def _ask_all(conversation: ChatSession, questions: list[str], model: str) -> list[str]:
     answers: list[str] = []
     total = len(questions)
-    asking = _("asking the model of {model}").format(model=model)
+    asking = _("asking the {model} model").format(model=model)
 
     def line(done: int) -> str:
         return _("{asking}: {done} of {total}").format(asking=asking, done=done, total=total)
@@ -256,10 +256,10 @@ def _refuse_poor_answers(folder: Path, answers: Answers, runs: dict[str, Run]) -
         "environment": {name: os.environ[name] for name in COMPUTING if name in os.environ},
         "runs": {each: {"versions": run.versions, "options": run.spec} for each, run in runs.items()},
     }
-    write_atomic(folder / REPORT, msgspec.json.format(msgspec.json.encode(report)))
+    write_atomic(folder / REPORT, msgspec.json.format(msgspec.json.encode(report, enc_hook=english)))
     reached = ", ".join(
-        _("{title} {share:.0%} (loss {losse} at the end)").format(
-            title=load_backend(each).title, share=answers.share(each), losse=losses[each][-1]
+        _("{title} {share:.0%} (loss {loss} at the end)").format(
+            title=load_backend(each).title, share=answers.share(each), loss=losses[each][-1]
         )
         for each in poor
     )

@@ -24,6 +24,12 @@ def tracker_records(run: Path) -> dict[str, Path]:
     return {folder.name: folder for folder in sorted((run / "tracking").glob("*/"))}
 
 
+def viewer(tracker: str, record: Path, python: Path) -> str:
+    """Return the command with which the interpreter's environment shows a tracker's local record, "" for none."""
+    options = {"swanlab": ["swanlab", "watch"], "tensorboard": ["tensorboard", "--logdir"]}.get(tracker)
+    return shell_words([str(python.parent / options[0]), *options[1:], str(record)]) if options else ""
+
+
 def project_name(plan: TrainPlan) -> str:
     """Return the project that a run counts to: its training set's name, or `ftbridge` where SwanLab would refuse it."""
     name = file_stem(plan.dataset, plan.parts)

@@ -11,6 +11,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.venv import (
     LOCK_NAMES,
@@ -95,7 +96,7 @@ def _check_disk_space(folder: Path, differing: dict[str, str]) -> None:
     if free < needed * GIB:
         raise SetupError(
             _(
-                "the environment takes about {needed} GiB, and {free} are free in {at}; make room, or "
+                "the environment takes about {needed} GiB, and {free} are free in {at}; free some space, or "
                 "put it onto another disk with `--venv DIR`"
             ).format(needed=needed, free=natural_size(free, binary=True), at=at)
         )
@@ -112,7 +113,7 @@ def _can_start(python: Path) -> bool:
 
 def _install_packages(python: Path, differing: dict[str, str], environment: Environment) -> None:
     """Install the lock of `environment`; packages that lack files are installed again."""
-    broken = [name for name, why in differing.items() if why.endswith("missing")]
+    broken = [name for name, why in differing.items() if str(english(why)).endswith("missing")]
     again = [option for name in broken for option in ("--reinstall-package", name)]
     with resources.as_file(resources.files("ftbridge.launchers").joinpath(f"{LOCK_NAMES[environment]}.lock")) as lock:
         # Bytecode at once: where Python is told not to write it, as in many images, each start would compile again.

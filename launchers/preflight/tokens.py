@@ -101,14 +101,11 @@ def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
         samples=counted(counts.samples + counts.left_out, "sample"), tokens=counted(counts.longest, "token")
     )
     checks = []
-    shorter = [
-        counted(count, *what)
-        for count, *what in (
-            (counts.cut_turns, _("loses its oldest turns"), _("lose their oldest turns")),
-            (counts.cut_question, _("loses the end of its question"), _("lose the end of their question")),
-        )
-        if count
-    ]
+    shorter = []
+    if counts.cut_turns:
+        shorter.append(counted(counts.cut_turns, "loses its oldest turns", "lose their oldest turns"))
+    if counts.cut_question:
+        shorter.append(counted(counts.cut_question, "loses the end of its question", "lose the end of their question"))
     if counts.left_out:
         numbers = first_few([str(number) for number in counts.left_out_conversations], _SHOWN)
         shorter.append(

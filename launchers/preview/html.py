@@ -13,8 +13,8 @@ from ftbridge.language import gettext as _
 if TYPE_CHECKING:
     from ftbridge.launchers.preview.preview import EncodedSample, Preview
 
-_TEXT = _("white-space: pre-wrap; border-left: 3px solid silver; padding-left: 0.5em; text-align: left")
-_LEARNED = _("color: green; text-decoration: underline")
+_TEXT = "white-space: pre-wrap; border-left: 3px solid silver; padding-left: 0.5em; text-align: left"
+_LEARNED = "color: green; text-decoration: underline"
 
 
 def preview_html(preview: "Preview") -> str:
@@ -37,7 +37,7 @@ def preview_html(preview: "Preview") -> str:
     if preview.png:
         with suppress(OSError):  # it may be gone since
             png = b64encode(Path(preview.png).read_bytes()).decode()
-            parts.append(_('<img src="data:image/png;base64,{png}" style="max-width: 45em">').format(png=png))
+            parts.append(f'<img src="data:image/png;base64,{png}" style="max-width: 45em">')
     return "".join(f"<div>{part}</div>" for part in parts)
 
 
@@ -46,9 +46,7 @@ def _sample_html(sample: "EncodedSample") -> str:
     learned = sum(label >= 0 for label in sample.labels)
     length = _("{tokens}, {learned} learned").format(tokens=counted(len(sample.ids), "token"), learned=learned)
     text = "".join(
-        _('<span style="{learned}">{escape}</span>').format(learned=_LEARNED, escape=escape(each.text))
-        if each.trained
-        else escape(each.text)
+        f'<span style="{_LEARNED}">{escape(each.text)}</span>' if each.trained else escape(each.text)
         for each in sample.text
     )
-    return _('{escape}<div style="{text}">{text_2}</div>').format(escape=escape(length), text=_TEXT, text_2=text)
+    return f'{escape(length)}<div style="{_TEXT}">{text}</div>'

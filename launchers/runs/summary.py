@@ -11,6 +11,7 @@ import msgspec
 from ftbridge.core.console import first_few
 from ftbridge.core.console.notebook import ShownAsTable
 from ftbridge.core.plugins import load_backend
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, utc_now
 from ftbridge.launchers.runs.training_log import curve_points, read_curve
@@ -95,7 +96,7 @@ def _data_that_differs(runs: list[Run]) -> dict[str, list[Any]]:
 
 def _compared_values(run: Run) -> dict[str, Any]:
     """Return what `compare_runs` compares of a run, by the names that it is shown with."""
-    values: dict[str, Any] = msgspec.to_builtins(summarise_run(run))
+    values: dict[str, Any] = msgspec.to_builtins(summarise_run(run), enc_hook=english)
     spec: dict[str, Any] = msgspec.to_builtins(run.spec)
     results = ("status", "step", "loss", "lowest_loss", "validation_loss", "lowest_validation_loss", "seconds")
     return {

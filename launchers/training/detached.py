@@ -16,6 +16,7 @@ import msgspec
 
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, load_run
 from ftbridge.launchers.training.failures import failure_message
@@ -42,7 +43,7 @@ def start_watcher(run: Run) -> Run:
     started = b""
     try:
         with suppress(BrokenPipeError), cast("IO[bytes]", watcher.stdin) as record:
-            record.write(msgspec.json.encode(run))
+            record.write(msgspec.json.encode(run, enc_hook=english))
         with os.fdopen(read_end, "rb") as answer:
             started = answer.readline()
     finally:

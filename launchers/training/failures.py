@@ -68,7 +68,7 @@ def explain_failure(log: Path, exit_code: int, start: int = 0) -> Failure | None
     """
     # Lines of code in a traceback hold messages too, not yet filled in.
     lines = [line for _rank, line in _log_lines(log, start) if not line.startswith("    ")]
-    lines.append(_("exit status {exit_code}").format(exit_code=exit_code))
+    lines.append(f"exit status {exit_code}")
     if _is_disk_full(log.parent):
         lines.append(_DISK_FULL_LINE)
     for signature in signatures():

@@ -141,7 +141,7 @@ def reporter(
 
 @contextmanager
 def _bar_or_lines(steps: int, pace: Pace, begin: float) -> Iterator[Display]:
-    columns = (_("training"), _("bar"), _("count"), "{task.fields[loss]}", _("time"))
+    columns = (_("training"), "bar", "count", "{task.fields[loss]}", "time")
     loading = _("loading the model")
     if is_cell():
         cell = CellBar(_("training"), steps, pace)

@@ -96,7 +96,7 @@ COMMANDS = {
     "presets": (["presets", HOSTILE], 2),
     "preview": (["preview", "good", "--model", f"model{HOSTILE}", *NATIVE], 0),
     "preview, a helper that fails": (["preview", ENTRY, "--model", f"model{HOSTILE}", *NATIVE], 4),
-    "train --dry-run": ([*TRAIN, "--dry-run"], 3),
+    "train --dry-run": ([*TRAIN, "--dry-run"], 2),
     "train --model": (["train", "--backend", "xtuner", "--model", HOSTILE], 3),
     "train --config": (["train", "--config", f"label{HOSTILE}.yaml"], 3),
     "train --set": ([*TRAIN, "--set", f"{HOSTILE}=1", "--dry-run"], 2),

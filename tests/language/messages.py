@@ -52,29 +52,22 @@ UNSEEN_PARAMETERS = {"examples", "metavar", "names", "description"}
 # Texts that are the same in every language: commands to type, names, values of options, Jinja, what rich fills in.
 SAME = re.compile(
     r"\{%| \| map\(|</|"
-    r"^(\n? *(cd|ftbridge) .*|last|all|failure|warning|ftbridge\.yaml|.*\{task\..*|"
-    r"(Bearer|Basic) \{\}|([a-z]+ )*[a-z]+_[a-z_ ]+)$"
+    r"^(\n? *(cd|ftbridge) .*|last|all|failure|warning|ftbridge\.yaml|.*\{task\..*|(Bearer|Basic) \{\}|"
+    r"([a-z]+ )*[a-z]+_[a-z_ ]+)$"
 )
 # Modules, and what is in them, whose literals nobody is shown, or in English.
 NOT_SHOWN = {
-    "adapters/mapping/conversations/ambiguous.py:MESSAGES_OF_TREE": "headers that are looked for",
-    "adapters/mapping/conversations/flags.py:LOSS": "kinds that are compared",
-    "adapters/mapping/conversations/roles.py:ROLES": "roles that are looked for",
     "adapters/mapping/headers.py:HEADERS": "headers that are looked for",
     "adapters/mapping/headers.py:TEXT_PAIRS": "headers that are looked for",
     "adapters/mapping/headers.py:QUALIFIED": "a pattern",
-    "adapters/mapping/headers.py:PREFERRED": "a pattern",
     "adapters/mapping/inference/suggestions.py:_sources_in_lists": "Jinja",
     "adapters/mapping/inference/table_columns.py:TableColumns.preference_columns": "headers that are looked for",
     "adapters/mapping/conversations/formats.py:_style_name": "names in JSON",
     "adapters/sources/locate.py:_standard_input": "the name of a file",
-    "adapters/mapping/headers.py:UNTRAINABLE": "names that are compared",
     "adapters/mapping/inference/sidecar.py:_sidecar_of_entry": "names that are compared",
     "adapters/values.py:with_article": "names in JSON",
-    "adapters/mapping/headers.py:untrainable_columns": "names that are compared",
     "ftbridge/evaluation/predict.py:_xlsx_rows": "names of fields",
     "adapters/values.py:TYPE_NAMES": "names in JSON",
-    "adapters/convert/samples/remarks.py:THOUGHT": "kinds that are compared",
     "ftbridge/cli/figures.py:NAMES": "names of figures",
     "ftbridge/__init__.py:_NAMES": "names of functions",
     "ftbridge/core/console/notebook.py:_BAR": "CSS",
@@ -92,12 +85,9 @@ NOT_SHOWN = {
     "ftbridge/experiments/recipes/demo.py:_KEPT": "names of options",
     "ftbridge/evaluation/report/report.py:MARK": "a mark in a file",
     "ftbridge/evaluation/report/workbook.py:CREATOR": "a mark in a file",
-    "ftbridge/evaluation/scoring/labels.py:_BETWEEN": "a pattern",
     "ftbridge/experiments/recipes/init.py:_SYSTEMS": "prompts",
     "ftbridge/experiments/sweep/train_points.py:FULL": "what frameworks say",
     "ftbridge/experiments/training.py:write_interpreters": "a comment in a file",
-    "ftbridge/tokens/agreement.py:CHAT_TEMPLATE": "names in records",
-    "ftbridge/tokens/agreement.py:MERGED": "names in records",
     "ftbridge/tokens/differences.py:_RULES": "names in records",
     "ftbridge/tokens/differences.py:compare": "names in records",
     "ftbridge/tokens/differences.py:_Changed": "names in records",
@@ -107,12 +97,22 @@ NOT_SHOWN = {
     "ftbridge/weights/model_files/chat_template.py:_QUESTION": "text that a template is tried with",
     "ftbridge/weights/model_files/chat_template.py:_SYSTEM": "text that a template is tried with",
     "ftbridge/weights/model_files/chat_template.py:_MORE_TURNS": "text that a template is tried with",
+    "ftbridge/evaluation/evaluate.py:_verdict": "names in JSON",
+    "launchers/training/progress.py:_bar_or_lines": "columns of a bar",
+    "launchers/preview/html.py:_TEXT": "CSS",
+    "launchers/preview/html.py:_LEARNED": "CSS",
+    "launchers/preview/html.py:preview_html": "HTML around messages",
+    "launchers/training/failures.py:explain_failure": "what a log says",
     "launchers/hardware/host.py:processor": "a key of /proc/cpuinfo",
     "launchers/hardware/nvidia.py:NO_PEER_ACCESS": "names of GPUs",
     "launchers/hardware/nvidia.py:gpu_query": "what nvidia-smi says",
-    "launchers/runs/summary.py:_SHA256": "names in JSON",
     "launchers/runs/summary.py:_compared_values": "names in JSON",
+    "ftbridge/evaluation/evaluate.py:_verdict": "names in JSON",
+    "launchers/preview/html.py:_LEARNED": "CSS",
+    "launchers/preview/html.py:_TEXT": "CSS",
+    "launchers/preview/html.py:preview_html": "HTML",
     "launchers/training/failures.py:_DISK_FULL_LINE": "what a system says",
+    "launchers/training/failures.py:explain_failure": "a line to be looked for",
     "templates/detect.py:_renders_same_prompt": "text that a template is tried with",
 }
 

@@ -66,4 +66,5 @@ def test_json_is_english_where_messages_are_chinese(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.isascii()
     for file in (tmp_path / "data").rglob("*.json*"):
-        assert file.read_text(encoding="utf-8").isascii(), file
+        # What was wrong with a row is written for whoever fixes it.
+        assert file.read_text(encoding="utf-8").isascii() != ("rejected" in file.name), file

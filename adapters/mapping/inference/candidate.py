@@ -17,6 +17,7 @@ from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import decode_raw, is_blank, parse_container, shorten
 from ftbridge.core.records import Table
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 FIELDS = ("messages", *HEADERS)
 BOOLEANS, TEXT, NUMBERS, LISTS, OBJECTS = _("true or false"), _("text"), _("numbers"), _("lists"), _("objects")
@@ -31,12 +32,16 @@ class Candidate(msgspec.Struct, frozen=True):
     templates: dict[str, RowTemplate] = {}
     style: str = ""
 
-    def __str__(self) -> str:
-        fields = ", ".join(
-            _("{field} from `{source}`").format(field=field, source=shorten(source))
-            for field, source in self.field_sources.items()
+    def in_words(self) -> str:
+        """Return what it is called, and the source of each field."""
+        fields = joined(
+            _(", "),
+            (
+                _("{field} from `{source}`").format(field=field, source=shorten(source))
+                for field, source in self.field_sources.items()
+            ),
         )
-        return f"{self.name} ({fields})"
+        return _("{name} ({fields})").format(name=self.name, fields=fields)
 
     @property
     def field_sources(self) -> dict[str, str]:

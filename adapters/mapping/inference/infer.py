@@ -126,7 +126,7 @@ def infer_mapping(
         left_out=tuple(column for column in table.columns if column not in used),
         why=(
             *_describe_columns(contents, candidate),
-            _("read as {candidate}: {reason}").format(candidate=str(candidate), reason=reason),
+            _("read as {candidate}: {reason}").format(candidate=candidate.in_words(), reason=reason),
         ),
         templates=tuple(candidate.templates),
         labels=mapping.label_texts if isinstance(mapping, ColumnMapping) else {},

@@ -1,5 +1,12 @@
 """Trackers: offline without a key, into the run's folder, and a word where one is missing."""
 
+import json
+import os
+import shlex
+import socket
+import subprocess
+import time
+import urllib.request
 from pathlib import Path
 
 import msgspec
@@ -27,6 +34,33 @@ def test_folders_that_trackers_wrote_are_found(tmp_path):
     assert trackers.tracker_records(tmp_path) == {}
     (tmp_path / "tracking" / "swanlab").mkdir(parents=True)
     assert trackers.tracker_records(tmp_path) == {"swanlab": tmp_path / "tracking" / "swanlab"}
+
+
+@pytest.mark.framework
+def test_a_local_record_of_swanlab_is_shown_by_the_training_environment(training_python, tmp_path):
+    logged = "import swanlab; swanlab.init(project='faq', mode='local', logdir='logs'); swanlab.log({'loss': 1.5})"
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run([training_python, "-c", logged], env=home, cwd=tmp_path, check=True)
+    command = shlex.split(trackers.viewer("swanlab", tmp_path / "logs", training_python))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen([*command, "--port", str(port)], env=home, cwd=tmp_path) as page:
+        try:
+            project = wait_for_page(f"http://127.0.0.1:{port}/api/v1/project")
+        finally:
+            page.terminate()
+    assert project["data"]["name"] == "faq"
+
+
+def wait_for_page(url):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _second in range(60):
+        try:
+            return json.load(opener.open(url, timeout=5))
+        except OSError:
+            time.sleep(1)
+    raise TimeoutError(url)
 
 
 def test_tracker_with_a_key_goes_online_and_the_key_is_not_passed_on(monkeypatch):

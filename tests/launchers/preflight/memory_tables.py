@@ -19,7 +19,7 @@ from ftbridge.templates.families import get_family
 ROOT = Path(__file__).parents[3]
 DOC = ROOT / "docs" / "memory.md"
 # Each README, and what heads the first column of its table.
-FIRST = {"README.md": "the card has", "README.zh-CN.md": "显存"}
+FIRST = {"README.md": "GPU memory", "README.zh-CN.md": "显存"}
 GB = 1000**3
 CARDS = (8, 16, 24, 48, 80)
 # config.json of Qwen/Qwen2.5-*: hidden size, layers, intermediate size, heads, key-value heads, vocabulary, and whether

@@ -21,7 +21,7 @@ def test_a_candidate_names_its_fields_in_order_and_all_columns_that_it_uses():
         ("output", "a"),
     ]
     assert candidate.used_columns == {"a", "s", "q", "year"}
-    assert str(candidate) == (
+    assert candidate.in_words() == (
         "templates over columns (system from `s`, instruction from `{{ q }}, {{ year }}`, output from `a`)"
     )
 
