@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ftbridge.adapters.registered.check import CheckResult
-    from ftbridge.dataset_info.entries import Entry
+    from ftbridge.core.records import DatasetEntry
     from ftbridge.datasets import DatasetDetails
 
 _dataset_options = options(dataset_dir_option(_("the last conversion's, else data")), json_option)
@@ -193,7 +193,7 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
     }
 
 
-def _system_prompt(entry: "Entry") -> str:
+def _system_prompt(entry: "DatasetEntry") -> str:
     """Return the system prompt of a dataset, or that its conversations have several."""
     if not entry.several_systems:
         return entry.system
