@@ -23,7 +23,9 @@ from ftbridge.adapters.mapping.headers import (
 from ftbridge.adapters.values import shorten
 from ftbridge.core.console import first_few
 from ftbridge.core.errors import QuestionError
+from ftbridge.core.records import place_of
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 Cells = Sequence[str]
 
@@ -74,8 +76,8 @@ def is_rule(cells: Cells) -> bool:
 def why_no_sample(cells: Cells, columns: Cells) -> str:
     """Return why a row is no sample, for a message: a line of dashes, or the headers again; "" for one that may be."""
     if is_rule(cells):
-        return _("is a line of dashes and no sample")
-    return _("says the headers again and is no sample") if repeats_headers(cells, columns) else ""
+        return _("is a line of dashes, not a sample")
+    return _("repeats the headers and is not a sample") if repeats_headers(cells, columns) else ""
 
 
 def suspicious_cells(columns: Cells) -> tuple[int, frozenset[str]]:
@@ -128,7 +130,7 @@ def first_data_row(rows: Sequence[Cells], at: int, columns: Cells) -> int:
 def _why_no_first_row(cells: Cells, columns: Cells) -> str:
     """Return why a row directly below the headers is no sample."""
     if names_types(cells):
-        return _("says the kinds of the columns")
+        return _("gives the types of the columns")
     return _("divides the headers") if subdivides_headers(cells, columns) else ""
 
 
@@ -300,10 +302,10 @@ class FirstRows(msgspec.Struct, frozen=True):
         return header_certainty(cells, below) >= (DATA if recognised else self.doubt)
 
     def _place(self, row: int) -> str:
-        return f"{self.unit} {row + self.before + 1}"
+        return place_of(self.unit, row + self.before + 1)
 
     def _taken_for_headers(self, row: int) -> str:
-        return _("{place} is taken for the headers").format(place=self._place(row))
+        return _("{place} is read as the headers").format(place=self._place(row))
 
     def _cells_shown(self, row: int) -> str:
         return first_few([f"`{shorten(cell)}`" for cell in self.rows[row] if cell], CELLS_SHOWN)
@@ -313,7 +315,7 @@ class FirstRows(msgspec.Struct, frozen=True):
             _("`{name}` may have its headers in {map}; rows above are skipped").format(
                 name=self.name, map=_(" or in ").join(map(self._place, rows))
             ),
-            {f"{self._place(row)}: {self._cells_shown(row)}": self._header_row_option(row) for row in rows},
+            {joined(": ", (self._place(row), self._cells_shown(row))): self._header_row_option(row) for row in rows},
         )
 
     def _ask_whether_data(self, row: int) -> QuestionError:

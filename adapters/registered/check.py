@@ -23,6 +23,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -139,7 +140,7 @@ def _entry_problems(
         changed[entry.file_name] = findings.records
     problems, special = [*findings.columns, *_unfit_records(findings.unfit)], _unfit_records(findings.unfit_for_xtuner)
     if entry.drawn:
-        special.append(_("only LLaMA-Factory draws {drawn}").format(drawn=entry.drawn))
+        special.append(_("only LLaMA-Factory applies {drawn}").format(drawn=entry.drawn))
     if findings.empty:
         notes.append(
             counted(
@@ -149,7 +150,7 @@ def _entry_problems(
             )
         )
     if findings.unread:
-        named = ", ".join(f"`{column}`" for column in findings.unread)
+        named = joined(", ", (f"`{column}`" for column in findings.unread))
         notes.append(
             _("the file has {named}, which the entry does not name, so that it is not read").format(named=named)
         )

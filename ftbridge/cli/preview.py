@@ -20,6 +20,7 @@ from ftbridge.cli.options import (
 from ftbridge.cli.output import can_show
 from ftbridge.cli.train_options import train_options
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,10 +52,10 @@ BAR = 30  # letters of the longest bar
 )  # fmt: skip
 @option(
     "--verify", is_flag=True,
-    help=_("Compare what the frameworks train on with what the chat template writes, and the "
-        "merged folder's will."),
+    help=_("Compare what the frameworks train on, what the chat template writes, and what the merged folder's "
+"template will write."),
 )  # fmt: skip
-@option("--strict", is_flag=True, help=_("End with an error where --verify finds a difference."))
+@option("--strict", is_flag=True, help=_("Exit with an error if --verify finds a difference."))
 @option(
     "--stats", is_flag=True,
     help=_("Count the tokens of all samples: lengths, tokens in answers, and what the cutoff "
@@ -157,9 +158,9 @@ def _print_sample(console: "Console", encoded: dict[str, "EncodedSample"], *, to
     for title, each in encoded.items():
         ways.setdefault(tuple(each.ids), {}).setdefault(tuple(each.labels), []).append(title)
     for by_labels in ways.values():
-        titles = {" and ".join(group): encoded[group[0]] for group in by_labels.values()}
+        titles = {joined(_(" and "), group): encoded[group[0]] for group in by_labels.values()}
         for title, each in titles.items():
-            console.print(f"\n{title}: {_token_counts(each)}")
+            console.print("\n" + joined(": ", (title, _token_counts(each))))
             console.print(_text_with_marks(console, each), soft_wrap=True)
         if token_table:
             console.print()
@@ -205,7 +206,7 @@ def _token_table(titles: dict[str, "EncodedSample"]) -> "Table":
     from ftbridge.core.console import printable
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("position", "id"):
+    for heading in (_("position"), "id"):
         table.add_column(heading, justify="right")
     table.add_column("token", overflow="fold")
     for title in titles:
@@ -254,9 +255,9 @@ def _length_rows(stats: "TokenStatistics") -> dict[str, str]:
         _("tokens"): f"{stats.tokens:,}",
         _("tokens learned"): _count_and_share(stats.answer_tokens, stats.tokens),
         _("tokens of the shortest sample"): f"{stats.shortest:,}",
-        _("of the median"): f"{stats.median:,}",
-        _("95 % have at most"): f"{stats.p95:,}",
-        _("of the longest"): f"{stats.longest:,}",
+        _("median tokens"): f"{stats.median:,}",
+        _("95 % of samples have at most"): f"{stats.p95:,}",
+        _("tokens of the longest sample"): f"{stats.longest:,}",
     }
 
 

@@ -7,6 +7,7 @@ import click
 from ftbridge.cli.options import Command, PluginName, complete_dataset, config_option, json_option, option
 from ftbridge.cli.train_options import train_options
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from ftbridge.launchers.preview.tokenize import TokenizedPart
@@ -28,7 +29,10 @@ SHOWN = 20  # conversations that are named
     "packing", "trust_remote_code",
 )  # fmt: skip
 @option(
-    "--backend", type=PluginName("backends"), show_default=_("any"), help=_("Framework whose environment makes them.")
+    "--backend",
+    type=PluginName("backends"),
+    show_default=_("any"),
+    help=_("Framework whose environment makes the tokens."),
 )
 @config_option
 @json_option
@@ -64,12 +68,12 @@ def _counts_table(part: "TokenizedPart") -> str:
     told = [
         (_("lose their oldest turns"), counts.cut_turns, ""),
         (_("lose the end of their question"), counts.cut_question, ""),
-        (_("do not fit and are left out"), counts.left_out, _(" (conversations {numbers})").format(numbers=numbers)),
+        (_("do not fit and are skipped"), counts.left_out, _(" (conversations {numbers})").format(numbers=numbers)),
         (_("conversations without an answer"), counts.without_answer, ""),
     ]
     return aligned(
         [
-            (_("dataset"), f"{part.dataset}, {counted(counts.conversations, 'conversation')}"),
+            (_("dataset"), joined(", ", (part.dataset, counted(counts.conversations, "conversation")))),
             (_("samples"), _("{samples:,} in {rows}").format(samples=counts.samples, rows=counted(counts.rows, "row"))),
             (
                 _("tokens"),
@@ -77,8 +81,8 @@ def _counts_table(part: "TokenizedPart") -> str:
                     tokens=counts.tokens, answer_tokens=counts.answer_tokens
                 ),
             ),
-            ("longest", counted(counts.longest, "token")),
+            (_("longest"), counted(counts.longest, "token")),
             *((name, f"{count:,}{more}") for name, count, more in told if count),
-            ("folder", part.folder),
+            (_("folder"), part.folder),
         ]
     )

@@ -18,6 +18,7 @@ from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half_characters
 from ftbridge.dialogue.placement import Loading, free_memory, place
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend, interpreter
@@ -206,7 +207,7 @@ def save_conversations(talks: Sequence[ChatSession], file: str | os.PathLike[str
     """
     if any(not letter.isprintable() for letter in os.fspath(file)):
         raise InputError(
-            _("`{name}` is no name for a file: it holds a line break or a control character").format(
+            _("`{name}` is not a valid name for a file: it holds a line break or a control character").format(
                 name=printable(os.fspath(file))
             )
         )
@@ -216,7 +217,7 @@ def save_conversations(talks: Sequence[ChatSession], file: str | os.PathLike[str
         raise InputError(_("name a file, as in `/save talk.jsonl`") if lines else _("nothing was said yet"))
     path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
     if path.exists():
-        raise InputError(_("`{path}` is there already; choose another name").format(path=path))
+        raise InputError(_("`{path}` exists already; choose another name").format(path=path))
     write_atomic(path, b"".join(line + b"\n" for line in lines))
     return path
 
@@ -261,7 +262,7 @@ def model_of(
     if compare and folder.samefile(card.base):
         raise InputError(
             _(
-                "there is nothing to compare `{folder}` with: it is no adapter and does not name its "
+                "there is nothing to compare `{folder}` with: it is not an adapter and does not name its "
                 "base; name that with `--model BASE`"
             ).format(folder=folder)
         )
@@ -317,5 +318,5 @@ def _check_room(gpus: Sequence[Gpu], loading: Loading, *models: Path) -> None:
                 "the models before and after need {needed} together, and {free} are free; take "
                 "`--bits 4` or `--offload-folder DIR`, or ask one after the other: "
             ).format(needed=natural_size(needed, binary=True), free=natural_size(free, binary=True))
-            + " and ".join(f"`{shell_words(['ftbridge', 'chat', str(model)])}`" for model in models)
+            + joined(_(" and "), (f"`{shell_words(['ftbridge', 'chat', str(model)])}`" for model in models))
         )

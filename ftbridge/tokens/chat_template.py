@@ -13,6 +13,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.templates.chat_templates import read_chat_template
 from ftbridge.templates.render_chat_template import environment
 
@@ -105,7 +106,7 @@ def choose_chat_template(
 
 
 def _listed() -> str:
-    return ", ".join(f"`{name}`" for name in shipped())
+    return joined(", ", (f"`{name}`" for name in shipped()))
 
 
 class _Names(meta.TrackingCodeGenerator):
@@ -137,10 +138,10 @@ def _switches(text: str, origin: str) -> list[str]:
         asked = _Names(environment().parse(text)).undeclared_identifiers
     except jinja2.TemplateSyntaxError as error:
         raise InputError(
-            _("{origin} is no Jinja template: line {lineno}: {message}").format(
+            _("{origin} is not a Jinja template: line {lineno}: {message}").format(
                 origin=origin, lineno=error.lineno, message=error.message
             )
         ) from error
     except (RecursionError, ValueError) as error:  # brackets without an end; a number of thousands of digits
-        raise InputError(_("{origin} is no Jinja template: {error}").format(origin=origin, error=error)) from error
+        raise InputError(_("{origin} is not a Jinja template: {error}").format(origin=origin, error=error)) from error
     return [name for name in SWITCHES if name in asked]

@@ -229,7 +229,7 @@ def _environment_checks(python: Path, backends: list[str], build: TorchBuild) ->
 
 def _versions_check(python: Path, inspection: Inspection) -> Check:
     environment = environment_of({name: package.version for name, package in inspection.packages.items()})
-    differing = [f"{name} {why}" for name, why in inspection.differences(environment).items()]
+    differing = [joined(" ", (name, why)) for name, why in inspection.differences(environment).items()]
     if not differing:
         return Check(
             "versions",
@@ -360,7 +360,7 @@ def _url_without_login(url: str) -> str:
 def _request_hub(name: str, url: str, answers: dict[str, str]) -> None:
     """Put the problem of a hub into `answers`, "" for none; any status but a failure counts as reached."""
     if not url.startswith(("http://", "https://")):
-        answers[name] = _("is no http(s) address")
+        answers[name] = _("is not an http(s) address")
         return
     try:
         request = Request(_url_without_login(url), method="HEAD", headers={"User-Agent": "ftbridge"})  # noqa: S310 - checked

@@ -9,6 +9,7 @@ from ftbridge.core.console import OBEYED, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.owner import is_writable, refuse_unreadable
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.model_cache import (
     cache_folders,
     cached_model,
@@ -36,8 +37,8 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
         if not _has_parts(path):
             raise InputError(
                 _(
-                    "`{model}` is no model folder: one has a config.json, a tokenizer (tokenizer.json or "
-                    "tokenizer.model) and weights (*.safetensors){what_it_is}"
+                    "`{model}` is not a model folder: a model folder has a config.json, a tokenizer "
+                    "(tokenizer.json or tokenizer.model) and weights (*.safetensors){what_it_is}"
                 ).format(model=model, what_it_is=_what_it_is(path))
             )
         return path.resolve()
@@ -54,7 +55,7 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
     if cached and (offline or not is_writable(cached)):
         return cached
     if offline:
-        places = ", ".join(f"`{place}`" for place in cache_folders(named))
+        places = joined(", ", (f"`{place}`" for place in cache_folders(named)))
         raise InputError(
             _("`{name}` is in no cache here ({places}), and {variable} forbids a download: unset it, set HF_HOME or "
               "MODELSCOPE_CACHE to the cache that has it, or give the model's folder").format(
@@ -82,8 +83,8 @@ def _download(hub: str, name: str, python: Path, cached: Path | None, *, weights
         other = _("behind a mirror, set HF_ENDPOINT; or try `ms://") if hub == "hf" else _("or try `hf://")
         raise InputError(
             _(
-                "could not get `{name}` from {title}; its message stands above. Check the name and "
-                "the network ({other}{name}`)"
+                "could not get `{name}` from {title}; its message is above. Check the name and the network "
+                "({other}{name}`)"
             ).format(name=name, title=title, other=other)
         ) from error
 

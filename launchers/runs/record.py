@@ -24,7 +24,7 @@ from ftbridge.core.plugins import plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.language import english
+from ftbridge.language import english, to_translate
 from ftbridge.language import gettext as _
 from ftbridge.launchers.process.child import SAVE_SECONDS
 from ftbridge.launchers.process.identity import Host, is_hidden, process_start, signal_sender, this_machine
@@ -51,6 +51,14 @@ _locks: dict[str, int] = {}  # file descriptors that this process holds until it
 FIRST_CONTAINER = "pid:[4026531836]"  # the machine itself (PROC_PID_INIT_INO of Linux)
 LAST_PID = (1 << 31) - 1  # 1 is the first process of the machine, 0 and below mean groups
 Status = Literal["running", "succeeded", "failed", "interrupted", "unknown"]
+_STATUSES = {
+    "running": to_translate("running"),
+    "succeeded": to_translate("succeeded"),
+    "failed": to_translate("failed"),
+    "interrupted": to_translate("interrupted"),
+    "unknown": to_translate("unknown"),
+    "died": to_translate("failed (died)"),
+}
 Time = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 
@@ -65,7 +73,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not all(2000 <= time.year < 2200 for time in (self.started, self.ended or self.started)):  # noqa: PLR2004
-            raise ValueError(_("a time is not of this age"))
+            raise ValueError(_("a time is out of range"))
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -310,17 +318,19 @@ def check_name(project: Project, name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
             _(
-                "`--name {name}`: a name has letters (Chinese ones too), digits, `-` and `_`, begins with none of the "
-                "last two, and is at most {most} characters long"
+                "`--name {name}`: a name has letters (Chinese ones too), digits, `-` and `_`, does not begin "
+                "with `-` or `_`, and is at most {most} characters long"
             ).format(name=printable(name), most=LONGEST_NAME)
         )
     if name.casefold() in RESERVED_NAMES:
-        raise UsageError(_("`--name {name}` has a meaning of its own; choose another name").format(name=name))
+        raise UsageError(_("`--name {name}` is reserved; choose another name").format(name=name))
     if _LIKE_AN_ID.match(name):
         raise UsageError(_("`--name {name}` looks like the id of a run; choose another name").format(name=name))
     known = run_names(project)
     if taken := next((run for run, other in known.items() if other == name or run.startswith(name)), None):
-        raise UsageError(_("`--name {name}` means the run `{id}`; choose another name").format(name=name, id=taken))
+        raise UsageError(
+            _("`--name {name}` already refers to the run `{id}`; choose another name").format(name=name, id=taken)
+        )
     return name
 
 
@@ -390,8 +400,8 @@ def stop_run(run: Run) -> Run:
         raise UsageError(unseen_message(run))
     if run.status != "running":
         raise UsageError(
-            _("`{id}` is not running: it has {status}; `ftbridge runs list` shows what runs").format(
-                id=run.id, status=run.status
+            _("`{id}` is not running, its status is {status}; `ftbridge runs list` shows what runs").format(
+                id=run.id, status=status_in_words(run.status)
             )
         )
     if reason := _why_not_signalled(run):
@@ -423,7 +433,7 @@ def _wait_for_end(run: Run, kill: Callable[[], None]) -> None:
         passed = time.monotonic() - begun
         if passed > PATIENCE and not is_told:
             is_told = True
-            say(_("`{id}` saves at the end of its step, and ends; Ctrl-C ends it at once").format(id=run.id))
+            say(_("`{id}` saves at the end of its step, then stops; Ctrl-C stops it at once").format(id=run.id))
         if passed > STOP_SECONDS:
             kill()
         time.sleep(0.1)
@@ -436,7 +446,7 @@ def _why_not_signalled(run: Run) -> str:
     if run.pid == 1:
         return _("as the first process of its container: stop the container")
     if not (1 < run.pid <= LAST_PID and run.pid_started > 0):
-        return _("its record does not name the process; whoever started it ends it")
+        return _("its record does not name the process; only whoever started it can stop it")
     if not run.signature:
         return _("its record {unsigned}: if process {pid} is the training, end it with `kill {pid}`").format(
             unsigned=UNSIGNED, pid=run.pid
@@ -451,8 +461,8 @@ def mark_failed(run: Run) -> Run:
     """
     if run.status != "unknown":
         raise UsageError(
-            _("`{id}` has the status {status}, which is sure; leave `--mark-failed` out").format(
-                id=run.id, status=run.status
+            _("`{id}` has the status {status}, which is certain; leave `--mark-failed` out").format(
+                id=run.id, status=status_in_words(run.status)
             )
         )
     if not run.signature:
@@ -472,9 +482,9 @@ def unseen_message(run: Run) -> str:
         else _("on a machine that it does not name")
     )
     return _(
-        "run `{id}` was started {where} (process {pid}), and it is not known here whether it "
-        "still runs. Where it does, `ftbridge runs stop {id}` there ends it; where it has "
-        "ended, `ftbridge runs stop {id} --mark-failed` says so, and stops nothing"
+        "run `{id}` was started {where} (process {pid}), and it is not known here whether it still runs. If "
+        "it does, `ftbridge runs stop {id}` there stops it; if it has ended, `ftbridge runs stop {id} "
+        "--mark-failed` records that, and stops nothing"
     ).format(id=run.id, where=where, pid=run.pid)
 
 
@@ -508,6 +518,11 @@ def _signature_holds(content: bytes, signature: str) -> bool:
         return signing.is_signed(_signed_part(content), signature)
     except (ValueError, OverflowError, RecursionError):  # no record of ours is so deep, or has such numbers
         return False
+
+
+def status_in_words(status: str) -> str:
+    """Return a run's status, or `died`, as messages have it."""
+    return _(_STATUSES.get(status, status))
 
 
 def _current_status(run: Run) -> Status:

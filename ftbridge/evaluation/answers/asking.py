@@ -322,12 +322,12 @@ def _ask_one(
 
         if waiting:
             answering = engine()
-            who = _(" of the model before its training") if planned.is_before else ""
-            say(
-                _("asking {questions} of {name}{who} ...").format(
-                    questions=counted(len(waiting), "question"), name=planned.data.name, who=who
-                )
+            text = (
+                _("asking {questions} of {name} of the model before its training ...")
+                if planned.is_before
+                else _("asking {questions} of {name} ...")
             )
+            say(text.format(questions=counted(len(waiting), "question"), name=planned.data.name))
             _write_answers(answering, [*waiting.values()], planned)
         if planned.prompts:
             _ask_prompts(engine, planned, same)
@@ -374,7 +374,7 @@ def _write_answers(engine: Engine, questions: Sequence[Question], planned: Plan)
     except KeyboardInterrupt:
         how = _("the same command without `--replace`") if planned.options.replace else _("the same command")
         raise InterruptedRun(
-            _("stopped; {done} answers of this time are kept in {folder}, and {how} goes on from there").format(
+            _("stopped; {done} new answers are kept in {folder}, and {how} goes on from there").format(
                 done=done, folder=folder, how=how
             )
         ) from None
@@ -391,8 +391,12 @@ def _ask_prompts(engine: Callable[[], Engine], planned: Plan, same: Plan | None)
     known = {each.prompt: each for folder in folders for each in prompts_in(folder) if each.system == card.system}
     if unasked := [each for each in planned.prompts if each not in known]:
         asking = engine()
-        who = _(" of the model before its training") if planned.is_before else ""
-        say(_("asking {fixed_prompt}{who} ...").format(fixed_prompt=counted(len(unasked), "fixed prompt"), who=who))
+        text = (
+            _("asking {prompts} of the model before its training ...")
+            if planned.is_before
+            else _("asking {prompts} ...")
+        )
+        say(text.format(prompts=counted(len(unasked), "fixed prompt")))
         prompts = [asking.prompt_for(card.system, [(each, None)], card) for each in unasked]
         sampling, size = Sampling(max_new_tokens=own.max_new_tokens), planned.options.batch_size
         batch = asking.batch(prompts, own.stop, sampling, size, adapter=planned.adapter_name, card=card)
@@ -428,9 +432,9 @@ def _folders_read(card: ModelCard, model: Path, adapter: Path | None) -> dict[st
     """Return the folders that a prediction reads, by what they are in a message."""
     folders = {_("the model"): model}
     if adapter:
-        folders["the adapter"] = adapter
+        folders[_("the adapter")] = adapter
     if card.base:
-        folders["the base model"] = Path(card.base)
+        folders[_("the base model")] = Path(card.base)
     return folders
 
 
@@ -460,7 +464,7 @@ def names_to_answer(
         return tuple(each.name for each in choices)
     run, folder = source.run, dataset_folder(source, dataset_dir)
     if not run:
-        raise UsageError(_("which dataset? A folder was trained on none that is known here: give `--dataset NAME`"))
+        raise UsageError(_("which dataset? It is not known what this folder was trained on: give `--dataset NAME`"))
     known = registry.read_entries(folder)
     trained = [registry.look_up(folder, each.name)[0] for each in run.spec.datasets]
     parts = {full: test_part(full) for full in trained}
@@ -474,7 +478,7 @@ def names_to_answer(
             ).format(id=run.id, trained=trained[0], part=parts[trained[0]], folder=folder)
         )
     for full in lacking:
-        say(_("note: `{dataset}` has no test part, so nothing of it is asked").format(dataset=full))
+        say(_("note: `{dataset}` has no test part, so no question of it is asked").format(dataset=full))
     return tuple(part for part in parts.values() if part in known)
 
 

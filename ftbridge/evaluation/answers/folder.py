@@ -19,7 +19,7 @@ from ftbridge.core.files.atomic import atomic_file, locked, opened_record, read_
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.dialogue.generation import EngineName, Finish
 from ftbridge.language import gettext as _
-from ftbridge.language import ngettext
+from ftbridge.language import joined, ngettext
 from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
@@ -139,18 +139,18 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
         if old != new
     ]
     if changed:
-        said = ", ".join(name + values for name, values in changed)
+        said = joined(", ", (name + values for name, values in changed))
         raise OtherAnswersError(
             _(
-                "`{folder}` holds answers that were made with another {said}; give what they were "
-                "made with, or ask all samples anew with `--replace`"
+                "`{folder}` holds answers that were made with another {said}; give what they were made with, "
+                "or ask all samples again with `--replace`"
             ).format(folder=folder, said=said)
         )
 
 
 def settings_in(folder: Path) -> Settings:
     """Return what the answers in `folder` were made with; raises InputError where predict.json is damaged."""
-    refusal = _("`{path}` is damaged; ask anew with `--replace`").format(path=folder / SETTINGS)
+    refusal = _("`{path}` is damaged; ask again with `--replace`").format(path=folder / SETTINGS)
     return load_json(read_text(folder / SETTINGS, _("settings")), Settings, refusal)
 
 

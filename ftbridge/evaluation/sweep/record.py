@@ -13,6 +13,7 @@ from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import closest, load_json
 from ftbridge.core.project import Project
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 FILE = "sweep.json"
 FOLDER = "sweeps"
@@ -37,8 +38,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """Return the point in words, such as `lora_rank=8, seed 2`."""
-        return ", ".join(
-            filter(None, (title_of(self.values), "" if self.seed is None else _("seed {seed}").format(seed=self.seed)))
+        return joined(
+            ", ",
+            filter(None, (title_of(self.values), "" if self.seed is None else _("seed {seed}").format(seed=self.seed))),
         )
 
 
@@ -96,7 +98,7 @@ def load_sweep(path: Path) -> Sweep:
     found = load_json(
         read_text(file, _("sweep")),
         Sweep,
-        _("`{file}` is damaged; delete it, and the points are trained anew").format(file=file),
+        _("`{file}` is damaged; delete it, and the points are trained again").format(file=file),
     )
     return msgspec.structs.replace(found, folder=str(file.parent.resolve()))
 

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 import msgspec
 
-from ftbridge.core.console import counted, first_few, printable, say
+from ftbridge.core.console import first_few, printable, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.dialogue.generation import ADAPTER, BatchAnswer, EngineName, Finish, Sampling
 from ftbridge.evaluation.answers.engines.server import KEY, NonsenseError, NoReplyError, Reply, Server
 from ftbridge.language import gettext as _
+from ftbridge.language import joined, ngettext
 from ftbridge.weights.card import ModelCard, Prompt, chat_messages
 
 T = TypeVar("T")
@@ -132,10 +133,12 @@ class Endpoint:
                     yield answer
                     done += 1
         except FtbridgeError as error:
-            kept = _("; {answer_is} kept, and the same command goes on from there").format(
-                answer_is=counted(done, "answer is", "answers are")
-            )
-            raise type(error)(f"{error}{kept}") from error
+            kept = ngettext(
+                "{count:,} answer is kept, and the same command goes on from there",
+                "{count:,} answers are kept, and the same command goes on from there",
+                done,
+            ).format(count=done)
+            raise type(error)(joined("; ", (error, kept))) from error
 
     def _in_threads(self, tasks: Iterable[Callable[[Event], T]]) -> Generator[T, None, None]:
         """Yield what the tasks return, as they do, and raise what they raise; few are under way at a time.
@@ -197,9 +200,7 @@ class Endpoint:
             self._fail(_("answers with no choice"))
         message, reason = choices[0].message, choices[0].finish_reason
         if reason not in _ENDED | _CUT:
-            self._fail(
-                _("ended an answer because of `{reason}`, so that it is none").format(reason=printable(str(reason)))
-            )
+            self._fail(_("cut an answer off (`{reason}`), so it cannot be used").format(reason=printable(str(reason))))
         thought = message.reasoning_content or message.reasoning or ""
         if message.content is None and not thought:
             self._fail(_("answers with no text"))
@@ -225,7 +226,7 @@ class Endpoint:
                 self._fail(found.trouble)
             if found.seconds > self._patience.seconds:
                 self._fail(
-                    _("{trouble}, and wants to be asked again in {seconds:g} s").format(
+                    _("{trouble}, and asks to try again in {seconds:g} s").format(
                         trouble=found.trouble, seconds=found.seconds
                     )
                 )
@@ -251,7 +252,7 @@ class Endpoint:
             kind = trouble.partition(" (")[0]  # without what the server says, which may have a number each time
             if kind not in self._said:
                 self._said.add(kind)
-                say(_("note: {address} {trouble}; it is asked again").format(address=self.address, trouble=trouble))
+                say(_("note: {address} {trouble}; trying again").format(address=self.address, trouble=trouble))
 
     @property
     def _tries(self) -> int:
@@ -263,9 +264,9 @@ class Endpoint:
             # Unlike msgspec, json takes half a character.
             return msgspec.convert(json.loads(reply.body), kind)
         except (ValueError, RecursionError):
-            said = self._server.shown(reply.body.decode(errors="replace")) or "nothing"
+            said = self._server.shown(reply.body.decode(errors="replace")) or _("nothing")
             self._fail(
-                _("answers what is no reply of the OpenAI API ({kind}): `{said}`").format(
+                _("sent a reply that is not of the OpenAI API ({kind}): `{said}`").format(
                     kind=printable(reply.kind) or _("no type"), said=said
                 )
             )
@@ -273,20 +274,20 @@ class Endpoint:
     def _status(self, reply: Reply) -> str:
         """Return what the server says to a request that it does not answer."""
         said = self._server.shown(reply.body.decode(errors="replace"))
-        return _("answers {status}").format(status=reply.status) + (f" (`{said}`)" if said else "")
+        return _("answers {status}").format(status=reply.status) + (_(" (`{said}`)").format(said=said) if said else "")
 
     def _refuse(self, reply: Reply) -> NoReturn:
         """Raise the error for a reply that is no answer."""
         where, said = self.address, self._status(reply)
         if reply.status in {401, 403}:
             raise SetupError(
-                _("{where} {said}; it wants another key in the environment variable {key}").format(
+                _("{where} {said}; it needs another key in the environment variable {key}").format(
                     where=where, said=said, key=KEY
                 )
             )
         if 300 <= reply.status < 400:  # noqa: PLR2004
             raise UsageError(
-                _("{where} {said}: it sends on to another address; give that one to `--endpoint`").format(
+                _("{where} {said}: it redirects to another address; give that one to `--endpoint`").format(
                     where=where, said=said
                 )
             )
@@ -296,7 +297,7 @@ class Endpoint:
                     where=where, said=said, model=self.model
                 )
             )
-        raise InputError(_("{where} refuses what it is asked: it {said}").format(where=where, said=said))
+        raise InputError(_("{where} refuses the question: it {said}").format(where=where, said=said))
 
     def _fail(self, trouble: str) -> NoReturn:
         raise FrameworkError(_("the server {address} {trouble}").format(address=self.address, trouble=trouble))
