@@ -43,7 +43,13 @@ class Tally:
         several = len({each.where.file for each in self.first}) > 1
         rows = [(_("address"), _("field"), _("what is wrong"), _("value"))]
         for each in self.first:
-            address = f"{each.where.file} {each.address}" if several else each.address
-            rows.append((address, each.field or "row", each.reason, each.value))
+            address = (
+                str(each.where)
+                if several and not each.letter
+                else f"{each.where.file} {each.address}"
+                if several
+                else each.address
+            )
+            rows.append((address, each.field or _("row"), each.reason, each.value))
         more = self.count - len(self.first)
         return aligned(rows) + (_("\n... and {more} more").format(more=more) if more else "")

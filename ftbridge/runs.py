@@ -28,7 +28,7 @@ from ftbridge.launchers.runs import checkpoints, record, summary, training_log
 from ftbridge.launchers.runs.charts.loss_plot import LossPlot
 from ftbridge.launchers.runs.charts.picture import picture_file
 from ftbridge.launchers.runs.prune import Leftover, find_leftovers, find_unused_tokens, remove_leftovers
-from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.record import Run, status_in_words
 from ftbridge.launchers.runs.summary import RunSummary
 
 __all__ = ["compare", "get", "list", "logs", "losses", "plot", "prune", "show", "stop"]
@@ -183,11 +183,11 @@ def _only_running(status: str) -> Run:
     found = [run for run in record.all_runs(Project.find()) if run.status == status]
     if len(found) == 1:
         return found[0]
-    ids = ", ".join(f"`{run.id}`" for run in found)
+    ids = joined(", ", (f"`{run.id}`" for run in found))
     which = (
-        _("these have the status {status}: {ids}").format(status=status, ids=ids)
+        _("these have the status {status}: {ids}").format(status=status_in_words(status), ids=ids)
         if found
-        else _("none has the status {status}").format(status=status)
+        else _("none has the status {status}").format(status=status_in_words(status))
     )
     raise UsageError(_("name the run to stop, as in `ftbridge runs stop RUN`; {which}").format(which=which))
 

@@ -43,7 +43,7 @@ def detect_family(model: Path) -> Family:
     if found:
         return found
     alike = [each.title for each in load_families().values() if config.model_type in each.match.model_type]
-    near = ", ".join(alike)
+    near = joined(", ", alike)
     why = (
         _("has vocabulary, chat template or name of neither {near}").format(near=near)
         if near

@@ -17,6 +17,7 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
 from ftbridge.core.plugins import data_files
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.templates.prompt import ChatPrompt
 
 # A text in a prompt that looks like a special token.
@@ -82,7 +83,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if backend not in self.backends:
             return Cell(prompt=next(iter(having.values())).prompt)
         if backend not in having:
-            others = " or ".join(_("`--backend {name}`").format(name=name) for name in having)
+            others = joined(_(" or "), (_("`--backend {name}`").format(name=name) for name in having))
             raise UsageError(
                 _("`{backend}` has no template for {title}; use {others}").format(
                     backend=backend, title=self.title, others=others
@@ -145,7 +146,7 @@ def get_family(name: str) -> Family:
     if having and all(_prompts_by_backend(family) == _prompts_by_backend(having[0]) for family in having):
         return having[0]
     if having:
-        several = ", ".join(family.name for family in having)
+        several = joined(", ", (family.name for family in having))
         raise UsageError(
             _("`{name}` is the template of several families; choose one of: {several}").format(
                 name=name, several=several

@@ -100,7 +100,7 @@ def _formats(entries: Mapping[str, DatasetEntry]) -> list[str]:
 
 def _describe_loss(plan: ConvertPlan, before: Mapping[str, DatasetEntry], loss: _Loss) -> str:
     def listed(names: list[str]) -> str:
-        return ", ".join(f"`{name}` ({counted(before[name].samples, 'sample')})" for name in names)
+        return joined(", ", (f"`{name}` ({counted(before[name].samples, 'sample')})" for name in names))
 
     would = []
     if loss.gone:

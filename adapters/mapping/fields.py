@@ -11,6 +11,7 @@ from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import BadValueError, checked_text, holds_nothing, is_blank, quick_text
 from ftbridge.core.records import Beside, Conversation, Row, Text, Turn, as_json, turn_of
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 NOT_IN_LABEL_MAP = _("is not in the label map")
 
@@ -120,7 +121,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         if not output.strip():
             problems.add("output", column, _("is empty"))
         elif self.label_texts and output not in self.label_texts:
-            problems.add("output", column, f"{NOT_IN_LABEL_MAP}: {', '.join(sorted(self.label_texts))[:100]}")
+            problems.add("output", column, joined(": ", (NOT_IN_LABEL_MAP, ", ".join(sorted(self.label_texts))[:100])))
         return self.label_texts.get(output, output)
 
     def _system_and_history(self, value: Any, system: str) -> tuple[str, tuple[Turn, ...]]:

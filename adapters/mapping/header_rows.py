@@ -23,7 +23,9 @@ from ftbridge.adapters.mapping.headers import (
 from ftbridge.adapters.values import shorten
 from ftbridge.core.console import first_few
 from ftbridge.core.errors import QuestionError
+from ftbridge.core.records import place_of
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 Cells = Sequence[str]
 
@@ -300,7 +302,7 @@ class FirstRows(msgspec.Struct, frozen=True):
         return header_certainty(cells, below) >= (DATA if recognised else self.doubt)
 
     def _place(self, row: int) -> str:
-        return f"{self.unit} {row + self.before + 1}"
+        return place_of(self.unit, row + self.before + 1)
 
     def _taken_for_headers(self, row: int) -> str:
         return _("{place} is read as the headers").format(place=self._place(row))
@@ -313,7 +315,7 @@ class FirstRows(msgspec.Struct, frozen=True):
             _("`{name}` may have its headers in {map}; rows above are skipped").format(
                 name=self.name, map=_(" or in ").join(map(self._place, rows))
             ),
-            {f"{self._place(row)}: {self._cells_shown(row)}": self._header_row_option(row) for row in rows},
+            {joined(": ", (self._place(row), self._cells_shown(row))): self._header_row_option(row) for row in rows},
         )
 
     def _ask_whether_data(self, row: int) -> QuestionError:

@@ -23,6 +23,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -149,7 +150,7 @@ def _entry_problems(
             )
         )
     if findings.unread:
-        named = ", ".join(f"`{column}`" for column in findings.unread)
+        named = joined(", ", (f"`{column}`" for column in findings.unread))
         notes.append(
             _("the file has {named}, which the entry does not name, so that it is not read").format(named=named)
         )

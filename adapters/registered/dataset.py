@@ -27,7 +27,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, target_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, MESSAGES, is_ours
 from ftbridge.language import gettext as _
-from ftbridge.language import joined, ngettext
+from ftbridge.language import joined, ngettext, to_translate
 
 _XTUNER_ONLY = _("was converted for XTuner alone; convert its source again with `--to alpaca`")
 _MESSAGES_ONLY = _("has no file that LLaMA-Factory reads by itself; train on it with `--tokens once`")
@@ -128,7 +128,7 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
     file_edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", file_sha256}
     unread = _edited_besides(data, entry.file_name) if target == MESSAGES else []
     if not own.files or not (file_edited or entry_edited):
-        return msgspec.structs.replace(data, edited="; ".join(unread))
+        return msgspec.structs.replace(data, edited=joined("; ", unread))
     findings = _validate_or_refuse(
         data.folder,
         entry,
@@ -149,7 +149,7 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
         edits.append(ENTRY_CHANGED)
     if file_edited:
         edits.append(describe_edit(data.folder, data.entry, entry.file_name, samples))
-    return msgspec.structs.replace(data, entry=own, edited="; ".join([*edits, *unread]))
+    return msgspec.structs.replace(data, entry=own, edited=joined("; ", [*edits, *unread]))
 
 
 def _edited_besides(data: Dataset, read: str) -> list[str]:
@@ -219,7 +219,9 @@ def describe_missing(own: DatasetEntry) -> list[str]:
     """Return, a sentence for each target, how many samples of a dataset of ours are not in its file, and why."""
     options = own.options
     return [
-        describe_not_held(count, target, " and ".join(options.no_place_for.get(target, ["them"])))
+        describe_not_held(
+            count, target, joined(_(" and "), map(_, options.no_place_for.get(target, [to_translate("them")])))
+        )
         for target, count in options.not_held.items()
     ]
 
@@ -291,7 +293,7 @@ def _validate_or_refuse(
     findings = validate(dataset_dir, entry, whole=whole)
     place = _("the dataset `{name}` in `{file}`").format(name=entry.name, file=dataset_dir / registry.FILE)
     if findings.columns or not findings.records:
-        reasons = "; ".join(findings.columns) or _("it holds no records")
+        reasons = joined("; ", findings.columns) or _("it holds no records")
         raise InputError(_("{place} cannot be trained on: {reasons}").format(place=place, reasons=reasons))
     unfit = [(findings.unfit, reader)]
     if target:

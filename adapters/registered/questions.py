@@ -21,6 +21,7 @@ from ftbridge.core.files.atomic import atomic_file
 from ftbridge.core.records import Conversation, DatasetEntry, Reading, Row, Table, Turn
 from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 MOST_CHOICES = 9  # columns that a question offers
 
@@ -54,7 +55,7 @@ def questions_dataset(file: QuestionFile, system: str, cache: Path) -> Dataset:
             out.write(msgspec.json.encode(xtuner.sample(Conversation(system, (turn,), row.where))) + b"\n")
             asked += 1
         if not asked:
-            named = ", ".join(f"`{column}`" for column in dict.fromkeys(columns))
+            named = joined(", ", (f"`{column}`" for column in dict.fromkeys(columns)))
             raise InputError(
                 _("there are no questions in the column {column} of `{file}`").format(column=named, file=file.path)
             )

@@ -32,7 +32,7 @@ def parts_of_splits(splits: dict[str, T], where: Callable[[str], str]) -> list[t
     if len(splits) == 1:
         return [(PART_OF.get(split, ""), those) for split, those in splits.items()]
     if strange := [split for split in splits if split not in PART_OF]:
-        choices = ", ".join(f"`{where(split)}`" for split in splits)
+        choices = joined(", ", (f"`{where(split)}`" for split in splits))
         raise InputError(
             _("{strange} is not train, validation or test; give one split: {choices}").format(
                 strange=joined(_(" and "), (f"`{split}`" for split in strange)), choices=choices

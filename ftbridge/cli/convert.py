@@ -26,7 +26,7 @@ from ftbridge.cli.output import (
     table_location,
 )
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
+from ftbridge.language import joined, ngettext
 
 if TYPE_CHECKING:
     from ftbridge.adapters.convert.result import Conversion, TableRead
@@ -191,12 +191,11 @@ def _label_map(texts: tuple[str, ...]) -> dict[str, str]:
 
 
 def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows]":
-    from ftbridge.core.console import counted
 
     shown: list[tuple[object, ...]] = []
     for read in done.tables:
         how = (read.shape, read.columns, read.left_out, read.system, read.notes, read.why)
-        yield f"{table_location(read)}: {shape_in_words(read.shape, read.preset)}"
+        yield joined(": ", (table_location(read), shape_in_words(read.shape, read.preset)))
         if how in shown:
             continue
         shown.append(how)
@@ -209,8 +208,11 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows
     yield [*_part_rows(done)]
     yield _sum_line(counts)
     if counts.shared:
-        sharing = counted(counts.shared, "sample of another part has", "samples of other parts have")
-        yield _("warning: {sharing} a question of the training part").format(sharing=sharing)
+        yield ngettext(
+            "warning: {count:,} sample of another part has a question of the training part",
+            "warning: {count:,} samples of other parts have a question of the training part",
+            counts.shared,
+        ).format(count=counts.shared)
     if done.rejected_file:
         rejected = filter(None, (done.rejected_file, done.rejected_workbook))
         yield _("rejected rows: {files}").format(files=joined(", ", (str(relative_path(file)) for file in rejected)))
@@ -230,7 +232,7 @@ def _sum_line(counts: "Counts") -> str:
         (counts.left_out, _("{count:,} not used (`--limit`, `--split`)")),
         (counts.empty, _("{count:,} empty")),
     ]
-    became = ", ".join(text.format(count=count) for count, text in found if count)
+    became = joined(", ", (text.format(count=count) for count, text in found if count))
     return _("{rows}: {became}").format(rows=counted(counts.read + counts.empty, "row"), became=became)
 
 
@@ -247,7 +249,7 @@ def _notes_on_all_samples(done: "Conversion") -> Iterator[str]:
     """Yield what is to be known of all samples together."""
     from ftbridge.adapters.values import shorten
 
-    system = repr(shorten(done.system, WIDTH)) if done.system else "none"
+    system = repr(shorten(done.system, WIDTH)) if done.system else _("none")
     if done.several_systems:
         yield _(
             "note: the rows have different system prompts; `chat` asks with {system} unless `--system` says another"
@@ -272,8 +274,12 @@ def _registry_changes(done: "Conversion") -> str:
         for each in done.replaced
         if each.after
     ]
-    gone = [f"{removed} {each.name} ({each.before:,})" for each in done.replaced if not each.after]
-    lines = [", ".join([*anew, *gone])] if done.replaced else []
+    gone = [
+        _("{removed} {name} ({before:,})").format(removed=removed, name=each.name, before=each.before)
+        for each in done.replaced
+        if not each.after
+    ]
+    lines = [joined(", ", [*anew, *gone])] if done.replaced else []
     files = {done.rejected_file, done.rejected_workbook, *(file for part in done.parts for file in part.files.values())}
     for file in done.edited:
         what = replaced if file in files else removed
@@ -294,7 +300,7 @@ def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
     yield from field_lines(table)
     if table.labels:
         labels = [f"{value} = {text}" for value, text in table.labels.items() if value != text]
-        yield f"  {padded(_('labels'), 12)} {shorten(', '.join(labels), WIDTH)}"
+        yield f"  {padded(_('labels'), 12)} {shorten(joined(', ', labels), WIDTH)}"
     if table.system:
         yield f"  {'system':<12} {shorten(table.system, WIDTH)!r}"
     if table.left_out:
@@ -302,7 +308,7 @@ def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
         names = [*map(shorten, table.left_out[:COLUMNS])]
         if more > 0:
             names.append(_("and {more:,} more").format(more=more))
-        yield f"  {padded(_('not used'), 12)} {', '.join(names)}"
+        yield f"  {padded(_('not used'), 12)} {joined(', ', names)}"
     for note in table.notes:
         yield f"  {padded(_('note'), 12)} {note}"
     if explain:

@@ -15,11 +15,13 @@ from ftbridge.cli.options import (
 )
 from ftbridge.cli.output import confirm, print_facts, print_table, relative_path
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ftbridge.adapters.registered.check import CheckResult
+    from ftbridge.dataset_info.entries import Entry
     from ftbridge.datasets import DatasetDetails
 
 _dataset_options = options(dataset_dir_option(_("the last conversion's, else data")), json_option)
@@ -54,7 +56,7 @@ def list_command(dataset_dir: str | None, as_json: bool) -> None:
     rows = [(_("name"), _("samples"), _("formats"), _("source"), _("preset"), _("written"))]
     for each in found:
         samples = "" if each.samples is None else f"{each.samples:,}"
-        rows.append((each.name, samples, ", ".join(each.formats), each.source, each.preset, each.made))
+        rows.append((each.name, samples, joined(", ", each.formats), each.source, each.preset, each.made))
     if found:
         print_table(rows, optional=(_("source"), _("preset"), _("written")))
     else:
@@ -176,20 +178,26 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
     try:
         own = parse_entry(folder, found.name, found.entry)
     except InputError as error:
-        return {"damaged": str(error)}
-    system = _("several; else: {prompt}").format(prompt=own.system) if own.several_systems else own.system
+        return {_("damaged"): str(error)}
     return {
         _("samples"): f"{own.samples:,}",
-        _("source"): ", ".join(own.sources),
-        _("sheets"): ", ".join(own.options.sheets),
+        _("source"): joined(", ", own.sources),
+        _("sheets"): joined(", ", own.options.sheets),
         _("preset"): own.preset,
-        _("columns"): ", ".join(f"{field}: {column}" for field, column in own.columns.items()),
-        _("system prompt"): system,
+        _("columns"): joined(", ", (f"{field}: {column}" for field, column in own.columns.items())),
+        _("system prompt"): _system_prompt(own),
         **_options_given(own.options.asked),
-        _("parts"): ", ".join(own.options.names),
+        _("parts"): joined(", ", own.options.names),
         _("written"): next(each.made for each in summaries(folder) if each.name == found.name),
-        _("files"): ", ".join(str(relative_path(folder / file)) for file in own.files.values()),
+        _("files"): joined(", ", (str(relative_path(folder / file)) for file in own.files.values())),
     }
+
+
+def _system_prompt(entry: "Entry") -> str:
+    """Return the system prompt of a dataset, or that its conversations have several."""
+    if not entry.several_systems:
+        return entry.system
+    return _("several; else: {prompt}").format(prompt=entry.system) if entry.system else _("several, or none")
 
 
 def _options_given(asked: dict[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from ftbridge.cli.options import (
     result_jsonl_option,
 )
 from ftbridge.cli.output import print_parts
-from ftbridge.language import english
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def _parts(found: "Evaluations") -> "Iterator[str | Rows]":
     yield from (compared.sentence for compared in found.comparisons)
     verdicts = {"worse": _("worse than before"), "better": _("better than before")}
     yield from (
-        f"{name}: {verdicts.get(also, _('not measurably worse than before'))}" for name, also in found.also.items()
+        joined(": ", (name, verdicts.get(also, _("not measurably worse than before"))))
+        for name, also in found.also.items()
     )
     yield "\n".join(filter(None, (*(each.file for each in found.evaluations), found.file, *found.result_jsonl)))
 
@@ -118,7 +119,7 @@ def _classes(found: "Evaluation") -> "Iterator[str | Rows]":
         for each in shown
     ]
     if rows:
-        yield [("class", "items", "precision", "recall", "F1"), *rows]
+        yield [(_("class"), _("items"), _("precision"), _("recall"), "F1"), *rows]
     if len(classes) > len(shown):
         yield _("... and {count} more in the file").format(count=len(classes) - len(shown))
 

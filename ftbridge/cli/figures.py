@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from ftbridge.cli.output import Rows
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from ftbridge.evaluation.sweep.results import SweepResults, SweepRow
 
 LETTERS = 60  # of a prompt and of an answer, in the table of them
+STATUSES = {"done": _("done"), "trained": _("trained"), "failed": _("failed"), "waiting": _("waiting")}
 NAMES = {"macro_f1": "macro F1", "f1": "F1", "chrf": "chrF", "bleu": "BLEU", "rouge_l": "ROUGE-L"}
 
 
@@ -27,7 +29,7 @@ def figures_table(dataset: str, evaluations: "list[Evaluation]") -> "Rows":
     names = list(dict.fromkeys(name for scores in columns.values() for name in scores.figures))
     rows = [
         (f"{dataset}", *columns),
-        ("items", *(f"{scores.items:,}" for scores in columns.values())),
+        (_("items"), *(f"{scores.items:,}" for scores in columns.values())),
         *(
             (NAMES.get(name, name.replace("_", " ")), *(_cell(each.figures.get(name)) for each in columns.values()))
             for name in names
@@ -35,7 +37,7 @@ def figures_table(dataset: str, evaluations: "list[Evaluation]") -> "Rows":
     ]
     if any(scores.parsed for scores in columns.values()):
         unparseable = (str(scores.parsed.get("unparseable", 0)) for scores in columns.values())
-        rows.append(("unparseable", *unparseable))
+        rows.append((_("unparseable"), *unparseable))
     return rows
 
 
@@ -66,7 +68,7 @@ def sweep_table(found: "SweepResults") -> "list[str | Rows]":
     metric = (found.metric, "±", _("95 % interval")) if found.metric else ()
     loss = () if found.metric == "loss" else (_("loss"),)
     header = (_("status"), *found.varied, *metric, _("seeds"), _("samples"), *loss, _("time"))
-    failed = [f"{point.title}: {point.error}" for row in found.rows for point in row.points if point.error]
+    failed = [joined(": ", (point.title, point.error)) for row in found.rows for point in row.points if point.error]
     return [[header, *(_row(found, row) for row in found.rows)], *failed]
 
 
@@ -100,7 +102,7 @@ def _row(found: "SweepResults", row: "SweepRow") -> tuple[str, ...]:
         _("{low:.3f} to {high:.3f}").format(low=figure.low, high=figure.high) if figure and interval else "",
     )
     return (
-        row.status,
+        STATUSES[row.status],
         *(shown_value(row.values.get(name, "-")) for name in found.varied),
         *(measured if found.metric else ()),
         str(len(row.points)),

@@ -7,6 +7,7 @@ import click
 from ftbridge.cli.options import READING, Command, complete_file, json_option, reading_options
 from ftbridge.cli.output import field_lines, print_parts, shape_in_words, show_row_count, table_location
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,12 +48,12 @@ def _profile_lines(profile: "Profile") -> "Iterator[str | Rows]":
     from ftbridge.core.console import counted
 
     broken = _(", {broken:,} that cannot be read").format(broken=profile.broken) if profile.broken else ""
-    yield f"{table_location(profile)}: {counted(profile.rows, 'row')}{broken}"
+    yield joined(": ", (table_location(profile), f"{counted(profile.rows, 'row')}{broken}"))
     yield from (_("  note: {note}").format(note=note) for note in profile.notes)
     rows = [("", _("column"), _("types"), _("empty"), _("characters"), _("example"))]
     columns = [column for column in profile.columns if column.types or not column.name.startswith("[")]
     for column in columns:
-        types = ", ".join(f"{count:,} {kind}" for kind, count in column.types.items())
+        types = joined(", ", (f"{count:,} {_(kind)}" for kind, count in column.types.items()))
         lengths = (
             _("{shortest:,} to {longest:,}, mean {mean:,}").format(
                 shortest=column.shortest, longest=column.longest, mean=column.mean

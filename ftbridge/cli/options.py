@@ -175,8 +175,8 @@ class PluginName(click.ParamType):  # type: ignore[type-arg]  # click before 8.4
                 return choice
         if value not in self.choices:
             self.fail(
-                _("there is no {text} `{value}`{hint}").format(
-                    text=self.family.rstrip("s"), value=value, hint=closest(value, self.choices)
+                _("there is no {kind} `{value}`{hint}").format(
+                    kind=_(self.family.rstrip("s")), value=value, hint=closest(value, self.choices)
                 ),
                 param,
                 ctx,

@@ -20,6 +20,7 @@ from ftbridge.cli.options import (
 from ftbridge.cli.output import can_show
 from ftbridge.cli.train_options import train_options
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -157,9 +158,9 @@ def _print_sample(console: "Console", encoded: dict[str, "EncodedSample"], *, to
     for title, each in encoded.items():
         ways.setdefault(tuple(each.ids), {}).setdefault(tuple(each.labels), []).append(title)
     for by_labels in ways.values():
-        titles = {" and ".join(group): encoded[group[0]] for group in by_labels.values()}
+        titles = {joined(_(" and "), group): encoded[group[0]] for group in by_labels.values()}
         for title, each in titles.items():
-            console.print(f"\n{title}: {_token_counts(each)}")
+            console.print("\n" + joined(": ", (title, _token_counts(each))))
             console.print(_text_with_marks(console, each), soft_wrap=True)
         if token_table:
             console.print()
@@ -205,7 +206,7 @@ def _token_table(titles: dict[str, "EncodedSample"]) -> "Table":
     from ftbridge.core.console import printable
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("position", "id"):
+    for heading in (_("position"), "id"):
         table.add_column(heading, justify="right")
     table.add_column("token", overflow="fold")
     for title in titles:

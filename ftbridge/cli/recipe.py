@@ -137,7 +137,7 @@ def _found(done: "RecipeRun") -> "Iterator[str | Rows]":
     from ftbridge.cli.output import relative_path
 
     made = {step.name: step.made for step in done.steps}
-    yield [("step", "made"), *((name, _made(each)) for name, each in made.items() if name != "report")]
+    yield [(_("step"), _("made")), *((name, _made(each)) for name, each in made.items() if name != "report")]
     yield from _figures(done, made)
     yield "\n".join(str(relative_path(done.folder / file)) for file in made.get("report", {}).values())
 
@@ -160,9 +160,9 @@ def _made(made: dict[str, Any]) -> str:
     """Return what a step has made, in a few words."""
     parts = made.get("parts")
     if parts:
-        return ", ".join(f"{name} ({samples:,})" for name, samples in parts.items())
+        return joined(", ", (f"{name} ({samples:,})" for name, samples in parts.items()))
     values = (value if isinstance(value, list) else [value] for value in made.values())
-    return ", ".join(str(each) for every in values for each in every)
+    return joined(", ", (str(each) for every in values for each in every))
 
 
 def _say_next(done: "RecipeRun") -> None:
@@ -212,7 +212,7 @@ def list_command(as_json: bool) -> None:
     column = max(len(each.name) for each in found) + 2
     for each in found:
         data = re.sub(r"^\w+:(//)?|[:@].*", "", each.data)  # without the hub, and which part of its data
-        lines = [*_wrapped(each.title.removesuffix("."), column), *_wrapped(f"{data}, {each.model}", column)]
+        lines = [*_wrapped(each.title.removesuffix("."), column), *_wrapped(joined(", ", (data, each.model)), column)]
         result("\n".join(f"{'' if at else each.name:{column}}{line}" for at, line in enumerate(lines)))
 
 
@@ -325,5 +325,5 @@ def _ask(data: str, model: str, purpose: "Purpose | None") -> "tuple[str, str, s
             say(_("  {number}  {name}: {meaning}").format(number=number, name=name, meaning=meaning))
         chosen = click.IntRange(1, len(names))
         default = names.index(usual_purpose) + 1
-        purpose = names[click.prompt("What for", type=chosen, default=default, err=True) - 1]
+        purpose = names[click.prompt(_("What for"), type=chosen, default=default, err=True) - 1]
     return data, preset, model, purpose

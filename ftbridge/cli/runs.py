@@ -8,7 +8,7 @@ import click
 
 from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
 from ftbridge.cli.output import can_show, confirm, print_facts, print_table, relative_path
-from ftbridge.language import english
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -166,12 +166,13 @@ def stop_command(name: str | None, failed: bool, as_json: bool) -> None:
     """End a running RUN, or the only one that runs; what it has saved stays."""
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
+    from ftbridge.launchers.runs.record import status_in_words
 
     run = runs.stop(name, mark_failed=failed)
     if as_json:
         print_json({"id": run.id, "status": run.status})
     else:
-        result(f"{run.id} {run.status}")
+        result(joined(" ", (run.id, status_in_words(run.status))))
 
 
 @command.command(
@@ -198,7 +199,7 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool)
 
     gone = runs.prune(keep=keep, checkpoints=checkpoints, dry_run=True)
     if gone:
-        rows = [(natural_size(each.size), each.why, str(relative_path(Path(each.path)))) for each in gone]
+        rows = [(natural_size(each.size), _(each.why), str(relative_path(Path(each.path)))) for each in gone]
         print_table([(_("size"), _("status"), _("path")), *rows], stderr=True)
         if not yes:
             room = natural_size(sum(each.size for each in gone))
@@ -225,19 +226,19 @@ def _named_or_newest(name: str | None) -> "Run":
 def _run_rows(found: "list[RunSummary]") -> "list[tuple[str, ...]]":
     """Return the table of runs; each is called by its name, or by as much of its id as can be typed."""
     from ftbridge.core.console import format_duration
-    from ftbridge.launchers.runs.record import short_ids
+    from ftbridge.launchers.runs.record import short_ids, status_in_words
 
     short = short_ids(each.id for each in found)
     # What a model is judged by first, such as `accuracy on medqa-test`.
     figures = [next(iter(each.evaluations.items()), ("", 0.0)) for each in found]
     kinds = {name.partition(" on ")[0]: None for name, _value in figures if name}
-    measured = [next(iter(kinds)) if len(kinds) == 1 else "metrics"] if kinds else []
+    measured = [next(iter(kinds)) if len(kinds) == 1 else _("metrics")] if kinds else []
     rows = [(_("run"), _("status"), _("method"), _("rate"), _("steps"), _("loss"), *measured, _("time"), *OPTIONAL)]
     for each, (figure, value) in zip(found, figures, strict=True):
         kind = "" if len(kinds) == 1 else f" {figure.partition(' on ')[0]}"
         row = (
             each.name or short[each.id],
-            _("failed (died)") if each.status == "died" else each.status,
+            status_in_words(each.status),
             each.method,
             f"{each.learning_rate:g}",
             f"{each.step}/{each.steps}",
@@ -255,7 +256,7 @@ def _facts_of_run(found: "RunDetails") -> dict[str, dict[str, str]]:
     from ftbridge.core.plugins import load_backend
 
     run, summary = found.run, found.summary
-    several = {"attempts": str(len(run.attempts))} if len(run.attempts) > 1 else {}
+    several = {_("attempts"): str(len(run.attempts))} if len(run.attempts) > 1 else {}
     data = {
         _("backend"): load_backend(run.spec.backend).title,
         _("model"): summary.model,
@@ -265,19 +266,22 @@ def _facts_of_run(found: "RunDetails") -> dict[str, dict[str, str]]:
         _("versions"): ", ".join(map(" ".join, run.versions.items())),
     }
     title = f"{run.id} ({run.name})" if run.name else run.id
-    return {title: _how_it_went(found) | several, _("trained with"): data, "files": _files_of_run(found)}
+    return {title: _how_it_went(found) | several, _("trained with"): data, _("files"): _files_of_run(found)}
 
 
 def _how_it_went(found: "RunDetails") -> dict[str, str]:
     from ftbridge.core.console import natural_duration
-    from ftbridge.launchers.runs.record import parameters_in_words, unseen_message
+    from ftbridge.launchers.runs.record import parameters_in_words, status_in_words, unseen_message
 
     run, summary = found.run, found.summary
-    status = _("failed (died)") if summary.status == "died" else summary.status
     lowest, validation = _loss_text(summary.lowest_loss), _loss_text(summary.validation_loss)
     return {
-        _("status"): status,
-        _("reason"): _(summary.reason) if summary.reason else unseen_message(run) if status == "unknown" else "",
+        _("status"): status_in_words(summary.status),
+        _("reason"): _(summary.reason)
+        if summary.reason
+        else unseen_message(run)
+        if summary.status == "unknown"
+        else "",
         _("started"): f"{summary.started.astimezone():%Y-%m-%d %H:%M}",
         _("time"): natural_duration(summary.seconds),
         _("steps"): f"{summary.step}/{summary.steps}",
@@ -287,10 +291,16 @@ def _how_it_went(found: "RunDetails") -> dict[str, str]:
         and _("{validation} (lowest {loss_text})").format(
             validation=validation, loss_text=_loss_text(summary.lowest_validation_loss)
         ),
-        **{name: f"{value:.3f}" for name, value in summary.evaluations.items()},
+        **{_figure_in_words(name): f"{value:.3f}" for name, value in summary.evaluations.items()},
         _("trained"): parameters_in_words(run.trained_parameters, run.parameters),
         _("tokens"): str(run.agreement or ""),
     }
+
+
+def _figure_in_words(name: str) -> str:
+    """Return the name of a figure, such as `accuracy on medqa-test`, in the user's language."""
+    figure, _on, dataset = name.partition(" on ")
+    return _("{figure} on {dataset}").format(figure=figure, dataset=dataset) if dataset else name
 
 
 def _options_given(run: "Run") -> dict[str, str]:
@@ -325,10 +335,10 @@ def _files_of_run(found: "RunDetails") -> dict[str, str]:
     inside = {_("log"): "log.txt", _("adapter"): "adapter", _("merged model"): "merged", _("report"): "report.html"}
     there = {name: run.path / file for name, file in inside.items() if (run.path / file).exists()}
     return {
-        "folder": str(relative_path(run.path)),
+        _("folder"): str(relative_path(run.path)),
         **{name: str(relative_path(path)) for name, path in there.items()},
         **_tracker_records(run),
-        "checkpoints": ", ".join(saved),
+        _("checkpoints"): joined(", ", saved),
     }
 
 

@@ -7,6 +7,7 @@ import click
 from ftbridge.cli.options import Command, PluginName, complete_dataset, config_option, json_option, option
 from ftbridge.cli.train_options import train_options
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from ftbridge.launchers.preview.tokenize import TokenizedPart
@@ -72,7 +73,7 @@ def _counts_table(part: "TokenizedPart") -> str:
     ]
     return aligned(
         [
-            (_("dataset"), f"{part.dataset}, {counted(counts.conversations, 'conversation')}"),
+            (_("dataset"), joined(", ", (part.dataset, counted(counts.conversations, "conversation")))),
             (_("samples"), _("{samples:,} in {rows}").format(samples=counts.samples, rows=counted(counts.rows, "row"))),
             (
                 _("tokens"),
@@ -80,8 +81,8 @@ def _counts_table(part: "TokenizedPart") -> str:
                     tokens=counts.tokens, answer_tokens=counts.answer_tokens
                 ),
             ),
-            ("longest", counted(counts.longest, "token")),
+            (_("longest"), counted(counts.longest, "token")),
             *((name, f"{count:,}{more}") for name, count, more in told if count),
-            ("folder", part.folder),
+            (_("folder"), part.folder),
         ]
     )

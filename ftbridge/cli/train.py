@@ -8,7 +8,7 @@ import msgspec
 
 from ftbridge.cli.options import Command, complete_run, config_option, json_option, option
 from ftbridge.cli.train_options import train_options
-from ftbridge.language import english
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
             say(checks_as_text(checks))
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
-        result(aligned(describe(ready, "; ".join(memory) or _("not estimated"))))
+        result(aligned(describe(ready, joined("; ", memory) or _("not estimated"))))
         if others := [check for check in checks if check.found not in memory or check.remedy]:
-            result(f"\npre-flight:\n{checks_as_text(others)}")
+            result(_("\npre-flight:\n{checks}").format(checks=checks_as_text(others)))
     if any(check.status == "failure" for check in checks):
         raise InputError(_("this training would fail: see `failure` above"))

@@ -54,7 +54,7 @@ def print_verification(found: "Verification") -> None:
             console.print()
         seen |= kinds.keys()
         for (cause, readers), places in kinds.items():
-            _print_cause(console, cause, f"{readers}: {cause}", places)
+            _print_cause(console, cause, joined(": ", (readers, _(cause))), places)
     console.print()
     _print_summary(console, found)
 
@@ -71,7 +71,7 @@ def _print_head(console: "Console", sample: "VerifiedSample", name: str) -> None
         told = _("{same}; {count} tokens, {learned} learned").format(
             same=same, count=len(reference.ids), learned=learned
         )
-    console.print(escaped(f"{name}: {told}"), style=None if sample.is_same else DIFFERENT)
+    console.print(escaped(joined(": ", (name, told))), style=None if sample.is_same else DIFFERENT)
 
 
 def _kinds(sample: "VerifiedSample") -> dict[tuple[str, str], list[str]]:
@@ -82,7 +82,7 @@ def _kinds(sample: "VerifiedSample") -> dict[tuple[str, str], list[str]]:
             readers.setdefault(each, []).append(reader)
     found: dict[tuple[str, str], list[str]] = {}
     for (cause, place), names in readers.items():
-        found.setdefault((cause, ", ".join(names)), []).append(place)
+        found.setdefault((cause, joined(", ", map(_, names))), []).append(place)
     return found
 
 
@@ -104,7 +104,7 @@ def _print_summary(console: "Console", found: "Verification") -> None:
     console.print(
         escaped(
             _("{same} of {count} samples are the same for {readers}").format(
-                same=same, count=len(found.samples), readers=joined(", ", readers)
+                same=same, count=len(found.samples), readers=joined(", ", map(_, readers))
             )
         )
     )
@@ -123,7 +123,7 @@ def _token_table(console: "Console", sample: "VerifiedSample", *, whole: bool) -
     table.add_column("token", justify="right")
     table.add_column("id", justify="right")
     for reader in (CHAT_TEMPLATE, *sample.readings):
-        table.add_column(reader, overflow="fold")
+        table.add_column(_(reader), overflow="fold")
     rows = [
         (
             _reference_cells(sample.reference, at, coloured=coloured),

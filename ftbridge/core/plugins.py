@@ -20,6 +20,7 @@ from ftbridge.core.files.atomic import read_record, read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.records import Conversation, Reading, Table
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -298,7 +299,7 @@ def plugin_names(kind: str) -> list[str]:
 def load_plugin(kind: str, name: str) -> Any:
     """Return the plugin `name` of `kind`, importing it; raises UsageError for an unknown name."""
     if name not in _entry_points(kind):
-        known = ", ".join(plugin_names(kind)) or _("none is installed")
+        known = joined(", ", plugin_names(kind)) or _("none is installed")
         raise UsageError(
             _("there is no {text} `{name}`; choose from: {known}").format(text=kind.rstrip("s"), name=name, known=known)
         )

@@ -14,20 +14,37 @@ from msgspec.structs import replace
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.language import gettext as _
+from ftbridge.language import joined, to_translate
 
 # How many rows a table gives as its first.
 FIRST = 100
 # Names of delimiters that a shell makes hard to type.
 DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+# What rows are counted in: the place of one, in messages.
+_PLACES = {
+    "line": to_translate("line {number}"),
+    "row": to_translate("row {number}"),
+    "record": to_translate("record {number}"),
+    "element": to_translate("element {number}"),
+    "object": to_translate("object {number}"),
+    "conversation": to_translate("conversation {number}"),
+}
 # Text as it stands in JSON, quotes and all, just as msgspec would write it: copied, it need not be decoded.
 Text = str | msgspec.Raw
+
+
+def place_of(unit: str, number: int) -> str:
+    """Return where a row is: `line 3` for the third in units of `line`, `train element 3` for `train element`."""
+    key, _blank, counted = unit.rpartition(" ")
+    place = _(_PLACES[counted]).format(number=number)
+    return _("{key} {place}").format(key=key, place=place) if key else place
 
 
 class Where(msgspec.Struct, frozen=True, gc=False):
     """Where a row comes from; prints as `medqa.xlsx DrugQA!D17`, or `faq.jsonl line 3`.
 
     `row` counts from 1 as the reader's own program shows it: the row of a sheet, the line of a JSON lines
-    file, the element of a JSON array.
+    file, the element of a JSON array. `unit` is what rows are counted in, in English.
     """
 
     file: str
@@ -36,14 +53,14 @@ class Where(msgspec.Struct, frozen=True, gc=False):
     unit: str = "line"
 
     def __str__(self) -> str:
-        return f"{self.file} {self.cell('')}"
+        return joined(" ", (self.file, self.cell("")))
 
     def cell(self, letter: str) -> str:
         """Return the address without the file: `DrugQA!D17` for a sheet, `line 3` elsewhere."""
         return (
             _("{sheet}!{letter}{row}").format(sheet=self.sheet, letter=letter, row=self.row)
             if self.sheet
-            else f"{self.unit} {self.row}"
+            else place_of(self.unit, self.row)
         )
 
 
@@ -238,7 +255,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse what can stand neither between nor around cells; raises UsageError."""
         if len(self.separator) > 1 or self.separator in {"\r", "\n", "\0"}:
-            names = ", ".join(f"`{name}`" for name in DELIMITERS)
+            names = joined(", ", (f"`{name}`" for name in DELIMITERS))
             raise UsageError(
                 _("`--delimiter` takes one character, or {names}; got {delimiter!r}").format(
                     names=names, delimiter=self.delimiter

@@ -18,6 +18,7 @@ from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half_characters
 from ftbridge.dialogue.placement import Loading, free_memory, place
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend, interpreter
@@ -317,5 +318,5 @@ def _check_room(gpus: Sequence[Gpu], loading: Loading, *models: Path) -> None:
                 "the models before and after need {needed} together, and {free} are free; take "
                 "`--bits 4` or `--offload-folder DIR`, or ask one after the other: "
             ).format(needed=natural_size(needed, binary=True), free=natural_size(free, binary=True))
-            + " and ".join(f"`{shell_words(['ftbridge', 'chat', str(model)])}`" for model in models)
+            + joined(_(" and "), (f"`{shell_words(['ftbridge', 'chat', str(model)])}`" for model in models))
         )

@@ -15,6 +15,7 @@ from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, Setu
 from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process.script import start_script
@@ -329,10 +330,8 @@ class Generator:
                     "doctor` shows more, `--device cpu` computes on the CPU anyway"
                 )
             )
-        advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
-        return FrameworkError(
-            _("{trouble}{advice}; its last messages:\n{tail}").format(trouble=trouble, advice=advice, tail=tail)
-        )
+        trouble = joined("; ", (trouble, _MEMORY)) if _out_of_memory(tail) else trouble
+        return FrameworkError(_("{trouble}; its last messages:\n{tail}").format(trouble=trouble, tail=tail))
 
 
 def _rendering(card: ModelCard) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 NAME = "BOT"  # as `xtuner chat` calls a bot without a name
 SYSTEMS = {
@@ -20,7 +21,7 @@ SYSTEMS = {
 def system_prompt(name: str, bot_name: str = "") -> str:
     """Return the system prompt called `name`, with the bot's name in it; raises UsageError for any other name."""
     if name not in SYSTEMS:
-        known = ", ".join(SYSTEMS)
+        known = joined(", ", SYSTEMS)
         raise UsageError(
             _("there is no system template `{name}`{hint}; known are: {known}").format(
                 name=name, hint=closest(name, SYSTEMS), known=known

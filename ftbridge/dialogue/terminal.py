@@ -14,6 +14,7 @@ from ftbridge.core.console import DIRECTIONS, aligned, escaped, print_piece, res
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.dialogue.chat import ChatSession, save_conversations
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -115,7 +116,7 @@ def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: 
         _show_one_by_one(talks, begin, name, stream)
     for talk in talks:
         if end := _why_it_ended(talk):
-            say(f"({talk.title}: {end})" if len(talks) > 1 else _("({end})").format(end=end))
+            say(_("({end})").format(end=joined(": ", (talk.title, end)) if len(talks) > 1 else end))
 
 
 def _why_it_ended(talk: ChatSession) -> str:

@@ -226,7 +226,7 @@ def _print_answers(answers: Answers, seconds: float) -> None:
     }
     console = rich_console(width=None if os.isatty(1) else 160)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", width=console.width)
-    for title in ("question", "before", *titles.values(), "expected"):
+    for title in (_("question"), _("before"), *titles.values(), _("expected")):
         table.add_column(title, no_wrap=True, ratio=1)
     for row in zip(answers.questions, *answers.given.values(), answers.expected, strict=True):
         table.add_row(*map(_shorten, row))
@@ -234,7 +234,7 @@ def _print_answers(answers: Answers, seconds: float) -> None:
     for name in answers.given:
         result(
             _("{name}: {share:.0%} of {count} word for word").format(
-                name=titles.get(name, name), share=answers.share(name), count=len(answers.questions)
+                name=titles.get(name, _("before")), share=answers.share(name), count=len(answers.questions)
             )
         )
     say(_("done in {seconds:.0f} s").format(seconds=seconds))
@@ -257,11 +257,14 @@ def _refuse_poor_answers(folder: Path, answers: Answers, runs: dict[str, Run]) -
         "runs": {each: {"versions": run.versions, "options": run.spec} for each, run in runs.items()},
     }
     write_atomic(folder / REPORT, msgspec.json.format(msgspec.json.encode(report, enc_hook=english)))
-    reached = ", ".join(
-        _("{title} {share:.0%} (loss {loss} at the end)").format(
-            title=load_backend(each).title, share=answers.share(each), loss=losses[each][-1]
-        )
-        for each in poor
+    reached = joined(
+        ", ",
+        (
+            _("{title} {share:.0%} (loss {loss} at the end)").format(
+                title=load_backend(each).title, share=answers.share(each), loss=losses[each][-1]
+            )
+            for each in poor
+        ),
     )
     raise FrameworkError(
         _(

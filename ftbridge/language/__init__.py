@@ -14,6 +14,7 @@ from typing import Any, Self
 
 DOMAIN = "ftbridge"
 FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib is not imported by `--help`
+SEPARATORS = {", ": "、", "; ": "；", ": ": "："}  # what stands between messages, as Chinese has it
 COUNTED = "counted"  # the context of nouns that follow a number, which Chinese gives a measure word
 
 
@@ -29,23 +30,30 @@ class Message(str):
         message.english = english
         return message
 
+    def __str__(self) -> str:
+        """Return the message itself, so that `str` of an error with one keeps its English."""
+        return self
+
     def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
         """Return what another process makes the same message of."""
-        return str(self), self.english
+        return self[:], self.english
 
     def __add__(self, more: str) -> "Message":
         """Return the message with more behind it."""
-        return Message(str(self) + str(more), self.english + english(more))
+        return Message(self[:] + more, self.english + english(more))
 
     def __radd__(self, before: str) -> "Message":
         """Return the message with something before it."""
-        return Message(before + str(self), before + self.english)
+        return Message(before + self[:], before + self.english)
 
     def format(self, *values: Any, **named: Any) -> "Message":
         """Return the message with the values in it, those that are messages themselves in the language of each."""
         text = super().format(*values, **named)
         in_english = {name: english(value) for name, value in named.items()}
         return Message(text, self.english.format(*map(english, values), **in_english))
+
+
+_PLAIN = {object.__str__, str.__str__}  # of types whose values are no messages, or are texts themselves
 
 
 def gettext(text: str) -> str:
@@ -72,17 +80,20 @@ def counted_noun(noun: str) -> str:
 
 
 def joined(separator: str, messages: Iterable[Any]) -> str:
-    """Return messages as one, which knows its English as well."""
+    """Return messages as one, with the punctuation of the user's language, which knows its English as well."""
     parts = list(messages)
-    text = separator.join(map(str, parts))
-    return Message(text, str(english(separator)).join(str(english(part)) for part in parts)) if _catalogue() else text
+    if not _catalogue():
+        return separator.join(map(str, parts))
+    text = SEPARATORS.get(separator, separator).join(map(str, parts))
+    return Message(text, str(english(separator)).join(str(english(part)) for part in parts))
 
 
 def english(message: Any) -> Any:
-    """Return the English of a message, or of an error with one; anything else as it is."""
+    """Return the English of a message, of an error with one, or of what is shown as one; anything else as it is."""
     if isinstance(message, Exception) and not hasattr(message, "english"):
         return english(message.args[0]) if len(message.args) == 1 else message
-    return getattr(message, "english", message)
+    shown = message if type(message).__str__ in _PLAIN else str(message)
+    return getattr(shown, "english", message)
 
 
 def language() -> str:

@@ -13,6 +13,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.templates.chat_templates import read_chat_template
 from ftbridge.templates.render_chat_template import environment
 
@@ -105,7 +106,7 @@ def choose_chat_template(
 
 
 def _listed() -> str:
-    return ", ".join(f"`{name}`" for name in shipped())
+    return joined(", ", (f"`{name}`" for name in shipped()))
 
 
 class _Names(meta.TrackingCodeGenerator):

@@ -11,7 +11,7 @@ from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.language import gettext as _
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.launchers.runs.record import Run, all_runs, load_run, match_run
+from ftbridge.launchers.runs.record import Run, all_runs, load_run, match_run, status_in_words
 from ftbridge.launchers.runs.training_log import still_training
 
 
@@ -105,7 +105,7 @@ def _without_success(project: Project, runs: list[Run]) -> str:
     if runs:
         return _(
             "no run has succeeded in `{folder}` yet; `{id}` {status}: `ftbridge runs logs {id}` shows how it ended"
-        ).format(folder=project.runs, id=runs[-1].id, status=runs[-1].status)
+        ).format(folder=project.runs, id=runs[-1].id, status=status_in_words(runs[-1].status))
     return _("there is no run in `{folder}` yet; start one with `ftbridge train`").format(folder=project.runs)
 
 

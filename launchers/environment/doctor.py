@@ -229,7 +229,7 @@ def _environment_checks(python: Path, backends: list[str], build: TorchBuild) ->
 
 def _versions_check(python: Path, inspection: Inspection) -> Check:
     environment = environment_of({name: package.version for name, package in inspection.packages.items()})
-    differing = [f"{name} {why}" for name, why in inspection.differences(environment).items()]
+    differing = [joined(" ", (name, why)) for name, why in inspection.differences(environment).items()]
     if not differing:
         return Check(
             "versions",

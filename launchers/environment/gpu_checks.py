@@ -9,6 +9,7 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import LOCK_NAMES, default_folder, setup_command
 from ftbridge.launchers.hardware.host import GIB
@@ -140,7 +141,7 @@ def _gpu_check(gpu: Gpu, build: TorchBuild) -> Check:
     )
     torch = _("torch {version}").format(version=build.version)
     if build.targets and gpu.capability is not None and not _has_code_for(gpu.capability, build.targets):
-        targets = ", ".join(build.targets)
+        targets = joined(", ", build.targets)
         return Check(
             "GPU",
             "failure",

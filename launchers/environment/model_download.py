@@ -9,6 +9,7 @@ from ftbridge.core.console import OBEYED, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.owner import is_writable, refuse_unreadable
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.environment.model_cache import (
     cache_folders,
     cached_model,
@@ -54,7 +55,7 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
     if cached and (offline or not is_writable(cached)):
         return cached
     if offline:
-        places = ", ".join(f"`{place}`" for place in cache_folders(named))
+        places = joined(", ", (f"`{place}`" for place in cache_folders(named)))
         raise InputError(
             _("`{name}` is in no cache here ({places}), and {variable} forbids a download: unset it, set HF_HOME or "
               "MODELSCOPE_CACHE to the cache that has it, or give the model's folder").format(

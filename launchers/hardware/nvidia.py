@@ -14,6 +14,7 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.process import children
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # A driver that hangs never answers; a GPU in a power-saving state takes some seconds.
 TIMEOUT = 20  # seconds
@@ -241,7 +242,7 @@ def why_unusable() -> str:
     if visible is not None and visible.split(",")[0].strip() in HIDING_VALUES:
         return ""
     if physical := _physical_gpus():
-        known = ", ".join(f"{each.index} ({each.whole.name}, {each.whole.uuid})" for each in physical)
+        known = joined(", ", (f"{each.index} ({each.whole.name}, {each.whole.uuid})" for each in physical))
         return _("CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}").format(
             visible=visible, known=known
         )

@@ -11,6 +11,7 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import text_config
@@ -119,7 +120,7 @@ def template_checks(plan: TrainPlan) -> list[Check]:
         Check(
             "template",
             "warning",
-            "; ".join(found),
+            joined("; ", found),
             _("{leave}, unless you want to teach it another prompt").format(leave=leave),
         )
     ]
@@ -137,7 +138,7 @@ def ask_about_template(spec: TrainSpec, model: Path) -> None:
         {_("the model's own, {title}").format(title=detected.title): ["--template", detected.name]} if detected else {}
     )
     anyway = _("the prompt of {title} anyway").format(title=chosen.title)
-    raise QuestionError("; ".join(found), {**own, anyway: ["--yes"]})
+    raise QuestionError(joined("; ", found), {**own, anyway: ["--yes"]})
 
 
 def _evidence_against(chosen: Family, spec: TrainSpec, model: Path) -> tuple[Family | None, list[str]]:
@@ -157,7 +158,7 @@ def _evidence_against(chosen: Family, spec: TrainSpec, model: Path) -> tuple[Fam
             )
         )
     if missing:
-        tokens = ", ".join(f"`{token}`" for token in missing)
+        tokens = joined(", ", (f"`{token}`" for token in missing))
         found.append(
             _("its vocabulary lacks {tokens} (cut into pieces, or new rows that nothing has trained)").format(
                 tokens=tokens

@@ -16,6 +16,7 @@ from ftbridge.core.parsing.safetensors_header import Shape, shapes
 from ftbridge.core.plugins import load_backend
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends.plan import TrainPlan, paths_outside_run
 from ftbridge.launchers.environment.checklist import Check, checks_as_text
 from ftbridge.launchers.environment.gpu_checks import environment_remedy, interpreter_checks, shared_memory_checks
@@ -50,7 +51,7 @@ def preflight_checks(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
     checks += combination_checks(plan, config, installed)
     checks += agreement_checks(plan)
     if places := paths_outside_run(plan.deepspeed):
-        named = ", ".join(f"`{key}` (`{value}`)" for key, value in places.items())
+        named = joined(", ", (f"`{key}` (`{value}`)" for key, value in places.items()))
         found = _("`{deepspeed}` names places outside the run's folder, to be read or written: {named}").format(
             deepspeed=plan.spec.deepspeed, named=named
         )
@@ -135,7 +136,7 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
     try:
         entry, files = dataset_files(plan, MESSAGES if plan.tokens else load_backend(plan.spec.backend).target)
     except InputError as error:
-        return [Check(name, "failure", f"`{plan.title}`: {error}", _("convert its source again"))]
+        return [Check(name, "failure", joined(": ", (f"`{plan.title}`", error)), _("convert its source again"))]
     if not plan.entry.samples:
         return [
             Check(
@@ -184,7 +185,7 @@ def _cutoff_check(cutoff: int, found: CutoffEstimate) -> Check:
                 cut=found.cut, cut_2=found.cut / found.samples, lost=found.lost
             )
         )
-    share = ", ".join(losses)
+    share = joined(", ", losses)
     remedy = _(
         "`--cutoff-length {longest}` cuts nothing; `ftbridge preview --stats` counts all samples exactly"
     ).format(longest=found.longest)

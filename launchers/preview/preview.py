@@ -211,7 +211,7 @@ def _preview_of_tokens(
     }
     line = run_script(made.python, "show_tokens", request, stderr=subprocess.PIPE)
     answer = msgspec.json.decode(line, type=_ScriptAnswer)
-    title = " and ".join(frameworks(backend))
+    title = joined(_(" and "), frameworks(backend))
     stats = summarize_counts(answer.stats, spec.cutoff_length) if answer.stats else None
     checks = [each for each in token_checks(spec, counts) if each.status != "ok"]
     found = Preview(
@@ -224,7 +224,7 @@ def _preview_of_tokens(
         cutoff_length=spec.cutoff_length,
         views={"once": BackendView(title, answer.samples, stats)},
         differences=[],
-        warnings=[f"{check.found}; {check.remedy}" for check in checks],
+        warnings=[joined("; ", (check.found, check.remedy)) for check in checks],
         png=str(picture) if picture else None,
         counts=counts,
     )

@@ -10,7 +10,8 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.language import gettext as _
-from ftbridge.launchers.runs.record import Run
+from ftbridge.language import joined
+from ftbridge.launchers.runs.record import Run, status_in_words
 from ftbridge.launchers.runs.training_log import still_training
 
 PICKLED = {".pt", ".pth", ".bin"}
@@ -42,7 +43,7 @@ def find_checkpoint(run: Run, wanted: str) -> Path:
     if not chosen:
         raise InputError(
             _("the run `{id}` ({status}) has no readable checkpoint `{wanted}`{why}").format(
-                id=run.id, status=run.status, wanted=wanted, why=why
+                id=run.id, status=status_in_words(run.status), wanted=wanted, why=why
             )
         )
     return chosen
@@ -60,7 +61,7 @@ def _named_checkpoint(run: Run, wanted: str) -> tuple[Path | None, str]:
         or wanted in {checkpoint.name, checkpoint.stem, _step_as_text(run, backend, checkpoint)}
     ]
     chosen = matching[-1] if matching else None
-    why = _("; there are ") + ", ".join(f"`{checkpoint.name}`" for checkpoint in known) if known else ""
+    why = _("; there are ") + joined(", ", (f"`{checkpoint.name}`" for checkpoint in known)) if known else ""
     return chosen, why
 
 
@@ -69,7 +70,7 @@ def _without_checkpoint(run: Run) -> str:
     if run.status == "running":
         return _("`{id}` has not saved a checkpoint yet: {training}").format(id=run.id, training=still_training(run))
     return _("`{id}` ({status}) has no readable checkpoint; `ftbridge runs logs {id}` shows how it ended").format(
-        id=run.id, status=run.status
+        id=run.id, status=status_in_words(run.status)
     )
 
 

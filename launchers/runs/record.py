@@ -24,7 +24,7 @@ from ftbridge.core.plugins import plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.language import english
+from ftbridge.language import english, to_translate
 from ftbridge.language import gettext as _
 from ftbridge.launchers.process.child import SAVE_SECONDS
 from ftbridge.launchers.process.identity import Host, is_hidden, process_start, signal_sender, this_machine
@@ -51,6 +51,14 @@ _locks: dict[str, int] = {}  # file descriptors that this process holds until it
 FIRST_CONTAINER = "pid:[4026531836]"  # the machine itself (PROC_PID_INIT_INO of Linux)
 LAST_PID = (1 << 31) - 1  # 1 is the first process of the machine, 0 and below mean groups
 Status = Literal["running", "succeeded", "failed", "interrupted", "unknown"]
+_STATUSES = {
+    "running": to_translate("running"),
+    "succeeded": to_translate("succeeded"),
+    "failed": to_translate("failed"),
+    "interrupted": to_translate("interrupted"),
+    "unknown": to_translate("unknown"),
+    "died": to_translate("failed (died)"),
+}
 Time = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 
@@ -393,7 +401,7 @@ def stop_run(run: Run) -> Run:
     if run.status != "running":
         raise UsageError(
             _("`{id}` is not running, its status is {status}; `ftbridge runs list` shows what runs").format(
-                id=run.id, status=run.status
+                id=run.id, status=status_in_words(run.status)
             )
         )
     if reason := _why_not_signalled(run):
@@ -454,7 +462,7 @@ def mark_failed(run: Run) -> Run:
     if run.status != "unknown":
         raise UsageError(
             _("`{id}` has the status {status}, which is certain; leave `--mark-failed` out").format(
-                id=run.id, status=run.status
+                id=run.id, status=status_in_words(run.status)
             )
         )
     if not run.signature:
@@ -510,6 +518,11 @@ def _signature_holds(content: bytes, signature: str) -> bool:
         return signing.is_signed(_signed_part(content), signature)
     except (ValueError, OverflowError, RecursionError):  # no record of ours is so deep, or has such numbers
         return False
+
+
+def status_in_words(status: str) -> str:
+    """Return a run's status, or `died`, as messages have it."""
+    return _(_STATUSES.get(status, status))
 
 
 def _current_status(run: Run) -> Status:

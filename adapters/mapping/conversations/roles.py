@@ -11,6 +11,7 @@ from itertools import product
 from ftbridge.adapters.values import shorten
 from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 SYSTEM, USER, ASSISTANT, TOOL, CALL = "system", "user", "assistant", "tool", "call"
 ROLES = {
@@ -71,7 +72,7 @@ def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], explained
     if not unknown or len(unknown) > MOST_UNKNOWN or _count_readable(spoken, explained):
         return
     if offers := _roles_that_read_most(spoken, unknown, explained):
-        names = " and ".join(f"`{shorten(name)}`" for name in unknown)
+        names = joined(_(" and "), (f"`{shorten(name)}`" for name in unknown))
         verb = "is" if len(unknown) == 1 else "are"
         raise QuestionError(
             _("it is unclear who {names} of `{column}` {verb}").format(names=names, column=shorten(column), verb=verb),
@@ -81,8 +82,8 @@ def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], explained
 
 def _answer_with_options(offer: Mapping[str, str]) -> tuple[str, list[str]]:
     """Return roles as an answer to a question: what it means, and its options."""
-    meaning = ", ".join(
-        _("`{name}` is the {role}").format(name=shorten(name), role=role) for name, role in offer.items()
+    meaning = joined(
+        ", ", (_("`{name}` is the {role}").format(name=shorten(name), role=role) for name, role in offer.items())
     )
     return meaning, [word for name, role in offer.items() for word in ("--role", f"{name}={role}")]
 

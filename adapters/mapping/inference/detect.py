@@ -301,9 +301,9 @@ class _Detection(TableColumns):
             reason = _("no column is recognised as {missing_sides}{columns_unlike_headers}").format(
                 missing_sides=self._missing_sides(), columns_unlike_headers=self._columns_unlike_headers()
             )
-        broken = [f"{row.where}: {row.error}" for row in self.table.first if row.error][:1]
+        broken = [joined(": ", (row.where, row.error)) for row in self.table.first if row.error][:1]
         notes = "".join(_("\nnote: {note}").format(note=note) for note in (*self.table.notes, *broken))
-        return f"{reason}\n{column_listing(self.table)}{notes}"
+        return reason + f"\n{column_listing(self.table)}{notes}"
 
     def _missing_sides(self) -> str:
         """Return what no header fits: `question`, `answer`, or both, also where both are there and do not suffice."""
@@ -315,12 +315,12 @@ class _Detection(TableColumns):
         """Return the columns that hold something else than their headers say, for a message."""
         reasons = ""
         for column, content in self.contents.items():
-            due = "text" if columns_by_field([column]) and not content.may_be_text else ""
+            due = _("text") if columns_by_field([column]) and not content.may_be_text else ""
             if normalize_header(column) in {"messages", "conversations", "conversation"} and not content.style:
                 due = _("lists of objects with {styles}").format(styles=STYLES)
             if due:
                 reasons += _("; `{column}` holds {types}, not {due}").format(
-                    column=column, types=joined(_(" and "), map(_, content.types)) or "nothing", due=due
+                    column=column, types=joined(_(" and "), map(_, content.types)) or _("nothing"), due=due
                 )
         return reasons
 

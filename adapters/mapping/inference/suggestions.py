@@ -15,6 +15,7 @@ from ftbridge.adapters.mapping.inference.choices import template_reference
 from ftbridge.adapters.values import decode_raw, is_blank, parse_container
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # More offers are no help in choosing; so many are tried for them.
 MOST_OFFERS, MOST_TRIED = 6, 60
@@ -101,12 +102,15 @@ def _answer_by_place(offer: Suggestion, places: Sequence[str]) -> dict[str, list
 
 def describe(offer: Suggestion) -> str:
     """Return which field an offer takes from what, for a message."""
-    return ", ".join(
-        _("{field_words} from {description}").format(
-            field_words=FIELD_WORDS[field], description=offer[field].description
-        )
-        for field in FIELD_WORDS
-        if field in offer
+    return joined(
+        ", ",
+        (
+            _("{field_words} from {description}").format(
+                field_words=FIELD_WORDS[field], description=offer[field].description
+            )
+            for field in FIELD_WORDS
+            if field in offer
+        ),
     )
 
 
@@ -154,7 +158,7 @@ def _combined_sources(field: str, sources: Sequence[FieldSource], no_input: bool
         yield from ({"input": one, field: other} for one, other in pairwise(sources) if one.column)
     if field == "input" and len(sources) > 1:
         both = " ".join(_expression_template(template_reference(source.column)) for source in sources)
-        yield {field: FieldSource(" and ".join(source.description for source in sources), template=both)}
+        yield {field: FieldSource(joined(_(" and "), (source.description for source in sources)), template=both)}
 
 
 class _Expression(msgspec.Struct, frozen=True):

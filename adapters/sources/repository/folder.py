@@ -16,6 +16,7 @@ from ftbridge.adapters.sources.repository.layout import files_below, left_out_no
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Piece, Reading, Row, Table
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -40,7 +41,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
         )
     config = layout.choose_name(configs, "", card.default())
     if config is None:
-        known = ", ".join(f"`{name}` ({next(iter(those.values()))[0]} ...)" for name, those in configs.items())
+        known = joined(", ", (f"`{name}` ({next(iter(those.values()))[0]} ...)" for name, those in configs.items()))
         raise InputError(
             _("`{path}` holds several datasets: {known}; give the folder or the files of one of them").format(
                 path=path, known=known

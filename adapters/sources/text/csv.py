@@ -33,8 +33,9 @@ from ftbridge.adapters.values import shorten
 from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
-from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where, first_rows
+from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where, first_rows, place_of
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
 TAB_SUFFIXES = {".tsv", ".tab"}
@@ -86,8 +87,10 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     )
     rows = dropwhile(lambda row: row.where.row <= headers.start, parsed.rows())
     first = first_rows(rows)
-    below = _("headers in record {at}").format(at=at + 1) if at and reading.header_row is None else ""
-    how = ", ".join(filter(None, (encoding.note, dialect.note, below)))
+    below = (
+        _("headers in {place}").format(place=place_of("record", at + 1)) if at and reading.header_row is None else ""
+    )
+    how = joined(", ", filter(None, (encoding.note, dialect.note, below)))
     return [
         Table(
             file=path.name,

@@ -17,12 +17,13 @@ import msgspec
 from ftbridge.adapters.mapping.headers import has_question_and_answer
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 if TYPE_CHECKING:
     from _csv import Reader
 
 DELIMITERS = ",\t;|"
-DELIMITER_NAMES = {"\t": "tab", " ": "space"}
+DELIMITER_NAMES = {"\t": _("tab"), " ": _("space")}
 # Delimiters that stand in prose as well, there with a blank or the end of the line behind them.
 PROSE_DELIMITERS = ",; "
 # The headers are looked for in this many first records.
@@ -123,7 +124,7 @@ class Dialect(msgspec.Struct, frozen=True):
             said.append(_("quotes {quote}").format(quote=self.quote) if self.quote else _("no quotes"))
         if self.escape:
             said.append(_("escapes {escape}").format(escape=self.escape))
-        return ", ".join(said)
+        return joined(", ", said)
 
 
 class _SampleRecords:

@@ -220,7 +220,7 @@ def _open_object(path: Path, reading: Reading, encoding: Encoding) -> list[Table
     chosen = _choose_lists(path, reading, lists)
     tables = []
     for key in chosen:
-        unit = _("element") if len(chosen) == 1 else _("{key} element").format(key=key)
+        unit = "element" if len(chosen) == 1 else f"{key} element"
         first = peek_rows([(len(data), read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))])
         pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))]
         notes = (encoding.note, _("rows are under `{key}`").format(key=key))
@@ -268,7 +268,7 @@ def _record_table(path: Path, encoding: Encoding, data: bytes, members: dict[str
                 "give a list `[{{...}}, ...]`"
             ).format(path=path, islice=joined(", ", (f"`{key}`" for key in islice(members, 3))))
         )
-    unit, note = (_("object"), _("read as one record")) if b"\n" in data.strip() else ("line", "")
+    unit, note = ("object", _("read as one record")) if b"\n" in data.strip() else ("line", "")
     rows = list(read_rows(data, [data], path.name, unit, 1))
     return table_of_rows(path, rows, [Rows(iter(rows))], notes=(encoding.note, note))
 

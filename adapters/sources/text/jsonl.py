@@ -29,6 +29,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Piece, Reading, Row, Rows, Table, Where
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # Columns are the keys of this many first rows; a known column that comes later is an error of its row.
 ROWS_PEEKED = 10_000
@@ -143,8 +144,10 @@ def table_of_rows(path: Path, first: list[Row], pieces: Iterable[Piece], **other
     columns = dict.fromkeys(key for row in first if not row.error for key in row.values)
     if not columns:
         broken = next((row for row in first if row.error), None)
-        reason = f": {broken.where.cell('')} {broken.error}" if broken else _("; it is empty")
-        raise InputError(_("`{path}` holds no JSON object{reason}").format(path=path, reason=reason))
+        no_object = _("`{path}` holds no JSON object").format(path=path)
+        if broken:
+            raise InputError(joined(": ", (no_object, joined(" ", (broken.where.cell(""), broken.error)))))
+        raise InputError(joined("; ", (no_object, _("it is empty"))))
     other["notes"] = tuple(filter(None, other["notes"]))
     return Table(file=path.name, columns=tuple(columns), pieces=pieces, first=tuple(first[:FIRST]), **other)
 

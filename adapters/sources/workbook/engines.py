@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol
 
 from ftbridge.adapters.sources.workbook.xls_records import BARE, BIFF8, OLE, Marks, Records
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # A cell as it is sent: dates are text by then, and an empty cell is "". What a list holds is more than a value: an
 # error alone, or a number of so many digits that it is not what was typed, and with it the text that is shown.
@@ -149,7 +150,7 @@ class Openpyxl:
 
     def notes(self) -> tuple[str, ...]:
         """Return the number formats of the rows so far that are not known."""
-        formats = ", ".join(f"`{code}`" for code in self._unknown)
+        formats = joined(", ", (f"`{code}`" for code in self._unknown))
         return (
             (_("stored values are used where the number format is unknown: {formats}").format(formats=formats),)
             if formats

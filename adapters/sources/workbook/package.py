@@ -21,6 +21,7 @@ from ftbridge.adapters.sources.compression import GZIP, ZSTD
 from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
 from ftbridge.core.errors import InputError
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 Kind = Literal["xlsx", "xlsb", "ods", "xls"]
 # Row and column, both from 1, of the cells of a sheet that hold no value, in its order; what they hold, and why that is
@@ -162,7 +163,7 @@ def _zip_kind(path: Path) -> Kind:
     if "_rels/.rels" in names:
         _refuse_document(path, next((DOCUMENT_PARTS[name] for name in DOCUMENT_PARTS if name in names), ""))
         return "xlsx"
-    held = ", ".join(f"`{part.filename}`" for part in parts[:3]) or "nothing"
+    held = joined(", ", (f"`{part.filename}`" for part in parts[:3])) or _("nothing")
     raise InputError(_("`{path}` is a zip archive, not a workbook; it holds {held}").format(path=path, held=held))
 
 

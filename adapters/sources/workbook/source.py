@@ -50,6 +50,7 @@ from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info.presets import detect_preset
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 # What reads the kinds that the fast reader may fail at: with a value far away, such as in XFD1048576, since it does
 # without the cells between, and where the fast one finds damage.
@@ -195,7 +196,7 @@ def _with_parts(tables: list[Table]) -> list[Table]:
 
 
 def _quote_titles(titles: Iterable[str]) -> str:
-    return ", ".join(f"`{title}`" for title in titles)
+    return joined(", ", (f"`{title}`" for title in titles))
 
 
 def _read_heads(book: _Book, stream: Iterator[Message]) -> list[tuple[SheetHead, Iterator[Cells]]]:

@@ -37,7 +37,7 @@ def _words(kind: inspect.Type, value: Any) -> str:
         return _words(kind.type, value)
     if isinstance(kind, inspect.UnionType):
         words = [_words(each, value) for each in kind.types if not isinstance(each, inspect.NoneType)]
-        return " or ".join(words) if all(words) else ""
+        return joined(_(" or "), words) if all(words) else ""
     if isinstance(kind, inspect.VarTupleType | inspect.ListType):
         item = _words(kind.item_type, value)
         return item and _("a list of {item}").format(item=item)
@@ -52,20 +52,25 @@ def _plain_words(kind: inspect.Type, value: Any) -> str:
         return _("{most} or {last}").format(most=joined(", ", most), last=last) if most else last
     if isinstance(kind, inspect.IntType | inspect.FloatType):
         number = _("a whole number") if isinstance(kind, inspect.IntType) else _("a number")
-        return " ".join((number, " and ".join(_limits(kind, value)))).strip()
+        limits = _limits(kind, value)
+        return joined(" ", (number, joined(_(" and "), limits))) if limits else number
     return {inspect.BoolType: _("true or false"), inspect.StrType: _("text")}.get(type(kind), "")
 
 
 def _limits(kind: inspect.IntType | inspect.FloatType, value: Any) -> list[str]:
-    limits = [(kind.ge, _("of at least")), (kind.gt, "above"), (kind.le, _("of at most")), (kind.lt, "below")]
+    limits = [(kind.ge, _("of at least")), (kind.gt, _("above")), (kind.le, _("of at most")), (kind.lt, _("below"))]
     beyond = value if isinstance(value, int | float) else 0
-    return [f"{word} {limit:.10g}" for limit, word in limits if limit is not None and (limit < HUGE or beyond >= limit)]
+    return [
+        joined(" ", (word, f"{limit:.10g}"))
+        for limit, word in limits
+        if limit is not None and (limit < HUGE or beyond >= limit)
+    ]
 
 
 def _shown(value: Any) -> str:
     """Return a value as its file or the command line has it, the beginning where it is long."""
     if value is None:
-        return "nothing"
+        return _("nothing")
     text = str(value)
     if isinstance(value, bool):
         text = text.lower()

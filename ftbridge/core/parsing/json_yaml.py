@@ -72,7 +72,7 @@ def parse(
         key, words = wrong_value(kind, values) if isinstance(error, msgspec.ValidationError) else ("", "")
         if key:
             raise InputError(
-                _("{key} {words}").format(key=places.get(key, f"{where}: `{key}`"), words=words)
+                _("{key} {words}").format(key=places.get(key, joined(": ", (where, f"`{key}`"))), words=words)
             ) from error
         raise InputError(_("{where}: {reason}").format(where=where, reason=_reason(error))) from error
 
@@ -85,8 +85,9 @@ def load_json(text: bytes | str, kind: type[T], refusal: str) -> T:
         raise InputError(_("{refusal}: {reason}").format(refusal=refusal, reason=_reason(error))) from error
 
 
-def read_json(file: Path, what: str = "file") -> dict[str, Any]:
+def read_json(file: Path, what: str = "") -> dict[str, Any]:
     """Return the object in a JSON file; raises InputError, naming `what` it should be, where there is none."""
+    what = what or _("file")
     return load_json(
         read_text(file, what),
         dict[str, Any],
@@ -113,10 +114,10 @@ def validation_reason(message: str) -> str:
         return _("`{missing}` is missing").format(missing=missing[1])
     if not (wrong := _WRONG_TYPE.match(message)):
         return message
-    expected = " or ".join(_KINDS.get(kind, kind) for kind in wrong["expected"].split(" | ")) + wrong["limit"]
+    expected = joined(_(" or "), (_KINDS.get(kind, kind) for kind in wrong["expected"].split(" | "))) + wrong["limit"]
     got = _(", not {got}").format(got=_KINDS.get(wrong["got"], wrong["got"])) if wrong["got"] else ""
     return _("{key} should be {expected}{got}").format(
-        key="`" + wrong["key"] + "`" if wrong["key"] else "it", expected=expected, got=got
+        key="`" + wrong["key"] + "`" if wrong["key"] else _("it"), expected=expected, got=got
     )
 
 
@@ -185,8 +186,14 @@ def yaml_reason(error: Exception, text: str, loader: Any = None) -> str:
         line, reason = before.count(b"\n") + 1, error.reason
     else:
         line = loader.node.start_mark.line + 1 if loader and loader.node else None
-        reason = _("{reason}; in quotes it is text").format(reason=_reason(error))
+        reason = error.args[0] if isinstance(error, _RefusedError) else _reason(error)
+        if not isinstance(error, _RefusedError):
+            reason = _("{reason}; in quotes it is text").format(reason=reason)
     return _("line {line}: {reason}").format(line=line, reason=reason) if line else reason
+
+
+class _RefusedError(ValueError):
+    """A value that YAML allows and we do not, in quotes or not."""
 
 
 class _NodeNoting:
@@ -221,7 +228,9 @@ def _yaml_loader() -> Any:
             before = len(node.value)
             super().flatten_mapping(node)
             if len(node.value) > before + MOST_MERGED:
-                raise ValueError(_("merges (`<<`) make one mapping of {count:,} values").format(count=len(node.value)))
+                raise _RefusedError(
+                    _("merges (`<<`) make one mapping of {count:,} values").format(count=len(node.value))
+                )
 
         def construct_yaml_int(self, node: Any) -> int:
             value: int = super().construct_yaml_int(node)
@@ -232,7 +241,7 @@ def _yaml_loader() -> Any:
         def construct_yaml_str(self, node: Any) -> str:
             value: str = super().construct_yaml_str(node)
             if "\0" in value:  # no path may hold it
-                raise ValueError(_("a text with the character NUL"))
+                raise _RefusedError(_("a text with the character NUL"))
             return value
 
     Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)

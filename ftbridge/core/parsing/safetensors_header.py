@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import counted
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import opened_record
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 
 Shape = tuple[int, ...]
 INDEX = "model.safetensors.index.json"
@@ -112,10 +112,11 @@ def shapes(model: Path) -> dict[str, Shape]:
             raise InputError(_("the weights in `{model}`: the file {what}").format(model=model / name, what=what))
         found |= {tensor: stored.shape for tensor, stored in tensors.items() if math.prod(stored.shape)}
     if missing := named.keys() - found:
-        what = counted(len(missing), "tensor that is", "tensors that are")
         raise InputError(
-            _("`{model}` names {what} in no file, e.g. `{min}`").format(
-                model=model / INDEX, what=what, min=min(missing)
-            )
+            ngettext(
+                "`{index}` names {count:,} tensor that is in no file: `{first}`",
+                "`{index}` names {count:,} tensors that are in no file, e.g. `{first}`",
+                len(missing),
+            ).format(index=model / INDEX, count=len(missing), first=min(missing))
         )
     return found

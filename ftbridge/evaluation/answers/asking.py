@@ -322,12 +322,12 @@ def _ask_one(
 
         if waiting:
             answering = engine()
-            who = _(" of the model before its training") if planned.is_before else ""
-            say(
-                _("asking {questions} of {name}{who} ...").format(
-                    questions=counted(len(waiting), "question"), name=planned.data.name, who=who
-                )
+            text = (
+                _("asking {questions} of {name} of the model before its training ...")
+                if planned.is_before
+                else _("asking {questions} of {name} ...")
             )
+            say(text.format(questions=counted(len(waiting), "question"), name=planned.data.name))
             _write_answers(answering, [*waiting.values()], planned)
         if planned.prompts:
             _ask_prompts(engine, planned, same)
@@ -391,8 +391,12 @@ def _ask_prompts(engine: Callable[[], Engine], planned: Plan, same: Plan | None)
     known = {each.prompt: each for folder in folders for each in prompts_in(folder) if each.system == card.system}
     if unasked := [each for each in planned.prompts if each not in known]:
         asking = engine()
-        who = _(" of the model before its training") if planned.is_before else ""
-        say(_("asking {fixed_prompt}{who} ...").format(fixed_prompt=counted(len(unasked), "fixed prompt"), who=who))
+        text = (
+            _("asking {prompts} of the model before its training ...")
+            if planned.is_before
+            else _("asking {prompts} ...")
+        )
+        say(text.format(prompts=counted(len(unasked), "fixed prompt")))
         prompts = [asking.prompt_for(card.system, [(each, None)], card) for each in unasked]
         sampling, size = Sampling(max_new_tokens=own.max_new_tokens), planned.options.batch_size
         batch = asking.batch(prompts, own.stop, sampling, size, adapter=planned.adapter_name, card=card)
@@ -428,9 +432,9 @@ def _folders_read(card: ModelCard, model: Path, adapter: Path | None) -> dict[st
     """Return the folders that a prediction reads, by what they are in a message."""
     folders = {_("the model"): model}
     if adapter:
-        folders["the adapter"] = adapter
+        folders[_("the adapter")] = adapter
     if card.base:
-        folders["the base model"] = Path(card.base)
+        folders[_("the base model")] = Path(card.base)
     return folders
 
 

@@ -19,7 +19,7 @@ from ftbridge.core.files.atomic import atomic_file, locked, opened_record, read_
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.dialogue.generation import EngineName, Finish
 from ftbridge.language import gettext as _
-from ftbridge.language import ngettext
+from ftbridge.language import joined, ngettext
 from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
@@ -139,7 +139,7 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
         if old != new
     ]
     if changed:
-        said = ", ".join(name + values for name, values in changed)
+        said = joined(", ", (name + values for name, values in changed))
         raise OtherAnswersError(
             _(
                 "`{folder}` holds answers that were made with another {said}; give what they were made with, "

@@ -17,6 +17,7 @@ from ftbridge.evaluation.answers.questions import Question
 from ftbridge.evaluation.answers.training_data import training_data
 from ftbridge.evaluation.record import Leakage
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.runs.record import Run
 
 KEYS_AT_ONCE = 100_000
@@ -37,7 +38,9 @@ def find_leakage(project: Project, run: Run, questions: Iterable[Question], data
         while chunk := b"".join(islice(found, KEYS_AT_ONCE)):
             trained |= np.isin(wanted, np.frombuffer(chunk, dtype=np.uint64))
     except InputError as error:
-        return Leakage(questions=count, trained=None, dataset=name, reason=f"{error}{_shared_sources(run, data)}")
+        return Leakage(
+            questions=count, trained=None, dataset=name, reason=joined("", (error, _shared_sources(run, data)))
+        )
     return Leakage(questions=count, trained=int(trained.sum()), dataset=name)
 
 

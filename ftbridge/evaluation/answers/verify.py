@@ -17,6 +17,7 @@ from ftbridge.dataset_info.entries import data_files, interpret_entry
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.language import gettext as _
+from ftbridge.language import ngettext
 from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
@@ -99,9 +100,9 @@ def _compare(questions: list[str], before: list[_Answer], after: list[_Answer], 
             )
     same = sum(one.text == other.text for one, other in zip(before, after, strict=True))
     say(
-        _("{same} of {answer_is} the same").format(
-            same=same, answer_is=counted(len(questions), "answer is", "answers are")
-        )
+        ngettext(
+            "{same} of {count:,} answer is the same", "{same} of {count:,} answers are the same", len(questions)
+        ).format(same=same, count=len(questions))
     )
     if ties := sum(map(_part_at_tie, before, after)):
         say(

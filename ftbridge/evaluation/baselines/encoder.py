@@ -15,6 +15,7 @@ from ftbridge.core.train_spec import Device
 from ftbridge.evaluation.baselines.classifiers import chunks
 from ftbridge.evaluation.baselines.training_texts import Labelled
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import freest_first
 from ftbridge.launchers.process.script import start_script
@@ -114,9 +115,8 @@ def _receive(child: JsonLinesChild) -> dict[str, Any]:
         return child.receive()
     except ChildEndedError as ended:
         if ended.status == -signal.SIGKILL:
-            why = _(" its process was killed, as happens where memory runs out; {memory}").format(memory=_MEMORY)
+            why = _("its process was killed, as happens where memory runs out; {memory}").format(memory=_MEMORY)
         else:
-            why = _("{text} its last messages:\n{messages}").format(
-                text=f" {_MEMORY};" if "out of memory" in ended.messages else "", messages=ended.messages
-            )
-        raise FrameworkError(_("the encoder could not be fine-tuned:{why}").format(why=why)) from ended
+            last = _("its last messages:\n{messages}").format(messages=ended.messages)
+            why = joined("; ", (_MEMORY, last)) if "out of memory" in ended.messages else last
+        raise FrameworkError(_("the encoder could not be fine-tuned: {why}").format(why=why)) from ended

@@ -210,7 +210,7 @@ def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
         )
     bootstrapped = [each for each in found.figures.items() if each[1].method == "bootstrap"]
     if fixed := [name for name, each in bootstrapped if each.low == each.high and not name.endswith("_length")]:
-        names = ", ".join(name.replace("_", " ") for name in fixed)
+        names = joined(", ", (name.replace("_", " ") for name in fixed))
         yield _(
             "all answers score the same in {names}: an interval of width 0 does not make the figure certain"
         ).format(names=names)

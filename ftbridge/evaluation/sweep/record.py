@@ -13,6 +13,7 @@ from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import closest, load_json
 from ftbridge.core.project import Project
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 FILE = "sweep.json"
 FOLDER = "sweeps"
@@ -37,8 +38,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """Return the point in words, such as `lora_rank=8, seed 2`."""
-        return ", ".join(
-            filter(None, (title_of(self.values), "" if self.seed is None else _("seed {seed}").format(seed=self.seed)))
+        return joined(
+            ", ",
+            filter(None, (title_of(self.values), "" if self.seed is None else _("seed {seed}").format(seed=self.seed))),
         )
 
 

@@ -148,7 +148,7 @@ def _conversion(data: str, preset: str, purpose: Purpose) -> Sequence[_Line]:
     if data and preset:
         lines.append(_Line("preset", preset, _("Read it as this well-known dataset. Default: recognised.")))
     if not data and (settings := load_preset(preset).settings):
-        meaning = "; ".join(f"{key}: {text}" for key, text in settings.items())
+        meaning = joined("; ", (f"{key}: {text}" for key, text in settings.items()))
         lines.append(
             _Line(
                 "set",

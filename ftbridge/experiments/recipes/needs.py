@@ -22,6 +22,7 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.experiments.recipes.base_sizes import BaseSizes, base_sizes, known_facts
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.host import GIB
@@ -80,9 +81,12 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
         if self.too_small:
             found += _("; this machine's {too_small} has less").format(too_small=self.too_small)
         if self.seconds:
-            times = ", ".join(
-                _("{duration} on {named}").format(duration=_duration(each), named=self._named(card))
-                for card, each in self.seconds.items()
+            times = joined(
+                ", ",
+                (
+                    _("{duration} on {named}").format(duration=_duration(each), named=self._named(card))
+                    for card, each in self.seconds.items()
+                ),
             )
             per = "" if self.samples_known else _(" for every {samples:,} samples").format(samples=self.samples)
             guess = "" if self.tokens_known else _("; assuming {tokens} tokens a sample").format(tokens=self.tokens)
@@ -98,7 +102,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
             return _("{gpus} x {card}").format(gpus=self.gpus, card=card)
         if card == self.here:
             return _("this machine's {card}").format(card=card)
-        return f"{'an' if card[0] in 'AHLR' else 'a'} {card}"
+        return (_("an {card}") if card[0] in "AHLR" else _("a {card}")).format(card=card)
 
 
 def needs(
@@ -214,9 +218,9 @@ def _gib(size: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("h", 3600)):
+    for text, length in ((_("{n} days"), 86400), (_("{n} h"), 3600)):
         if seconds >= 2 * length:
-            return f"{_rounded(seconds / length)} {unit}"
+            return text.format(n=_rounded(seconds / length))
     return _("{max} min").format(max=_rounded(max(1, round(seconds / 60))))
 
 

@@ -24,9 +24,9 @@ Values = dict[str, Any]
 STEPS = ("convert", "train", "sweep", "export", "evaluate", "report")
 # Where an option is a keyword of a function: the function, and those that the recipe itself decides.
 _FUNCTIONS = {
-    "convert": (_("ftbridge.adapters.convert.pipeline.convert"), "dataset_dir dry_run callback"),
+    "convert": ("ftbridge.adapters.convert.pipeline.convert", "dataset_dir dry_run callback"),
     "evaluate": (
-        _("ftbridge.evaluation.evaluate.evaluate"),
+        "ftbridge.evaluation.evaluate.evaluate",
         "dataset_dir endpoint endpoint_model concurrency replace name",
     ),
     "report": ("ftbridge.evaluation.report.report.report", ""),

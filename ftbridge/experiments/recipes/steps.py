@@ -35,7 +35,7 @@ from ftbridge.experiments.training import base_digest, data_digests, plan_traini
 from ftbridge.language import gettext as _
 from ftbridge.language import joined, to_translate
 from ftbridge.launchers.environment.venv import interpreter
-from ftbridge.launchers.runs.record import Run, find_run
+from ftbridge.launchers.runs.record import Run, find_run, status_in_words
 from ftbridge.launchers.training.options import resolve_train_spec
 from ftbridge.launchers.training.train import start
 from ftbridge.weights.export import export
@@ -226,7 +226,9 @@ def _plan_training(book: Book) -> Planned:
             return _("the run {run} is gone").format(run=run)
         status = find_run(book.project, run).status
         return (
-            "" if status == "succeeded" else _("the run {run} did not finish ({status})").format(run=run, status=status)
+            ""
+            if status == "succeeded"
+            else _("the run {run} did not finish ({status})").format(run=run, status=status_in_words(status))
         )
 
     def do() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
 from ftbridge.experiments.sweep.options import ALL, Setting, Values
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 DATA = "data"
 TEXTS = ("system", "instruction", "input", "output")  # that may stand in a file, behind `@`
@@ -147,7 +148,7 @@ def _converted(folder: Path, options: Values, sizes: set[int], *, dry_run: bool 
     rest = {name: value for name, value in options.items() if name != "sources"}
     done = convert(*sources, dataset_dir=folder, sample=sorted(sizes), replace=True, dry_run=dry_run, **rest)
     if done.changed and not dry_run:
-        parts = ", ".join(f"{part.name} ({part.samples:,})" for part in done.parts)
+        parts = joined(", ", (f"{part.name} ({part.samples:,})" for part in done.parts))
         say(_("converted once for all points: {parts}").format(parts=parts))
     return done.parts[0].name
 

@@ -16,6 +16,7 @@ from ftbridge.experiments.sweep.data import PointData
 from ftbridge.experiments.sweep.options import Setting, SweepFile, Values, varied_and_constant
 from ftbridge.experiments.training import PlannedTraining, plan_training
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.runs.record import utc_now
 
 
@@ -71,7 +72,7 @@ def _refuse_without_test_part(planned: Iterable[PlannedTraining]) -> None:
         parts = [test_part(registry.look_up(folder, choice.name)[0]) for choice in each.spec.datasets]
         known = [part for part in parts if part in registry.read_entries(folder)]
         if len(known) > 1:
-            named = ", ".join(f"`{part}`" for part in known)
+            named = joined(", ", (f"`{part}`" for part in known))
             raise UsageError(
                 _("points are evaluated on one dataset: name it under `evaluate`; there are {parts}").format(
                     parts=named

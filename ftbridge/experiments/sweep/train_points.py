@@ -16,7 +16,7 @@ from ftbridge.experiments.training import PlannedTraining, base_digest, first_li
 from ftbridge.language import gettext as _
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.preflight.preflight import preflight_checks, refuse_failures
-from ftbridge.launchers.runs.record import Run, load_run, stop_run
+from ftbridge.launchers.runs.record import Run, load_run, status_in_words, stop_run
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.prepare import Prepared
 from ftbridge.launchers.training.train import start, start_detached
@@ -232,7 +232,9 @@ def _refuse_failed(run: Run) -> None:
         code = run.attempts[-1].exit_code or 1
         raise FrameworkError(
             _("{id} did not finish ({status}){failure_message}").format(
-                id=run.id, status=run.status, failure_message=failure_message(run.path / "log.txt", code)
+                id=run.id,
+                status=status_in_words(run.status),
+                failure_message=failure_message(run.path / "log.txt", code),
             )
         )
 

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 import msgspec
 
-from ftbridge.core.console import counted, first_few, printable, say
+from ftbridge.core.console import first_few, printable, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.dialogue.generation import ADAPTER, BatchAnswer, EngineName, Finish, Sampling
 from ftbridge.evaluation.answers.engines.server import KEY, NonsenseError, NoReplyError, Reply, Server
 from ftbridge.language import gettext as _
+from ftbridge.language import joined, ngettext
 from ftbridge.weights.card import ModelCard, Prompt, chat_messages
 
 T = TypeVar("T")
@@ -132,10 +133,12 @@ class Endpoint:
                     yield answer
                     done += 1
         except FtbridgeError as error:
-            kept = _("; {answer_is} kept, and the same command goes on from there").format(
-                answer_is=counted(done, "answer is", "answers are")
-            )
-            raise type(error)(f"{error}{kept}") from error
+            kept = ngettext(
+                "{count:,} answer is kept, and the same command goes on from there",
+                "{count:,} answers are kept, and the same command goes on from there",
+                done,
+            ).format(count=done)
+            raise type(error)(joined("; ", (error, kept))) from error
 
     def _in_threads(self, tasks: Iterable[Callable[[Event], T]]) -> Generator[T, None, None]:
         """Yield what the tasks return, as they do, and raise what they raise; few are under way at a time.
@@ -261,7 +264,7 @@ class Endpoint:
             # Unlike msgspec, json takes half a character.
             return msgspec.convert(json.loads(reply.body), kind)
         except (ValueError, RecursionError):
-            said = self._server.shown(reply.body.decode(errors="replace")) or "nothing"
+            said = self._server.shown(reply.body.decode(errors="replace")) or _("nothing")
             self._fail(
                 _("sent a reply that is not of the OpenAI API ({kind}): `{said}`").format(
                     kind=printable(reply.kind) or _("no type"), said=said
@@ -271,7 +274,7 @@ class Endpoint:
     def _status(self, reply: Reply) -> str:
         """Return what the server says to a request that it does not answer."""
         said = self._server.shown(reply.body.decode(errors="replace"))
-        return _("answers {status}").format(status=reply.status) + (f" (`{said}`)" if said else "")
+        return _("answers {status}").format(status=reply.status) + (_(" (`{said}`)").format(said=said) if said else "")
 
     def _refuse(self, reply: Reply) -> NoReturn:
         """Raise the error for a reply that is no answer."""

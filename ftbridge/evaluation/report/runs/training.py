@@ -175,17 +175,7 @@ def _losses_told(validation: Sequence[tuple[float, float]], words: Words) -> str
 def _method(spec: TrainSpec, words: Words) -> str:
     if spec.method == "full":
         return words("method_full")
-    bits = (
-        _(", {quantization_bits} bit").format(quantization_bits=spec.quantization_bits)
-        if spec.method == "qlora"
-        else ""
-    )
-    return _("{method}, rank {lora_rank}, alpha {lora_alpha}{bits}").format(
-        method="QLoRA" if spec.method == "qlora" else "LoRA",
-        lora_rank=spec.lora_rank,
-        lora_alpha=spec.lora_alpha,
-        bits=bits,
-    )
+    return words(f"method_{spec.method}", rank=spec.lora_rank, alpha=spec.lora_alpha, bits=spec.quantization_bits)
 
 
 def _data(project: Project, run: Run, entries: list[DatasetEntry], words: Words) -> Iterator[tuple[str, Any]]:
@@ -242,7 +232,7 @@ def _environment(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
     if run.base:
         yield words("fingerprint"), run.base.short
     for name, digest in run.datasets.items():
-        yield _("sha256 {name}").format(name=name), digest[:16]
+        yield words("sha256_of", name=name), digest[:16]
 
 
 def _hardware(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
@@ -253,16 +243,16 @@ def _hardware(run: Run, words: Words) -> Iterator[tuple[str, Any]]:
     if run.machine.name and run.machine.name == this_machine().name:
         yield words("processor"), words("cores", name=host.processor()[0], number=host.cores())
         known = {gpu.uuid: gpu for gpu in nvidia.gpus()} if ids else {}
-        yield from (("GPU", _gpu_in_words(known[each])) for each in ids if each in known)
+        yield from ((words("gpu"), _gpu_in_words(known[each], words)) for each in ids if each in known)
 
 
 def _gpu_ids(run: Run) -> list[str]:
     return [each for each in run.launch.env.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
 
 
-def _gpu_in_words(gpu: nvidia.Gpu) -> str:
-    memory = f", {natural_size(gpu.memory << 20, binary=True)}" if gpu.memory else ""
-    return _("{name}{memory}, driver {driver}").format(name=gpu.name, memory=memory, driver=gpu.driver)
+def _gpu_in_words(gpu: nvidia.Gpu, words: Words) -> str:
+    memory = natural_size(gpu.memory << 20, binary=True) if gpu.memory else NOTHING
+    return words("gpu_details", name=gpu.name, memory=memory, driver=gpu.driver)
 
 
 def _commands(run: Run, entries: list[DatasetEntry], evaluations: list[Evaluation]) -> Iterator[str]:

@@ -240,7 +240,7 @@ def test_unreadable_csv_is_one_sentence(content, reading, message):
 @pytest.mark.parametrize("content", ['a,b\n1,"', "a,b\n1,"], ids=["quoted", "bare"])
 def test_a_line_without_end_is_refused_within_bounds(content, monkeypatch):
     monkeypatch.setattr(source, "LONGEST", 1 << 20)
-    with pytest.raises(InputError, match=r"no table: the line that begins with `1,.* goes on for more than 1 million"):
+    with pytest.raises(InputError, match=r"not a table: the line that begins with `1,.* is longer than 1 million"):
         table(content + "x" * (2 << 20))
 
 
