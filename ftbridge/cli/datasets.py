@@ -94,13 +94,13 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
 
 @command.command(
     "check",
-    short_help=_("Tell whether the frameworks would load them."),
+    short_help=_("Check whether the frameworks would load them."),
     examples=("ftbridge datasets check", "ftbridge datasets check medqa"),
 )
 @_names_argument
 @_dataset_options
 def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
-    """Tell whether each framework would load each dataset whole, and why not; exits with 3 if any would not load."""
+    """Check whether each framework would load each dataset completely, and why not; exits with 3 if any would not load."""
     from ftbridge import datasets
     from ftbridge.core.console import counted, print_json, result
     from ftbridge.core.errors import InputError
