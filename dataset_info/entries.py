@@ -94,13 +94,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 def interpret_entry(name: str, raw: Any) -> Entry:
     """Return the entry `name` as LLaMA-Factory reads it, with all that is wrong in it."""
     if not isinstance(raw, dict):
-        return Entry(name=name, file_name="", problems=(_("is no JSON object"),))
+        return Entry(name=name, file_name="", problems=(_("is not a JSON object"),))
     problems, notes = _name_problems(name), _unknown_keys("", raw, (*KEYS, "ftbridge"))
     maps = {}
     for key, defaults in (("columns", COLUMNS), ("tags", TAGS)):
         given = raw.get(key, defaults)
         if not _maps_names(given):
-            problems.append(_("`{key}` is no object of names").format(key=key))
+            problems.append(_("`{key}` must be an object whose values are strings").format(key=key))
             given = {}
         notes += _unknown_keys(_(" in `{key}`").format(key=key), given, defaults)
         maps[key] = {field: given[field] for field in defaults if given.get(field)}
@@ -204,7 +204,7 @@ def _name_problems(name: str) -> list[str]:
 def _unknown_keys(where: str, given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
     known = list(known)
     return [
-        _("passes over the key `{key}`{where}{hint}").format(key=key, where=where, hint=closest(key, known))
+        _("ignores the key `{key}`{where}{hint}").format(key=key, where=where, hint=closest(key, known))
         for key in given
         if key not in known
     ]
@@ -244,7 +244,7 @@ def _missing_keys(key: str, needed: Iterable[str], maps: dict[str, dict[str, str
     if not missing:
         return []
     return [
-        _("`{key}` leaves out {missing}, and where there is a map, what it leaves out is not read").format(
+        _("`{key}` lacks {missing}; once `{key}` is given, its defaults no longer apply").format(
             key=key, missing=joined(", ", missing)
         )
     ]

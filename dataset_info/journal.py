@@ -135,8 +135,8 @@ def commit(
     except (OSError, SetupError) as error:
         say(
             _(
-                "warning: {error}; all is registered, and the next command gives the files in "
-                "`{dataset_dir}` their names"
+                "warning: {error}; all datasets are registered; the next command will give the files in "
+                "`{dataset_dir}` their final names"
             ).format(error=error, dataset_dir=dataset_dir)
         )
     except BaseException:
@@ -172,8 +172,8 @@ def recover(dataset_dir: Path, registry: Path) -> None:
     if left and not registry.exists():  # moved without the files whose names begin with a dot
         raise InputError(
             _(
-                "`{registry}` is gone, and `{left}` beside it is a file of its datasets; put it back, "
-                "or move all that `ls -A {value}` shows to where it is; nothing was moved or deleted"
+                "`{registry}` is gone, and `{left}` beside it is a file of its datasets; put `{registry}` "
+                "back, or move all that `ls -A {value}` shows into its folder; nothing was moved or deleted"
             ).format(registry=registry, left=left[0], value=shell_words([str(dataset_dir)]))
         )
     _finish(dataset_dir, registry, read_text_of(registry), journal)
@@ -191,7 +191,8 @@ def _read_journal(dataset_dir: Path) -> Journal | None:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             _(
-                "`{file}` was not written by ftbridge, or is damaged ({error}); nothing was moved or deleted; delete it"
+                "`{file}` was not written by ftbridge, or is damaged ({error}); delete that file; nothing "
+                "else was touched"
             ).format(file=file, error=error)
         ) from error
     return journal
@@ -264,7 +265,7 @@ def _is_unchanged(path: Path, journal: Journal) -> bool:
         return False
     same = sha256(path) == journal.sha256.get(path.name)
     if not same:
-        say(_("`{path}` stays, as it was changed since it was to be removed").format(path=path))
+        say(_("`{path}` was kept: it was changed after it was marked for removal").format(path=path))
     return same
 
 
@@ -273,7 +274,9 @@ def _refuse_changed(staged: Path, path: Path, journal: Journal) -> None:
     if not os.path.lexists(path) or (path.exists() and path.samefile(staged)):
         return
     if not path.is_file() or sha256(path) != journal.sha256.get(path.name):
-        raise SetupError(_("`{path}` has changed since a conversion was to replace it; move it away").format(path=path))
+        raise SetupError(
+            _("`{path}` was changed while a conversion was about to replace it; move it away").format(path=path)
+        )
 
 
 def _link_in_place(moves: Mapping[Path, Path]) -> None:
@@ -304,17 +307,17 @@ def _refuse_forged(journal: Journal) -> None:
     Where there can be no key, so that no journal is signed, what a file must be to go is all that holds it off.
     """
     if (own := journal.signed().signature) and not hmac.compare_digest(own.encode(), journal.signature.encode()):
-        raise ValueError(_("it has no signature of yours on this machine"))
+        raise ValueError(_("it has no signature made by you on this machine"))
     for staged, name in journal.moves.items():
         if final_name(staged) != name:
-            raise ValueError(_("`{staged}` is no staged file").format(staged=staged))
+            raise ValueError(_("`{staged}` is not a staged file").format(staged=staged))
     for name in (*journal.moves.values(), *journal.removes):
         if not may_be_ours(name):
-            raise ValueError(_("`{name}` is no file of a dataset").format(name=name))
+            raise ValueError(_("`{name}` is not a file of a dataset").format(name=name))
     try:
         journal.staged_entries()
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(_("an entry is none of ours")) from error
+        raise ValueError(_("an entry was not written by ftbridge")) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -63,7 +63,7 @@ def presets() -> dict[str, Preset]:
         if more.name in by_name:
             other = by_name[more.name].package or "ftbridge"
             raise SetupError(
-                _("{title} and a preset of {other} have one name; uninstall one of the packages").format(
+                _("{title} and a preset of {other} have the same name; uninstall one of the packages").format(
                     title=more.title, other=other
                 )
             )

@@ -237,7 +237,7 @@ def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> R
                 _("{edited} was changed since it was converted, which would be lost").format(
                     edited=joined(", ", (f"`{file}`" for file in removed.edited))
                 ),
-                {_("remove it all the same"): ["--yes"]},
+                {_("remove it anyway"): ["--yes"]},
             )
         entries, removes = list(removed.entries), [file.name for file in removed.files]
         try:
@@ -362,7 +362,7 @@ def _refuse_names_taken(dataset_dir: Path, known: dict[str, Any], sources: Mappi
             raise InputError(
                 _(
                     "the dataset `{name}` in `{file}` comes from another source ({old}, or an earlier "
-                    "version of it); choose another `--name`, or put this in its place with `--replace`"
+                    "version of it); choose another `--name`, or replace it with `--replace`"
                 ).format(name=name, file=dataset_dir / FILE, old=joined(", ", old))
             )
 
@@ -384,8 +384,8 @@ def _refuse_files_of_others(
         if os.path.lexists(path) and (file not in own or path.is_dir()):
             raise InputError(
                 _(
-                    "`{path}` is there, and no dataset that this would replace has it in `{file}`; move "
-                    "it away, or choose another `--name`"
+                    "`{path}` exists already and belongs to no dataset in `{file}` that this would replace; "
+                    "move it away, or choose another `--name`"
                 ).format(path=path, file=dataset_dir / FILE)
             )
     return before, left

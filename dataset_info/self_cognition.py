@@ -51,7 +51,7 @@ def rows(
     records = list({row["instruction"]: row for row in mixed if row}.values())
     if count is not None and not 1 <= count <= len(records):
         raise UsageError(
-            _("self-cognition has 1 to {count} rows to give, not {count_2}; change `--set count=…`").format(
+            _("self-cognition can make 1 to {count} rows, not {count_2}; change `--set count=…`").format(
                 count=len(records), count_2=count
             )
         )

@@ -116,7 +116,9 @@ def plot(*runs: str | Run, png: str | os.PathLike[str] | None = None) -> LossPlo
     found = LossPlot(chosen, python)
     if not found.curves:
         raise InputError(
-            _("no loss was logged yet in {ids}; nothing was drawn").format(ids=joined(", ", (run.id for run in chosen)))
+            _("no loss was logged yet in {ids}; nothing was plotted").format(
+                ids=joined(", ", (run.id for run in chosen))
+            )
         )
     write_atomic(path, found.picture())
     return path

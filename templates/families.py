@@ -54,7 +54,7 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(
-                    _("`{pattern}` is no pattern: {error}").format(pattern=pattern, error=error)
+                    _("`{pattern}` is not a pattern: {error}").format(pattern=pattern, error=error)
                 ) from error
 
 

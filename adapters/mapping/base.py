@@ -159,7 +159,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
         if content != REASONING:
             problems.add("", column, _("holds {content}, which cannot be trained on yet").format(content=_(content)))
         elif not isinstance(value, (bool, int, float)):
-            problems.add("", column, _("holds {content}; say with `--map` what is read").format(content=_(content)))
+            problems.add("", column, _("holds {content}; choose with `--map` what to read").format(content=_(content)))
 
     def _add_flags(self, row: Row, problems: "RowProblems") -> None:
         """Add the columns of flags that are off to `problems`: nothing of such a row is learned."""

@@ -76,8 +76,8 @@ def is_rule(cells: Cells) -> bool:
 def why_no_sample(cells: Cells, columns: Cells) -> str:
     """Return why a row is no sample, for a message: a line of dashes, or the headers again; "" for one that may be."""
     if is_rule(cells):
-        return _("is a line of dashes and no sample")
-    return _("says the headers again and is no sample") if repeats_headers(cells, columns) else ""
+        return _("is a line of dashes, not a sample")
+    return _("repeats the headers and is not a sample") if repeats_headers(cells, columns) else ""
 
 
 def suspicious_cells(columns: Cells) -> tuple[int, frozenset[str]]:
@@ -130,7 +130,7 @@ def first_data_row(rows: Sequence[Cells], at: int, columns: Cells) -> int:
 def _why_no_first_row(cells: Cells, columns: Cells) -> str:
     """Return why a row directly below the headers is no sample."""
     if names_types(cells):
-        return _("says the kinds of the columns")
+        return _("gives the types of the columns")
     return _("divides the headers") if subdivides_headers(cells, columns) else ""
 
 
@@ -305,7 +305,7 @@ class FirstRows(msgspec.Struct, frozen=True):
         return place_of(self.unit, row + self.before + 1)
 
     def _taken_for_headers(self, row: int) -> str:
-        return _("{place} is taken for the headers").format(place=self._place(row))
+        return _("{place} is read as the headers").format(place=self._place(row))
 
     def _cells_shown(self, row: int) -> str:
         return first_few([f"`{shorten(cell)}`" for cell in self.rows[row] if cell], CELLS_SHOWN)

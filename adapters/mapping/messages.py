@@ -155,7 +155,7 @@ def _append_completion(prompt: Any, completion: Any, reader: ConversationReader)
     answer = answer if isinstance(answer, list) else [{"role": ASSISTANT, "content": answer}]
     if len(answer) != 1:
         raise BadValueError(
-            _("is completed by {count} messages, and one answer can be learned").format(count=len(answer))
+            _("is completed by {count} messages, but only one answer can be learned").format(count=len(answer))
         )
     if any(role_of(name, reader.roles) == ASSISTANT for name in reader.speakers(messages)):
         raise BadValueError(_("has an answer in the prompt, which both frameworks would learn too, and TRL does not"))

@@ -123,7 +123,7 @@ def parse_template(template: str, field: str, table: Table) -> RowTemplate:
     for name in sorted((undeclared - names.keys() - {"row"}) | (set(row_columns) - set(table.columns))):
         hint = did_you_mean(name, [*names, *table.columns])
         raise UsageError(
-            _("{where} uses `{name}`, which is no column{hint}\n{column_listing}").format(
+            _("{where} uses `{name}`, which is not a column{hint}\n{column_listing}").format(
                 where=where, name=name, hint=hint, column_listing=column_listing(table)
             )
         )

@@ -140,7 +140,7 @@ def _entry_problems(
         changed[entry.file_name] = findings.records
     problems, special = [*findings.columns, *_unfit_records(findings.unfit)], _unfit_records(findings.unfit_for_xtuner)
     if entry.drawn:
-        special.append(_("only LLaMA-Factory draws {drawn}").format(drawn=entry.drawn))
+        special.append(_("only LLaMA-Factory applies {drawn}").format(drawn=entry.drawn))
     if findings.empty:
         notes.append(
             counted(

@@ -40,7 +40,7 @@ class ColumnTypes:
         if self.settled and known != self.known:
             column = next(key for key in known if known[key] != self.known.get(key, ...))
             raise BadValueError(
-                _("brings a new type of `{column}`, too late: the first records settle the types").format(column=column)
+                _("has a new type in `{column}`: the first records settle the types").format(column=column)
             )
         self.known = known
         if self._form == "line":

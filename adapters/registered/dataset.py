@@ -185,9 +185,7 @@ def describe_edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int 
     """Return what to say of a file of ours that was changed, and holds so many samples now, where that is known."""
     known = file in own.files.values()
     said = (
-        _("`{file}` has been changed since ftbridge wrote it")
-        if known
-        else _("`{file}` is no file that ftbridge wrote")
+        _("`{file}` has been changed since ftbridge wrote it") if known else _("`{file}` was not written by ftbridge")
     )
     said = said.format(file=file)
     if samples is not None:
@@ -239,7 +237,7 @@ def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
     problems = list(entry.problems)
     if entry.drawn and (target or entry.samples is None):
         problems.append(
-            _("only LLaMA-Factory draws {drawn}; `ftbridge convert --sample` does it for both").format(
+            _("only LLaMA-Factory applies {drawn}; `ftbridge convert --sample` does it for both").format(
                 drawn=entry.drawn
             )
         )

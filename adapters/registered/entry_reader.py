@@ -101,11 +101,11 @@ def read_conversation(entry: Entry, row: Row, *, tools: bool = False) -> Convers
     for field in MEDIA:
         if values.get(entry.columns.get(field, "")):
             raise UnfitError(
-                entry.columns[field], _("holds {field}, and the models here read text alone").format(field=field)
+                entry.columns[field], _("holds {field}, but only text can be trained on").format(field=field)
             )
     offered = _tools_as_json(values, entry.columns.get("tools", ""))
     if offered and not tools:
-        raise UnfitError(entry.columns["tools"], _("holds tools, which XTuner has no place for"), for_xtuner=True)
+        raise UnfitError(entry.columns["tools"], _("holds tools, which XTuner cannot hold"), for_xtuner=True)
     return Conversation("\n".join(filter(None, (system, offered))), turns, row.where)
 
 
@@ -152,7 +152,7 @@ def _has_more_than_texts(entry: Entry, messages: list[Any], values: dict[str, An
 def _as_texts(sample: Conversation, column: str, *, tools: bool) -> Conversation:
     """Return a conversation as questions and answers; raises UnfitError where it has tools that are not wanted."""
     if sample.uses_tools and not tools:
-        raise UnfitError(column, _("has tools, which XTuner has no place for"), for_xtuner=True)
+        raise UnfitError(column, _("has tools, which XTuner cannot hold"), for_xtuner=True)
     turns = []
     for turn in sample.turns:
         heard = "\n".join(str(each.content) for each in turn.observations)
@@ -220,7 +220,7 @@ def _read_messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tupl
     plain_roles = {tags["user_tag"], tags["assistant_tag"]}
     calls = any(message.get("tool_calls") or message[role] not in plain_roles for message in messages)
     if calls and not tools:
-        raise UnfitError(column, _("calls tools, which XTuner has no place for"), messages, for_xtuner=True)
+        raise UnfitError(column, _("calls tools, which XTuner cannot hold"), messages, for_xtuner=True)
     return system, tuple(Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True))
 
 

@@ -98,7 +98,7 @@ class Findings:
         if missing := [column for column in columns if column not in known and known]:
             self.unfit = Tally()  # every record has said so, in other words
             self.columns += [
-                _("the column `{column}` is to be read, and no record has it").format(column=column)
+                _("the column `{column}` should be read, but no record has it").format(column=column)
                 for column in missing
             ]
         for column in columns:

@@ -32,7 +32,7 @@ OTHERS = {
     b"\x89PNG": _("an image"),
     b"\xff\xd8\xff": _("an image"),
     b"GIF8": _("an image"),
-    b"SQLite format 3": _("a database of SQLite"),
+    b"SQLite format 3": _("an SQLite database"),
     b"<": _("a web page or XML"),
 }
 # What the sources read, in the user's words; one that is not ours is listed by its name.
@@ -110,7 +110,9 @@ def refuse_special(path: Path) -> None:
     except (FileNotFoundError, ValueError) as error:
         if path.is_symlink():
             raise InputError(
-                _("`{path}` is a link to `{readlink}`, which is not there").format(path=path, readlink=path.readlink())
+                _("`{path}` is a link to `{readlink}`, which does not exist").format(
+                    path=path, readlink=path.readlink()
+                )
             ) from error
         raise InputError(
             _("there is no file `{path}`{suggested_path}").format(path=path, suggested_path=_suggested_path(path))

@@ -147,7 +147,10 @@ def _standard_input() -> Path:
     """Return a file that holds what came through standard input; it can be read only once."""
     if not hasattr(sys.stdin, "buffer") or sys.stdin.isatty():
         raise UsageError(
-            _("`-` reads standard input, and nothing is piped into it; as in: cat faq.jsonl | ftbridge convert -")
+            _(
+                "`-` reads standard input, but nothing is piped into it; pipe a file, as in: cat faq.jsonl | "
+                "ftbridge convert -"
+            )
         )
     folder = tempfile.mkdtemp(prefix="ftbridge-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

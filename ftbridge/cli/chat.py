@@ -44,7 +44,12 @@ from ftbridge.language import gettext as _
     help=_("System prompt by XTuner's name: alpaca, arxiv_gentile, coder, colorist, lawyer, "
         "medical, moss_sft or sql."),
 )  # fmt: skip
-@option("--bot-name", metavar="NAME", default="", help=_("Name that stands before answers, and in moss_sft."))
+@option(
+    "--bot-name",
+    metavar="NAME",
+    default="",
+    help=_("Name shown before answers, and put into the moss_sft system prompt."),
+)
 @option("--no-streamer", is_flag=True, help=_("Print an answer when it is whole, not token by token."))
 @max_new_tokens_option
 @option(
@@ -57,11 +62,11 @@ from ftbridge.language import gettext as _
 )  # fmt: skip
 @option(
     "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.75,
-    help=_("Sample from the likeliest tokens of this probability together (nucleus sampling)."),
+    help=_("Sample from the likeliest tokens whose probabilities add up to this (nucleus sampling)."),
 )  # fmt: skip
 @option(
     "--repetition-penalty", type=click.FloatRange(0, min_open=True), default=1.0,
-    help=_("Penalty on tokens that were said already; 1: none."),
+    help=_("Penalty on tokens that occurred before; 1: none."),
 )  # fmt: skip
 @option("--seed", type=click.IntRange(0), default=0, help=_("Seed of the sampling."))
 @option("--stop-word", "stop_words", metavar="TEXT", multiple=True, help=_("Text that ends an answer; repeatable."))
@@ -74,16 +79,27 @@ from ftbridge.language import gettext as _
 @dtype_option
 @bits_option
 @option("--offload-folder", type=click.Path(), metavar="DIR", help=_("Folder for weights that do not fit into memory."))
-@option("--web", is_flag=True, help=_("Talk in a page for the browser, until Ctrl-C."))
-@option("--host", default="127.0.0.1", metavar="ADDRESS", help=_("Address of the page; another one lets others in."))
+@option("--web", is_flag=True, help=_("Chat in a browser page, until Ctrl-C."))
+@option(
+    "--host",
+    default="127.0.0.1",
+    metavar="ADDRESS",
+    help=_("Address the page listens on; 0.0.0.0 lets other machines in."),
+)
 @option(
     "--port", type=click.IntRange(1, 65535), show_default=_("7860, or the next free one"), help=_("Port of the page.")
 )
-@option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help=_("Host name of the page; repeatable."))
+@option(
+    "--allow-host",
+    "allow_hosts",
+    metavar="NAME",
+    multiple=True,
+    help=_("Name under which browsers may reach the page; repeatable."),
+)
 @option(
     "--password",
     metavar="TEXT",
-    show_default=_("FTBRIDGE_PASSWORD; made up with --host"),
+    show_default=_("FTBRIDGE_PASSWORD; generated with --host"),
     help=_("Password of the page."),
 )
 def command(
@@ -143,7 +159,7 @@ def _question_from_stdin(source: str | None) -> str:
     from ftbridge.weights.source import last_succeeded
 
     if sys.stdin.isatty() and is_of_notebook():
-        raise UsageError(_("nobody can type in the cell of a notebook; give `--prompt`, or call `ftbridge.chat`"))
+        raise UsageError(_("a notebook cell cannot be typed into; give `--prompt`, or call `ftbridge.chat`"))
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:

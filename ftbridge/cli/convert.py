@@ -61,7 +61,7 @@ TURNS, COLUMNS = 5, 30
     show_default=_("recognised"),
     help=_("Read the source as a well-known dataset; `ftbridge presets` lists them."),
 )
-@option("--set", multiple=True, metavar="KEY=VALUE", help=_("Setting of a preset that makes its rows."))
+@option("--set", multiple=True, metavar="KEY=VALUE", help=_("Setting of a preset that generates its rows."))
 @option(
     "--map",
     multiple=True,
@@ -99,7 +99,7 @@ TURNS, COLUMNS = 5, 30
 )
 @option("--stratify", default="", metavar="FIELD", help=_("Split each value of this field or column in proportion."))
 @option("--seed", default=42, help=_("Seed of the split."))
-@option("--shuffle/--no-shuffle", default=True, help=_("Split at random; without, in the order of the rows."))
+@option("--shuffle/--no-shuffle", default=True, help=_("Split at random; --no-shuffle keeps the order of the rows."))
 @option("--sample", default="", metavar="N,N", help=_("Sizes of nested subsets of the training part, as in `100,500`."))
 @option(
     "--dedup",
@@ -229,7 +229,7 @@ def _sum_line(counts: "Counts") -> str:
         (counts.written, _("{count:,} written")),
         (counts.rejected, _("{count:,} rejected")),
         (counts.duplicates, _("{count:,} duplicate")),
-        (counts.left_out, _("{count:,} not taken (`--limit`, `--split`)")),
+        (counts.left_out, _("{count:,} not used (`--limit`, `--split`)")),
         (counts.empty, _("{count:,} empty")),
     ]
     became = joined(_(", "), (text.format(count=count) for count, text in found if count))

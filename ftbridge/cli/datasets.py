@@ -99,7 +99,7 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
 @_names_argument
 @_dataset_options
 def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
-    """Tell whether each framework would load each dataset whole, and why not; ends with 3 where not."""
+    """Tell whether each framework would load each dataset whole, and why not; exits with 3 if any would not load."""
     from ftbridge import datasets
     from ftbridge.core.console import counted, print_json, result
     from ftbridge.core.errors import InputError
@@ -112,7 +112,7 @@ def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool
     failed = [each for each in checked if any(support.loads == "no" for support in each.backends.values())]
     if failed:
         raise InputError(
-            _("{count} of {datasets} would not load whole; the reasons stand above").format(
+            _("{count} of {datasets} cannot be loaded completely; the reasons are above").format(
                 count=len(failed), datasets=counted(len(checked), "dataset")
             )
         )
@@ -127,9 +127,9 @@ def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool
 @yes_option
 @_dataset_options
 def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, as_json: bool) -> None:
-    """Remove datasets, after showing what goes: all parts of NAME with their files, or the one part called NAME.
+    """Remove datasets, after showing them: all parts of NAME with their files, or the one part called NAME.
 
-    Of a dataset that ftbridge did not make, only the entry goes, and its files stay.
+    Of a dataset that ftbridge did not make, only the entry is removed; its files stay.
     """
     from ftbridge import datasets
     from ftbridge.core.console import print_json, result, say

@@ -10,7 +10,7 @@ from ftbridge.language import gettext as _
 @option("--backend", type=PluginName("backends"), show_default="all", help=_("Framework to train with."))
 @option(
     "--keep", type=click.Path(), metavar="DIR", shell_complete=complete_folder,
-    help=_("New folder in which all that is made is kept."),
+    help=_("New folder in which everything made is kept."),
 )  # fmt: skip
 @option("--no-train", is_flag=True, help=_("Make only the workbook and the base model (needs --keep)."))
 @option(

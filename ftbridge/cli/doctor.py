@@ -8,7 +8,7 @@ from ftbridge.cli.options import Command, json_option
 @click.command("doctor", cls=Command, examples=("ftbridge doctor", "ftbridge doctor --json"))
 @json_option
 def command(as_json: bool) -> None:
-    """Check Python, GPUs, CUDA, memory, disk, hubs and the training environment; ends with 4 where something fails."""
+    """Check Python, GPUs, CUDA, memory, disk, hubs and the training environment; exits with 4 if something fails."""
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import SetupError
     from ftbridge.launchers.environment.checklist import checks_as_text

@@ -126,7 +126,11 @@ def _classes(found: "Evaluation") -> "Iterator[str | Rows]":
 
 def _sentences(found: "Evaluation", *, several: bool) -> list[str]:
     title = f"{found.model.title}: " if several else ""
-    of_first = _("of the first {limit:,} questions alone (`--limit`)").format(limit=found.limit) if found.limit else ""
+    of_first = (
+        _("only the first {limit:,} questions were evaluated (`--limit`)").format(limit=found.limit)
+        if found.limit
+        else ""
+    )
     of_base = (
         [_("before: {note}").format(note=note) for note in found.before.notes if "cut by" in english(note)]
         if found.before

@@ -13,7 +13,7 @@ NOTHING_LIKE_IT = {
     ("train", "out"): _("a run is written to runs/ID"),
     ("train", "output"): _("a run is written to runs/ID"),
     ("train", "val_size"): _("`ftbridge convert --split 9:1` makes a validation or test part"),
-    ("train", "warmup_steps"): _("`--warmup-ratio` is a share of the steps"),
+    ("train", "warmup_steps"): _("use `--warmup-ratio`, a share of the steps"),
     **{
         (command, option): _("name the folder of the adapter: `ftbridge {command} DIR`").format(command=command)
         for command in ("chat", "merge", "predict", "evaluate")

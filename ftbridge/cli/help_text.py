@@ -12,7 +12,7 @@ from ftbridge.language import gettext as _
 FIRST_WIDE = "\u2e80"  # from here on characters are two columns wide
 # Punctuation that no line ends with, and that none begins with.
 OPENING, CLOSING = "（《〈「『【", "，。、；：！？）》〉」』】"
-SHORT = 32  # letters of a default that stays in one line
+SHORT = 32  # columns of a default that stays in one line
 
 
 def columns(text: str) -> int:
@@ -38,7 +38,7 @@ def wrap(text: str, width: int) -> list[str]:
 def _pieces(text: str) -> Iterator[tuple[str, str]]:
     """Yield what is not broken, after the blank before it; `[default: VALUE]` at the end is one where it is short."""
     head, bracket, default = text.rpartition(" [")
-    kept = bool(bracket) and default.endswith("]") and len(default) < SHORT
+    kept = bool(bracket) and default.endswith("]") and columns(default) < SHORT
     for word in (head if kept else text).split():
         blank, piece = " ", ""
         for letter in [word] if word.isascii() else word:

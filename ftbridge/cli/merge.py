@@ -34,7 +34,7 @@ def _parse_weights(
             found.append((folder, float(weight or 1)))
         except ValueError as error:
             raise click.BadParameter(
-                _("`{weight}` is no number; write DIR=WEIGHT, as in other/adapter=0.5").format(weight=weight)
+                _("`{weight}` is not a number; write DIR=WEIGHT, as in other/adapter=0.5").format(weight=weight)
             ) from error
     return tuple(found)
 
@@ -46,8 +46,7 @@ def _parse_weights(
 @checkpoint_option
 @option(
     "--adapter", "adapters", callback=_parse_weights, multiple=True, metavar="DIR[=WEIGHT]",
-    help=_("Another adapter to merge as well, its changes times WEIGHT (1 where it is left out); "
-        "repeatable."),
+    help=_("Another adapter to merge as well, its changes times WEIGHT (default 1); repeatable."),
 )  # fmt: skip
 @option(
     "--onto", type=click.Choice(["nf4", "fp4"]),

@@ -279,13 +279,11 @@ json_option = option("--json", "as_json", is_flag=True, help=_("Print the result
 yes_option = option("--yes", is_flag=True, help=_("Remove without asking."))
 checkpoint_option = option(
     "--checkpoint", metavar="last|best|STEP|PATH", show_default="last",
-    help=_("Checkpoint of the run; best has the lowest validation loss, STEP counts optimiser "
-        "steps."),
+    help=_("Checkpoint of the run; best has the lowest validation loss, STEP counts optimizer steps."),
 )  # fmt: skip
 model_option = option(
     "--model", metavar="BASE", shell_complete=complete_folder,
-    help=_("Base model, where it is not known, or to take another one: a folder, or a hub's "
-        "name."),
+    help=_("Base model, if it is not known, or to use another one: a folder, or a hub's name."),
 )  # fmt: skip
 device_option = option(
     "--device", type=DEVICES, default="auto", help=_("Where to compute; auto: on a GPU where there is one.")
@@ -327,7 +325,7 @@ def out_option(default: str) -> Decorator[Any]:
         type=click.Path(),
         shell_complete=complete_folder,
         show_default=default,
-        help=_("Folder to write, a new one."),
+        help=_("Folder to write; it must be new."),
     )
 
 
@@ -343,7 +341,9 @@ def _parse_header_row(_context: click.Context, _parameter: click.Parameter, valu
     if value is None or value == "none":
         return None if value is None else 0
     if not value.isdecimal() or not int(value):
-        raise click.BadParameter(_("`{value}` is no row; give a number from 1 on, or `none`").format(value=value))
+        raise click.BadParameter(
+            _("`{value}` is not a row number; give a number from 1 on, or `none`").format(value=value)
+        )
     return int(value)
 
 
@@ -356,7 +356,7 @@ reading_options = options(
     option("--all-sheets", is_flag=True, help=_("Read every sheet that is not hidden.")),
     option(
         "--header-row", metavar="N|none", callback=_parse_header_row, show_default=_("detected"),
-        help=_("Row of the headers, from 1; none: there is none, and columns go by letter or number."),
+        help=_("Row of the headers, from 1; none: no headers, columns are named by letter or number."),
     ),
     option("--fill-merged", is_flag=True, help=_("Give all cells of a merged range its value.")),
     option("--as-shown", is_flag=True, help=_("Read cells as Excel shows them (25%), not as stored; slower.")),
@@ -386,5 +386,5 @@ answering_options = options(
     dtype_option,
     device_option,
     trust_option,
-    option("--replace", is_flag=True, help=_("Answer all samples anew, also those that were answered before.")),
+    option("--replace", is_flag=True, help=_("Answer all samples again, also those that were answered before.")),
 )  # fmt: skip

@@ -223,7 +223,7 @@ def confirm(question: str) -> None:
         return
     if not is_terminal(sys.stdin):
         say()
-        raise UsageError(_("nothing was removed, for nobody said yes; add `--yes` to remove without being asked"))
+        raise UsageError(_("nothing was removed, as it was not confirmed; add `--yes` to remove without being asked"))
     raise click.Abort
 
 

@@ -10,7 +10,7 @@ from ftbridge.language import gettext as _
 @click.command(
     "plugins",
     cls=Command,
-    short_help=_("List the plugins that are there."),
+    short_help=_("List the installed plugins."),
     examples=("ftbridge plugins", "ftbridge plugins --json"),
 )
 @json_option

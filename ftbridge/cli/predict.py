@@ -25,9 +25,8 @@ from ftbridge.language import gettext as _
     "predict",
     cls=Command,
     examples=(
-        "ftbridge predict --xlsx",
         "ftbridge predict --dataset medqa-test --limit 20",
-        "ftbridge predict --model Qwen/Qwen2.5-0.5B-Instruct --questions questions.xlsx",
+        "ftbridge predict --questions questions.xlsx --xlsx",
     ),
 )
 @click.argument("source", metavar="[RUN|DIR]", required=False, shell_complete=complete_run_or_folder)
@@ -52,7 +51,7 @@ from ftbridge.language import gettext as _
     metavar="FILE",
     type=click.Path(),
     shell_complete=complete_file,
-    help=_("File of questions without answers, to answer instead: a workbook, CSV, JSON, ..."),
+    help=_("File of questions without answers, to answer instead: a workbook, CSV, JSON or the like."),
 )
 @option("--column", metavar="NAME", default="", show_default=_("detected"), help=_("Column of the questions."))
 @option("--xlsx", is_flag=True, help=_("Write predictions.xlsx as well: question, reference and prediction per row."))

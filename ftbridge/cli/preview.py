@@ -52,10 +52,10 @@ BAR = 30  # letters of the longest bar
 )  # fmt: skip
 @option(
     "--verify", is_flag=True,
-    help=_("Compare what the frameworks train on with what the chat template writes, and the "
-        "merged folder's will."),
+    help=_("Compare what the frameworks train on, what the chat template writes, and what the merged folder's "
+"template will write."),
 )  # fmt: skip
-@option("--strict", is_flag=True, help=_("End with an error where --verify finds a difference."))
+@option("--strict", is_flag=True, help=_("Exit with an error if --verify finds a difference."))
 @option(
     "--stats", is_flag=True,
     help=_("Count the tokens of all samples: lengths, tokens in answers, and what the cutoff "
@@ -255,9 +255,9 @@ def _length_rows(stats: "TokenStatistics") -> dict[str, str]:
         _("tokens"): f"{stats.tokens:,}",
         _("tokens learned"): _count_and_share(stats.answer_tokens, stats.tokens),
         _("tokens of the shortest sample"): f"{stats.shortest:,}",
-        _("of the median"): f"{stats.median:,}",
-        _("95 % have at most"): f"{stats.p95:,}",
-        _("of the longest"): f"{stats.longest:,}",
+        _("median tokens"): f"{stats.median:,}",
+        _("95 % of samples have at most"): f"{stats.p95:,}",
+        _("tokens of the longest sample"): f"{stats.longest:,}",
     }
 
 

@@ -72,7 +72,7 @@ def command() -> None:
     ),
     option(
         "--data", metavar="SOURCE", shell_complete=complete_file, show_default=_("the recipe's"),
-        help=_("Data to convert in the place of the recipe's: a file, folder or a hub's address."),
+        help=_("Data to convert instead of the recipe's: a file, folder or a hub's address."),
     ),
     option(
         "--set", multiple=True, metavar="SECTION.OPTION=VALUE",
@@ -81,7 +81,7 @@ def command() -> None:
     ),
     option(
         "--name", metavar="NAME", show_default=_("the recipe's"),
-        help=_("Name under which it is remembered what is done; another one begins anew."),
+        help=_("Name under which progress is recorded; a new name starts over."),
     ),
     option(
         "--demo", is_flag=True,
@@ -98,8 +98,8 @@ def command() -> None:
 def run_command(ctx: click.Context, /, recipe: str, as_json: bool, **given: Any) -> None:
     """Do all steps of a recipe: a FILE, or the NAME of one that comes with ftbridge.
 
-    What is up to date is left as it is, so that the same command goes on after Ctrl-C or a crash; stderr says of each
-    step why it is done. ftbridge.yaml is not read but for its `backends`.
+    What is up to date is left as it is, so the same command goes on after Ctrl-C or a crash; stderr says of each
+    step why it is done. Of ftbridge.yaml only `backends` is read.
     """
     from ftbridge.core.console import print_json, result, say
     from ftbridge.core.errors import FrameworkError
@@ -264,7 +264,7 @@ def show_command(recipe: str, as_json: bool) -> None:
     ),
     option(
         "--preset", default="", metavar="NAME", shell_complete=complete_preset,
-        help=_("Well-known dataset, in the place of the data, or as which it is read."),
+        help=_("Well-known dataset: used in place of --data, or as the format in which --data is read."),
     ),
     option(
         "--model", default="", metavar="BASE", shell_complete=complete_folder,
@@ -275,7 +275,7 @@ def show_command(recipe: str, as_json: bool) -> None:
         show_default=_("asked, or what the preset is for"),
         help=_("What the model is for: {purposes}.").format(purposes=joined(", ", PURPOSES)),
     ),
-    option("--out", metavar="FILE", show_default=_("NAME.yaml of the data"), help=_("File to write, a new one.")),
+    option("--out", metavar="FILE", show_default=_("NAME.yaml of the data"), help=_("File to write; it must be new.")),
 )  # fmt: skip
 @json_option
 def init_command(data: str, preset: str, model: str, purpose: "Purpose | None", out: str | None, as_json: bool) -> None:

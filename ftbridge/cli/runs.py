@@ -92,7 +92,7 @@ def show_command(name: str | None, as_json: bool) -> None:
 
 @command.command("logs", examples=("ftbridge runs logs", "ftbridge runs logs --follow"))
 @_run_argument
-@option("-f", "--follow", "wait", is_flag=True, help=_("Go on printing until the run ends."))
+@option("-f", "--follow", "wait", is_flag=True, help=_("Keep printing until the run ends."))
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
     from ftbridge import runs
@@ -103,11 +103,11 @@ def logs_command(name: str | None, wait: bool) -> None:
 
 @command.command(
     "plot",
-    short_help=_("Draw the losses of runs in one picture."),
+    short_help=_("Plot the losses of runs in one picture."),
     examples=("ftbridge runs plot", "ftbridge runs plot --png loss.png"),
 )
 @_runs_argument
-@option("--png", type=click.Path(path_type=Path), metavar="FILE", help=_("Draw a picture, in place of text."))
+@option("--png", type=click.Path(path_type=Path), metavar="FILE", help=_("Write a picture instead of text."))
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge import runs
@@ -126,13 +126,13 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
 
 @command.command(
     "compare",
-    short_help=_("Show in what runs differ."),
+    short_help=_("Show how runs differ."),
     examples=("ftbridge runs compare RUN OTHER", "ftbridge runs compare RUN OTHER --json"),
 )
 @click.argument("names", nargs=-1, metavar="RUN RUN...", shell_complete=complete_run)
 @json_option
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
-    """Show in which options, versions and data runs differ, and how their losses and metrics ended."""
+    """Show how runs differ in options, versions and data, and how their losses and metrics ended."""
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
     from ftbridge.launchers.runs import record
@@ -151,7 +151,7 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
 
 @command.command(
     "stop",
-    short_help=_("End a running run; what it has saved stays."),
+    short_help=_("Stop a running run; what it has saved is kept."),
     examples=("ftbridge runs stop", "ftbridge runs stop RUN --mark-failed"),
 )
 @_run_argument
@@ -177,12 +177,14 @@ def stop_command(name: str | None, failed: bool, as_json: bool) -> None:
 
 @command.command(
     "prune",
-    short_help=_("Remove runs that failed or were interrupted, and tokens of no run."),
+    short_help=_("Remove runs that failed or were interrupted, and ready tokens that no run uses."),
     examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"),
 )
-@option("--keep", type=click.IntRange(1), help=_("Also remove succeeded runs, but the newest N."))
+@option("--keep", type=click.IntRange(1), help=_("Also remove succeeded runs, except the newest N."))
 @option(
-    "--checkpoints", is_flag=True, help=_("Also remove the checkpoints of succeeded runs, but the last and the best.")
+    "--checkpoints",
+    is_flag=True,
+    help=_("Also remove the checkpoints of succeeded runs, except the last and the best."),
 )
 @yes_option
 @json_option

@@ -23,7 +23,7 @@ DEFAULT = "run"
 
 _metric_option = option(
     "--metric", metavar="NAME", default="", show_default=_("what the task is judged by"),
-    help=_("Figure by which the best is told, such as macro_f1, chrf or loss."),
+    help=_("Metric that decides which point is best, such as macro_f1, chrf or loss."),
 )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def command() -> None:
     short_help=_("Train and evaluate all points that are not done yet."),
     headings={
         _("Points"): "grid seeds name max_points",
-        _("What all have"): "backend model",
+        _("Common options"): "backend model",
         _("Run"): "parallel metric as_json",
     },
     examples=("ftbridge sweep run --grid lora_rank=8,16 --seeds 1,2,3", "ftbridge sweep run sweep.yaml --parallel"),
@@ -77,7 +77,7 @@ def command() -> None:
     option("--seeds", default="", metavar="N,N", help=_("Train each point once with each of these seeds.")),
     option(
         "--name", default="", metavar="NAME", show_default=_("that of FILE, else the keys"),
-        help=_("Name of the sweep and of its folder in sweeps/; the same one goes on."),
+        help=_("Name of the sweep and of its folder in sweeps/; the same name continues it."),
     ),
     option("--backend", type=PluginName("backends"), show_default=_("ftbridge.yaml's"),
         help=_("Framework that trains.")),
@@ -105,7 +105,7 @@ def run_command(ctx: click.Context, /, file: str | None, as_json: bool, **given:
 
     if not file and not given["grid"]:
         raise UsageError(
-            _("what is to be varied? Give options with their values, as in `--grid lora_rank=8,16`, or a FILE")
+            _("what should vary? Give options with their values, as in `--grid lora_rank=8,16`, or a FILE")
         )
     given |= {"grid": parse_grid(given["grid"]), "seeds": parse_seeds(given["seeds"])}
     chosen = {name: value for name in ("backend", "model") if (value := given.pop(name))}

@@ -29,7 +29,10 @@ SHOWN = 20  # conversations that are named
     "packing", "trust_remote_code",
 )  # fmt: skip
 @option(
-    "--backend", type=PluginName("backends"), show_default=_("any"), help=_("Framework whose environment makes them.")
+    "--backend",
+    type=PluginName("backends"),
+    show_default=_("any"),
+    help=_("Framework whose environment makes the tokens."),
 )
 @config_option
 @json_option
@@ -65,7 +68,7 @@ def _counts_table(part: "TokenizedPart") -> str:
     told = [
         (_("lose their oldest turns"), counts.cut_turns, ""),
         (_("lose the end of their question"), counts.cut_question, ""),
-        (_("do not fit and are left out"), counts.left_out, _(" (conversations {numbers})").format(numbers=numbers)),
+        (_("do not fit and are skipped"), counts.left_out, _(" (conversations {numbers})").format(numbers=numbers)),
         (_("conversations without an answer"), counts.without_answer, ""),
     ]
     return aligned(

@@ -20,7 +20,7 @@ HEADINGS = {
     _("Tokens"): "tokens chat_template thinking learn cutoff_length too_long packing template",
     _("Method"): "method quantization_bits quantization_type double_quantization lora_rank lora_alpha lora_dropout "
     "lora_targets rslora dora neftune_alpha",
-    _("Optimiser"): "optimizer learning_rate weight_decay max_gradient_norm seed",
+    _("Optimizer"): "optimizer learning_rate weight_decay max_gradient_norm seed",
     _(
         "Schedule"
     ): "epochs max_steps micro_batch_size gradient_accumulation_steps scheduler warmup_ratio validation_steps "
@@ -42,14 +42,14 @@ HEADINGS = {
 @option("--dry-run", is_flag=True, help=_("Show what would be trained, with the pre-flight, and start nothing."))
 @option("--build-only", is_flag=True, help=_("As --dry-run, and build tokenizer, dataset and model in the framework."))
 @option("--no-preflight", is_flag=True, help=_("Skip the pre-flight, the checks before the start."))
-@option("--detach", is_flag=True, help=_("Return once the training runs; it outlives the terminal."))
+@option("--detach", is_flag=True, help=_("Return once training has started; it goes on when the terminal closes."))
 @option(
     "--resume", metavar="auto|RUN|CHECKPOINT", shell_complete=complete_run,
     help=_("Resume a run that stopped, or from a checkpoint; auto: the newest run."),
 )  # fmt: skip
-@option("--yes", is_flag=True, help=_("Train with values that would be asked about."))
+@option("--yes", is_flag=True, help=_("Train without asking about unusual values."))
 @option("--name", default="", metavar="NAME", help=_("Name of the run, to type in place of its id."))
-@option("--trust-checkpoint", is_flag=True, help=_("Resume from a checkpoint that no signed record has."))
+@option("--trust-checkpoint", is_flag=True, help=_("Allow resuming from a checkpoint that no signed record lists."))
 @json_option
 def command(
     config: str | None,

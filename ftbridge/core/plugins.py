@@ -101,7 +101,7 @@ class Backend(Protocol):
     def read_log(self, run: Path, new_lines: LogReader, accumulation: int) -> Iterator[dict[str, float]]:
         """Yield what was logged since the last call, in order, from the `new_lines` of the framework's own log files.
 
-        A record has step (the optimiser's), loss and learning_rate, or step and validation_loss. `accumulation` is the
+        A record has step (the optimizer's), loss and learning_rate, or step and validation_loss. `accumulation` is the
         number of micro batches in a step.
         """
 
@@ -112,7 +112,7 @@ class Backend(Protocol):
         """
 
     def checkpoint_step(self, checkpoint: Path, accumulation: int) -> float | None:
-        """Return the optimiser step of a checkpoint, None where it has none; by default the number its name ends with.
+        """Return the optimizer step of a checkpoint, None where it has none; by default the number its name ends with.
 
         `accumulation` is the number of micro batches in a step.
         """
@@ -121,7 +121,7 @@ class Backend(Protocol):
         return int(number[0]) if number else None
 
     def can_resume(self, checkpoint: Path, processes: int) -> bool:
-        """Tell whether a readable checkpoint has all that so many processes go on with, such as the optimiser's state.
+        """Tell whether a readable checkpoint has all that so many processes go on with, such as the optimizer's state.
 
         By default it is a folder of transformers' Trainer, which writes trainer_state.json last. What is pickled in it
         is looked at in any case.
@@ -149,7 +149,7 @@ class Backend(Protocol):
         return {}
 
     def steps(self, plan: Any) -> int:
-        """Return the optimiser steps of a plan whose `max_steps` says nothing.
+        """Return the optimizer steps of a plan whose `max_steps` says nothing.
 
         By default, as transformers' Trainer does, each epoch ends with a smaller step where micro batches are left.
         """
@@ -264,7 +264,7 @@ def data_files(kind: str) -> list[DataFile]:
         if folder is None:
             raise SetupError(
                 _(
-                    "`{name}` in ftbridge.{kind} is no folder of {package_of}: `{value}`; install the "
+                    "`{name}` in ftbridge.{kind} is not a folder of {package_of}: `{value}`; install the "
                     "package again, or uninstall it"
                 ).format(name=entry.name, kind=kind, package_of=package_of(entry), value=entry.value)
             )

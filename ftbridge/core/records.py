@@ -267,9 +267,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.quote and self.quote == self.separator:
             raise UsageError(
-                _("`--quote` and `--delimiter` are both `{quote}`; one stands around cells, one between").format(
-                    quote=self.quote
-                )
+                _(
+                    "`--quote` and `--delimiter` are both `{quote}`; one goes around cells, the other between them"
+                ).format(quote=self.quote)
             )
 
     @classmethod
@@ -318,7 +318,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         """Raise InputError where cells are to be told apart in `path`, which is no delimited text."""
         if self.delimiter or self.quote:
             raise InputError(
-                _("`{path}` is no delimited text; leave `--delimiter` and `--quote` out").format(path=path)
+                _("`{path}` is not delimited text; leave `--delimiter` and `--quote` out").format(path=path)
             )
 
 

@@ -94,7 +94,7 @@ def _choice(text: str) -> DatasetChoice:
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One training, as asked for; the defaults here are the same on both backends.
 
-    Lengths are in tokens, steps are the optimiser's; `set` goes to the framework as it is. Raises UsageError for
+    Lengths are in tokens, steps are the optimizer's; `set` goes to the framework as it is. Raises UsageError for
     values that contradict each other.
     """
 
@@ -117,7 +117,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
             description="Dataset to validate on; auto: the validation part, where there is one; none: do not validate."
         ),
     ] = "auto"
-    validation_steps: Annotated[Whole | None, Meta(description="Optimiser steps between validations.")] = None
+    validation_steps: Annotated[Whole | None, Meta(description="Optimizer steps between validations.")] = None
     early_stopping: Annotated[
         Whole | None, Meta(description="Stop after N validations without a lower validation loss.")
     ] = None
@@ -136,25 +136,25 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     lora_dropout: Annotated[Share, Meta(description="Dropout on the input of LoRA layers.")] = 0.1
     lora_targets: Annotated[
         tuple[str, ...],
-        Meta(description="Names of the layers that get LoRA matrices, by comma."),
+        Meta(description="Names of the layers that get LoRA matrices, separated by commas."),
     ] = ()
     rslora: Annotated[bool, Meta(description="Rank-stabilised LoRA: scale by alpha / sqrt(rank).")] = False
     dora: Annotated[bool, Meta(description="DoRA: weight-decomposed LoRA.")] = False
-    optimizer: Annotated[Optimizer, Meta(description="Optimiser; the 8-bit and paged ones need a GPU.")] = "adamw"
+    optimizer: Annotated[Optimizer, Meta(description="Optimizer; the 8-bit and paged ones need a GPU.")] = "adamw"
     learning_rate: Annotated[Positive, Meta(description="Highest learning rate, reached after the warm-up.")] = 2e-4
-    weight_decay: Annotated[NotNegative, Meta(description="Weight decay of the optimiser.")] = 0.0
+    weight_decay: Annotated[NotNegative, Meta(description="Weight decay of the optimizer.")] = 0.0
     max_gradient_norm: Annotated[Positive, Meta(description="Norm to which gradients are clipped.")] = 1.0
     scheduler: Annotated[
         Literal["cosine", "linear", "constant"], Meta(description="Learning rate schedule after the warm-up.")
     ] = "cosine"
     warmup_ratio: Annotated[
-        Share, Meta(description="Share of the optimiser steps that is warm-up; at least one step.")
+        Share, Meta(description="Share of the optimizer steps that is warm-up; at least one step.")
     ] = 0.03
     epochs: Annotated[Positive, Meta(description="Passes over the training data; may be a fraction.")] = 3
-    max_steps: Annotated[Whole | None, Meta(description="Optimiser steps in all, in place of epochs.")] = None
+    max_steps: Annotated[Whole | None, Meta(description="Total optimizer steps, instead of epochs.")] = None
     micro_batch_size: Annotated[Whole, Meta(description="Samples per process in one forward and backward pass.")] = 1
     gradient_accumulation_steps: Annotated[
-        Whole, Meta(description="Forward and backward passes per optimiser step.")
+        Whole, Meta(description="Forward and backward passes per optimizer step.")
     ] = 16
     cutoff_length: Annotated[
         Whole, Meta(description="Longest sample in tokens; --too-long says what becomes of others.")
@@ -180,7 +180,9 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     thinking: Annotated[
         Literal["auto", "on", "off"],
         Meta(
-            description="Thoughts before an answer; auto: on where the data has them; off: an empty one in the prompt."
+            description=(
+                "Thoughts before an answer; auto: on if the data has them; off: the prompt holds an empty thought."
+            )
         ),
     ] = "auto"
     packing: Annotated[bool, Meta(description="Pack several samples into one sequence of the cutoff length.")] = False
@@ -203,8 +205,10 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     save_steps: Annotated[
         Whole | Literal["auto"],
         Meta(
-            description="Optimiser steps between checkpoints; auto: an epoch or a fifth of the run, whichever is "
-            "shorter, and at most 20 checkpoints a run."
+            description=(
+                "Optimizer steps between checkpoints; auto: an epoch or a fifth of the run, whichever is "
+                "shorter, and at most 20 checkpoints a run."
+            )
         ),
     ] = "auto"
     save_limit: Annotated[Whole, Meta(description="Number of checkpoints to keep; the end is always saved.")] = 2
@@ -213,7 +217,9 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     ] = 42
     track: Annotated[
         tuple[Tracker, ...],
-        Meta(description="Experiment trackers, by comma: tensorboard, swanlab, wandb; offline without a key."),
+        Meta(
+            description="Experiment trackers, separated by commas: tensorboard, swanlab, wandb; offline without a key."
+        ),
     ] = ()
     deepspeed: Annotated[
         str,

@@ -207,7 +207,7 @@ def save_conversations(talks: Sequence[ChatSession], file: str | os.PathLike[str
     """
     if any(not letter.isprintable() for letter in os.fspath(file)):
         raise InputError(
-            _("`{name}` is no name for a file: it holds a line break or a control character").format(
+            _("`{name}` is not a valid name for a file: it holds a line break or a control character").format(
                 name=printable(os.fspath(file))
             )
         )
@@ -217,7 +217,7 @@ def save_conversations(talks: Sequence[ChatSession], file: str | os.PathLike[str
         raise InputError(_("name a file, as in `/save talk.jsonl`") if lines else _("nothing was said yet"))
     path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
     if path.exists():
-        raise InputError(_("`{path}` is there already; choose another name").format(path=path))
+        raise InputError(_("`{path}` exists already; choose another name").format(path=path))
     write_atomic(path, b"".join(line + b"\n" for line in lines))
     return path
 
@@ -262,7 +262,7 @@ def model_of(
     if compare and folder.samefile(card.base):
         raise InputError(
             _(
-                "there is nothing to compare `{folder}` with: it is no adapter and does not name its "
+                "there is nothing to compare `{folder}` with: it is not an adapter and does not name its "
                 "base; name that with `--model BASE`"
             ).format(folder=folder)
         )

@@ -45,9 +45,8 @@ _SPILLED = "Some modules are dispatched on the CPU or the disk"
 _OWN_CODE = "pass the argument `trust_remote_code=True`"
 _UNSEEN = "No CUDA GPUs are available"
 _TOO_BIG = _(
-    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits "
-    "cannot be put into main memory instead; take `--bits 4` if it was 8, end what else "
-    "uses the GPU, or take `--device cpu`"
+    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into "
+    "main memory instead; use `--bits 4` instead of 8, stop other programs on the GPU, or use `--device cpu`"
 )
 _MEMORY = _("take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset")
 
@@ -81,7 +80,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
                     )
                 )
         if 0 < self.temperature < COLDEST:
-            raise UsageError(_("`temperature` must be 0, or a number from {coldest} on").format(coldest=COLDEST))
+            raise UsageError(_("`temperature` must be 0, or a number of at least {coldest}").format(coldest=COLDEST))
         refuse_half_characters(_("a stop word"), *self.stop_words)
 
 
@@ -284,7 +283,7 @@ class Generator:
         model, adapter = str(self._model), str([*self.adapters.values()][record["adapter"]])
         command = shell_words(["ftbridge", "merge", adapter, "--model", model, "--out", "DIR"])
         remedy = (
-            _("`{command}` merges it if it is of this base; then ask DIR").format(command=command)
+            _("if it was trained on this base, merge it with `{command}` and chat with DIR").format(command=command)
             if record["whole"]
             else _("copy or export it again, or name the base that it was trained on")
         )
@@ -327,8 +326,8 @@ class Generator:
         if _UNSEEN in tail:
             return SetupError(
                 _(
-                    "nvidia-smi shows a GPU, and the torch of the training environment sees none; "
-                    "`ftbridge doctor` shows more, `--device cpu` computes on the CPU all the same"
+                    "nvidia-smi shows a GPU, and the torch of the training environment sees none; `ftbridge "
+                    "doctor` shows more, `--device cpu` computes on the CPU anyway"
                 )
             )
         trouble = joined("; ", (trouble, _MEMORY)) if _out_of_memory(tail) else trouble
@@ -353,9 +352,7 @@ def refuse_half_characters(what: str, *texts: str) -> None:
                 else _("`{half}`").format(half=half)
             )
             raise InputError(
-                _("{what} holds half a character ({place}), which no model takes; write it anew, in UTF-8").format(
-                    what=what, place=place
-                )
+                _("{what} holds an invalid character ({place}); enter it again as UTF-8").format(what=what, place=place)
             ) from error
 
 

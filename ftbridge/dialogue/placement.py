@@ -105,8 +105,8 @@ def _refuse_foreign_files(folder: Path) -> None:
         if path == folder or not path.is_file() or not (is_weight or is_index):
             raise InputError(
                 _(
-                    "`{path}` is no weight that was put there by `--offload-folder`, and could be "
-                    "overwritten; give a new or an empty folder"
+                    "`{path}` was not put there by `--offload-folder`, and could be overwritten; give a new "
+                    "or an empty folder"
                 ).format(path=path)
             )
 

@@ -101,7 +101,7 @@ def serve(
                 say(
                     _(
                         "warning: a password of fewer than {shortest_password} characters can be guessed; "
-                        "give a longer one, or none, and one is made up"
+                        "give a longer one, or leave it out to have one generated"
                     ).format(shortest_password=SHORTEST_PASSWORD)
                 )
         say(_("loading the model ..."))
@@ -143,7 +143,7 @@ def _host_name(given: str) -> str:
         name = ""
     if not re.fullmatch(r"[a-z0-9._-]+", name):
         raise UsageError(
-            _("`--allow-host` takes a name such as `gpu1.example.org`, without a port; `{given}` is none").format(
+            _("`--allow-host` takes a name such as `gpu1.example.org`, without a port; got `{given}`").format(
                 given=given
             )
         )
@@ -161,7 +161,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
             listener = socket.create_server((host, number), family=family, dualstack_ipv6=both)
         except (OSError, ValueError) as error:  # ValueError: of what is not even a name
             if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
-                why = getattr(error, "strerror", _("no name of a machine"))
+                why = getattr(error, "strerror", _("not a host name"))
                 raise UsageError(
                     _(
                         "the page cannot be on `{host}` with port {number} ({why}); name others with `--host` "
@@ -275,11 +275,11 @@ def _parse_question(record: dict[str, Any], columns: int) -> Question | Refused:
     try:
         question = msgspec.convert(record, Question)
     except msgspec.ValidationError as error:
-        return Refused(int(record["id"]), _("this is no question: {error}").format(error=error))
+        return Refused(int(record["id"]), _("invalid question: {error}").format(error=error))
     if any(len(answers) != columns for _, answers in question.history):
         return Refused(
             question.id,
-            _("this is no question: its history must have {columns} answers to each").format(columns=columns),
+            _("invalid question: its history must have {columns} answers to each").format(columns=columns),
         )
     return question
 

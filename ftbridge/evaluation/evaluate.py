@@ -131,14 +131,19 @@ def _are_answers(sources: Sequence[str | os.PathLike[str]], *, asks: bool) -> bo
     """Tell whether there are answers to be judged as they stand; raises UsageError where they are to be asked for."""
     are = any(os.fspath(each).endswith(".jsonl") for each in sources)
     if are and asks:
-        raise UsageError(_("a predictions.jsonl is judged as it stands; name the run to ask a model anew"))
+        raise UsageError(_("a predictions.jsonl is evaluated as it is; name the run to ask a model again"))
     return are
 
 
 def _refuse_for_a_server(prompts: Sequence[str], *, several: bool) -> None:
     """Raise UsageError for what a server is not asked."""
     if several:
-        raise UsageError(_("a server answers for one model, and has none before it; leave the others out"))
+        raise UsageError(
+            _(
+                "a server is a single model with no base to compare with; leave out the other models, `--before` and "
+                "`--also`"
+            )
+        )
     if prompts:
         raise UsageError(_("`--prompt` asks a model with its training's system prompt, not a server; leave one out"))
 
@@ -186,7 +191,9 @@ def _models(
         found = source_of(source)
         if not found.run:
             raise UsageError(
-                _("`--checkpoint all` is for runs, and `{folder}` is none; leave it out").format(folder=found.folder)
+                _("`--checkpoint all` is for runs, and `{folder}` is not a run; leave it out").format(
+                    folder=found.folder
+                )
             )
         saved = load_backend(found.run.spec.backend).checkpoints(found.run.path)
         models += [replace(found, checkpoint=each) for each in saved]
@@ -246,9 +253,7 @@ def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> 
     folders = [after.folder for after, _unused in plans]
     if twice := next((each for each in folders if folders.count(each) > 1), None):
         raise UsageError(
-            _("the answers of two models, or to one dataset twice, would lie in `{twice}`; name each once").format(
-                twice=twice
-            )
+            _("two sets of answers would go to `{twice}`; name each model and dataset once").format(twice=twice)
         )
     for after, _base in plans:
         _refuse_without_references(after)

@@ -26,9 +26,9 @@ MAIN_FIGURES = {"accuracy": "accuracy", "f1": "F1", "chrf": "chrF", "rouge_l": "
 
 
 RULE = _(
-    "a question is trained on where a training sample has the same one, case, width and "
-    "repeated blanks aside: all that the user says up to there, with the system prompt "
-    "where the training has several"
+    "a question counts as seen in training if a training sample has the same one, ignoring case, width and "
+    "repeated blanks; compared is all that the user says up to there, with the system prompt where the "
+    "training has several"
 )
 
 
@@ -45,12 +45,12 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """Return a warning for the user; "" where no question was trained on."""
         if self.trained is None:
-            return _("whether questions were trained on cannot be told: {reason}").format(reason=self.reason)
+            return _("it is unknown whether questions were trained on: {reason}").format(reason=self.reason)
         if not self.trained:
             return ""
         return _(
-            "{trained:,} of {question_was} trained on (they stand in `{dataset}`): the figures "
-            "are better than the model is"
+            "{trained:,} of {question_was} trained on (they are in `{dataset}`): the figures look better "
+            "than the model is"
         ).format(
             trained=self.trained,
             question_was=counted(self.questions, "question was", "questions were"),

@@ -138,10 +138,10 @@ def _switches(text: str, origin: str) -> list[str]:
         asked = _Names(environment().parse(text)).undeclared_identifiers
     except jinja2.TemplateSyntaxError as error:
         raise InputError(
-            _("{origin} is no Jinja template: line {lineno}: {message}").format(
+            _("{origin} is not a Jinja template: line {lineno}: {message}").format(
                 origin=origin, lineno=error.lineno, message=error.message
             )
         ) from error
     except (RecursionError, ValueError) as error:  # brackets without an end; a number of thousands of digits
-        raise InputError(_("{origin} is no Jinja template: {error}").format(origin=origin, error=error)) from error
+        raise InputError(_("{origin} is not a Jinja template: {error}").format(origin=origin, error=error)) from error
     return [name for name in SWITCHES if name in asked]

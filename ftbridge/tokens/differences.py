@@ -49,7 +49,7 @@ CAUSES = {
     to_translate("only the last turn trained"): _("the earlier answers are read and not learned"),
     to_translate("answer not trained"): _("it is read and not learned"),
     to_translate("part of an answer not trained"): _("it is read and not learned"),
-    to_translate("answer in the labels"): _("one is learned that should not be"),
+    to_translate("answer in the labels"): _("an answer is learned that should not be"),
     to_translate("prompt in the labels"): _("the model learns to ask as well"),
     to_translate("text after the stop token in the labels"): _("harmless, as generation has ended before it"),
     to_translate("other labels"): _("another token is learned than the one that stands there"),

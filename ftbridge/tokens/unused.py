@@ -38,7 +38,7 @@ def _why_unused(path: Path, used: Collection[str]) -> str:
     if found[2]:
         lock = path.with_name(f".{found[1]}.lock")
         return _("unfinished tokens") if is_locked(lock) is False or not lock.exists() else ""
-    return "" if found[1] in used else _("tokens of no run")
+    return "" if found[1] in used else _("ready tokens that no run uses")
 
 
 def remove_tokens(path: Path) -> bool:

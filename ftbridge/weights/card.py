@@ -146,8 +146,8 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     if not source.run and not known and not _holds_weights(source.folder):
         raise InputError(
             _(
-                "`{folder}` is no model: neither a run, a checkpoint, an adapter nor a model is "
-                "there; give a run (`ftbridge runs list` shows them) or a model's folder"
+                "`{folder}` is not a model: neither a run, a checkpoint, an adapter nor a model is there; "
+                "give a run (`ftbridge runs list` shows them) or a model's folder"
             ).format(folder=source.folder)
         )
     backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)
@@ -226,7 +226,7 @@ def _find_base(source: ModelSource, model: str | None, known: ModelCard | None, 
         return found, hub_name(found) or hub
     except InputError as error:
         raise InputError(
-            _("the base model of `{folder}` is not to be had: {error}; `--model` names another").format(
+            _("the base model of `{folder}` cannot be found: {error}; `--model` names another").format(
                 folder=source.folder, error=error
             )
         ) from error

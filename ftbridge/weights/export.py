@@ -40,7 +40,7 @@ def export(
     """Write the adapter of a run (default: the last that succeeded) or of a folder; returns the new folder.
 
     After full fine-tuning the folder holds the whole model. `checkpoint` chooses one of the run's: `last` (the
-    default), `best`, an optimiser step, or its name or path. `model` names the base where it is not known, `out` the
+    default), `best`, an optimizer step, or its name or path. `model` names the base where it is not known, `out` the
     folder (default: `adapter` in the run's, `adapter-CHECKPOINT` for another checkpoint than the last).
     Raises InputError where there is no whole checkpoint.
     """
@@ -129,7 +129,7 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool, base: Path) -> d
         if tensor.shape and re.search(r"\.lora_(embedding_)?A\b", name)
     }
     if not ranks:
-        raise InputError(_("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank"))
+        raise InputError(_("the checkpoint holds parts of an adapter, and no `lora_A`, which gives its rank"))
     if experts := next((module for module in ranks if EXPERTS.search(module)), ""):
         raise InputError(
             _(

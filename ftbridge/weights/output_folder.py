@@ -83,7 +83,7 @@ def refuse_foreign(folder: Path, kind: Kind, target: Path | None = None) -> None
     card = folder / CARD
     if not folder.is_dir() or not card.is_file() or card.is_symlink():
         raise InputError(
-            _("`{target}` is there and was not written by ftbridge; choose another folder with `--out`").format(
+            _("`{target}` exists and was not written by ftbridge; choose another folder with `--out`").format(
                 target=target
             )
         )

@@ -41,7 +41,7 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
         return found
     if not found.run:
         raise UsageError(
-            _("`--checkpoint` chooses one of a run's checkpoints, and `{folder}` is no run; leave it out").format(
+            _("`--checkpoint` chooses one of a run's checkpoints, and `{folder}` is not a run; leave it out").format(
                 folder=found.folder
             )
         )
@@ -127,7 +127,7 @@ def target_of(source: ModelSource, out: str | os.PathLike[str] | None, name: str
     if out:
         return Path(out)
     if not source.run:
-        raise InputError(_("a folder that is no run needs `--out DIR`"))
+        raise InputError(_("a folder that is not a run needs `--out DIR`"))
     chosen = source.checkpoint
     if not chosen or chosen == checkpoints.last_checkpoint(source.run):
         return source.folder / name

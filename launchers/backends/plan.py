@@ -200,8 +200,8 @@ def _check_deepspeed(name: str, config: dict[str, Any]) -> None:
     if foreign := [module for module in modules or [] if not str(module).startswith("torch.")]:
         raise InputError(
             _(
-                "the DeepSpeed config `{name}` would have the Python module of `{foreign}` imported, "
-                "by `lower_precision_safe_modules`; only torch's own may stand there"
+                "the DeepSpeed config `{name}` would have the Python module of `{foreign}` imported, by "
+                "`lower_precision_safe_modules`; only torch's own are allowed there"
             ).format(name=name, foreign=foreign[0])
         )
     zero = config.get("zero_optimization", {})
@@ -239,7 +239,7 @@ def load_deepspeed(name: str, folder: Path, machine: Devices) -> dict[str, Any] 
         config = load_json(
             read_text(path, _("DeepSpeed config")),
             dict[str, Any],
-            _("`{path}` is no DeepSpeed config").format(path=path),
+            _("`{path}` is not a DeepSpeed config").format(path=path),
         )
     else:
         config = deepspeed_config(name)

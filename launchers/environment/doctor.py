@@ -359,7 +359,7 @@ def _url_without_login(url: str) -> str:
 def _request_hub(name: str, url: str, answers: dict[str, str]) -> None:
     """Put the problem of a hub into `answers`, "" for none; any status but a failure counts as reached."""
     if not url.startswith(("http://", "https://")):
-        answers[name] = _("is no http(s) address")
+        answers[name] = _("is not an http(s) address")
         return
     try:
         request = Request(_url_without_login(url), method="HEAD", headers={"User-Agent": "ftbridge"})  # noqa: S310 - checked

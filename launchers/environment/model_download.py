@@ -37,8 +37,8 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
         if not _has_parts(path):
             raise InputError(
                 _(
-                    "`{model}` is no model folder: one has a config.json, a tokenizer (tokenizer.json or "
-                    "tokenizer.model) and weights (*.safetensors){what_it_is}"
+                    "`{model}` is not a model folder: a model folder has a config.json, a tokenizer "
+                    "(tokenizer.json or tokenizer.model) and weights (*.safetensors){what_it_is}"
                 ).format(model=model, what_it_is=_what_it_is(path))
             )
         return path.resolve()
@@ -83,8 +83,8 @@ def _download(hub: str, name: str, python: Path, cached: Path | None, *, weights
         other = _("behind a mirror, set HF_ENDPOINT; or try `ms://") if hub == "hf" else _("or try `hf://")
         raise InputError(
             _(
-                "could not get `{name}` from {title}; its message stands above. Check the name and "
-                "the network ({other}{name}`)"
+                "could not get `{name}` from {title}; its message is above. Check the name and the network "
+                "({other}{name}`)"
             ).format(name=name, title=title, other=other)
         ) from error
 

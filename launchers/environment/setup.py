@@ -96,7 +96,7 @@ def _check_disk_space(folder: Path, differing: dict[str, str]) -> None:
     if free < needed * GIB:
         raise SetupError(
             _(
-                "the environment takes about {needed} GiB, and {free} are free in {at}; make room, or "
+                "the environment takes about {needed} GiB, and {free} are free in {at}; free some space, or "
                 "put it onto another disk with `--venv DIR`"
             ).format(needed=needed, free=natural_size(free, binary=True), at=at)
         )

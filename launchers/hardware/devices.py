@@ -45,7 +45,7 @@ def usable_gpus(wanted: str) -> list[Gpu]:
     why = "" if found else why_unusable()
     if why:
         raise SetupError(
-            _("{why}. `ftbridge doctor` shows more; `--device cpu` computes on the CPU all the same").format(why=why)
+            _("{why}. `ftbridge doctor` shows more; `--device cpu` computes on the CPU anyway").format(why=why)
         )
     if not found and wanted == "cuda":
         raise SetupError(_("`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`"))

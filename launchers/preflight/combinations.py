@@ -146,6 +146,6 @@ def _wasteful_options(plan: TrainPlan) -> Conflicts:
     if spec.method == "full" and not casts_to_16_bits(plan) and plan.machine.processes > 1:
         yield (
             "warning",
-            _("without DeepSpeed each process holds all weights, gradients and optimiser state in float32"),
+            _("without DeepSpeed each process holds all weights, gradients and optimizer state in float32"),
             _("use `--deepspeed zero2` or zero3"),
         )

@@ -72,5 +72,5 @@ class _Layers:
                 target=target
             )
         if not any(len(self.tensors.get(f"{name}.weight", ())) == 2 for name in modules):  # noqa: PLR2004
-            return _("`{target}` is no linear layer").format(target=target)
+            return _("`{target}` is not a linear layer").format(target=target)
         return ""

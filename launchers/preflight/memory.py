@@ -86,7 +86,7 @@ def _remedy(plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dic
     remedies = []
     sizes = [gpu.memory * MIB for gpu in plan.machine.gpus if gpu.memory is not None]
     if need.name == "memory" and need.most <= WARNING_SHARE * min(sizes, default=0):
-        remedies.append(_("end what else runs on the GPU (nvidia-smi shows it)"))
+        remedies.append(_("stop other programs on the GPU (nvidia-smi shows them)"))
     changed = _changed_plans(plan, need, tensors, config, set())
     if enough := [each.option for each in changed if each.enough]:
         remedies.append(_("use {enough}").format(enough=joined(_(" or "), enough[:MOST_OPTIONS])))

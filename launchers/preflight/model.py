@@ -137,7 +137,7 @@ def ask_about_template(spec: TrainSpec, model: Path) -> None:
     own = (
         {_("the model's own, {title}").format(title=detected.title): ["--template", detected.name]} if detected else {}
     )
-    anyway = _("the prompt of {title} all the same").format(title=chosen.title)
+    anyway = _("the prompt of {title} anyway").format(title=chosen.title)
     raise QuestionError(joined("; ", found), {**own, anyway: ["--yes"]})
 
 
@@ -182,7 +182,7 @@ def _rope_checks(model: Path, config: dict[str, Any], transformers: str) -> list
     theta = rope.get("rope_theta") if isinstance(rope, dict) else None
     if not is_before_transformers5(transformers) or theta in {None, 10000, config.get("rope_theta")}:
         return []
-    found = _("`{model}` was written by transformers 5; {transformers} would take rope_theta for 10000").format(
+    found = _("`{model}` was written by transformers 5; {transformers} would read rope_theta as 10000").format(
         model=model / "config.json", transformers=transformers
     )
     return [

@@ -166,7 +166,7 @@ def _read(python: Path, request: dict[str, object], data: Dataset) -> list[ReadC
     answer = msgspec.json.decode(run_script(python, "reference_samples", request), type=_ScriptAnswer)
     if answer.error:
         raise InputError(
-            _("the chat template is no good for `{title}`: {error}").format(title=data.title, error=answer.error)
+            _("the chat template does not work for `{title}`: {error}").format(title=data.title, error=answer.error)
         )
     return answer.conversations
 

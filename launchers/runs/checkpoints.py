@@ -113,12 +113,12 @@ def _why_unreadable(path: Path) -> str:
     if not path.exists():
         return _("it is gone")
     if path.is_file():
-        return _("it is no whole zip file, as torch writes them")
+        return _("it is not a complete zip file as torch writes it")
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         if file.suffix == ".safetensors" and safetensors_header(file) is None:
             return _("`{name}` is not whole").format(name=file.name)
         if file.suffix in PICKLED and not zipfile.is_zipfile(file):
-            return _("`{name}` is no whole zip file, as torch writes them").format(name=file.name)
+            return _("`{name}` is not a complete zip file as torch writes it").format(name=file.name)
     return _("files of it are missing")
 
 

@@ -122,11 +122,11 @@ def _must_stay(run: Run, others: list[Run]) -> bool:
     users = [other.id for other in others if _holds_base_of(run, other)]
     unknown = [] if users else list(_unknown_files(run))
     if users:
-        say(_("`{path}` stays: it holds the base model of the run `{user}`").format(path=run.path, user=users[0]))
+        say(_("`{path}` was kept: it holds the base model of the run `{user}`").format(path=run.path, user=users[0]))
     elif unknown:
         more = ", ..." if len(unknown) > SHOWN_FILES else ""
         say(
-            _("`{path}` stays: it holds {unknown}{more}, which ftbridge did not write").format(
+            _("`{path}` was kept: it holds {unknown}{more}, which ftbridge did not write").format(
                 path=run.path, unknown=joined(", ", unknown[:SHOWN_FILES]), more=more
             )
         )

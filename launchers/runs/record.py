@@ -73,7 +73,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not all(2000 <= time.year < 2200 for time in (self.started, self.ended or self.started)):  # noqa: PLR2004
-            raise ValueError(_("a time is not of this age"))
+            raise ValueError(_("a time is out of range"))
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -318,17 +318,19 @@ def check_name(project: Project, name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
             _(
-                "`--name {name}`: a name has letters (Chinese ones too), digits, `-` and `_`, begins with none of the "
-                "last two, and is at most {most} characters long"
+                "`--name {name}`: a name has letters (Chinese ones too), digits, `-` and `_`, does not begin "
+                "with `-` or `_`, and is at most {most} characters long"
             ).format(name=printable(name), most=LONGEST_NAME)
         )
     if name.casefold() in RESERVED_NAMES:
-        raise UsageError(_("`--name {name}` has a meaning of its own; choose another name").format(name=name))
+        raise UsageError(_("`--name {name}` is reserved; choose another name").format(name=name))
     if _LIKE_AN_ID.match(name):
         raise UsageError(_("`--name {name}` looks like the id of a run; choose another name").format(name=name))
     known = run_names(project)
     if taken := next((run for run, other in known.items() if other == name or run.startswith(name)), None):
-        raise UsageError(_("`--name {name}` means the run `{id}`; choose another name").format(name=name, id=taken))
+        raise UsageError(
+            _("`--name {name}` already refers to the run `{id}`; choose another name").format(name=name, id=taken)
+        )
     return name
 
 
@@ -398,7 +400,7 @@ def stop_run(run: Run) -> Run:
         raise UsageError(unseen_message(run))
     if run.status != "running":
         raise UsageError(
-            _("`{id}` is not running: it has {status}; `ftbridge runs list` shows what runs").format(
+            _("`{id}` is not running, its status is {status}; `ftbridge runs list` shows what runs").format(
                 id=run.id, status=status_in_words(run.status)
             )
         )
@@ -431,7 +433,7 @@ def _wait_for_end(run: Run, kill: Callable[[], None]) -> None:
         passed = time.monotonic() - begun
         if passed > PATIENCE and not is_told:
             is_told = True
-            say(_("`{id}` saves at the end of its step, and ends; Ctrl-C ends it at once").format(id=run.id))
+            say(_("`{id}` saves at the end of its step, then stops; Ctrl-C stops it at once").format(id=run.id))
         if passed > STOP_SECONDS:
             kill()
         time.sleep(0.1)
@@ -444,7 +446,7 @@ def _why_not_signalled(run: Run) -> str:
     if run.pid == 1:
         return _("as the first process of its container: stop the container")
     if not (1 < run.pid <= LAST_PID and run.pid_started > 0):
-        return _("its record does not name the process; whoever started it ends it")
+        return _("its record does not name the process; only whoever started it can stop it")
     if not run.signature:
         return _("its record {unsigned}: if process {pid} is the training, end it with `kill {pid}`").format(
             unsigned=UNSIGNED, pid=run.pid
@@ -459,7 +461,7 @@ def mark_failed(run: Run) -> Run:
     """
     if run.status != "unknown":
         raise UsageError(
-            _("`{id}` has the status {status}, which is sure; leave `--mark-failed` out").format(
+            _("`{id}` has the status {status}, which is certain; leave `--mark-failed` out").format(
                 id=run.id, status=status_in_words(run.status)
             )
         )
@@ -480,9 +482,9 @@ def unseen_message(run: Run) -> str:
         else _("on a machine that it does not name")
     )
     return _(
-        "run `{id}` was started {where} (process {pid}), and it is not known here whether it "
-        "still runs. Where it does, `ftbridge runs stop {id}` there ends it; where it has "
-        "ended, `ftbridge runs stop {id} --mark-failed` says so, and stops nothing"
+        "run `{id}` was started {where} (process {pid}), and it is not known here whether it still runs. If "
+        "it does, `ftbridge runs stop {id}` there stops it; if it has ended, `ftbridge runs stop {id} "
+        "--mark-failed` records that, and stops nothing"
     ).format(id=run.id, where=where, pid=run.pid)
 
 

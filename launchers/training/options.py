@@ -46,7 +46,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     if "model" not in values:
         values["model"] = load_preset(preset).model
         say(
-            _("no model is chosen: taking {model}, which goes with the preset {preset}").format(
+            _("no model is chosen: using {model}, which suits the preset {preset}").format(
                 model=values["model"], preset=preset
             )
         )
@@ -57,7 +57,7 @@ def resolve_train_spec(project: Project, options: Mapping[str, Any]) -> TrainSpe
     except InputError as error:
         settings = project.settings.train.keys() - given_options(project, options).keys()
         found = sorted(name for name in settings if f"`--{name.replace('_', '-')}`" in str(error))
-        where = _(" (`{found}` stands in ftbridge.yaml)").format(found=found[0]) if found else ""
+        where = _(" (`{found}` is set in ftbridge.yaml)").format(found=found[0]) if found else ""
         raise UsageError(_("{error}{where}").format(error=error, where=where)) from error
 
 

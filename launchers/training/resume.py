@@ -123,7 +123,9 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
     if not run:
         if not _is_resumable(path, processes, load_backend(plan.spec.backend)):
             raise InputError(
-                _("`{path}` is no whole checkpoint with the optimiser's state; name another one").format(path=path)
+                _("`{path}` is not a complete checkpoint with the optimizer's state; name another one").format(
+                    path=path
+                )
             )
         return
     if plan.deepspeed and plan.zero_stage != (old := zero_stage(_read_json(run.path / "deepspeed.json"))):
@@ -282,8 +284,8 @@ def _resume_point_at(path: Path, *, trusted: bool) -> ResumePoint:
         if not trusted:
             raise UsageError(
                 _(
-                    "`{path}` is in no run of ftbridge, and loading a checkpoint runs what its pickles "
-                    "hold. If you trust who made it, add `--trust-checkpoint`"
+                    "`{path}` is in no run of ftbridge, and loading a checkpoint can run code in it. If you "
+                    "trust who made it, add `--trust-checkpoint`"
                 ).format(path=path)
             )
         return ResumePoint(path, None)
@@ -291,7 +293,7 @@ def _resume_point_at(path: Path, *, trusted: bool) -> ResumePoint:
     _refuse_unless_stopped(run)
     if path not in resumable_checkpoints(run, load_backend(run.spec.backend)):
         raise InputError(
-            _("`{path}` is no whole checkpoint of run `{id}`; `--resume {id}` takes the newest one").format(
+            _("`{path}` is not a complete checkpoint of run `{id}`; `--resume {id}` takes the newest one").format(
                 path=path, id=run.id
             )
         )
@@ -312,8 +314,8 @@ def _check_trusted(path: Path, run: Run, *, trusted: bool) -> ResumePoint:
             why = _("has changed since run.json noted its sha256")
         raise error(
             _(
-                "`{path}` {why}, and loading a checkpoint runs what its pickles hold. If you know "
-                "that nobody else wrote it, add `--trust-checkpoint`"
+                "`{path}` {why}, and loading a checkpoint can run code in it. If you know that nobody else "
+                "wrote it, add `--trust-checkpoint`"
             ).format(path=path, why=why)
         )
     return ResumePoint(path, run)

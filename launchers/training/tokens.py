@@ -66,7 +66,7 @@ def with_possible_tokens(spec: TrainSpec, model: Path, backend: Backend | None =
     if backend and not backend.token_columns:
         reason = _("{title} does not train on ready tokens").format(title=backend.title)
     elif not read_chat_template(model) and (family := find_family(model)) and _has_cell(family, backend):
-        reason = _("`{name}` has no chat template; it is taken for {title}").format(name=model.name, title=family.title)
+        reason = _("`{name}` has no chat template; that of {title} is used").format(name=model.name, title=family.title)
     else:
         return spec
     say(_("note: {reason} (`--tokens native`)").format(reason=reason))

@@ -147,11 +147,7 @@ def _save_choices(ready: Prepared) -> None:
     """Write backend and model into ftbridge.yaml where it is not there yet, as the defaults from now on."""
     chosen = {"backend": ready.plan.spec.backend, "model": str(ready.plan.spec.model)}
     if written := ready.project.write_settings(chosen):
-        say(
-            _("wrote {written} with the backend and model of this run, the defaults from now on").format(
-                written=written
-            )
-        )
+        say(_("saved backend and model of this run as defaults in {written}").format(written=written))
 
 
 def preflight(ready: Prepared) -> list[Check]:

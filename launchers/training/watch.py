@@ -134,7 +134,7 @@ class _Stopping:
 
     def _reason(self) -> str:
         if self._signal == signal.SIGHUP:
-            return _("ended with its terminal; --detach outlives it")
+            return _("ended with its terminal; with --detach it goes on")
         return _("stopped by SIGTERM") if self._signal == signal.SIGTERM else _("stopped by Ctrl-C")
 
 

@@ -108,7 +108,7 @@ def test_check_of_what_loads_ends_well():
 def test_check_of_what_does_not_load_says_why_and_ends_with_3():
     done = CliRunner().invoke(cli, ["datasets", "check"])
     assert "  LLaMA-Factory:  no: its file is missing" in done.output
-    assert "note: LLaMA-Factory passes over the key `format`; did you mean `formatting`?" in done.output
+    assert "note: LLaMA-Factory ignores the key `format`; did you mean `formatting`?" in done.output
     with pytest.raises(InputError, match="1 of 5 datasets would not load whole"):
         raise done.exception
     assert done.exception.exit_code == 3

@@ -103,7 +103,7 @@ def test_evaluate_options_reach_the_function(shown, tmp_path):
     options += ["--concurrency", "3", "--name", "n", "--max-new-tokens", "9", "--limit", "7", "--replace"]
     options += ["--prompt", "who", "--result-jsonl"]
     invoke("one", "two", *options)
-    wanted = {"sources": ("one", "two"), "dataset": "d", "also": ("x", "y"), "before": True, "task": "generation"}
+    wanted = {"sources": ("one", "two"), "dataset": ("d",), "also": ("x", "y"), "before": True, "task": "generation"}
     wanted |= {"baseline": ("none",), "checkpoint": "all", "engine": "vllm", "endpoint": "http://a"}
     wanted |= {"prompt": ("who",), "result_jsonl": True}
     wanted |= {"endpoint_model": "m", "concurrency": 3, "name": "n", "max_new_tokens": 9, "limit": 7, "replace": True}

@@ -111,18 +111,19 @@ def test_a_backend_that_is_not_there_gets_the_closest(command):
 
 
 RUNS = ["20260102-xtuner-faq", "20260101-xtuner-faq"]
+CHOICES = [*RUNS, "last"]
 DATASETS = ["药-train", "faq-train"]
 
 
 @pytest.mark.parametrize(
     ("words", "incomplete", "names"),
     [
-        (["runs", "show"], "", RUNS),
+        (["runs", "show"], "", CHOICES),
         (["runs", "compare", RUNS[0]], "20260101", RUNS[1:]),
         (["runs", "stop"], "x", []),
-        (["merge"], "", RUNS),
+        (["merge"], "", CHOICES),
         (["chat"], "20260102", RUNS[:1]),
-        (["train", "--resume"], "", RUNS),
+        (["train", "--resume"], "", CHOICES),
         (["train", "--dataset"], "", DATASETS),
         (["train", "--dataset"], "药", DATASETS[:1]),
         (["datasets", "remove", "faq-train"], "", DATASETS),
@@ -130,7 +131,7 @@ DATASETS = ["药-train", "faq-train"]
         (["preview"], "f", DATASETS[1:]),
         (["train", "--template"], "qwen2.", ["qwen2.5"]),
         (["chat", "--template"], "qwen2.", ["qwen2.5"]),
-        (["report"], "", [*RUNS, "sizes"]),
+        (["report"], "", [*CHOICES, "sizes"]),
         (["sweep", "show"], "s", ["sizes"]),
         (["presets"], "med", ["medqa"]),
         (["convert", "--preset"], "med", ["medqa"]),
@@ -172,7 +173,7 @@ def test_completion_is_silent_and_changes_nothing_whatever_is_wrong(project, cap
 def test_shell_completion_request_is_answered(run_ftbridge, project):
     words = {"COMP_WORDS": "ftbridge runs show", "COMP_CWORD": "3", "_FTBRIDGE_COMPLETE": "bash_complete"}
     done = run_ftbridge(cwd=project, **words)
-    assert (done.stdout.splitlines(), done.stderr) == ([f"plain,{name}" for name in RUNS], "")
+    assert (done.stdout.splitlines(), done.stderr) == ([f"plain,{name}" for name in CHOICES], "")
 
 
 def test_json_results_stand_alone_on_stdout(project):

@@ -100,7 +100,13 @@ PRESET, FAMILY = "What a clinic is asked", "a made-up model"
 @pytest.mark.parametrize(
     ("file", "old", "new", "error", "message"),
     [
-        ("presets/medqa", "", "", SetupError, "and a preset of ftbridge have one name; uninstall one of the packages"),
+        (
+            "presets/medqa",
+            "",
+            "",
+            SetupError,
+            "and a preset of ftbridge have the same name; uninstall one of the packages",
+        ),
         ("presets/odd", PRESET, "[", InputError, "odd.yaml` of ftbridge-small 0.1.0"),
         ("presets/odd", PRESET, "7", InputError, "odd.yaml` of ftbridge-small 0.1.0"),
         ("presets/odd", PRESET, "!!python/object/apply:os.getcwd []", InputError, "odd.yaml` of ftbridge-small 0.1.0"),

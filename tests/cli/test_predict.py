@@ -27,7 +27,8 @@ def test_predict_prints_the_file_of_answers(asked):
     done = CliRunner().invoke(cli, ["predict"])
     assert (done.exit_code, done.stdout) == (0, "out/predictions.jsonl\n")
     assert asked["trust_remote_code"] is False
-    assert asked["source"] is asked["dataset"] is asked["batch_size"] is asked["bits"] is None
+    assert asked["dataset"] == ()
+    assert asked["source"] is asked["batch_size"] is asked["bits"] is None
     assert (asked["max_new_tokens"], asked["device"], asked["dtype"], asked["replace"]) == (512, "auto", "auto", False)
 
 
@@ -35,11 +36,12 @@ def test_predict_options_reach_the_function(asked):
     options = ["--dataset", "d", "--max-new-tokens", "9", "--batch-size", "4", "--limit", "7", "--bits", "4"]
     options += ["--device", "cpu", "--out", "o", "--dataset-dir", "data", "--replace", "--result-jsonl"]
     options += ["--checkpoint", "best", "--dtype", "float32", "--trust-remote-code", "--thinking", "on"]
-    options += ["--engine", "vllm"]
+    options += ["--engine", "vllm", "--model", "m", "--questions", "q.xlsx", "--column", "c", "--xlsx"]
     assert CliRunner().invoke(cli, ["predict", "run", *options]).exit_code == 0
-    wanted = {"dataset": "d", "max_new_tokens": 9, "batch_size": 4, "limit": 7, "bits": 4, "device": "cpu"}
+    wanted = {"dataset": ("d",), "max_new_tokens": 9, "batch_size": 4, "limit": 7, "bits": 4, "device": "cpu"}
     wanted |= {"out": "o", "dataset_dir": "data", "replace": True, "result_jsonl": True}
     wanted |= {"checkpoint": "best", "dtype": "float32", "trust_remote_code": True, "thinking": "on", "engine": "vllm"}
+    wanted |= {"model": "m", "questions": "q.xlsx", "column": "c", "xlsx": True}
     assert asked == {"source": "run", **wanted}
 
 

@@ -126,7 +126,7 @@ def test_preview_with_stats_prints_two_tables(run):
     for line in (
         "samples 3 3",
         "tokens learned 250 (25.0%) 250 (25.0%)",
-        "of the longest 115 115",
+        "tokens of the longest sample 115 115",
         "samples over 2048 1 (33.3%) 1 (33.3%)",
         "whole answer truncated 1 (33.3%) 0 (0.0%)",
         "tokens XTuner LLaMA-Factory",

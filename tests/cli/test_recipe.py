@@ -53,7 +53,7 @@ def test_what_cannot_be_run_is_told_in_a_sentence(folder, run_ftbridge):
     (folder / "bad.yaml").write_text("convert: {sources: x}\ntrian: {}\n", encoding="utf-8")
     done = run_ftbridge("recipe", "run", "bad.yaml")
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "error: `bad.yaml`, line 2: `trian` is no section of a recipe; did you mean `train`?\n"
+    assert done.stderr == "error: `bad.yaml`, line 2: `trian` is not a section of a recipe; did you mean `train`?\n"
 
 
 def test_recipes_are_listed_in_80_columns_and_one_is_shown(folder, run_ftbridge):

@@ -90,7 +90,7 @@ def test_list_of_an_empty_project_says_so(tmp_path, monkeypatch):
 
 
 def test_a_run_that_ended_with_its_terminal_says_so(project):
-    reason = "ended with its terminal; --detach outlives it"
+    reason = "ended with its terminal; with --detach it goes on"
     record_run(project, "dddd", "running").end("interrupted", 130, reason)
     assert f"dddd: {reason}" in invoke("list").stderr
     assert reason in runs("show", "dddd")
@@ -121,9 +121,10 @@ def test_show_gives_people_one_run_in_groups(project):
         ["versions", "torch 2.8.0"],
         ["folder", "runs/dddd"],
         ["merged model", "runs/dddd/merged"],
-        ["tensorboard", "runs/dddd/tracking/tensorboard"],
     ):
         assert fact in facts
+    (record,) = [fact[1] for fact in facts if fact[0] == "tensorboard"]
+    assert re.fullmatch(r"runs/dddd/tracking/tensorboard(; to look at it: `.*tensorboard --logdir .*`)?", record)
     for dump in ("None", "[]", "{", "()"):
         assert dump not in output
     assert runs("show").startswith("dddd\n")
@@ -235,7 +236,7 @@ def test_prune_shows_and_asks(project):
     assert runs("prune") == "there is nothing to remove\n"
     tokens = project.folder / ".ftbridge" / "tokens" / ("1" * 24)
     tokens.mkdir(parents=True)
-    assert "tokens of no run  .ftbridge/tokens/111" in invoke("prune", input="n\n").stderr
+    assert "ready tokens that no run uses  .ftbridge/tokens/111" in invoke("prune", input="n\n").stderr
     assert runs("prune", "--yes") == "removed 0 bytes\n"
     assert not tokens.exists()
     assert json.loads(runs("prune", "--json")) == {"removed": [], "bytes": 0}

@@ -47,7 +47,7 @@ def test_report_knows_a_sweep_by_its_name(swept, run_ftbridge):
         (["--seeds", "1"], "what is to be varied?"),
         (["--grid", "lora_rank=8,8"], "points 1 and 2 are the same"),
         (["--grid", "lora_rank=8", "--seeds", "a"], "`--seeds` takes whole numbers"),
-        (["--grid", "lora_rank=8", "--name", "a b"], "is no name for a sweep"),
+        (["--grid", "lora_rank=8", "--name", "a b"], "is not a valid name for a sweep"),
         (["nothing.yaml"], "there is no sweep at `nothing.yaml`"),
         (["show", "nothing"], "there is no sweep `nothing`; known are: sizes"),
         (["show", "--metric", "bleu"], "nothing was measured by `bleu`"),

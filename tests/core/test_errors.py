@@ -43,16 +43,25 @@ def test_words_can_be_typed_in_a_shell():
         assert shlex.split(shell_words(words)) == words
 
 
+def filled(node):
+    """Return the text of an f-string or of `_("...").format(...)`, with what is put in between two zero bytes."""
+    match node:
+        case ast.JoinedStr():
+            parts = node.values
+            return "".join(
+                each.value if isinstance(each, ast.Constant) else f"\0{ast.unparse(each.value)}\0" for each in parts
+            )
+        case ast.Call(func=ast.Attribute(value=ast.Call(args=[ast.Constant(value=str(text)), *_]), attr="format")):
+            given = {each.arg: f"\0{ast.unparse(each.value)}\0" for each in node.keywords}
+            return re.sub(r"\{(\w+)[^{}]*\}", lambda found: given.get(found[1], found[0]), text)
+    return ""
+
+
 def printed_commands(file):
     """Yield what the commands that a file prints take from elsewhere."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.JoinedStr):
-            parts = [
-                each.value if isinstance(each, ast.Constant) else f"\0{ast.unparse(each.value)}\0"
-                for each in node.values
-            ]
-            for command in re.findall(r"`((?:ftbridge|uv|ls|kill|--model) [^`]*)`|^ *(cd .*)", "".join(parts)):
-                yield from "".join(command).split("\0")[1::2]
+        for command in re.findall(r"`((?:ftbridge|uv|ls|kill|--model) [^`]*)`|^ *(cd .*)", filled(node)):
+            yield from "".join(command).split("\0")[1::2]
 
 
 def test_paths_in_printed_commands_are_quoted():

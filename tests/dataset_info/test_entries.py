@@ -34,7 +34,7 @@ def test_entries_of_our_targets_are_read_without_notes(target):
     [
         ("a,b", FILE, "holds a comma"),
         ("a ", FILE, "ends with a blank"),
-        ("a", 5, "is no JSON object"),
+        ("a", 5, "is not a JSON object"),
         ("a", {}, "has no `file_name`"),
         ("a", {"file_name": 5}, "has no `file_name`"),
         ("a", FILE | {"columns": None}, "`columns` is no object of names"),
@@ -61,12 +61,12 @@ def test_entry_that_cannot_be_trained_on_names_its_problem(name, raw, problem):
 @pytest.mark.parametrize(
     ("raw", "note"),
     [
-        ({"format": "sharegpt"}, "passes over the key `format`; did you mean `formatting`?"),
+        ({"format": "sharegpt"}, "ignores the key `format`; did you mean `formatting`?"),
         (
             {"columns": {"response": "a", "promt": "q"}},
-            "passes over the key `promt` in `columns`; did you mean `prompt`?",
+            "ignores the key `promt` in `columns`; did you mean `prompt`?",
         ),
-        ({"tags": {"user": "u"}}, "passes over the key `user` in `tags`; did you mean `user_tag`?"),
+        ({"tags": {"user": "u"}}, "ignores the key `user` in `tags`; did you mean `user_tag`?"),
         ({"formatting": "openai"}, 'adds "detailed thinking off"'),
     ],
 )

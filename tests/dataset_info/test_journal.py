@@ -386,7 +386,7 @@ def test_file_edited_after_a_kill_stays(start, monkeypatch, name):
     assert edited.read_text() == "mine"
     assert len(registered(start / "start")) == 3
     if name.startswith("faq-train"):
-        with pytest.raises(SetupError, match="has changed since a conversion was to replace it; move it away"):
+        with pytest.raises(SetupError, match="was changed while a conversion was about to replace it; move it away"):
             register(Path("data"), {})
     edited.rename("mine")
     read_entries(Path("data"))

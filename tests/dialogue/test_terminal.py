@@ -234,7 +234,7 @@ def test_a_conversation_is_saved_once(talk, tmp_path, capsys):
         obey(f"/save {tmp_path}/my talk.jsonl", talk)
     with pytest.raises(InputError, match="name a file"):
         obey("/save", talk)
-    with pytest.raises(InputError, match=r"`c.jsonl\\n/reset` is no name for a file"):
+    with pytest.raises(InputError, match=r"`c.jsonl\\n/reset` is not a valid name for a file"):
         obey("/save c.jsonl\n/reset", talk)
     talk.reset()
     with pytest.raises(InputError, match="nothing was said"):

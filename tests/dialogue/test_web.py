@@ -441,7 +441,8 @@ def test_a_record_that_is_no_question_is_answered_with_why_and_the_next_with_an_
 )
 def test_unreadable_line_of_the_page_ends_it_with_a_sentence(asked, line):
     why = (
-        r"the page ended(: it sent what cannot be read|; its last messages:\n  it wrote `.*`, which is no JSON object$)"
+        r"the page ended(: it sent what cannot be read|"
+        r"; its last messages:\n  it wrote `.*`, which is not a JSON object$)"
     )
     assert asked([Echo()], line, number=1, ended=why) == {}
 

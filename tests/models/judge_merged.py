@@ -74,7 +74,7 @@ def add(model: Any, adapter: Path) -> set[str]:
         within = (path, path.replace("model.", "model.language_model.", 1), f"language_model.{path}")
         path = next((each for each in within if each in modules), path)
         if not isinstance(modules.get(path), torch.nn.Linear):
-            sys.exit(f"the adapter changes `{path}`, which is no linear layer of the model")
+            sys.exit(f"the adapter changes `{path}`, which is not a linear layer of the model")
         product = factors[name.replace(".lora_A.", ".lora_B.")].float() @ factors[name].float()
         modules[path].weight.data += product * config["lora_alpha"] / config["r"]
         changed.add(f"{path}.weight")

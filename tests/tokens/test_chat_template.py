@@ -117,16 +117,16 @@ def test_a_file_is_taken(model, tmp_path):
 def test_what_is_no_template_is_refused(model, tmp_path):
     file = tmp_path / "t.jinja"
     file.write_text("a\n{% if %}", "utf-8")
-    with pytest.raises(InputError, match=r"t\.jinja` is no Jinja template: line 2: "):
+    with pytest.raises(InputError, match=r"t\.jinja` is not a Jinja template: line 2: "):
         choose_chat_template(model, str(file), "off")
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "is no Jinja template: maximum recursion depth"),
-        ("{{ " + "9" * 5000 + " }}", "is no Jinja template: Exceeds the limit"),
-        ("{{ a | nobodys }}", "is no Jinja template: line 1: No filter named 'nobodys'"),
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "is not a Jinja template: maximum recursion depth"),
+        ("{{ " + "9" * 5000 + " }}", "is not a Jinja template: Exceeds the limit"),
+        ("{{ a | nobodys }}", "is not a Jinja template: line 1: No filter named 'nobodys'"),
         ("a" * 10_000_000, "has 10,000,000 characters, which is more than any model's; is it another file"),
         ("é".encode("latin-1"), "is not in UTF-8; save it as UTF-8"),
     ],

@@ -32,7 +32,7 @@ def found(folder, used=()):
 
 def test_what_nothing_uses_may_go_and_what_was_not_finished(folder):
     assert found(folder, [ONE, TWO]) == {
-        THREE: "tokens of no run",
+        THREE: "ready tokens that no run uses",
         f"{THREE}.part": "unfinished tokens",
         f"{'b' * 24}.part": "unfinished tokens",
     }

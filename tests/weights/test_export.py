@@ -186,7 +186,7 @@ def test_an_adapter_of_experts_without_its_rank_is_refused_by_name(folder):
 @pytest.mark.parametrize("shapes", [dict(list(LORA.items())[1:]), {f"{LAYER}.lora_A.default.weight": ()}])
 def test_an_adapter_without_a_rank_is_one_sentence(folder, shapes):
     file = xtuner(folder / "iter_9.pth", shapes)
-    with pytest.raises(InputError, match="no `lora_A`, which tells its rank"):
+    with pytest.raises(InputError, match="no `lora_A`, which gives its rank"):
         export(file, model="base", out="new")
 
 
@@ -320,7 +320,7 @@ def test_the_chat_template_adds_no_system_prompt_where_the_training_had_none(fol
 
 def test_a_folder_without_a_checkpoint_is_one_sentence(folder):
     (folder / "empty").mkdir()
-    with pytest.raises(InputError, match="empty` is no model: neither a run, a checkpoint, an adapter nor a model"):
+    with pytest.raises(InputError, match="empty` is not a model: neither a run, a checkpoint, an adapter nor a model"):
         export("empty", model="base", out="new")
     (folder / "empty" / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match="holds neither a checkpoint nor an adapter"):

@@ -102,7 +102,9 @@ def test_a_runs_checkpoint_is_a_source_as_well(saved):
 def test_a_newer_checkpoint_that_cannot_be_read_is_named(saved, capsys, wanted, warns):
     (saved / "iter_48.pth").write_bytes(b"\x80\x02}.")  # a pickle, and no zip
     assert checkpoint_of(resolve("1", wanted)).name == ("iter_32.pth" if warns else "iter_16.pth")
-    told = "warning: `iter_48.pth` of run `1` cannot be read (it is no whole zip file, as torch writes them): taking "
+    told = (
+        "warning: `iter_48.pth` of run `1` cannot be read (it is not a complete zip file as torch writes it): taking "
+    )
     assert (told in capsys.readouterr().err) is warns
 
 

@@ -127,7 +127,7 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
             lines.append(
                 _(
                     "in {rows} the column `{column}` differs from the conversation's own system prompt "
-                    "{first}, which was taken"
+                    "{first}, which was used"
                 ).format(rows=counted(remark.count, "row"), column=column, first=first)
             )
         elif kind.startswith(NOT_HELD):

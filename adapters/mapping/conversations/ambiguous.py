@@ -56,9 +56,8 @@ def ask_for_turns(table: Table) -> None:
         if style and style not in {PAIRS, ALTERNATING} and not is_surely_conversation(column, style):
             raise QuestionError(
                 _(
-                    "`{column}` of `{file}` holds questions and answers, and whether each continues the "
-                    "one before, as in a conversation, is not known; if not, give each as a row of its "
-                    "own"
+                    "`{column}` of `{file}` holds questions and answers, and it is unclear whether each "
+                    "continues the one before, as in a conversation; if not, give each as a row of its own"
                 ).format(column=shorten(column), file=table.file),
                 {_("each row is one conversation"): ["--map", f"messages={column}"]},
             )
@@ -78,7 +77,7 @@ def _ask_for_sides(column: str, value: Any) -> None:
             for user, other in (sides, sides[::-1])
         }
         raise QuestionError(
-            _("who `{side}` and `{side_2}` of `{column}` are, is not known").format(
+            _("it is unclear who `{side}` and `{side_2}` of `{column}` are").format(
                 side=sides[0], side_2=sides[1], column=shorten(column)
             ),
             answers,

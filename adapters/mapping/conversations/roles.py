@@ -75,7 +75,7 @@ def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], explained
         names = joined(_(" and "), (f"`{shorten(name)}`" for name in unknown))
         verb = "is" if len(unknown) == 1 else "are"
         raise QuestionError(
-            _("who {names} of `{column}` {verb}, is not known").format(names=names, column=shorten(column), verb=verb),
+            _("it is unclear who {names} of `{column}` {verb}").format(names=names, column=shorten(column), verb=verb),
             dict(map(_answer_with_options, offers)),
         )
 

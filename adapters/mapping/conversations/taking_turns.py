@@ -30,7 +30,7 @@ class TurnsSoFar:
         """Raise BadValueError where it is not this role's turn."""
         if role not in self.due:
             whose, due = (_WHOSE.get(each, _("the {each}'s").format(each=each)) for each in (role, self.due[-1]))
-            raise BadValueError(_("is {whose}, and {due} is due").format(whose=whose, due=due))
+            raise BadValueError(_("is {whose}, where {due} is expected").format(whose=whose, due=due))
 
     def add_text(self, role: str, text: str) -> None:
         """Take in what the system or the user says."""

@@ -325,11 +325,9 @@ class _Detection(TableColumns):
         return reasons
 
     def _advice(self) -> str:
-        advice = _(
-            "\nsay which to take, with `--map FIELD=COLUMN` or templates such as `--input '{{ one }}: {{ another }}'`"
-        )
+        advice = _("\nchoose with `--map FIELD=COLUMN` or templates such as `--input '{{ one }}: {{ another }}'`")
         if self.table.lettered and self.table.columns[:1] != ("A",):
-            advice += _("; where these are no headers, add `--header-row none`; other sheets are named with `--sheet`")
+            advice += _("; if these are not headers, add `--header-row none`; other sheets are named with `--sheet`")
         return advice
 
 

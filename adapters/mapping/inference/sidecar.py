@@ -103,8 +103,8 @@ def _sidecar_of_entry(name: str, raw: dict[str, Any], table: Table) -> Sidecar |
         raise InputError(
             _(
                 "`{name}` in the {file} beside `{table_file}` says that it holds preferences between "
-                "answers, which supervised fine-tuning does not learn from; say with `--map` which "
-                "columns to take all the same"
+                "answers, which supervised fine-tuning does not learn from; choose with `--map` which "
+                "columns to use anyway"
             ).format(name=name, file=FILE, table_file=table.file)
         )
     if entry.problems:

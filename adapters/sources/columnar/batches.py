@@ -33,11 +33,7 @@ def require_columnar(path: Path, reading: Reading) -> None:
         ) from error
     del pa
     if path.is_file() and is_packed(path):
-        raise InputError(
-            _("`{path}` is packed a second time, around its own packing; unpack it with gunzip or unzstd").format(
-                path=path
-            )
-        )
+        raise InputError(_("`{path}` is compressed twice; decompress it once with gunzip or unzstd").format(path=path))
 
 
 @contextmanager

@@ -121,9 +121,9 @@ def _pieces(path: Path, metadata: Any, labels: Labels) -> Iterator[RowRange]:
             if group.total_byte_size > max(LARGE_SIZE, MOST_PACKED * packed):
                 unpacked = group.total_byte_size >> 20
                 raise InputError(
-                    _("`{path}` unpacks {packed} bytes to {unpacked} MiB; if that is meant, pack it less").format(
-                        path=path, packed=packed, unpacked=unpacked
-                    )
+                    _(
+                        "`{path}` unpacks {packed} bytes to {unpacked} MiB; if that is intended, compress it less"
+                    ).format(path=path, packed=packed, unpacked=unpacked)
                 )
             rows = max(group.num_rows, 1)
             with path.open("rb") as file:

@@ -172,7 +172,7 @@ def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tup
             return listing, ()
         sizes = {name: size for name, size in listing.sizes.items() if names_file(name)}
         shown = first_few([*map(ascii, strange)], NAMES_SHOWN)
-        note = _("skipped, for their names are not valid file names: {shown}").format(shown=shown)
+        note = _("skipped files whose names are not valid: {shown}").format(shown=shown)
         return msgspec.structs.replace(listing, sizes=sizes), (note,)
     except hub.errors as error:
         if hub.http_status(error) is not None:
@@ -230,9 +230,9 @@ def _disk_note(hub: Hub, address: Address, repository: Repository, names: list[s
     if max(sizes) > (scratch_free := _free_bytes(scratch)):
         raise SetupError(
             _(
-                "`{address}` has {missing}, one file {max}: neither `{cache}` ({free} free) nor "
-                "`{scratch}` ({scratch_free}) has room; set HF_HOME, MODELSCOPE_CACHE or TMPDIR to a "
-                "folder on a larger disk"
+                "`{address}` has {missing}, the largest file {max}: neither `{cache}` ({free} free) nor "
+                "`{scratch}` ({scratch_free}) has room; set HF_HOME, MODELSCOPE_CACHE or TMPDIR to a folder "
+                "on a larger disk"
             ).format(
                 address=address,
                 missing=natural_size(missing),

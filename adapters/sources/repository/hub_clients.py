@@ -191,10 +191,9 @@ def _protocol_errors(title: str, variable: str) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError) as error:
         raise SetupError(
-            _(
-                "what answers for {title} does not answer as expected ({name}); check the proxy, and "
-                "the mirror in {variable}"
-            ).format(title=title, name=type(error).__name__, variable=variable)
+            _("got an unexpected answer from {title} ({name}); check the proxy, and the mirror in {variable}").format(
+                title=title, name=type(error).__name__, variable=variable
+            )
         ) from error
 
 

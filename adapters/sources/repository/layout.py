@@ -87,7 +87,7 @@ def read_dataset_card(folder: Path) -> tuple[DatasetCard, tuple[str, ...]]:
         return msgspec.convert(load_yaml(found[1], "it") if found else {}, DatasetCard, strict=False), ()
     except (InputError, msgspec.ValidationError, RecursionError) as error:
         return DatasetCard(), (
-            _("the front matter of README.md is left aside, since it is broken: {split}").format(
+            _("the front matter of README.md is ignored, as it is broken: {split}").format(
                 split=joined(" ", str(error).split())
             ),
         )
@@ -219,5 +219,5 @@ def left_out_notes(names: Iterable[str], configs: dict[str, Splits]) -> tuple[st
     used = {file for splits in configs.values() for files in splits.values() for file in files}
     left = [name for name in data_files(names) if name not in used]
     return (
-        (_("skipped, for they belong to no split: {left}").format(left=first_few(left, NAMES_SHOWN)),) if left else ()
+        (_("skipped files that belong to no split: {left}").format(left=first_few(left, NAMES_SHOWN)),) if left else ()
     )

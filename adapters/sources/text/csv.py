@@ -277,7 +277,9 @@ class _Records(msgspec.Struct, frozen=True):
             return None
         line = "".join(pending.lines[:1]).rstrip("\r\n")
         pending.drop_first(1)
-        error = _("holds a quote that is not closed, or not doubled, in line {before}").format(before=pending.before)
+        error = _("has an unclosed quote, or one inside a cell that is not doubled, in line {before}").format(
+            before=pending.before
+        )
         where = Where(self.path.name, number, "", "record")
         return Row(where, {"": line}, _("{error} (`--quote none` reads quotes literally)").format(error=error))
 

@@ -118,7 +118,7 @@ class Dialect(msgspec.Struct, frozen=True):
             said.append(
                 _("delimiter {named}").format(named=named)
                 if self.delimiter
-                else _("one column (`--delimiter` says what parts cells)")
+                else _("one column (set `--delimiter` if there are more)")
             )
         if self.quote != '"':
             said.append(_("quotes {quote}").format(quote=self.quote) if self.quote else _("no quotes"))

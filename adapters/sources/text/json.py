@@ -198,13 +198,13 @@ def _refuse_text_after(path: Path, after: bytes, blocks: Iterator[bytes]) -> Non
         if rest := block.strip(BLANK):
             text = shorten(rest.decode("utf-8", "replace"), 20)
             raise InputError(
-                _("`{path}` is not valid JSON array: `{text}` follows its end").format(path=path, text=text)
+                _("`{path}` is not a valid JSON array: `{text}` follows its end").format(path=path, text=text)
             )
 
 
 def _broken_array(path: Path, reason: str, number: int) -> InputError:
     return InputError(
-        _("`{path}` is not valid JSON array: {reason}, at element {number}").format(
+        _("`{path}` is not a valid JSON array: {reason}, at element {number}").format(
             path=path, reason=reason, number=number
         )
     )

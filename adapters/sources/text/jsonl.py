@@ -235,7 +235,7 @@ def _decode_odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
         return broken, _("holds bytes that do not decode")
     except ValueError as error:
         comma = _(" (it ends with a comma)") if text.rstrip(BLANK).endswith(b"},") else ""
-        return broken, _("is no JSON object: {error}{comma}").format(error=error, comma=comma)
+        return broken, _("is not a JSON object: {error}{comma}").format(error=error, comma=comma)
     if not exact and isinstance(value, list) and value and isinstance(value[0], dict):
         return {MESSAGE_COLUMN: value}, ""
     return (

@@ -152,7 +152,7 @@ class Openpyxl:
         """Return the number formats of the rows so far that are not known."""
         formats = joined(", ", (f"`{code}`" for code in self._unknown))
         return (
-            (_("stored values are given where the number format is not known: {formats}").format(formats=formats),)
+            (_("stored values are used where the number format is unknown: {formats}").format(formats=formats),)
             if formats
             else ()
         )

@@ -322,7 +322,7 @@ class _BadCellParser:
             reference = attributes.get("r", "")
             self._column = column_index(reference.rstrip("0123456789")) if reference else self._column + 1
             if not 0 < self._column <= LAST_COLUMN:
-                raise ValueError(_("a cell `{reference}`").format(reference=reference[:20]))
+                raise ValueError(_("the cell address `{reference}` is not valid").format(reference=reference[:20]))
             self._type, self._held = attributes.get("t", "n"), {}
         self._inside = name if name in {"f", "v"} else ""
         if self._inside:

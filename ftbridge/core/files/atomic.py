@@ -44,7 +44,7 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
     `/dev/null`.
     """
     if _is_device(path):
-        raise SetupError(_("cannot write `{path}`: it is no file").format(path=path))
+        raise SetupError(_("cannot write `{path}`: it is not a regular file").format(path=path))
     # Named before it is made: it goes whenever Ctrl-C comes.
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.part"
     try:
@@ -122,7 +122,8 @@ def locked(path: Path, patience: float = 60) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         message = _(
-            "another process has held `{file}` for {patience:g} seconds; end it, or delete that file if none runs"
+            "another process has held `{file}` for {patience:g} seconds; stop it, or delete that file if "
+            "there is no such process"
         ).format(file=file, patience=patience)
         raise SetupError(message) from error
     except OSError as error:
@@ -169,7 +170,7 @@ def opened_record(path: Path, most: int | None = None) -> Iterator[IO[bytes]]:
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, _("it is no file"), str(path))
+            raise OSError(errno.EINVAL, _("it is not a regular file"), str(path))
         if most is not None and about.st_size > most:
             raise OSError(errno.EFBIG, _("it has more than {most:,} bytes").format(most=most), str(path))
         yield file

@@ -56,9 +56,9 @@ def _read_key(file: Path) -> bytes:
         opened = file.open("rb")
     except PermissionError as error:
         raise SetupError(
-            _("you may not read the key `{file}`; if root made it, `sudo chown -R $USER {parent}`").format(
-                file=file, parent=file.parent
-            )
+            _(
+                "you have no permission to read the key `{file}`; if root made it, `sudo chown -R $USER {parent}`"
+            ).format(file=file, parent=file.parent)
         ) from error
     with opened:
         status = os.fstat(opened.fileno())
@@ -66,14 +66,13 @@ def _read_key(file: Path) -> bytes:
     if not is_own(status) or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SetupError(
             _(
-                "others can read or write the key `{file}`, so it signs nothing: `chmod 600` it, or "
-                "name another data folder by XDG_DATA_HOME; a new key would make all runs of before "
-                "unsigned"
+                "others can read or write the key `{file}`, so it signs nothing: `chmod 600` it, or name "
+                "another data folder by XDG_DATA_HOME; a new key would make all earlier runs unsigned"
             ).format(file=file)
         )
     if len(key) != SIZE:
         raise SetupError(
-            _("`{file}` is no key of {size} bytes; remove it to get a new one").format(file=file, size=SIZE)
+            _("`{file}` is not a {size}-byte key; remove it to get a new one").format(file=file, size=SIZE)
         )
     return key
 

@@ -84,7 +84,7 @@ class JsonLinesChild:
         if not isinstance(record, dict):
             self.process.terminate()
             raise self._ended_error(
-                _("it wrote `{line}`, which is no JSON object").format(
+                _("it wrote `{line}`, which is not a JSON object").format(
                     line=line.decode(errors="replace").strip()[:SHOWN]
                 )
             )

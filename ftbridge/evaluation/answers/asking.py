@@ -374,7 +374,7 @@ def _write_answers(engine: Engine, questions: Sequence[Question], planned: Plan)
     except KeyboardInterrupt:
         how = _("the same command without `--replace`") if planned.options.replace else _("the same command")
         raise InterruptedRun(
-            _("stopped; {done} answers of this time are kept in {folder}, and {how} goes on from there").format(
+            _("stopped; {done} new answers are kept in {folder}, and {how} goes on from there").format(
                 done=done, folder=folder, how=how
             )
         ) from None
@@ -464,7 +464,7 @@ def names_to_answer(
         return tuple(each.name for each in choices)
     run, folder = source.run, dataset_folder(source, dataset_dir)
     if not run:
-        raise UsageError(_("which dataset? A folder was trained on none that is known here: give `--dataset NAME`"))
+        raise UsageError(_("which dataset? It is not known what this folder was trained on: give `--dataset NAME`"))
     known = registry.read_entries(folder)
     trained = [registry.look_up(folder, each.name)[0] for each in run.spec.datasets]
     parts = {full: test_part(full) for full in trained}
@@ -478,7 +478,7 @@ def names_to_answer(
             ).format(id=run.id, trained=trained[0], part=parts[trained[0]], folder=folder)
         )
     for full in lacking:
-        say(_("note: `{dataset}` has no test part, so nothing of it is asked").format(dataset=full))
+        say(_("note: `{dataset}` has no test part, so no question of it is asked").format(dataset=full))
     return tuple(part for part in parts.values() if part in known)
 
 

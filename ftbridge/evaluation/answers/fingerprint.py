@@ -24,9 +24,7 @@ def fingerprint(*folders: Path | None) -> str:
     for folder in filter(None, folders):
         if not folder.is_dir():
             raise InputError(
-                _("the model's folder `{folder}` is not there any more; put it back, or train again").format(
-                    folder=folder
-                )
+                _("the model's folder `{folder}` is gone; put it back, or train again").format(folder=folder)
             )
         for file in sorted(each for each in folder.iterdir() if each.suffix in WEIGHTS and each.is_file()):
             if file.name in NAMING_BASES:

@@ -142,15 +142,15 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
         said = joined(", ", (name + values for name, values in changed))
         raise OtherAnswersError(
             _(
-                "`{folder}` holds answers that were made with another {said}; give what they were "
-                "made with, or ask all samples anew with `--replace`"
+                "`{folder}` holds answers that were made with another {said}; give what they were made with, "
+                "or ask all samples again with `--replace`"
             ).format(folder=folder, said=said)
         )
 
 
 def settings_in(folder: Path) -> Settings:
     """Return what the answers in `folder` were made with; raises InputError where predict.json is damaged."""
-    refusal = _("`{path}` is damaged; ask anew with `--replace`").format(path=folder / SETTINGS)
+    refusal = _("`{path}` is damaged; ask again with `--replace`").format(path=folder / SETTINGS)
     return load_json(read_text(folder / SETTINGS, _("settings")), Settings, refusal)
 
 

@@ -39,7 +39,7 @@ def prompts_in(folder: Path) -> tuple[PromptAnswer, ...]:
     file = folder / PROMPTS
     if not file.is_file():
         return ()
-    refusal = _("`{file}` is damaged; delete it, and the prompts are asked anew").format(file=file)
+    refusal = _("`{file}` is damaged; delete it, and the prompts are asked again").format(file=file)
     return load_json(read_text(file, _("answers to prompts")), tuple[PromptAnswer, ...], refusal)
 
 

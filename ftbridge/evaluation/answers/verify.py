@@ -56,7 +56,7 @@ def same_answers(
         project = Project.find()
         if not card.run:
             raise UsageError(
-                _("`--verify-answers` asks the questions of a run's dataset, and this adapter is of no run")
+                _("`--verify-answers` asks the questions of a run's dataset, and this adapter belongs to no run")
             )
         own = adapter.parent / "run.json"
         run = load_run(adapter.parent) if own.is_file() else find_run(project, card.run)
@@ -76,8 +76,8 @@ def same_answers(
         if sum(map(_common_share, before, after)) < SHARE * len(asked):
             base_is_known = card.trained_on and not base_changes(base, card.trained_on).weights
             raise FrameworkError(
-                _("the merged model does not answer as base and adapter do: {same} of {count} answers are the same, "
-                  "and the others part early. {advice}").format(
+                _("the merged model does not answer as base and adapter do: {same} of {count} answers are the "
+"same, and the others differ early on. {advice}").format(
                     same=same,
                     count=len(asked),
                     advice=_("The base is the one that was trained on: report this as a fault in ftbridge")
@@ -106,7 +106,7 @@ def _compare(questions: list[str], before: list[_Answer], after: list[_Answer], 
     )
     if ties := sum(map(_part_at_tie, before, after)):
         say(
-            _("{count} of the others part where two words are as likely; rounding to {dtype} decides").format(
+            _("{count} of the others differ where two words are equally likely; rounding to {dtype} decides").format(
                 count=ties, dtype=_dtype_of(merged)
             )
         )

@@ -58,7 +58,7 @@ def parse_baselines(texts: Iterable[str]) -> tuple[Choice, ...]:
     if "none" not in texts:
         return tuple(map(parse_baseline, texts))
     if len(texts) > 1:
-        raise UsageError(_("`--baseline none` stands alone; leave it out, or the others"))
+        raise UsageError(_("`--baseline none` excludes other baselines; leave it out, or them"))
     return ()
 
 
@@ -161,8 +161,8 @@ def _refuse_free_text(samples: Mapping[str, int], dataset: str) -> None:
     if len(samples) > MOST_CLASSES:
         raise InputError(
             _(
-                "the training samples in `{dataset}` have {count:,} different answers, which are no "
-                "labels (at most {most_classes:,}); take `--baseline none`"
+                "the training samples in `{dataset}` have {count:,} different answers, too many for labels "
+                "(at most {most_classes:,}); take `--baseline none`"
             ).format(dataset=dataset, count=len(samples), most_classes=MOST_CLASSES)
         )
 
@@ -171,7 +171,7 @@ def _say_what_cannot_be_learned(samples: Mapping[str, int], questions: Iterable[
     """Say where the training samples have one label alone, one sample of a label, or none of a question's label."""
     if len(samples) == 1:
         say(
-            _("note: all training samples have the label `{first}`, so that every baseline answers it").format(
+            _("note: all training samples have the label `{first}`, so every baseline will answer just that").format(
                 first=next(iter(samples))
             )
         )
@@ -186,8 +186,8 @@ def _say_what_cannot_be_learned(samples: Mapping[str, int], questions: Iterable[
     if unseen := sorted(label for label in asked if label and normalize_text(label) not in known):
         say(
             ngettext(
-                "note: {labels} of the questions is in no training sample, and no baseline can answer so: {named}",
-                "note: {labels} of the questions are in no training sample, and no baseline can answer so: {named}",
+                ("note: {labels} of the questions is in no training sample, so no baseline can give it: {named}"),
+                ("note: {labels} of the questions are in no training sample, so no baseline can give it: {named}"),
                 len(unseen),
             ).format(labels=counted(len(unseen), "label"), named=_named(unseen))
         )

@@ -71,7 +71,7 @@ def require_encoder(folder: Path) -> None:
     """Raise InputError where `folder` lacks what an encoder's folder has: config, safetensors and tokenizer."""
     reason = ""
     if not (folder / "config.json").is_file():
-        reason = _("it is no model's folder, as there is no `config.json` in it")
+        reason = _("it is not a model folder, as it has no `config.json`")
     elif not any((folder / name).is_file() for name in _WEIGHTS):
         reason = _("it has no weights in `model.safetensors`, and those in other files may run code as they are loaded")
     elif not any(file for name in _TOKENIZERS for file in folder.glob(name)):

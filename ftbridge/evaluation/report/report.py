@@ -87,7 +87,7 @@ def report(
     named = [file.absolute() for file in files.values() if file]
     if len(set(named)) < len(named):
         raise UsageError(
-            _("two of {files} name the same file; name each another").format(
+            _("two of {files} name the same file; give each another name").format(
                 files=joined(", ", (f"`{option}`" for option in files))
             )
         )
@@ -145,7 +145,7 @@ def _refuse_foreign_file(option: str, file: Path) -> None:
     """Raise UsageError where something stands in a report's place that is none."""
     if os.path.lexists(file) and not (is_own_workbook(file) if option == "--xlsx" else _is_own_text(file)):
         raise UsageError(
-            _("`{file}` is there already and no report of ftbridge's; name another with `{option} FILE`").format(
+            _("`{file}` exists already and is not a report of ftbridge; name another with `{option} FILE`").format(
                 file=file, option=option
             )
         )

@@ -108,11 +108,9 @@ def _notes(classes: Sequence[ClassFigures], unparseable: int, items: int) -> Ite
             "{named} never occurs among the right answers", "{named} never occur among the right answers", len(absent)
         ).format(named=_named(absent))
     if single := [each.name for each in classes if each.support == 1]:
-        yield _("{named}: of this label there is one item alone, whose recall is all or nothing").format(
-            named=_named(single)
-        )
+        yield _("{named}: only one item has this label, so its recall is 0 or 1").format(named=_named(single))
     if sum(each.support > 0 for each in classes) == 1:
-        yield _("all right answers are one label: accuracy is its recall, and kappa tells nothing")
+        yield _("all right answers are one label: accuracy is its recall, and kappa means nothing")
     if unparseable == items:
         yield _(
             "no answer could be read as a label: the model does not answer in labels, or the limit of tokens is low"

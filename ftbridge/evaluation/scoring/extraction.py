@@ -21,10 +21,10 @@ from ftbridge.language import gettext as _
 MOST_TYPES = 1000
 _NONE = ("", "none", "无", "没有")
 _RULE = _(
-    "an entity is right where its type and its text are one of the reference's, blanks at "
-    "the ends aside, as often as it stands there; the order is free. An answer that is no "
-    "JSON list of {text, type}, and not all of lines `type: text`, counts as no entities. "
-    "Intervals are over items, as the entities of one answer go together"
+    "an entity is right where its type and its text are one of the reference's, ignoring blanks at the ends, "
+    "as often as it occurs there; the order does not matter. An answer that is not a JSON list of {text, "
+    "type}, and not all of lines `type: text`, counts as no entities. Intervals are over items, as the "
+    "entities of one answer go together"
 )
 # No type is without a letter, as in `10:30`, and none is that of an address, as in `https://`.
 _LINE = re.compile(
@@ -123,8 +123,8 @@ def types_of(rows: Rows) -> tuple[str, ...]:
         if len(types) > MOST_TYPES:
             raise InputError(
                 _(
-                    "the right answers hold more than {most_types:,} types of entities, which are no "
-                    "types any more; evaluate with `--task generation`"
+                    "the right answers hold more than {most_types:,} types of entities, too many to be "
+                    "types; evaluate with `--task generation`"
                 ).format(most_types=MOST_TYPES)
             )
     return tuple(sorted(types))
@@ -135,8 +135,8 @@ def _due(row: Row) -> Entities:
     if found is None:
         raise InputError(
             _(
-                "the right answer to question {id} is no list of entities, neither JSON of {{text, "
-                "type}} nor lines `type: text`; evaluate with `--task generation`"
+                "the right answer to question {id} is not a list of entities, neither JSON of {{text, type}} "
+                "nor lines `type: text`; evaluate with `--task generation`"
             ).format(id=row.id)
         )
     return found
@@ -157,7 +157,7 @@ def _notes(classes: Sequence[ClassFigures], damaged: int, items: int) -> Iterato
     if not classes:
         yield _("the right answers hold no entities: whatever an answer lists is wrong")
     if single := [f"`{each.name}`" for each in classes if each.support == 1]:
-        yield _("{single}: of this type there is one entity alone, whose recall is all or nothing").format(
+        yield _("{single}: only one entity has this type, so its recall is 0 or 1").format(
             single=first_few(single, _NAMED)
         )
     if damaged:

@@ -15,11 +15,10 @@ MISSING = _(
     "clone of ftbridge, then evaluate again"
 )
 _RULE = _(
-    "exact match: the answer is the reference, blanks at the ends aside. ROUGE-L: the "
-    "mean F1 of the longest common subsequence of words, case and signs aside, where each "
-    "character of Chinese and other scripts without blanks is a word. chrF, BLEU "
-    "(`tokenize={}`): of all answers as one text, by sacrebleu, here from 0 to 1. Lengths "
-    "are the mean of characters"
+    "exact match: the answer is the reference, ignoring blanks at the ends. ROUGE-L: the mean F1 of the "
+    "longest common subsequence of words, ignoring case and punctuation, where each character of Chinese and "
+    "other scripts without blanks is a word. chrF, BLEU (`tokenize={}`): of all answers as one text, by "
+    "sacrebleu, here from 0 to 1. Lengths are the mean of characters"
 )
 _OWN = 6  # statistics that are not sacrebleu's
 

@@ -8,13 +8,12 @@ from typing import Literal, get_args
 from ftbridge.language import gettext as _
 
 LABEL_RULE = _(
-    "an answer is read as a label where it is that label (exact), or is so but for case, "
-    "width, blanks and punctuation at the ends (normalized), or where that label, and no "
-    "other, stands in it as a word (contained; one within a longer label does not count, "
-    "nor one that is denied: not positive, isn't about sports, neither A nor B, 不是体育, "
-    "并非负面); any other answer is unparseable, and wrong. Signs stay: -1, 1.5, 50% and "
-    "non-toxic hold no 1, 50 or toxic, and A-, C++ and .NET no A, C or NET. Macro "
-    "averages are over the labels that occur in references or answers"
+    "an answer is read as a label where it is that label (exact), or is so except for case, width, blanks "
+    "and punctuation at the ends (normalized), or where that label, and no other, occurs in it as a word "
+    "(contained; one within a longer label does not count, nor one that is denied: not positive, isn't about "
+    "sports, neither A nor B, 不是体育, 并非负面); any other answer is unparseable, and wrong. Signs stay: -1, 1.5, "
+    "50% and non-toxic hold no 1, 50 or toxic, and A-, C++ and .NET no A, C or NET. Macro averages are over "
+    "the labels that occur in references or answers"
 )
 # Beside these letters, unlike beside Chinese ones, a word goes on: Latin, Greek, Cyrillic, and digits.
 _LETTER = "[0-9a-z\u00df-\u024f\u0370-\u052f]"

@@ -34,8 +34,8 @@ def paired(first: Rows, second: Rows) -> Iterator[tuple[Row, Row]]:
             if mine.reference.strip() != other.reference.strip():
                 raise InputError(
                     _(
-                        "evaluations of different items compared: to question {id} one has another right "
-                        "answer than the other; evaluate both on the same dataset"
+                        "these evaluations differ in their items: question {id} has two right answers; "
+                        "evaluate both on the same dataset"
                     ).format(id=mine.id)
                 )
             yield mine, other
@@ -61,7 +61,7 @@ def _in_order(rows: Iterator[Row]) -> Iterator[Row]:
     for row in rows:
         if last is not None and row.id <= last:
             raise InputError(
-                _("the answer to question {id} comes after that to {last}; answer the dataset anew").format(
+                _("the answer to question {id} comes after that to {last}; answer the dataset again").format(
                     id=row.id, last=last
                 )
             )

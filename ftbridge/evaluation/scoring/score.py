@@ -86,8 +86,8 @@ def known_labels(rows: Rows, labels: Sequence[str]) -> tuple[str, ...]:
         if len(different) > MOST_CLASSES:
             raise InputError(
                 _(
-                    "more than {most_classes:,} different right answers are no labels of a "
-                    "classification; evaluate with `--task generation`"
+                    "more than {most_classes:,} different right answers are too many for a classification; "
+                    "evaluate with `--task generation`"
                 ).format(most_classes=MOST_CLASSES)
             )
     return tuple(known | dict.fromkeys(sorted(different)))
@@ -101,7 +101,9 @@ def score(task: Task, rows: Rows, labels: Sequence[str] = (), *, draws: int = DR
     """
     finish = Counter(row.finish for row in rows())
     if not (items := finish.total()):
-        raise InputError(_("there are no answers to judge; predict first, and look whether the dataset has samples"))
+        raise InputError(
+            _("there are no answers to evaluate; run `ftbridge predict` first, and check that the dataset has samples")
+        )
     found = _judge(task, rows, labels).scores(rows, items, draws, seed)
     notes = (*found.notes, *_notes(found, finish))
     return msgspec.structs.replace(found, finish=dict(finish), notes=notes)
@@ -127,8 +129,8 @@ def compare(
     if not items:
         raise InputError(
             _(
-                "evaluations of different items compared: `{title}` and `{title_2}` share no "
-                "question; evaluate both on the same dataset"
+                "these evaluations differ in their items: `{title}` and `{title_2}` share no question; "
+                "evaluate both on the same dataset"
             ).format(title=titles[0], title_2=titles[1])
         )
 
@@ -203,14 +205,14 @@ def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
             long=long, answers=answers
         )
     if found.items < FEW_ITEMS:
-        yield _("{items} tell little: with as many others the figures may be quite different").format(
+        yield _("{items} are few: with as many others the figures may be quite different").format(
             items=counted(found.items, "item")
         )
     bootstrapped = [each for each in found.figures.items() if each[1].method == "bootstrap"]
     if fixed := [name for name, each in bootstrapped if each.low == each.high and not name.endswith("_length")]:
         names = joined(", ", (name.replace("_", " ") for name in fixed))
         yield _(
-            "all answers are alike by {names}: an interval without width does not mean that the figure is sure"
+            "all answers score the same in {names}: an interval of width 0 does not make the figure certain"
         ).format(names=names)
 
 
@@ -236,7 +238,7 @@ def _sentence(found: Comparison, left_out: int) -> str:
     if found.p_value is not None:
         counts.append(_p_value(found.p_value))
     if left_out:
-        counts.append(_("{left_out:,} more that only one was asked are left out").format(left_out=left_out))
+        counts.append(_("{left_out:,} more were asked of only one model and are skipped").format(left_out=left_out))
     interval = _("{points} to {high_points}").format(points=_points(low), high_points=_points(high))
     if not by:
         return _("{counts}. No difference in {name} is seen ({interval} points).").format(

@@ -98,7 +98,7 @@ def load_sweep(path: Path) -> Sweep:
     found = load_json(
         read_text(file, _("sweep")),
         Sweep,
-        _("`{file}` is damaged; delete it, and the points are trained anew").format(file=file),
+        _("`{file}` is damaged; delete it, and the points are trained again").format(file=file),
     )
     return msgspec.structs.replace(found, folder=str(file.parent.resolve()))
 

@@ -44,14 +44,16 @@ def demo_project(around: Project, folder: Path, *, write: bool) -> Project:
     if not (folder / SETTINGS_FILE).is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(
-                _("`{folder}` is there already and is no demo; take another name with `--name`").format(folder=folder)
+                _("`{folder}` exists already and is not a demo; choose another name with `--name`").format(
+                    folder=folder
+                )
             )
         own = {name: {"python": str(interpreter(around, name))} for name in around.settings.backends}
         if not write:
             return Project(folder, Settings(backends=around.settings.backends))
         folder.mkdir(parents=True, exist_ok=True)
         Project(folder, Settings()).write_settings({"model": BASE_FOLDER, **({"backends": own} if own else {})})
-        say(_("the demo lies in {folder}, a project of its own that stays").format(folder=folder))
+        say(_("the demo is in {folder}, a project of its own that is kept").format(folder=folder))
     made = Project.find(folder)
     return Project(folder, Settings(backends=made.settings.backends))
 

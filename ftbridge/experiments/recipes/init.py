@@ -88,7 +88,7 @@ def write_recipe(
     if file.suffix not in ENDINGS:
         raise UsageError(_("a recipe is a YAML file: let `{file}` end with `.yaml`").format(file=file))
     if os.path.lexists(file):
-        raise UsageError(_("`{file}` is there already; name another with `--out FILE`").format(file=file))
+        raise UsageError(_("`{file}` exists already; name another with `--out FILE`").format(file=file))
     if data:
         origins([data])
     if data and "://" not in data and not Path(data).expanduser().is_absolute():
@@ -172,7 +172,7 @@ def _conversion(data: str, preset: str, purpose: Purpose) -> Sequence[_Line]:
     if purpose == "classify":
         lines.append(
             _Line(
-                "stratify", "output", _("Every part gets its share of each answer. Default: drawn at random."), on_hub
+                "stratify", "output", _("Every part gets its share of each answer. Default: split at random."), on_hub
             )
         )
     if not preset:
@@ -180,7 +180,7 @@ def _conversion(data: str, preset: str, purpose: Purpose) -> Sequence[_Line]:
             _Line(
                 "map", {"instruction": "A", "output": "B"}, _("Columns. Default: recognised by the headers."), off=True
             ),
-            _Line("system", _SYSTEMS[purpose], _("System prompt of samples that bring none. Default: none."), off=True),
+            _Line("system", _SYSTEMS[purpose], _("System prompt of samples that have none. Default: none."), off=True),
         ]
     return lines
 
@@ -232,7 +232,7 @@ def _description(kind: Any) -> str:
 
 
 _EXPORT = [
-    _Line("merge", True, _("Merge the adapter into the base as well, as other programs want it. Default: false."))
+    _Line("merge", True, _("Merge the adapter into the base as well, as other programs need it. Default: false."))
 ]
 _SIZES = [
     _Line("grid", {"sample": [100, 500, 1000, 2000]}, _("Options, and values to try; sample counts those trained on.")),

@@ -72,7 +72,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """Return all of it as a line."""
         if self.memory is None or self.disk is None:
-            return _("needs memory and disk that are not known before the model is here")
+            return _("memory and disk cannot be estimated before the model is downloaded")
         where = _("GPU memory") if self.gpus else _("main memory")
         each = _(" on each of {gpus} GPUs").format(gpus=self.gpus) if self.gpus > 1 else ""
         found = _("needs about {gib} of {where}{each}, {disk_gib} of disk").format(
@@ -89,7 +89,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
                 ),
             )
             per = "" if self.samples_known else _(" for every {samples:,} samples").format(samples=self.samples)
-            guess = "" if self.tokens_known else _("; a sample is taken for {tokens} tokens").format(tokens=self.tokens)
+            guess = "" if self.tokens_known else _("; assuming {tokens} tokens a sample").format(tokens=self.tokens)
             found += _(
                 "; about {times}{per} (arithmetic, not measured: half or twice as long is possible{guess})"
             ).format(times=times, per=per, guess=guess)

@@ -138,8 +138,8 @@ def _why_no_section(key: str) -> str:
 
     own = [f"`{name}`" for name in STEPS if key in options_of(name).__struct_fields__]
     if own:
-        return _("is an option of {own}, and stands under none; move it there").format(own=joined(_(" and "), own))
-    return _("is no section of a recipe{hint}").format(hint=closest(key, ["title", *STEPS, "demo"]))
+        return _("is an option of {own}, but stands outside it; move it there").format(own=joined(_(" and "), own))
+    return _("is not a section of a recipe{hint}").format(hint=closest(key, ["title", *STEPS, "demo"]))
 
 
 def _checked_sections(values: Values, where: str, places: Mapping[str, str], outer: str) -> dict[str, Any]:
@@ -183,9 +183,9 @@ def changed_recipe(recipe: Recipe, changes: Mapping[str, Any], where: str = "`--
             )
         if path == "convert.split" and isinstance(value, int):
             raise UsageError(
-                _(
-                    "{where}: a split is a number to YAML: `convert.split='\"7:3\"'`, which YAML takes for a number"
-                ).format(where=where)
+                _("{where}: YAML reads a split such as 7:3 as a number; write `convert.split='\"7:3\"'`").format(
+                    where=where
+                )
             )
         sections.setdefault(section, {})[key] = value
     return with_sections(recipe, sections, where)

@@ -108,7 +108,7 @@ def run_recipe(  # noqa: PLR0913 - the options of the command, all by name
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
-            _("`{name}` is no name for a recipe; use letters, digits, `-`, `_` and Chinese characters").format(
+            _("`{name}` is not a valid name for a recipe; use letters, digits, `-`, `_` and Chinese characters").format(
                 name=name
             )
         )
@@ -221,7 +221,7 @@ def _look(book: Book, steps: Sequence[str]) -> Iterator[StepRun]:
         if first:
             yield StepRun(
                 name=step,
-                why=_("follows on {first}").format(first=first),
+                why=_("after {first}, which comes first").format(first=first),
                 options=getattr(book.recipe, step, None) or {},
             )
             continue
@@ -258,12 +258,7 @@ def _told(step: str, done: Sequence[str], sources: Sequence[str]) -> Iterator[No
         raise QuestionError(error.reason, answers) from error
     except (InputError, SetupError):
         if step == "convert" and any(source.startswith((*HUBS, PRESET)) for source in sources):
-            say(
-                _(
-                    "note: `--data FILE` takes a file in the place of the hub's data; `--demo` shows the "
-                    "recipe without it"
-                )
-            )
+            say(_("note: `--data FILE` takes a file instead of the hub's data; `--demo` shows the recipe without it"))
         raise
 
 

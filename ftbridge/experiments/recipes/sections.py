@@ -107,7 +107,7 @@ def check_section(section: str, values: Values, where: str, places: Mapping[str,
         values = {**values, "set": {**extra, **texts}}
     if section == "convert" and isinstance(values.get("split"), int):
         raise InputError(
-            _('{text} is a number to YAML: put it in quotes, as in `split: "7:3"`').format(
+            _('YAML reads {text} as a number: put it in quotes, as in `split: "7:3"`').format(
                 text=places.get("split", where)
             )
         )
@@ -167,12 +167,12 @@ def _check_points(options: "SweepOptions", where: str) -> None:
 
 def _why_unknown(section: str, key: str) -> str:
     if key in {"dataset", "dataset_dir"} and section == "train":
-        return _("stands under `train`, and a recipe trains on what it converts; leave it out")
+        return _("is given under `train`, but a recipe trains on what it converts; leave it out")
     own = [name for name in STEPS if name != section and key in options_of(name).__struct_fields__]
     if own:
-        return _("stands under `{section}`; it is an option of {own}").format(
+        return _("is given under `{section}`, but is an option of {own}").format(
             section=section, own=joined(_(" and "), (f"`{name}`" for name in own))
         )
-    return _("is no option of `{section}`{hint}").format(
+    return _("is not an option of `{section}`{hint}").format(
         section=section, hint=closest(key, options_of(section).__struct_fields__)
     )

@@ -81,7 +81,7 @@ class Book:
         self.file = project.folder / ".ftbridge" / "recipes" / f"{recipe.name}.json"
         self.state = State()
         if self.file.is_file():
-            refusal = _("`{file}` is damaged; delete it, and the recipe looks anew what is to be done").format(
+            refusal = _("`{file}` is damaged; delete it, and the recipe checks again what is left to do").format(
                 file=self.file
             )
             self.state = load_json(read_text(self.file, _("state of the recipe")), State, refusal)
@@ -152,7 +152,7 @@ def shown(value: Any) -> str:
 
 def _gone(*paths: Path) -> str:
     """Return which of the paths is not there any more, in words; "" where all are."""
-    return next((_("`{path}` is not there any more").format(path=path) for path in paths if not path.exists()), "")
+    return next((_("`{path}` is gone").format(path=path) for path in paths if not path.exists()), "")
 
 
 def _plan_conversion(book: Book) -> Planned:
@@ -185,7 +185,7 @@ def _lost_dataset(book: Book, made: dict[str, Any]) -> str:
     lost = [part for part in made["parts"] if part not in known]
     edited = registry.edited_files(book.data, [known[part] for part in made["parts"] if part in known])
     lost += [file.name for file in edited]
-    return _("{lost} is not there any more, or was changed").format(lost=lost[0]) if lost else ""
+    return _("{lost} is gone, or was changed").format(lost=lost[0]) if lost else ""
 
 
 def _training_options(book: Book) -> Values:
@@ -223,24 +223,24 @@ def _plan_training(book: Book) -> Planned:
     def missing(made: dict[str, Any]) -> str:
         run = made["run"]
         if not (book.project.runs / run / "run.json").is_file():
-            return _("the run {run} is not there any more").format(run=run)
+            return _("the run {run} is gone").format(run=run)
         status = find_run(book.project, run).status
         return (
             ""
             if status == "succeeded"
-            else _("the run {run} has {status}").format(run=run, status=status_in_words(status))
+            else _("the run {run} did not finish ({status})").format(run=run, status=status_in_words(status))
         )
 
     def do() -> dict[str, Any]:
         planned = plan_training(book.project, options)
         before = _run_of(book, planned.key)
         if before and before.status == "succeeded":
-            say(_("{id} is this training, and is done").format(id=before.id))
+            say(_("run {id} has done this training already").format(id=before.id))
             return {"run": before.id}
         if before and before.status == "running":
             raise UsageError(
                 _(
-                    "run `{id}` does this training just now: wait for its end (`ftbridge runs logs "
+                    "run `{id}` is doing this training right now: wait for it to end (`ftbridge runs logs "
                     "--follow`), and the same command goes on"
                 ).format(id=before.id)
             )

@@ -44,8 +44,8 @@ def base_of_conversion(project: Project, given: Values) -> Values:
     if not state.sources:
         raise UsageError(
             _(
-                "a sweep that converts needs the data's source: convert once (`ftbridge convert "
-                "FILE`), or write `convert: {sources: FILE}` into a sweep file"
+                "to vary `convert` options, a sweep needs the source of the data: convert once (`ftbridge "
+                "convert FILE`), or write `convert: {sources: FILE}` into a sweep file"
             )
         )
     _unused, entry = registry.find_converted((project.folder / state.dataset_dir).resolve(), state.dataset)

@@ -42,7 +42,7 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(_("low is to be below high, and above 0 with log"))
+            raise ValueError(_("`low` must be less than `high`, and above 0 where `log` is true"))
 
     def draw(self, source: random.Random) -> float:
         """Return a number of the span."""
@@ -102,7 +102,7 @@ def load_sweep_file(file: Path) -> SweepFile:
     for key in values:
         if key not in SweepFile.__struct_fields__ and key in _names("train") | _names("convert"):
             raise InputError(
-                _("{place} is an option; it stands under `train`, `convert`, `grid` or in a point").format(
+                _("{place} is an option; put it under `train`, `convert`, `grid` or in a point").format(
                     place=places[key]
                 )
             )
@@ -245,7 +245,7 @@ def _why_no_option(key: str, section: str, name: str) -> str:
             key=key, section=section or "evaluate"
         )
     if name in _decided():
-        return _("`{key}` cannot be varied: a sweep decides it").format(key=key)
+        return _("`{key}` cannot be varied: a sweep sets it").format(key=key)
     if section and section not in _SECTIONS:
         return _("there is no command `{section}` whose options can be varied{hint}").format(
             section=section, hint=closest(section, _SECTIONS)

@@ -61,7 +61,7 @@ def _refuse_doubles(points: Sequence[Point]) -> None:
         if first != at:
             raise UsageError(
                 _(
-                    "the points {first} ({title}) and {at} ({point_title}) come to the same training; leave one out"
+                    "the points {first} ({title}) and {at} ({point_title}) would be the same training; leave one out"
                 ).format(first=first + 1, title=points[first].title, at=at + 1, point_title=point.title)
             )
 

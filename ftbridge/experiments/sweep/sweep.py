@@ -64,7 +64,7 @@ def sweep(  # noqa: PLR0913 - the options of the command, all by name
     project = Project.find()
     own = {"grid": grid, "points": points, "random": random}
     if file and any(own.values()):
-        raise UsageError(_("what is varied stands in a file or in options; leave one of them out"))
+        raise UsageError(_("give the sweep as a file or as options, not both"))
     if file:
         asked = load_sweep_file(Path(file).expanduser())
         around = Path(file).expanduser().absolute().parent  # its paths are as seen from the file
@@ -98,7 +98,7 @@ def run_sweep(
     """Do what `sweep` does, beginning from the settings of `project`; a recipe's has none."""
     if (number := number_of_points(asked)) > max_points:
         raise QuestionError(
-            _("these are {number:,} points, and each is a training").format(number=number),
+            _("this sweep has {number:,} points, each trained separately").format(number=number),
             {_("train them all"): ["--max-points", str(number)]},
         )
     if asked.metric and asked.metric not in METRICS:
@@ -110,7 +110,9 @@ def run_sweep(
     name = asked.name or "-".join(varied or constant).replace(".", "-") or "sweep"
     if not _NAME.fullmatch(name):
         raise UsageError(
-            _("`{name}` is no name for a sweep; use letters, digits, `-`, `_` and Chinese characters").format(name=name)
+            _("`{name}` is not a valid name for a sweep; use letters, digits, `-`, `_` and Chinese characters").format(
+                name=name
+            )
         )
     folder = project.folder / FOLDER / name
     train = _base_of_training(project, asked.train)

@@ -100,7 +100,7 @@ def _train_here(book: Book, project: Project, at: int, planned: PlannedTraining)
     """Train a point in this process, unless what a killed sweep has left running does."""
     before = book.run_of(at)
     if before and before.status == "running":
-        say(_("{id} still runs; waiting for its end").format(id=before.id))
+        say(_("{id} is still running; waiting for it to end").format(id=before.id))
     while before and before.status == "running":
         time.sleep(POLL_SECONDS)
         before = load_run(before.path)
@@ -155,7 +155,7 @@ def fail_point(book: Book, at: int, error: FtbridgeError) -> None:
     if any(sign in text for sign in FULL):
         raise SetupError(
             _(
-                "the disk is full, and the sweep ends here: {error}. What is done is kept; make room, "
+                "the disk is full, and the sweep ends here: {error}. What is done is kept; free some space, "
                 "and the same command goes on"
             ).format(error=first_line(error))
         ) from error
@@ -173,7 +173,7 @@ class _Cards:
         self.running: dict[str, tuple[int, Run]] = {}  # by card
         for at in planned:  # what a killed sweep has left running
             if (left := book.run_of(at)) and left.status == "running":
-                say(_("{id} still runs; waiting for its end").format(id=left.id))
+                say(_("{id} is still running; waiting for it to end").format(id=left.id))
                 self.running[left.launch.env.get("CUDA_VISIBLE_DEVICES", left.id)] = at, left
         begun = {at for at, _unused in self.running.values()}
         self.waiting = [at for at in planned if at not in begun]
@@ -231,7 +231,7 @@ def _refuse_failed(run: Run) -> None:
     if run.status != "succeeded":
         code = run.attempts[-1].exit_code or 1
         raise FrameworkError(
-            _("{id} has {status}{failure_message}").format(
+            _("{id} did not finish ({status}){failure_message}").format(
                 id=run.id,
                 status=status_in_words(run.status),
                 failure_message=failure_message(run.path / "log.txt", code),

@@ -33,7 +33,7 @@ _NAME = re.compile(
 # PEFT's name for the second of two adapted tensors of a module, within the first.
 EXPERTS = re.compile(r"\.experts(\.base_layer)*$")
 _LARGEST_WHOLE = 1 << 24  # items of a tensor that must be in memory as a whole: 64 MB in float32
-_OTHER_BASE = _("it was trained on another base, or is no adapter of a language model (`--model` names the base)")
+_OTHER_BASE = _("it was trained on another base, or is not an adapter of a language model (`--model` names the base)")
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ class _Adapter:
             match = _NAME.fullmatch(name)
             if not match:
                 raise InputError(
-                    _("`{folder}` cannot be merged: `{name}` is nothing that LoRA has").format(folder=folder, name=name)
+                    _("`{folder}` cannot be merged: `{name}` is not part of LoRA").format(folder=folder, name=name)
                 )
             if match["full"]:
                 self.full_tensors[f"{match['module']}.{match['full']}"] = tensor
@@ -232,7 +232,7 @@ class _Adapter:
             key = next((key for key in patterns if re.match(rf"(.*\.)?({key})$", module)), None)
         except re.error as error:
             raise InputError(
-                _("`{folder}` has an `alpha_pattern` that is no regular expression: {error}").format(
+                _("`{folder}` has an `alpha_pattern` that is not a regular expression: {error}").format(
                     folder=self.folder, error=error
                 )
             ) from error
@@ -243,7 +243,7 @@ class _Adapter:
         self._require_fit(name, magnitude.shape == (shape[1 if transposed else 0],))
         if self.weight != 1:
             raise UsageError(
-                _("`{folder}` was trained with DoRA, whose lengths cannot be weighted; leave the weight").format(
+                _("`{folder}` was trained with DoRA, whose lengths cannot be weighted; leave the weight out").format(
                     folder=self.folder
                 )
             )
@@ -286,7 +286,7 @@ def _read_config(folder: Path) -> _Config:
     if config.init_lora_weights not in _PLAIN_STARTS:
         raise InputError(
             _(
-                "`{folder}` was begun with `{init_lora_weights}`, which changed the base before the "
+                "`{folder}` was initialised with `{init_lora_weights}`, which changed the base before the "
                 "training; convert it with PEFT (save_pretrained with "
                 "path_initial_model_for_weight_conversion)"
             ).format(folder=folder, init_lora_weights=config.init_lora_weights)

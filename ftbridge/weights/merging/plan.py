@@ -90,8 +90,8 @@ class MergePlan:
         if self.total > (free := shutil.disk_usage(folder).free):
             raise SetupError(
                 _(
-                    "the merged model takes {total}, and `{parent}` has {free} free; make room, or choose "
-                    "another disk with `--out`"
+                    "the merged model takes {total}, and `{parent}` has {free} free; free some space, or "
+                    "choose another disk with `--out`"
                 ).format(total=natural_size(self.total), parent=folder.parent.parent, free=natural_size(free))
             )
         copies: list[Copy] = []

@@ -110,7 +110,7 @@ def _read_deepspeed(folder: Path) -> Weights:
         folder, _("numbers of processes"), [_shown_count(model.content.get("dp_world_size")) for model in models]
     )
     _require_same(folder, "steps", [_shown_count(model.content.get("global_steps")) for model in models])
-    _require_same(folder, _("optimiser's steps"), [_optimizer_steps(state) for state in states])
+    _require_same(folder, _("optimizer's steps"), [_optimizer_steps(state) for state in states])
     found = _trained_tensors(first, states, folder)
     if not is_adapter(found):
         found |= _frozen_tensors(models, folder)

@@ -152,7 +152,7 @@ class TorchFile:
         where = _("`{name}` in `{path}`").format(name=name, path=self.path)
         if not isinstance(stored, Stored) or not stored.dtype:
             raise InputError(
-                _("{where} is no tensor of a kind that can be written; nothing was exported").format(where=where)
+                _("{where} is not a tensor of a kind that can be written; nothing was exported").format(where=where)
             )
         shape, stride, offset = stored.shape, stored.stride, stored.offset
         if not (is_shape(shape) and isinstance(stride, tuple) and len(stride) == len(shape) and is_shape((offset,))):
@@ -164,7 +164,9 @@ class TorchFile:
         expected = 1
         for length, step in zip(reversed(shape), reversed(stride), strict=True):
             if length > 1 and step != expected and 0 not in shape:
-                raise InputError(_("{where} does not lie in one piece, which export does not read").format(where=where))
+                raise InputError(
+                    _("{where} is not stored in one piece, which export does not read").format(where=where)
+                )
             expected *= length
         return Tensor(stored.dtype, shape, (self._file_range(stored, where),))
 

@@ -48,7 +48,7 @@ _TRUE_BY_DEFAULT = frozenset({"use_reentrant_gc", "use_kv_cache", "ignore_pad_to
 
 def _why_left_out() -> dict[str, str]:
     """Return the arguments that have no counterpart, each with what to do instead."""
-    tracked = _("--track names the trackers, and ftbridge the run")
+    tracked = _("choose trackers with --track; ftbridge names the run")
     samples = _("`--dataset NAME#{value}` takes so many samples")
     return {
         "output_dir": _("a run is written to runs/ID"),

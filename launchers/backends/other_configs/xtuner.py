@@ -215,7 +215,7 @@ def _take_optimizer(config: _Config, found: Translation) -> None:
         "dtype": "bfloat16" if config.at("optim_wrapper", "dtype") == "bfloat16" else None,
     }
     if (betas := config.plain(*optimizer, "betas")) not in (None, [0.9, 0.999]):
-        found.leave_out("betas", betas, _("AdamW has 0.9 and 0.999 here"))
+        found.leave_out("betas", betas, _("AdamW always uses betas 0.9 and 0.999 here"))
 
 
 def _take_schedule(config: _Config, found: Translation) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ftbridge.core.console import say, terminal_size
+from ftbridge.core.console import escaped, say, terminal_size
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.charts.curves import by_whole_steps, smoothed
@@ -66,12 +66,12 @@ class LossPlot(str):  # noqa: SLOT000 - a few a session
 
 def _chart(curves: dict[str, dict[str, list[tuple[float, float]]]], title: str, *, dots: bool = False) -> "Text":
     named = {
-        _("{kind} of {run}").format(kind=kind, run=run): points
+        _("{kind} of {run}").format(kind=kind, run=escaped(run)): points
         for run, kinds in curves.items()
         for kind, points in kinds.items()
         if points
     }
-    return text_chart(named, min(terminal_size()[0], WIDEST), title=title, dots=dots)
+    return text_chart(named, min(terminal_size()[0], WIDEST), title=escaped(title), dots=dots)
 
 
 def _heading(runs: Sequence[Run]) -> str:

@@ -30,7 +30,7 @@ def picture_file(png: str | os.PathLike[str]) -> Path:
         raise UsageError(_("`--png {path}` must end with .png").format(path=path))
     if path.is_dir() or (path.exists() and not _is_ours(path)):
         raise UsageError(
-            _("`{path}` is there already and no picture of ftbridge's; name another file with `--png FILE`").format(
+            _("`{path}` exists already and is not a picture of ftbridge; name another file with `--png FILE`").format(
                 path=path
             )
         )

@@ -10,9 +10,9 @@ from ...builders.mappings import QA, mapping, raw, row  # noqa: TID252
 
 
 def test_a_row_that_cannot_be_read_says_why():
-    broken = Row(Where("faq.jsonl", 3), {}, error="is no JSON object")
+    broken = Row(Where("faq.jsonl", 3), {}, error="is not a JSON object")
     (problem,) = QA.problems(broken)
-    assert (problem.address, problem.reason) == ("line 3", "is no JSON object")
+    assert (problem.address, problem.reason) == ("line 3", "is not a JSON object")
     with pytest.raises(BadValueError):
         QA.conversation(broken)
 

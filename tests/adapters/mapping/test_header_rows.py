@@ -106,4 +106,4 @@ def test_rows_are_numbered_as_in_the_sheet():
     rows = [["问题", "答案"], ["Question", "Answer"], ["x", "y"]]
     found = FirstRows("faq.xlsx Q", "row", rows, before=4).examine_headers(0, ["问题", "答案"], requested=False)
     assert (found.start, found.asks, found.unsure) == (2, None, None)
-    assert found.notes == ("row 6 is skipped: it says the headers again and is no sample",)
+    assert found.notes == ("row 6 is skipped: it repeats the headers and is not a sample",)

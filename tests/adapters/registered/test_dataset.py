@@ -271,7 +271,7 @@ def test_edited_entry_that_names_another_file_is_told(faq, folder):
     entry_with(folder, file_name="mine.jsonl")
     found = faq("")
     assert (found.entry.samples, next(iter(found.sha256))) == (1, "mine.jsonl")
-    assert "`mine.jsonl` is no file that ftbridge wrote: it holds 1 sample, and 3 were converted" in found.edited
+    assert "`mine.jsonl` was not written by ftbridge: it holds 1 sample, and 3 were converted" in found.edited
 
 
 @pytest.mark.parametrize("options", [{}, {"sha256": {"xtuner": "", "alpaca": ""}}])

@@ -107,6 +107,6 @@ def test_delimiter_option_applies_to_delimited_text_alone(folder):
     (folder / "faq.jsonl").write_text('{"q": 1}\n')
     for asked in ({"delimiter": ","}, {"quote": "none"}):
         with pytest.raises(
-            InputError, match=r"`faq.jsonl` is no delimited text; leave `--delimiter` and `--quote` out"
+            InputError, match=r"`faq.jsonl` is not delimited text; leave `--delimiter` and `--quote` out"
         ):
             open_path(Path("faq.jsonl"), Reading(**asked))

@@ -59,7 +59,7 @@ def test_a_child_that_dies_in_the_middle_of_an_answer_is_told_with_its_status_an
 def test_a_child_that_writes_no_json_object_is_ended_and_quoted(line, shown):
     code = "import sys, time\nsys.stdout.reconfigure(errors='surrogateescape')\nprint('before', file=sys.stderr)\n"
     ended = failure(f"{code}print('{line}', flush=True)\ntime.sleep(300)")
-    assert ended.messages == f"  before\n  it wrote `{shown}`, which is no JSON object"
+    assert ended.messages == f"  before\n  it wrote `{shown}`, which is not a JSON object"
 
 
 def test_the_last_words_of_a_child_that_has_closed_its_stdout_are_waited_for():

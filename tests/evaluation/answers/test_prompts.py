@@ -26,5 +26,5 @@ def test_answers_are_kept_and_a_damaged_file_is_named(tmp_path):
     save_prompts(tmp_path, answers)
     assert prompts_in(tmp_path) == answers
     (tmp_path / PROMPTS).write_text("[{}]")
-    with pytest.raises(InputError, match="is damaged; delete it, and the prompts are asked anew"):
+    with pytest.raises(InputError, match="is damaged; delete it, and the prompts are asked again"):
         prompts_in(tmp_path)

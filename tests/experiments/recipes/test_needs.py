@@ -94,7 +94,7 @@ def test_this_machines_card_comes_first_or_is_too_small(tmp_path, machine):
 
 def test_what_cannot_be_told_is_not_told(tmp_path):
     assert needs({"model": "owner/unknown"}, tmp_path).sentence == (
-        "needs memory and disk that are not known before the model is here"
+        "memory and disk cannot be estimated before the model is downloaded"
     )
     assert "no card known here has as much" in needs({"model": "Qwen/Qwen3-32B", "method": "full"}, tmp_path).sentence
     on_cpu = needs({**LORA, "device": "cpu"}, tmp_path)

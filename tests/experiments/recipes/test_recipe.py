@@ -39,7 +39,7 @@ def test_a_sweep_trains_exports_and_evaluates_its_points_itself():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("convrt: {}", r"^`x\.yaml`, line 1: `convrt` is no section of a recipe; did you mean `convert`\?$"),
+        ("convrt: {}", r"^`x\.yaml`, line 1: `convrt` is not a section of a recipe; did you mean `convert`\?$"),
         ("title: A\nlora_rank: 8", r"line 2: `lora_rank` is an option of `train`, and stands under none; move it"),
         (
             "convert:\n  sources: x\n  lora_rank: 8",

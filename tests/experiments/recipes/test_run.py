@@ -173,7 +173,7 @@ def test_what_is_chosen_is_not_varied(recipe):
 def test_what_cannot_be_is_told_before_anything_is_done(recipe, tmp_path):
     with pytest.raises(UsageError, match="has no step `covert`; did you mean `convert`"):
         run_recipe(recipe, until="covert")
-    with pytest.raises(UsageError, match="`a b` is no name for a recipe"):
+    with pytest.raises(UsageError, match="`a b` is not a valid name for a recipe"):
         run_recipe(recipe, name="a b")
     write_recipe(tmp_path, convert={"sources": "faq.csv"}, evaluate={})
     with pytest.raises(UsageError, match="makes no `faq-test`: give it one"):
@@ -243,4 +243,4 @@ def test_data_that_cannot_be_fetched_is_told_with_what_else_there_is_to_do(recip
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises((InputError, SetupError)):
         until_convert(recipe, data="hf://owner/name")
-    assert "note: `--data FILE` takes a file in the place of the hub's data" in capsys.readouterr().err
+    assert "note: `--data FILE` takes a file instead of the hub's data" in capsys.readouterr().err

@@ -113,7 +113,7 @@ def test_a_metric_that_there_is_not_is_told_before_anything_is_trained(trainings
 
 @pytest.mark.parametrize("name", ["a b", "../x", "-x", "a/b", "last.one", "x\n"])
 def test_a_name_is_one_of_a_folder(trainings, name):
-    with pytest.raises(UsageError, match="is no name for a sweep"):
+    with pytest.raises(UsageError, match="is not a valid name for a sweep"):
         sweep(name=name)
 
 

@@ -82,7 +82,7 @@ def test_a_file_of_the_user_is_read_from_the_project_and_kept(tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", "{'a': 1}", '{"a":' * 9999])
 def test_unreadable_deepspeed_file_is_one_sentence(tmp_path, content):
     (tmp_path / "mine.json").write_text(content)
-    with pytest.raises(InputError, match=r"`.*mine.json` is no DeepSpeed config"):
+    with pytest.raises(InputError, match=r"`.*mine.json` is not a DeepSpeed config"):
         load_deepspeed("mine.json", tmp_path, ONE)
 
 

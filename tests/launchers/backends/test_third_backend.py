@@ -101,7 +101,7 @@ def test_a_training_goes_on_from_its_checkpoint(run, in_project, package):
     resumed = ftbridge.train(**OPTIONS | {"max_steps": 5}, resume=str(checkpoint), trust_checkpoint=True)
     assert [record["step"] for record in read_curve(resumed)] == [4, 5]
     (checkpoint / "trainer_state.json").unlink()
-    with pytest.raises(InputError, match="is no whole checkpoint with the optimiser's state"):
+    with pytest.raises(InputError, match="is not a complete checkpoint with the optimizer's state"):
         prepare(**OPTIONS | {"max_steps": 5}, resume=str(checkpoint), trust_checkpoint=True)
 
 

@@ -48,8 +48,8 @@ def test_a_folder_without_a_model_is_told_with_what_one_has(asked, tmp_path, par
     with pytest.raises(InputError) as refused:
         local_model("data", lambda: PYTHON, tmp_path)
     assert str(refused.value) == (
-        "`data` is no model folder: one has a config.json, a tokenizer (tokenizer.json or tokenizer.model) and weights "
-        "(*.safetensors)" + told.format(folder=tmp_path / "data")
+        "`data` is not a model folder: a model folder has a config.json, a tokenizer "
+        "(tokenizer.json or tokenizer.model) and weights (*.safetensors)" + told.format(folder=tmp_path / "data")
     )
     assert asked == []
     if part == "adapter_config.json":  # as LLaMA-Factory writes it

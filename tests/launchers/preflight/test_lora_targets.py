@@ -94,7 +94,7 @@ def refused(*targets, tensors=MODEL, model_type="glm4_moe", transformers="5.24.0
         ("w1", "is of experts that are kept in one tensor"),
         ("gate", "is a router"),
         ("out_proj", "is that of Mamba layers"),
-        ("q_norm", "is no linear layer"),
+        ("q_norm", "is not a linear layer"),
         ("q_porj", "the model has no layer"),
         ("proj", "the model has no layer"),
     ],

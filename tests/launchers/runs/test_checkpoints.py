@@ -98,7 +98,7 @@ def told(run, capsys, wanted="last"):
     return capsys.readouterr().err
 
 
-NO_ZIP = "it is no whole zip file, as torch writes them"
+NO_ZIP = "it is not a complete zip file as torch writes it"
 
 
 def test_unreadable_checkpoints_after_the_last_readable_one_are_named(tmp_path, capsys):

@@ -181,7 +181,8 @@ def test_tokens_that_no_staying_run_uses_are_found_with_their_size(project):
     gone = prune.find_leftovers(runs)
     tokens = prune.find_unused_tokens(project, runs, gone)
     assert [(each.run, each.why, each.size) for each in tokens] == [
-        ("", "tokens of no run", 6), ("", "tokens of no run", 6), ("", "unfinished tokens", 6),
+        ("", "ready tokens that no run uses", 6), ("", "ready tokens that no run uses", 6),
+        ("", "unfinished tokens", 6),
     ]  # fmt: skip
     assert names(tokens) == [one, three, f"{'4' * 24}.part"]
     assert names(prune.find_unused_tokens(project, runs, [])) == [three, f"{'4' * 24}.part"]

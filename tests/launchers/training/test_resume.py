@@ -133,7 +133,7 @@ def test_a_half_written_checkpoint_is_passed_over(place, backend, file):
     whole = run.path / "output" / file
     whole.write_bytes(whole.read_bytes()[:-8])
     assert "3" in resume.find_resume_point(place, "auto", {}, trusted=False).checkpoint.name
-    with pytest.raises(InputError, match="is no whole checkpoint of run `one`"):
+    with pytest.raises(InputError, match="is not a complete checkpoint of run `one`"):
         resume.find_resume_point(place, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
 
 
@@ -368,7 +368,7 @@ def test_resumed_run_must_match_the_stopped_one(place, plan):
     with pytest.raises(InputError, match="`faq` is not what run `one` trained on"):
         resume.check_resume_point(source, plan, two, {"faq.xlsx": "another sha256"})
     next(folder.iterdir()).write_bytes(b"PK")
-    with pytest.raises(InputError, match="no whole checkpoint with the optimiser's state"):
+    with pytest.raises(InputError, match="no whole checkpoint with the optimizer's state"):
         resume.check_resume_point(resume.ResumePoint(folder, None), plan, two, run.datasets)
 
 

@@ -123,7 +123,7 @@ def test_two_processes_save_the_same_step_when_they_are_interrupted(in_project):
     ("deepspeed", "number", "reason"),
     [
         ("zero2", signal.SIGTERM, "stopped by SIGTERM"),
-        ("zero3", signal.SIGHUP, "ended with its terminal; --detach outlives it"),
+        ("zero3", signal.SIGHUP, "ended with its terminal; with --detach it goes on"),
     ],
 )
 def test_interrupted_processes_go_on_from_where_they_saved(in_project, backend, deepspeed, number, reason):

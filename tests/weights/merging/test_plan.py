@@ -63,6 +63,8 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(merged, tmp
     usage = namedtuple("usage", "free")  # noqa: PYI024 - as shutil has it
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10))
     (tmp_path / "new").mkdir()
-    with pytest.raises(SetupError, match=r"takes 60 bytes, and .* 10 bytes free; make room, or choose another disk"):
+    with pytest.raises(
+        SetupError, match=r"takes 60 bytes, and .* 10 bytes free; free some space, or choose another disk"
+    ):
         merged({OUTPUT: (5, 2)}).lay_out(tmp_path / "new", 100)
     assert not list((tmp_path / "new").iterdir())

@@ -37,7 +37,10 @@ def test_a_source_that_ends_too_early_is_told(tmp_path):
         ('print(\'{"error": "`a` is not finite"}\')', InputError("`a` is not finite")),
         ('print(\'{"gpu_error": "CUDA out of memory"}\')', SetupError(r"CUDA out of memory\); `--device cpu`")),
         ("import sys; sys.exit('no module named torch')", FrameworkError("no module named torch")),
-        ('print(\'{"done": 5}\'); print("a warning")', FrameworkError("it wrote `a warning`, which is no JSON object")),
+        (
+            'print(\'{"done": 5}\'); print("a warning")',
+            FrameworkError("it wrote `a warning`, which is not a JSON object"),
+        ),
     ],
 )
 def test_last_line_of_the_merging_helper_decides_the_outcome(tmp_path, monkeypatch, code, outcome):

@@ -133,7 +133,7 @@ def lose(path):
         ),
         (
             lambda folder: shutil.copy(optim(other(folder, step=6), 1), folder),
-            "mixes shards of several checkpoints: their optimiser's steps are 9, 6",
+            "mixes shards of several checkpoints: their optimizer's steps are 9, 6",
         ),
         (lambda folder: zero3(folder, SHAPES, 2, mp_world_size=2), "was trained with tensor parallelism"),
         (lambda folder: zero3(folder, SHAPES, 2, dp_world_size=10**9), "lacks shards: its first one is of 1000000000"),

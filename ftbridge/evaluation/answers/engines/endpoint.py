@@ -200,9 +200,7 @@ class Endpoint:
             self._fail(_("answers with no choice"))
         message, reason = choices[0].message, choices[0].finish_reason
         if reason not in _ENDED | _CUT:
-            self._fail(
-                _("ended an answer because of `{reason}`, so that it is none").format(reason=printable(str(reason)))
-            )
+            self._fail(_("cut an answer off (`{reason}`), so it cannot be used").format(reason=printable(str(reason))))
         thought = message.reasoning_content or message.reasoning or ""
         if message.content is None and not thought:
             self._fail(_("answers with no text"))
@@ -228,7 +226,7 @@ class Endpoint:
                 self._fail(found.trouble)
             if found.seconds > self._patience.seconds:
                 self._fail(
-                    _("{trouble}, and wants to be asked again in {seconds:g} s").format(
+                    _("{trouble}, and asks to try again in {seconds:g} s").format(
                         trouble=found.trouble, seconds=found.seconds
                     )
                 )
@@ -254,7 +252,7 @@ class Endpoint:
             kind = trouble.partition(" (")[0]  # without what the server says, which may have a number each time
             if kind not in self._said:
                 self._said.add(kind)
-                say(_("note: {address} {trouble}; it is asked again").format(address=self.address, trouble=trouble))
+                say(_("note: {address} {trouble}; trying again").format(address=self.address, trouble=trouble))
 
     @property
     def _tries(self) -> int:
@@ -268,7 +266,7 @@ class Endpoint:
         except (ValueError, RecursionError):
             said = self._server.shown(reply.body.decode(errors="replace")) or _("nothing")
             self._fail(
-                _("answers what is no reply of the OpenAI API ({kind}): `{said}`").format(
+                _("sent a reply that is not of the OpenAI API ({kind}): `{said}`").format(
                     kind=printable(reply.kind) or _("no type"), said=said
                 )
             )
@@ -283,13 +281,13 @@ class Endpoint:
         where, said = self.address, self._status(reply)
         if reply.status in {401, 403}:
             raise SetupError(
-                _("{where} {said}; it wants another key in the environment variable {key}").format(
+                _("{where} {said}; it needs another key in the environment variable {key}").format(
                     where=where, said=said, key=KEY
                 )
             )
         if 300 <= reply.status < 400:  # noqa: PLR2004
             raise UsageError(
-                _("{where} {said}: it sends on to another address; give that one to `--endpoint`").format(
+                _("{where} {said}: it redirects to another address; give that one to `--endpoint`").format(
                     where=where, said=said
                 )
             )
@@ -299,7 +297,7 @@ class Endpoint:
                     where=where, said=said, model=self.model
                 )
             )
-        raise InputError(_("{where} refuses what it is asked: it {said}").format(where=where, said=said))
+        raise InputError(_("{where} refuses the question: it {said}").format(where=where, said=said))
 
     def _fail(self, trouble: str) -> NoReturn:
         raise FrameworkError(_("the server {address} {trouble}").format(address=self.address, trouble=trouble))

@@ -65,9 +65,9 @@ class Server:
         self._key = os.environ.get(KEY, "").strip()
         if not (self._key.isascii() and self._key.isprintable()):
             raise SetupError(
-                _("the environment variable {key} holds what is no key: letters beyond ASCII, or a newline").format(
-                    key=KEY
-                )
+                _(
+                    "the environment variable {key} holds an invalid key: it has letters beyond ASCII, or a newline"
+                ).format(key=KEY)
             )
         if self._key and self._url.scheme == "http" and not self._is_here:
             say(
@@ -95,7 +95,7 @@ class Server:
             with self._lock:
                 self._open[connection.sock] = end
             if stopped.is_set():  # too late for `end_all`
-                raise ConnectionAbortedError(_("nobody waits any more"))
+                raise ConnectionAbortedError(_("the request was given up"))
             connection.request(method, target, body, headers)
             with connection.getresponse() as response:
                 return _read_reply(response)
@@ -108,7 +108,7 @@ class Server:
             words = self.shown(str(error) or type(error).__name__)
             if isinstance(error, ssl.SSLCertVerificationError):
                 raise SetupError(
-                    _("the certificate of {address} is not to be trusted: {words}").format(
+                    _("the certificate of {address} cannot be trusted: {words}").format(
                         address=self.address, words=words
                     )
                 ) from error
@@ -183,7 +183,7 @@ class Server:
 def _read_reply(response: http.client.HTTPResponse) -> Reply:
     body = response.read(MOST_BYTES)
     if len(body) == MOST_BYTES:
-        raise NonsenseError(_("sends more than any answer has"))
+        raise NonsenseError(_("sends more than an answer can hold"))
     if response.length:
         raise http.client.IncompleteRead(body, response.length)
     headers = response.headers
@@ -199,7 +199,7 @@ def _checked_address(address: str) -> SplitResult:
     except ValueError:
         is_whole, url = False, urlsplit("")
     if not is_whole:
-        raise UsageError(_("`--endpoint` is no address of a server; {example}").format(example=example))
+        raise UsageError(_("`--endpoint` is not the address of a server; {example}").format(example=example))
     if url.username or url.password or url.query or url.fragment:
         raise UsageError(
             _(
@@ -209,5 +209,5 @@ def _checked_address(address: str) -> SplitResult:
         )
     path = url.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
     if not (address.isascii() and address.strip().isprintable()) or " " in address.strip():
-        raise UsageError(_("`--endpoint` is no address of a server; {example}").format(example=example))
+        raise UsageError(_("`--endpoint` is not the address of a server; {example}").format(example=example))
     return url._replace(path=path or "/v1")

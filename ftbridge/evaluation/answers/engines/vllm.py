@@ -26,8 +26,8 @@ _TROUBLES = {
         "vLLM is not installed there: name another Python under `backends`, `vllm` in "
         "ftbridge.yaml, or install it there"
     ),
-    "is less than desired": _("others use the memory: end them"),
-    "No available memory for the cache blocks": _("the model leaves no room on the GPU for what it is asked"),
+    "is less than desired": _("other programs use the GPU's memory: end them"),
+    "No available memory for the cache blocks": _("the model leaves no room on the GPU for the questions"),
     "out of memory": _("the model does not fit into the GPU"),
     "are not supported for now": _("vLLM does not know this kind of model"),
 }
@@ -90,9 +90,11 @@ def vllm_python(project: Project) -> Path | None:
 def why_not(adapters: Iterable[Path], loading: Loading) -> str:
     """Return in a sentence why vLLM does not answer as transformers does with these adapters, "" where it does."""
     if loading.bits:
-        return _("it loads no weights in {bits} bits as the training did; leave out `--bits`").format(bits=loading.bits)
+        return _("vLLM cannot load weights in {bits} bits as the training did; leave out `--bits`").format(
+            bits=loading.bits
+        )
     if loading.offload_folder:
-        return _("it puts no weights on a disk; leave out `--offload-folder`")
+        return _("vLLM cannot keep weights on disk; leave out `--offload-folder`")
     return next(
         (
             _("the adapter `{folder}` {reason}").format(folder=folder, reason=reason)
@@ -108,13 +110,13 @@ def _refused(adapter: Path) -> str:
     config = read_json(adapter / "adapter_config.json")
     rank = _rank(config)
     reasons = {
-        _("is {text}, and it takes LoRA alone").format(text=config.get("peft_type")): config.get("peft_type", "LORA")
+        _("is {text}, and vLLM takes only LoRA").format(text=config.get("peft_type")): config.get("peft_type", "LORA")
         != "LORA",
-        _("was trained with DoRA, which it does not compute; merge it"): config.get("use_dora"),
-        _("holds whole layers (`modules_to_save`), which it does not load; merge it"): config.get("modules_to_save"),
-        _("has a bias, which it does not load; merge it"): config.get("bias", "none") != "none"
+        _("was trained with DoRA, which vLLM does not compute; merge it"): config.get("use_dora"),
+        _("holds whole layers (`modules_to_save`), which vLLM does not load; merge it"): config.get("modules_to_save"),
+        _("has a bias, which vLLM does not load; merge it"): config.get("bias", "none") != "none"
         or config.get("lora_bias"),
-        _("has rank {rank}, and it takes {ranks} at most; merge it").format(rank=rank, ranks=RANKS[-1]): rank
+        _("has rank {rank}, and vLLM takes at most {ranks}; merge it").format(rank=rank, ranks=RANKS[-1]): rank
         > RANKS[-1],
     }
     return next((reason for reason, is_so in reasons.items() if is_so), "")

@@ -206,7 +206,7 @@ def _token_counts(project: Project, run: Run) -> Counts | None:
         file = project.folder / TOKENS / run.tokens[0] / RECORD
         with suppress(InputError):
             return load_json(
-                read_text(file, _("tokens' record")), _TokensRecord, _("`{file}` is damaged").format(file=file)
+                read_text(file, _("record of the tokens")), _TokensRecord, _("`{file}` is damaged").format(file=file)
             ).counts
     return None
 

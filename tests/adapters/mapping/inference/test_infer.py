@@ -175,7 +175,7 @@ def test_truth_under_the_name_of_a_thought_is_no_reasoning():
     (problem,) = choice.mapping.problems(
         msgspec.structs.replace(source.first[0], values={"question": "q", "answer": "a", "thinking": "hm"})
     )
-    assert problem.reason == "holds reasoning; say with `--map` what is read"
+    assert problem.reason == "holds reasoning; choose with `--map` what to read"
 
 
 def test_unrecognised_columns_are_refused_with_notes_of_what_may_be_behind():

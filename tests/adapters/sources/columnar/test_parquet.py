@@ -110,5 +110,5 @@ def test_statistics_that_would_end_the_process_are_a_sentence(tmp_path):
     content = file.read_bytes()
     assert content.count(optional) == 2
     file.write_bytes(content.replace(optional, required))
-    with pytest.raises(InputError, match="contradicts itself"):
+    with pytest.raises(InputError, match="metadata is inconsistent"):
         parquet.open_tables(file, READING)

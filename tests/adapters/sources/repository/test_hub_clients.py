@@ -35,7 +35,7 @@ def test_a_closed_dataset_is_one_sentence(server, scheme, answer, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", TOKEN)
     server.closed = answer
-    with pytest.raises(SetupError, match=r"does not give you `owner/faq`: accept the terms .* log in with") as caught:
+    with pytest.raises(SetupError, match=r"refuses `owner/faq`: accept the terms .* log in with") as caught:
         opened(f"{scheme}://owner/faq")
     assert TOKEN not in str(caught.value)
     assert any(token and TOKEN in token for token in server.tokens) or scheme == "ms"

@@ -240,7 +240,7 @@ def test_unreadable_csv_is_one_sentence(content, reading, message):
 @pytest.mark.parametrize("content", ['a,b\n1,"', "a,b\n1,"], ids=["quoted", "bare"])
 def test_a_line_without_end_is_refused_within_bounds(content, monkeypatch):
     monkeypatch.setattr(source, "LONGEST", 1 << 20)
-    with pytest.raises(InputError, match=r"no table: the line that begins with `1,.* goes on for more than 1 million"):
+    with pytest.raises(InputError, match=r"not a table: the line that begins with `1,.* is longer than 1 million"):
         table(content + "x" * (2 << 20))
 
 
@@ -268,10 +268,10 @@ def test_a_record_of_too_many_lines_costs_its_line(monkeypatch):
         (
             "问题,答案\nQuestion,Answer\nq1,a1\n",
             3,
-            ("record 2 is skipped: it says the headers again and is no sample",),
+            ("record 2 is skipped: it repeats the headers and is not a sample",),
         ),
         ("id,问题,答案\nNo.,Question,Answer\n1,q1,a1\n", 3, ("record 2 is skipped: it says the headers again",)),
-        ("question,answer\n---,---\nq1,a1\n", 3, ("record 2 is skipped: it is a line of dashes and no sample",)),
+        ("question,answer\n---,---\nq1,a1\n", 3, ("record 2 is skipped: it is a line of dashes, not a sample",)),
         ("question|answer\n--------+-------\nq1|a1\n", 3, ("delimiter `|`", "record 2 is skipped: it is a line")),
         ("问题,答案\nq,a\n", 2, ()),
         ("question,answer\nquestion,yes\n", 2, ()),
@@ -289,9 +289,9 @@ def test_headers_of_another_table_are_errors_of_their_row():
         "id,question,answer\n1,q1,a1\n\nid,question,answer\n2,q2,a2\nno,Question,Answer\n--,---,---\n3,question,yes\n"
     )
     assert [(row.where.row, row.error) for row in table(content)[1] if row.error] == [
-        (4, "says the headers again and is no sample"),
-        (6, "says the headers again and is no sample"),
-        (7, "is a line of dashes and no sample"),
+        (4, "repeats the headers and is not a sample"),
+        (6, "repeats the headers and is not a sample"),
+        (7, "is a line of dashes, not a sample"),
     ]
 
 
@@ -418,9 +418,9 @@ def test_an_index_that_pandas_wrote_is_no_answer(folder):
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        ("string,string,string", "says the kinds of the columns"),
-        ("\u5fc5\u586b,\u5fc5\u586b,\u9009\u586b", "says the kinds of the columns"),
-        ("(required),(required),(optional)", "says the kinds of the columns"),
+        ("string,string,string", "gives the types of the columns"),
+        ("\u5fc5\u586b,\u5fc5\u586b,\u9009\u586b", "gives the types of the columns"),
+        ("(required),(required),(optional)", "gives the types of the columns"),
     ],
 )
 def test_a_row_that_says_what_follows_is_no_sample(folder, second, said):

@@ -92,7 +92,7 @@ def test_the_last_record_of_a_beginning_may_be_cut():
 def test_unusual_dialect_is_told_in_a_note():
     assert Dialect().note == ""
     assert Dialect("\t", "").note == "delimiter tab, no quotes"
-    assert Dialect("", "'", "\\").note == "one column (`--delimiter` says what parts cells), quotes ', escapes \\"
+    assert Dialect("", "'", "\\").note == "one column (set `--delimiter` if there are more), quotes ', escapes \\"
     assert Dialect(" ").note == "delimiter space"
 
 

@@ -74,15 +74,15 @@ def test_json_lines_rows_carry_their_line_numbers():
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        (b'{"a": NaN}', "is no JSON object: `NaN` is not JSON"),
-        (b'{"a": 1', "is no JSON object: Expecting ',' delimiter at character 8"),
+        (b'{"a": NaN}', "is not a JSON object: `NaN` is not JSON"),
+        (b'{"a": 1', "is not a JSON object: Expecting ',' delimiter at character 8"),
         (b'{"a": "\xff"}', "holds bytes that do not decode"),
         (b'{"a": "\xed\xa0\x80"}', "holds bytes that do not decode"),
         (b"[1]", "is `[1]`, not an object"),
         (b"{}", "is an object without values"),
-        (b"[" * 100_000, "is no JSON object: it is nested too deeply"),
-        (b"{'a': 1}", "is no JSON object: Expecting property name"),
-        (b'{"a": 1} {"a": 2}', "is no JSON object: Extra data at character 10"),
+        (b"[" * 100_000, "is not a JSON object: it is nested too deeply"),
+        (b"{'a': 1}", "is not a JSON object: Expecting property name"),
+        (b'{"a": 1} {"a": 2}', "is not a JSON object: Extra data at character 10"),
     ],
 )
 def test_a_broken_line_is_an_error_of_its_row(line, error):
@@ -210,7 +210,7 @@ def test_lines_may_end_with_a_comma(folder, name, newline):
 
 def test_a_comma_at_the_end_of_some_line_is_an_error_that_names_it():
     _, broken = read(b'{"a": 1}\n{"a": 2},')
-    assert broken.error == "is no JSON object: Extra data at character 9 (it ends with a comma)"
+    assert broken.error == "is not a JSON object: Extra data at character 9 (it ends with a comma)"
 
 
 def test_the_messages_of_one_conversation_are_one_row(folder, lines):

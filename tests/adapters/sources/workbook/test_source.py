@@ -353,12 +353,12 @@ def test_row_that_repeats_the_headers_is_no_sample(workbook):
         [2, "---", "---"],
     ]
     table, found = read(workbook(Q=[*rows, ["--", "----", "--"]]))
-    assert table.notes == ("row 2 is skipped: it says the headers again and is no sample",)
+    assert table.notes == ("row 2 is skipped: it repeats the headers and is not a sample",)
     assert [(row.where.row, row.error) for row in found] == [
         (3, ""),
-        (4, "says the headers again and is no sample"),
+        (4, "repeats the headers and is not a sample"),
         (5, ""),
-        (6, "is a line of dashes and no sample"),
+        (6, "is a line of dashes, not a sample"),
     ]
 
 

@@ -255,7 +255,7 @@ def test_a_body_without_end_is_cut(monkeypatch):
             asked.wfile.write(b"[" * 4096)
 
     monkeypatch.setattr(server_module, "MOST_BYTES", 1 << 16)
-    with serving(flood) as server, pytest.raises(FrameworkError, match="sends more than any answer has; 0 answers"):
+    with serving(flood) as server, pytest.raises(FrameworkError, match="sends more than an answer can hold; 0 answers"):
         ask(server.address)
 
 

@@ -110,7 +110,9 @@ def test_the_address_of_the_api_is_found(given, meant):
     ],
 )
 def test_what_is_no_address_is_refused(address):
-    with pytest.raises(UsageError, match=r"`--endpoint` is no address of a server; give one such as http://localhost"):
+    with pytest.raises(
+        UsageError, match=r"`--endpoint` is not the address of a server; give one such as http://localhost"
+    ):
         Server(address, 1)
 
 

@@ -61,9 +61,9 @@ def test_the_rank_is_the_least_that_vllm_takes(adapter, config, rank):
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"use_dora": True}, "was trained with DoRA, which it does not compute; merge it"),
+        ({"use_dora": True}, "was trained with DoRA, which vLLM does not compute; merge it"),
         ({"modules_to_save": ["embed_tokens"]}, "holds whole layers (`modules_to_save`), which it does not load"),
-        ({"bias": "all"}, "has a bias, which it does not load; merge it"),
+        ({"bias": "all"}, "has a bias, which vLLM does not load; merge it"),
         ({"r": 8, "rank_pattern": {"q_proj": 513}}, "has rank 513, and it takes 512 at most; merge it"),
         ({"peft_type": "PROMPT_TUNING"}, "is PROMPT_TUNING, and it takes LoRA alone"),
     ],

@@ -24,7 +24,7 @@ def test_what_was_trained_on_what(told):
     assert settings["Base model"] == "models/Qwen2.5-0.5B-Instruct"
     assert dict(told.details.rows)["Method"] == "QLoRA, rank 64, alpha 16, 4 bit"
     assert settings["Time"] == "21 min 30 s"
-    assert dict(told.details.rows)["Optimiser steps"] == "45 / 45"
+    assert dict(told.details.rows)["Optimizer steps"] == "45 / 45"
     assert (settings["Epochs"], data["Training samples"]) == ("3", 480)
     assert (data["Rows read"], data["Rows rejected"], data["Duplicates left out"]) == (643, 31, 12)
     assert data["Made of"] == "news.xlsx"
