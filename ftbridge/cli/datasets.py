@@ -207,6 +207,9 @@ def _options_given(asked: dict[str, Any]) -> dict[str, str]:
     return {f"--{name}": str(value).strip("[]") for name, value in values.items() if value}
 
 
+LOADS = {"yes": _("yes"), "no": _("no"), "unknown": _("unknown")}
+
+
 def _no_datasets_yet(dataset_dir: str | None) -> str:
     from ftbridge import datasets
     from ftbridge.core.errors import shell_words
@@ -223,6 +226,8 @@ def _check_lines(checked: "CheckResult") -> str:
 
     lines = [checked.name if checked.ours else _("{name} (not made by ftbridge)").format(name=checked.name)]
     for backend, support in checked.backends.items():
-        lines.append(f"  {load_backend(backend).title + ':':<15} {': '.join((support.loads, *support.reasons[:1]))}")
+        lines.append(
+            f"  {load_backend(backend).title + ':':<15} {joined(': ', (LOADS[support.loads], *support.reasons[:1]))}"
+        )
         lines += [f"  {'':<20}{reason}" for reason in support.reasons[1:]]
     return "\n".join([*lines, *(_("  note: {note}").format(note=note) for note in checked.notes)])
