@@ -37,7 +37,7 @@ def test_wrong_arguments_are_wrong_usage(arguments):
     [
         (["--system", "", "--system-template", "coder"], "药?", 2, "use one of them"),
         (["--system-template", "doctor"], "药?", 2, "there is no system template `doctor`"),
-        ([], " \n", 3, "no run has succeeded in"),
+        ([], " \n", 3, "there is no run in"),
         (["."], " \n", 3, "there is no question on stdin"),
         (["--prompt", "-"], "药吗".encode("gb18030"), 3, "stdin is not UTF-8 text"),
         (["nowhere"], "药?", 3, "nowhere"),
