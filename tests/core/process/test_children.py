@@ -82,7 +82,7 @@ with generation.Generator(Path(busy), Any(trust_remote_code=False), Path.cwd(), 
 import socket
 from ftbridge.dialogue import web
 from ftbridge.dialogue.generation import Sampling
-talk = Any(title="one", system="", sampling=Sampling())
+talk = Any(title="one", run="", model="", system="", sampling=Sampling())
 with web._start_page(Path(busy), socket.create_server(("127.0.0.1", 0)), {}, [talk]):
     pass
 """,
