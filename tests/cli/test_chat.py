@@ -52,8 +52,8 @@ def test_wrong_arguments_are_wrong_usage(arguments):
         (["--web", "--allow-host", "x:80"], "", 2, "takes a name such as `gpu1.example.org`, without a port; `x:80`"),
         (["--web", "--password", ""], "", 2, "give `--password` another"),
         (["--web", "--password", b"\xff"], "", 2, "give `--password` another"),
-        (["--system", b"\xff"], "药?", 3, r"the system prompt holds half a character (`\udcff`)"),
-        (["--stop-word", b"x\xff"], "药?", 3, r"a stop word holds half a character (`\udcff` after `x`)"),
+        (["--system", b"\xff"], "药?", 3, r"the system prompt holds an invalid character (`\udcff`)"),
+        (["--stop-word", b"x\xff"], "药?", 3, r"a stop word holds an invalid character (`\udcff` after `x`)"),
     ],
 )
 def test_chat_that_cannot_work_is_a_sentence(arguments, stdin, code, message, tmp_path):

@@ -73,7 +73,7 @@ def test_what_a_reader_has_to_know_is_said():
     found = score("classification", rows(BY_HAND), ("a", "b", "c", "d"))
     assert found.notes[:3] == (
         "`d` never occurs among the right answers",
-        "`c`: of this label there is one item alone, whose recall is all or nothing",
+        "`c`: only one item has this label, so its recall is 0 or 1",
         "1 of 6 answers could not be read as a label, and are wrong",
     )
     unread = score("classification", rows([("?", "a"), ("?", "b")] * 20))
