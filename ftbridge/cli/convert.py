@@ -232,7 +232,7 @@ def _sum_line(counts: "Counts") -> str:
         (counts.left_out, _("{count:,} not used (`--limit`, `--split`)")),
         (counts.empty, _("{count:,} empty")),
     ]
-    became = joined(", ", (text.format(count=count) for count, text in found if count))
+    became = joined(_(", "), (text.format(count=count) for count, text in found if count))
     return _("{rows}: {became}").format(rows=counted(counts.read + counts.empty, "row"), became=became)
 
 
@@ -279,7 +279,7 @@ def _registry_changes(done: "Conversion") -> str:
         for each in done.replaced
         if not each.after
     ]
-    lines = [joined(", ", [*anew, *gone])] if done.replaced else []
+    lines = [joined(_(", "), [*anew, *gone])] if done.replaced else []
     files = {done.rejected_file, done.rejected_workbook, *(file for part in done.parts for file in part.files.values())}
     for file in done.edited:
         what = replaced if file in files else removed

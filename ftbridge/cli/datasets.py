@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ftbridge.adapters.registered.check import CheckResult
-    from ftbridge.dataset_info.entries import Entry
+    from ftbridge.core.records import DatasetEntry
     from ftbridge.datasets import DatasetDetails
 
 _dataset_options = options(dataset_dir_option(_("the last conversion's, else data")), json_option)
@@ -193,7 +193,7 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
     }
 
 
-def _system_prompt(entry: "Entry") -> str:
+def _system_prompt(entry: "DatasetEntry") -> str:
     """Return the system prompt of a dataset, or that its conversations have several."""
     if not entry.several_systems:
         return entry.system
@@ -205,6 +205,9 @@ def _options_given(asked: dict[str, Any]) -> dict[str, str]:
     names = ("split", "seed") if asked.get("split") else ()
     values = {name: asked.get(name) for name in (*names, "sample", "dedup", "limit")}
     return {f"--{name}": str(value).strip("[]") for name, value in values.items() if value}
+
+
+LOADS = {"yes": _("yes"), "no": _("no"), "unknown": _("unknown")}
 
 
 def _no_datasets_yet(dataset_dir: str | None) -> str:
@@ -223,6 +226,8 @@ def _check_lines(checked: "CheckResult") -> str:
 
     lines = [checked.name if checked.ours else _("{name} (not made by ftbridge)").format(name=checked.name)]
     for backend, support in checked.backends.items():
-        lines.append(f"  {load_backend(backend).title + ':':<15} {': '.join((support.loads, *support.reasons[:1]))}")
+        lines.append(
+            f"  {load_backend(backend).title + ':':<15} {joined(': ', (LOADS[support.loads], *support.reasons[:1]))}"
+        )
         lines += [f"  {'':<20}{reason}" for reason in support.reasons[1:]]
     return "\n".join([*lines, *(_("  note: {note}").format(note=note) for note in checked.notes)])

@@ -119,7 +119,7 @@ def _classes(found: "Evaluation") -> "Iterator[str | Rows]":
         for each in shown
     ]
     if rows:
-        yield [(_("class"), _("items"), _("precision"), _("recall"), "F1"), *rows]
+        yield [(_("class"), _("items"), _("precision"), _("recall"), _("F1")), *rows]
     if len(classes) > len(shown):
         yield _("... and {count} more in the file").format(count=len(classes) - len(shown))
 

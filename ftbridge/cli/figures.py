@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
+from ftbridge.language import joined, to_translate
 
 if TYPE_CHECKING:
     from ftbridge.cli.output import Rows
@@ -13,7 +13,22 @@ if TYPE_CHECKING:
 
 LETTERS = 60  # of a prompt and of an answer, in the table of them
 STATUSES = {"done": _("done"), "trained": _("trained"), "failed": _("failed"), "waiting": _("waiting")}
-NAMES = {"macro_f1": "macro F1", "f1": "F1", "chrf": "chrF", "bleu": "BLEU", "rouge_l": "ROUGE-L"}
+# Names of figures that are translated; the rest are the same in every language, or their keys.
+NAMES = {
+    "accuracy": to_translate("accuracy"),
+    "answer_length": to_translate("answer length"),
+    "ended": to_translate("ended"),
+    "exact_match": to_translate("exact match"),
+    "precision": to_translate("precision"),
+    "recall": to_translate("recall"),
+    "reference_length": to_translate("reference length"),
+    "validation_loss": to_translate("validation loss"),
+    "macro_f1": "macro F1",
+    "f1": "F1",
+    "chrf": "chrF",
+    "bleu": "BLEU",
+    "rouge_l": "ROUGE-L",
+}
 
 
 def figures_table(dataset: str, evaluations: "list[Evaluation]") -> "Rows":
@@ -21,7 +36,7 @@ def figures_table(dataset: str, evaluations: "list[Evaluation]") -> "Rows":
     columns: dict[str, Scores] = {each.model.title: each.scores for each in evaluations}
     for each in evaluations:
         title = each.model.title
-        simpler = [("before", each.before)] if each.before else []
+        simpler = [(_("before"), each.before)] if each.before else []
         for name, scores in (*simpler, *((baseline.name, baseline.scores) for baseline in each.baselines)):
             known = columns.setdefault(name, scores)  # models of one base share what they are compared with
             if known != scores:
@@ -31,7 +46,7 @@ def figures_table(dataset: str, evaluations: "list[Evaluation]") -> "Rows":
         (f"{dataset}", *columns),
         (_("items"), *(f"{scores.items:,}" for scores in columns.values())),
         *(
-            (NAMES.get(name, name.replace("_", " ")), *(_cell(each.figures.get(name)) for each in columns.values()))
+            (_(NAMES.get(name, name.replace("_", " "))), *(_cell(each.figures.get(name)) for each in columns.values()))
             for name in names
         ),
     ]

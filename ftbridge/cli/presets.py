@@ -1,6 +1,7 @@
 """`ftbridge presets`: the well-known datasets, and how each is read."""
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -33,7 +34,7 @@ def command(name: str | None, as_json: bool) -> None:
 
 def _presets_table(known: "list[Preset]") -> Rows:
     rows = [(_("name"), _("title"), _("model"), _("licence"))]
-    rows += [(each.name, each.title, each.model, each.licence.partition(";")[0]) for each in known]
+    rows += [(each.name, each.title, each.model, re.split("[;；]", _(each.licence))[0]) for each in known]
     return rows
 
 
@@ -50,7 +51,7 @@ def _preset_details(known: "Preset") -> str:
     labels = [f"{value} = {text}" for value, text in known.labels.items() if value != text]
     facts = {
         _("source"): known.source,
-        _("licence"): known.licence,
+        _("licence"): _(known.licence),
         _("model"): known.model,
         _("hub"): known.hub,
         _("detected by"): joined(_(" or "), signs),

@@ -206,7 +206,7 @@ def _token_table(titles: dict[str, "EncodedSample"]) -> "Table":
     from ftbridge.core.console import printable
 
     table = Table(box=None, pad_edge=False)
-    for heading in (_("position"), "id"):
+    for heading in (_("position"), _("id")):
         table.add_column(heading, justify="right")
     table.add_column("token", overflow="fold")
     for title in titles:

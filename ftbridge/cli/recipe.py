@@ -212,7 +212,10 @@ def list_command(as_json: bool) -> None:
     column = max(len(each.name) for each in found) + 2
     for each in found:
         data = re.sub(r"^\w+:(//)?|[:@].*", "", each.data)  # without the hub, and which part of its data
-        lines = [*_wrapped(each.title.removesuffix("."), column), *_wrapped(joined(", ", (data, each.model)), column)]
+        lines = [
+            *_wrapped(each.title.removesuffix("."), column),
+            *_wrapped(joined(_(", "), (data, each.model)), column),
+        ]
         result("\n".join(f"{'' if at else each.name:{column}}{line}" for at, line in enumerate(lines)))
 
 

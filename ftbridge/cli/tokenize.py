@@ -73,7 +73,7 @@ def _counts_table(part: "TokenizedPart") -> str:
     ]
     return aligned(
         [
-            (_("dataset"), joined(", ", (part.dataset, counted(counts.conversations, "conversation")))),
+            (_("dataset"), joined(_(", "), (part.dataset, counted(counts.conversations, "conversation")))),
             (_("samples"), _("{samples:,} in {rows}").format(samples=counts.samples, rows=counted(counts.rows, "row"))),
             (
                 _("tokens"),

@@ -168,11 +168,10 @@ def _environments(project: Project) -> list[Environment]:
 
 
 def _python_check(name: str, version: str, executable: str) -> Check:
+    found = joined(_(", "), (version, executable))
     if version.startswith(("3.11.", "3.12.")):
-        return Check(name, "ok", f"{version}, {executable}")
-    return Check(
-        name, "failure", f"{version}, {executable}", _("both frameworks run on 3.11 and 3.12; use one of them")
-    )
+        return Check(name, "ok", found)
+    return Check(name, "failure", found, _("both frameworks run on 3.11 and 3.12; use one of them"))
 
 
 def _build_checks(build: TorchBuild, gpus: list[nvidia.Gpu]) -> Iterator[Check]:
@@ -348,7 +347,7 @@ def _hub_checks() -> list[Check]:
     checks = []
     for name, url, remedy in hubs:
         problem = answers.get(name, _("no answer within {hub_timeout} s").format(hub_timeout=HUB_TIMEOUT))
-        text = f"{_url_without_login(url)}: {problem or 'answers'}"
+        text = joined(": ", (_url_without_login(url), problem or _("is reachable")))
         checks.append(Check(name, "warning" if problem else "ok", text, remedy if problem else ""))
     return checks
 

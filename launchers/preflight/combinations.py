@@ -28,7 +28,7 @@ def combination_checks(plan: TrainPlan, config: dict[str, Any], installed: dict[
         *_toolkit_conflicts(plan),
         *_wasteful_options(plan),
     ]
-    return [Check("options", *each) for each in found] or [Check("options", "ok", "compatible")]
+    return [Check("options", *each) for each in found] or [Check("options", "ok", _("compatible"))]
 
 
 def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Conflicts:

@@ -7,7 +7,7 @@ import msgspec
 
 from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
+from ftbridge.language import joined, to_translate
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed, offloads
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.hardware.host import GIB, available_memory
@@ -52,7 +52,7 @@ def _needs(plan: TrainPlan, memory: Memory) -> list[_Need]:
     if free:
         room = _("{free:.2f} GiB of main memory are free for each process").format(free=free / GIB)
     if plan.machine.device == "cpu":
-        return [_Need("memory", memory.total, memory.total, free, f"{memory}; {room}")]
+        return [_Need("memory", memory.total, memory.total, free, joined("; ", (memory, room)))]
     needs = [_gpu_need(plan, memory)]
     if memory.host:
         text = _("about {host:.2f} GiB a process, while the model is loaded; {room}").format(
@@ -64,7 +64,7 @@ def _needs(plan: TrainPlan, memory: Memory) -> list[_Need]:
             text = _("about {host:.2f} GiB a process, for offload up to {most:.2f} GiB; {room}").format(
                 host=memory.host / GIB, most=most / GIB, room=room
             )
-        needs.append(_Need(_("main memory"), memory.host, most, free, text))
+        needs.append(_Need(to_translate("main memory"), memory.host, most, free, text))
     return needs
 
 
@@ -78,7 +78,7 @@ def _gpu_need(plan: TrainPlan, memory: Memory) -> _Need:
     )
     # A paged optimiser may leave the GPU, so it alone is no reason to fail.
     least = memory.total - (memory.optimizer if plan.spec.optimizer.startswith("paged") else 0)
-    return _Need("memory", least, memory.total, free, f"{memory}; {room}")
+    return _Need("memory", least, memory.total, free, joined("; ", (memory, room)))
 
 
 def _remedy(plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> str:
@@ -91,7 +91,7 @@ def _remedy(plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dic
     if enough := [each.option for each in changed if each.enough]:
         remedies.append(_("use {enough}").format(enough=joined(_(" or "), enough[:MOST_OPTIONS])))
     elif together := _options_enough_together(plan, need, tensors, config):
-        remedies.append(_("use {together}").format(together=joined(" with ", together)))
+        remedies.append(_("use {together}").format(together=joined(_(" with "), together)))
     other = _("take a machine with more memory") + ("" if plan.resume else _(", or a smaller model"))
     return _(", or ").join(remedies) or other
 

@@ -100,9 +100,16 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.start, self.certain + self.buffers + (self.activations or 0) + self.context)
 
     def __str__(self) -> str:
-        names = ("weights", "adapters", "gradients", "optimizer", "buffers", "activations", "context")
-        values = {name: getattr(self, name) for name in names}
-        parts = [f"{name} {'unknown' if size is None else _gib(size)}" for name, size in values.items()]
+        sizes = {
+            _("weights"): self.weights,
+            _("adapters"): self.adapters,
+            _("gradients"): self.gradients,
+            _("optimizer"): self.optimizer,
+            _("buffers"): self.buffers,
+            _("activations"): self.activations,
+            _("context"): self.context,
+        }
+        parts = [joined(" ", (name, _("unknown") if size is None else _gib(size))) for name, size in sizes.items()]
         start = (
             _("; {gib} GiB at the start, before ZeRO-3 shares the weights out").format(gib=_gib(self.start))
             if self.start

@@ -143,10 +143,10 @@ def _dataset_checks(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> l
                 name, "failure", _("`{title}` has no samples").format(title=plan.title), _("convert its source again")
             )
         ]
-    found = [Check(name, "ok", f"`{plan.title}`, {counted(plan.entry.samples, 'sample')}, {files[0]}")]
+    found = [Check(name, "ok", joined(_(", "), (f"`{plan.title}`", counted(plan.entry.samples, "sample"), files[0])))]
     if plan.edited:
         remedy = _("run.json says what is read; convert the source again to undo the edit")
-        found.append(Check(name, "warning", f"`{plan.title}`: {plan.edited}", remedy))
+        found.append(Check(name, "warning", joined(": ", (f"`{plan.title}`", plan.edited)), remedy))
     if other := plan.validation:
         validation = {"dataset": other.name, "dataset_dir": other.folder, "entry": other.entry, "validation": None}
         validation |= {"parts": other.parts}
@@ -185,7 +185,7 @@ def _cutoff_check(cutoff: int, found: CutoffEstimate) -> Check:
                 cut=found.cut, cut_2=found.cut / found.samples, lost=found.lost
             )
         )
-    share = joined(", ", losses)
+    share = joined(_(", "), losses)
     remedy = _(
         "`--cutoff-length {longest}` cuts nothing; `ftbridge preview --stats` counts all samples exactly"
     ).format(longest=found.longest)

@@ -319,19 +319,28 @@ def _warnings_of_view(backend: str, view: BackendView, cutoff: int) -> list[str]
         if view.stats
         else _("`--stats` counts all samples")
     )
-    start = _("with a cutoff length of {cutoff}, {title} truncates").format(cutoff=cutoff, title=view.title)
     lost = (
-        _("so that it is skipped") if load_backend(backend).drops_unlabelled else _("so that nothing of it is trained")
+        _(
+            "with a cutoff length of {cutoff}, {title} truncates the whole answer of {samples}, so that it is skipped; "
+            "{advice}"
+        )
+        if load_backend(backend).drops_unlabelled
+        else _(
+            "with a cutoff length of {cutoff}, {title} truncates the whole answer of {samples}, so that nothing of it "
+            "is trained; {advice}"
+        )
     )
-    effects: dict[Cut, tuple[str, str]] = {
-        "refused": (_("{title} skips").format(title=view.title), _(": its loader does not read the answer as text")),
-        "lost": (_("{start} the whole answer of").format(start=start), f", {lost}; {advice}"),
-        "answer": (_("{start} a part of the answer of").format(start=start), f"; {advice}"),
-        "question": (_("{start} what comes before the answer of").format(start=start), f"; {advice}"),
+    effects: dict[Cut, str] = {
+        "refused": _("{title} skips {samples}: its loader does not read the answer as text"),
+        "lost": lost,
+        "answer": _("with a cutoff length of {cutoff}, {title} truncates a part of the answer of {samples}; {advice}"),
+        "question": _(
+            "with a cutoff length of {cutoff}, {title} truncates what comes before the answer of {samples}; {advice}"
+        ),
     }
     return [
-        f"{before} {_sample_numbers(found[kind])}{after}"
-        for kind, (before, after) in effects.items()
+        text.format(cutoff=cutoff, title=view.title, samples=_sample_numbers(found[kind]), advice=advice)
+        for kind, text in effects.items()
         if found.get(kind)
     ]
 

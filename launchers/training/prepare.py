@@ -20,6 +20,7 @@ from ftbridge.core.train_spec import DatasetChoice, TrainOptions, TrainSpec, dat
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.backends.other_configs.reading import find_project
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
@@ -193,7 +194,7 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
     What matters most stands first; `memory` is what the pre-flight says of it.
     """
     plan = ready.plan
-    deepspeed = "yes" if plan.deepspeed else "no"
+    deepspeed = _("yes") if plan.deepspeed else _("no")
     trained = parameters_in_words(*trained_parameters(plan, ready.python))
     name = f"TIME-{plan.spec.backend}-{file_stem(plan.dataset, plan.parts)}"
     folder = (
@@ -207,10 +208,10 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
     ]
     return [
         *_dataset_in_words(plan),
-        *([("tokens", _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
+        *([(_("tokens"), _tokens_in_words(plan.tokens.counts))] if plan.tokens else []),
         (
-            "validation",
-            f"{plan.validation.title}, {counted(plan.validation.entry.samples, 'sample')}"
+            _("validation"),
+            joined(_(", "), (plan.validation.title, counted(plan.validation.entry.samples, "sample")))
             if plan.validation
             else _("none"),
         ),
@@ -220,17 +221,17 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
                 steps_in_words=steps_in_words(plan), warmup_steps=plan.warmup_steps
             ),
         ),
-        *([("memory", memory)] if memory else []),
-        *([("trains", trained)] if trained else []),
+        *([(_("memory"), memory)] if memory else []),
+        *([(_("trains"), trained)] if trained else []),
         (
             _("runs on"),
             _("{devices_in_words} in {dtype}; DeepSpeed: {deepspeed}").format(
                 devices_in_words=devices_in_words(plan), dtype=plan.machine.dtype, deepspeed=deepspeed
             ),
         ),
-        ("backend", load_backend(plan.spec.backend).title),
-        (_("model"), f"{plan.spec.model}, {_prompt_in_words(plan)}"),
-        ("options", _("all as by default") if not changed else changed[0]),
+        (_("backend"), load_backend(plan.spec.backend).title),
+        (_("model"), joined(_(", "), (plan.spec.model, _prompt_in_words(plan)))),
+        (_("options"), _("all as by default") if not changed else changed[0]),
         *(("", option) for option in changed[1:]),
         (_("run folder"), folder),
     ]
@@ -240,13 +241,15 @@ def _dataset_in_words(plan: TrainPlan) -> Iterator[tuple[str, str]]:
     """Yield the dataset with its number of samples; of several each with its own, then all together."""
     samples = counted(plan.entry.samples, "sample")
     if not plan.parts:
-        yield _("dataset"), f"{plan.dataset}, {samples}"
+        yield _("dataset"), joined(_(", "), (plan.dataset, samples))
         return
     for number, part in enumerate(plan.parts):
-        of = _(" of {total:,}").format(total=part.total) if part.samples < part.total else ""
+        total = counted(part.total, "sample")
         yield (
-            "" if number else "dataset",
-            f"{part.name}, {part.samples:,}{of} {'sample' if part.total == 1 else 'samples'}",
+            "" if number else _("dataset"),
+            _("{name}, {taken:,} of {samples}").format(name=part.name, taken=part.samples, samples=total)
+            if part.samples < part.total
+            else joined(_(", "), (part.name, total)),
         )
     if len(plan.parts) > 1:
         yield "", _("together {samples}, mixed by the seed {seed}").format(samples=samples, seed=plan.spec.seed)

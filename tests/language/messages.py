@@ -33,7 +33,7 @@ SHOWN = {
     "launchers/training/failures.yaml": {"cause", "remedy"},
     "launchers/preflight/packing.yaml": {"together"},
     "dataset_info/recipes": {"title"},
-    "dataset_info/presets": {"title"},
+    "dataset_info/presets": {"title", "licence"},
 }
 # Two words, or a word beside a value: what a person reads.
 PROSE = re.compile(r"[A-Za-z0-9`'}\]),;:.%!?] [A-Za-z0-9`'{(\[]")
@@ -345,11 +345,11 @@ def _messages_of_calls(tree: ast.Module) -> Iterator[Entry]:
 
 def _docstrings_of_commands(tree: ast.Module) -> Iterator[Entry]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and any(
-            _called(each) in {"command", "group"} for each in node.decorator_list
-        ):
-            keywords = [each.arg for decorator in node.decorator_list for each in getattr(decorator, "keywords", ())]
-            if "help" not in keywords:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for decorator in node.decorator_list:
+            keywords = [each.arg for each in getattr(decorator, "keywords", ())]
+            if _called(decorator) in {"command", "group"} and "help" not in keywords:
                 yield inspect.cleandoc(ast.get_docstring(node) or ""), None
 
 

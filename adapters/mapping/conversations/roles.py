@@ -83,7 +83,7 @@ def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], explained
 def _answer_with_options(offer: Mapping[str, str]) -> tuple[str, list[str]]:
     """Return roles as an answer to a question: what it means, and its options."""
     meaning = joined(
-        ", ", (_("`{name}` is the {role}").format(name=shorten(name), role=role) for name, role in offer.items())
+        _(", "), (_("`{name}` is the {role}").format(name=shorten(name), role=role) for name, role in offer.items())
     )
     return meaning, [word for name, role in offer.items() for word in ("--role", f"{name}={role}")]
 

@@ -103,7 +103,7 @@ def _answer_by_place(offer: Suggestion, places: Sequence[str]) -> dict[str, list
 def describe(offer: Suggestion) -> str:
     """Return which field an offer takes from what, for a message."""
     return joined(
-        ", ",
+        _(", "),
         (
             _("{field_words} from {description}").format(
                 field_words=FIELD_WORDS[field], description=offer[field].description

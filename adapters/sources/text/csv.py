@@ -90,7 +90,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     below = (
         _("headers in {place}").format(place=place_of("record", at + 1)) if at and reading.header_row is None else ""
     )
-    how = joined(", ", filter(None, (encoding.note, dialect.note, below)))
+    how = joined(_(", "), filter(None, (encoding.note, dialect.note, below)))
     return [
         Table(
             file=path.name,

@@ -124,7 +124,7 @@ class Dialect(msgspec.Struct, frozen=True):
             said.append(_("quotes {quote}").format(quote=self.quote) if self.quote else _("no quotes"))
         if self.escape:
             said.append(_("escapes {escape}").format(escape=self.escape))
-        return joined(", ", said)
+        return joined(_(", "), said)
 
 
 class _SampleRecords:

@@ -40,6 +40,7 @@ from ftbridge.language import gettext as _
 from ftbridge.language import joined
 
 # One object with one of these is a record of its own; with other lists, those hold the records.
+OBJECT, ELEMENT = "object", "element"  # what rows are counted in
 CONVERSATIONS = {"messages", "conversations", "conversation"}
 OPENING = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*(\]|(?=[^ \t\r\n]))")
 # Between two elements, by what closes the first: objects, or lists of messages.
@@ -220,7 +221,7 @@ def _open_object(path: Path, reading: Reading, encoding: Encoding) -> list[Table
     chosen = _choose_lists(path, reading, lists)
     tables = []
     for key in chosen:
-        unit = "element" if len(chosen) == 1 else f"{key} element"
+        unit = ELEMENT if len(chosen) == 1 else f"{key} {ELEMENT}"
         first = peek_rows([(len(data), read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))])
         pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))]
         notes = (encoding.note, _("rows are under `{key}`").format(key=key))
@@ -268,7 +269,7 @@ def _record_table(path: Path, encoding: Encoding, data: bytes, members: dict[str
                 "give a list `[{{...}}, ...]`"
             ).format(path=path, islice=joined(", ", (f"`{key}`" for key in islice(members, 3))))
         )
-    unit, note = ("object", _("read as one record")) if b"\n" in data.strip() else ("line", "")
+    unit, note = (OBJECT, _("read as one record")) if b"\n" in data.strip() else ("line", "")
     rows = list(read_rows(data, [data], path.name, unit, 1))
     return table_of_rows(path, rows, [Rows(iter(rows))], notes=(encoding.note, note))
 
