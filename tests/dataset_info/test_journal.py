@@ -336,7 +336,7 @@ def test_journal_that_names_files_outside_its_folder_is_not_followed(tmp_path, w
     (tmp_path / "data" / journal.FILE).write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged .*; delete that file"):
         read_entries(tmp_path / "data")
-    with pytest.raises(InputError, match="delete it"):
+    with pytest.raises(InputError, match="delete that file"):
         register(tmp_path / "data", {})
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
