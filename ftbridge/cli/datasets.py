@@ -100,7 +100,7 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
 @_names_argument
 @_dataset_options
 def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
-    """Check whether each framework would load each dataset completely, and why not; exits with 3 if one would not."""
+    """Check whether each framework would load each dataset, and why not; exits with 3 if any would not load."""
     from ftbridge import datasets
     from ftbridge.core.console import counted, print_json, result
     from ftbridge.core.errors import InputError

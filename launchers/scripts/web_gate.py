@@ -83,7 +83,7 @@ class Field:
             value.encode()
         except UnicodeEncodeError as error:
             half = ascii(value[error.start])
-            raise RefusalError(400, f"{self.label} holds half a character ({half}); delete it") from error
+            raise RefusalError(400, f"{self.label} holds an invalid character ({half}); delete it") from error
 
 
 class Passwords:

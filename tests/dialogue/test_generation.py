@@ -100,9 +100,9 @@ def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_lo
             ([("?", "\udcff"), ("?", None)], ""),
             ([("?", None)], "\ud83d"),
         ):
-            with pytest.raises(InputError, match="holds half a character"):
+            with pytest.raises(InputError, match="holds an invalid character"):
                 list(generator.ask(turns, system, (), Sampling()))
-        with pytest.raises(InputError, match="prompt 2 holds half a character"):
+        with pytest.raises(InputError, match="prompt 2 holds an invalid character"):
             list(generator.batch([["?"], ["\ud83d"]], (), Sampling()))
         request = {"number": -1, "segments": [None], "adapter": 0, "stop": [], "max_new_tokens": 10**30}
         generator._send(request | {"seed": 10**30, "temperature": "x"})  # a fault of no kind that is foreseen
@@ -129,7 +129,7 @@ def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_lo
         ({"max_new_tokens": True}, "`max_new_tokens` must be a whole number"),
         ({"seed": -1}, "`seed` must be a whole number from 0 to 4294967295"),
         ({"seed": 10**400}, "`seed` must be a whole number"),
-        ({"stop_words": ("a", "\ud83d")}, "a stop word holds half a character"),
+        ({"stop_words": ("a", "\ud83d")}, "a stop word holds an invalid character"),
     ],
 )
 def test_impossible_sampling_settings_are_refused_from_python_and_json(setting, sentence):

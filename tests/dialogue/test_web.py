@@ -163,7 +163,9 @@ def test_question_with_half_an_emoji_is_refused_and_the_page_goes_on(tab):
         "field => { field.value = 'x\\ud83d'; field.dispatchEvent(new Event('input', {bubbles: true})) }"
     )
     tab.press("Send")
-    tab.expect(tab.page.get_by_role("alert")).to_contain_text(r"Question holds half a character ('\ud83d'); delete it")
+    tab.expect(tab.page.get_by_role("alert")).to_contain_text(
+        r"Question holds an invalid character ('\ud83d'); delete it"
+    )
     assert [trouble for trouble in tab.trouble if "400" not in trouble] == []
     tab.trouble.clear()
     tab.question.fill("hello")
@@ -415,7 +417,7 @@ def test_a_record_that_is_no_question_is_answered_with_why_and_the_next_with_an_
     bad = [
         ({"system": None}, "Expected `str`, got `null` - at `$.system`"),
         ({"question": 5}, "at `$.question`"),
-        ({"question": "\ud83d"}, "the conversation holds half a character"),
+        ({"question": "\ud83d"}, "the conversation holds an invalid character"),
         ({"history": [["a"]]}, "at `$.history"),
         ({"history": [["a", [None, None]]]}, "its history must have 1 answers to each"),
         ({"history": None}, "at `$.history`"),

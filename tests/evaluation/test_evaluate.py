@@ -39,7 +39,7 @@ def test_answers_are_judged_and_kept_without_asking_again(model):
 
 def test_a_killed_evaluation_writes_nothing_and_goes_on(model):
     AnsweringModel.stop_after = 2
-    with pytest.raises(ftbridge.InterruptedRun, match="2 answers of this time are kept"):
+    with pytest.raises(ftbridge.InterruptedRun, match="2 new answers are kept"):
         evaluate(model)
     assert not (OUT / "evaluation.json").exists()
     assert len(rows(OUT, UNFINISHED)) == 2
@@ -71,7 +71,7 @@ def test_two_models_are_compared_on_the_same_questions(model, tmp_path):
     kept = json.loads(Path(found.file).read_text())
     assert Path(found.file) == tmp_path / "evaluations" / "all-train" / "comparison.json"
     assert kept["comparisons"] == [msgspec.to_builtins(compared)]
-    with pytest.raises(UsageError, match="name each once"):
+    with pytest.raises(UsageError, match="name each model and dataset once"):
         ftbridge.evaluate(model, model, dataset="all")
 
 
@@ -84,7 +84,7 @@ def test_what_must_not_get_worse_is_asked_of_the_base_as_well(model, tmp_path, c
     main, other = (each.evaluation for each in found.evaluations)
     assert (main.dataset, main.before, other.dataset) == ("all-train", None, "parts-test")
     assert (other.before.items, other.comparisons[-1].second) == (3, "before")
-    assert found.also == {"parts-test by model": "as far as can be told no worse"}
+    assert found.also == {"parts-test by model": "not measurably worse"}
     assert "worse than before" not in capsys.readouterr().err
 
 
@@ -140,7 +140,7 @@ def test_result_jsonl_is_written_as_predict_does(model):
 
 @pytest.mark.parametrize(
     ("after", "before", "verdict"),
-    [(0.5, 0.9, "worse"), (0.9, 0.5, "better"), (0.8, 0.8, "as far as can be told no worse")],
+    [(0.5, 0.9, "worse"), (0.9, 0.5, "better"), (0.8, 0.8, "not measurably worse")],
 )
 def test_verdict_on_what_must_not_get_worse(tmp_path, capsys, after, before, verdict):
     rows_after, rows_before = (draw(200, LABELS, share, seed) for share, seed in ((after, 1), (before, 1)))
@@ -156,7 +156,7 @@ def test_evaluations_of_different_questions_are_not_compared(model):
 
 def test_answers_as_they_stand_take_no_options_of_a_model(model):
     predict(model)
-    with pytest.raises(UsageError, match="is judged as it stands"):
+    with pytest.raises(UsageError, match="is evaluated as it is"):
         ftbridge.evaluate("out/predictions.jsonl", before=True)
 
 

@@ -43,7 +43,9 @@ def test_trained_on_questions_are_told_of(model, capsys):
     assert evaluate(model, "parts").leakage.trained == 0
     msgspec.structs.replace(load_card(model), run="gone").save(model)
     assert evaluate(model, replace=True).leakage.trained is None
-    assert "cannot be told: there is no run or folder `gone`" in capsys.readouterr().err
+    assert (
+        "it is unknown whether questions were trained on: there is no run or folder `gone`" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,5 +130,5 @@ def test_answers_of_a_server_are_compared_with_those_of_this_process(model):
         assert Path(written.file) == Path("evaluations/tiny/all-train/evaluation.json").absolute()
         assert written.evaluation.comparisons == ()
     for wrong in ({"before": True}, {"also": ["parts"]}):
-        with pytest.raises(UsageError, match="a server answers for one model"):
+        with pytest.raises(UsageError, match="a server is a single model"):
             evaluate("one", **options, **wrong)

@@ -244,7 +244,7 @@ def test_what_holds_no_model_is_none_whatever_base_is_named(folder, name):
     else:
         (folder / name).mkdir(exist_ok=True)
     for base in (None, "base"):
-        with pytest.raises(InputError, match=rf"{name}` is no model: .*`ftbridge runs list`.* or a model's folder"):
+        with pytest.raises(InputError, match=rf"{name}` is not a model: .*`ftbridge runs list`.* or a model's folder"):
             card_of(resolve(name), base)
 
 

@@ -40,5 +40,5 @@ def test_other_weights_and_other_settings_are_another_model(adapter, at):
 
 
 def test_folder_that_is_gone_is_named(tmp_path):
-    with pytest.raises(InputError, match="is not there any more"):
+    with pytest.raises(InputError, match="is gone"):
         fingerprint(tmp_path / "gone")

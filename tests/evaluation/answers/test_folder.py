@@ -18,7 +18,7 @@ from ..answering_model import AnsweringModel, predict, rows  # noqa: TID252
 
 def test_interrupted_predict_goes_on_with_the_remaining_questions(model):
     AnsweringModel.stop_after = 2
-    with pytest.raises(InterruptedRun, match="2 answers of this time are kept in out"):
+    with pytest.raises(InterruptedRun, match="2 new answers are kept in out"):
         predict(model)
     assert len(rows(Path("out"), UNFINISHED)) == 2
     assert not Path("out", FINISHED).exists()
@@ -131,7 +131,7 @@ def test_answers_with_settings_of_another_version_can_be_replaced(model):
     settings = json.loads(Path("out", "predict.json").read_text())
     del settings["labels_from"]
     Path("out", "predict.json").write_text(json.dumps(settings))
-    with pytest.raises(InputError, match="ask anew with `--replace`"):
+    with pytest.raises(InputError, match="ask again with `--replace`"):
         predict(model)
     assert predict(model, replace=True).asked == 6
 
@@ -153,7 +153,7 @@ def test_pipe_in_the_answers_folder_is_not_waited_for(model, name):
     with pytest.raises(InputError, match=rf"`out/{name}` was not written by ftbridge"):
         predict(model)
     os.mkfifo("pipe.jsonl")
-    with pytest.raises(InputError, match=r"does not hold answers.*no file"):
+    with pytest.raises(InputError, match=r"does not hold answers.*not a regular file"):
         ftbridge.evaluate("pipe.jsonl")
 
 

@@ -50,7 +50,7 @@ def test_questions_that_were_trained_on_are_counted(backend, to):
     convert(faq("who?", "HOW?", "where to?", "how??"), "y")
     found = leaked(trained("x", backend), "y")
     assert (found.questions, found.trained, found.dataset) == (4, 2, "x")
-    assert found.sentence.startswith("2 of 4 questions were trained on (they stand in `x`)")
+    assert found.sentence.startswith("2 of 4 questions were trained on (they are in `x`)")
 
 
 def test_held_out_part_shares_no_question_and_the_training_part_all():
@@ -105,7 +105,7 @@ def test_changed_or_missing_training_file_makes_leakage_unknown(how):
         Path("data/dataset_info.json").write_text(json.dumps(info))
     found = leaked(run, "y")
     assert found.trained is None
-    assert "cannot be told: " in found.sentence
+    assert "it is unknown whether questions were trained on: " in found.sentence
     assert ("no dataset `x`" if how == "removed" else "gone, or has changed since the training") in found.sentence
 
 

@@ -34,5 +34,5 @@ def test_question_with_half_a_character_is_refused_with_its_sample(tmp_path, mon
     texts = {"system": "", "input": "a", "output": "b"}
     rows = [{"conversation": [texts]}, {"conversation": [texts | {half: "x\ud83d"}]}]
     file_of(data).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(InputError, match=r"sample 2 of `\S+` holds half a character \(`\\ud83d` after `x`\)"):
+    with pytest.raises(InputError, match=r"sample 2 of `\S+` holds an invalid character \(`\\ud83d` after `x`\)"):
         list(questions_of(data))

@@ -68,7 +68,7 @@ def test_another_baseline_is_refused(text):
 
 
 def test_none_stands_alone():
-    with pytest.raises(UsageError, match="stands alone"):
+    with pytest.raises(UsageError, match="excludes other baselines"):
         parse_baselines(["none", "tfidf"])
 
 
@@ -82,7 +82,7 @@ def test_each_baseline_answers_each_question_by_its_id(trained_on, capsys):
     assert dict(second.answers) == {7: "sport", 8: "money", 9: "sport"}
     said = capsys.readouterr().err
     assert "note: 2 labels have a single training sample: `money`, `天气`" in said
-    assert "note: 1 label of the questions is in no training sample, and no baseline can answer so: `law`" in said
+    assert "note: 1 label of the questions is in no training sample, so no baseline can give it: `law`" in said
 
 
 def test_one_class_alone_is_said_and_answered(trained_on, capsys):
@@ -103,13 +103,13 @@ def test_a_training_file_that_is_gone_is_refused_before_anything_is_trained(trai
 
 def test_answers_that_are_no_labels_are_refused(trained_on, monkeypatch):
     monkeypatch.setattr(baselines, "MOST_CLASSES", 2)
-    with pytest.raises(InputError, match="3 different answers, which are no labels"):
+    with pytest.raises(InputError, match="3 different answers, too many for labels"):
         run_baselines(DEFAULT, Project.find(), trained_on(NEWS), questions(("a", "x")))
 
 
 def test_an_encoder_that_is_not_there_is_refused_before_anything_is_trained(trained_on):
     choices = (*DEFAULT, parse_baseline("bert=nowhere"))
-    with pytest.raises(InputError, match=r"`--baseline bert=.*nowhere` cannot be used: it is no model's folder"):
+    with pytest.raises(InputError, match=r"`--baseline bert=.*nowhere` cannot be used: it is not a model folder"):
         run_baselines(choices, Project.find(), trained_on(NEWS), questions(("a", "x")))
 
 

@@ -80,7 +80,7 @@ def test_other_models_are_refused_in_a_sentence(bert, project, training_python, 
 @pytest.mark.parametrize(
     ("missing", "reason"),
     [
-        ("config.json", "no model's folder"),
+        ("config.json", "not a model folder"),
         ("model.safetensors", "no weights in `model.safetensors`"),
         ("tokenizer.json", "no tokenizer"),
     ],

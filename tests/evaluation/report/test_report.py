@@ -237,7 +237,7 @@ def test_a_report_replaces_a_report_and_nothing_else(news):
     for name in ("page.html", "notes.md"):
         (news.folder / name).write_text("<p>mine")
     with pytest.raises(
-        UsageError, match=r"`page\.html` is there already and no report of ftbridge's; name another with `--out"
+        UsageError, match=r"`page\.html` exists already and is not a report of ftbridge; name another with `--out"
     ):
         ftbridge.report("news-lora", out="page.html")
     with pytest.raises(UsageError, match="`--markdown FILE`"):

@@ -59,7 +59,7 @@ def test_a_workbook_of_ours_is_written_anew_and_no_other_one(news):
     ftbridge.report("news-lora", xlsx="out.xlsx")
     openpyxl.Workbook().save("mine.xlsx")
     for name in ("mine.xlsx", "ftbridge.yaml"):
-        with pytest.raises(UsageError, match=f"`{name}` is there already and no report of ftbridge's"):
+        with pytest.raises(UsageError, match=f"`{name}` exists already and is not a report of ftbridge"):
             ftbridge.report("news-lora", xlsx=name)
 
 

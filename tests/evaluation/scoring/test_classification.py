@@ -73,7 +73,7 @@ def test_what_a_reader_has_to_know_is_said():
     found = score("classification", rows(BY_HAND), ("a", "b", "c", "d"))
     assert found.notes[:3] == (
         "`d` never occurs among the right answers",
-        "`c`: of this label there is one item alone, whose recall is all or nothing",
+        "`c`: only one item has this label, so its recall is 0 or 1",
         "1 of 6 answers could not be read as a label, and are wrong",
     )
     unread = score("classification", rows([("?", "a"), ("?", "b")] * 20))
@@ -82,7 +82,7 @@ def test_what_a_reader_has_to_know_is_said():
     alone = score("classification", rows([("a", "a")] * 40))
     assert alone.notes[0].startswith("all right answers are one label")
     assert alone.figures["kappa"].value == 0
-    assert alone.notes[1].startswith("all answers are alike by macro precision, macro recall, macro f1")
+    assert alone.notes[1].startswith("all answers score the same in macro precision, macro recall, macro f1")
 
 
 def test_a_hundred_labels_that_hold_each_other():

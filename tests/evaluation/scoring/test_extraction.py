@@ -91,14 +91,14 @@ def test_figures_equal_those_counted_by_hand():
 
 def test_types_of_one_entity_and_answers_without_any_are_told_of():
     found = score("extraction", rows([("none", "drug: x\ndisease: y")] * 1))
-    assert found.notes[0].startswith("`disease`, `drug`: of this type there is one entity alone")
+    assert found.notes[0].startswith("`disease`, `drug`: only one entity has this type")
     assert [each.value for each in found.figures.values()] == [0, 0, 0]
     empty = score("extraction", rows([("none", "[]"), ("drug: x", "[]")]))
     assert empty.notes[0].startswith("the right answers hold no entities")
 
 
 def test_a_reference_that_is_no_list_is_refused():
-    with pytest.raises(InputError, match=r"right answer to question 2 is no list of entities.*`--task generation`"):
+    with pytest.raises(InputError, match=r"right answer to question 2 is not a list of entities.*`--task generation`"):
         score("extraction", rows([("", "drug: x"), ("", "some text")]))
     with pytest.raises(InputError, match="more than 1,000 types of entities"):
         score("extraction", rows([("", "\n".join(f"t{number}: x" for number in range(1001)))]))

@@ -26,7 +26,7 @@ def test_questions_that_both_were_asked_are_paired(first, second, shared):
 
 
 def test_other_right_answers_are_other_items():
-    with pytest.raises(InputError, match="evaluations of different items compared: to question 1 "):
+    with pytest.raises(InputError, match="these evaluations differ in their items: question 1 "):
         list(paired(rows(1), rows(1, reference="y")))
     assert len(list(paired(rows(1), rows(1, reference=" x\n")))) == 1
 

@@ -54,9 +54,9 @@ def test_references_are_labels_as_well():
 @pytest.mark.parametrize(
     ("task", "references", "refusal"),
     [
-        ("classification", [], "no answers to judge"),
-        ("generation", [], "no answers to judge"),
-        ("extraction", [], "no answers to judge"),
+        ("classification", [], "no answers to evaluate"),
+        ("generation", [], "no answers to evaluate"),
+        ("extraction", [], "no answers to evaluate"),
         ("classification", ["a", " "], "question 2 has no right answer"),
         ("classification", [str(number) for number in range(1001)], "more than 1,000 different right answers"),
     ],
@@ -84,7 +84,7 @@ def test_answers_that_did_not_end_are_told_of(task):
     assert found.main_figure in found.figures
     assert "tell little" not in said
     few = score(task, lambda: iter(answers[15:17]), draws=20)
-    assert "2 items tell little" in "; ".join(few.notes)
+    assert "2 items are few" in "; ".join(few.notes)
 
 
 def answers(only_first, only_second, both=0, neither=0):
@@ -139,8 +139,8 @@ def test_a_comparison_of_few_texts_is_never_sure():
 def test_only_shared_questions_are_compared():
     found = compare("classification", rows([("a", "a")] * 4), rows([("a", "a")] * 3, first=3), ("A", "B"))
     assert found.items == 2
-    assert "3 more that only one was asked are left out" in found.sentence
-    with pytest.raises(InputError, match=r"evaluations of different items compared: `A` and `B` share no question"):
+    assert "3 more were asked of only one model and are skipped" in found.sentence
+    with pytest.raises(InputError, match=r"these evaluations differ in their items: `A` and `B` share no question"):
         compare("classification", rows([("a", "a")]), rows([("a", "a")], first=9), ("A", "B"))
 
 

@@ -89,7 +89,7 @@ def test_a_demo_is_a_project_of_its_own_with_the_interpreters_around_it(tmp_path
 def test_a_folder_of_somebody_else_is_no_demo(tmp_path):
     (tmp_path / "x-demo").mkdir()
     (tmp_path / "x-demo" / "mine.txt").touch()
-    with pytest.raises(UsageError, match="is no demo; take another name with `--name`"):
+    with pytest.raises(UsageError, match="is not a demo; choose another name with `--name`"):
         run_recipe(parse_recipe("x", FULL, "it"), demo=True, folder=tmp_path)
 
 

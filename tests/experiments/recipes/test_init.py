@@ -55,7 +55,7 @@ def test_nothing_is_written_over_a_file_or_without_data(tmp_path, monkeypatch):
         write_recipe(data="faq.csv")
     Path("faq.csv").touch()
     write_recipe(data="faq.csv")
-    with pytest.raises(UsageError, match=r"`faq\.yaml` is there already; name another with `--out FILE`"):
+    with pytest.raises(UsageError, match=r"`faq\.yaml` exists already; name another with `--out FILE`"):
         write_recipe(data="faq.csv")
     with pytest.raises(UsageError, match="which data"):
         write_recipe()

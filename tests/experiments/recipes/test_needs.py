@@ -75,7 +75,7 @@ def test_the_line_says_what_was_guessed(tmp_path):
     assert known.endswith("(arithmetic, not measured: half or twice as long is possible)")
     guessed = needs(LORA, tmp_path).sentence
     assert "for every 1,000 samples" in guessed
-    assert guessed.endswith("a sample is taken for 512 tokens)")
+    assert guessed.endswith("assuming 512 tokens a sample)")
     assert 1 <= len(needs(LORA, tmp_path).seconds) <= 3
 
 

@@ -70,7 +70,7 @@ def test_a_step_is_done_once_and_anew_where_it_has_changed(recipe, tmp_path, cap
 def test_a_dataset_that_is_gone_is_made_again(recipe):
     until_convert(recipe)
     datasets.remove("faq-test")
-    assert until_convert(recipe).why == "faq-test is not there any more, or was changed"
+    assert until_convert(recipe).why == "faq-test is gone, or was changed"
 
 
 def test_a_dataset_of_somebody_else_is_asked_about(recipe, tmp_path):
@@ -140,7 +140,7 @@ def test_a_dry_run_writes_nothing_and_says_what_is_to_be_done(recipe, tmp_path):
     planned = run_recipe(recipe, dry_run=True)
     assert [(step.name, step.why) for step in planned.steps] == [
         ("convert", "not done before"),
-        ("train", "follows on convert"),
+        ("train", "after convert, which comes first"),
     ]
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -206,7 +206,7 @@ def test_a_training_that_an_earlier_run_did_is_not_done_again(status, made, reci
     if made:
         assert planned.do() == {"run": "earlier"}
     else:
-        with pytest.raises(UsageError, match="run `earlier` does this training just now: wait for its end"):
+        with pytest.raises(UsageError, match="run `earlier` is doing this training right now: wait for it to end"):
             planned.do()
 
 

@@ -60,7 +60,7 @@ def test_other_conversions_lie_apart_and_fail_apart(folder):
 
 
 def test_without_options_the_last_conversion_is_made_anew(folder, monkeypatch):
-    with pytest.raises(UsageError, match="needs the data's source"):
+    with pytest.raises(UsageError, match="needs the source of the data"):
         base_of_conversion(Project.find(), {})
     ftbridge.convert("news.csv", split="3:1", seed=7, system="Be brief.", name="turned")
     inside = folder / "elsewhere"

@@ -122,10 +122,10 @@ def test_a_file_holds_what_is_varied_and_what_is_not(tmp_path):
     ("text", "told"),
     [
         ("gird: {lora_rank: [8]}", "did you mean `grid`"),
-        ("lora_rank: [8, 16]", "line 1: `lora_rank` is an option; it stands under"),
+        ("lora_rank: [8, 16]", "line 1: `lora_rank` is an option; put it under"),
         ("grid: {lora_rank: 8}", "grid"),
         ("random: {number: 0, choose: {}}", "random"),
-        ("random: {number: 2, choose: {epochs: {low: 3, high: 1}}}", "low is to be below high"),
+        ("random: {number: 2, choose: {epochs: {low: 3, high: 1}}}", "`low` must be less than `high`"),
         ("grid: [", "not valid YAML"),
     ],
 )

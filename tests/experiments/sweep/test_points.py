@@ -21,7 +21,7 @@ def test_another_base_than_that_of_what_is_done_is_refused(trainings):
 
 
 def test_points_that_come_to_the_same_are_refused_before_anything_is_trained(trainings):
-    with pytest.raises(UsageError, match=r"points 1 \(lora_rank=64\) and 2 \(rslora=off\) come to the same training"):
+    with pytest.raises(UsageError, match=r"points 1 \(lora_rank=64\) and 2 \(rslora=off\) would be the same training"):
         sweep(grid=None, points=[{"lora_rank": 64}, {"rslora": False}])
     assert not trainings.trained
 

@@ -99,7 +99,7 @@ def test_a_base_that_changes_between_points_ends_the_sweep(trainings):
 
 def test_many_points_are_asked_about(trainings):
     grid = {"lora_rank": [*range(1, 101)], "epochs": [*range(1, 101)]}
-    with pytest.raises(QuestionError, match="these are 10,000 points") as asked:
+    with pytest.raises(QuestionError, match="this sweep has 10,000 points") as asked:
         sweep(grid=grid)
     assert asked.value.answers == {"train them all": ["--max-points", "10000"]}
     assert not trainings.trained
@@ -122,7 +122,7 @@ def test_names_may_be_chinese_and_come_of_the_keys_or_of_the_file(trainings):
     assert sweep(name="", grid={"lora_rank": [8, 16], "train.seed": [1, 2]}).name == "lora_rank-train-seed"
     Path("秩.yaml").write_text("grid: {lora_rank: [8]}\n", encoding="utf-8")
     assert ftbridge.sweep("秩.yaml").name == "秩"
-    with pytest.raises(UsageError, match="in a file or in options"):
+    with pytest.raises(UsageError, match="as a file or as options"):
         ftbridge.sweep("秩.yaml", grid={"lora_rank": [8]})
 
 

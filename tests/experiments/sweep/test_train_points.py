@@ -94,7 +94,7 @@ def test_a_run_that_a_killed_sweep_left_behind_is_waited_for(cards, monkeypatch,
     cards.stop_after = None
     assert {row.status for row in sweep(8).rows} == {"done"}
     assert len(cards.begun) == 1
-    assert "still runs; waiting for its end" in capfd.readouterr().err
+    assert "is still running; waiting for it to end" in capfd.readouterr().err
 
 
 def test_without_several_cards_points_are_trained_one_after_another(trainings, capfd):

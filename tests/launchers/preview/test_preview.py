@@ -328,7 +328,7 @@ def test_a_framework_without_a_template_is_left_out_unless_it_is_asked_for(made_
         ({"cutoff_length": 0}, UsageError, "`--cutoff-length` takes"),
         ({"png": "x.png"}, UsageError, "add `--stats`"),
         ({"stats": True, "png": "x.jpg"}, UsageError, "must end with .png"),
-        ({"stats": True, "png": "ftbridge.png"}, UsageError, "no picture of ftbridge's"),
+        ({"stats": True, "png": "ftbridge.png"}, UsageError, "not a picture of ftbridge"),
     ],
 )
 def test_wrong_option_of_preview_is_one_sentence(made_up, asked, options, kind, message):

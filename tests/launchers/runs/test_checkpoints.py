@@ -113,7 +113,7 @@ def test_unreadable_checkpoints_after_the_last_readable_one_are_named(tmp_path, 
         "warning: `iter_12.pth` of run `one` cannot be read (files of it are missing): taking `iter_8.pth`\n"
     )
     (run.path / "output" / "iter_12.pth" / "mp_rank_00_model_states.pt").write_bytes(b"cut")
-    assert "(`mp_rank_00_model_states.pt` is no whole zip file" in told(run, capsys)
+    assert "(`mp_rank_00_model_states.pt` is not a complete zip file" in told(run, capsys)
 
 
 def test_a_checkpoint_on_record_that_is_gone_is_named(tmp_path, capsys):

@@ -97,7 +97,7 @@ def test_a_run_with_what_ftbridge_did_not_write_stays(project, capsys):
     assert names(gone) == ["dddd", "eeeee"]
     said = capsys.readouterr().err
     for name, strange in (("a", "my_notes.txt"), ("bb", "mywork/"), ("ccc", "adapter-iter_8/thesis.txt")):
-        assert f"/{name}` stays: it holds `{strange}`, which ftbridge did not write" in said
+        assert f"/{name}` was kept: it holds `{strange}`, which ftbridge did not write" in said
     prune.remove_leftovers(gone)
     assert [run.id for run in all_runs(project)] == ["a", "bb", "ccc"]
 
@@ -140,7 +140,7 @@ def test_a_file_of_ones_own_in_any_folder_of_a_run_keeps_it(project, tmp_path, c
     (run.path / strange).touch()
     assert prune.find_leftovers([run]) == []
     folder, name, *_ = strange.split("/") if not strange.startswith("predictions") else (strange, "")
-    assert f"stays: it holds `{folder}{'/' * bool(name)}{name}`, which ftbridge" in capsys.readouterr().err
+    assert f"was kept: it holds `{folder}{'/' * bool(name)}{name}`, which ftbridge" in capsys.readouterr().err
 
 
 def test_a_link_among_the_answers_keeps_a_run(project, tmp_path):
@@ -154,7 +154,7 @@ def test_a_run_that_holds_the_base_of_another_stays(project, capsys):
     for name, base in (("a", "/base"), ("bb", "/base"), ("ccc", project.runs / "a" / "merged")):
         msgspec.structs.replace(record_run(project, name), model=str(base)).save()
     assert names(prune.find_leftovers(all_runs(project), 1)) == ["bb"]
-    assert "/a` stays: it holds the base model of the run `ccc`" in capsys.readouterr().err
+    assert "/a` was kept: it holds the base model of the run `ccc`" in capsys.readouterr().err
 
 
 def test_a_run_that_holds_the_base_of_another_stays_where_the_project_was_moved(project):

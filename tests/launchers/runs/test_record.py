@@ -169,13 +169,13 @@ def test_a_run_is_found_by_its_name_in_either_form_of_unicode(project):
         ("a/b", "a name has letters"),
         ("a~1", "a name has letters"),
         ("x" * 41, "at most 40"),
-        ("last", "a meaning of its own"),
-        ("Best", "a meaning of its own"),
+        ("last", "is reserved"),
+        ("Best", "is reserved"),
         ("2027", "looks like the id"),
         ("0304-05", "looks like the id"),
         ("20270101-000000-mine", "looks like the id"),
-        ("客服", "means the run `20260102-030405-faq`"),
-        ("on", "means the run `one`"),
+        ("客服", "already refers to the run `20260102-030405-faq`"),
+        ("on", "already refers to the run `one`"),
     ],
 )
 def test_a_name_that_could_mean_something_else_is_refused(project, name, why):
@@ -517,7 +517,7 @@ def test_pipe_device_or_endless_file_as_record_is_left_out_without_waiting(proje
 def test_a_log_that_is_a_pipe_is_not_waited_for(project):
     run = record(project, "one")
     os.mkfifo(run.path / "log.txt")
-    with pytest.raises(InputError, match=r"cannot read the log of `one`: .*no file"):
+    with pytest.raises(InputError, match=r"cannot read the log of `one`: .*not a regular file"):
         list(follow_log(run, wait=True))
 
 

@@ -141,14 +141,14 @@ def test_a_value_beyond_its_limits_is_told_by_its_option_or_its_line(key, tmp_pa
         (
             "template: qwen2.5\n",
             {},
-            r"`--template` is for `--tokens native`; .* \(`template` stands in ftbridge.yaml\)$",
+            r"`--template` is for `--tokens native`; .* \(`template` is set in ftbridge.yaml\)$",
         ),
         ("", {"template": "qwen2.5"}, "`--template` is for `--tokens native`; take that, or leave `--template` out$"),
         ("tokens: native\n", {"learn": "last"}, "`--learn` is for `--tokens once`; take that, or leave `--learn` out$"),
         (
             "tokens: native\nchat_template: plain\n",
             {},
-            r"`--tokens once`; .* \(`chat_template` stands in ftbridge.yaml\)$",
+            r"`--tokens once`; .* \(`chat_template` is set in ftbridge.yaml\)$",
         ),
     ],
 )

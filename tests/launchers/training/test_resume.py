@@ -368,7 +368,7 @@ def test_resumed_run_must_match_the_stopped_one(place, plan):
     with pytest.raises(InputError, match="`faq` is not what run `one` trained on"):
         resume.check_resume_point(source, plan, two, {"faq.xlsx": "another sha256"})
     next(folder.iterdir()).write_bytes(b"PK")
-    with pytest.raises(InputError, match="no whole checkpoint with the optimizer's state"):
+    with pytest.raises(InputError, match="not a complete checkpoint with the optimizer's state"):
         resume.check_resume_point(resume.ResumePoint(folder, None), plan, two, run.datasets)
 
 

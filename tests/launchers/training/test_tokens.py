@@ -46,7 +46,7 @@ def spec_of(model, **options):
     return TrainSpec(**{"backend": "xtuner", "model": str(model), "dataset": "medqa", "device": "cpu", **options})
 
 
-NOTE = "note: `plain 7B` has no chat template; it is taken for Qwen 2.5 (`--tokens native`)"
+NOTE = "note: `plain 7B` has no chat template; that of Qwen 2.5 is used (`--tokens native`)"
 
 
 def test_a_model_of_a_known_family_without_a_template_keeps_the_frameworks_tokens(template_less, in_project, capsys):

@@ -105,7 +105,7 @@ def test_an_adapter_of_another_base_is_refused_with_the_first_tensor(adapter, sh
     [
         ({"peft_type": "LOHA"}, "of the kind `LOHA`; only LORA can be merged"),
         ({"peft_type": "PROMPT_TUNING"}, "of the kind `PROMPT_TUNING`"),
-        ({"init_lora_weights": "pissa_niter_4"}, "begun with `pissa_niter_4`, which changed the base"),
+        ({"init_lora_weights": "pissa_niter_4"}, "initialised with `pissa_niter_4`, which changed the base"),
         ({"trainable_token_indices": [1]}, "asks for `trainable_token_indices`"),
         ({"layer_replication": [[0, 1]]}, "asks for `layer_replication`"),
         ({"r": "two"}, "cannot read .*adapter_config.json"),
@@ -125,7 +125,7 @@ def test_a_config_that_is_not_utf8_is_refused(adapter):
 
 
 def test_adapter_with_unknown_tensors_or_base_dtypes_is_refused(adapter):
-    with pytest.raises(InputError, match=r"`base_model\.model\.x\.hada_w1_a` is nothing that LoRA has"):
+    with pytest.raises(InputError, match=r"`base_model\.model\.x\.hada_w1_a` is not part of LoRA"):
         changes(base(), [(adapter({"x.hada_w1_a": (1,)}), 1)])
     with pytest.raises(InputError, match=r"q_proj\.weight` is I8; merging needs BF16, F16, F32"):
         changes(base("I8"), [(adapter(), 1)])

@@ -145,7 +145,7 @@ def lose(path):
         (lambda folder: optim(folder, 0).write_bytes(optim(folder, 0).read_bytes()[:-30]), "is damaged"),
         (
             lambda folder: zero3(folder, SHAPES, 2, frozen_param_shapes={"a": Size((3,))}),
-            "`a` in .* is no tensor",
+            "`a` in .* is not a tensor",
         ),
         (
             lambda folder: zero3(

@@ -34,7 +34,7 @@ def test_tensors_of_a_checkpoint_are_read_back(path):
     assert read(path, "a") == ("F32", (2, 3), data[:24])
     assert read(path, "b") == ("F32", (2,), data[24:])
     assert TorchFile(path).content["meta"] == {"cfg": "text", "epoch": 1}
-    with pytest.raises(InputError, match=r"`c` in .* is no tensor"):
+    with pytest.raises(InputError, match=r"`c` in .* is not a tensor"):
         read(path, "c")
 
 
@@ -68,10 +68,10 @@ def test_checkpoint_that_is_no_dict_has_no_content(path, content):
 @pytest.mark.parametrize(
     ("saved", "message"),
     [
-        (tensor(kind="ComplexFloatStorage"), "no tensor of a kind"),
-        (tensor((2, 3), (1, 2)), "does not lie in one piece"),
-        (tensor((2, 3), (-3, 1)), "does not lie in one piece"),
-        (tensor((2, 3), (0, 0)), "does not lie in one piece"),
+        (tensor(kind="ComplexFloatStorage"), "not a tensor of a kind"),
+        (tensor((2, 3), (1, 2)), "is not stored in one piece"),
+        (tensor((2, 3), (-3, 1)), "is not stored in one piece"),
+        (tensor((2, 3), (0, 0)), "is not stored in one piece"),
         (tensor((-2, 3), (3, 1)), "it is said to have the shape"),
         (tensor((2, "x"), (3, 1)), "it is said to have the shape of no numbers"),
         (tensor((1 << 40, 1 << 40), (1, 1)), "it is said to have the shape"),
@@ -114,7 +114,7 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path, path, monkeypatch, call):
     hostile = Call(*call)
     weights = {"a": hostile, "b": [Setting(), Call(parameter, hostile)]}
     save(path, {"module": weights, "optimizer": [hostile], "meta": hostile})
-    with pytest.raises(InputError, match="no tensor of a kind"):
+    with pytest.raises(InputError, match="not a tensor of a kind"):
         read(path)
     assert isinstance(TorchFile(path).content["meta"], Stub)
     save(path, {"module": Call(from_type, call[0], dict, call[1:], Setting())})

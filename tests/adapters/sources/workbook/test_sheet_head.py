@@ -48,7 +48,7 @@ def test_header_row_that_is_asked_for_is_taken():
 def test_headers_like_the_rows_below_are_doubted_with_a_note():
     found = head([[1, 2], [3, 4]])
     assert [*found.found.unsure.answers.values()] == [["--header-row", "none"], ["--header-row", "1"]]
-    assert found.notes == ("row 1 is taken for the headers (`1`, `2`); if it is data, add `--header-row none`",)
+    assert found.notes == ("row 1 is read as the headers (`1`, `2`); if it is data, add `--header-row none`",)
     assert head([["x", "y"], ["a", "b"]]).found.unsure is None
 
 

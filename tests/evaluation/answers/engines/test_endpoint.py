@@ -137,7 +137,7 @@ def test_a_busy_server_is_asked_again_and_this_is_said_once(capsys):
         assert [each.text for each in ask(server.address, QUESTIONS[:6])] == QUESTIONS[:6]
     said = capsys.readouterr().err
     assert said.count("answers 429") == 1
-    assert "answers 503 (`starting`); it is asked again" in said
+    assert "answers 503 (`starting`); trying again" in said
 
 
 def test_a_wait_that_is_asked_for_is_kept_unless_it_is_too_long():
@@ -150,7 +150,7 @@ def test_a_wait_that_is_asked_for_is_kept_unless_it_is_too_long():
         assert time.monotonic() - started >= 0.5
     with (
         serving(lambda asked: asked.say(429, {}, Retry_After="86400")) as server,
-        pytest.raises(FrameworkError, match="wants to be asked again in 86400 s"),
+        pytest.raises(FrameworkError, match="asks to try again in 86400 s"),
     ):
         ask(server.address)
     assert 50 < _seconds_to_wait(time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 60))) <= 60
@@ -223,19 +223,19 @@ def test_a_server_that_dies_is_told(behave):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"<html><b>Hello</b></html>", "no reply of the OpenAI API (text/html): `<html><b>Hello</b></html>`"),
-        (b"", "no reply of the OpenAI API (text/html): `nothing`"),
+        (b"<html><b>Hello</b></html>", "not of the OpenAI API (text/html): `<html><b>Hello</b></html>`"),
+        (b"", "not of the OpenAI API (text/html): `nothing`"),
         (b"data: {}\n\ndata: [DONE]", "`data: {} data: [DONE]`"),
-        (b"[" * 100_000, "no reply of the OpenAI API"),
-        (b"\xff\xfe", "no reply of the OpenAI API"),
-        ({"error": "no"}, "no reply of the OpenAI API"),
-        ([], "no reply of the OpenAI API"),
-        ({"choices": "none"}, "no reply of the OpenAI API"),
-        ({"choices": [{"message": {"content": ["yes"]}, "finish_reason": "stop"}]}, "no reply of the OpenAI API"),
+        (b"[" * 100_000, "not of the OpenAI API"),
+        (b"\xff\xfe", "not of the OpenAI API"),
+        ({"error": "no"}, "not of the OpenAI API"),
+        ([], "not of the OpenAI API"),
+        ({"choices": "none"}, "not of the OpenAI API"),
+        ({"choices": [{"message": {"content": ["yes"]}, "finish_reason": "stop"}]}, "not of the OpenAI API"),
         ({"choices": []}, "answers with no choice"),
         ({"choices": [{"message": {"content": None}, "finish_reason": "stop"}]}, "answers with no text"),
-        ({"choices": [{"message": {"content": "ye"}}]}, "ended an answer because of `None`, so that it is none"),
-        ({"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}, "of `content_filter`"),
+        ({"choices": [{"message": {"content": "ye"}}]}, "cut an answer off (`None`), so it cannot be used"),
+        ({"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}, "(`content_filter`)"),
     ],
 )
 def test_nonsense_is_no_answer(body, said):
@@ -262,9 +262,9 @@ def test_a_body_without_end_is_cut(monkeypatch):
 @pytest.mark.parametrize(
     ("status", "error", "said"),
     [
-        (401, SetupError, "it wants another key in the environment variable OPENAI_API_KEY"),
+        (401, SetupError, "it needs another key in the environment variable OPENAI_API_KEY"),
         (404, UsageError, "is this the address of the API, and `tiny` a model there?"),
-        (400, InputError, "refuses what it is asked: it answers 400"),
+        (400, InputError, "refuses the question: it answers 400"),
     ],
 )
 def test_a_refusal_is_not_asked_again(status, error, said):

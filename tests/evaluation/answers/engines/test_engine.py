@@ -59,8 +59,8 @@ def test_vllm_answers_where_the_settings_name_it(opened, capsys):
 
 def test_what_vllm_does_not_take_is_answered_by_transformers_and_this_is_said(opened, capsys):
     assert opened(Loading(bits=4)) == ("transformers", "generate")
-    assert "note: transformers answers instead of vLLM: it loads no weights in 4 bits" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="vLLM cannot answer: it loads no weights in 4 bits"):
+    assert "note: transformers answers instead of vLLM: vLLM cannot load weights in 4 bits" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="vLLM cannot answer: vLLM cannot load weights in 4 bits"):
         opened(Loading(bits=4), name="vllm")
 
 

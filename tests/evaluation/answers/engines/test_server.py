@@ -48,7 +48,7 @@ def test_the_key_is_sent_and_never_shown(monkeypatch, capsys):
 def test_a_redirection_is_not_followed(monkeypatch):
     monkeypatch.setenv(KEY, SECRET)
     with serving() as other, serving(lambda asked: asked.say(307, b"", Location=other.address)) as server:
-        with pytest.raises(UsageError, match="answers 307: it sends on to another address; give that one"):
+        with pytest.raises(UsageError, match="answers 307: it redirects to another address; give that one"):
             ask(server.address)
         assert other.requests == []
 
@@ -56,7 +56,7 @@ def test_a_redirection_is_not_followed(monkeypatch):
 @pytest.mark.parametrize("key", ["密钥", "sk-1\nHost: evil"])
 def test_a_key_that_no_header_takes_is_refused_unseen(monkeypatch, key):
     monkeypatch.setenv(KEY, key)
-    with pytest.raises(SetupError, match="holds what is no key") as failed:
+    with pytest.raises(SetupError, match="holds an invalid key") as failed:
         Server("http://localhost", 1)
     assert key not in str(failed.value)
 

@@ -62,10 +62,10 @@ def test_the_rank_is_the_least_that_vllm_takes(adapter, config, rank):
     ("config", "reason"),
     [
         ({"use_dora": True}, "was trained with DoRA, which vLLM does not compute; merge it"),
-        ({"modules_to_save": ["embed_tokens"]}, "holds whole layers (`modules_to_save`), which it does not load"),
+        ({"modules_to_save": ["embed_tokens"]}, "holds whole layers (`modules_to_save`), which vLLM does not load"),
         ({"bias": "all"}, "has a bias, which vLLM does not load; merge it"),
-        ({"r": 8, "rank_pattern": {"q_proj": 513}}, "has rank 513, and it takes 512 at most; merge it"),
-        ({"peft_type": "PROMPT_TUNING"}, "is PROMPT_TUNING, and it takes LoRA alone"),
+        ({"r": 8, "rank_pattern": {"q_proj": 513}}, "has rank 513, and vLLM takes at most 512; merge it"),
+        ({"peft_type": "PROMPT_TUNING"}, "is PROMPT_TUNING, and vLLM takes only LoRA"),
     ],
 )
 def test_an_adapter_that_vllm_would_not_take_is_refused_in_a_sentence(adapter, config, reason):
@@ -76,7 +76,7 @@ def test_an_adapter_that_vllm_would_not_take_is_refused_in_a_sentence(adapter, c
 
 
 def test_other_weights_than_the_stored_ones_are_refused():
-    assert "loads no weights in 4 bits" in why_not([], Loading(bits=4))
+    assert "cannot load weights in 4 bits" in why_not([], Loading(bits=4))
     assert "puts no weights on a disk" in why_not([], Loading(offload_folder="there"))
 
 

@@ -20,7 +20,7 @@ def test_a_picture_takes_no_other_files_place(tmp_path):
     (tmp_path / "cat.png").write_bytes(b"a cat")
     (tmp_path / "other.png").write_bytes(b"\x89PNG ... Software\0another ... ftbridge")
     os.mkfifo(tmp_path / "pipe.png")
-    none = "no picture of"
+    none = "not a picture of"
     for name, message in (
         ("pipe.png", none),
         ("cat.png", none),
