@@ -107,13 +107,7 @@ NOT_SHOWN = {
     "launchers/hardware/nvidia.py:NO_PEER_ACCESS": "names of GPUs",
     "launchers/hardware/nvidia.py:gpu_query": "what nvidia-smi says",
     "launchers/runs/summary.py:_compared_values": "names in JSON",
-    "ftbridge/evaluation/evaluate.py:_verdict": "names in JSON",
-    "launchers/preview/html.py:_LEARNED": "CSS",
-    "launchers/preview/html.py:_TEXT": "CSS",
-    "launchers/preview/html.py:preview_html": "HTML",
     "launchers/training/failures.py:_DISK_FULL_LINE": "what a system says",
-    "launchers/training/failures.py:explain_failure": "a line to be looked for",
-    "launchers/training/progress.py:_bar_or_lines": "columns of a bar",
     "templates/detect.py:_renders_same_prompt": "text that a template is tried with",
 }
 
