@@ -11,7 +11,6 @@ import pytest
 
 from ftbridge.core.files.atomic import write_json
 from ftbridge.core.parsing.json_yaml import read_json
-from ftbridge.core.records import Where
 from ftbridge.language import Message, english, joined
 
 
@@ -71,17 +70,25 @@ def test_json_is_english_where_messages_are_chinese(tmp_path: Path) -> None:
         assert file.read_text(encoding="utf-8").isascii() != ("rejected" in file.name), file
 
 
-def test_an_error_and_a_place_keep_their_english() -> None:
+def test_the_text_of_an_error_keeps_its_english() -> None:
     assert english(str(ValueError(Message("空", "is empty")))) == "is empty"
-    assert english(Where("a.csv", 3, unit="record")) == "a.csv record 3"
     assert english(Path("a")) == Path("a")
 
 
 def test_messages_are_joined_with_the_punctuation_of_the_language() -> None:
     code = "from ftbridge.language import joined; m = joined('; ', ['a', 'b']); print(m); print(m.english)"
     assert chinese("-c", code) == "a；b\na; b\n"
-    code = "from ftbridge.core.records import Where; print(Where('a.json', 2, unit='train element'))"
-    assert chinese("-c", code) == "a.json train 的第 2 个元素\n"
+
+
+def test_a_place_is_in_both_languages() -> None:
+    code = """
+from ftbridge.core.records import Where
+from ftbridge.language import english
+place = Where("a.json", 2, unit="train element")
+print(place)
+print(english(place))
+"""
+    assert chinese("-c", code) == "a.json train 的第 2 个元素\na.json train element 2\n"
 
 
 def chinese(*arguments: str, folder: Path | None = None) -> str:
