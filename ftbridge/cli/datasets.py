@@ -178,21 +178,22 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
         own = parse_entry(folder, found.name, found.entry)
     except InputError as error:
         return {_("damaged"): str(error)}
-    system = own.system
-    if own.several_systems:
-        system = _("several; else: {prompt}").format(prompt=own.system) if own.system else _("several, or none")
     return {
         _("samples"): f"{own.samples:,}",
         _("source"): joined(", ", own.sources),
         _("sheets"): joined(", ", own.options.sheets),
         _("preset"): own.preset,
         _("columns"): joined(", ", (f"{field}: {column}" for field, column in own.columns.items())),
-        _("system prompt"): system,
+        _("system prompt"): _several_systems(own.system) if own.several_systems else own.system,
         **_options_given(own.options.asked),
         _("parts"): joined(", ", own.options.names),
         _("written"): next(each.made for each in summaries(folder) if each.name == found.name),
         _("files"): joined(", ", (str(relative_path(folder / file)) for file in own.files.values())),
     }
+
+
+def _several_systems(usual: str) -> str:
+    return _("several; else: {prompt}").format(prompt=usual) if usual else _("several, or none")
 
 
 def _options_given(asked: dict[str, Any]) -> dict[str, str]:
