@@ -53,7 +53,7 @@ class Message(str):
         return Message(text, self.english.format(*map(english, values), **in_english))
 
 
-_PLAIN = {object.__str__, str.__str__}  # of types whose values are no messages, or are texts themselves
+_PLAIN: set[Any] = {object.__str__, str.__str__}  # of types whose values are no messages, or are texts themselves
 
 
 def gettext(text: str) -> str:
