@@ -50,7 +50,7 @@ from ftbridge.language import gettext as _
     default="",
     help=_("Name shown before answers, and put into the moss_sft system prompt."),
 )
-@option("--no-streamer", is_flag=True, help=_("Print an answer when it is whole, not token by token."))
+@option("--no-streamer", is_flag=True, help=_("Print an answer when it is complete, not token by token."))
 @max_new_tokens_option
 @option(
     "--temperature", type=click.FloatRange(0), default=0.0,

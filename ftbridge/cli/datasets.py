@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ftbridge.adapters.registered.check import CheckResult
+    from ftbridge.core.records import DatasetEntry
     from ftbridge.datasets import DatasetDetails
 
 _dataset_options = options(dataset_dir_option(_("the last conversion's, else data")), json_option)
@@ -93,13 +94,13 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
 
 @command.command(
     "check",
-    short_help=_("Tell whether the frameworks would load them."),
+    short_help=_("Check whether the frameworks would load them."),
     examples=("ftbridge datasets check", "ftbridge datasets check medqa"),
 )
 @_names_argument
 @_dataset_options
 def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
-    """Tell whether each framework would load each dataset whole, and why not; exits with 3 if any would not load."""
+    """Check whether each framework would load each dataset completely, and why not; exits with 3 if one would not."""
     from ftbridge import datasets
     from ftbridge.core.console import counted, print_json, result
     from ftbridge.core.errors import InputError
@@ -184,7 +185,7 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
         _("sheets"): joined(", ", own.options.sheets),
         _("preset"): own.preset,
         _("columns"): joined(", ", (f"{field}: {column}" for field, column in own.columns.items())),
-        _("system prompt"): _several_systems(own.system) if own.several_systems else own.system,
+        _("system prompt"): _system_prompt(own),
         **_options_given(own.options.asked),
         _("parts"): joined(", ", own.options.names),
         _("written"): next(each.made for each in summaries(folder) if each.name == found.name),
@@ -192,8 +193,11 @@ def _facts(found: "DatasetDetails", folder: "Path") -> dict[str, str]:
     }
 
 
-def _several_systems(usual: str) -> str:
-    return _("several; else: {prompt}").format(prompt=usual) if usual else _("several, or none")
+def _system_prompt(entry: "DatasetEntry") -> str:
+    """Return the system prompt of a dataset, or that its conversations have several."""
+    if not entry.several_systems:
+        return entry.system
+    return _("several; else: {prompt}").format(prompt=entry.system) if entry.system else _("several, or none")
 
 
 def _options_given(asked: dict[str, Any]) -> dict[str, str]:

@@ -71,8 +71,8 @@ def command() -> None:
 @options(
     option(
         "--grid", multiple=True, metavar="KEY=VALUE,VALUE",
-        help=_("Option of convert or train, and its values; all combinations are trained. "
-        "Repeatable; train.seed and convert.seed tell options of both apart."),
+        help=_("Option of convert or train, and its values; all combinations are trained. Repeatable; train.seed "
+"and convert.seed name the seed of one of them."),
     ),
     option("--seeds", default="", metavar="N,N", help=_("Train each point once with each of these seeds.")),
     option(

@@ -52,7 +52,7 @@ CAUSES = {
     to_translate("answer in the labels"): _("an answer is learned that should not be"),
     to_translate("prompt in the labels"): _("the model learns to ask as well"),
     to_translate("text after the stop token in the labels"): _("harmless, as generation has ended before it"),
-    to_translate("other labels"): _("another token is learned than the one that stands there"),
+    to_translate("other labels"): _("another token is learned than the one in that place"),
     to_translate("other text"): _("the chat template writes something else"),
 }
 _THOUGHTS = ("<think>", "</think>", "<|channel|>analysis")

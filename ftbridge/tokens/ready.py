@@ -210,7 +210,7 @@ def _known(place: Path, fingerprint: Fingerprint) -> ReadyTokens | None:
         path = place / Path(name).name
         if not path.is_file() or path.stat().st_size != size:
             raise InputError(
-                _("`{place}` is damaged: `{name}` is not whole; {again}").format(place=place, name=name, again=again)
+                _("`{place}` is damaged: `{name}` is incomplete; {again}").format(place=place, name=name, again=again)
             )
         if path.suffix == ".arrow" and not _is_of(path, fingerprint):
             raise InputError(

@@ -122,7 +122,7 @@ def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
                 "cutoff length",
                 "warning",
                 found,
-                _("`--cutoff-length {longest}` keeps all whole").format(longest=counts.longest),
+                _("`--cutoff-length {longest}` truncates none").format(longest=counts.longest),
             )
         )
     else:

@@ -116,7 +116,7 @@ def _why_unreadable(path: Path) -> str:
         return _("it is not a complete zip file as torch writes it")
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         if file.suffix == ".safetensors" and safetensors_header(file) is None:
-            return _("`{name}` is not whole").format(name=file.name)
+            return _("`{name}` is incomplete").format(name=file.name)
         if file.suffix in PICKLED and not zipfile.is_zipfile(file):
             return _("`{name}` is not a complete zip file as torch writes it").format(name=file.name)
     return _("files of it are missing")

@@ -72,7 +72,7 @@ def test_show_and_check_say_what_a_file_does_not_hold(project):
     ftbridge.convert("calls.jsonl")
     output = datasets("show", "calls")
     for target in ("xtuner", "alpaca"):
-        note = f"note: 1 sample is not in the file for {target}, which has no place for tools\n"
+        note = f"note: 1 sample is not in the file for {target}, which cannot hold tools\n"
         assert note in output
         assert f"  {note}" in datasets("check", "calls")
     assert '\ncalls-train.messages.jsonl line 1\nsystem: [{"type":"function"' in output
@@ -109,7 +109,7 @@ def test_check_of_what_does_not_load_says_why_and_ends_with_3():
     done = CliRunner().invoke(cli, ["datasets", "check"])
     assert "  LLaMA-Factory:  no: its file is missing" in done.output
     assert "note: LLaMA-Factory ignores the key `format`; did you mean `formatting`?" in done.output
-    with pytest.raises(InputError, match="1 of 5 datasets would not load whole"):
+    with pytest.raises(InputError, match="1 of 5 datasets cannot be loaded completely"):
         raise done.exception
     assert done.exception.exit_code == 3
     verdicts = json.loads(CliRunner().invoke(cli, ["datasets", "check", "--json"]).output)

@@ -23,8 +23,8 @@ def demo(*arguments):
     ("arguments", "message"),
     [
         (["--no-train"], "give a folder for them with `--keep DIR`"),
-        (["--keep", "mine"], "mine` is there already and not empty"),
-        (["--keep", "mine/thesis.txt"], "thesis.txt` is there already"),
+        (["--keep", "mine"], "mine` exists already and is not empty"),
+        (["--keep", "mine/thesis.txt"], "thesis.txt` exists already"),
     ],
 )
 def test_demo_options_that_do_not_fit_are_wrong_usage(folder, arguments, message):

@@ -67,7 +67,7 @@ def test_an_option_without_its_value_is_wrong_usage():
         ("runs rm", "did you mean `prune`?"),
         ("runs ls", "did you mean `list`?"),
         ("train --bs 4", "there is no option `--bs`; did you mean `--micro-batch-size`?"),
-        ("train --warmup_steps 4", "`--warmup-ratio` is a share"),
+        ("train --warmup_steps 4", "use `--warmup-ratio`, a share"),
         ("train --unheard-of 4", "`--set KEY=VALUE` passes one of the framework's own"),
         ("chat --adapter_name_or_path x", "name the folder of the adapter: `ftbridge chat DIR`"),
         ("chat --max-tokens 4", "did you mean `--max-new-tokens`?"),

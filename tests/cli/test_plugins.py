@@ -112,7 +112,7 @@ PRESET, FAMILY = "What a clinic is asked", "a made-up model"
         ("presets/odd", PRESET, "!!python/object/apply:os.getcwd []", InputError, "odd.yaml` of ftbridge-small 0.1.0"),
         ("presets/odd", PRESET, "a\nsettings: {a: b}", InputError, "has `settings`, which only presets of ftbridge"),
         ("families/odd", "  parrot:\n", "  qwen3:\n", SetupError, "and ftbridge both have a family `qwen3`; uninst"),
-        ("families/odd", "folder: parrot", "folder: (", InputError, r"`\(` is no pattern"),
+        ("families/odd", "folder: parrot", "folder: (", InputError, r"`\(` is not a pattern"),
         ("families/odd", "{input}", "{input.__class__}", InputError, "has a field that no prompt has"),
         ("families/odd", FAMILY, "!!python/object/apply:os.getcwd []", InputError, "odd.yaml` of ftbridge-small 0.1.0"),
         ("families/odd", "status: rendered", "status: best", InputError, "odd.yaml` of ftbridge-small 0.1.0"),
@@ -134,5 +134,5 @@ def test_missing_folder_of_plugin_data_is_named(small):
     for file in (small / "ftbridge_small" / "presets").iterdir():
         file.unlink()
     (small / "ftbridge_small" / "presets").rmdir()
-    with pytest.raises(SetupError, match=r"`small` in ftbridge.presets is no folder of ftbridge-small 0.1.0"):
+    with pytest.raises(SetupError, match=r"`small` in ftbridge.presets is not a folder of ftbridge-small 0.1.0"):
         presets.presets()

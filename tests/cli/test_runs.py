@@ -220,13 +220,13 @@ def test_compare_shows_data_that_differs_in_one_line(project):
 
 
 def test_stop_refuses_what_does_not_run():
-    with pytest.raises(UsageError, match="`ccc` is not running: it has failed"):
+    with pytest.raises(UsageError, match="`ccc` is not running, its status is failed"):
         raise invoke("stop", "ccc").exception
 
 
 def test_prune_shows_and_asks(project):
     done = invoke("prune", input="n\n")
-    with pytest.raises(UsageError, match="nothing was removed, for nobody said yes; add `--yes`"):
+    with pytest.raises(UsageError, match="nothing was removed, as it was not confirmed; add `--yes`"):
         raise done.exception
     assert "runs/ccc" in done.stderr
     assert "remove 1 item, " in done.stderr
@@ -256,7 +256,7 @@ def test_run_of_another_machine_is_marked_failed_only_by_name(project):
     with pytest.raises(UsageError, match=r"was started on `else`.*--mark-failed"):
         raise invoke("stop", "dddd").exception
     assert json.loads(runs("stop", "dddd", "--mark-failed", "--json")) == {"id": "dddd", "status": "failed"}
-    with pytest.raises(UsageError, match="which is sure"):
+    with pytest.raises(UsageError, match="which is certain"):
         raise invoke("stop", "a", "--mark-failed").exception
 
 

@@ -44,7 +44,7 @@ def test_report_knows_a_sweep_by_its_name(swept, run_ftbridge):
     ("arguments", "told"),
     [
         (["--grid", "lora_rank="], "takes an option and its values"),
-        (["--seeds", "1"], "what is to be varied?"),
+        (["--seeds", "1"], "what should vary?"),
         (["--grid", "lora_rank=8,8"], "points 1 and 2 are the same"),
         (["--grid", "lora_rank=8", "--seeds", "a"], "`--seeds` takes whole numbers"),
         (["--grid", "lora_rank=8", "--name", "a b"], "is not a valid name for a sweep"),
@@ -64,7 +64,7 @@ def test_many_points_are_asked_about_with_the_command_to_type(swept, run_ftbridg
     grid = ["--grid", f"lora_rank={','.join(map(str, range(1, 101)))}", "--grid", "train.seed=1,2,3"]
     done = run_ftbridge("sweep", *grid, cwd=swept)
     assert done.returncode == 2
-    assert "error: these are 300 points" in done.stderr
+    assert "error: this sweep has 300 points" in done.stderr
     assert done.stderr.rstrip().endswith("--max-points 300")
 
 

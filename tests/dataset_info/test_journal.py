@@ -219,7 +219,7 @@ def test_decided_change_on_a_full_disk_is_finished_later(start, monkeypatch, cap
     with monkeypatch.context() as patch:
         fill(patch)
         convert("faq.jsonl", **NEW, replace=True)
-        assert "No space left on device; all is registered, and the next command" in capsys.readouterr().err
+        assert "No space left on device; all datasets are registered; the next command" in capsys.readouterr().err
         assert len(registered(start / "start")) == 3
         assert list(read_entries(Path("data"))) == registered(start / "start")
         with pytest.raises(SetupError, match="No space left"):
@@ -334,7 +334,7 @@ def test_journal_that_names_files_outside_its_folder_is_not_followed(tmp_path, w
     with contextlib.suppress(TypeError, ValueError):  # signed as it is, as far as that is possible
         content = msgspec.to_builtins(msgspec.convert(content, journal.Journal).signed())
     (tmp_path / "data" / journal.FILE).write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged .*; delete it"):
+    with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged .*; delete that file"):
         read_entries(tmp_path / "data")
     with pytest.raises(InputError, match="delete it"):
         register(tmp_path / "data", {})
@@ -360,7 +360,7 @@ def test_journal_with_a_foreign_signature_deletes_nothing(tmp_path, signature):
     known = {"precious.csv": sha256(tmp_path / "precious.csv")}
     unsigned(tmp_path, removes=["precious.csv"], sha256=known, signature=signature)
     for use in (read_entries, lambda folder: register(folder, {})):
-        with pytest.raises(InputError, match=r"no signature of yours on this machine.*; nothing was moved or deleted"):
+        with pytest.raises(InputError, match=r"no signature made by you on this machine.*; nothing else was touched"):
             use(tmp_path)
     assert (tmp_path / "precious.csv").read_text() == "mine"
 
@@ -372,7 +372,7 @@ def test_unsigned_journal_removes_only_files_of_the_recorded_sha256(tmp_path, mo
     unsigned(tmp_path, removes=["precious.csv", "known.csv"], sha256={"known.csv": sha256(tmp_path / "known.csv")})
     read_entries(tmp_path)
     assert names(tmp_path, "") == {"precious.csv"}
-    assert "precious.csv` stays, as it was changed since" in capsys.readouterr().err
+    assert "precious.csv` was kept: it was changed after" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["faq-train.alpaca.jsonl", "faq-validation.alpaca.jsonl"])
@@ -397,6 +397,6 @@ def test_file_edited_after_a_kill_stays(start, monkeypatch, name):
 def test_pipe_in_the_place_of_a_journal_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     for use in (read_entries, lambda folder: register(folder, {})):
-        with pytest.raises(InputError, match=r"it is no file"):
+        with pytest.raises(InputError, match=r"it is not a regular file"):
             use(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == [name]

@@ -77,7 +77,7 @@ def test_a_name_and_an_author_must_be_given(name, author):
 
 @pytest.mark.parametrize("count", [0, -1, 10_000])
 def test_row_count_that_cannot_be_met_is_refused(count):
-    with pytest.raises(UsageError, match=rf"1 to \d+ rows to give, not {count};"):
+    with pytest.raises(UsageError, match=rf"1 to \d+ rows, not {count};"):
         rows(NAME, AUTHOR, count)
 
 

@@ -138,10 +138,10 @@ def put_a_file_there(folder):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (cut, "is damaged: `data-00000.arrow` is not whole"),
+        (cut, "is damaged: `data-00000.arrow` is incomplete"),
         (take_another_tokenizers, "is damaged: `data-00000.arrow` is of another dataset or tokenizer"),
-        (lambda folder: (folder / "data-00000.arrow").unlink(), "is damaged: `data-00000.arrow` is not whole"),
-        (lambda folder: (folder / "state.json").write_text(""), "is damaged: `state.json` is not whole"),
+        (lambda folder: (folder / "data-00000.arrow").unlink(), "is damaged: `data-00000.arrow` is incomplete"),
+        (lambda folder: (folder / "state.json").write_text(""), "is damaged: `state.json` is incomplete"),
         (lambda folder: (folder / "fingerprint.json").unlink(), "has no `fingerprint.json`, as ready tokens have"),
         (put_a_file_there, "has no `fingerprint.json`, as ready tokens have"),
     ],

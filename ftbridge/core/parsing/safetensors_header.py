@@ -108,7 +108,7 @@ def shapes(model: Path) -> dict[str, Shape]:
     for name in sorted(files):
         tensors = stored_tensors(model / name)
         if tensors is None:
-            what = _("is not whole") if (model / name).is_file() else _("is missing")
+            what = _("is incomplete") if (model / name).is_file() else _("is missing")
             raise InputError(_("the weights in `{model}`: the file {what}").format(model=model / name, what=what))
         found |= {tensor: stored.shape for tensor, stored in tensors.items() if math.prod(stored.shape)}
     if missing := named.keys() - found:

@@ -219,7 +219,7 @@ def test_samples_that_a_file_cannot_hold_are_noted_for_each_part(lines):
     convert(lines(*({"messages": row} for row in rows)), split="train=3,test=1", shuffle=False)
     train, test = check_datasets(Path("data"), ["faq"])
     assert (train.notes, test.notes) == (
-        ("2 samples are not in the file for alpaca, which has no place for answers that are not learned",),
+        ("2 samples are not in the file for alpaca, which cannot hold answers that are not learned",),
         (),
     )
     assert {support.loads for support in train.backends.values()} == {"yes"}

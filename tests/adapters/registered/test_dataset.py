@@ -136,7 +136,7 @@ def test_tools_are_for_llamafactory_alone(data, folder):
             r"1 of 2 records .* not fit for either framework\n\n(.|\n)*--on-error skip",
         ),
         ([GOOD], {"columns": {"prompt": "q", "response": "output"}}, "the column `q` is to be read"),
-        ([GOOD], {"columns": {"prompt": "q"}}, "`columns` leaves out `response`"),
+        ([GOOD], {"columns": {"prompt": "q"}}, "`columns` lacks `response`"),
         ([GOOD], {"file_name": "absent.json"}, "its file is missing"),
         ([GOOD], {"hf_hub_url": "owner/name"}, "is not here, but at `owner/name`"),
         ([GOOD], {"split": "train[:1]"}, r"only LLaMA-Factory draws `split` train\[:1\]"),
@@ -373,8 +373,8 @@ def test_what_files_lack_is_said_and_all_samples_are_shown(lines, folder):
     entry, notes = whole_entry(folder / "data", "faq-train", raw)
     assert (entry.file_name, raw["file_name"]) == ("faq-train.messages.jsonl", "faq-train.alpaca.jsonl")
     assert notes == [
-        "1 sample is not in the file for xtuner, which has no place for tools",
-        "2 samples are not in the file for alpaca, which has no place for answers that are not learned and tools",
+        "1 sample is not in the file for xtuner, which cannot hold tools",
+        "2 samples are not in the file for alpaca, which cannot hold answers that are not learned and tools",
     ]
     assert whole_entry(folder / "data", "odd", {"file_name": "x.json"})[1] == []
     raw["ftbridge"]["samples"] = "many"

@@ -121,7 +121,7 @@ def test_unreadable_text_file_is_refused_with_its_purpose(tmp_path):
 def test_a_text_that_is_a_pipe_or_a_device_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(InputError, match=r"cannot read the settings file `.*`: it is no file"):
+        with pytest.raises(InputError, match=r"cannot read the settings file `.*`: it is not a regular file"):
             read_text(path, "settings file")
 
 
@@ -145,6 +145,6 @@ def test_the_sha256_of_several_files_is_that_of_what_sha256sum_prints(tmp_path):
 def test_pipe_in_the_place_of_a_file_is_not_replaced(tmp_path):
     """As root, a path such as /dev/null would be."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(SetupError, match=r"cannot write `.*pipe`: it is no file"):
+    with pytest.raises(SetupError, match=r"cannot write `.*pipe`: it is not a regular file"):
         write_atomic(tmp_path / "pipe", "x")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)

@@ -74,7 +74,7 @@ def test_a_cut_off_key_is_refused(key, capsys):
     sign(b"record")
     key.write_bytes(b"")
     assert sign(b"record") == ""
-    assert f"`{key}` is no key of 32 bytes; remove it" in capsys.readouterr().err
+    assert f"`{key}` is not a 32-byte key; remove it" in capsys.readouterr().err
 
 
 def test_missing_key_leaves_records_unsigned_with_one_warning(key, capsys):

@@ -64,7 +64,7 @@ def test_a_shard_that_is_missing_or_cut_off_is_named(base):
     split(base)
     whole = (base / "model-2.safetensors").read_bytes()
     (base / "model-2.safetensors").write_bytes(whole[:-1])
-    with pytest.raises(InputError, match=r"model-2.safetensors`: the file is not whole"):
+    with pytest.raises(InputError, match=r"model-2.safetensors`: the file is incomplete"):
         shapes(base)
     (base / "model-2.safetensors").unlink()
     with pytest.raises(InputError, match=r"model-2.safetensors`: the file is missing"):

@@ -106,7 +106,7 @@ def test_a_damaged_model_fails_and_the_rest_is_looked_at(well):
     (well.model / "model.safetensors").write_bytes(b"123")
     found = poor(well)
     assert found.keys() == {"model"}
-    assert "is not whole" in found["model"].found
+    assert "is incomplete" in found["model"].found
     assert "memory" not in checks(well)
 
 

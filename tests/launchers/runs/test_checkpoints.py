@@ -128,7 +128,7 @@ def test_a_checkpoint_on_record_that_is_gone_is_named(tmp_path, capsys):
 def test_last_checkpoint_of_llamafactory_is_its_output_folder(tmp_path, capsys, place):
     run = saved(tmp_path, "llamafactory")
     cut(run.path / place / "adapter_model.safetensors")
-    why = "cannot be read (`adapter_model.safetensors` is not whole): taking `checkpoint-10`"
+    why = "cannot be read (`adapter_model.safetensors` is incomplete): taking `checkpoint-10`"
     assert told(run, capsys) == (f"warning: `output` of run `one` {why}\n" if place == "output" else "")
 
 
