@@ -313,7 +313,7 @@ class FirstRows(msgspec.Struct, frozen=True):
     def _ask_which_row(self, *rows: int) -> QuestionError:
         return QuestionError(
             _("`{name}` may have its headers in {map}; rows above are skipped").format(
-                name=self.name, map=_(" or in ").join(map(self._place, rows))
+                name=self.name, map=joined(_(" or in "), map(self._place, rows))
             ),
             {joined(": ", (self._place(row), self._cells_shown(row))): self._header_row_option(row) for row in rows},
         )

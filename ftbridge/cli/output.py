@@ -181,6 +181,7 @@ def table_location(read: "TableRead | Profile") -> str:
 
 def shape_in_words(shape: str, preset: str) -> str:
     """Return how a table is read, with the preset where `shape` does not name it."""
+    shape = _(shape)
     return (
         _("{shape} (preset {preset})").format(shape=shape, preset=preset) if preset and preset not in shape else shape
     )

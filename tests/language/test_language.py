@@ -68,3 +68,67 @@ def test_json_is_english_where_messages_are_chinese(tmp_path: Path) -> None:
     for file in (tmp_path / "data").rglob("*.json*"):
         # What was wrong with a row is written for whoever fixes it.
         assert file.read_text(encoding="utf-8").isascii() != ("rejected" in file.name), file
+
+
+def test_the_text_of_an_error_keeps_its_english() -> None:
+    assert english(str(ValueError(Message("空", "is empty")))) == "is empty"
+    assert english(Path("a")) == Path("a")
+
+
+def test_messages_are_joined_with_the_punctuation_of_the_language() -> None:
+    code = "from ftbridge.language import joined; m = joined('; ', ['a', 'b']); print(m); print(m.english)"
+    assert chinese("-c", code) == "a；b\na; b\n"
+
+
+def test_a_place_is_in_both_languages() -> None:
+    code = """
+from ftbridge.core.records import Where
+from ftbridge.language import english
+place = Where("a.json", 2, unit="train element")
+print(place)
+print(english(place))
+"""
+    assert chinese("-c", code) == "a.json train 的第 2 个元素\na.json train element 2\n"
+
+
+def chinese(*arguments: str, folder: Path | None = None) -> str:
+    """Return what a program that shall succeed prints, in Chinese."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        check=False,
+        cwd=folder,
+        env={**os.environ, "FTBRIDGE_LANG": "zh"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_remarks_on_samples_are_in_chinese_and_recorded_in_english(tmp_path: Path) -> None:
+    function = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    asked, answer = {"role": "user", "content": "q"}, {"role": "assistant", "content": "d"}
+    samples: list[dict[str, object]] = [
+        {"messages": [asked, {"role": "assistant", "content": "<think>hm</think>a"}]},
+        {
+            "messages": [
+                asked,
+                {"role": "assistant", "content": "", "tool_calls": [call]},
+                {"role": "tool", "content": "7"},
+                {"role": "assistant", "content": "b"},
+            ],
+            "tools": [{"type": "function", "function": function}],
+        },
+        {"messages": [asked, {"role": "assistant", "content": "c", "train": False}, asked, answer]},
+    ]
+    (tmp_path / "chat.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, samples)))
+    shown = chinese("-m", "ftbridge", "convert", "chat.jsonl", folder=tmp_path)
+    assert "这种格式不能包含工具（第一处：chat.jsonl 第 2 行）" in shown
+    assert "不能包含不计算 loss 的回答（第一处：chat.jsonl 第 3 行）" in shown
+    entry = read_json(tmp_path / "data" / "dataset_info.json")["chat-train"]["ftbridge"]["options"]
+    assert all(note.isascii() for note in entry["notes"])
+    assert len(entry["notes"]) == 4
+    assert entry["no_place_for"]["alpaca"] == ["tools", "answers that are not learned"]
+    assert "不计算 loss 的回答" in chinese("-m", "ftbridge", "datasets", "show", "chat-train", folder=tmp_path)

@@ -131,7 +131,8 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
                 ).format(rows=counted(remark.count, "row"), column=column, first=first)
             )
         elif kind.startswith(NOT_HELD):
-            lines.append(f"{describe_not_held(remark.count, _target_of(kind, remark), remark.mark)} {first}")
+            said = describe_not_held(remark.count, _target_of(kind, remark), remark.mark)
+            lines.append(_("{said} {first}").format(said=said, first=first))
         else:
             lines.append(
                 _("{sample_holds} `{mark}` {first}, which is trained on as text: no {kind} goes with it").format(

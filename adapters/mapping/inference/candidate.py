@@ -41,7 +41,7 @@ class Candidate(msgspec.Struct, frozen=True):
                 for field, source in self.field_sources.items()
             ),
         )
-        return _("{name} ({fields})").format(name=self.name, fields=fields)
+        return _("{name} ({fields})").format(name=_(self.name), fields=fields)
 
     @property
     def field_sources(self) -> dict[str, str]:
