@@ -49,7 +49,7 @@ def test_wrong_arguments_are_wrong_usage(arguments):
         (["--seed", "4294967296"], "药?", 2, "`seed` must be a whole number from 0 to 4294967295"),
         (["--password", "x"], "药?", 2, "are for the page; add `--web`"),
         (["--allow-host", "x"], "药?", 2, "are for the page; add `--web`"),
-        (["--web", "--allow-host", "x:80"], "", 2, "takes a name such as `gpu1.example.org`, without a port; got `x:80`"),
+        (["--web", "--allow-host", "x:80"], "", 2, "a name such as `gpu1.example.org`, without a port; got `x:80`"),
         (["--web", "--password", ""], "", 2, "give `--password` another"),
         (["--web", "--password", b"\xff"], "", 2, "give `--password` another"),
         (["--system", b"\xff"], "药?", 3, r"the system prompt holds an invalid character (`\udcff`)"),
