@@ -41,7 +41,7 @@ class Tally:
     def table(self) -> str:
         """Return the first problems as an aligned table, address, field, what is wrong, value; and how many follow."""
         several = len({each.where.file for each in self.first}) > 1
-        rows = [(_("address"), _("field"), _("what is wrong"), _("value"))]
+        rows = [(_("address"), _("field"), _("reason"), _("value"))]
         for each in self.first:
             address = (
                 str(each.where)

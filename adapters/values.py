@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from ftbridge.core.records import Text
 from ftbridge.language import gettext as _
+from ftbridge.language import to_translate
 
 # Above this a float no longer holds every whole number, and digits written out would be made up.
 LARGEST_EXACT = 2**53
@@ -55,22 +56,22 @@ class BadValueError(ValueError):
 
 # Names of types, in English as JSON has them.
 TYPE_NAMES = {
-    str: "text",
-    bool: "true or false",
-    int: "number",
-    float: "number",
-    Decimal: "number",
-    list: "list",
-    tuple: "list",
-    dict: "object",
-    BadCell: "error",
-    type(None): "nothing",
+    str: to_translate("text"),
+    bool: to_translate("true or false"),
+    int: to_translate("number"),
+    float: to_translate("number"),
+    Decimal: to_translate("number"),
+    list: to_translate("list"),
+    tuple: to_translate("list"),
+    dict: to_translate("object"),
+    BadCell: to_translate("error"),
+    type(None): to_translate("nothing"),
 }
 
 
 def type_name(value: Any) -> str:
     """Return the name of a value's type for people: text, number, true or false, list, object, date ..."""
-    return TYPE_NAMES.get(type(value), "date" if hasattr(value, "isoformat") else type(value).__name__)
+    return TYPE_NAMES.get(type(value), to_translate("date") if hasattr(value, "isoformat") else type(value).__name__)
 
 
 def with_article(type_name: str) -> str:

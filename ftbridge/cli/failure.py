@@ -109,6 +109,9 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
 
 def report_usage(error: "click.ClickException") -> int:
     """Tell the user of wrong usage that click has found, and return the exit code."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # which click before 8.2 does not have
+        say(error.format_message())
+        return error.exit_code
     if context := getattr(error, "ctx", None):
         say(context.get_usage())
         say(_("`{command} --help` shows all options").format(command=context.command_path))

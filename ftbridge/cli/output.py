@@ -60,7 +60,8 @@ def print_table(rows: Rows, *, optional: Sequence[str] = (), stderr: bool = Fals
         if sum(_widths(columns)) > console.width:
             columns = [column for column in columns if column[0] != title]
     narrowest = sum(map(_least_width, columns)) + GAP * (len(columns) - 1)
-    console.print(_wrapped_table(columns) if narrowest <= console.width else _list_of_rows(columns))
+    fits = narrowest <= console.width
+    console.print(_wrapped_table(columns, console.width) if fits else _list_of_rows(columns))
 
 
 def _widths(columns: Columns) -> list[int]:
@@ -84,15 +85,29 @@ def _least_width(column: Sequence[str]) -> int:
     return max(min(cell_len(word), LONGEST_WORD) for cell in column for word in cell_text(cell).split() or [""])
 
 
-def _wrapped_table(columns: Columns) -> "RenderableType":
+def _fitting_widths(columns: Columns, width: int) -> list[int]:
+    """Return how wide columns are, without gaps, in a terminal of this width: the widest give way to the others.
+
+    rich's own choice does not heed the least width of a column, and crops what is left over.
+    """
+    widths = [each - GAP for each in _widths(columns)[:-1]] + _widths(columns)[-1:]
+    least = list(map(_least_width, columns))
+    while sum(widths) + GAP * (len(widths) - 1) > width:
+        widest = max(range(len(widths)), key=lambda number: (widths[number] > least[number], widths[number]))
+        widths[widest] -= 1
+    return widths
+
+
+def _wrapped_table(columns: Columns, width: int) -> "RenderableType":
+    """Return a table in a terminal of this width, which is no narrower than the least widths of the columns."""
     from rich.table import Table
 
     from ftbridge.core.console import are_numbers
 
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-    for column in columns:
+    for column, wide in zip(columns, _fitting_widths(columns, width), strict=True):
         side: JustifyMethod = "right" if are_numbers(column) else "left"
-        table.add_column(_cell(column[0]), justify=side, min_width=_least_width(column), overflow="fold")
+        table.add_column(_cell(column[0]), justify=side, width=wide, overflow="fold")
     for row in zip(*(column[1:] for column in columns), strict=True):
         table.add_row(*(_cell(cell, column[0]) for cell, column in zip(row, columns, strict=True)))
     return table

@@ -235,7 +235,7 @@ def _print_stats(console: "Console", found: "Preview") -> None:
     for row in zip(*(figures.items() for figures in columns.values()), strict=True):
         table.add_row(row[0][0], *(value for _, value in row))
     bins, counts = length_histogram(found.stats)
-    bars = Table("tokens", *counts, box=None, pad_edge=False)
+    bars = Table(_("tokens"), *counts, box=None, pad_edge=False)
     most = max(max(each) for each in counts.values())
     for each, numbers in zip(bins, zip(*counts.values(), strict=True), strict=True):
         cells = (f"{number:>{len(str(most))}} {'#' * round(BAR * number / most)}" for number in numbers)

@@ -1,11 +1,15 @@
 """What several commands show and ask."""
 
+import io
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from rich.cells import cell_len
+from rich.console import Console
 
+from ftbridge.cli import output
 from ftbridge.cli.output import confirm, print_parts, print_table, relative_path, show_row_count
 from ftbridge.core.errors import UsageError
 
@@ -108,6 +112,35 @@ def test_in_a_narrower_terminal_texts_are_wrapped_between_words():
         "                                  and by whom",
         "faq       failed (died)    1,234",
     ]
+
+
+@pytest.mark.parametrize("width", range(60, 130))
+def test_no_letter_is_lost_in_a_narrow_terminal(width):
+    rows = [
+        ("", "column", "types", "empty", "characters", "example"),
+        (
+            "A",
+            "Question",
+            "690 text",
+            "0",
+            "11 to 170, mean 53.1",
+            "how does rivastigmine interact with otc sleep medi…",
+        ),
+        (
+            "F",
+            "网址",
+            "690 text",
+            "21",
+            "20 to 90, mean 50",
+            "https://example.org/drugs/a68215…把它放到充电座上，指示灯变绿就充满了",
+        ),
+    ]
+    columns = list(zip(*rows, strict=True))
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(output._wrapped_table(columns, width))
+    lines = console.file.getvalue().splitlines()
+    assert max(cell_len(line) for line in lines) <= width
+    assert sorted("".join(lines).replace(" ", "")) == sorted("".join(map("".join, rows)).replace(" ", ""))
 
 
 def test_in_the_narrowest_terminal_each_row_is_a_list():

@@ -67,7 +67,6 @@ NOT_SHOWN = {
     "adapters/mapping/inference/sidecar.py:_sidecar_of_entry": "names that are compared",
     "adapters/values.py:with_article": "names in JSON",
     "ftbridge/evaluation/predict.py:_xlsx_rows": "names of fields",
-    "adapters/values.py:TYPE_NAMES": "names in JSON",
     "ftbridge/cli/figures.py:NAMES": "names of figures",
     "ftbridge/__init__.py:_NAMES": "names of functions",
     "ftbridge/core/console/notebook.py:_BAR": "CSS",
