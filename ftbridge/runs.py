@@ -21,8 +21,8 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.evaluation.record import MAIN_FIGURES, Comparison, evaluation_files, load_evaluation
+from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints, record, summary, training_log
 from ftbridge.launchers.runs.charts.loss_plot import LossPlot
@@ -151,7 +151,7 @@ def _headlines(run: Run) -> dict[str, float]:
         at = _(" at {checkpoint}").format(checkpoint=each.model.checkpoint) if each.model.checkpoint else ""
         at += _(" by {name}").format(name=each.engine.name) if each.engine.name != "transformers" else ""
         figure = each.scores.main_figure
-        found[f"{MAIN_FIGURES[figure]} on {each.dataset}{at}"] = each.scores.figures[figure].value
+        found[f"{MAIN_FIGURES[figure]} on {each.dataset}{english(at)}"] = each.scores.figures[figure].value
     return found
 
 
@@ -183,12 +183,14 @@ def _only_running(status: str) -> Run:
     found = [run for run in record.all_runs(Project.find()) if run.status == status]
     if len(found) == 1:
         return found[0]
+    if not found:
+        raise UsageError(
+            _("there is nothing to stop: no run has the status {status}; `ftbridge runs list` shows all runs").format(
+                status=status_in_words(status)
+            )
+        )
     ids = joined(", ", (f"`{run.id}`" for run in found))
-    which = (
-        _("these have the status {status}: {ids}").format(status=status_in_words(status), ids=ids)
-        if found
-        else _("none has the status {status}").format(status=status_in_words(status))
-    )
+    which = _("these have the status {status}: {ids}").format(status=status_in_words(status), ids=ids)
     raise UsageError(_("name the run to stop, as in `ftbridge runs stop RUN`; {which}").format(which=which))
 
 

@@ -131,7 +131,7 @@ def test_compare_gives_what_differs():
 def test_stop_refuses_what_does_not_run_and_marks_what_cannot_be_seen(project):
     with pytest.raises(ftbridge.UsageError, match="`ccc` is not running, its status is failed"):
         ftbridge.runs.stop("ccc")
-    with pytest.raises(ftbridge.UsageError, match=r"name the run to stop.*; none has the status running"):
+    with pytest.raises(ftbridge.UsageError, match=r"nothing to stop: no run has the status running"):
         ftbridge.runs.stop()
     run = record_run(project, "dddd", "running")
     file = run.path / "run.json"

@@ -207,7 +207,7 @@ def _options_given(asked: dict[str, Any]) -> dict[str, str]:
     return {f"--{name}": str(value).strip("[]") for name, value in values.items() if value}
 
 
-LOADS = {"yes": _("yes"), "no": _("no"), "unknown": _("unknown")}
+LOADS = {"yes": _("loads"), "no": _("does not load"), "unknown": _("unknown")}
 
 
 def _no_datasets_yet(dataset_dir: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from ftbridge import __version__
 from ftbridge.core.console import is_terminal, say
 from ftbridge.core.errors import FtbridgeError, InputError, InterruptedRun, QuestionError, SetupError, shell_words
 from ftbridge.language import gettext as _
+from ftbridge.language import language
 
 if TYPE_CHECKING:
     import click
@@ -115,8 +117,19 @@ def report_usage(error: "click.ClickException") -> int:
     if context := getattr(error, "ctx", None):
         say(context.get_usage())
         say(_("`{command} --help` shows all options").format(command=context.command_path))
-    say(_("error: {format_message}").format(format_message=error.format_message()))
+    say(_("error: {format_message}").format(format_message=_usage_message(error)))
     return error.exit_code
+
+
+def _usage_message(error: "click.ClickException") -> str:
+    """Return what click says of wrong usage; in Chinese with its full stops, in one line, and with a type's name."""
+    message = error.format_message()
+    if language() == "en":
+        return message
+    for name, translated in {"float": _("number"), "integer": _("integer")}.items():
+        message = re.sub(rf" {name}(?= range|。|$)( range)?", translated, message)
+    message = re.sub(r"\.\s+", "；", message)
+    return re.sub(r"\s*\n\s*", " ", message).replace("： ", "：").rstrip(".。")
 
 
 def _why_no_path(error: Exception) -> str:

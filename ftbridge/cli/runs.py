@@ -143,7 +143,10 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
         return
     called = {run.id: run.name for run in map(runs.get, found.runs)}
     short = record.short_ids(called)
-    rows = ((name, *map(_cell_text, values)) for name, values in found.differences.items())
+    rows = (
+        (_title_of_difference(name), *(_cell_text(name, value) for value in values))
+        for name, values in found.differences.items()
+    )
     print_table([("", *(called[run] or short[run] for run in found.runs)), *rows])
     for compared in found.evaluations:
         result(f"\n{compared.sentence}")
@@ -271,7 +274,10 @@ def _facts_of_run(found: "RunDetails") -> dict[str, dict[str, str]]:
 
 def _how_it_went(found: "RunDetails") -> dict[str, str]:
     from ftbridge.core.console import natural_duration
+    from ftbridge.core.errors import shell_words
+    from ftbridge.core.plugins import load_backend
     from ftbridge.launchers.runs.record import parameters_in_words, status_in_words, unseen_message
+    from ftbridge.launchers.training.resume import resumable_checkpoints
 
     run, summary = found.run, found.summary
     lowest, validation = _loss_text(summary.lowest_loss), _loss_text(summary.validation_loss)
@@ -281,6 +287,9 @@ def _how_it_went(found: "RunDetails") -> dict[str, str]:
         if summary.reason
         else unseen_message(run)
         if summary.status == "unknown"
+        else "",
+        _("to go on"): f"`{shell_words(['ftbridge', 'train', '--resume', run.id])}`"
+        if run.status in {"failed", "interrupted"} and resumable_checkpoints(run, load_backend(run.spec.backend))
         else "",
         _("started"): f"{summary.started.astimezone():%Y-%m-%d %H:%M}",
         _("time"): natural_duration(summary.seconds),
@@ -299,8 +308,12 @@ def _how_it_went(found: "RunDetails") -> dict[str, str]:
 
 def _figure_in_words(name: str) -> str:
     """Return the name of a figure, such as `accuracy on medqa-test`, in the user's language."""
-    figure, _on, dataset = name.partition(" on ")
-    return _("{figure} on {dataset}").format(figure=figure, dataset=dataset) if dataset else name
+    figure, _on, where = name.partition(" on ")
+    where, _by, engine = where.partition(" by ")
+    dataset, _at, checkpoint = where.partition(" at ")
+    text = _("{figure} on {dataset}").format(figure=_(figure), dataset=dataset) if dataset else name
+    text += _(" at {checkpoint}").format(checkpoint=checkpoint) if checkpoint else ""
+    return text + (_(" by {name}").format(name=engine) if engine else "")
 
 
 def _options_given(run: "Run") -> dict[str, str]:
@@ -362,7 +375,50 @@ def _loss_text(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _cell_text(value: Any) -> str:
+# What a comparison shows under other titles than in JSON, besides options.
+COMPARED = {
+    "dataset": _("dataset"),
+    "model": _("model"),
+    "backend": _("backend"),
+    "weights of the model": _("weights of the model"),
+    "samples": _("samples"),
+    "steps": _("steps"),
+    "trained parameters": _("trained parameters"),
+    "status": _("status"),
+    "step": _("last step"),
+    "loss": _("loss"),
+    "lowest_loss": _("lowest loss"),
+    "validation_loss": _("validation loss"),
+    "lowest_validation_loss": _("lowest validation loss"),
+    "seconds": _("time"),
+}
+
+
+def _title_of_difference(name: str) -> str:
+    """Return what a row of a comparison is called: an option as it is typed, anything else in the user's language."""
+    from ftbridge.core.train_spec import TrainSpec
+
+    if name in COMPARED:
+        return COMPARED[name]
+    if name in TrainSpec.__struct_fields__:
+        return f"--{name.replace('_', '-')}"
+    if name.startswith("sha256 of "):
+        return _("sha256 of the data")
+    kind, _of, package = name.partition("version of ")
+    return _("version of {package}").format(package=package) if package and not kind else _figure_in_words(name)
+
+
+def _cell_text(name: str, value: Any) -> str:
+    """Return a value of a comparison, of the row of this name in JSON, as it is shown."""
+    from ftbridge.core.console import natural_duration
+    from ftbridge.launchers.runs.record import status_in_words
+
+    if name == "status":
+        return status_in_words(value)
+    if name == "seconds":
+        return natural_duration(value)
     if isinstance(value, dict | list):
         return _option_text(tuple(value) if isinstance(value, list) else value)
+    if isinstance(value, bool):
+        return _option_text(value)
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -108,7 +108,7 @@ class Project(msgspec.Struct, frozen=True):
         with locked(self.folder / ".ftbridge" / SETTINGS):
             if file.exists():
                 return None
-            lines = "Defaults of `ftbridge train` in this folder; options on the command line win.", *notes
+            lines = _("Defaults of `ftbridge train` in this folder; options on the command line win."), *notes
             head = "".join(f"# {line}\n" for line in lines)
             write_atomic(file, head + yaml.safe_dump(chosen, allow_unicode=True, sort_keys=False))
         return file

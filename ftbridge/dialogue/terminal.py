@@ -116,7 +116,7 @@ def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: 
         _show_one_by_one(talks, begin, name, stream)
     for talk in talks:
         if end := _why_it_ended(talk):
-            say(_("({end})").format(end=joined(": ", (talk.title, end)) if len(talks) > 1 else end))
+            say(_("({end})").format(end=joined(": ", (_(talk.title), end)) if len(talks) > 1 else end))
 
 
 def _why_it_ended(talk: ChatSession) -> str:
@@ -131,7 +131,7 @@ def _why_it_ended(talk: ChatSession) -> str:
 def _show_one_by_one(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
     for talk in talks:
         if len(talks) > 1:
-            result(f"[{talk.title}]")
+            result(f"[{_(talk.title)}]")
         print_piece(f"{name}: " if name else "")
         for text in begin(talk) if stream else ["".join(begin(talk))]:
             print_piece(text)
@@ -229,7 +229,7 @@ def _show_side_by_side(console: "Console", talks: Sequence[ChatSession], begin: 
     answers = [Text() for _ in talks]
     table = Table(box=SIMPLE_HEAD, expand=True)
     for talk in talks:
-        table.add_column(talk.title, ratio=1, overflow="fold")
+        table.add_column(_(talk.title), ratio=1, overflow="fold")
     table.add_row(*answers)
     with Live(_LastLines(table), console=console, transient=True, auto_refresh=False) as live:
         for talk, answer in zip(talks, answers, strict=True):

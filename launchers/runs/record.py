@@ -20,7 +20,7 @@ from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageEr
 from ftbridge.core.files import signing
 from ftbridge.core.files.atomic import flock, is_locked, opened_record, read_record, write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import closest, load_json
-from ftbridge.core.plugins import plugin_names
+from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
@@ -312,7 +312,7 @@ def check_name(project: Project, name: str) -> str:
     """Return the name for a new run, in the normal form of Unicode.
 
     Raises UsageError for one that is taken, that could mean another run, or that holds other than letters, digits,
-    `-` and `_`.
+    `-` and `_`. The name of a run that ended without a checkpoint may be used again.
     """
     name = normalize("NFC", name)
     if not _NAME.fullmatch(name):
@@ -326,12 +326,31 @@ def check_name(project: Project, name: str) -> str:
         raise UsageError(_("`--name {name}` is reserved; choose another name").format(name=name))
     if _LIKE_AN_ID.match(name):
         raise UsageError(_("`--name {name}` looks like the id of a run; choose another name").format(name=name))
-    known = run_names(project)
-    if taken := next((run for run, other in known.items() if other == name or run.startswith(name)), None):
-        raise UsageError(
-            _("`--name {name}` already refers to the run `{id}`; choose another name").format(name=name, id=taken)
-        )
+    for known, other in run_names(project).items():
+        if known.startswith(name) or (other == name and not _left_nothing(project, known)):
+            raise UsageError(
+                _(
+                    "`--name {name}` already refers to the run `{id}`; choose another name, or remove that run "
+                    "(`ftbridge runs prune` removes those that failed or were interrupted)"
+                ).format(name=name, id=known)
+            )
     return name
+
+
+def free_name(project: Project, name: str) -> None:
+    """Take `name` from the runs that ended without a checkpoint, so that a new run can have it."""
+    for known, other in run_names(project).items():
+        if other == name and _left_nothing(project, known):
+            msgspec.structs.replace(load_run(project.runs / known), name="").save()
+
+
+def _left_nothing(project: Project, run: str) -> bool:
+    """Tell whether the run of this id has ended without success and without a checkpoint."""
+    try:
+        found = load_run(project.runs / run)
+    except InputError:
+        return False
+    return found.status in {"failed", "interrupted"} and not load_backend(found.spec.backend).checkpoints(found.path)
 
 
 def short_ids(ids: Iterable[str]) -> dict[str, str]:

@@ -91,7 +91,7 @@ def _data_that_differs(runs: list[Run]) -> dict[str, list[Any]]:
         return {}
     together = ("".join(found) for found in zip(*(digests[name] for name in files), strict=True))
     values = [hashlib.sha256(each.encode()).hexdigest()[:12] if each else None for each in together]
-    return {_("sha256 of {files}").format(files=first_few(files, 1)): values}
+    return {english(_("sha256 of {files}").format(files=first_few(files, 1))): values}
 
 
 def _compared_values(run: Run) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import msgspec
 
 from ftbridge.core.files.atomic import opened_record
 from ftbridge.core.parsing.json_yaml import load_yaml, parse
+from ftbridge.language import english
 from ftbridge.language import gettext as _
 
 READ_BYTES = 2 * 1024 * 1024  # of the log's end
@@ -96,6 +97,14 @@ def last_traceback(log: Path, start: int = 0) -> str:
                 traceback = begun.pop(rank)
                 last = last if last and "ChildFailedError" in line else traceback
     return "\n".join(line[:SHOWN_CHARACTERS] for line in last[-TRACEBACK_LINES:])
+
+
+def failure_reason(log: Path, exit_code: int, start: int = 0) -> str:
+    """Return in English, for a record, why a training failed: the failure's cause, else the last line of its error."""
+    if failure := explain_failure(log, exit_code, start):
+        return str(english(failure.cause))
+    lines = (last_traceback(log, start) or last_lines(log, start)).splitlines()
+    return lines[-1].strip() if lines else ""
 
 
 def failure_message(log: Path, exit_code: int, start: int = 0) -> str:

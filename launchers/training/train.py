@@ -22,7 +22,7 @@ from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures, trained_parameters
 from ftbridge.launchers.process import torch_locks
-from ftbridge.launchers.runs.record import Attempt, Run, make_run_folder, parameters_in_words, utc_now
+from ftbridge.launchers.runs.record import Attempt, Run, free_name, make_run_folder, parameters_in_words, utc_now
 from ftbridge.launchers.runs.training_log import Record
 from ftbridge.launchers.training import detached
 from ftbridge.launchers.training.prepare import (
@@ -113,6 +113,8 @@ def _create_run(ready: Prepared, *, preflight_first: bool) -> Run:
         run = _run_record(plan, launch, ready)
         if ready.resumed:
             run = claim_run(ready.resumed, run)
+        elif ready.name:
+            free_name(ready.project, ready.name)
         run = run.watched()
         for file, content in launch.files.items():
             write_atomic(Path(file), content)

@@ -12,7 +12,7 @@ from ftbridge.launchers.process import steps
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import Record, TrainingLog
-from ftbridge.launchers.training.failures import failure_message
+from ftbridge.launchers.training.failures import failure_message, failure_reason
 from ftbridge.launchers.training.progress import Reporter, expected_time, reporter
 from ftbridge.launchers.training.resume import CheckpointLedger, resumable_checkpoints
 
@@ -145,8 +145,8 @@ def _end_run(run: Run, backend: Backend, code: int, log_start: int) -> Run:
     """
     if code == 0 and backend.checkpoints(run.path):
         return run.end("succeeded", 0)
-    run = run.end("failed", code)
     how = _("ended with exit status {code}").format(code=code) if code else _("ended without a readable checkpoint")
+    run = run.end("failed", code, failure_reason(run.path / "log.txt", code, log_start) or str(english(how)))
     raise FrameworkError(
         _("{title} {how}{failure_message}").format(
             title=backend.title, how=how, failure_message=failure_message(run.path / "log.txt", code, log_start)

@@ -93,21 +93,21 @@ def test_show_prints_an_entry_with_half_a_surrogate_pair(project):
 def test_check_of_what_loads_ends_well():
     assert datasets("check", "faq", "chats").splitlines() == [
         "faq-train",
-        "  LLaMA-Factory:  yes",
-        "  XTuner:         yes",
+        "  LLaMA-Factory:  loads",
+        "  XTuner:         loads",
         "faq-test",
-        "  LLaMA-Factory:  yes",
-        "  XTuner:         yes",
+        "  LLaMA-Factory:  loads",
+        "  XTuner:         loads",
         "chats (not made by ftbridge)",
-        "  LLaMA-Factory:  yes",
-        "  XTuner:         yes",
+        "  LLaMA-Factory:  loads",
+        "  XTuner:         loads",
     ]
     assert "unknown: its data is at `owner/name`" in datasets("check", "hub")
 
 
 def test_check_of_what_does_not_load_says_why_and_ends_with_3():
     done = CliRunner().invoke(cli, ["datasets", "check"])
-    assert "  LLaMA-Factory:  no: its file is missing" in done.output
+    assert "  LLaMA-Factory:  does not load: its file is missing" in done.output
     assert "note: LLaMA-Factory ignores the key `format`; did you mean `formatting`?" in done.output
     with pytest.raises(InputError, match="1 of 5 datasets cannot be loaded completely"):
         raise done.exception
@@ -130,11 +130,14 @@ def test_check_notes_edited_and_missing_files_of_ours(project):
         file.read_text() + '{"instruction": "new", "input": "", "output": 5, "system": "", "history": []}\n'
     )
     output = CliRunner().invoke(cli, ["datasets", "check", "faq-train"]).output
-    assert "LLaMA-Factory:  no: records that do not fit: 1; the first, faq-train.alpaca.jsonl line 5: has a " in output
-    assert "XTuner:         yes" in output
+    assert (
+        "LLaMA-Factory:  does not load: records that do not fit: 1; the first, faq-train.alpaca.jsonl line 5: has a "
+        in output
+    )
+    assert "XTuner:         loads" in output
     (project / "data" / "faq-train.xtuner.jsonl").unlink()
     output = CliRunner().invoke(cli, ["datasets", "check", "faq-train"]).output
-    assert "XTuner:         no: its file is missing" in output
+    assert "XTuner:         does not load: its file is missing" in output
 
 
 def test_remove_shows_what_goes_and_asks(project):

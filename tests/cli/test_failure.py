@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -251,3 +252,20 @@ def test_a_question_on_a_terminal_can_be_left(tmp_path):
         screen.wait("which one?")
         screen.press("\x03", "stopped")
         assert screen.end() == 130
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("inspect", "错误：缺少参数 'SOURCE...'"),
+        ("completion", "错误：缺少参数 '{bash|zsh|fish}'；可选：bash, zsh, fish"),
+        ("chat --temperature 三", "不是有效的数字"),
+        ("runs prune --keep 三", "不是有效的整数"),
+    ],
+)
+def test_wrong_usage_is_told_in_chinese_punctuation(typed, said):
+    argv = [sys.executable, "-m", "ftbridge", *typed.split()]
+    env = {**os.environ, "FTBRIDGE_LANG": "zh", "PYTHONUTF8": "1"}
+    done = subprocess.run(argv, check=False, env=env, capture_output=True, text=True, encoding="utf-8")
+    assert said in done.stderr, done.stderr
+    assert done.stderr.strip()[-1] not in ".。"

@@ -1,8 +1,11 @@
 """`ftbridge runs`."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import msgspec
@@ -22,6 +25,7 @@ from ftbridge.tokens.agreement import Agreement
 from ..builders.evaluations import write_news  # noqa: TID252
 from ..builders.keyboard import terminal  # noqa: TID252
 from ..builders.runs import loss_records, record_run, write_metrics  # noqa: TID252
+from ..builders.torch_files import save  # noqa: TID252
 
 
 @pytest.fixture(autouse=True)
@@ -199,14 +203,37 @@ def test_plot_writes_a_picture(project, training_python):
 
 
 def test_compare_shows_what_differs():
-    rows = {line[:22].strip(): line[22:].split() for line in runs("compare", "a", "bb").splitlines()}
-    assert rows["lora_rank"] == ["64", "8"]
-    assert rows["loss"] == ["1", "3"]
+    lines = [re.split(r" {2,}", line.strip()) for line in runs("compare", "a", "bb").splitlines()]
+    rows = {name: values for name, *values in lines}
+    assert rows["--lora-rank"] == ["64", "8"]
+    assert (rows["loss"], rows["lowest validation loss"]) == (["1", "3"], ["2.5"])
     assert not [name for name in rows if "sha256" in name]
     assert "seed" not in rows
     assert json.loads(runs("compare", "a", "bb", "--json"))["differences"]["backend"] == ["xtuner", "llamafactory"]
     with pytest.raises(UsageError, match="at least two runs"):
         raise invoke("compare", "a", "a").exception
+
+
+def test_compare_has_chinese_titles_and_english_json(project):
+    run = record_run(project, "dddd", "failed")
+    msgspec.structs.replace(run, datasets={"faq.jsonl": "cd" * 32, "faq.csv": "cd" * 32}).save()
+    argv = [sys.executable, "-m", "ftbridge", "runs", "compare", "a", "dddd"]
+    env = {**os.environ, "FTBRIDGE_LANG": "zh", "PYTHONUTF8": "1"}
+    shown = subprocess.check_output(argv, env=env, text=True, encoding="utf-8")
+    assert re.search(r"^状态 +成功 +失败$", shown, re.MULTILINE)
+    assert re.search(r"^最低 loss +1$", shown, re.MULTILINE)
+    found = json.loads(subprocess.check_output([*argv, "--json"], env=env))["differences"]
+    assert found["sha256 of faq.jsonl and 1 more"]
+    assert "".join(found).isascii()
+
+
+def test_show_of_a_failed_run_says_why_and_how_to_go_on(project):
+    run = record_run(project, "dddd", "failed").end("failed", 1, "the disk is full")
+    assert "  reason   the disk is full\n" in runs("show", "dddd")
+    assert "--resume" not in runs("show", "dddd")
+    (run.path / "output").mkdir()
+    save(run.path / "output" / "iter_4.pth", {"state_dict": {}, "optimizer": {}, "message_hub": {}})
+    assert "`ftbridge train --resume dddd`\n" in runs("show", "dddd")
 
 
 def test_compare_shows_data_that_differs_in_one_line(project):
@@ -215,7 +242,7 @@ def test_compare_shows_data_that_differs_in_one_line(project):
         msgspec.structs.replace(run, datasets={"faq.jsonl": digest * 32, "faq.csv": digest * 32}).save()
     lines = [line for line in runs("compare", "a", "dddd", "eeeee").splitlines() if "sha256" in line]
     assert len(lines) == 1
-    assert lines[0].startswith("sha256 of faq.jsonl and 1 more ")
+    assert lines[0].startswith("sha256 of the data ")
     assert len({*lines[0].split()[-3:]}) == 3
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ftbridge.core.console import escaped, say, terminal_size
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.language import gettext as _
+from ftbridge.language import to_translate
 from ftbridge.launchers.runs.charts.curves import by_whole_steps, smoothed
 from ftbridge.launchers.runs.charts.picture import picture
 from ftbridge.launchers.runs.charts.text import text_chart
@@ -16,17 +17,19 @@ from ftbridge.launchers.runs.training_log import curve_points, read_curve
 if TYPE_CHECKING:
     from rich.text import Text
 
-KINDS = {"training": "loss", "validation": "validation_loss"}
+KINDS = {to_translate("training"): "loss", to_translate("validation"): "validation_loss"}
 WIDEST = 200  # columns of a chart
 
 
 class LossPlot(str):  # noqa: SLOT000 - a few a session
     """The losses of runs as lines of text; a notebook shows the picture.
 
-    `curves` are by run and kind, training or validation, with one point a step; `heading` names dataset and model.
+    `curves` are by the run's id and kind, training or validation, with one point a step; `names` are what the runs are
+    called, by their ids; `heading` names dataset and model.
     """
 
     curves: dict[str, dict[str, list[tuple[float, float]]]]
+    names: dict[str, str]
     heading: str
     _python: Callable[[], Path]
 
@@ -38,18 +41,18 @@ class LossPlot(str):  # noqa: SLOT000 - a few a session
             found = {kind: by_whole_steps(curve_points(records, name)) for kind, name in KINDS.items()}
             if any(found.values()):
                 curves[run.id] = found
-        heading = _heading(runs)
-        plot = super().__new__(cls, _chart(curves, heading).plain)
-        plot.curves, plot.heading, plot._python = curves, heading, python
+        heading, names = _heading(runs), {run.id: run.name or run.id for run in runs}
+        plot = super().__new__(cls, _chart(curves, names, heading).plain)
+        plot.curves, plot.names, plot.heading, plot._python = curves, names, heading, python
         return plot
 
     def coloured(self) -> "Text":
         """Return coloured lines of Braille dots, for a terminal that shows both."""
-        return _chart(self.curves, self.heading, dots=True)
+        return _chart(self.curves, self.names, self.heading, dots=True)
 
     def picture(self) -> bytes:
         """Return the picture as PNG; raises SetupError where the training environment is missing."""
-        runs = {name: {**each, "smoothed": smoothed(each["training"])} for name, each in self.curves.items()}
+        runs = {self.names[run]: {**each, "smoothed": smoothed(each["training"])} for run, each in self.curves.items()}
         return picture(self._python(), "curves", {"title": self.heading, "runs": runs})
 
     def _repr_png_(self) -> bytes | None:
@@ -64,9 +67,11 @@ class LossPlot(str):  # noqa: SLOT000 - a few a session
         printer.text(str(self))
 
 
-def _chart(curves: dict[str, dict[str, list[tuple[float, float]]]], title: str, *, dots: bool = False) -> "Text":
+def _chart(
+    curves: dict[str, dict[str, list[tuple[float, float]]]], names: dict[str, str], title: str, *, dots: bool = False
+) -> "Text":
     named = {
-        _("{kind} of {run}").format(kind=kind, run=escaped(run)): points
+        _("{kind} of {run}").format(kind=_(kind), run=escaped(names[run])): points
         for run, kinds in curves.items()
         for kind, points in kinds.items()
         if points

@@ -51,7 +51,9 @@ def text_chart(
         lines.append(line)
     ends = f"{left:.15g}", f"{right:.15g}"
     lines.append(Text(f"{'':<10}{corner}{bottom * width}"))
-    lines.append(Text(f"{'':<{MARGIN}}{ends[0]}{'step':^{max(6, width - sum(map(len, ends)))}}{ends[1]}"))
+    axis = Text(_("steps"))
+    axis.align("center", max(axis.cell_len + 2, width - sum(map(len, ends))))
+    lines.append(Text.assemble(" " * MARGIN, ends[0], axis, ends[1]))
     legend = []
     for number, name in enumerate(curves):
         mark, colour = (bottom * 2, _COLOURS[number % len(_COLOURS)]) if dots else (_MARKS[number % len(_MARKS)], "")

@@ -25,6 +25,7 @@ from ftbridge.launchers.runs.record import (
     check_name,
     find_run,
     follow_log,
+    free_name,
     load_run,
     make_run_folder,
     mark_failed,
@@ -36,6 +37,7 @@ from ftbridge.launchers.runs.record import (
 )
 from ftbridge.launchers.runs.summary import summarise_run
 
+from ...builders.checkpoints import LORA, xtuner  # noqa: TID252
 from ...builders.runs import record_run  # noqa: TID252
 
 
@@ -185,6 +187,22 @@ def test_a_name_that_could_mean_something_else_is_refused(project, name, why):
         check_name(project, name)
 
 
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_a_name_is_used_again_after_a_run_that_left_no_checkpoint(project, status):
+    first = msgspec.structs.replace(record(project, "20260102-030405-faq", status), name="客服").save()
+    assert check_name(project, "客服") == "客服"
+    free_name(project, "客服")
+    assert load_run(first.path).name == ""
+    second = msgspec.structs.replace(record(project, "20260103-030405-faq", status), name="客服").save()
+    assert match_run(project, "客服").id == second.id
+    (second.path / "output").mkdir()
+    xtuner(second.path / "output" / "iter_4.pth", LORA)
+    free_name(project, "客服")
+    assert load_run(second.path).name == "客服"
+    with pytest.raises(UsageError, match=r"`20260103-030405-faq`; choose another name.*runs prune"):
+        check_name(project, "客服")
+
+
 @pytest.mark.parametrize("name", ["客服-v2", "r8_alpha16", "é", "7b", "x" * 40])
 def test_a_name_of_letters_and_digits_is_taken(project, name):
     record(project, "20260102-030405-faq")
@@ -305,7 +323,7 @@ def test_a_running_run_is_stopped(project, monkeypatch, manner):
         stopped = stop_run(load_run(run.path))
     assert (stopped.status, stopped.attempts[-1].exit_code) == ("interrupted", 130)
     assert load_run(run.path) == stopped
-    with pytest.raises(UsageError, match="`one` is not running: it has interrupted"):
+    with pytest.raises(UsageError, match="`one` is not running, its status is interrupted"):
         stop_run(stopped)
 
 
@@ -430,7 +448,9 @@ def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, 
         found = load_run(run.path)
         assert found.status == status
         if status != "running":
-            with pytest.raises(UsageError, match="not known here whether" if status == "unknown" else "has failed"):
+            with pytest.raises(
+                UsageError, match="not known here whether" if status == "unknown" else "its status is failed"
+            ):
                 stop_run(found)
             assert other.poll() is None
             other.kill()

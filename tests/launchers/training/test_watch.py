@@ -53,6 +53,7 @@ def test_crash_of_a_training_is_a_failed_run(in_project, recorder, monkeypatch, 
     assert "made to crash" in done.stderr
     run = all_runs(Project.find())[-1]
     assert (run.status, run.attempts[-1].exit_code) == ("failed", 1)
+    assert "made to crash" in run.attempts[-1].reason
 
 
 @pytest.mark.framework

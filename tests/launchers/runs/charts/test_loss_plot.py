@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 
@@ -45,6 +46,12 @@ def test_text_names_data_models_and_curves_and_takes_the_width(runs, monkeypatch
     assert lines[0].strip() == plot.heading == "faq, base, 药-base"
     assert [line.strip() for line in lines[-3:]] == ["* training of one", "o validation of one", "+ training of other"]
     assert max(map(cell_len, lines)) == max(map(cell_len, plot.coloured().plain.splitlines())) == 60
+
+
+def test_a_run_with_a_name_is_called_by_it(runs):
+    named = msgspec.structs.replace(runs[0], name="第二次")
+    lines = LossPlot([named], missing).splitlines()
+    assert [line.strip() for line in lines[-2:]] == ["* training of 第二次", "o validation of 第二次"]
 
 
 def test_notebook_without_the_training_environment_shows_the_text(runs, capsys):
