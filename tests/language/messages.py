@@ -75,7 +75,6 @@ NOT_SHOWN = {
     "launchers/backends/other_configs/llamafactory.py:_RENAMED_TEXT": "names of arguments",
     "launchers/backends/other_configs/llamafactory.py:_DECIDED_TEXT": "names of arguments",
     "ftbridge/cli/reference.py": "docs/cli.md is in English",
-    "ftbridge/core/project.py:Project.write_settings": "a comment in a file",
     "ftbridge/dialogue/generation.py:_SPILLED": "what transformers says",
     "ftbridge/dialogue/generation.py:_OWN_CODE": "what transformers says",
     "ftbridge/dialogue/generation.py:_UNSEEN": "what torch says",

@@ -11,7 +11,7 @@ from itertools import product
 from ftbridge.adapters.values import shorten
 from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.language import gettext as _
-from ftbridge.language import joined, ngettext
+from ftbridge.language import joined
 
 SYSTEM, USER, ASSISTANT, TOOL, CALL = "system", "user", "assistant", "tool", "call"
 ROLES = {
@@ -73,11 +73,9 @@ def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], explained
         return
     if offers := _roles_that_read_most(spoken, unknown, explained):
         names = joined(_(" and "), (f"`{shorten(name)}`" for name in unknown))
-        text = ngettext(
-            "it is unclear who {names} of `{column}` is", "it is unclear who {names} of `{column}` are", len(unknown)
-        )
+        verb = "is" if len(unknown) == 1 else "are"
         raise QuestionError(
-            text.format(names=names, column=shorten(column)),
+            _("it is unclear who {names} of `{column}` {verb}").format(names=names, column=shorten(column), verb=verb),
             dict(map(_answer_with_options, offers)),
         )
 

@@ -16,6 +16,7 @@ from ftbridge.launchers.training.failures import (
     READ_BYTES,
     SEARCHED_CHARACTERS,
     explain_failure,
+    failure_reason,
     last_lines,
     last_traceback,
     signatures,
@@ -51,6 +52,14 @@ def log(tmp_path):
         return file
 
     return write
+
+
+def test_reason_is_the_known_cause_or_the_last_line_of_the_error(log):
+    known = next(each for each in signatures() if each.name == "disk-full")
+    assert failure_reason(log(known.sample), 1) == known.cause
+    assert failure_reason(log(BOOM), 1) == "ValueError: what went wrong"
+    assert failure_reason(log("before\n" + "the last line \n"), 1) == "the last line"
+    assert failure_reason(log(""), 1) == ""
 
 
 def test_every_failure_has_a_name_of_its_own():
