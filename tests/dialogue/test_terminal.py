@@ -230,7 +230,7 @@ def test_a_conversation_is_saved_once(talk, tmp_path, capsys):
             {"role": "assistant", "content": "好"},
         ]
     ]
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         obey(f"/save {tmp_path}/my talk.jsonl", talk)
     with pytest.raises(InputError, match="name a file"):
         obey("/save", talk)

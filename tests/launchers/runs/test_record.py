@@ -430,7 +430,7 @@ def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, 
         found = load_run(run.path)
         assert found.status == status
         if status != "running":
-            with pytest.raises(UsageError, match="not known here whether" if status == "unknown" else "has failed"):
+            with pytest.raises(UsageError, match="not known here whether" if status == "unknown" else "its status is failed"):
                 stop_run(found)
             assert other.poll() is None
             other.kill()

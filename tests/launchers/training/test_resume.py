@@ -422,7 +422,7 @@ def test_a_checkpoint_that_was_cut_off_is_named(place, capsys, backend):
     cut.write_bytes(b"PK")
     assert "3" in resume.find_resume_point(place, "auto", {}, trusted=False).checkpoint.name
     told = (
-        f"warning: `{newer.name}` of run `one` cannot be read ({'it' if newer.is_file() else '`optimizer.pt`'} is no "
+        f"warning: `{newer.name}` of run `one` cannot be read ({'it' if newer.is_file() else '`optimizer.pt`'} is not a "
     )
     assert told in capsys.readouterr().err
     (newer / "optimizer.pt" if newer.is_dir() else newer).unlink()
