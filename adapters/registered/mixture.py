@@ -22,7 +22,6 @@ from ftbridge.adapters.registered.dataset import (
     files_read_by,
     record_hashes,
     resolve_dataset,
-    title_of,
 )
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.targets.sample_file import ARRAY, LINES
@@ -34,6 +33,7 @@ from ftbridge.core.train_spec import DatasetChoice, refuse_twice
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.language import gettext as _
+from ftbridge.language import joined
 
 DATASETS = Path(".ftbridge/datasets")  # in a project
 MIXED = "mixed-"  # how the names of mixtures begin
@@ -74,7 +74,7 @@ def _mixture(datasets: Sequence[Dataset], parts: Sequence[DatasetPart], target: 
     own = registry.converted_entries(cache, [name]).get(name)
     file = f"{name}.{target}.jsonl"
     if not own or not (cache / file).is_file() or digest(cache / file) != own.options.sha256[target]:
-        say(_("mixing {names}").format(names=title_of(name, parts)))
+        say(_("mixing {names}").format(names=joined(", ", (part.text for part in parts))))
         with scratch_file(cache / file) as out:
             _write(out, datasets, parts, target, seed)
             entry = _entry_of(datasets, parts, target, file, digest(Path(out.name)))

@@ -35,6 +35,7 @@ OTHERS = {
     b"SQLite format 3": _("an SQLite database"),
     b"<": _("a web page or XML"),
 }
+WORKBOOKS = {".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"}  # endings
 # What the sources read, in the user's words; one that is not ours is listed by its name.
 READ = {
     "workbook": _("workbooks (.xlsx, .xls, .xlsb, .ods)"),
@@ -86,17 +87,24 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
         )
     if delimited and not path.is_dir():
         return cast("Source", load_plugin("sources", "csv"))
+    kind = _kind(head)
+    if not kind and path.suffix.lower() in WORKBOOKS:
+        raise InputError(
+            _(
+                "`{path}` is not a workbook, though its name ends in `{ending}`; save it as one again, or rename it"
+            ).format(path=path, ending=path.suffix)
+        )
     raise InputError(
         _("`{path}` is {kind}; supported are: {readable}").format(
-            path=path, kind=_kind(head), readable=joined(", ", _readable(known))
+            path=path, kind=kind or _("of an unsupported format"), readable=joined(", ", _readable(known))
         )
     )
 
 
 def _kind(head: bytes) -> str:
-    """Return what a file that is not read is, by its first bytes."""
+    """Return what a file that is not read is, by its first bytes; "" where they do not tell."""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), _("of an unsupported format"))
+    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), "")
 
 
 def _readable(sources: Sequence[str]) -> list[str]:

@@ -39,7 +39,7 @@ def test_help_takes_little_longer_than_click_alone(language):
     def seconds(*arguments):
         """Return the least time of the processor that a start takes."""
         env, taken = {**os.environ, "FTBRIDGE_LANG": language}, []
-        for _ in range(8):
+        for _ in range(12):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run([sys.executable, *arguments], env=env, check=True, stdout=subprocess.DEVNULL)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -50,7 +50,7 @@ def test_what_came_of_the_conversations_is_shown_for_each_part(run):
         "longest                          70 tokens\n"
         "lose their oldest turns          7\n"
         "lose the end of their question   8\n"
-        "do not fit and are skipped      22 (conversations 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, "
+        "do not fit and are skipped       22 (conversations 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, "
         "17, 18, 19, 20 and 2 more)\n"
         "conversations without an answer  4\n"
         "folder                           /p/faq-validation\n"

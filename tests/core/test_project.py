@@ -1,6 +1,8 @@
 """The project's folder, its settings, and what the last conversion left behind."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,14 @@ def test_damaged_state_file_is_refused_with_what_to_do(folder):
     (folder / ".ftbridge" / "state.json").write_text("{")
     with pytest.raises(InputError, match=r"state.json` is damaged; delete it and convert again"):
         Project.find().state()
+
+
+def test_settings_are_written_under_a_comment_in_the_users_language(folder):
+    code = "from ftbridge.core.project import Project; Project.find().write_settings({'epochs': 1})"
+    env = {**os.environ, "FTBRIDGE_LANG": "zh", "PYTHONUTF8": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+    written = (folder / "ftbridge.yaml").read_text(encoding="utf-8")
+    assert written == "# 本文件夹中 `ftbridge train` 的默认值；命令行选项优先。\nepochs: 1\n"
 
 
 def test_settings_are_written_once_and_never_edited(folder):

@@ -121,7 +121,7 @@ def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_lo
         ({"temperature": float("inf")}, "`temperature` must be a number"),
         ({"temperature": None}, "`temperature` must be a number"),
         ({"temperature": "0"}, "`temperature` must be a number"),
-        ({"temperature": 1e-9}, "`temperature` must be 0, or a number from 0.0001 on"),
+        ({"temperature": 1e-9}, "`temperature` must be 0, or a number of at least 0.0001"),
         ({"repetition_penalty": 1e-9}, "`repetition_penalty` must be a number from 0.01 to 100.0"),
         ({"top_p": 0}, "`top_p` must be a number from 0.0001 to 1.0"),
         ({"top_k": 1.5}, "`top_k` must be a whole number from 0 to 2147483647"),

@@ -144,7 +144,7 @@ def test_offload_folder_with_other_files_is_refused(model, tmp_path, name):
     file.parent.mkdir(parents=True)
     place([], model, None, loading) if file.parent.name == "offloaded" else None
     file.touch()
-    with pytest.raises(InputError, match=r"offloaded/.*` is no weight that was put there by `--offload-folder`"):
+    with pytest.raises(InputError, match=r"offloaded/.*` was not put there by `--offload-folder`"):
         place([], model, None, loading)
     for folder in (model, file):
         with pytest.raises(InputError, match="a new or an empty folder"):

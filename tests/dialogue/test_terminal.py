@@ -121,6 +121,9 @@ def test_answers_in_a_dumb_terminal_keep_to_its_columns():
     with keyboard.terminal("-c", SHOW, columns=60, TERM="dumb") as person:
         assert person.end() == 0
     assert "[before]\r\n" in person.shown.decode()
+    with keyboard.terminal("-c", SHOW, columns=60, TERM="dumb", LC_ALL="C.UTF-8", FTBRIDGE_LANG="zh") as person:
+        assert person.end() == 0
+    assert "[微调前]\r\n" in person.shown.decode()
     with keyboard.terminal("-c", SHOW, columns=90, TERM="dumb") as person:
         assert person.end() == 0
     assert max(map(cell_len, person.shown.decode().split("\r\n"))) == 90
@@ -230,7 +233,7 @@ def test_a_conversation_is_saved_once(talk, tmp_path, capsys):
             {"role": "assistant", "content": "好"},
         ]
     ]
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         obey(f"/save {tmp_path}/my talk.jsonl", talk)
     with pytest.raises(InputError, match="name a file"):
         obey("/save", talk)

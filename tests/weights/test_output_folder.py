@@ -268,7 +268,7 @@ def test_file_or_folder_not_written_by_ftbridge_is_left_alone(tmp_path):
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
     before = content(tmp_path)
     for name in ("file", "folder"):
-        with pytest.raises(InputError, match=f"{name}` is there and was not written by ftbridge.*--out"):
+        with pytest.raises(InputError, match=f"{name}` exists and was not written by ftbridge.*--out"):
             make(tmp_path / name, "a")
     assert content(tmp_path) == before
 

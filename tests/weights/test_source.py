@@ -109,7 +109,7 @@ def test_a_newer_checkpoint_that_cannot_be_read_is_named(saved, capsys, wanted, 
 
 
 def test_checkpoint_option_for_a_folder_is_refused(saved):
-    with pytest.raises(UsageError, match=r"--checkpoint.*base` is no run; leave it out"):
+    with pytest.raises(UsageError, match=r"--checkpoint.*base` is not a run; leave it out"):
         resolve("base", "best")
     with pytest.raises(InputError, match="no readable checkpoint `3`"):
         resolve("1", "3")

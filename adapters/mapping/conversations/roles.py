@@ -73,11 +73,9 @@ def ask_for_roles(column: str, conversations: Iterable[Sequence[str]], explained
         return
     if offers := _roles_that_read_most(spoken, unknown, explained):
         names = joined(_(" and "), (f"`{shorten(name)}`" for name in unknown))
-        verb = "is" if len(unknown) == 1 else "are"
-        raise QuestionError(
-            _("it is unclear who {names} of `{column}` {verb}").format(names=names, column=shorten(column), verb=verb),
-            dict(map(_answer_with_options, offers)),
-        )
+        one, several = _("it is unclear who {names} of `{column}` is"), _("it is unclear who {names} of `{column}` are")
+        reason = (one if len(unknown) == 1 else several).format(names=names, column=shorten(column))
+        raise QuestionError(reason, dict(map(_answer_with_options, offers)))
 
 
 def _answer_with_options(offer: Mapping[str, str]) -> tuple[str, list[str]]:

@@ -21,7 +21,7 @@ from ftbridge.adapters.sources.workbook.package import WORKBOOK_SUFFIXES
 from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256, sha256_of_files
-from ftbridge.core.parsing.json_yaml import load_yaml
+from ftbridge.core.parsing.json_yaml import load_yaml, validation_reason
 from ftbridge.dataset_info import registry
 from ftbridge.language import gettext as _
 from ftbridge.language import joined
@@ -88,7 +88,7 @@ def read_dataset_card(folder: Path) -> tuple[DatasetCard, tuple[str, ...]]:
     except (InputError, msgspec.ValidationError, RecursionError) as error:
         return DatasetCard(), (
             _("the front matter of README.md is ignored, as it is broken: {split}").format(
-                split=joined(" ", str(error).split())
+                split=joined(" ", validation_reason(str(error)).split())
             ),
         )
 

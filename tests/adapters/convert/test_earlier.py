@@ -159,13 +159,15 @@ def test_a_file_that_nobody_registered_is_left_alone(source, name, replace):
     Path("data", name).write_text("mine")
     known = state()
     for dry_run in (False, True):
-        with pytest.raises(InputError, match=f"`.*{name}` is there, and no dataset.*move it away.*`--name`"):
+        with pytest.raises(
+            InputError, match=f"{name}` exists already and belongs to no dataset.*move it away.*`--name`"
+        ):
             convert(source, **SPLIT, replace=replace, dry_run=dry_run)
     assert state() == known
     convert(source, **SPLIT, name="other")
     Path("data", name).unlink()
     Path("data", name).symlink_to("nowhere")
-    with pytest.raises(InputError, match="is there, and no dataset"):
+    with pytest.raises(InputError, match="exists already and belongs to no dataset"):
         convert(source, **SPLIT, replace=replace)
 
 
@@ -173,7 +175,7 @@ def test_folder_in_the_place_of_a_registered_file_is_left_alone(source):
     file = convert(source).parts[0].files["alpaca"]
     file.unlink()
     (file / "mine").mkdir(parents=True)
-    with pytest.raises(InputError, match="is there, and no dataset"):
+    with pytest.raises(InputError, match="exists already and belongs to no dataset"):
         convert(source, limit=3, replace=True)
     assert (file / "mine").is_dir()
 
@@ -206,7 +208,7 @@ def test_rejected_rows_of_somebody_else_are_left_alone(lines, name):
     mine.write_text("mine")
     convert(lines(good), limit=1)  # writes no such file, and removes none
     assert convert(lines(good), limit=1, xlsx=True).rejected_workbook is None
-    with pytest.raises(InputError, match=f"{name}` is there, and no dataset"):
+    with pytest.raises(InputError, match=f"{name}` exists already and belongs to no dataset"):
         convert(lines(good, bad), on_error="skip", xlsx=True, replace=True)
     remove(Path("data"), ["faq"])
     assert {path.name for path in Path("data").iterdir() if path.suffix != ".lock"} == {"dataset_info.json", name}
@@ -219,7 +221,7 @@ def test_foreign_or_mended_rejected_workbook_is_not_overwritten(lines):
     mine = Path("data", "faq.rejected.xlsx")
     mine.write_text("mine")
     assert convert(source, on_error="skip").rejected_workbook is None
-    with pytest.raises(InputError, match=r"faq\.rejected\.xlsx` is there, and no dataset"):
+    with pytest.raises(InputError, match=r"faq\.rejected\.xlsx` exists already and belongs to no dataset"):
         convert(source, on_error="skip", xlsx=True)
     convert(source, on_error="skip", limit=2, replace=True)
     assert mine.read_text() == "mine"

@@ -595,7 +595,7 @@ def test_a_format_leaves_out_the_samples_that_it_cannot_hold_and_says_how_many(l
     }
     learned = {turn["output"]: turn["output_with_loss"] for each in held["xtuner"] for turn in each["conversation"]}
     assert learned == {"a": True, "off": False, "b": True, "<think>\nhm\n</think>\n\nd": True, "e": True}
-    assert [note.split(" (")[0] for note in done.notes if "no place" in note] == [
+    assert [note.split(" (")[0] for note in done.notes if "not in the file" in note] == [
         "2 samples are not in the file for alpaca, which cannot hold answers that are not learned",
         "1 sample is not in the file for xtuner, which cannot hold tools",
         "1 sample is not in the file for alpaca, which cannot hold tools",

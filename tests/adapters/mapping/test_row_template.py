@@ -86,10 +86,10 @@ def test_a_row_without_any_of_its_columns_gives_no_text():
     [
         (
             "{{ txt }}",
-            r"`--input` uses `txt`, which is no column; did you mean `text`\?\ncolumns of news.jsonl: 1 `text`",
+            r"`--input` uses `txt`, which is not a column; did you mean `text`\?\ncolumns of news.jsonl: 1 `text`",
         ),
-        ("{{ a_b }}", "`a_b`, which is no column"),
-        ("{{ row['nope'] }}", "uses `nope`, which is no column"),
+        ("{{ a_b }}", "`a_b`, which is not a column"),
+        ("{{ row['nope'] }}", "uses `nope`, which is not a column"),
         ("{{ row }}", r"which column of `row` it means, as in `row\['text'\]`"),
         ("{{ row[text] }}", "which column of `row`"),
         ("one\n{{ text", "a syntax error in line 2: unexpected end of template"),

@@ -88,5 +88,5 @@ def test_the_first_records_settle_the_kinds(monkeypatch, form, limit):
     assert known(form, *records, {"a": "z", "b": None})
     assert known("element", *records, {"c": 1})
     for late in ({"c": "x"}, {"b": ["x"]}):
-        with pytest.raises(BadValueError, match=r"a new type of `[bc]`, too late"):
+        with pytest.raises(BadValueError, match=r"has a new type in `[bc]`: the first records settle the types"):
             known(form, *records, late)

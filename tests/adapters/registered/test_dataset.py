@@ -94,7 +94,7 @@ def test_a_file_that_nobody_registered_is_not_written_over(data, folder):
     file = resolve_dataset(place, "theirs", "xtuner", cache).entry.files["xtuner"]
     (cache / "dataset_info.json").unlink()
     (cache / file).write_text("mine")
-    with pytest.raises(InputError, match=f"{file}` is there, and no dataset .* move it away"):
+    with pytest.raises(InputError, match=f"{file}` exists already and belongs to no dataset .* move it away"):
         resolve_dataset(place, "theirs", "xtuner", cache)
     assert (cache / file).read_text() == "mine"
 
@@ -135,11 +135,11 @@ def test_tools_are_for_llamafactory_alone(data, folder):
             {},
             r"1 of 2 records .* not fit for either framework\n\n(.|\n)*--on-error skip",
         ),
-        ([GOOD], {"columns": {"prompt": "q", "response": "output"}}, "the column `q` is to be read"),
+        ([GOOD], {"columns": {"prompt": "q", "response": "output"}}, "the column `q` should be read"),
         ([GOOD], {"columns": {"prompt": "q"}}, "`columns` lacks `response`"),
         ([GOOD], {"file_name": "absent.json"}, "its file is missing"),
         ([GOOD], {"hf_hub_url": "owner/name"}, "is not here, but at `owner/name`"),
-        ([GOOD], {"split": "train[:1]"}, r"only LLaMA-Factory draws `split` train\[:1\]"),
+        ([GOOD], {"split": "train[:1]"}, r"only LLaMA-Factory applies `split` train\[:1\]"),
         ([], {}, "its file is empty"),
     ],
 )
@@ -262,7 +262,7 @@ def test_edited_entry_is_told_and_its_samples_are_counted(faq, folder):
     assert faq("").edited == "its entry in dataset_info.json has been changed since ftbridge wrote it"
     assert faq("xtuner").edited == ""  # which does not look at it
     entry_with(folder, num_samples=2, columns={"prompt": "output", "response": "nowhere"})
-    with pytest.raises(InputError, match="the column `nowhere` is to be read"):
+    with pytest.raises(InputError, match="the column `nowhere` should be read"):
         faq("")
 
 

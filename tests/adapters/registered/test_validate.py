@@ -51,8 +51,8 @@ def test_an_answer_that_is_never_text_is_named_with_its_value(folder):
 def test_columns_are_judged_as_a_whole(folder):
     write(folder, {"question": "a", "output": "b"})
     assert [text.partition(",")[0] for text in validate(folder, ENTRY).columns] == [
-        "the column `instruction` is to be read",
-        "the column `input` is to be read",
+        "the column `instruction` should be read",
+        "the column `input` should be read",
     ]
     write(folder, good(output="2024-01-01"), good(output="2024-01-02"))
     found = validate(folder, ENTRY)

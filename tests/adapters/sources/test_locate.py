@@ -104,7 +104,7 @@ def test_a_file_given_twice_is_refused(files, again):
     [
         ("gone.csv", "there is no file `gone.csv`"),
         ("*.gone", r"no file matches `\*.gone`"),
-        ("broken", "`broken` is a link to `nowhere`, which is not there"),
+        ("broken", "`broken` is a link to `nowhere`, which does not exist"),
         ("loop", "`loop` cannot be read: Too many levels"),
         ("pipe", "`pipe` is a pipe or a device"),
         ("/dev/zero", "`/dev/zero` is a pipe or a device"),
@@ -172,7 +172,7 @@ def test_standard_input_is_needed_once_and_with_something_in_it(piped):
     with pytest.raises(InputError, match=r"^standard input is empty"):
         open_all(["-"])
     piped(b"a,b\n", terminal=True)
-    with pytest.raises(UsageError, match="`-` reads standard input, and nothing is piped into it"):
+    with pytest.raises(UsageError, match="`-` reads standard input, but nothing is piped into it"):
         open_all(["-"])
 
 

@@ -16,7 +16,7 @@ def test_each_prompt_is_taken_once_and_one_alone_may_be_a_text():
 def test_a_prompt_that_is_no_question_is_refused():
     with pytest.raises(UsageError, match="a prompt is empty"):
         checked_prompts(["why", "\n"])
-    with pytest.raises(InputError, match="half a character"):
+    with pytest.raises(InputError, match="an invalid character"):
         checked_prompts(["why \ud83d"])
 
 

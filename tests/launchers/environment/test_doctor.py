@@ -249,7 +249,7 @@ def test_the_hubs_get_a_request_without_credentials(hub, monkeypatch):
     monkeypatch.delenv("MODELSCOPE_ENDPOINT")
     monkeypatch.setenv("MODELSCOPE_DOMAIN", hub.url)
     found = {check.name: check.found for check in doctor()}
-    assert found["Hugging Face"] == found["ModelScope"] == f"{hub.url}: answers"
+    assert found["Hugging Face"] == found["ModelScope"] == f"{hub.url}: is reachable"
     assert len(hub.asked) == 2
     assert {header for _, headers in hub.asked for header in headers} <= {
         "Accept-Encoding",

@@ -133,7 +133,7 @@ def test_lora_on_one_gpu_is_told_of_zero_2(free):
 
 
 def test_other_programs_on_the_gpu_are_named_where_they_take_needed_memory(free):
-    assert judged(made(on(10, total=81920)))["memory"].remedy.startswith("end what else runs on the GPU")
+    assert judged(made(on(10, total=81920)))["memory"].remedy.startswith("stop other programs on the GPU")
     assert "end what" not in judged(made(on(10, total=12_288)))["memory"].remedy
 
 

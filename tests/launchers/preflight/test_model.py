@@ -219,7 +219,7 @@ def test_a_template_against_the_models_own_files_is_asked_about(base):
     )
     assert dict(asked.value.answers) == {
         "the model's own, Qwen 2.5": ["--template", "qwen2.5"],
-        "the prompt of Llama 3 all the same": ["--yes"],
+        "the prompt of Llama 3 anyway": ["--yes"],
     }
     for same in ("qwen2.5", "chatml", None):
         ask_about_template(msgspec.structs.replace(spec, template=same), base)

@@ -421,9 +421,8 @@ def test_a_checkpoint_that_was_cut_off_is_named(place, capsys, backend):
     cut = newer if newer.is_file() else newer / "optimizer.pt"  # whose weights can be read
     cut.write_bytes(b"PK")
     assert "3" in resume.find_resume_point(place, "auto", {}, trusted=False).checkpoint.name
-    told = (
-        f"warning: `{newer.name}` of run `one` cannot be read ({'it' if newer.is_file() else '`optimizer.pt`'} is no "
-    )
+    damaged = "it" if newer.is_file() else "`optimizer.pt`"
+    told = f"warning: `{newer.name}` of run `one` cannot be read ({damaged} is not a "
     assert told in capsys.readouterr().err
     (newer / "optimizer.pt" if newer.is_dir() else newer).unlink()
     resume.find_resume_point(place, "auto", {}, trusted=False)

@@ -145,7 +145,7 @@ REFUSED = {
     ),
     "TRL's completion of three": ({"prompt": HI[:1], "completion": [HI[1], *HI]}, "completed by 3 messages"),
     "parts of other kinds": ({"messages": [HI[0], HI[1] | {"content": [{"type": "reasoning"}]}]}, "a part `reasoning`"),
-    "a role of tools": ({"messages": [*HI[:1], {"role": "工具", "content": "x"}]}, "is a tool's, and"),
+    "a role of tools": ({"messages": [*HI[:1], {"role": "工具", "content": "x"}]}, "is a tool's, where"),
     "texts that are odd": ({"data": ["hi", "hello"]}, "odd number", 99, {"data": ["hi", "hello", "why?"]}),
     "OASST's trees": ({"message_id": "1", "parent_id": None, "text": "hi", "role": "prompter"}, "trees of messages"),
     "OASST's nested trees": ({"message_tree_id": "1", "prompt": {"text": "hi", "replies": []}}, "trees of messages"),

@@ -56,7 +56,7 @@ def test_each_role_is_due_after_some_alone():
         TOOL: (TOOL, CALL, ASSISTANT),
         ASSISTANT: (USER,),
     }
-    with pytest.raises(BadValueError, match="is a tool's, and the user's is due"):
+    with pytest.raises(BadValueError, match="is a tool's, where the user's is expected"):
         so_far.refuse_out_of_turn(TOOL)
 
 

@@ -59,7 +59,7 @@ def test_tools_named_by_a_dataset_info_entry_are_read(told):
     (line,) = next(Path("data").glob("*.messages.jsonl")).read_text("utf-8").splitlines()
     assert json.loads(line)["tools"] == [{"type": "function", "function": {"name": "look"}}]
     tool = ({"who": "p", "says": "hi"}, {"who": "t", "says": "{}"})
-    with pytest.raises(InputError, match="is a tool's, and the assistant's is due"):
+    with pytest.raises(InputError, match="is a tool's, where the assistant's is expected"):
         told({"id": 1, "talk": tool}, entries=entries(TALKS | {"tags": TAGS | {"observation_tag": "t"}}))
 
 

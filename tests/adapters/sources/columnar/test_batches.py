@@ -44,7 +44,7 @@ def test_gzipped_arrow_file_is_refused(folder):
 
     path = write_arrow(folder / "data.arrow", pa.table({"q": ["a"]}))
     path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(InputError, match="packed a second time"):
+    with pytest.raises(InputError, match="is compressed twice"):
         arrow.open_tables(path, READING)
 
 

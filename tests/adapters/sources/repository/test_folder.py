@@ -66,7 +66,7 @@ def test_all_files_are_read_in_natural_order_whatever_their_format(tmp_path):
 def test_splits_are_parts_and_equal_names_are_told_apart(tmp_path):
     put(tmp_path, train__a={"q": 1}, train__b={"q": 2}, dev__a={"q": 3}, other={"q": 4})
     first, *_ = open_path(tmp_path, READING)
-    assert first.notes == ("skipped, for they belong to no split: other.jsonl",)
+    assert first.notes == ("skipped files that belong to no split: other.jsonl",)
     assert opened(tmp_path) == [
         ("train", "train/a.jsonl", ["train/a.jsonl line 1"]),
         ("train", "b.jsonl", ["b.jsonl line 1"]),

@@ -70,7 +70,7 @@ def test_split_asked_for_is_the_only_one_fetched_and_only_once(server, scheme):
     put(server.folder / "owner/faq", {"picture.png": "x", "sub/more.csv": "a,b"})
     (table,) = hub.open_url(f"{scheme}://owner/faq@test", READING)
     assert set(server.asked) == {"test.jsonl"}
-    assert table.notes == ("skipped, for they belong to no split: sub/more.csv",)
+    assert table.notes == ("skipped files that belong to no split: sub/more.csv",)
     hub.open_url(f"{scheme}://owner/faq@test", READING)
     assert server.asked == ["test.jsonl"]
 
@@ -201,7 +201,7 @@ def test_unsafe_file_names_of_a_hub_are_left_out_and_told(server, scheme, tmp_pa
     server.named = [name]
     (table,) = hub.open_url(f"{scheme}://owner/strange", READING)
     assert [{key: decode_raw(value) for key, value in row.values.items()} for row in table.rows()] == [ROW]
-    assert [note for note in table.notes if note.startswith("skipped, for their names are not valid file names")]
+    assert [note for note in table.notes if note.startswith("skipped files whose names are not valid: ")]
     assert server.asked == ["train.jsonl"]
     assert {file.name for file in tmp_path.rglob("*.jsonl")} == {"train.jsonl", "test.jsonl"}  # of `owner/faq`
 

@@ -51,7 +51,7 @@ def test_a_hub_that_fails_is_one_sentence(server):
 @pytest.mark.parametrize("answer", ["[]", "null"])
 def test_server_that_does_not_speak_the_hubs_protocol_is_one_sentence(server, scheme, answer):
     server.answer = answer
-    with pytest.raises(SetupError, match=r"does not answer as expected \(.*check the proxy, and the mirror in"):
+    with pytest.raises(SetupError, match=r"got an unexpected answer from .* \(.*check the proxy, and the mirror in"):
         opened(f"{scheme}://owner/faq")
 
 

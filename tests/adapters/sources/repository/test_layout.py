@@ -127,7 +127,8 @@ def test_a_broken_card_is_left_aside_with_a_note(folder, front):
     (folder / "README.md").write_text(f"---\n{front}\n---\n")
     card, (note,) = layout.read_dataset_card(folder)
     assert card == layout.DatasetCard()
-    assert "since it is broken" in note
+    assert "as it is broken" in note
+    assert "Expected `" not in note
 
 
 @pytest.mark.parametrize("readme", ["", "# Just text\n", "---\n---\n"])

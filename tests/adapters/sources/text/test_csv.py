@@ -116,8 +116,8 @@ def test_unclosed_quote_is_an_error_of_its_line_alone():
     _, rows = table('a,b\n1,"x" y\n' + '"1",2\n' * 9 + '3,"x\n4,5\n')
     advice = "(`--quote none` reads quotes literally)"
     assert [(row.where.row, row.error) for row in rows if row.error] == [
-        (2, f"holds a quote that is not closed, or not doubled, in line 2 {advice}"),
-        (12, f"holds a quote that is not closed, or not doubled, in line 12 {advice}"),
+        (2, f"has an unclosed quote, or one inside a cell that is not doubled, in line 2 {advice}"),
+        (12, f"has an unclosed quote, or one inside a cell that is not doubled, in line 12 {advice}"),
     ]
     assert len(rows) == 12
     assert rows[-1].values == {"a": "4", "b": "5"}
@@ -249,7 +249,7 @@ def test_a_record_without_end_costs_its_line_within_bounds(monkeypatch):
     monkeypatch.setattr(source, "LONGEST", 1 << 20)
     rows = table("a,b\n" + FAR.replace("question", "q") + '1,"x\n' + "more, of it, \n" * (1 << 17))[1][9000:]
     assert [row.error[:37] for row in rows[:2]] == [
-        "holds a quote that is not closed, or ",
+        "has an unclosed quote, or one inside ",
         "has 3 cells, not 2 as the headers say",
     ]
     assert len(rows) == 1 + (1 << 17)
@@ -258,7 +258,7 @@ def test_a_record_without_end_costs_its_line_within_bounds(monkeypatch):
 def test_a_record_of_too_many_lines_costs_its_line(monkeypatch):
     monkeypatch.setattr(source, "MOST_LINES", 1000)
     rows = table('a,b\n1,2\n3,"x\n' + "y\n" * (1 << 17) + '"\n')[1]
-    assert rows[1].error.startswith("holds a quote that is not closed, or ")
+    assert rows[1].error.startswith("has an unclosed quote, or one inside a cell")
     assert rows[2].values == {"a": "y"}
 
 
@@ -270,7 +270,11 @@ def test_a_record_of_too_many_lines_costs_its_line(monkeypatch):
             3,
             ("record 2 is skipped: it repeats the headers and is not a sample",),
         ),
-        ("id,问题,答案\nNo.,Question,Answer\n1,q1,a1\n", 3, ("record 2 is skipped: it says the headers again",)),
+        (
+            "id,问题,答案\nNo.,Question,Answer\n1,q1,a1\n",
+            3,
+            ("record 2 is skipped: it repeats the headers and is not a sample",),
+        ),
         ("question,answer\n---,---\nq1,a1\n", 3, ("record 2 is skipped: it is a line of dashes, not a sample",)),
         ("question|answer\n--------+-------\nq1|a1\n", 3, ("delimiter `|`", "record 2 is skipped: it is a line")),
         ("问题,答案\nq,a\n", 2, ()),

@@ -98,7 +98,7 @@ def test_unknown_encoding_with_as_shown_is_one_sentence(book, member):
 @pytest.mark.parametrize("place", ["%%2", "ZZZZ2", "Z" * 200 + "2", "-2"])
 def test_error_cell_in_an_impossible_column_is_one_sentence(book, place):
     path = rewritten(book(with_error), SHEET, lambda content: content.replace(b'r="B2"', f'r="{place}"'.encode()))
-    with pytest.raises(InputError, match=r"damaged workbook \(a cell `"):
+    with pytest.raises(InputError, match=r"damaged workbook \(the cell address `"):
         list(search_sheets(path, "xlsx", ["Q"])["Q"].errors)
 
 

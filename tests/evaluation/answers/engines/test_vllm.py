@@ -77,7 +77,7 @@ def test_an_adapter_that_vllm_would_not_take_is_refused_in_a_sentence(adapter, c
 
 def test_other_weights_than_the_stored_ones_are_refused():
     assert "cannot load weights in 4 bits" in why_not([], Loading(bits=4))
-    assert "puts no weights on a disk" in why_not([], Loading(offload_folder="there"))
+    assert "cannot keep weights on disk" in why_not([], Loading(offload_folder="there"))
 
 
 def test_no_more_memory_is_asked_for_than_is_free():
