@@ -221,6 +221,7 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
                 steps_in_words=steps_in_words(plan), warmup_steps=plan.warmup_steps
             ),
         ),
+        *_step_to_go_on_from(plan),
         *([(_("memory"), memory)] if memory else []),
         *([(_("trains"), trained)] if trained else []),
         (
@@ -235,6 +236,14 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
         *(("", option) for option in changed[1:]),
         (_("run folder"), folder),
     ]
+
+
+def _step_to_go_on_from(plan: TrainPlan) -> Iterator[tuple[str, str]]:
+    """Yield the step of the checkpoint that a training goes on from, where there is one that tells it."""
+    accumulation = plan.spec.gradient_accumulation_steps
+    step = load_backend(plan.spec.backend).checkpoint_step(plan.resume, accumulation) if plan.resume else None
+    if step is not None:
+        yield "", _("goes on from step {step:g}").format(step=step)
 
 
 def _dataset_in_words(plan: TrainPlan) -> Iterator[tuple[str, str]]:

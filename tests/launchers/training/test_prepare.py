@@ -4,7 +4,9 @@ import hashlib
 import os
 import shutil
 import time
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError
@@ -63,6 +65,10 @@ def test_defaults_are_the_same_on_both_backends_and_only_changes_are_described(i
     for name, value in defaults().items():
         assert name == "device" or getattr(ready.plan.spec, name) == value
     assert dict(describe(ready))["options"] == "--device cpu (default: auto)"
+    accumulation = ready.plan.spec.gradient_accumulation_steps
+    checkpoint = f"iter_{4 * accumulation}.pth" if ready.plan.spec.backend == "xtuner" else "checkpoint-4"
+    goes_on = msgspec.structs.replace(ready, plan=msgspec.structs.replace(ready.plan, resume=Path(checkpoint)))
+    assert ("", "goes on from step 4") in describe(goes_on)
 
 
 @pytest.mark.framework
