@@ -36,4 +36,4 @@ def test_what_is_not_there_ends_with_3_and_a_foreign_file_with_2(project, run_ft
     assert "there is no run or folder `nobody`" in done.stderr
     done = run_ftbridge("report", "news-lora", "--out", "ftbridge.yaml")
     assert done.returncode == 2
-    assert "no report of ftbridge's" in done.stderr
+    assert "is not a report of ftbridge" in done.stderr

@@ -162,7 +162,7 @@ def test_merged_model_answers_without_its_base_but_is_not_compared(trained, in_p
     (merged / CARD).write_bytes(msgspec.json.encode(card))
     given = ftbridge.chat(merged, QUESTION, sampling=FEW, device="cpu", dtype="float32")
     assert given
-    with pytest.raises(InputError, match=r"base model of .* is not to be had"), chat_sessions(merged, compare=True):
+    with pytest.raises(InputError, match=r"base model of .* cannot be found"), chat_sessions(merged, compare=True):
         pass
 
 

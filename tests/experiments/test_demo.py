@@ -106,7 +106,7 @@ def test_a_demo_that_is_stopped_does_not_name_a_folder_that_is_gone(tmp_path, mo
         pytest.raises(InterruptedRun, match=r"folder is removed, `--keep DIR` keeps one"),
         module._working_folder(None) as folder,
     ):
-        raise InterruptedRun(f"stopped; what was saved is in {folder}")
+        raise InterruptedRun(f"interrupted at step 4 of 9; the run is in {folder}")
     assert list(tmp_path.iterdir()) == []
 
 

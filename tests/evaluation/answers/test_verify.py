@@ -94,7 +94,7 @@ def test_answers_that_rounding_tips_over_late_are_no_error(asked, capsys, monkey
 @pytest.mark.framework
 def test_verify_of_an_adapter_without_a_run_is_refused(asked):
     card, adapter, folder = asked
-    with pytest.raises(UsageError, match=r"`--verify-answers` asks .* this adapter is of no run"):
+    with pytest.raises(UsageError, match=r"`--verify-answers` asks .* this adapter belongs to no run"):
         same_answers(2, "cpu")(msgspec.structs.replace(card, run=""), adapter, folder)
 
 

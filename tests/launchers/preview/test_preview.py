@@ -446,8 +446,8 @@ def test_what_was_cut_of_ready_tokens_is_told(faq, project, monkeypatch):
     assert counts.left_out > 0
     assert counts.cut_question > 0
     (warning,) = found.warnings
-    assert f"{counts.left_out:,} are left out (conversations " in warning
-    assert f"`--cutoff-length {counts.longest}` keeps all whole" in warning
+    assert f"{counts.left_out:,} are skipped (conversations " in warning
+    assert f"`--cutoff-length {counts.longest}` truncates none" in warning
     whole = preview("faq", model=str(project / "base"), tokens="once", samples=0, cutoff_length=counts.longest)
     assert (whole.counts.left_out, whole.counts.cut_question, whole.counts.cut_turns) == (0, 0, 0)
 

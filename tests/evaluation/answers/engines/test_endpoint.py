@@ -333,7 +333,7 @@ def llamafactory_server(project, training_python, tmp_path):
 def test_llamafactorys_server_answers_as_this_process_does(
     llamafactory_server, in_project, training_python, monkeypatch
 ):
-    with pytest.raises(SetupError, match="wants another key"):
+    with pytest.raises(SetupError, match="needs another key"):
         ask(llamafactory_server, model="", patience=Patience())
     monkeypatch.setenv(KEY, "a-key")
     card, questions = card_of(resolve("base"), template="qwen2.5"), QUESTIONS[:6]
