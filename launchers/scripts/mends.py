@@ -17,6 +17,7 @@ def mend(spec: dict[str, Any]) -> None:
     """Prepare this process for the training that `spec` (of run_backend.py) describes, whichever framework it is."""
     if spec["device"] == "cpu":
         allow_cpu()
+        keep_weights_unpacked()
     else:
         demand_gpu()
         if spec["deepspeed"]:
@@ -49,6 +50,19 @@ def _waiting_until_done(gather: Callable[..., Any]) -> Callable[..., Any]:
         return work
 
     return wait
+
+
+def keep_weights_unpacked() -> None:
+    """Keep bitsandbytes from packing 4-bit weights when a model is evaluated on a CPU with AVX512-BF16.
+
+    Linear4bit (nn/modules.py, 0.50.2) packs them in its first pass in eval mode, and they stay so: the training after a
+    validation has no gradient through them, or dies. To unpack them, as saving does, rounds their scales.
+    """
+    try:
+        from bitsandbytes.nn import modules
+    except ImportError:  # an environment without quantisation
+        return
+    modules.has_avx512bf16 = lambda: False  # which each layer asks when it is made
 
 
 def demand_gpu() -> None:

@@ -30,6 +30,40 @@ for mended in (False, True):
 print(json.dumps(found))
 """
 
+# A quantised layer that is trained: without a validation before, after one, and after one with the mend.
+QUANTISED = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from bitsandbytes.nn import Linear4bit, modules
+
+modules.has_avx512bf16, found = lambda: True, []
+for case in ("fresh", "validated", "mended"):
+    if case == "mended":
+        from mends import mend
+        mend({"device": "cpu"})
+    torch.manual_seed(0)
+    layer, x = Linear4bit(64, 64, compute_dtype=torch.float32).to("cpu"), torch.ones(1, 64, requires_grad=True)
+    try:
+        if case != "fresh":
+            with torch.no_grad():
+                layer.eval()(torch.ones(1, 64))
+        layer.train()(x).sum().backward()
+        found.append(x.grad.tolist())
+    except (AttributeError, RuntimeError) as error:
+        found.append(str(error))
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.framework
+def test_quantised_layers_learn_after_a_validation_on_any_cpu(training_python):
+    done = subprocess.run([training_python, "-c", QUANTISED, SCRIPTS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    fresh, validated, mended = json.loads(done.stdout.splitlines()[-1])
+    assert validated != fresh
+    assert mended == fresh
+
 
 @pytest.mark.framework
 def test_a_whole_llama_4_learns_from_text(training_python):

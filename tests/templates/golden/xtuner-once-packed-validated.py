@@ -118,4 +118,5 @@ log_level = "INFO"
 load_from = None
 resume = False
 randomness = dict(seed=42, deterministic=False)
-log_processor = dict(by_epoch=False, window_size=16)
+# The pattern is mmengine's own without val_loss, which is otherwise logged as the mean of the latest validations.
+log_processor = dict(by_epoch=False, window_size=16, mean_pattern=r"^(?!.*val_loss).*(loss|time|data_time|grad_norm)")

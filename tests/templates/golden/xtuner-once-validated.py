@@ -115,4 +115,5 @@ log_level = "INFO"
 load_from = None
 resume = False
 randomness = dict(seed=42, deterministic=False)
-log_processor = dict(by_epoch=False, window_size=64)
+# The pattern is mmengine's own without val_loss, which is otherwise logged as the mean of the latest validations.
+log_processor = dict(by_epoch=False, window_size=64, mean_pattern=r"^(?!.*val_loss).*(loss|time|data_time|grad_norm)")
