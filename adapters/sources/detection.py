@@ -10,6 +10,7 @@ from typing import cast
 
 from ftbridge.adapters.columns import did_you_mean
 from ftbridge.adapters.sources.compression import GZIP, ZSTD, first_bytes
+from ftbridge.adapters.sources.workbook.package import WORKBOOK_SUFFIXES
 from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.plugins import Source, load_plugin, plugin_names
 from ftbridge.core.records import Reading, Table
@@ -26,6 +27,7 @@ ARCHIVES = {
     ZSTD: _("packed twice"),
 }
 TAR_MARK_AT = 257
+NOT_IN_TEXT = {*range(32)} - {*b"\t\n\f\r"}
 # What begins so has no rows, or none that are read; a web page may begin with blanks.
 OTHERS = {
     b"%PDF": _("a PDF"),
@@ -88,15 +90,19 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
         return cast("Source", load_plugin("sources", "csv"))
     raise InputError(
         _("`{path}` is {kind}; supported are: {readable}").format(
-            path=path, kind=_kind(head), readable=joined(", ", _readable(known))
+            path=path, kind=_kind(path, head), readable=joined(", ", _readable(known))
         )
     )
 
 
-def _kind(head: bytes) -> str:
-    """Return what a file that is not read is, by its first bytes."""
+def _kind(path: Path, head: bytes) -> str:
+    """Return what a file that is not read is, by its first bytes, or what its name says wrongly."""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), _("of an unsupported format"))
+    if known := next((name for magic, name in OTHERS.items() if begin.startswith(magic)), ""):
+        return known
+    if path.suffix.lower() in WORKBOOK_SUFFIXES and not {*head} & NOT_IN_TEXT:
+        return _("not a workbook: it holds plain text")
+    return _("of an unsupported format")
 
 
 def _readable(sources: Sequence[str]) -> list[str]:

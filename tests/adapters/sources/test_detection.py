@@ -98,6 +98,12 @@ test_any_text_is_read_or_refused_at_length = pytest.mark.nightly(
 )
 
 
+def test_text_that_is_called_a_workbook_is_told_to_be_none(folder):
+    (folder / "fake.xlsx").write_text("nothing but a note\nof two lines\n")
+    with pytest.raises(InputError, match=r"`fake.xlsx` is not a workbook: it holds plain text; supported are"):
+        open_path(Path("fake.xlsx"), READING)
+
+
 def test_delimiter_option_applies_to_delimited_text_alone(folder):
     (folder / "log").write_text("q^a^b\n1^2^3\n")
     with pytest.raises(InputError, match="`log` is of an unsupported format; supported are: workbooks"):
