@@ -10,7 +10,6 @@ from typing import cast
 
 from ftbridge.adapters.columns import did_you_mean
 from ftbridge.adapters.sources.compression import GZIP, ZSTD, first_bytes
-from ftbridge.adapters.sources.workbook.package import WORKBOOK_SUFFIXES
 from ftbridge.core.errors import InputError, shell_words
 from ftbridge.core.plugins import Source, load_plugin, plugin_names
 from ftbridge.core.records import Reading, Table
@@ -27,6 +26,7 @@ ARCHIVES = {
     ZSTD: _("packed twice"),
 }
 TAR_MARK_AT = 257
+WORKBOOKS = {".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods"}
 NOT_IN_TEXT = {*range(32)} - {*b"\t\n\f\r"}
 # What begins so has no rows, or none that are read; a web page may begin with blanks.
 OTHERS = {
@@ -100,7 +100,7 @@ def _kind(path: Path, head: bytes) -> str:
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if known := next((name for magic, name in OTHERS.items() if begin.startswith(magic)), ""):
         return known
-    if path.suffix.lower() in WORKBOOK_SUFFIXES and not {*head} & NOT_IN_TEXT:
+    if path.suffix.lower() in WORKBOOKS and not {*head} & NOT_IN_TEXT:
         return _("not a workbook: it holds plain text")
     return _("of an unsupported format")
 

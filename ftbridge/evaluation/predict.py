@@ -83,12 +83,16 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         for each, folder in _folders(asked, out)
     ]
     refuse_twice([each.data.name for each in plans])
-    for each in () if questions else plans:
-        warn_of_new_conversion(each.source, each.card, each.data)
+    if not questions:
+        _warn_of_new_conversions(plans)
     answered = zip(plans, ask(plans), strict=True)
-    file = Path(questions) if questions else None
-    first, *others = [_written(*each, file=file, result_jsonl=result_jsonl, xlsx=xlsx) for each in answered]
+    first, *others = [_written(*each, file=questions, result_jsonl=result_jsonl, xlsx=xlsx) for each in answered]
     return msgspec.structs.replace(first, others=tuple(others))
+
+
+def _warn_of_new_conversions(plans: Sequence[Plan]) -> None:
+    for each in plans:
+        warn_of_new_conversion(each.source, each.card, each.data)
 
 
 def _model_source(model: str | os.PathLike[str]) -> ModelSource:
@@ -105,7 +109,7 @@ def _folders(
         yield each, Path(out, str(each)) if out and len(asked) > 1 else out
 
 
-def _note_without_references(dataset: str, file: Path | None, column: str) -> str:
+def _note_without_references(dataset: str, file: str | os.PathLike[str] | None, column: str) -> str:
     """Return that there is nothing to measure; of a `file` of questions with answers in a `column`, what does it."""
     if not file or not column:
         message = _("note: `{dataset}` has no reference answers, so `ftbridge evaluate` cannot measure the answers")
@@ -114,10 +118,12 @@ def _note_without_references(dataset: str, file: Path | None, column: str) -> st
         "note: the answers in the column `{column}` of `{file}` are not used; to measure with them, make a dataset of "
         "the file, `{convert}`, and then use `ftbridge evaluate --dataset NAME`"
     )
-    return message.format(column=column, file=file, convert=shell_words(["ftbridge", "convert", str(file)]))
+    return message.format(column=column, file=file, convert=shell_words(["ftbridge", "convert", os.fspath(file)]))
 
 
-def _written(planned: Plan, answered: Answered, *, file: Path | None, result_jsonl: bool, xlsx: bool) -> Predictions:
+def _written(
+    planned: Plan, answered: Answered, *, file: str | os.PathLike[str] | None, result_jsonl: bool, xlsx: bool
+) -> Predictions:
     """Return what came of a plan, with the files written that are asked for beside the answers."""
     if not any(row.reference.strip() for row in read_predictions(planned.folder / FINISHED)):
         say(_note_without_references(planned.data.name, file, planned.data.entry.columns.get("output", "")))

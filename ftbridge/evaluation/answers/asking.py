@@ -471,14 +471,8 @@ def names_to_answer(
             raise UsageError(message.format(choice=part.text))
         return tuple(each.name for each in choices)
     run, folder = source.run, dataset_folder(source, dataset_dir)
-    if source.folder.is_file() and source.folder.suffix.lower() not in WEIGHTS:
-        raise InputError(_no_dataset(os.path.relpath(source.folder)))
     if not run:
-        message = _(
-            "which dataset? It is not known what `{folder}` was trained on: give `--dataset NAME`; "
-            "`ftbridge predict --questions FILE` answers the questions of a file"
-        )
-        raise UsageError(message.format(folder=source.folder.name))
+        raise _without_run(source.folder)
     known = registry.read_entries(folder)
     trained = [registry.look_up(folder, each.name)[0] for each in run.spec.datasets]
     parts = {full: test_part(full) for full in trained}
@@ -505,6 +499,17 @@ def dataset_to_answer(source: ModelSource, name: str, dataset_dir: str | os.Path
     if name not in known and f"{name}-train" not in known and Path(name).is_file():
         raise InputError(_no_dataset(name))
     return resolve_dataset(folder, name, CONVERSATIONS, source.project.folder / DATASETS)
+
+
+def _without_run(folder: Path) -> FtbridgeError:
+    """Return the error where no dataset is given, and a folder, or a file, is no run, which would tell one."""
+    if folder.is_file() and folder.suffix.lower() not in WEIGHTS:
+        return InputError(_no_dataset(os.path.relpath(folder)))
+    message = _(
+        "which dataset? It is not known what `{folder}` was trained on: give `--dataset NAME`; "
+        "`ftbridge predict --questions FILE` answers the questions of a file"
+    )
+    return UsageError(message.format(folder=folder.name))
 
 
 def _no_dataset(file: str) -> str:
