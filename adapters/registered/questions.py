@@ -36,7 +36,8 @@ class QuestionFile(msgspec.Struct, frozen=True):
 def questions_dataset(file: QuestionFile, system: str, cache: Path) -> Dataset:
     """Return the questions of a file as a dataset in the folder `cache`, each with a `system` prompt and no answer.
 
-    Rows without a question are skipped, which is said. Raises InputError where the file cannot be read or has no
+    Rows without a question are skipped, which is said. The entry's column `output` is one that has answers, unread.
+    Raises InputError where the file cannot be read or has no
     questions, QuestionError where several columns may be meant.
     """
     tables = open_path(file.path, Reading())
@@ -63,7 +64,12 @@ def questions_dataset(file: QuestionFile, system: str, cache: Path) -> Dataset:
         say(_("skipped {rows} without a question").format(rows=counted(blank, "row")))
     name = re.sub(r"[^\w.-]+", "-", file.path.stem).strip("-._") or "questions"
     entry = DatasetEntry(
-        version=__version__, files={CONVERSATIONS: target.name}, samples=asked, sources={}, columns={}, system=system
+        version=__version__,
+        files={CONVERSATIONS: target.name},
+        samples=asked,
+        sources={},
+        columns=_answer_columns(tables, columns),
+        system=system,
     )
     return Dataset(name, cache, entry)
 
@@ -81,6 +87,15 @@ def _column(table: Table, wanted: str) -> str:
         _("which column of `{file}` has the questions?").format(file=table.file),
         {f"`{column}`": ["--column", column] for column in choices[:MOST_CHOICES]},
     )
+
+
+def _answer_columns(tables: Sequence[Table], asked: Sequence[str]) -> dict[str, str]:
+    """Return the first column that has answers, which are not read, as `output`; none where there is no such column."""
+    for table, column in zip(tables, asked, strict=True):
+        for found in columns_by_field(table.columns).get("output", []):
+            if found != column:
+                return {"output": found}
+    return {}
 
 
 def _rows(tables: Sequence[Table], columns: Sequence[str]) -> Iterator[tuple[Row, str]]:

@@ -26,6 +26,8 @@ ARCHIVES = {
     ZSTD: _("packed twice"),
 }
 TAR_MARK_AT = 257
+WORKBOOKS = {".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods"}
+NOT_IN_TEXT = {*range(32)} - {*b"\t\n\f\r"}
 # What begins so has no rows, or none that are read; a web page may begin with blanks.
 OTHERS = {
     b"%PDF": _("a PDF"),
@@ -87,24 +89,21 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
         )
     if delimited and not path.is_dir():
         return cast("Source", load_plugin("sources", "csv"))
-    kind = _kind(head)
-    if not kind and path.suffix.lower() in WORKBOOKS:
-        raise InputError(
-            _(
-                "`{path}` is not a workbook, though its name ends in `{ending}`; save it as one again, or rename it"
-            ).format(path=path, ending=path.suffix)
-        )
     raise InputError(
         _("`{path}` is {kind}; supported are: {readable}").format(
-            path=path, kind=kind or _("of an unsupported format"), readable=joined(", ", _readable(known))
+            path=path, kind=_kind(path, head), readable=joined(", ", _readable(known))
         )
     )
 
 
-def _kind(head: bytes) -> str:
-    """Return what a file that is not read is, by its first bytes; "" where they do not tell."""
+def _kind(path: Path, head: bytes) -> str:
+    """Return what a file that is not read is, by its first bytes, or what its name says wrongly."""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((name for magic, name in OTHERS.items() if begin.startswith(magic)), "")
+    if known := next((name for magic, name in OTHERS.items() if begin.startswith(magic)), ""):
+        return known
+    if path.suffix.lower() in WORKBOOKS and not {*head} & NOT_IN_TEXT:
+        return _("not a workbook: it holds plain text")
+    return _("of an unsupported format")
 
 
 def _readable(sources: Sequence[str]) -> list[str]:

@@ -13,6 +13,15 @@ NOTHING_LIKE_IT = {
     ("train", "out"): _("a run is written to runs/ID"),
     ("train", "output"): _("a run is written to runs/ID"),
     ("train", "val_size"): _("`ftbridge convert --split 9:1` makes a validation or test part"),
+    ("predict", "metrics"): _("`ftbridge evaluate` answers and measures"),
+    ("evaluate", "metrics"): _("all metrics that fit the answers are computed"),
+    **{
+        ("evaluate", option): _(
+            "`ftbridge predict --questions FILE` answers the questions of a file; to measure with the answers in it, "
+            "use `ftbridge convert FILE`, then `ftbridge evaluate --dataset NAME`"
+        )
+        for option in ("questions", "column")
+    },
     ("train", "warmup_steps"): _("use `--warmup-ratio`, a share of the steps"),
     **{
         (command, option): _("name the folder of the adapter: `ftbridge {command} DIR`").format(command=command)

@@ -25,7 +25,7 @@ from ftbridge.evaluation.answers.folder import (
     read_predictions,
     settings_in,
 )
-from ftbridge.evaluation.answers.leakage import find_leakage
+from ftbridge.evaluation.answers.leakage import find_leakage, run_behind
 from ftbridge.evaluation.answers.prompts import prompts_in
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
 from ftbridge.evaluation.answers.training_data import training_data
@@ -45,7 +45,7 @@ from ftbridge.evaluation.record import (
 from ftbridge.evaluation.scoring.rows import paired
 from ftbridge.evaluation.scoring.score import Row, Rows, compare, find_task, known_labels, score
 from ftbridge.language import gettext as _
-from ftbridge.launchers.runs.record import Run, find_run, utc_now
+from ftbridge.launchers.runs.record import Run, utc_now
 from ftbridge.weights.source import ModelSource
 
 
@@ -86,7 +86,7 @@ def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, serv
     file = after.folder / FINISHED
     task = _task_of(after) if wanted.task == "auto" else wanted.task
     judged, labels = _score(file, limit, task)
-    run = _run_of(after)
+    run = run_behind(source, after.card)
     simpler: list[tuple[Baseline, Path]] = []
     if isinstance(run, Run) and judged.task == "classification":
         simpler = _baselines(after, run, wanted, labels, folder)
@@ -245,15 +245,6 @@ def rows_of(file: Path, limit: int | None = None) -> Rows:
 
 def _settings_of(file: Path) -> Settings | None:
     return settings_in(file.parent) if (file.parent / SETTINGS).exists() else None
-
-
-def _run_of(planned: Plan) -> Run | InputError | None:
-    """Return the run that made the model; None where none is known to, or why the one that is cannot be found."""
-    source, made_by = planned.source, planned.card.run if planned.card else ""
-    try:
-        return source.run or (find_run(source.project, made_by) if made_by else None)
-    except InputError as error:
-        return error
 
 
 def _leakage(planned: Plan, run: Run | InputError | None) -> Leakage | None:

@@ -11,7 +11,7 @@ import msgspec
 from ftbridge.adapters.registered.questions import QuestionFile
 from ftbridge.core.console import say
 from ftbridge.core.console.notebook import ShownAsTable
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import UsageError, shell_words
 from ftbridge.core.files.atomic import atomic_file
 from ftbridge.core.files.spreadsheet import CHARACTERS, is_too_long, write_sheets
 from ftbridge.core.project import Project
@@ -19,6 +19,7 @@ from ftbridge.core.train_spec import refuse_twice
 from ftbridge.dialogue.chat import source_of, without_thought
 from ftbridge.evaluation.answers.asking import Answered, AnswerOptions, AskOptions, Plan, ask, names_to_answer, plan
 from ftbridge.evaluation.answers.folder import FINISHED, RESULT, XLSX, Prediction, read_predictions
+from ftbridge.evaluation.answers.leakage import warn_of_new_conversion
 from ftbridge.evaluation.answers.questions import Question, questions_of
 from ftbridge.language import gettext as _
 from ftbridge.language import joined
@@ -82,9 +83,16 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         for each, folder in _folders(asked, out)
     ]
     refuse_twice([each.data.name for each in plans])
+    if not questions:
+        _warn_of_new_conversions(plans)
     answered = zip(plans, ask(plans), strict=True)
-    first, *others = [_written(*each, result_jsonl=result_jsonl, xlsx=xlsx) for each in answered]
+    first, *others = [_written(*each, file=questions, result_jsonl=result_jsonl, xlsx=xlsx) for each in answered]
     return msgspec.structs.replace(first, others=tuple(others))
+
+
+def _warn_of_new_conversions(plans: Sequence[Plan]) -> None:
+    for each in plans:
+        warn_of_new_conversion(each.source, each.card, each.data)
 
 
 def _model_source(model: str | os.PathLike[str]) -> ModelSource:
@@ -101,11 +109,24 @@ def _folders(
         yield each, Path(out, str(each)) if out and len(asked) > 1 else out
 
 
-def _written(planned: Plan, answered: Answered, *, result_jsonl: bool, xlsx: bool) -> Predictions:
+def _note_without_references(dataset: str, file: str | os.PathLike[str] | None, column: str) -> str:
+    """Return that there is nothing to measure; of a `file` of questions with answers in a `column`, what does it."""
+    if not file or not column:
+        message = _("note: `{dataset}` has no reference answers, so `ftbridge evaluate` cannot measure the answers")
+        return message.format(dataset=dataset)
+    message = _(
+        "note: the answers in the column `{column}` of `{file}` are not used; to measure with them, make a dataset of "
+        "the file, `{convert}`, and then use `ftbridge evaluate --dataset NAME`"
+    )
+    return message.format(column=column, file=file, convert=shell_words(["ftbridge", "convert", os.fspath(file)]))
+
+
+def _written(
+    planned: Plan, answered: Answered, *, file: str | os.PathLike[str] | None, result_jsonl: bool, xlsx: bool
+) -> Predictions:
     """Return what came of a plan, with the files written that are asked for beside the answers."""
     if not any(row.reference.strip() for row in read_predictions(planned.folder / FINISHED)):
-        message = _("note: `{dataset}` has no reference answers, so no metrics are computed")
-        say(message.format(dataset=planned.data.name))
+        say(_note_without_references(planned.data.name, file, planned.data.entry.columns.get("output", "")))
     return Predictions(
         file=str(planned.folder / FINISHED),
         dataset=planned.data.name,

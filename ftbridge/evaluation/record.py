@@ -33,18 +33,24 @@ RULE = _(
 
 
 class Leakage(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of `questions` were `trained` on in `dataset`: None where that cannot be told, for the `reason`."""
+    """How many of `questions` were `trained` on in `dataset`: None where that cannot be told, for the `reason`.
+
+    `anew` is where the data were converted anew since the training, so that its questions may be asked.
+    """
 
     questions: int
     trained: int | None
     dataset: str
     reason: str = ""
+    anew: bool = False
     rule: str = RULE
 
     @property
     def sentence(self) -> str:
         """Return a warning for the user; "" where no question was trained on."""
         if self.trained is None:
+            if self.anew:
+                return self.reason
             return _("it is unknown whether questions were trained on: {reason}").format(reason=self.reason)
         if not self.trained:
             return ""

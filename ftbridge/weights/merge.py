@@ -36,7 +36,7 @@ from ftbridge.weights.model_files import chat_template
 from ftbridge.weights.model_files.config import write_files
 from ftbridge.weights.model_files.tokenizer import copy_files, refuse_other_vocabulary
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
-from ftbridge.weights.source import ModelSource, is_whole_model, resolve, target_of
+from ftbridge.weights.source import ModelSource, is_whole_model, resolve, say_unfinished, target_of
 from ftbridge.weights.tensors.safetensors import SHARD
 
 SMALLEST_SHARD = 10**6  # bytes, below which a model falls into one file for each tensor
@@ -101,6 +101,7 @@ def merge(
     own = [target_of(found, None, "adapter")] if found.run else []
     refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _weight in more)])
     refuse_foreign(target, "merged")
+    say_unfinished(found)
     say_changes(card, refuse=not model and _is_adapter(found))
     _say_changes_for([path for path, _weight in more], card, refuse=not model)
     adapter = adapter_of(found, model)

@@ -84,16 +84,20 @@ def _run_of_checkpoint(project: Project, path: Path) -> ModelSource | None:
 def last_succeeded(project: Project) -> Run:
     """Return the last run that succeeded; one that is newer and still trains is said.
 
-    Raises InputError where none has succeeded, QuestionError where a newer one failed or was interrupted.
+    Raises InputError where none has succeeded, QuestionError where a newer one that did not has saved a checkpoint.
     """
     runs = all_runs(project)
     at = max((number for number, run in enumerate(runs) if run.status == "succeeded"), default=-1)
     newer = runs[at + 1 :]
     if at < 0:
         raise InputError(_without_success(project, runs))
-    for run in reversed(newer):
-        if run.status in {"failed", "interrupted"}:
-            raise _question(runs[at], run)
+    ended = [run for run in reversed(newer) if run.status in {"failed", "interrupted"}]
+    for run in ended:
+        if saved := checkpoints.last_checkpoint(run):
+            raise _question(runs[at], run, saved)
+    if ended:
+        message = _("note: the newer run `{id}` {ended}, and saved no checkpoint")
+        say(message.format(id=ended[0].id, ended=_ending(ended[0])))
     if newer and newer[-1].status == "running":
         say(still_training(newer[-1]))
     return runs[at]
@@ -109,14 +113,33 @@ def _without_success(project: Project, runs: list[Run]) -> str:
     return _("there is no run in `{folder}` yet; start one with `ftbridge train`").format(folder=project.runs)
 
 
-def _question(good: Run, newer: Run) -> QuestionError:
-    """Return the question whether a run that succeeded is meant, or a newer one that did not."""
-    ended = _("failed") if newer.status == "failed" else _("was interrupted")
-    answers = {_("use the last run that succeeded"): [good.id]}
-    if saved := checkpoints.last_checkpoint(newer):
-        answers[_("use the newest checkpoint of the newer run ({name})").format(name=saved.name)] = [newer.id]
-    reason = _("the newest run, `{newer}`, {ended}; `{good}` is older and succeeded: which one is meant?")
-    return QuestionError(reason.format(newer=newer.id, ended=ended, good=good.id), answers)
+def _question(good: Run, newer: Run, saved: Path) -> QuestionError:
+    """Return the question whether a run that succeeded is meant, or a newer one that did not, and has `saved`."""
+    answers = {
+        _("use the last run that succeeded"): [good.id],
+        _("use the newest checkpoint of the newer run ({name})").format(name=saved.name): [newer.id],
+    }
+    reason = _("a newer run, `{newer}`, {ended}; `{good}` is older and succeeded: which one is meant?")
+    return QuestionError(reason.format(newer=newer.id, ended=_ending(newer), good=good.id), answers)
+
+
+def _ending(run: Run) -> str:
+    return _("failed") if run.status == "failed" else _("was interrupted")
+
+
+def say_unfinished(source: ModelSource) -> None:
+    """Say which checkpoint is taken of a run that failed or was interrupted; nothing of any other."""
+    run = source.run
+    if not run or run.status not in {"failed", "interrupted"}:
+        return
+    used = checkpoint_of(source)
+    step = checkpoints.step_as_text(run, used)
+    message = (
+        _("note: the run `{id}` {ended}; its checkpoint `{name}` is taken (step {step} of {steps})")
+        if step
+        else _("note: the run `{id}` {ended}; its checkpoint `{name}` is taken")
+    )
+    say(message.format(id=run.id, ended=_ending(run), name=used.name, step=step, steps=run.steps))
 
 
 def target_of(source: ModelSource, out: str | os.PathLike[str] | None, name: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.core.plugins import Backend, load_backend
+from ftbridge.core.plugins import load_backend
 from ftbridge.language import gettext as _
 from ftbridge.language import joined
 from ftbridge.launchers.runs.record import Run, status_in_words
@@ -57,8 +57,7 @@ def _named_checkpoint(run: Run, wanted: str) -> tuple[Path | None, str]:
     matching = [
         checkpoint
         for checkpoint in known
-        if checkpoint.resolve() == path
-        or wanted in {checkpoint.name, checkpoint.stem, _step_as_text(run, backend, checkpoint)}
+        if checkpoint.resolve() == path or wanted in {checkpoint.name, checkpoint.stem, step_as_text(run, checkpoint)}
     ]
     chosen = matching[-1] if matching else None
     why = _("; there are ") + joined(", ", (f"`{checkpoint.name}`" for checkpoint in known)) if known else ""
@@ -122,7 +121,7 @@ def _why_unreadable(path: Path) -> str:
     return _("files of it are missing")
 
 
-def _step_as_text(run: Run, backend: Backend, path: Path) -> str | None:
+def step_as_text(run: Run, path: Path) -> str | None:
     """Return the optimiser step of a checkpoint as people write it, None without one."""
-    step = backend.checkpoint_step(path, run.spec.gradient_accumulation_steps)
+    step = load_backend(run.spec.backend).checkpoint_step(path, run.spec.gradient_accumulation_steps)
     return None if step is None else f"{step:g}"

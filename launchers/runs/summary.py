@@ -3,7 +3,7 @@
 import hashlib
 import math
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.language import english
 from ftbridge.language import gettext as _
 from ftbridge.launchers.runs.record import Run, utc_now
-from ftbridge.launchers.runs.training_log import curve_points, read_curve
+from ftbridge.launchers.runs.training_log import curve_points, last_times, read_curve
 
 
 class RunSummary(ShownAsTable, msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ def summarise_run(run: Run) -> RunSummary:
     """Return the summary of a run that `runs list`, `show` and `compare` and `train --json` use."""
     records = read_curve(run)
     losses, validations = ([point[1] for point in curve_points(records, name)] for name in ("loss", "validation_loss"))
-    periods = [(attempt.started, attempt.ended or _end_of_work(run)) for attempt in run.attempts]
+    periods = _periods(run)
     logged = max((record["step"] for record in records), default=0)
     return RunSummary(
         id=run.id,
@@ -126,6 +126,21 @@ def _saved_step(run: Run) -> float:
 
 def _lowest_value(values: list[float]) -> float | None:
     return min((value for value in values if not math.isnan(value)), default=None)
+
+
+def _periods(run: Run) -> list[tuple[datetime, datetime]]:
+    """Return when each attempt began and ended; of one that was killed, and went on later, what it logged tells."""
+    logged = last_times(run)
+    begun = [attempt.started for attempt in run.attempts]
+    periods = []
+    for number, attempt in enumerate(run.attempts, 1):
+        end = attempt.ended or _end_of_work(run)
+        if not attempt.ended and number < len(begun):
+            end = min(end, begun[number])  # the log is that of the next attempt by now
+            if number in logged:
+                end = min(end, begun[0] + timedelta(seconds=logged[number]))
+        periods.append((attempt.started, end))
+    return periods
 
 
 def _end_of_work(run: Run) -> datetime:

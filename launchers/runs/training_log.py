@@ -94,6 +94,12 @@ def read_curve(run: Run) -> list[Record]:
     return records
 
 
+def last_times(run: Run) -> dict[int, float]:
+    """Return when each attempt last logged something, in seconds since the run began; the steps may be done anew."""
+    lines = (line for line in json_lines(run.path / LOG_FILE) if has_numbers(line, "time"))
+    return {int(line.get("attempt") or 1): float(line["time"]) for line in lines if abs(line["time"]) < MOST_STEPS}
+
+
 def still_training(run: Run) -> str:
     """Return the sentence that a run is still training, how far it is, the time left, and how to watch it."""
     records = read_curve(run)

@@ -41,6 +41,7 @@ def draw_curves(axes: Any, spec: dict[str, Any]) -> None:
                 marker = "." if kind != "smoothed" and len(points) <= MOST_MARKED else ""
                 axes.plot(steps, values, style, color=f"C{number}", alpha=alpha, marker=marker, label=label)
     axes.set(xlabel="step", ylabel="loss")
+    axes.ticklabel_format(axis="y", useOffset=False)  # a loss that hardly changes is read as it is
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=True, alpha=0.3)
 

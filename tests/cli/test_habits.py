@@ -70,6 +70,8 @@ def test_an_option_without_its_value_is_wrong_usage():
         ("train --warmup_steps 4", "use `--warmup-ratio`, a share"),
         ("train --unheard-of 4", "`--set KEY=VALUE` passes one of the framework's own"),
         ("chat --adapter_name_or_path x", "name the folder of the adapter: `ftbridge chat DIR`"),
+        ("predict --metrics x", "there is no option `--metrics`: `ftbridge evaluate` answers and measures"),
+        ("evaluate --questions x", "`ftbridge predict --questions FILE` answers the questions of a file; to measure"),
         ("chat --max-tokens 4", "did you mean `--max-new-tokens`?"),
         ("inspect --unheard-of x", "there is no option `--unheard-of`"),
     ],

@@ -23,6 +23,7 @@ from ftbridge.weights.card import card_of, load_card
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import resolve
 
+from ..builders.trained_runs import trained  # noqa: TID252
 from .answering_model import NEWS, SYSTEM, AnsweringModel, of_a_run, predict, rows
 
 
@@ -264,13 +265,45 @@ def test_several_datasets_have_their_answers_in_folders_of_their_own(model):
         ftbridge.predict(model, "all#2", out="out")
 
 
+def test_answers_beside_the_questions_of_a_file_are_told_not_to_be_used(model, capsys):
+    Path("ask it.csv").write_text("question,answer\nwhy?,so\n")
+    ftbridge.predict(model, questions="ask it.csv", out="out")
+    told = "note: the answers in the column `answer` of `ask it.csv` are not used; to measure with them, make a dataset"
+    said = capsys.readouterr().err
+    assert told in said
+    assert "`ftbridge convert 'ask it.csv'`" in said
+
+
+def test_a_file_or_a_folder_is_told_which_command_answers_questions(model):
+    Path("ask it.csv").write_text("question,answer\nwhy?,so\n")
+    told = "a dataset or a run: `ftbridge predict --questions 'ask it.csv'` answers the questions in it"
+    for call in (lambda: ftbridge.evaluate("ask it.csv"), lambda: ftbridge.evaluate(model, dataset="ask it.csv")):
+        with pytest.raises(InputError, match=told):
+            call()
+    with pytest.raises(UsageError, match="give `--dataset NAME`; `ftbridge predict --questions FILE` answers"):
+        ftbridge.predict(model)
+
+
+def test_predict_warns_where_the_data_were_converted_anew_since_the_training(model, capsys):
+    Path("x.jsonl").write_text("".join(json.dumps({"question": f"q{at}", "answer": "a"}) + "\n" for at in range(20)))
+    ftbridge.convert("x.jsonl", split="7:3", seed=1)
+    trained("x-train", name="one")
+    msgspec.structs.replace(load_card(model), run="one").save(model)
+    for seed, warns in ((1, False), (2, True)):
+        ftbridge.convert("x.jsonl", split="7:3", seed=seed, replace=True)
+        capsys.readouterr()
+        ftbridge.predict(model, "x-test", out=f"out{seed}")
+        told = "warning: `x` has been converted anew since this run was trained: questions of `x-test` may have been"
+        assert (told in capsys.readouterr().err) == warns
+
+
 def test_questions_of_a_file_are_asked_with_the_system_prompt_of_the_training_and_not_measured(model, capsys):
     msgspec.structs.replace(load_card(model), system=SYSTEM).save(model)
     Path("ask.csv").write_text("question\n=1+1\nwhy?\n")
     found = ftbridge.predict(model, questions="ask.csv", out="out", xlsx=True)
     assert (found.dataset, found.samples) == ("ask", 2)
     assert all(f"system\n{SYSTEM}<" in row["prompt"] and row["reference"] == "" for row in rows(Path("out")))
-    assert "`ask` has no reference answers, so no metrics are computed" in capsys.readouterr().err
+    assert "`ask` has no reference answers, so `ftbridge evaluate` cannot" in capsys.readouterr().err
     with pytest.raises(InputError, match="has no reference answers, so nothing can be measured"):
         ftbridge.evaluate("out/predictions.jsonl")
     (page,) = openpyxl.load_workbook(found.xlsx)

@@ -8,7 +8,7 @@ import pytest
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.weights.card import card_of
-from ftbridge.weights.source import checkpoint_of, resolve, target_of
+from ftbridge.weights.source import checkpoint_of, resolve, say_unfinished, target_of
 
 from ..builders.model_sources import trained_run  # noqa: TID252
 from ..builders.runs import loss_records, record_run  # noqa: TID252
@@ -23,17 +23,23 @@ def test_source_without_a_name_is_the_last_successful_run(capsys):
 
 
 @pytest.mark.parametrize(("status", "ended"), [("failed", "failed"), ("interrupted", "was interrupted")])
-def test_a_newer_run_that_did_not_succeed_is_asked_about(saved, status, ended):
+def test_a_newer_run_that_did_not_succeed_is_asked_about_where_it_has_saved_something(saved, capsys, status, ended):
     trained_run("0")
     record_run(Project.find(), "22", status)
+    assert resolve(None).run.id == "1"
+    assert f"note: the newer run `22` {ended}, and saved no checkpoint" in capsys.readouterr().err
+    shutil.copytree(saved, saved.parents[1] / "22" / "output")
     with pytest.raises(QuestionError, match=f"`22`, {ended}; `1` is older and succeeded") as asked:
         resolve(None)
-    assert list(asked.value.answers.values()) == [["1"]]
-    shutil.copytree(saved, saved.parents[1] / "22" / "output")
-    with pytest.raises(QuestionError, match=r"newest checkpoint of the newer run \(iter_32.pth\)") as asked:
-        resolve(None)
+    assert "newest checkpoint of the newer run (iter_32.pth)" in str(asked.value)
     assert list(asked.value.answers.values()) == [["1"], ["22"]]
     assert resolve("1").run.id == "1"
+    capsys.readouterr()
+    say_unfinished(resolve("22"))
+    told = f"note: the run `22` {ended}; its checkpoint `iter_32.pth` is taken (step "
+    assert told in capsys.readouterr().err
+    say_unfinished(resolve("1"))
+    assert capsys.readouterr().err == ""
 
 
 def test_without_a_run_that_succeeded_the_newest_is_told(folder):

@@ -15,7 +15,15 @@ from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
 from ftbridge.adapters.registered.mixture import DATASETS
 from ftbridge.adapters.registered.questions import QuestionFile, questions_dataset
 from ftbridge.core.console import counted, progress, say
-from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun, SetupError, UsageError
+from ftbridge.core.errors import (
+    FrameworkError,
+    FtbridgeError,
+    InputError,
+    InterruptedRun,
+    SetupError,
+    UsageError,
+    shell_words,
+)
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import Device, Dtype, dataset_choices
@@ -44,7 +52,7 @@ from ftbridge.evaluation.record import FILE, test_part
 from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.own_code import is_code_trusted
 from ftbridge.launchers.hardware import devices
-from ftbridge.weights.card import ModelCard, Prompt
+from ftbridge.weights.card import WEIGHTS, ModelCard, Prompt
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
@@ -464,7 +472,7 @@ def names_to_answer(
         return tuple(each.name for each in choices)
     run, folder = source.run, dataset_folder(source, dataset_dir)
     if not run:
-        raise UsageError(_("which dataset? It is not known what this folder was trained on: give `--dataset NAME`"))
+        raise _without_run(source.folder)
     known = registry.read_entries(folder)
     trained = [registry.look_up(folder, each.name)[0] for each in run.spec.datasets]
     parts = {full: test_part(full) for full in trained}
@@ -489,9 +497,31 @@ def dataset_to_answer(source: ModelSource, name: str, dataset_dir: str | os.Path
     if name not in known and f"{name}-test" in known:
         name = f"{name}-test"
     if name not in known and f"{name}-train" not in known and Path(name).is_file():
-        message = _("`{name}` is a file, not a dataset: `--questions {name}` answers the questions in it")
-        raise InputError(message.format(name=name))
+        raise InputError(_no_dataset(name))
     return resolve_dataset(folder, name, CONVERSATIONS, source.project.folder / DATASETS)
+
+
+def _without_run(folder: Path) -> FtbridgeError:
+    """Return the error where no dataset is given, and a folder, or a file, is no run, which would tell one."""
+    if folder.is_file() and folder.suffix.lower() not in WEIGHTS:
+        return InputError(_no_dataset(os.path.relpath(folder)))
+    message = _(
+        "which dataset? It is not known what `{folder}` was trained on: give `--dataset NAME`; "
+        "`ftbridge predict --questions FILE` answers the questions of a file"
+    )
+    return UsageError(message.format(folder=folder.name))
+
+
+def _no_dataset(file: str) -> str:
+    """Return what to do with a file that is given in place of a dataset, or of a model."""
+    return _(
+        "`{name}` is a file, not a dataset or a run: `{predict}` answers the questions in it, and `{convert}` makes a "
+        "dataset of it, which `ftbridge evaluate --dataset NAME` measures with"
+    ).format(
+        name=file,
+        predict=shell_words(["ftbridge", "predict", "--questions", file]),
+        convert=shell_words(["ftbridge", "convert", file]),
+    )
 
 
 def dataset_folder(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -> Path:

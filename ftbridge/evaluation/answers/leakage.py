@@ -10,15 +10,19 @@ from itertools import islice
 
 from ftbridge.adapters.convert.samples.encode import normalize_text
 from ftbridge.adapters.registered.dataset import Dataset
-from ftbridge.core.console import first_few
+from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.names import dataset_names, files_named
 from ftbridge.evaluation.answers.questions import Question
 from ftbridge.evaluation.answers.training_data import training_data
 from ftbridge.evaluation.record import Leakage
 from ftbridge.language import gettext as _
 from ftbridge.language import joined
-from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.record import Run, find_run
+from ftbridge.weights.card import ModelCard
+from ftbridge.weights.source import ModelSource
 
 KEYS_AT_ONCE = 100_000
 
@@ -38,10 +42,49 @@ def find_leakage(project: Project, run: Run, questions: Iterable[Question], data
         while chunk := b"".join(islice(found, KEYS_AT_ONCE)):
             trained |= np.isin(wanted, np.frombuffer(chunk, dtype=np.uint64))
     except InputError as error:
+        if warning := _converted_anew(project, run, data):
+            return Leakage(questions=count, trained=None, dataset=name, reason=warning, anew=True)
         return Leakage(
             questions=count, trained=None, dataset=name, reason=joined("", (error, _shared_sources(run, data)))
         )
     return Leakage(questions=count, trained=int(trained.sum()), dataset=name)
+
+
+def run_behind(source: ModelSource, card: ModelCard | None) -> Run | InputError | None:
+    """Return the run that made a model; None where none is known to, or why the one that is cannot be found."""
+    made_by = card.run if card else ""
+    try:
+        return source.run or (find_run(source.project, made_by) if made_by else None)
+    except InputError as error:
+        return error
+
+
+def warn_of_new_conversion(source: ModelSource, card: ModelCard | None, data: Dataset) -> None:
+    """Say that `data` were converted anew since the run behind a model was trained, where they were."""
+    run = run_behind(source, card)
+    if not isinstance(run, Run):
+        return
+    try:
+        training_data(source.project, run)
+    except InputError:
+        if warning := _converted_anew(source.project, run, data):
+            say(_("warning: {sentence}").format(sentence=warning))
+
+
+def _converted_anew(project: Project, run: Run, data: Dataset) -> str:
+    """Return a warning where the training part, which is not as it was, and `data` are of one dataset; else ""."""
+    folder = (project.folder / run.spec.dataset_dir).resolve()
+    try:
+        known = registry.read_entries(folder)
+    except InputError:
+        return ""
+    names = {name for each in run.spec.datasets for name in (each.name, f"{each.name}-train") if name in known}
+    there = {name for name in names if any((folder / file).exists() for file in files_named(known[name]))}
+    same = dataset_names({data.name}) & dataset_names(there)
+    message = _(
+        "`{name}` has been converted anew since this run was trained: questions of `{part}` may have been trained on"
+    )
+    return message.format(name=same.pop(), part=data.name) if same else ""
 
 
 def _trained_keys(project: Project, run: Run) -> Iterator[bytes]:

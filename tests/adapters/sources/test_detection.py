@@ -98,10 +98,10 @@ test_any_text_is_read_or_refused_at_length = pytest.mark.nightly(
 )
 
 
-def test_text_that_is_called_a_workbook_is_refused_in_these_words(folder):
-    (folder / "faq.xlsx").write_text("this is no workbook\n")
-    with pytest.raises(InputError, match=r"^`faq.xlsx` is not a workbook, though its name ends in `.xlsx`; save it"):
-        open_path(Path("faq.xlsx"), READING)
+def test_text_that_is_called_a_workbook_is_told_to_be_none(folder):
+    (folder / "fake.xlsx").write_text("nothing but a note\nof two lines\n")
+    with pytest.raises(InputError, match=r"`fake.xlsx` is not a workbook: it holds plain text; supported are"):
+        open_path(Path("fake.xlsx"), READING)
 
 
 def test_delimiter_option_applies_to_delimited_text_alone(folder):

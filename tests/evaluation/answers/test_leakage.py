@@ -114,9 +114,26 @@ def test_leakage_from_another_split_of_the_same_source_is_named():
     convert(rows, "x")
     run = trained("x")
     ftbridge.convert("x.jsonl", split="7:3")
-    found = leaked(run, "x-test")
+    assert leaked(run, "x-test").anew
+    ftbridge.convert("x.jsonl", name="z", split="7:3")
+    found = leaked(run, "z-test")
     assert found.trained is None
     assert found.sentence.endswith("; both come from `x.jsonl`")
+
+
+def test_data_that_were_converted_anew_since_the_training_are_told_so():
+    rows = faq(*(f"q{at}" for at in range(20)))
+    convert(rows, "x", split="7:3", seed=1)
+    run = trained("x")
+    ftbridge.convert("x.jsonl", split="7:3", seed=2, replace=True)
+    found = leaked(run, "x-test")
+    assert (found.trained, found.anew) == (None, True)
+    assert found.sentence == (
+        "`x` has been converted anew since this run was trained: questions of `x-test` may have been trained on"
+    )
+    for file in Path("data").glob("x-train*"):
+        file.unlink()
+    assert "gone, or has changed since the training" in leaked(run, "x-test").sentence
 
 
 def test_leakage_is_counted_from_any_unchanged_target():

@@ -52,6 +52,19 @@ def test_duration_of_a_died_run_ends_with_its_log(project):
     assert (line.status, line.seconds) == ("died", 7)
 
 
+def test_a_killed_attempt_that_went_on_later_ends_with_what_it_logged(project):
+    run = record_run(project, "one", metrics=[{"step": 3, "loss": 1.0, "time": 7, "attempt": 1}])
+    (last,) = run.attempts
+    after = last.started + timedelta(hours=1)
+    killed = msgspec.structs.replace(last, ended=None, exit_code=None)
+    later = msgspec.structs.replace(last, started=after, ended=after + timedelta(seconds=4))
+    (run.path / "log.txt").touch()  # by the later one
+    run = msgspec.structs.replace(run, attempts=(killed, later)).save()
+    assert summarise_run(run).seconds == 7 + 4
+    (run.path / "metrics.jsonl").unlink()
+    assert summarise_run(run).seconds == 3600 + 4
+
+
 def test_a_comparison_shows_what_differs_alone(project):
     one = record_run(project, "one", metrics=loss_records(2, 1))
     two = record_run(project, "two", backend="llamafactory", lora_rank=8, metrics=loss_records(2, 1.5))
