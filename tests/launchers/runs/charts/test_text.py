@@ -18,7 +18,7 @@ def test_a_chart_has_the_points_values_a_title_and_a_legend():
         "        3 |          o",
         "        2 |                   *",
         "          +--------------------",
-        "           1       step       3",
+        "           1      steps       3",
         "          * training of one",
         "          o validation of one",
     ]
