@@ -149,7 +149,7 @@ def test_the_framework_builds_what_the_config_names(project, training_python, tm
     configs = []
     for case in BUILT:
         with contextlib.chdir(project):
-            ready = prepare(**{**SMALL, "dataset": "medqa", "backend": backend, "tokens": "native", **case})
+            ready = prepare(yes=True, **{**SMALL, "dataset": "medqa", "backend": backend, "tokens": "native", **case})
         for name, content in ready.launch.files.items():
             path = tmp_path / str(len(configs)) / Path(name).name
             write_atomic(path, content.replace(str(ready.plan.run), str(path.parent)))
