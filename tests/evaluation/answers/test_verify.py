@@ -74,7 +74,7 @@ def test_answers_that_part_where_two_words_are_as_likely_are_no_error(asked, cap
     same_answers(2, "cpu")(card, adapter, folder)
     said = capsys.readouterr().err
     assert "0 of 2 answers are the same" in said
-    assert "2 of the others part where two words are as likely; rounding to bfloat16 decides" in said
+    assert "2 of the others differ where two words are equally likely; rounding to bfloat16 decides" in said
 
 
 @pytest.mark.framework
