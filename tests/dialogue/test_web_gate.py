@@ -179,7 +179,7 @@ def test_hostile_requests_leave_the_page_answering(training_python, page, tmp_pa
         assert own.join("cold", values=values(temperature=1e-300))[0] == 200
         logs = [message["log"] for message in own.stream("cold") if message["msg"] == "log"]
         assert len(logs) == 1
-        assert "`temperature` must be 0, or a number from 0.0001 on" in logs[0]
+        assert "`temperature` must be 0, or a number of at least 0.0001" in logs[0]
         assert own.ask("good") == "after, turn 1, You are a parrot. seed 0: hello"
     said = (tmp_path / "stderr").read_text()
     assert "Traceback" not in said

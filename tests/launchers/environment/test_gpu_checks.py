@@ -32,7 +32,7 @@ def judged(python):
         ("NVIDIA X, 16280, 13.0, 580.1, 16000", "12.8", "failure", "no code for this card"),
         ("NVIDIA A100, 81920, 8.0, 470.82.01, 81000", "12.8", "failure", "for CUDA 12.8 needs driver 525 or newer"),
         ("NVIDIA A100, 81920, 8.0, 570.86.15, 81000", "13.0", "failure", "for CUDA 13.0 needs driver 580 or newer"),
-        ("NVIDIA A100, 81920, 8.0, 570.86.15, 81000", "14.1", "warning", "least driver of CUDA 14.1 is not known"),
+        ("NVIDIA A100, 81920, 8.0, 570.86.15, 81000", "14.1", "warning", "minimum driver of CUDA 14.1 is not known"),
         ("Tesla T4, 15360, 7.5, 535.1, 15000", "12.8", "warning", "training uses float16"),
         ("NVIDIA A100, 81920, 8.0, 535.183.01, 81000", "12.8", "ok", ""),
         ("NVIDIA L4, 23034, 8.9, 535.183.01, 22000", "12.8", "ok", ""),
