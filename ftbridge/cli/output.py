@@ -57,21 +57,24 @@ def print_table(rows: Rows, *, optional: Sequence[str] = (), stderr: bool = Fals
     console = rich_console(stderr=stderr)
     columns = list(zip(*rows, strict=True))
     for title in reversed(optional):
-        if sum(_widths(columns)) > console.width:
+        if _width_of_table(_widths(columns)) > console.width:
             columns = [column for column in columns if column[0] != title]
-    narrowest = sum(map(_least_width, columns)) + GAP * (len(columns) - 1)
-    fits = narrowest <= console.width
+    fits = _width_of_table(list(map(_least_width, columns))) <= console.width
     console.print(_wrapped_table(columns, console.width) if fits else _list_of_rows(columns))
 
 
 def _widths(columns: Columns) -> list[int]:
-    """Return how wide columns are, with the gap behind each."""
+    """Return how wide columns are where nothing is wrapped, without gaps."""
     from rich.cells import cell_len
 
     from ftbridge.core.console import cell_text
 
-    widths = [max(cell_len(cell_text(cell)) for cell in column) + GAP for column in columns]
-    return [*widths[:-1], widths[-1] - GAP]
+    return [max(cell_len(cell_text(cell)) for cell in column) for column in columns]
+
+
+def _width_of_table(widths: Sequence[int]) -> int:
+    """Return how wide a table is of columns of these widths, with the gaps between them."""
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
 def _least_width(column: Sequence[str]) -> int:
@@ -90,9 +93,8 @@ def _fitting_widths(columns: Columns, width: int) -> list[int]:
 
     rich's own choice does not heed the least width of a column, and crops what is left over.
     """
-    widths = [each - GAP for each in _widths(columns)[:-1]] + _widths(columns)[-1:]
-    least = list(map(_least_width, columns))
-    while sum(widths) + GAP * (len(widths) - 1) > width:
+    widths, least = _widths(columns), list(map(_least_width, columns))
+    while _width_of_table(widths) > width:
         widest = max(range(len(widths)), key=lambda number: (widths[number] > least[number], widths[number]))
         widths[widest] -= 1
     return widths
