@@ -191,14 +191,14 @@ def test_cut_answers_are_told_by_kind_and_number(cut):
 
 
 @pytest.mark.framework
-def test_an_answer_that_a_loader_does_not_read_as_text_is_told(tmp_path, project, monkeypatch):
+def test_answers_that_a_loader_does_not_read_as_text_are_refused(tmp_path, project, monkeypatch):
     """Where all answers look like times, `datasets` makes them times."""
     monkeypatch.chdir(tmp_path)
     Path("times.json").write_text(json.dumps([{"instruction": "when?", "output": "later"}]))
     file = ftbridge.convert("times.json").parts[0].files["alpaca"]
     file.write_text(file.read_text().replace("later", "2020-01-01 10:00:00"))
-    found = preview("times", model=str(project / "base"), backend="llamafactory", tokens="native")
-    assert found.warnings == ["LLaMA-Factory skips sample 1: its loader does not read the answer as text"]
+    with pytest.raises(InputError, match="`output` holds nothing but dates, which are loaded as times, not as text"):
+        preview("times", model=str(project / "base"), backend="llamafactory", tokens="native")
 
 
 @pytest.mark.framework

@@ -323,7 +323,7 @@ def test_a_running_run_is_stopped(project, monkeypatch, manner):
         stopped = stop_run(load_run(run.path))
     assert (stopped.status, stopped.attempts[-1].exit_code) == ("interrupted", 130)
     assert load_run(run.path) == stopped
-    with pytest.raises(UsageError, match="`one` is not running: it has interrupted"):
+    with pytest.raises(UsageError, match="`one` is not running, its status is interrupted; `ftbridge runs list`"):
         stop_run(stopped)
 
 

@@ -110,9 +110,11 @@ def test_every_combination_trains_merges_and_answers(trained, in_project, backen
 
 
 @pytest.mark.framework
-def test_unknown_option_of_the_framework_fails_with_the_log(in_project):
-    with pytest.raises(FrameworkError, match="no_such_option"):
-        ftbridge.train(**{**SMALL, "dataset": "medqa", "backend": "llamafactory", "set": {"no_such_option": "1"}})
+def test_a_value_that_the_framework_refuses_fails_with_the_log(in_project):
+    with pytest.raises(FrameworkError, match="no_such_schedule"):
+        ftbridge.train(
+            **{**SMALL, "dataset": "medqa", "backend": "llamafactory", "set": {"lr_scheduler_type": "no_such_schedule"}}
+        )
     assert all_runs(Project.find())[-1].status == "failed"
 
 
