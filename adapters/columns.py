@@ -30,8 +30,8 @@ def find_column(table: Table, wanted: str) -> str:
         return table.columns[index - 1]
     hint = ""
     if wanted in table.columns:
-        hint = _("; the header `{wanted}` goes in quotes: `{wanted_wanted}`").format(
-            wanted=wanted, wanted_wanted=quoted_header(wanted)
+        hint = _("; the header `{wanted}` goes in quotes: `{header}`").format(
+            wanted=wanted, header=quoted_header(wanted)
         )
     elif not index and not _is_number(wanted):
         hint = did_you_mean(wanted, table.columns)

@@ -51,8 +51,8 @@ def rows(
     records = list({row["instruction"]: row for row in mixed if row}.values())
     if count is not None and not 1 <= count <= len(records):
         raise UsageError(
-            _("self-cognition can make 1 to {count} rows, not {count_2}; change `--set count=…`").format(
-                count=len(records), count_2=count
+            _("self-cognition can make 1 to {most} rows, not {count}; change `--set count=…`").format(
+                most=len(records), count=count
             )
         )
     return islice(iter(records), count)

@@ -52,8 +52,8 @@ def detect_family(model: Path) -> Family:
     raise InputError(
         _(
             "`{model}`, of model_type `{model_type}`, {why}; say which one it is with `--template "
-            "FAMILY`; known are: {load_families}"
-        ).format(model=model, model_type=config.model_type, why=why, load_families=joined(", ", load_families()))
+            "FAMILY`; known are: {families}"
+        ).format(model=model, model_type=config.model_type, why=why, families=joined(", ", load_families()))
     )
 
 

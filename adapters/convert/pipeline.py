@@ -325,11 +325,11 @@ def _refuse_rejects(plan: ConvertPlan, encoded: EncodedSamples, rejects: Rejects
         )
         raise InputError(
             _(
-                "{rows:,} of {read_rows_rows} of {what} cannot be used{more}; nothing was written\n\n"
+                "{bad:,} of {rows} of {what} cannot be used{more}; nothing was written\n\n"
                 "{table}\n\n{table_notes}{remedy}"
             ).format(
-                rows=rejects.rows,
-                read_rows_rows=counted(read_rows, "row"),
+                bad=rejects.rows,
+                rows=counted(read_rows, "row"),
                 what=what,
                 more=more,
                 table=rejects.problems.table(),

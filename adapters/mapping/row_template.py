@@ -171,7 +171,7 @@ def _unsafe_parts(tree: "nodes.Template") -> Iterator[str]:
     for node in tree.find_all(nodes.Node):
         kind = type(node).__name__
         if kind not in PARTS:
-            yield _("Jinja's `{getattr}`").format(getattr=getattr(node, "operator", kind.lower()))
+            yield _("Jinja's `{operator}`").format(operator=getattr(node, "operator", kind.lower()))
         elif isinstance(node, nodes.Name) and node.name == "self":
             yield "`self`"
         elif isinstance(node, nodes.Getattr) and node.attr.startswith("__"):

@@ -117,9 +117,7 @@ def refuse_special(path: Path) -> None:
     except (FileNotFoundError, ValueError) as error:
         if path.is_symlink():
             raise InputError(
-                _("`{path}` is a link to `{readlink}`, which does not exist").format(
-                    path=path, readlink=path.readlink()
-                )
+                _("`{path}` is a link to `{target}`, which does not exist").format(path=path, target=path.readlink())
             ) from error
         raise InputError(
             _("there is no file `{path}`{suggested_path}").format(path=path, suggested_path=_suggested_path(path))

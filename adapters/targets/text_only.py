@@ -28,8 +28,8 @@ def answer_with_thought(turn: Turn) -> Text:
 
 def describe_not_held(count: int, target: str, what: str) -> str:
     """Return that so many samples are not in the file for a target; `what` is what that has no place for."""
-    return _("{sample_is} not in the file for {target}, which cannot hold {what}").format(
-        sample_is=counted(count, "sample is", "samples are"), target=target, what=what
+    return _("{samples} not in the file for {target}, which cannot hold {what}").format(
+        samples=counted(count, "sample is", "samples are"), target=target, what=what
     )
 
 

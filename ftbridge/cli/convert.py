@@ -166,8 +166,8 @@ def parse_pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
                 "--role": _("NAME=ROLE, as in `--role doctor=assistant`"),
             }
             raise UsageError(
-                _("`{option}` takes {option_option}; got `{text}`").format(
-                    option=option, option_option=example.get(option, "KEY=VALUE"), text=text
+                _("`{option}` takes {example}; got `{text}`").format(
+                    option=option, example=example.get(option, "KEY=VALUE"), text=text
                 )
             )
         if key in found:
@@ -329,4 +329,4 @@ def _sample_lines(number: int | str, sample: Any) -> Iterator[str]:
         for said in filter(None, (turn.output, turn.calls)):
             yield f"   -> {shorten(said, WIDTH)}"
     if (more := len(sample.turns) - TURNS) > 0:
-        yield _("      and {more_turn}").format(more_turn=counted(more, "more turn"))
+        yield _("      and {turns}").format(turns=counted(more, "more turn"))

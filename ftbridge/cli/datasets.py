@@ -142,9 +142,9 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, a
             say(_("the dataset {name}").format(name=name))
         for file in going.files:
             say(
-                _("{file}{file_2}").format(
+                _("{file}{edited}").format(
                     file=relative_path(file),
-                    file_2=_(", which was changed since it was converted") if file in going.edited else "",
+                    edited=_(", which was changed since it was converted") if file in going.edited else "",
                 )
             )
         confirm(

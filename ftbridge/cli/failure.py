@@ -117,7 +117,7 @@ def report_usage(error: "click.ClickException") -> int:
     if context := getattr(error, "ctx", None):
         say(context.get_usage())
         say(_("`{command} --help` shows all options").format(command=context.command_path))
-    say(_("error: {format_message}").format(format_message=_usage_message(error)))
+    say(_("error: {message}").format(message=_usage_message(error)))
     return error.exit_code
 
 

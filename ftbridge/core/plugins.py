@@ -264,16 +264,16 @@ def data_files(kind: str) -> list[DataFile]:
         if folder is None:
             raise SetupError(
                 _(
-                    "`{name}` in ftbridge.{kind} is not a folder of {package_of}: `{value}`; install the "
+                    "`{name}` in ftbridge.{kind} is not a folder of {package}: `{value}`; install the "
                     "package again, or uninstall it"
-                ).format(name=entry.name, kind=kind, package_of=package_of(entry), value=entry.value)
+                ).format(name=entry.name, kind=kind, package=package_of(entry), value=entry.value)
             )
         for file in sorted(folder.glob("*.yaml")):
-            text = read_text(file, _("file of {package_of}").format(package_of=package_of(entry)))
+            text = read_text(file, _("file of {package}").format(package=package_of(entry)))
             found.append(
                 DataFile(
                     package_of(entry),
-                    _("`{file}` of {package_of}").format(file=file, package_of=package_of(entry)),
+                    _("`{file}` of {package}").format(file=file, package=package_of(entry)),
                     file.stem,
                     text,
                 )

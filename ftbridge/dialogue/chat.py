@@ -296,7 +296,11 @@ def with_thinking(card: ModelCard, thinking: Thoughts) -> ModelCard:
             if card.thinking == "none"
             else _("has thinking off, as in the training")
         )
-        say(_("note: `{family}` {is_so}, with or without `--thinking off`").format(family=card.family, is_so=is_so))
+        say(
+            _("note: `{family}` {thinking}, with or without `--thinking off`").format(
+                family=card.family, thinking=is_so
+            )
+        )
         return card
     if card.thinking == "none":
         raise UsageError(

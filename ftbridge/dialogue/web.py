@@ -151,8 +151,8 @@ def _host_name(given: str) -> str:
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    taken = _("no port from {ports} to {ports_2} is free on `{host}`; name another with `--port`").format(
-        ports=PORTS[0], ports_2=PORTS[-1], host=host
+    taken = _("no port from {first} to {last} is free on `{host}`; name another with `--port`").format(
+        first=PORTS[0], last=PORTS[-1], host=host
     )
     for number in [port] if port else PORTS:
         try:

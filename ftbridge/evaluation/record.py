@@ -55,11 +55,10 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
         if not self.trained:
             return ""
         return _(
-            "{trained:,} of {question_was} trained on (they are in `{dataset}`): the figures look better "
-            "than the model is"
+            "{trained:,} of {questions} trained on (they are in `{dataset}`): the figures look better than the model is"
         ).format(
             trained=self.trained,
-            question_was=counted(self.questions, "question was", "questions were"),
+            questions=counted(self.questions, "question was", "questions were"),
             dataset=self.dataset,
         )
 

@@ -95,7 +95,7 @@ def why_anew(before: PlannedTraining, now: PlannedTraining) -> str:
     """Return what makes `now` another training than `before`, in words; "" where it is the same."""
     old, new = before.options, now.options
     reasons = [
-        _("{name} was {name_name} and is {new}").format(name=name, name_name=old.get(name), new=new[name])
+        _("{name} was {old} and is {new}").format(name=name, old=old.get(name), new=new[name])
         for name in new
         if old.get(name) != new[name]
     ]

@@ -246,7 +246,7 @@ def merge_weights(
         )
     if unchanged:
         of_all = _("{count} of {tensors}").format(count=len(unchanged), tensors=counted(len(computed), "tensor"))
-        say(_("note: {of_all} that the adapter touches stay as they are, {first}").format(of_all=of_all, first=first))
+        say(_("note: {tensors} that the adapter touches stay as they are, {first}").format(tensors=of_all, first=first))
     return merged.config
 
 

@@ -132,7 +132,7 @@ def toolkit_check(cuda: str) -> Check:
             program=program, output=output.strip()[:200]
         )
         return Check("CUDA toolkit", "warning", found, remedy)
-    found = _("{release}.{release_2} in {home}").format(release=release[1], release_2=release[2], home=home)
+    found = _("{release}.{minor} in {home}").format(release=release[1], minor=release[2], home=home)
     if cuda and release[1] != cuda.partition(".")[0]:
         return Check(
             "CUDA toolkit",
@@ -233,8 +233,8 @@ def _versions_check(python: Path, inspection: Inspection) -> Check:
         return Check(
             "versions",
             "ok",
-            _("the tested set {environment}, Python {python}, {python_2}").format(
-                environment=environment, python=inspection.python, python_2=python
+            _("the tested set {environment}, Python {python}, {own}").format(
+                environment=environment, python=inspection.python, own=python
             ),
         )
     made_by_setup = any(default_folder(environment) in python.parents for environment in LOCK_NAMES)

@@ -57,7 +57,7 @@ class Inspection(msgspec.Struct, frozen=True):
             if package is None:
                 found[name] = _("not installed")
             elif package.version != version:
-                found[name] = _("{version} instead of {version_2}").format(version=package.version, version_2=version)
+                found[name] = _("{version} instead of {wanted}").format(version=package.version, wanted=version)
             elif package.missing:
                 found[name] = _("{files} missing").format(files=counted(package.missing, "file"))
         return found

@@ -225,7 +225,7 @@ def tokenizer_checks(plan: TrainPlan, tokenizer: Any, error: str, transformers: 
         ).format(file=file, transformers=transformers)
         return [Check("tokenizer", "failure", found, _("put the class of the model's own tokenizer there"))]
     known = (
-        _("{get_vocab_size} tokens").format(get_vocab_size=tokenizer.get_vocab_size())
+        _("{count} tokens").format(count=tokenizer.get_vocab_size())
         if tokenizer
         else _("{name}, not inspected").format(name=others[0].name)
     )

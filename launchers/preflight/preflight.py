@@ -175,14 +175,14 @@ def _cutoff_check(cutoff: int, found: CutoffEstimate) -> Check:
     losses = []
     if found.questions:
         losses.append(
-            _("{questions:,} of {samples_questions} are cut").format(
-                questions=found.questions, samples_questions=counted(found.samples, "question")
+            _("{questions:,} of {samples} are cut").format(
+                questions=found.questions, samples=counted(found.samples, "question")
             )
         )
     if found.cut:
         losses.append(
-            _("{cut:,} ({cut_2:.1%}) answers are cut, {lost:,} of them entirely").format(
-                cut=found.cut, cut_2=found.cut / found.samples, lost=found.lost
+            _("{cut:,} ({share:.1%}) answers are cut, {lost:,} of them entirely").format(
+                cut=found.cut, share=found.cut / found.samples, lost=found.lost
             )
         )
     share = joined(_(", "), losses)

@@ -109,8 +109,8 @@ def token_checks(spec: TrainSpec, counts: Counts) -> list[Check]:
     if counts.left_out:
         numbers = first_few([str(number) for number in counts.left_out_conversations], _SHOWN)
         shorter.append(
-            _("{iss} skipped (conversations {numbers})").format(
-                iss=counted(counts.left_out, "is", "are"), numbers=numbers
+            _("{are} skipped (conversations {numbers})").format(
+                are=counted(counts.left_out, "is", "are"), numbers=numbers
             )
         )
     if shorter:

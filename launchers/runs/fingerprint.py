@@ -88,9 +88,9 @@ def base_changes(model: Path, recorded: Fingerprint) -> BaseChanges:
     elif now.samples != recorded.samples:
         digests = zip(names, _split_digests(now.samples), _split_digests(recorded.samples), strict=False)
         changed = [f"`{name}`" for name, digest, before in digests if digest != before]
-        weights = _("{count} of its {tensor_differs}, such as {changed}").format(
+        weights = _("{count} of its {tensors}, such as {changed}").format(
             count=len(changed),
-            tensor_differs=counted(len(names), "tensor differs", "tensors differ"),
+            tensors=counted(len(names), "tensor differs", "tensors differ"),
             changed=changed[0],
         )
     others = {name: None for name in (*recorded.files, *now.files) if name not in INDEXES}

@@ -111,11 +111,11 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
     if processes != _process_count(argv):
         raise UsageError(
             _(
-                "`{path}` was saved by {processs}, and {process_count} would start now: make {gpus} "
+                "`{path}` was saved by {processes}, and {process_count} would start now: make {gpus} "
                 "visible (CUDA_VISIBLE_DEVICES), or train from the start"
             ).format(
                 path=path,
-                processs=counted(processes, "process", "processes"),
+                processes=counted(processes, "process", "processes"),
                 process_count=_process_count(argv),
                 gpus=counted(processes, "GPU"),
             )

@@ -115,13 +115,11 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
         if kind == THOUGHT:
             lines.append(
                 _(
-                    "{answer_holds} `{mark}` {first}; with `--tokens native` the frameworks do not train "
+                    "{answers} `{mark}` {first}; with `--tokens native` the frameworks do not train "
                     "on the same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a "
                     "reasoning model's template puts an empty block before them; `ftbridge preview` shows "
                     "it"
-                ).format(
-                    answer_holds=counted(remark.count, "answer holds", "answers hold"), mark=remark.mark, first=first
-                )
+                ).format(answers=counted(remark.count, "answer holds", "answers hold"), mark=remark.mark, first=first)
             )
         elif kind == TWO_SYSTEMS:
             lines.append(
@@ -135,8 +133,8 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
             lines.append(_("{said} {first}").format(said=said, first=first))
         else:
             lines.append(
-                _("{sample_holds} `{mark}` {first}, which is trained on as text: no {kind} goes with it").format(
-                    sample_holds=counted(remark.count, "sample holds", "samples hold"),
+                _("{samples} `{mark}` {first}, which is trained on as text: no {kind} goes with it").format(
+                    samples=counted(remark.count, "sample holds", "samples hold"),
                     mark=remark.mark,
                     first=first,
                     kind=kind,

@@ -39,8 +39,8 @@ def refuse_single_messages(table: Table) -> None:
     keys = message_keys(rows[0], {}) if rows else None
     if keys and keys[1] in rows[0] and all(role_of(str(row.get(keys[0], "")), {}) for row in rows):
         raise InputError(
-            _("each row of `{file}` is one message (`{key}`, `{key_2}`); {wanted}").format(
-                file=table.file, key=keys[0], key_2=keys[1], wanted=wanted
+            _("each row of `{file}` is one message (`{key}`, `{other}`); {wanted}").format(
+                file=table.file, key=keys[0], other=keys[1], wanted=wanted
             )
         )
 
@@ -77,8 +77,8 @@ def _ask_for_sides(column: str, value: Any) -> None:
             for user, other in (sides, sides[::-1])
         }
         raise QuestionError(
-            _("it is unclear who `{side}` and `{side_2}` of `{column}` are").format(
-                side=sides[0], side_2=sides[1], column=shorten(column)
+            _("it is unclear who `{side}` and `{other}` of `{column}` are").format(
+                side=sides[0], other=sides[1], column=shorten(column)
             ),
             answers,
         )

@@ -108,9 +108,7 @@ class ConversationReader(msgspec.Struct, frozen=True, kw_only=True):
         if not keys:
             wanted = self.tags.get("role_tag"), self.tags.get("content_tag")
             for_role, for_text = wanted if all(wanted) else STYLE_KEYS.get(self.style, STYLE_KEYS[OPENAI])
-            raise BadValueError(
-                _("is not an object with `{for_role}` and `{for_text}`").format(for_role=for_role, for_text=for_text)
-            )
+            raise BadValueError(_("is not an object with `{role}` and `{text}`").format(role=for_role, text=for_text))
         role = self._known_role(str(message[keys[0]]), so_far)
         if role in {ASSISTANT, CALL}:
             self._read_answer(message, keys[1], role, so_far)

@@ -236,8 +236,8 @@ def _requested_sources(
         field, column = _field_and_column(table, given, wanted)
         if field in columns:
             raise UsageError(
-                _("`--map` names two columns for {field}: `{column}` and `{column_2}`").format(
-                    field=field, column=columns[field], column_2=column
+                _("`--map` names two columns for {field}: `{column}` and `{other}`").format(
+                    field=field, column=columns[field], other=column
                 )
             )
         columns[field] = column

@@ -265,9 +265,9 @@ def _record_table(path: Path, encoding: Encoding, data: bytes, members: dict[str
     ):
         raise InputError(
             _(
-                "`{path}` holds objects by key ({islice}), and the meaning of the keys is unknown; "
+                "`{path}` holds objects by key ({keys}), and the meaning of the keys is unknown; "
                 "give a list `[{{...}}, ...]`"
-            ).format(path=path, islice=joined(", ", (f"`{key}`" for key in islice(members, 3))))
+            ).format(path=path, keys=joined(", ", (f"`{key}`" for key in islice(members, 3))))
         )
     unit, note = (OBJECT, _("read as one record")) if b"\n" in data.strip() else ("line", "")
     rows = list(read_rows(data, [data], path.name, unit, 1))
@@ -337,7 +337,7 @@ def _choose_lists(path: Path, reading: Reading, lists: dict[str, Any]) -> list[s
     if len(lists) == 1 or reading.all_sheets or lists.keys() <= SPLITS:
         return list(lists)
     raise InputError(
-        _("`{path}` holds several lists of objects; choose with `--sheet`: {lists}").format(
-            path=path, lists=joined(", ", (f"`{key}`" for key in lists))
+        _("`{path}` holds several lists of objects; choose with `--sheet`: {keys}").format(
+            path=path, keys=joined(", ", (f"`{key}`" for key in lists))
         )
     )

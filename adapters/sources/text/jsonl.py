@@ -167,9 +167,7 @@ def conversation_table(path: Path, rows: list[Row], rest: Iterator[Any]) -> Tabl
         [row],
         [Rows(iter([row]))],
         notes=(
-            _("its {message_is} one conversation").format(
-                message_is=counted(len(messages), "message is", "messages are")
-            ),
+            _("its {messages} one conversation").format(messages=counted(len(messages), "message is", "messages are")),
         ),
     )
 
@@ -209,7 +207,7 @@ def json_value(text: bytes) -> Any:
         raise ValueError(_("it is nested too deeply")) from error
     except json.JSONDecodeError as error:
         raise ValueError(
-            _("{text} at character {pos}").format(text=error.msg.removesuffix(" at"), pos=error.pos + 1)
+            _("{text} at character {position}").format(text=error.msg.removesuffix(" at"), position=error.pos + 1)
         ) from error
 
 

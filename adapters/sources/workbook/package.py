@@ -142,12 +142,12 @@ def _zip_kind(path: Path) -> Kind:
         if info.file_size > max(HARMLESS_SIZE, MOST_PACKED * info.compress_size):
             raise InputError(
                 _(
-                    "`{path}` would unpack to {file_size} MiB from {compress_size} KiB (`{filename}`), as "
+                    "`{path}` would unpack to {file_size} MiB from {size} KiB (`{filename}`), as "
                     "no real workbook does; it looks malicious"
                 ).format(
                     path=path,
                     file_size=info.file_size // MIB,
-                    compress_size=info.compress_size // 1024,
+                    size=info.compress_size // 1024,
                     filename=info.filename,
                 )
             )

@@ -172,8 +172,8 @@ def _visible_sheets(path: Path, stream: Iterator[Message], named: Iterable[str])
 def _choice_notes(titles: list[str], filled: Iterable[str]) -> Iterator[str]:
     """Yield what the user should know of a choice of sheets among those that are `filled`."""
     if len(titles) > 1:
-        yield _("sheets with the same headers are taken together: {quote_titles}; `--sheet` takes one of them").format(
-            quote_titles=_quote_titles(titles)
+        yield _("sheets with the same headers are taken together: {titles}; `--sheet` takes one of them").format(
+            titles=_quote_titles(titles)
         )
     if left := [title for title in filled if title not in titles]:
         others = _quote_titles(left)

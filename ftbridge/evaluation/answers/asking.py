@@ -257,8 +257,8 @@ def ask(plans: Sequence[Plan], server: Endpoint | None = None) -> list[Answered]
     if len(plans) > 1:
         for planned, failure in failures:
             say(
-                _("warning: `{adapter}` was not asked: {chr}").format(
-                    adapter=planned.adapter or planned.model, chr=str(failure).partition(chr(10))[0]
+                _("warning: `{adapter}` was not asked: {reason}").format(
+                    adapter=planned.adapter or planned.model, reason=str(failure).partition(chr(10))[0]
                 )
             )
     if failures:

@@ -41,7 +41,7 @@ def questions_of(data: Dataset) -> Iterator[Question]:
         question = Question.of(number, entry_reader.read_conversation(entry, row))
         texts = (text or "" for turn in question.turns for text in turn)
         refuse_half_characters(
-            _("sample {number} of `{file_of}`").format(number=number, file_of=file_of(data)),
+            _("sample {number} of `{file}`").format(number=number, file=file_of(data)),
             question.system,
             question.reference,
             *texts,

@@ -177,8 +177,8 @@ def _say_what_cannot_be_learned(samples: Mapping[str, int], questions: Iterable[
         )
     elif once := [label for label, count in samples.items() if count == 1]:
         say(
-            _("note: {label_has} a single training sample: {named}").format(
-                label_has=counted(len(once), "label has", "labels have"), named=_named(once)
+            _("note: {labels} a single training sample: {named}").format(
+                labels=counted(len(once), "label has", "labels have"), named=_named(once)
             )
         )
     known = set(map(normalize_text, samples))

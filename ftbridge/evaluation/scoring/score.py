@@ -129,9 +129,9 @@ def compare(
     if not items:
         raise InputError(
             _(
-                "these evaluations differ in their items: `{title}` and `{title_2}` share no question; "
+                "these evaluations differ in their items: `{title}` and `{other}` share no question; "
                 "evaluate both on the same dataset"
-            ).format(title=titles[0], title_2=titles[1])
+            ).format(title=titles[0], other=titles[1])
         )
 
     def shared() -> Iterator[Row]:

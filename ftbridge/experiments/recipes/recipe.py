@@ -109,9 +109,7 @@ def parse_recipe(name: str, text: str, where: str) -> Recipe:
     }
     for key in values:
         if key not in Recipe.__struct_fields__ or key in {"name", "file"}:
-            raise InputError(
-                _("{place} {why_no_section}").format(place=places[key], why_no_section=_why_no_section(key))
-            )
+            raise InputError(_("{place} {reason}").format(place=places[key], reason=_why_no_section(key)))
     sections = _checked_sections({key: value for key, value in values.items() if key != "title"}, where, places, "")
     for needed in ("convert", "train"):
         if needed not in sections:
@@ -147,9 +145,7 @@ def _checked_sections(values: Values, where: str, places: Mapping[str, str], out
     found: dict[str, Any] = {}
     for name, options in values.items():
         if outer and name not in STEPS:
-            raise InputError(
-                _("{place} {why_no_section}").format(place=places[outer + name], why_no_section=_why_no_section(name))
-            )
+            raise InputError(_("{place} {reason}").format(place=places[outer + name], reason=_why_no_section(name)))
         section = {} if options is None else options
         if not isinstance(section, dict) or not all(isinstance(key, str) for key in section):
             raise InputError(

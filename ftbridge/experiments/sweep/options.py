@@ -159,8 +159,8 @@ def settings_of(options: SweepOptions) -> list[Setting]:
     for at, each in enumerate(found):
         if (first := found.index(each)) < at:
             raise UsageError(
-                _("the points {first} and {at} are the same ({title_of}); leave one out").format(
-                    first=first + 1, at=at + 1, title_of=title_of(each.shown) or _("all as by default")
+                _("the points {first} and {at} are the same ({options}); leave one out").format(
+                    first=first + 1, at=at + 1, options=title_of(each.shown) or _("all as by default")
                 )
             )
     return found

@@ -163,8 +163,8 @@ def _kept_after_ctrl_c(book: Book) -> Iterator[None]:
         done = sum(book.is_trained(at) for at in range(len(book.sweep.points)))
         raise InterruptedRun(
             _(
-                "stopped; {done} of {point_is} trained and kept in {folder}, and the same command goes on from there"
+                "stopped; {done} of {points} trained and kept in {folder}, and the same command goes on from there"
             ).format(
-                done=done, point_is=counted(len(book.sweep.points), "point is", "points are"), folder=book.sweep.folder
+                done=done, points=counted(len(book.sweep.points), "point is", "points are"), folder=book.sweep.folder
             )
         ) from None

@@ -66,8 +66,8 @@ def train_points(book: Book, project: Project, planned: Mapping[int, PlannedTrai
         return
     if len(waiting) < len(planned):
         say(
-            _("{count} of {point_is} trained already").format(
-                count=len(planned) - len(waiting), point_is=counted(len(planned), "point is", "points are")
+            _("{count} of {points} trained already").format(
+                count=len(planned) - len(waiting), points=counted(len(planned), "point is", "points are")
             )
         )
     cards = [gpu.uuid for gpu in devices.usable_gpus("auto")] if parallel else []
@@ -76,8 +76,8 @@ def train_points(book: Book, project: Project, planned: Mapping[int, PlannedTrai
         return
     if parallel:
         say(
-            _("note: {gpu_is} visible here: the points are trained one after another").format(
-                gpu_is=counted(len(cards), "GPU is", "GPUs are")
+            _("note: {gpus} visible here: the points are trained one after another").format(
+                gpus=counted(len(cards), "GPU is", "GPUs are")
             )
         )
     begun = time.monotonic()

@@ -72,8 +72,8 @@ def split_experts(name: str, tensor: Tensor, files: Mapping[str, Tensor]) -> dic
     shapes = [files[each].shape for each in names]
     if sum(map(prod, shapes)) != prod(tensor.shape) or tensor.shape[0] != len(experts):
         raise InputError(
-            _("`{name}` does not hold the {count} experts of the base, `{name_2}` and so on").format(
-                name=name, count=len(experts), name_2=names[0]
+            _("`{name}` does not hold the {count} experts of the base, `{example}` and so on").format(
+                name=name, count=len(experts), example=names[0]
             )
         )
     found, start = {}, 0

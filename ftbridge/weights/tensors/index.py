@@ -27,9 +27,9 @@ def model_tensors(folder: Path) -> dict[str, Tensor]:
     found = {name: tensor for file in files for name, tensor in file_tensors(file).items()}
     if missing := sorted(named.keys() - found):
         raise InputError(
-            _("the index in `{folder}` names {tensor_that} in no file, e.g. `{missing}`; {remedy}").format(
+            _("the index in `{folder}` names {tensors} in no file, e.g. `{missing}`; {remedy}").format(
                 folder=folder,
-                tensor_that=counted(len(missing), "tensor that is", "tensors that are"),
+                tensors=counted(len(missing), "tensor that is", "tensors that are"),
                 missing=missing[0],
                 remedy=_REMEDY,
             )

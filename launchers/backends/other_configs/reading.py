@@ -67,7 +67,7 @@ def _take_dataset(project: Project, found: Translation) -> None:
 
 def _say_translation(file: Path, found: Translation) -> None:
     say(_("`{file}` is a config of {title}; it means:").format(file=file, title=found.title))
-    say(_("  {as_words}").format(as_words=shell_words(as_words(found.options))))
+    say(_("  {options}").format(options=shell_words(as_words(found.options))))
     if found.left_out:
         say(_("without a counterpart, left out:"))
         say("\n".join(f"  {line}" for line in aligned([*found.left_out.items()]).splitlines()))

@@ -71,8 +71,8 @@ class Server:
             )
         if self._key and self._url.scheme == "http" and not self._is_here:
             say(
-                _("warning: {netloc} is asked without encryption, and the key in {key} is sent there as it is").format(
-                    netloc=self._url.netloc, key=KEY
+                _("warning: {address} is asked without encryption, and the key in {key} is sent there as it is").format(
+                    address=self._url.netloc, key=KEY
                 )
             )
 
