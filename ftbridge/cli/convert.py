@@ -295,7 +295,7 @@ def _registry_changes(done: "Conversion") -> str:
 def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
     """Yield what the samples are made of."""
     from ftbridge.adapters.values import shorten
-    from ftbridge.core.console import padded
+    from ftbridge.core.console import first_few, padded
 
     yield from field_lines(table)
     if table.labels:
@@ -304,11 +304,7 @@ def _table_lines(table: "TableRead", *, explain: bool) -> Iterator[str]:
     if table.system:
         yield f"  {'system':<12} {shorten(table.system, WIDTH)!r}"
     if table.left_out:
-        more = len(table.left_out) - COLUMNS
-        names = [*map(shorten, table.left_out[:COLUMNS])]
-        if more > 0:
-            names.append(_("and {more:,} more").format(more=more))
-        yield f"  {padded(_('not used'), 12)} {joined(', ', names)}"
+        yield f"  {padded(_('not used'), 12)} {first_few([*map(shorten, table.left_out)], COLUMNS)}"
     for note in table.notes:
         yield f"  {padded(_('note'), 12)} {note}"
     if explain:

@@ -11,7 +11,7 @@ import msgspec
 
 from ftbridge.adapters.registered.mixture import is_mixture
 from ftbridge.adapters.sources.repository.layout import digest
-from ftbridge.core.console import first_few, say
+from ftbridge.core.console import say
 from ftbridge.core.errors import FtbridgeError, InterruptedRun
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.project import Project
@@ -31,7 +31,6 @@ from ftbridge.launchers.training.resume import NotOnRecordError
 
 # Where a training's data and base lie does not decide its result: their contents do.
 _PLACES = ("model", "dataset", "dataset_dir", "validation_dataset")
-_SHOWN = 4  # differences in a message
 
 
 class PlannedTraining(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,21 +88,6 @@ def base_digest(project: Project, model: str, backend: str) -> str:
     """Return what tells a base model from another, by its weights' fingerprint; raises InputError for none."""
     folder = local_model(model, lambda: interpreter(project, backend), project.folder)
     return hashlib.sha256(msgspec.json.encode(fingerprint(folder), order="sorted")).hexdigest()[:16]
-
-
-def why_anew(before: PlannedTraining, now: PlannedTraining) -> str:
-    """Return what makes `now` another training than `before`, in words; "" where it is the same."""
-    old, new = before.options, now.options
-    reasons = [
-        _("{name} was {old} and is {new}").format(name=name, old=old.get(name), new=new[name])
-        for name in new
-        if old.get(name) != new[name]
-    ]
-    if sorted(before.data.values()) != sorted(now.data.values()) or before.mixed != now.mixed:
-        reasons.append(_("the training data has changed"))
-    if before.base != now.base:
-        reasons.append(_("the base model `{model}` is another one").format(model=now.spec.model))
-    return first_few(reasons, _SHOWN)
 
 
 def prepare_planned(planned: PlannedTraining, before: Run | None = None, *, config: Path | None = None) -> Prepared:

@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import flock, scratch_files_of, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
 from ftbridge.launchers.runs import written_files
 from ftbridge.launchers.runs.record import Run, all_runs, base_folder, load_run
 from ftbridge.launchers.runs.written_files import CARD
@@ -97,12 +97,11 @@ def refuse_foreign(folder: Path, kind: Kind, target: Path | None = None) -> None
             )
         )
     if names := list(_foreign_files(folder, record)):
-        said = joined(", ", names[:5]) + (_(" and {count:,} more").format(count=len(names) - 5) if names[5:] else "")
         raise InputError(
             _(
                 "`{target}` would be replaced, and holds what ftbridge did not write: {said}; move "
                 "that away, or choose another folder with `--out`"
-            ).format(target=target, said=said)
+            ).format(target=target, said=first_few(names, 5))
         )
 
 

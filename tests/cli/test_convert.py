@@ -142,7 +142,7 @@ def test_long_and_hostile_data_is_shortened_and_escaped(run, tmp_path):
     (tmp_path / "faq.jsonl").write_text(json.dumps(record) + "\n")
     text = run("--explain").stdout
     assert "and 995 more turns" in text
-    assert "column 28, and 971 more" in text
+    assert "column 28 and 971 more" in text
     assert "\x1b" not in text
     assert len(text.splitlines()) < 1100
 

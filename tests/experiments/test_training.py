@@ -1,11 +1,10 @@
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project, Settings
-from ftbridge.experiments.training import first_line, given_options, plan_training, prepare_planned, why_anew
+from ftbridge.experiments.training import first_line, given_options, plan_training, prepare_planned
 
 from ..builders import checkpoints  # noqa: TID252
 from ..builders.models import write_model, write_tensors  # noqa: TID252
@@ -32,16 +31,13 @@ def planned(project, **options):
 def test_a_training_is_known_by_what_decides_its_result(project):
     first = planned(project)
     assert first.key == planned(project, lora_rank=64).key  # the default
-    assert why_anew(first, planned(project)) == ""
 
     other = planned(project, lora_rank=8)
     assert other.key != first.key
-    assert why_anew(first, other) == "lora_rank was 64 and is 8"
 
     Path("data/faq.jsonl").write_text(ALPACA * 2)
     changed = planned(project)
     assert changed.key != first.key
-    assert why_anew(first, changed) == "the training data has changed"
 
 
 def test_where_base_and_data_lie_does_not_count_and_what_they_hold_does(project):
@@ -51,7 +47,6 @@ def test_where_base_and_data_lie_does_not_count_and_what_they_hold_does(project)
     write_tensors(Path("moved/model.safetensors"), {"lm_head.weight": (6, 4)})
     changed = planned(project, model="moved")
     assert changed.key != first.key
-    assert why_anew(first, changed) == "the base model `moved` is another one"
 
 
 def test_the_options_of_a_training_come_back_as_they_were_given(project):
@@ -77,11 +72,3 @@ def test_what_is_wrong_stands_in_one_line():
     assert first_line(ValueError("it failed\nand more")) == "it failed"
     assert first_line(ValueError("this would fail:\n  disk space: 3 MB\n  more")) == "this would fail: disk space: 3 MB"
     assert first_line(ValueError()) == ""
-
-
-def test_many_reasons_are_cut(project):
-    first = planned(project)
-    spec = replace(first.spec, lora_rank=1, lora_alpha=2, epochs=3.5, seed=4, micro_batch_size=5, save_steps=6)
-    told = why_anew(first, replace(first, spec=spec))
-    assert told.count(" was ") == 4
-    assert "2 more" in told

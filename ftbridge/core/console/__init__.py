@@ -103,7 +103,7 @@ def printable(text: str, keep: str = "") -> str:
 def first_few(names: Sequence[str], most: int) -> str:
     """Return the first names, `most` of them, and how many more there are."""
     few = joined(", ", names[:most])
-    return _("{few} and {count} more").format(few=few, count=len(names) - most) if len(names) > most else few
+    return _("{few} and {count:,} more").format(few=few, count=len(names) - most) if len(names) > most else few
 
 
 def counted(number: int, one: str, several: str = "") -> str:
