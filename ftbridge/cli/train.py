@@ -123,7 +123,8 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
             say(checks_as_text(checks))
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
-        result(aligned(describe(ready, joined("; ", memory) or _("not estimated"))))
+        summary = describe(ready, joined("; ", memory) or _("not estimated"), train.planned_time(ready))
+        result(aligned(summary))
         if others := [check for check in checks if check.found not in memory or check.remedy]:
             result(_("\npre-flight:\n{checks}").format(checks=checks_as_text(others)))
     if any(check.status == "failure" for check in checks):

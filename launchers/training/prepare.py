@@ -188,10 +188,10 @@ def build_only(ready: Prepared) -> None:
             )
 
 
-def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
+def describe(ready: Prepared, memory: str = "", time: str = "") -> list[tuple[str, str]]:
     """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text.
 
-    What matters most stands first; `memory` is what the pre-flight says of it.
+    What matters most stands first; `memory` is what the pre-flight says of it, `time` what earlier runs tell.
     """
     plan = ready.plan
     deepspeed = _("yes") if plan.deepspeed else _("no")
@@ -222,6 +222,7 @@ def describe(ready: Prepared, memory: str = "") -> list[tuple[str, str]]:
             ),
         ),
         *_step_to_go_on_from(plan),
+        *([(_("time"), time)] if time else []),
         *([(_("memory"), memory)] if memory else []),
         *([(_("trains"), trained)] if trained else []),
         (

@@ -18,6 +18,7 @@ _SAME_PACE = (
     "backend", "method", "quantization_bits", "micro_batch_size", "cutoff_length", "packing", "gradient_checkpointing",
     "deepspeed", "gpus", "device", "dtype", "optimizer",
 )  # fmt: skip
+_AS_SHORT = 2  # times the steps
 _LOOKED_AT = 50  # runs, the newest ones
 
 
@@ -63,7 +64,8 @@ def _measured(earlier: Run, run: Run) -> Expectation | None:
         return None
     (first, begun), (end, ended) = times[0], times[-1]
     seconds = (ended - begun) / (end - first) if end > first else 0
-    if not seconds and last == 1:  # too short to be timed by its log, in which times are whole seconds
+    # Too short to be timed by its log, in which times are whole seconds: it tells of one as short, start-up and all.
+    if not seconds and last == 1 and run.steps <= _AS_SHORT * earlier.steps:
         seconds = ended / end
     passes = run.spec.gradient_accumulation_steps / earlier.spec.gradient_accumulation_steps
     delay = max(0.0, begun - first * seconds) if last == 1 else 0.0

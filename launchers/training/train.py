@@ -22,6 +22,7 @@ from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures, trained_parameters
 from ftbridge.launchers.process import torch_locks
+from ftbridge.launchers.process.identity import this_machine
 from ftbridge.launchers.runs.record import Attempt, Run, free_name, make_run_folder, parameters_in_words, utc_now
 from ftbridge.launchers.runs.training_log import Record
 from ftbridge.launchers.training import detached
@@ -140,9 +141,21 @@ def _say_start(ready: Prepared, run: Run) -> None:
     )
     if words := parameters_in_words(run.trained_parameters, run.parameters):
         say(_("trains {words}").format(words=words))
-    if expected := expected_time(run):
-        seconds = expected.total(run.steps - int(_first_step(ready)))
-        say(_("takes about {time}, going by run {id}").format(time=natural_duration(seconds), id=expected.run))
+    if time := _time_in_words(ready, run):
+        say(_("takes {time}").format(time=time))
+
+
+def _time_in_words(ready: Prepared, run: Run) -> str:
+    if not (expected := expected_time(run)):
+        return ""
+    seconds = expected.total(run.steps - int(_first_step(ready)))
+    return _("about {time}, going by run {id}").format(time=natural_duration(seconds), id=expected.run)
+
+
+def planned_time(ready: Prepared) -> str:
+    """Return in words how long a training will take, as far as earlier runs tell; "" where none does."""
+    run = _run_record(ready.plan, ready.launch, ready)
+    return _time_in_words(ready, msgspec.structs.replace(run, machine=this_machine()))
 
 
 def _save_choices(ready: Prepared) -> None:

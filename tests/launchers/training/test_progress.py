@@ -115,6 +115,17 @@ def test_a_training_takes_as_long_as_the_last_one_that_did_the_same(tmp_path):
     assert expected(place, method="full") is None
 
 
+def test_a_run_too_short_to_be_timed_tells_of_one_as_short_alone(tmp_path):
+    """Its start-up cannot be told from its steps."""
+    place = Project(tmp_path, Settings())
+    for steps in (1, 45):
+        run = record_run(place, f"20250101-{steps}", "succeeded", steps=steps)
+        line = {"step": steps, "loss": 1.0, "time": 30, "attempt": 1}
+        (run.path / "metrics.jsonl").write_bytes(msgspec.json.encode(line))
+        found = expected(place)
+        assert (found and found.total(90)) == (60 if steps == 45 else None)
+
+
 class _Closed(io.StringIO):
     """A terminal that has closed, or a pipe whose reader has gone, at the second letter that is written."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import all_runs, load_run
+from ftbridge.launchers.training.prepare import describe, prepare
+from ftbridge.launchers.training.train import planned_time
 
 from ...builders.trainings import BACKENDS  # noqa: TID252
 from ...conftest import NOTEBOOK, SECRET, SMALL  # noqa: TID252
@@ -107,6 +110,14 @@ def test_every_combination_trains_merges_and_answers(trained, in_project, backen
     assert run.status == "succeeded"
     merged = ftbridge.merge(run.id)
     assert (merged / "config.json").is_file()
+
+
+@pytest.mark.framework
+def test_a_dry_run_says_how_long_it_takes_by_an_earlier_run(trained, in_project):
+    run = trained(backend="llamafactory")
+    ready = prepare(**SMALL, dataset="medqa", backend="llamafactory")
+    assert re.fullmatch(rf"about \d+ s, going by run {re.escape(run.id)}", planned_time(ready))
+    assert dict(describe(ready, time="about 9 s"))["time"] == "about 9 s"
 
 
 @pytest.mark.framework
