@@ -150,7 +150,8 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     if as_json:
         print_json(done)
     else:
-        print_parts(_summary_lines(done, explain=explain), apart=False)
+        choosing = [f"`--{name}`" for name in ("limit", "split") if options[name]]
+        print_parts(_summary_lines(done, choosing, explain=explain), apart=False)
 
 
 def parse_pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
@@ -190,8 +191,8 @@ def _label_map(texts: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows]":
-
+def _summary_lines(done: "Conversion", choosing: list[str], *, explain: bool) -> "Iterator[str | Rows]":
+    """Yield what was read and written; `choosing` are the options that leave rows out."""
     shown: list[tuple[object, ...]] = []
     for read in done.tables:
         how = (read.shape, read.columns, read.left_out, read.system, read.notes, read.why)
@@ -206,7 +207,7 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows
     yield ""
     yield from _notes_on_all_samples(done)
     yield [*_part_rows(done)]
-    yield _sum_line(counts)
+    yield _sum_line(counts, choosing)
     if counts.shared:
         yield ngettext(
             "warning: {count:,} sample of another part has a question of the training part",
@@ -221,7 +222,7 @@ def _summary_lines(done: "Conversion", *, explain: bool) -> "Iterator[str | Rows
         yield "\n" + _("next: {command}").format(command="ftbridge train")
 
 
-def _sum_line(counts: "Counts") -> str:
+def _sum_line(counts: "Counts", choosing: list[str]) -> str:
     """Return how many rows there were, and what became of them, without what is 0."""
     from ftbridge.core.console import counted
 
@@ -229,10 +230,11 @@ def _sum_line(counts: "Counts") -> str:
         (counts.written, _("{count:,} written")),
         (counts.rejected, _("{count:,} rejected")),
         (counts.duplicates, _("{count:,} duplicate")),
-        (counts.left_out, _("{count:,} not used (`--limit`, `--split`)")),
+        (counts.left_out, _("{count:,} not used ({options})")),
         (counts.empty, _("{count:,} empty")),
     ]
-    became = joined(_(", "), (text.format(count=count) for count, text in found if count))
+    options = joined(", ", choosing)
+    became = joined(_(", "), (text.format(count=count, options=options) for count, text in found if count))
     return _("{rows}: {became}").format(rows=counted(counts.read + counts.empty, "row"), became=became)
 
 

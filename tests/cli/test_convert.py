@@ -184,7 +184,7 @@ def test_columns_templates_constants_and_labels_are_told_apart(run, tmp_path):
         "output column label",
         "labels 1 = good, 0 = bad",
     ]
-    assert "2 rows: 1 written, 1 not used (`--limit`, `--split`)" in lines
+    assert "2 rows: 1 written, 1 not used (`--limit`)" in lines
 
 
 def test_left_out_columns_beyond_thirty_are_counted(run, tmp_path):
