@@ -27,7 +27,7 @@ from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints, record, summary, training_log
 from ftbridge.launchers.runs.charts.loss_plot import LossPlot
 from ftbridge.launchers.runs.charts.picture import picture_file
-from ftbridge.launchers.runs.prune import Leftover, find_leftovers, find_unused_tokens, remove_leftovers
+from ftbridge.launchers.runs.prune import Leftover, find_leftovers, find_unused, remove_leftovers
 from ftbridge.launchers.runs.record import Run, status_in_words
 from ftbridge.launchers.runs.summary import RunSummary
 
@@ -195,7 +195,7 @@ def _only_running(status: str) -> Run:
 
 
 def prune(*, keep: int | None = None, checkpoints: bool = False, dry_run: bool = False) -> builtins.list[Leftover]:
-    """Remove the runs that failed or were interrupted, and ready tokens that no run uses; return what went.
+    """Remove runs that failed or were interrupted, ready tokens and mixtures that no run uses; return what went.
 
     Never one that runs or may.
     With `keep`, succeeded runs but the newest so many go, too; with `checkpoints`, old ones of succeeded runs. With
@@ -204,5 +204,5 @@ def prune(*, keep: int | None = None, checkpoints: bool = False, dry_run: bool =
     project = Project.find()
     runs = record.all_runs(project)
     found = find_leftovers(runs, keep, checkpoints=checkpoints)
-    found += find_unused_tokens(project, runs, found)
+    found += find_unused(project, runs, found)
     return found if dry_run else remove_leftovers(found)

@@ -7,7 +7,7 @@ part, what is taken of it, or the seed changes.
 import hashlib
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -43,6 +43,23 @@ FOR_LLAMAFACTORY = "sharegpt"  # the target that it is given a mixture in
 def is_mixture(choices: Sequence[DatasetChoice]) -> bool:
     """Tell whether choices are more, or less, than one whole dataset."""
     return len(choices) > 1 or any(each.take is not None for each in choices)
+
+
+def is_mixture_file(path: Path) -> bool:
+    """Tell whether a path is that of a mixture."""
+    return path.name.startswith(MIXED) and path.parent.name == DATASETS.name
+
+
+def unused_mixtures(cache: Path, used: Collection[str]) -> Iterator[Path]:
+    """Yield the mixtures in `cache` whose file names are not among those `used`."""
+    for name, entry in sorted(registry.converted_entries(cache).items()):
+        if name.startswith(MIXED):
+            yield from (cache / file for file in entry.files.values() if file not in used)
+
+
+def remove_mixture(path: Path) -> None:
+    """Remove a mixture, the file and its entry; raises SetupError where that fails."""
+    registry.remove(path.parent, [path.name.partition(".")[0]], edits=True)
 
 
 def resolve_choices(

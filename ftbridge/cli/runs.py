@@ -180,7 +180,7 @@ def stop_command(name: str | None, failed: bool, as_json: bool) -> None:
 
 @command.command(
     "prune",
-    short_help=_("Remove runs that failed or were interrupted, and ready tokens that no run uses."),
+    short_help=_("Remove runs that failed or were interrupted, and data that no run uses."),
     examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"),
 )
 @option("--keep", type=click.IntRange(1), help=_("Also remove succeeded runs, except the newest N."))
@@ -192,9 +192,9 @@ def stop_command(name: str | None, failed: bool, as_json: bool) -> None:
 @yes_option
 @json_option
 def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool) -> None:
-    """Remove the runs that failed or were interrupted, and ready tokens that no run uses, after showing them.
+    """Remove the runs that failed or were interrupted, after showing them, and never one that runs or may.
 
-    Never one that runs or may.
+    Ready tokens and mixtures that no run uses go, too.
     """
     from ftbridge import runs
     from ftbridge.core.console import counted, natural_size, print_json, result

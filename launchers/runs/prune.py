@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ftbridge.adapters.registered.mixture import DATASETS, is_mixture_file, remove_mixture, unused_mixtures
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.parsing.json_yaml import read_json
@@ -46,7 +47,10 @@ ANSWER_FILES = (
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """A run's folder, a checkpoint of one, or ready tokens (`run` is "" then): why it may go, and its size in bytes."""
+    """A run's folder, a checkpoint of one, or ready tokens or a mixture, whose `run` is "".
+
+    `why` says why it may go, `size` its size in bytes.
+    """
 
     path: str
     run: str
@@ -70,14 +74,19 @@ def find_leftovers(runs: list[Run], keep: int | None = None, *, checkpoints: boo
     return found
 
 
-def find_unused_tokens(project: Project, runs: list[Run], going: list[Leftover]) -> list[Leftover]:
-    """Return the ready tokens of a project that no run of `runs` uses, but for those runs that are `going`.
+def find_unused(project: Project, runs: list[Run], going: list[Leftover]) -> list[Leftover]:
+    """Return the ready tokens and mixtures of a project that no run of `runs` uses, but for those that are `going`.
 
-    Those that were begun and are not being made are among them.
+    Tokens that were begun and are not being made are among them.
     """
     gone = {each.path for each in going}
-    used = {key for run in runs if str(run.path) not in gone for key in run.tokens}
-    return [_leftover(path, None, why) for path, why in unused_tokens(project.folder / TOKENS, used)]
+    staying = [run for run in runs if str(run.path) not in gone]
+    tokens = unused_tokens(project.folder / TOKENS, {key for run in staying for key in run.tokens})
+    mixtures = unused_mixtures(project.folder / DATASETS, {name for run in staying for name in run.datasets})
+    return [
+        *(_leftover(path, None, why) for path, why in tokens),
+        *(_leftover(path, None, _("mixture that no run uses")) for path in mixtures),
+    ]
 
 
 def remove_leftovers(leftovers: list[Leftover]) -> list[Leftover]:
@@ -89,7 +98,7 @@ def remove_leftovers(leftovers: list[Leftover]) -> list[Leftover]:
     for leftover in leftovers:
         path = Path(leftover.path)
         try:
-            if _remove(path) if leftover.run else _remove_tokens(path):
+            if _remove(path) if leftover.run else _remove_unused(path):
                 removed.append(leftover)
         except OSError as error:
             raise SetupError(
@@ -110,11 +119,15 @@ def _remove(path: Path) -> bool:
     return True
 
 
-def _remove_tokens(path: Path) -> bool:
-    """Remove ready tokens unless a run uses them by now; tell whether they went."""
-    project = Project(path.parents[len(TOKENS.parts)], Settings())
-    used = {key for run in all_runs(project) for key in run.tokens}
-    return path.name not in used and remove_tokens(path)
+def _remove_unused(path: Path) -> bool:
+    """Remove ready tokens or a mixture unless a run uses them by now; tell whether they went."""
+    runs = all_runs(Project(path.parents[len(TOKENS.parts)], Settings()))
+    if path.name in {name for run in runs for name in (*run.tokens, *run.datasets)}:
+        return False
+    if is_mixture_file(path):
+        remove_mixture(path)
+        return True
+    return remove_tokens(path)
 
 
 def _must_stay(run: Run, others: list[Run]) -> bool:

@@ -64,14 +64,13 @@ def test_merged_answers_that_differ_at_once_are_an_error_and_are_shown(asked, ca
 
 
 @pytest.mark.framework
-def test_answers_that_part_where_two_words_are_as_likely_are_no_error(asked, capsys, monkeypatch):
+def test_answers_that_part_where_two_words_are_as_likely_are_no_error(asked, tmp_path, capsys, monkeypatch):
     """As those of a model that has learned next to nothing, which is no fault of the merge."""
     monkeypatch.setattr(Parrot, "merged", str.lower)
     monkeypatch.setattr(Parrot, "margin", 0.01)
-    card, adapter, folder = asked
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text('{"dtype": "bfloat16"}')
-    same_answers(2, "cpu")(card, adapter, folder)
+    card, adapter, _folder = asked
+    (tmp_path / "config.json").write_text('{"dtype": "bfloat16"}')
+    same_answers(2, "cpu")(card, adapter, tmp_path)
     said = capsys.readouterr().err
     assert "0 of 2 answers are the same" in said
     assert "2 of the others differ where two words are equally likely; rounding to bfloat16 decides" in said

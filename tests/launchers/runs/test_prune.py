@@ -6,7 +6,10 @@ import zipfile
 import msgspec
 import pytest
 
+from ftbridge.adapters.registered.mixture import DATASETS, resolve_choices
 from ftbridge.core.project import Project, Settings
+from ftbridge.core.train_spec import dataset_choices
+from ftbridge.dataset_info import registry
 from ftbridge.evaluation.answers import folder as answers
 from ftbridge.evaluation.record import FILE
 from ftbridge.launchers.process.identity import Host
@@ -179,15 +182,36 @@ def test_tokens_that_no_staying_run_uses_are_found_with_their_size(project):
     msgspec.structs.replace(record_run(project, "bb"), tokens=(two,)).save()
     runs = all_runs(project)
     gone = prune.find_leftovers(runs)
-    tokens = prune.find_unused_tokens(project, runs, gone)
+    tokens = prune.find_unused(project, runs, gone)
     assert [(each.run, each.why, each.size) for each in tokens] == [
         ("", "ready tokens that no run uses", 6), ("", "ready tokens that no run uses", 6),
         ("", "unfinished tokens", 6),
     ]  # fmt: skip
     assert names(tokens) == [one, three, f"{'4' * 24}.part"]
-    assert names(prune.find_unused_tokens(project, runs, [])) == [three, f"{'4' * 24}.part"]
+    assert names(prune.find_unused(project, runs, [])) == [three, f"{'4' * 24}.part"]
     assert prune.remove_leftovers([*gone, *tokens]) == [*gone, *tokens]
     assert [path.name for path in (project.folder / ".ftbridge" / "tokens").glob("[0-9]*")] == [two]
+
+
+def test_mixtures_that_no_staying_run_uses_go_with_their_entries(project):
+    for name in "ab":
+        (project.folder / f"{name}.jsonl").write_text('{"instruction": "hi", "input": "", "output": "ho"}\n' * 2)
+    (project.folder / "dataset_info.json").write_text('{"a": {"file_name": "a.jsonl"}, "b": {"file_name": "b.jsonl"}}')
+    cache = project.folder / DATASETS
+    choices = dataset_choices(["a", "b"])
+    used, unused = (resolve_choices(project.folder, choices, "sharegpt", cache, seed) for seed in (1, 2))
+    msgspec.structs.replace(record_run(project, "a", "failed"), datasets=used.sha256 | unused.sha256).save()
+    msgspec.structs.replace(record_run(project, "bb"), datasets=used.sha256).save()
+    runs = all_runs(project)
+    assert prune.find_unused(project, runs, []) == []
+    gone = prune.find_leftovers(runs)
+    mixtures = prune.find_unused(project, runs, gone)
+    (file,) = unused.entry.files.values()
+    assert [(each.path, each.why) for each in mixtures] == [(str(cache / file), "mixture that no run uses")]
+    assert prune.remove_leftovers(mixtures) == []  # the failed run has not gone yet
+    assert prune.remove_leftovers([*gone, *mixtures]) == [*gone, *mixtures]
+    assert [name for name in registry.converted_entries(cache) if name.startswith("mixed-")] == [used.name]
+    assert [path.name for path in cache.glob("mixed-*")] == [*used.entry.files.values()]
 
 
 def test_tokens_of_a_run_that_was_resumed_or_made_meanwhile_stay(project):
@@ -195,7 +219,7 @@ def test_tokens_of_a_run_that_was_resumed_or_made_meanwhile_stay(project):
     make_tokens(project, one, two)
     run = msgspec.structs.replace(record_run(project, "a", "failed"), tokens=(one,)).save()
     gone = prune.find_leftovers([run])
-    gone += prune.find_unused_tokens(project, [run], gone)
+    gone += prune.find_unused(project, [run], gone)
     msgspec.structs.replace(run, status="running").save()
     msgspec.structs.replace(record_run(project, "bb"), tokens=(two,)).save()
     assert prune.remove_leftovers(gone) == []
