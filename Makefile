@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# A file's tests stay together: what they share is trained once. Each process takes a core, and up to 4 GiB.
+PYTEST := $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 # Tests start hundreds of processes; none is to compile anew all that it imports, as in images that set this.
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,21 +37,21 @@ check: .venv/developer
 	cd build/check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
 quick: check
-	$(BIN)/pytest --durations=20 --hypothesis-profile=quick -m "not framework and not slow and not matrix and not nightly and not gpu"
+	$(PYTEST) --durations=20 --hypothesis-profile=quick -m "not framework and not slow and not matrix and not nightly and not gpu"
 
 test: check
 	$(BIN)/ftbridge setup
-	$(BIN)/pytest --durations=20 -m "not matrix and not nightly and not gpu"
+	$(PYTEST) --durations=20 -m "not matrix and not nightly and not gpu"
 
 matrix: .venv/developer
 	$(BIN)/ftbridge setup
 	$(BIN)/ftbridge setup --environment transformers4
-	$(BIN)/pytest -m matrix
+	$(PYTEST) -m matrix
 
 nightly: .venv/developer
 	$(BIN)/ftbridge setup
 	$(BIN)/ftbridge setup --environment transformers4
-	FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(BIN)/pytest -m "matrix or nightly"
+	FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(PYTEST) -m "matrix or nightly"
 	$(BIN)/python tests/models/measure.py
 
 # Changed files of every kind that is read, for an hour or SECONDS=...; what fails is kept under build/fuzz.

@@ -119,7 +119,6 @@ def test_history_is_earlier_turns(as_source):
         ({"q": "x", "a": "y", "h": [["z", ""]]}, ("Q!17", "history", "has an empty question or answer", "[['z', '']]")),
         ({"q": "x", "a": "y", "pic": "a.png"}, ("Q!17", "", "holds images, which cannot be trained on yet", "a.png")),
     ],
-    ids=str,
 )
 def test_wrong_value_of_a_row_is_named_with_its_cell(values, expected):
     columns = ColumnMapping(
@@ -159,7 +158,7 @@ def test_templates_and_constants_fill_fields_and_name_bad_cells():
     assert problem.reason == "uses `t`, which is an error value of the workbook"
 
 
-@pytest.mark.parametrize("label", [7, 7.0, "7", raw(7), raw("7")], ids=str)
+@pytest.mark.parametrize("label", [7, 7.0, "7", raw(7), raw("7")])
 def test_labels_become_their_texts(label):
     columns = mapping({"instruction": "q", "output": "a"}, label_texts={"7": "Electricity"}, label_field="output")
     made = columns.conversation(row(q="x", a=label))
