@@ -411,14 +411,15 @@ def _title_of_difference(name: str) -> str:
 def _cell_text(name: str, value: Any) -> str:
     """Return a value of a comparison, of the row of this name in JSON, as it is shown."""
     from ftbridge.core.console import natural_duration
+    from ftbridge.core.train_spec import TrainSpec
     from ftbridge.launchers.runs.record import status_in_words
 
+    if value is None:
+        return ""
     if name == "status":
         return status_in_words(value)
     if name == "seconds":
         return natural_duration(value)
-    if isinstance(value, dict | list):
+    if name in TrainSpec.__struct_fields__:  # as it is typed
         return _option_text(tuple(value) if isinstance(value, list) else value)
-    if isinstance(value, bool):
-        return _option_text(value)
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return _loss_text(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -206,12 +206,24 @@ def test_compare_shows_what_differs():
     lines = [re.split(r" {2,}", line.strip()) for line in runs("compare", "a", "bb").splitlines()]
     rows = {name: values for name, *values in lines}
     assert rows["--lora-rank"] == ["64", "8"]
-    assert (rows["loss"], rows["lowest validation loss"]) == (["1", "3"], ["2.5"])
+    assert (rows["loss"], rows["lowest validation loss"]) == (["1.000", "3.000"], ["2.500"])
     assert not [name for name in rows if "sha256" in name]
     assert "seed" not in rows
     assert json.loads(runs("compare", "a", "bb", "--json"))["differences"]["backend"] == ["xtuner", "llamafactory"]
     with pytest.raises(UsageError, match="at least two runs"):
         raise invoke("compare", "a", "a").exception
+
+
+def test_compare_rounds_and_groups_figures_and_has_what_was_measured(project):
+    write_news(project.folder, "one", items=10)
+    run = record_run(project, "eeeee", metrics=loss_records(0.00962416), learning_rate=1e-5, cutoff_length=131072)
+    msgspec.structs.replace(run, trained_parameters=131072).save()
+    lines = [re.split(r" {2,}", line.strip()) for line in runs("compare", "a", "eeeee", "one").splitlines()]
+    rows = {name: values for name, *values in lines}
+    assert rows["trained parameters"] == ["131,072"]
+    assert rows["loss"][:2] == ["1.000", "0.010"]
+    assert (rows["--learning-rate"][1], rows["--cutoff-length"][1]) == ("1e-05", "131072")  # as they are typed
+    assert re.fullmatch(r"\d\.\d{3}", *rows["accuracy on news-test"])
 
 
 def test_compare_has_chinese_titles_and_english_json(project):
@@ -221,7 +233,7 @@ def test_compare_has_chinese_titles_and_english_json(project):
     env = {**os.environ, "FTBRIDGE_LANG": "zh", "PYTHONUTF8": "1"}
     shown = subprocess.check_output(argv, env=env, text=True, encoding="utf-8")
     assert re.search(r"^状态 +成功 +失败$", shown, re.MULTILINE)
-    assert re.search(r"^最低 loss +1$", shown, re.MULTILINE)
+    assert re.search(r"^最低 loss +1.000$", shown, re.MULTILINE)
     found = json.loads(subprocess.check_output([*argv, "--json"], env=env))["differences"]
     assert found["sha256 of faq.jsonl"]
     assert "".join(found).isascii()
