@@ -25,7 +25,7 @@ class LossPlot(str):  # noqa: SLOT000 - a few a session
     """The losses of runs as lines of text; a notebook shows the picture.
 
     `curves` are by the run's id and kind, training or validation, with one point a step; `names` are what the runs are
-    called, by their ids; `heading` names dataset and model.
+    called, by their ids; `heading` names the dataset and the model that all have.
     """
 
     curves: dict[str, dict[str, list[tuple[float, float]]]]
@@ -80,9 +80,10 @@ def _chart(
 
 
 def _heading(runs: Sequence[Run]) -> str:
-    """Return what was trained: datasets and models, each once; of a model's folder the name."""
-    datasets = dict.fromkeys(each.text for run in runs for each in run.spec.datasets)
-    models = dict.fromkeys(
-        Path(run.spec.model).name if Path(run.spec.model).is_absolute() else run.spec.model for run in runs
-    )
-    return ", ".join([*datasets, *models])
+    """Return what was trained: the datasets and the model, where all runs have the same; of a model's folder the name.
+
+    What only some have would stand above the curves of the others, too.
+    """
+    datasets = {run.spec.dataset_text for run in runs}
+    models = {Path(run.spec.model).name if Path(run.spec.model).is_absolute() else run.spec.model for run in runs}
+    return ", ".join(found.pop() for found in (datasets, models) if len(found) == 1)

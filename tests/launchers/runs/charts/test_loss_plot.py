@@ -39,11 +39,19 @@ def test_both_frameworks_losses_are_on_the_same_steps(runs):
     assert "none" not in plot.curves
 
 
-def test_text_names_data_models_and_curves_and_takes_the_width(runs, monkeypatch):
+def test_the_title_names_data_and_model_where_all_runs_have_the_same(runs):
+    first, other, _none = runs
+    assert LossPlot([first], missing).heading == "faq, base"
+    more = msgspec.structs.replace(first, spec=msgspec.structs.replace(first.spec, dataset="faq,news#5"))
+    assert LossPlot([first, more], missing).heading == "base"
+    assert LossPlot([more, other], missing).heading == ""
+
+
+def test_text_names_data_and_curves_and_takes_the_width(runs, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     plot = LossPlot(runs, missing)
     lines = plot.splitlines()
-    assert lines[0].strip() == plot.heading == "faq, base, 药-base"
+    assert lines[0].strip() == plot.heading == "faq"
     assert [line.strip() for line in lines[-3:]] == ["* training of one", "o validation of one", "+ training of other"]
     assert max(map(cell_len, lines)) == max(map(cell_len, plot.coloured().plain.splitlines())) == 60
 
