@@ -12,18 +12,25 @@ CHAT_TEMPLATE, MERGED = to_translate("chat template"), to_translate("merged fold
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """How many samples were looked at, how many of them are the same for all `readers`, and the causes of the rest.
 
-    `causes` counts conversations, by cause and reader.
+    `causes` counts conversations, by cause and reader. There are `total` samples, of which a few are looked at where
+    they are many; 0 in a record of before that was kept.
     """
 
     samples: int
     same: int
+    total: int = 0
     readers: tuple[str, ...]
     causes: dict[str, dict[str, int]] = {}
 
     def __str__(self) -> str:
         """Return it in words."""
-        same = _("{same} of {samples} samples are the same for {readers}").format(
-            same=self.same, samples=self.samples, readers=joined(", ", map(_, self.readers))
+        text = (
+            _("compared {samples} of {total:,} samples: {same} are the same for {readers}")
+            if self.total > self.samples
+            else _("{same} of {samples} samples are the same for {readers}")
+        )
+        same = text.format(
+            same=self.same, samples=self.samples, total=self.total, readers=joined(", ", map(_, self.readers))
         )
         return joined("; ", [same, *causes_in_words(self.causes)])
 

@@ -65,8 +65,8 @@ def counts_of(causes: dict[str, dict[str, list[int]]]) -> dict[str, dict[str, in
     return {cause: {reader: len(numbers) for reader, numbers in readers.items()} for cause, readers in causes.items()}
 
 
-def agreement_of(found: Compared, frameworks: Sequence[str]) -> Agreement:
-    """Return what to record of ready tokens, which these frameworks read as they are."""
+def agreement_of(found: Compared, frameworks: Sequence[str], total: int) -> Agreement:
+    """Return what to record of ready tokens of `total` samples, which these frameworks read as they are."""
     different = [
         (each.number, differences(sample.readings(dict.fromkeys(frameworks, sample.ready)), sample.reference))
         for each in found.conversations
@@ -74,6 +74,7 @@ def agreement_of(found: Compared, frameworks: Sequence[str]) -> Agreement:
     ]
     return Agreement(
         samples=found.samples,
+        total=total,
         same=found.samples - sum(any(by_reader.values()) for _, by_reader in different),
         readers=(CHAT_TEMPLATE, *frameworks, MERGED),
         causes=counts_of(conversations_by_cause(different)),

@@ -222,7 +222,7 @@ def _run(python: Path, spec: dict[str, object], size: int, dataset: str) -> tupl
                         _("the tokens of `{dataset}` cannot be made: {error}").format(dataset=dataset, error=line.error)
                     )
                 if line.counts and line.compared:
-                    return line.counts, agreement_of(line.compared, frameworks())
+                    return line.counts, agreement_of(line.compared, frameworks(), line.counts.samples)
         except ChildEndedError as error:
             raise SetupError(
                 _("`{python}` could not make tokens (exit status {status})\n{messages}").format(

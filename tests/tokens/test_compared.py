@@ -32,8 +32,9 @@ def test_samples_are_counted_alone_and_causes_by_conversation():
             ReadConversation(7, [sample(ready=None, merged=UNTRAINED)]),
         ],
     )
-    assert agreement_of(found, FRAMEWORKS) == Agreement(
+    assert agreement_of(found, FRAMEWORKS, 90) == Agreement(
         samples=9,
+        total=90,
         same=6,
         readers=("chat template", *FRAMEWORKS, MERGED),
         causes={
@@ -44,4 +45,4 @@ def test_samples_are_counted_alone_and_causes_by_conversation():
 
 
 def test_what_all_have_alike_has_no_cause():
-    assert agreement_of(Compared(samples=3, conversations=[]), []).causes == {}
+    assert agreement_of(Compared(samples=3, conversations=[]), [], 3).causes == {}

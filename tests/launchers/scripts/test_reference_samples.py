@@ -131,7 +131,7 @@ def found(training_python, project, tmp_path_factory):
         assert done.returncode == 0, done.stderr[-2000:]
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         assert [line["error"] for line in lines if "error" in line] == []
-        return [agreement_of(msgspec.convert(line["compared"], Compared), ["XTuner"]) for line in lines]
+        return [agreement_of(msgspec.convert(line["compared"], Compared), ["XTuner"], 0) for line in lines]
 
     return make
 
