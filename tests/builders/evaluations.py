@@ -331,7 +331,7 @@ def write_news(folder, name="news-lora", *, labels=LABELS, items=300):
     msgspec.structs.replace(
         run,
         samples=samples,
-        datasets={"news.xlsx": "ab" * 32},
+        datasets={"news.xlsx": "ab" * 32, "news-train.xtuner.jsonl": "cd" * 32},
         attempts=(Attempt(begun, begun + timedelta(minutes=21, seconds=30), 0),),
     ).save()
     options = EntryOptions(
@@ -341,6 +341,7 @@ def write_news(folder, name="news-lora", *, labels=LABELS, items=300):
         counts={
             "read": 10 * items + 43, "written": 10 * items, "rejected": 31, "duplicates": 12, "left_out": 0, "empty": 2,
         },
+        sha256={"xtuner": "cd" * 32},
         rejected={"news.rejected.jsonl": ""},
     )  # fmt: skip
     entry = DatasetEntry(

@@ -67,7 +67,7 @@ class _TokensRecord(msgspec.Struct, frozen=True):
 def trained(project: Project, run: Run, evaluations: list[Evaluation], words: Words) -> Trained:
     """Return what is known of a run's training."""
     folder = (project.folder / run.spec.dataset_dir).resolve()
-    entries = _entries(folder, run)
+    entries, changed = _entries(folder, run)
     curve = read_curve(run)
     losses = {words(name): points for name in ("loss", "validation_loss") if (points := curve_points(curve, name))}
     return Trained(
@@ -79,7 +79,7 @@ def trained(project: Project, run: Run, evaluations: list[Evaluation], words: Wo
         loss_chart(losses),
         _losses_told(curve_points(curve, "validation_loss"), words),
         _facts("environment", _environment(run, words), words),
-        tuple(_commands(run, entries, evaluations)),
+        (*(words("converted_anew", dataset=name) for name in changed), *_commands(run, entries, evaluations)),
     )
 
 
@@ -121,15 +121,20 @@ def _facts(key: str, rows: Iterator[tuple[str, Any]], words: Words) -> Table:
     return Table(key, words(key), (words("what"), words("value")), tuple(rows))
 
 
-def _entries(folder: Path, run: Run) -> list[DatasetEntry]:
-    """Return the entries of the datasets, without those that are gone, not ours, or changed since the training."""
-    known, found = set(run.datasets.values()), list[DatasetEntry]()
+def _entries(folder: Path, run: Run) -> tuple[list[DatasetEntry], list[str]]:
+    """Return the entries of the datasets that are as they were trained on, and the names of those that are not.
+
+    Those that are gone, or not ours, are neither.
+    """
+    known, found, changed = set(run.datasets.values()), list[DatasetEntry](), list[str]()
     for each in run.spec.datasets:
         with suppress(FtbridgeError):
-            _unused, entry = registry.find_converted(folder, each.name)
-            if known & {*entry.sources.values(), *entry.options.sha256.values()} or entry.samples == run.samples:
+            name, entry = registry.find_converted(folder, each.name)
+            if known & {*entry.options.sha256.values()}:
                 found.append(entry)
-    return found
+            else:
+                changed.append(name)
+    return found, changed
 
 
 def _settings(run: Run, words: Words) -> Iterator[tuple[str, Any]]:

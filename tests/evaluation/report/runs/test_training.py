@@ -1,13 +1,18 @@
 """What is told of a training."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
+import ftbridge
+from ftbridge.core.project import Project
 from ftbridge.evaluation.record import load_evaluation
 from ftbridge.evaluation.report.runs.training import runs_table, trained
 from ftbridge.evaluation.report.words import Words
 from ftbridge.launchers.runs.record import load_run
 from tests.builders.runs import loss_records, record_run
+from tests.builders.trained_runs import trained as trained_on
 
 EN = Words("en")
 
@@ -72,6 +77,20 @@ def test_the_commands_do_it_again(told):
     assert train.startswith("ftbridge train --backend xtuner --model models/Qwen2.5-0.5B-Instruct --dataset news-train")
     assert "--tokens native" in train
     assert evaluate.startswith("ftbridge evaluate news-lora --dataset news-test --before --task classification")
+
+
+def test_a_conversion_of_after_the_training_is_not_told_as_that_of_the_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("faq.jsonl").write_text("".join(f'{{"question": "q{at}", "answer": "a"}}\n' for at in range(20)))
+    ftbridge.convert("faq.jsonl", split="7:3", seed=42)
+    run = trained_on("faq")
+    convert, _train = trained(Project.find(), run, [], EN).commands
+    assert convert == "ftbridge convert faq.jsonl --name faq --split 7:3"
+    ftbridge.convert("faq.jsonl", split="7:3", seed=7, replace=True)
+    told = trained(Project.find(), run, [], EN)
+    assert told.commands[0].startswith("# faq-train was converted anew or changed after this training; ")
+    assert told.commands[1].startswith("ftbridge train ")
+    assert "Rows read" not in dict(told.data.rows)
 
 
 def test_commands_are_quoted_for_a_shell(news):
