@@ -21,6 +21,7 @@ from ftbridge.evaluation.answers.asking import Answered, AnswerOptions, AskOptio
 from ftbridge.evaluation.answers.folder import FINISHED, RESULT, XLSX, Prediction, read_predictions
 from ftbridge.evaluation.answers.leakage import warn_of_new_conversion
 from ftbridge.evaluation.answers.questions import Question, questions_of
+from ftbridge.evaluation.record import FILE as EVALUATION
 from ftbridge.language import gettext as _
 from ftbridge.language import joined
 from ftbridge.launchers.environment.model_download import local_model
@@ -85,6 +86,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     refuse_twice([each.data.name for each in plans])
     if not questions:
         _warn_of_new_conversions(plans)
+    _say_what_is_replaced(plans)
     answered = zip(plans, ask(plans), strict=True)
     first, *others = [_written(*each, file=questions, result_jsonl=result_jsonl, xlsx=xlsx) for each in answered]
     return msgspec.structs.replace(first, others=tuple(others))
@@ -93,6 +95,20 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
 def _warn_of_new_conversions(plans: Sequence[Plan]) -> None:
     for each in plans:
         warn_of_new_conversion(each.source, each.card, each.data)
+
+
+def _say_what_is_replaced(plans: Sequence[Plan]) -> None:
+    """Say which evaluations go with the answers that they are of, and what makes them again."""
+    for each in plans:
+        if each.options.replace and (each.evaluation_folder / EVALUATION).exists():
+            source, name = each.source, each.data.name
+            again = ["ftbridge", "evaluate", source.run.id if source.run else str(source.folder), "--dataset", name]
+            again += ["--checkpoint", source.checkpoint.name] if source.checkpoint else []
+            say(
+                _("note: the evaluation of `{dataset}` goes with the old answers; `{command}` makes it again").format(
+                    dataset=name, command=shell_words(again)
+                )
+            )
 
 
 def _model_source(model: str | os.PathLike[str]) -> ModelSource:

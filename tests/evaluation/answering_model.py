@@ -65,10 +65,11 @@ def evaluate(model, dataset="all", **options):
 
 
 def of_a_run(model, name="one", dataset="parts-train"):
-    """Make a run that was trained on a dataset, and say that the model is made of it."""
+    """Make a run that was trained on a dataset, say that the model is made of it, and return it."""
     Path("runs", name).mkdir(parents=True)
     entry = json.loads(Path("data/dataset_info.json").read_text())[dataset]["ftbridge"]
     run = record_run(Project.find(), name, dataset=dataset)
     digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
-    msgspec.structs.replace(run, datasets=digests).save()
+    run = msgspec.structs.replace(run, datasets=digests).save()
     msgspec.structs.replace(load_card(model), run=name).save(model)
+    return run

@@ -10,11 +10,13 @@ from pathlib import Path
 import msgspec
 import openpyxl
 import pytest
+from msgspec.structs import replace
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
+from ftbridge.evaluation.answers.asking import AskOptions, plan
 from ftbridge.evaluation.answers.folder import FINISHED, UNFINISHED
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.process.script import SCRIPTS
@@ -295,6 +297,26 @@ def test_predict_warns_where_the_data_were_converted_anew_since_the_training(mod
         ftbridge.predict(model, "x-test", out=f"out{seed}")
         told = "warning: `x` has been converted anew since this run was trained: questions of `x-test` may have been"
         assert (told in capsys.readouterr().err) == warns
+
+
+def test_an_evaluation_that_goes_with_replaced_answers_is_told_of(model, capsys):
+    ftbridge.evaluate(model, dataset="all")
+    file, again = Path("evaluations/model/all-train/evaluation.json"), f"`ftbridge evaluate {model} --dataset all-train`"
+    ftbridge.predict(model, "all", out=file.parent)
+    assert file.exists()
+    assert "goes with" not in capsys.readouterr().err
+    ftbridge.predict(model, "all", out=file.parent, replace=True)
+    assert not file.exists()
+    told = f"note: the evaluation of `all-train` goes with the old answers; {again} makes it again"
+    assert told in capsys.readouterr().err
+
+
+def test_answers_elsewhere_leave_the_evaluation_of_the_run(model):
+    planned, run = plan(resolve(model), "all", AskOptions(), out="elsewhere"), of_a_run(model)
+    planned = replace(planned, source=replace(planned.source, folder=run.path, run=run))
+    assert planned.evaluation_folder == Path("elsewhere")
+    inside = replace(planned, folder=run.path / "predictions" / "all-train")
+    assert inside.evaluation_folder == run.path / "evaluations" / "all-train"
 
 
 def test_questions_of_a_file_are_asked_with_the_system_prompt_of_the_training_and_not_measured(model, capsys):

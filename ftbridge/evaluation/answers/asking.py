@@ -124,8 +124,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def evaluation_folder(self) -> Path:
-        """Return where an evaluation of the answers lies: in the run's folder, else beside them."""
-        if not self.source.run:
+        """Return where an evaluation of the answers lies: in the run's folder where they do, too, else beside them."""
+        if not (self.source.run and self.folder.resolve().is_relative_to(self.source.folder.resolve())):
             return self.folder
         return place_in_run(self.source, "evaluations", self.settings.engine) / self.data.name
 

@@ -19,7 +19,7 @@ from ftbridge.evaluation.record import Model, Prompted, load_evaluation
 from ftbridge.evaluation.report import report as report_module
 from ftbridge.evaluation.report.report import MOST_BYTES
 from ftbridge.evaluation.report.words import NOTHING, Words
-from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction
+from tests.builders.evaluations import LABELS, draw, evaluation, generation, prediction, write_predictions
 from tests.builders.runs import record_run
 from tests.builders.sweeps import grid, write_sweep
 from tests.evaluation.report import pictures
@@ -214,6 +214,15 @@ def test_a_run_without_an_evaluation_has_a_page(news):
     record_run(news, "plain", dataset="news-train")
     found = page("plain")
     assert "Not measured yet" in found.texts["p"]
+    assert any("nobody has asked it a test question yet" in each for each in found.texts["p"])
+
+
+def test_answers_that_are_not_evaluated_are_told_as_such(news):
+    run = record_run(news, "plain", dataset="news-train")
+    for name in ("predictions/news-test", "predictions-before/other-test"):
+        write_predictions(run.path / name, [])
+    told = "This run has answered the questions of news-test, and its answers are not evaluated yet."
+    assert any(told in each for each in page("plain").texts["p"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), 0.0])

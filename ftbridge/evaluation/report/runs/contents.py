@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ftbridge.core.console import say
 from ftbridge.core.project import SETTINGS, Project
+from ftbridge.evaluation.answers.folder import FINISHED
 from ftbridge.evaluation.record import Confusion, Evaluation, Scores, Task
 from ftbridge.evaluation.report.charts import (
     HeatMap,
@@ -103,12 +104,13 @@ class Result(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """All that a report tells; `subtitle` says of which models and datasets."""
+    """All that a report tells; `subtitle` says of which models and datasets, `unmeasured` why there is no result."""
 
     title: str
     subtitle: str
     made: datetime
     results: tuple[Result, ...]
+    unmeasured: str
     runs: Table | None
     trained: tuple[Trained, ...]
 
@@ -146,12 +148,23 @@ def contents_of(found: Found, words: Words) -> Contents:
         _subtitle(found, words),
         utc_now(),
         results,
+        "" if results else _unmeasured(found.runs, words),
         runs_table(found.runs, words) if len(found.runs) > 1 else None,
         tuple(
             trained(_project_of(run, found.project), run, [each.evaluation for each in _of_run(found, run.id)], words)
             for run in found.runs
         ),
     )
+
+
+def _unmeasured(runs: Sequence[Run], words: Words) -> str:
+    """Return what is lacking before there is something to measure by."""
+    status = runs[0].status if runs else "succeeded"
+    if status in {"failed", "interrupted"}:
+        return words("none_yet_failed", status=status)
+    answers = [file.parent for run in runs for file in sorted(run.path.glob(f"predictions*/*/{FINISHED}"))]
+    datasets = [each.name for each in answers if not each.parent.name.startswith("predictions-before")]
+    return words("none_yet_evaluated", datasets=_named(datasets, words)) if datasets else words("none_yet")
 
 
 def _project_of(run: Run, otherwise: Project) -> Project:
