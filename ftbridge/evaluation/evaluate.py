@@ -29,6 +29,7 @@ from ftbridge.evaluation.answers.asking import (
     plan_for_server,
 )
 from ftbridge.evaluation.answers.engines.endpoint import Endpoint
+from ftbridge.evaluation.answers.leakage import leakage_of, said
 from ftbridge.evaluation.answers.prompts import checked_prompts
 from ftbridge.evaluation.baselines.baselines import parse_baselines
 from ftbridge.evaluation.judge import Wanted, Written, judge, judge_file, rows_of, title_of
@@ -113,6 +114,8 @@ def evaluate(  # noqa: PLR0913 - the options of the command, all by name
         if checkpoint == "all":  # LLaMA-Factory saves the last one twice
             plans = [*{after.settings.model: (after, base) for after, base in plans}.values()]
         must_not_fall = [_plans(each, other, asked, dataset_dir, before=True) for other in also for each in models]
+        _refuse_before_asking([*plans, *must_not_fall])
+        plans, must_not_fall = [*map(_with_leakage, plans)], [*map(_with_leakage, must_not_fall)]
         seconds = _ask([*plans, *must_not_fall], server)
     titles = {title_of(each) for each in models}
     wanted = replace(wanted, whole_titles=len(titles) < len(models))
@@ -246,10 +249,20 @@ def _plans(
 
 
 def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> float:
-    """Answer what is not answered yet, and return the seconds that a plan took.
+    """Answer what is not answered yet, and return the seconds that a plan took."""
+    begun = time.monotonic()
+    ask([each for pair in plans for each in pair if each], server)
+    return (time.monotonic() - begun) / len(plans)
 
-    Raises UsageError for a model or a dataset that is named twice.
-    """
+
+def _with_leakage(plans: tuple[Plan, Plan | None]) -> tuple[Plan, Plan | None]:
+    """Return plans with what of the questions was trained on, which is said before they are asked."""
+    after, base = plans
+    return replace(after, leakage=said(leakage_of(after.source, after.card, after.questions(), after.data))), base
+
+
+def _refuse_before_asking(plans: Sequence[tuple[Plan, Plan | None]]) -> None:
+    """Raise UsageError for a model or a dataset that is named twice, InputError where nothing can be measured."""
     folders = [after.folder for after, _unused in plans]
     if twice := next((each for each in folders if folders.count(each) > 1), None):
         raise UsageError(
@@ -257,9 +270,6 @@ def _ask(plans: Sequence[tuple[Plan, Plan | None]], server: Endpoint | None) -> 
         )
     for after, _base in plans:
         _refuse_without_references(after)
-    begun = time.monotonic()
-    ask([each for pair in plans for each in pair if each], server)
-    return (time.monotonic() - begun) / len(plans)
 
 
 def _verdict(found: Evaluation) -> str:

@@ -25,7 +25,7 @@ from ftbridge.evaluation.answers.folder import (
     read_predictions,
     settings_in,
 )
-from ftbridge.evaluation.answers.leakage import find_leakage, run_behind
+from ftbridge.evaluation.answers.leakage import find_leakage, run_behind, said
 from ftbridge.evaluation.answers.prompts import prompts_in
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
 from ftbridge.evaluation.answers.training_data import training_data
@@ -113,7 +113,7 @@ def judge(after: Plan, before: Plan | None, wanted: Wanted, seconds: float, serv
         limit=limit,
         max_new_tokens=after.options.max_new_tokens,
         cut_answers=judged.finish.get("length", 0),
-        leakage=_leakage(after, run),
+        leakage=after.leakage,
         baselines=tuple(each for each, _unused in simpler),
         before=_score(base_file, limit, judged.task, labels)[0] if base_file else None,
         before_predictions=str(base_file or ""),
@@ -210,7 +210,7 @@ def judge_file(file: Path, wanted: Wanted) -> Written:
         labels_from=own.labels_from if own else "",
         max_new_tokens=own.max_new_tokens if own else 0,
         cut_answers=judged.finish.get("length", 0),
-        leakage=_said(_leakage_of_file(file, own) if own else None),
+        leakage=said(_leakage_of_file(file, own) if own else None),
         created=utc_now(),
         version=__version__,
     )
@@ -247,13 +247,6 @@ def _settings_of(file: Path) -> Settings | None:
     return settings_in(file.parent) if (file.parent / SETTINGS).exists() else None
 
 
-def _leakage(planned: Plan, run: Run | InputError | None) -> Leakage | None:
-    """Return how many questions were trained on; None where no run is known to have made the model."""
-    if isinstance(run, InputError):
-        return _said(Leakage(questions=0, trained=None, dataset="", reason=str(run)))
-    return _said(find_leakage(planned.source.project, run, planned.questions(), planned.data) if run else None)
-
-
 def _leakage_of_file(file: Path, own: Settings) -> Leakage | None:
     """Return how many questions of a predictions.jsonl in a run's folder were trained on; None for one elsewhere."""
     parents = file.resolve().parents
@@ -274,13 +267,6 @@ def _leakage_of_file(file: Path, own: Settings) -> Leakage | None:
             reason=_("`{name}` has changed since it was asked").format(name=data.name),
         )
     return find_leakage(source.project, run, questions_of(data), data)
-
-
-def _said(leakage: Leakage | None) -> Leakage | None:
-    """Return what is known of a leakage, once it is said."""
-    if leakage and leakage.sentence:
-        say(_("warning: {sentence}").format(sentence=leakage.sentence))
-    return leakage
 
 
 def _engine(planned: Plan, server: Endpoint | None) -> Engine:

@@ -19,7 +19,7 @@ from ftbridge.core.train_spec import refuse_twice
 from ftbridge.dialogue.chat import source_of, without_thought
 from ftbridge.evaluation.answers.asking import Answered, AnswerOptions, AskOptions, Plan, ask, names_to_answer, plan
 from ftbridge.evaluation.answers.folder import FINISHED, RESULT, XLSX, Prediction, read_predictions
-from ftbridge.evaluation.answers.leakage import warn_of_new_conversion
+from ftbridge.evaluation.answers.leakage import leakage_of, said
 from ftbridge.evaluation.answers.questions import Question, questions_of
 from ftbridge.evaluation.record import FILE as EVALUATION
 from ftbridge.language import gettext as _
@@ -85,16 +85,19 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     ]
     refuse_twice([each.data.name for each in plans])
     if not questions:
-        _warn_of_new_conversions(plans)
+        _warn_of_leakage(plans)
     _say_what_is_replaced(plans)
     answered = zip(plans, ask(plans), strict=True)
     first, *others = [_written(*each, file=questions, result_jsonl=result_jsonl, xlsx=xlsx) for each in answered]
     return msgspec.structs.replace(first, others=tuple(others))
 
 
-def _warn_of_new_conversions(plans: Sequence[Plan]) -> None:
+def _warn_of_leakage(plans: Sequence[Plan]) -> None:
+    """Say how many questions were trained on, or that they may have been, as the data were converted anew."""
     for each in plans:
-        warn_of_new_conversion(each.source, each.card, each.data)
+        found = leakage_of(each.source, each.card, each.questions(), each.data)
+        if found and (found.trained or found.anew):
+            said(found)
 
 
 def _say_what_is_replaced(plans: Sequence[Plan]) -> None:

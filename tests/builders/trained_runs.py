@@ -4,9 +4,10 @@ from pathlib import Path
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import resolve_dataset
+from ftbridge.adapters.registered.mixture import resolve_choices
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
+from ftbridge.core.train_spec import dataset_choices
 
 from .runs import record_run
 
@@ -14,7 +15,8 @@ from .runs import record_run
 def trained(dataset, backend="xtuner", name="one"):
     """Return a run of ours as a training on `dataset`, in the folder `data`, leaves it."""
     folder = Path("data").resolve()
-    found = resolve_dataset(folder, dataset, load_backend(backend).target, Path("cache").resolve())
+    choices = dataset_choices(dataset)
+    found = resolve_choices(folder, choices, load_backend(backend).target, Path("cache").resolve(), 42)
     written = found.entry.options.sha256
     digests = found.entry.sources | {found.entry.files[target]: digest for target, digest in written.items()}
     Path("runs", name).mkdir(parents=True)

@@ -295,13 +295,16 @@ def test_predict_warns_where_the_data_were_converted_anew_since_the_training(mod
         ftbridge.convert("x.jsonl", split="7:3", seed=seed, replace=True)
         capsys.readouterr()
         ftbridge.predict(model, "x-test", out=f"out{seed}")
-        told = "warning: `x` has been converted anew since this run was trained: questions of `x-test` may have been"
+        told = "warning: `x` was converted anew after this run was trained, and the samples that it was trained on are"
         assert (told in capsys.readouterr().err) == warns
 
 
 def test_an_evaluation_that_goes_with_replaced_answers_is_told_of(model, capsys):
     ftbridge.evaluate(model, dataset="all")
-    file, again = Path("evaluations/model/all-train/evaluation.json"), f"`ftbridge evaluate {model} --dataset all-train`"
+    file, again = (
+        Path("evaluations/model/all-train/evaluation.json"),
+        f"`ftbridge evaluate {model} --dataset all-train`",
+    )
     ftbridge.predict(model, "all", out=file.parent)
     assert file.exists()
     assert "goes with" not in capsys.readouterr().err

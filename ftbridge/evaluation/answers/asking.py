@@ -48,7 +48,7 @@ from ftbridge.evaluation.answers.folder import (
 )
 from ftbridge.evaluation.answers.prompts import PromptAnswer, prompts_in, save_prompts
 from ftbridge.evaluation.answers.questions import Question, file_of, questions_of
-from ftbridge.evaluation.record import FILE, test_part
+from ftbridge.evaluation.record import FILE, Leakage, test_part
 from ftbridge.language import gettext as _
 from ftbridge.launchers.environment.own_code import is_code_trusted
 from ftbridge.launchers.hardware import devices
@@ -100,7 +100,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A dataset to be answered by a model, with `adapter` on it where there is one; the answers go into `folder`.
 
     `prompts` are asked after it, each by itself, with the system prompt of the training. `card`
-    and `model` are None where a server answers.
+    and `model` are None where a server answers. `leakage` tells how many of the questions were trained on, where that
+    was looked for.
     """
 
     source: ModelSource
@@ -114,6 +115,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     options: AskOptions
     is_before: bool = False
     prompts: tuple[str, ...] = ()
+    leakage: Leakage | None = None
 
     @property
     def adapter_name(self) -> str | None:

@@ -59,16 +59,21 @@ def run_behind(source: ModelSource, card: ModelCard | None) -> Run | InputError 
         return error
 
 
-def warn_of_new_conversion(source: ModelSource, card: ModelCard | None, data: Dataset) -> None:
-    """Say that `data` were converted anew since the run behind a model was trained, where they were."""
+def leakage_of(
+    source: ModelSource, card: ModelCard | None, questions: Iterable[Question], data: Dataset
+) -> Leakage | None:
+    """Return how many `questions` of `data` a model was trained on; None where no run is known to have made it."""
     run = run_behind(source, card)
-    if not isinstance(run, Run):
-        return
-    try:
-        training_data(source.project, run)
-    except InputError:
-        if warning := _converted_anew(source.project, run, data):
-            say(_("warning: {sentence}").format(sentence=warning))
+    if isinstance(run, InputError):
+        return Leakage(questions=0, trained=None, dataset="", reason=str(run))
+    return find_leakage(source.project, run, questions, data) if run else None
+
+
+def said(leakage: Leakage | None) -> Leakage | None:
+    """Return what is known of a leakage, once it is said."""
+    if leakage and leakage.sentence:
+        say(_("warning: {sentence}").format(sentence=leakage.sentence))
+    return leakage
 
 
 def _converted_anew(project: Project, run: Run, data: Dataset) -> str:
@@ -82,7 +87,8 @@ def _converted_anew(project: Project, run: Run, data: Dataset) -> str:
     there = {name for name in names if any((folder / file).exists() for file in files_named(known[name]))}
     same = dataset_names({data.name}) & dataset_names(there)
     message = _(
-        "`{name}` has been converted anew since this run was trained: questions of `{part}` may have been trained on"
+        "`{name}` was converted anew after this run was trained, and the samples that it was trained on are gone: "
+        "questions of `{part}` may have been trained on, and it cannot be counted how many"
     )
     return message.format(name=same.pop(), part=data.name) if same else ""
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.dataset import files_read_by
-from ftbridge.adapters.registered.mixture import MIXED
+from ftbridge.adapters.registered.mixture import DATASETS, MIXED, is_mixture
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.errors import InputError
@@ -59,6 +59,12 @@ def training_data(project: Project, run: Run) -> TrainingData:
 
 def _mixed_data(project: Project, run: Run) -> TrainingData:
     """Return the mixture that a run was trained on, mixed again where it is gone; raises as `training_data`."""
+    if is_mixture(run.spec.datasets):  # the last one: what is validated on may be another
+        name = next(each for each in reversed(run.datasets) if each.startswith(MIXED))
+        file = project.folder / DATASETS / name
+        if file.is_file() and digest(file) == run.datasets[name]:
+            mixed, target, _suffix = name.split(".")
+            return TrainingData(target_entry(target, mixed, name), (file,))
     target = MESSAGES if run.spec.tokens == "once" else load_backend(run.spec.backend).target
     data, _validation = resolve_datasets(project, run.spec, target)
     entry, files = files_read_by(target, data)

@@ -1,6 +1,7 @@
 """How many of the questions that are asked were trained on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ftbridge.core.project import Project
 from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.evaluation.answers.leakage import find_leakage
 from ftbridge.evaluation.answers.questions import questions_of
+from ftbridge.evaluation.answers.training_data import training_data
 
 from ...builders.trained_runs import trained  # noqa: TID252
 
@@ -30,8 +32,12 @@ def faq(*questions, **more):
     return [{"question": question, "answer": "a", **more} for question in questions]
 
 
-def leaked(run, dataset):
-    data = resolve_dataset(Path("data").resolve(), dataset, CONVERSATIONS, Path("cache").resolve())
+def dataset(name):
+    return resolve_dataset(Path("data").resolve(), name, CONVERSATIONS, Path("cache").resolve())
+
+
+def leaked(run, name):
+    data = dataset(name)
     return find_leakage(Project.find(), run, questions_of(data), data)
 
 
@@ -129,11 +135,31 @@ def test_data_that_were_converted_anew_since_the_training_are_told_so():
     found = leaked(run, "x-test")
     assert (found.trained, found.anew) == (None, True)
     assert found.sentence == (
-        "`x` has been converted anew since this run was trained: questions of `x-test` may have been trained on"
+        "`x` was converted anew after this run was trained, and the samples that it was trained on are gone: "
+        "questions of `x-test` may have been trained on, and it cannot be counted how many"
     )
     for file in Path("data").glob("x-train*"):
         file.unlink()
     assert "gone, or has changed since the training" in leaked(run, "x-test").sentence
+
+
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_leakage_of_a_mixture_is_counted_after_its_data_were_converted_anew(backend):
+    convert(faq(*(f"q{at}" for at in range(40))), "x", split="7:3", seed=1)
+    convert(faq("why?", "how?"), "y")
+    run = trained("x#25,y", backend)
+    ftbridge.convert("x.jsonl", split="7:3", seed=2, replace=True)
+    (mixed,) = (Path("cache") / name for name in run.datasets if name.startswith("mixed-"))
+    place = Path(".ftbridge/datasets")
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copy(mixed, place)
+    trained_on = {each.turns[0].user for each in training_data(Project.find(), run).samples()}
+    asked = {question.turns[-1][0] for question in questions_of(dataset("x-test"))}
+    found = leaked(run, "x-test")
+    assert (found.questions, found.trained) == (12, len(trained_on & asked))
+    assert found.trained
+    (place / mixed.name).unlink()
+    assert leaked(run, "x-test").anew
 
 
 def test_leakage_is_counted_from_any_unchanged_target():
