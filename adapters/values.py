@@ -4,7 +4,9 @@
 """
 
 import ast
+import json
 import re
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -228,13 +230,17 @@ def shorten(value: Any, width: int = 40) -> str:
     try:
         line = value if isinstance(value, str) else as_text(value)
     except BadValueError:
-        line = value.value if isinstance(value, BadCell) else _safe_repr(value)
+        line = value.value if isinstance(value, BadCell) else _notation(value)
     line = "".join(char if char.isprintable() else " " for char in line[: width * 2])
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def _safe_repr(value: Any) -> str:
+def _notation(value: Any) -> str:
+    """Return the JSON of a list or an object, and Python's notation of what JSON does not have."""
     try:
+        with suppress(TypeError):  # such as a key that is no text
+            if isinstance(value, (dict, list)):
+                return json.dumps(value, default=str, ensure_ascii=False)
         return repr(value)
     except RecursionError:
         return _("a value that is nested too deeply")

@@ -18,10 +18,10 @@ def command(as_json: bool) -> None:
     for check in run_checks():
         done.append(check)
         if not as_json:
-            result(checks_as_text([check]))
+            result(checks_as_text([check]), wrap=True)
     if as_json:
         print_json(done, indent=0)
     if any(check.status == "failure" for check in done):
         raise SetupError(verdict(done))
     if not as_json:
-        result("\n" + verdict(done))
+        result("\n" + verdict(done), wrap=True)

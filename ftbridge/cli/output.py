@@ -60,7 +60,7 @@ def print_table(rows: Rows, *, optional: Sequence[str] = (), stderr: bool = Fals
         if _width_of_table(_widths(columns)) > console.width:
             columns = [column for column in columns if column[0] != title]
     fits = _width_of_table(list(map(_least_width, columns))) <= console.width
-    console.print(_wrapped_table(columns, console.width) if fits else _list_of_rows(columns))
+    console.print((_wrapped_table if fits else _list_of_rows)(columns, console.width))
 
 
 def _widths(columns: Columns) -> list[int]:
@@ -107,19 +107,23 @@ def _wrapped_table(columns: Columns, width: int) -> "RenderableType":
     from ftbridge.core.console import are_numbers
 
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-    for column, wide in zip(columns, _fitting_widths(columns, width), strict=True):
+    widths = _fitting_widths(columns, width)
+    for column, wide in zip(columns, widths, strict=True):
         side: JustifyMethod = "right" if are_numbers(column) else "left"
         table.add_column(_cell(column[0]), justify=side, width=wide, overflow="fold")
     for row in zip(*(column[1:] for column in columns), strict=True):
-        table.add_row(*(_cell(cell, column[0]) for cell, column in zip(row, columns, strict=True)))
+        table.add_row(
+            *(_cell(cell, column[0], width=wide) for cell, column, wide in zip(row, columns, widths, strict=True))
+        )
     return table
 
 
-def _list_of_rows(columns: Columns) -> "RenderableType":
+def _list_of_rows(columns: Columns, width: int) -> "RenderableType":
+    """Return a list of each row, of title and cell, in a terminal of this width."""
     from rich.table import Table
 
     titles = [column[0] for column in columns]
-    table = Table.grid(padding=(0, GAP, 0, 0))
+    table, room = Table.grid(padding=(0, GAP, 0, 0)), width - max(_widths([titles])) - GAP
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for number, row in enumerate(zip(*(column[1:] for column in columns), strict=True)):
@@ -127,19 +131,21 @@ def _list_of_rows(columns: Columns) -> "RenderableType":
             table.add_row()
         for title, cell in zip(titles, row, strict=True):
             if cell:
-                table.add_row(_cell(title), _cell(cell, title))
+                table.add_row(_cell(title), _cell(cell, title, width=room))
     return table
 
 
-def _cell(text: str, title: str = "", style: str = "") -> "Text":
-    """Return what a cell shows, in a style, or coloured where it stands in the column `status`."""
+def _cell(text: str, title: str = "", style: str = "", width: int | None = None) -> "Text":
+    """Return what a cell of a width shows, in a style, or coloured where it stands in the column `status`."""
     from rich.text import Text
 
     from ftbridge.core.console import cell_text
+    from ftbridge.core.console.wrapping import wrap
     from ftbridge.language import english
 
     word = english(text).partition(" ")[0] if english(title) == "status" else ""
-    return Text(cell_text(text), style=COLOURS.get(word, style))
+    shown = cell_text(text)
+    return Text("\n".join(wrap(shown, width)) if width else shown, style=COLOURS.get(word, style))
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
@@ -153,12 +159,13 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
     if not known:
         return
     if is_terminal(sys.stdout):
-        table = Table.grid(padding=(0, GAP, 0, 0))
+        console, table = rich_console(), Table.grid(padding=(0, GAP, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
+        room = console.width - max(map(cell_len, known)) - GAP
         for name, fact in known.items():
-            table.add_row(_cell(name), _cell(fact, name.strip()))
-        rich_console().print(_cell(title, style="bold"), table)
+            table.add_row(_cell(name), _cell(fact, name.strip(), width=room))
+        console.print(_cell(title, style="bold"), table)
         return
     widest = max(map(cell_len, known))
     lines = (f"{name}{' ' * (widest - cell_len(name))}  {cell_text(fact)}" for name, fact in known.items())

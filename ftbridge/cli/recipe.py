@@ -201,8 +201,10 @@ def _swept(done: "RecipeRun") -> "SweepResults | None":
 def list_command(as_json: bool) -> None:
     """List the recipes that come with ftbridge."""
     import re
+    import sys
 
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import is_terminal, print_json, result, terminal_size
+    from ftbridge.core.console.wrapping import wrap
     from ftbridge.experiments.recipes.recipe import summaries
 
     found = summaries()
@@ -210,20 +212,12 @@ def list_command(as_json: bool) -> None:
         print_json(found)
         return
     column = max(len(each.name) for each in found) + 2
+    width = min(_COLUMNS, terminal_size()[0]) if is_terminal(sys.stdout) else _COLUMNS
     for each in found:
         data = re.sub(r"^\w+:(//)?|[:@].*", "", each.data)  # without the hub, and which part of its data
-        lines = [
-            *_wrapped(each.title.removesuffix("."), column),
-            *_wrapped(joined(_(", "), (data, each.model)), column),
-        ]
+        facts = each.title.removesuffix("."), joined(_(", "), (data, each.model))
+        lines = [line for fact in facts for line in wrap(fact, width - column)]
         result("\n".join(f"{'' if at else each.name:{column}}{line}" for at, line in enumerate(lines)))
-
-
-def _wrapped(text: str, column: int) -> list[str]:
-    """Return a text in lines that fit into a terminal of 80 columns behind a column."""
-    from textwrap import wrap
-
-    return wrap(text, _COLUMNS - column, break_on_hyphens=False)
 
 
 @command.command(

@@ -124,8 +124,8 @@ def _print_dry_run(ready: "Prepared", *, preflight: bool, as_json: bool) -> None
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
         summary = describe(ready, joined("; ", memory) or _("not estimated"), train.planned_time(ready))
-        result(aligned(summary))
+        result(aligned(summary), wrap=True)
         if others := [check for check in checks if check.found not in memory or check.remedy]:
-            result(_("\npre-flight:\n{checks}").format(checks=checks_as_text(others)))
+            result(_("\npre-flight:\n{checks}").format(checks=checks_as_text(others)), wrap=True)
     if any(check.status == "failure" for check in checks):
         raise InputError(_("this training would fail: see `failure` above"))

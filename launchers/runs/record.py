@@ -64,12 +64,16 @@ Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One start of a run's processes: times in UTC, the exit code once it ended, and the reason why it was stopped."""
+    """One start of a run's processes: times in UTC, the exit code once it ended.
+
+    Of one that was stopped, `reason` says why, and `step` how many steps were done.
+    """
 
     started: Time
     ended: Time | None = None
     exit_code: Annotated[int, Meta(ge=-(1 << 31), lt=1 << 32)] | None = None
     reason: str = ""
+    step: Count = 0
 
     def __post_init__(self) -> None:
         if not all(2000 <= time.year < 2200 for time in (self.started, self.ended or self.started)):  # noqa: PLR2004
@@ -173,11 +177,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         write_json(self.path / "run.json", run)
         return run
 
-    def end(self, status: Status, exit_code: int, reason: str = "") -> "Run":
-        """Return the run, saved, with its last attempt ended, for a reason where it was stopped."""
+    def end(self, status: Status, exit_code: int, reason: str = "", step: int = 0) -> "Run":
+        """Return the run, saved, with its last attempt ended, for a reason and after a step where it was stopped."""
         self.release()
         *earlier, last = self.attempts
-        last = msgspec.structs.replace(last, ended=max(utc_now(), last.started), exit_code=exit_code, reason=reason)
+        last = msgspec.structs.replace(
+            last, ended=max(utc_now(), last.started), exit_code=exit_code, reason=reason, step=step
+        )
         return msgspec.structs.replace(self, status=status, attempts=(*earlier, last)).save()
 
 

@@ -59,7 +59,7 @@ def summarise_run(run: Run) -> RunSummary:
         dataset=run.spec.dataset_text,
         method=run.spec.method,
         learning_rate=run.spec.learning_rate,
-        step=_whole_steps(run, max(logged, _saved_step(run))),
+        step=_whole_steps(run, max(logged, _saved_step(run), run.attempts[-1].step)),
         steps=run.steps,
         loss=losses[-1] if losses else None,
         lowest_loss=_lowest_value(losses),

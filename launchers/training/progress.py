@@ -75,8 +75,8 @@ def _measured(earlier: Run, run: Run) -> Expectation | None:
 class Display(Protocol):
     """What shows a training."""
 
-    def show(self, step: float, loss: str) -> None:
-        """Show how many steps are done, and the last loss, "" before there is one."""
+    def show(self, step: float, note: str) -> None:
+        """Show how many steps are done, and the last loss, or what is done before there is one."""
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
@@ -85,9 +85,12 @@ class Display(Protocol):
 class Reporter:
     """Tells whoever watches how far a training has come."""
 
-    def __init__(self, steps: int, pace: Pace, displays: list[Display], callback: Callback | None = None) -> None:
-        """Show it on the `displays`, of which there is at most one, or call `callback` with its records."""
+    def __init__(
+        self, steps: int, pace: Pace, displays: list[Display], callback: Callback | None = None, begin: float = 0
+    ) -> None:
+        """Show it from step `begin` on the `displays`, of which there is at most one, or call `callback`."""
         self._steps, self._pace, self._displays, self._callback = steps, pace, displays, callback
+        self._begin = self._step = begin
         self._loss = ""
 
     def update(self, record: Record) -> None:
@@ -102,9 +105,11 @@ class Reporter:
             self.say(_("step {step}: validation loss {loss}").format(step=step, loss=loss))
 
     def reach(self, step: float) -> None:
-        """Show that so many steps are done, parts of one too."""
-        self._pace.observe(step)
-        self._call(lambda display: display.show(min(step, self._steps), self._loss))
+        """Show that so many steps are done, parts of one too; it never goes back."""
+        self._step = done = max(step, self._step)
+        self._pace.observe(done)
+        note = self._loss or (_("first step") if done < self._begin + 1 else "")
+        self._call(lambda display: display.show(min(done, self._steps), note))
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
@@ -135,7 +140,7 @@ def reporter(
         with suppress(OSError):
             displays.append(stack.enter_context(_bar_or_lines(steps, pace, begin)))
     try:
-        yield Reporter(steps, pace, displays, callback)
+        yield Reporter(steps, pace, displays, callback, begin)
     finally:
         with suppress(OSError):
             stack.close()
@@ -143,14 +148,14 @@ def reporter(
 
 @contextmanager
 def _bar_or_lines(steps: int, pace: Pace, begin: float) -> Iterator[Display]:
-    columns = (_("training"), "bar", "count", "{task.fields[loss]}", "time")
+    columns = (_("training"), "bar", "count", "{task.fields[note]}", "time")
     loading = _("loading the model")
     if is_cell():
         cell = CellBar(_("training"), steps, pace)
         cell.show(begin, loading)
         yield cell
         return
-    with progress_bar(*columns, total=steps, pace=pace, completed=begin, loss=loading) as bar:
+    with progress_bar(*columns, total=steps, pace=pace, completed=begin, note=loading) as bar:
         yield _Bar(bar) if bar else _PlainLines(steps, pace)
 
 
@@ -158,8 +163,8 @@ class _Bar:
     def __init__(self, bar: ProgressBar) -> None:
         self._bar = bar
 
-    def show(self, step: float, loss: str) -> None:
-        self._bar.update(step, loss=loss)
+    def show(self, step: float, note: str) -> None:
+        self._bar.update(step, note=note)
 
     def say(self, line: str) -> None:
         self._bar.say(line)
@@ -172,12 +177,12 @@ class _PlainLines:
         self._steps, self._pace, self._shown = steps, pace, 0
         self._is_time = RateLimiter(at_once=True)
 
-    def show(self, step: float, loss: str) -> None:
+    def show(self, step: float, note: str) -> None:
         done = int(step)
         if done <= self._shown or not self._is_time(surely=done >= self._steps):
             return
         self._shown = done
-        parts = [_("step {step}/{steps}").format(step=done, steps=self._steps), loss, str(self._pace)]
+        parts = [_("step {step}/{steps}").format(step=done, steps=self._steps), note, str(self._pace)]
         say("  ".join(filter(None, parts)))
 
     def say(self, line: str) -> None:

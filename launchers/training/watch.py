@@ -11,6 +11,7 @@ from ftbridge.language import gettext as _
 from ftbridge.launchers.process import steps
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.summary import summarise_run
 from ftbridge.launchers.runs.training_log import Record, TrainingLog
 from ftbridge.launchers.training.failures import failure_message, failure_reason
 from ftbridge.launchers.training.progress import Reporter, expected_time, reporter
@@ -50,6 +51,7 @@ def watch(
                 code = execute(run.launch, log, follow, stopping.ask)
             finally:
                 run.release()
+                stopping.show_steps(shown)
             for record in training_log.update():
                 shown.update(record)
             stopping.follow(shown)
@@ -110,17 +112,21 @@ class _Stopping:
 
     def follow(self, shown: Reporter) -> None:
         """Show how far the training has come, and, once, that it is about to end."""
-        if progress := steps.read_progress(self._run.path):
-            self._progress = progress
-            shown.reach(progress.step)
+        self.show_steps(shown)
         if not self._is_told:
             self._is_told = True
             shown.stop(_("Interrupted: saving at the end of this step. Press Ctrl-C again to stop without saving."))
 
+    def show_steps(self, shown: Reporter) -> None:
+        """Show how far the training has come."""
+        if progress := steps.read_progress(self._run.path):
+            self._progress = progress
+            shown.reach(progress.step)
+
     def end(self, run: Run, backend: Backend) -> InterruptedRun:
         """Put on record that the run was stopped, and why; returns the error that says what was saved."""
-        run = run.end("interrupted", InterruptedRun.exit_code, english(self._reason()))
-        done = _("Interrupted at step {step} of {steps}").format(step=int(self.step), steps=run.steps)
+        run = run.end("interrupted", InterruptedRun.exit_code, english(self._reason()), int(self.step))
+        done = _("Interrupted at step {step} of {steps}").format(step=summarise_run(run).step, steps=run.steps)
         saved = resumable_checkpoints(run, backend)
         if not saved:
             text = _("{interrupted}. No checkpoint was saved: this run cannot be resumed.")

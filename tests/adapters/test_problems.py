@@ -1,5 +1,6 @@
 """What is wrong, as a table."""
 
+import pytest
 from rich.cells import cell_len
 
 from ftbridge.adapters.problems import Problem, Tally
@@ -14,3 +15,18 @@ def test_table_of_problems_is_aligned_with_wide_characters():
     assert [len(lines), lines[0].split("  ")[0]] == [3, "address"]
     assert len({cell_len(line[: -len(line.split()[-1])]) for line in lines}) == 1
     assert " row " in lines[2]
+
+
+@pytest.mark.parametrize("columns", [50, 60, 80])
+def test_a_terminal_gets_reasons_wrapped_and_as_much_of_the_values_as_fits(columns, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    reason = "message 2 is the user's, where the assistant's is expected"
+    tally = Tally()
+    tally.add([Problem(Where("f", 2), "a", "", "messages", reason, "阿司匹林是什么药" * 5)])
+    tally.add([Problem(Where("f", 3), "a", "", "messages", "is empty", "[]")])
+    head, first, *more = tally.table().splitlines()
+    assert max(map(cell_len, [head, first, *more])) <= columns
+    assert [head.split(), first[-1]] == [["address", "field", "reason", "value"], "…"]
+    words = [line[head.index("reason") : head.index("value")].strip() for line in (first, *more[:-1])]
+    assert [" ".join(words), more[-1].split()] == [reason, ["line", "3", "messages", "is", "empty", "[]"]]

@@ -141,6 +141,8 @@ def test_value_shown_in_a_message_is_one_short_line():
     assert shorten("x" * 41) == "x" * 39 + "…"
     assert shorten(BadCell("#N/A")) == "#N/A"
     assert shorten([1]) == "[1]"
+    assert shorten({"药": [True, None, dt.date(2026, 1, 2)]}) == '{"药": [true, null, "2026-01-02"]}'
+    assert shorten({(1, 2): "a"}) == "{(1, 2): 'a'}"
     assert shorten(value) == "a value that is nested too deeply"
 
 

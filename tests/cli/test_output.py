@@ -156,6 +156,20 @@ def test_titles_are_bold_and_statuses_coloured_where_a_terminal_can():
     assert "\x1b[3" not in "".join(shown(100, TERM="xterm", NO_COLOR="1"))
 
 
+def test_chinese_facts_are_broken_between_any_two_characters():
+    fact = "21 条样本中，有 21 条在对话模板、XTuner、LLaMA-Factory、合并后的文件夹中完全一致"
+    printed = f"from ftbridge.cli.output import print_facts; print_facts('run', {{'token': {fact!r}, 'x': 'y'}})"
+    with terminal("-c", printed, columns=60, LC_ALL="C.UTF-8", TERM="dumb") as there:
+        assert there.end() == 0
+        lines = [line.rstrip() for line in there.shown.decode().replace("\r", "").splitlines()]
+    assert lines == [
+        "run",
+        "  token  21 条样本中，有 21 条在对话模板、XTuner、",
+        "         LLaMA-Factory、合并后的文件夹中完全一致",
+        "  x      y",
+    ]
+
+
 def test_a_cell_cannot_colour_a_terminal():
     rows = [("status", "text"), ("succeeded", "\x1b[31mred")]
     with terminal("-c", f"from ftbridge.cli.output import print_table; print_table({rows})") as there:

@@ -60,6 +60,9 @@ def test_recipes_are_listed_in_80_columns_and_one_is_shown(folder, run_ftbridge)
     listed = run_ftbridge("recipe", "list")
     assert listed.returncode == 0, listed.stderr
     assert max(map(len, listed.stdout.splitlines())) <= 80
+    with terminal("-m", "ftbridge", "recipe", "list", columns=60) as narrow:
+        assert narrow.end() == 0
+    assert max(map(len, narrow.shown.decode().splitlines())) <= 60
     assert isinstance(json.loads(run_ftbridge("recipe", "list", "--json").stdout), list)
     shown = run_ftbridge("recipe", "show", "faq.yaml")
     assert shown.stdout == RECIPE

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from ftbridge.core import console
 from ftbridge.core.console import (
@@ -353,6 +355,38 @@ def test_a_bar_shows_the_time_that_is_left(clock, monkeypatch):
         bar.update(1)
         bar._progress.refresh()
     assert "0:50, 6:00 left" in screen.getvalue()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_a_bar_leaves_room_for_what_the_terminal_shows_of_ctrl_c(columns, monkeypatch):
+    screen = show_on_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with console.progress_bar("work", "bar", "count", total=9) as bar:
+        bar.update(4)
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", screen.getvalue()))
+    assert "work" in screen.getvalue()
+    assert max(map(cell_len, lines)) <= columns - len("^C^C")
+
+
+def test_a_line_above_a_bar_is_wrapped_outside_of_backticks(monkeypatch):
+    screen = show_on_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "30")
+    with console.progress_bar("work", total=9) as bar:
+        bar.say("to go on run `ftbridge train --resume 20261130-015955`, or not")
+    assert "to go on run\n`ftbridge train --resume 20261130-015955`,\nor not\n" in screen.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_messages_are_wrapped_on_a_terminal_alone_and_results_where_that_is_asked_for(terminal, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "20")
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    text = "more than twenty columns"
+    wrapped = text.replace("twenty ", "twenty\n") if terminal else text
+    say(text)
+    result(text)
+    result(text, wrap=True)
+    assert capsys.readouterr() == (f"{text}\n{wrapped}\n", f"{wrapped}\n")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(7, "0:07"), (754.4, "12:34"), (3723, "1:02:03")])

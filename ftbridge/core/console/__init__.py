@@ -11,11 +11,12 @@ import sys
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ftbridge.core.console.notebook import is_of_notebook
+from ftbridge.core.console.wrapping import wrap_lines
 from ftbridge.language import Message, counted_noun, english, joined
 from ftbridge.language import gettext as _
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 EVERY = 5  # seconds between two lines of progress where there is no terminal
 NARROW = 100  # columns of a terminal on which a bar takes what is left of a line
+ECHOED = 8  # columns beside a bar: the terminal shows ^C there for Ctrl-C, and in a full line it would begin the next
 # What turns the direction of text: harmless in a text, and in a name a way to let it seem another.
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Matches one of those, or a control character other than tab and newline.
@@ -41,13 +43,16 @@ _CURSOR_UP = re.compile(r"(\x1b\[A)+")
 
 
 def say(message: str = "") -> None:
-    """Print a message to stderr; what the terminal cannot show is escaped, never a crash."""
-    _write_escaped(sys.stderr, message)
+    """Print a message to stderr, wrapped on a terminal; what that cannot show is escaped, never a crash."""
+    _write_escaped(sys.stderr, _wrapped(message, sys.stderr))
 
 
-def result(text: str, *, data: bool = False) -> None:
-    """Print a result to stdout; one that is `data` may turn the direction of text, as in Arabic and Hebrew."""
-    _write_escaped(sys.stdout, text, keep=DIRECTIONS if data else "")
+def result(text: str, *, data: bool = False, wrap: bool = False) -> None:
+    """Print a result to stdout; one that is `data` may turn the direction of text, as in Arabic and Hebrew.
+
+    A terminal may `wrap` what is nothing to be copied or read by a program.
+    """
+    _write_escaped(sys.stdout, _wrapped(text, sys.stdout) if wrap else text, keep=DIRECTIONS if data else "")
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:
@@ -196,7 +201,10 @@ def terminal_size() -> tuple[int, int]:
     """Return columns and lines of the terminal, or of the variables COLUMNS and LINES; 80 and 24 where none says."""
     from shutil import get_terminal_size
 
-    return get_terminal_size()
+    fallback = 80, 24
+    with suppress(OSError):  # where stdout goes into a pipe, which is all that `shutil` asks
+        fallback = os.get_terminal_size(2)
+    return get_terminal_size(fallback)
 
 
 class Pace:
@@ -272,7 +280,12 @@ class ProgressBar:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(line)
+        from rich.console import Group
+        from rich.text import Text
+
+        console = self._progress.console
+        shown = Text(wrap_lines(line, console.width), no_wrap=True, overflow="ignore")
+        console.print(Group(shown), crop=False)  # a bare text would lose how it is wrapped
 
 
 @contextmanager
@@ -294,11 +307,18 @@ def progress_bar(
         yield None
         return
     import rich.progress
+    from rich.constrain import Constrain
     from rich.table import Column
     from rich.text import Text
 
+    shown_on = console
     if pace is None:
         pace = Pace(total)
+
+    class Bars(rich.progress.Progress):
+        def get_renderables(self) -> "Iterable[RenderableType]":
+            for each in super().get_renderables():
+                yield Constrain(each, max(1, shown_on.width - ECHOED))
 
     class TimeColumn(rich.progress.ProgressColumn):
         def render(self, task: "Task") -> Text:
@@ -315,7 +335,7 @@ def progress_bar(
         "elapsed": rich.progress.TimeElapsedColumn,
     }
     shown = [known[column]() if column in known else column for column in columns]
-    with rich.progress.Progress(*shown, console=console, transient=transient) as bars:
+    with Bars(*shown, console=console, transient=transient) as bars:
         task = bars.add_task("", total=total, completed=completed, **fields)  # type: ignore[arg-type]
         yield ProgressBar(bars, task, pace)
 
@@ -410,6 +430,10 @@ class _EscapingStream(_EncodingStream):
 def _plain(value: Any) -> str:
     """Return what JSON has of a value that is none of its own: the English of a message, else its text."""
     return str(english(value))
+
+
+def _wrapped(text: str, stream: TextIO) -> str:
+    return wrap_lines(escaped(text), terminal_size()[0]) if is_terminal(stream) else text
 
 
 def _unguarded(stream: TextIO) -> TextIO:

@@ -41,6 +41,11 @@ def test_steps_are_whole_and_all_of_them_once_a_run_has_succeeded(project, statu
     assert repr(summarise_run(run).step) == repr(step)
 
 
+def test_steps_of_a_stopped_run_are_those_that_were_done_though_not_logged(project):
+    run = record_run(project, "one", "running", metrics=loss_records(3)).end("interrupted", 130, step=2)
+    assert summarise_run(load_run(run.path)).step == 2
+
+
 def test_duration_of_a_died_run_ends_with_its_log(project):
     run = record_run(project, "one", "running")
     run = msgspec.structs.replace(run, pid_started=1).save()  # its number is another process's now

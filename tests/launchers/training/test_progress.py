@@ -94,6 +94,20 @@ def test_the_bar_moves_within_a_step(monkeypatch):
         assert bar._bar._progress.tasks[0].percentage == 37.5
 
 
+def test_the_bar_has_words_until_the_first_loss_and_never_goes_back(monkeypatch):
+    screen = show_on_terminal(monkeypatch)
+    with reporter(9, begin=4) as shown:
+        assert "loading the model" in screen.getvalue()
+        bar = shown._displays[0]._bar._progress.tasks[0]
+        notes = []
+        for show in (lambda: shown.reach(4.5), lambda: shown.reach(5), lambda: shown.update(record(6, 0.5))):
+            show()
+            notes.append((bar.completed, bar.fields["note"]))
+        assert notes == [(4.5, "first step"), (5, ""), (6, "loss 0.5000")]
+        shown.reach(5.5)  # what is told twice a second may be behind the log
+        assert bar.completed == 6
+
+
 def expected(place, **spec):
     """Return how long a training with these options will take, of the runs that are on record."""
     return expected_time(record_run(place, "now", "running", steps=90, **spec))

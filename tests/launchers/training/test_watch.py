@@ -11,10 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.core.project import Project
-from ftbridge.launchers.process.steps import read_progress
+from ftbridge.core.errors import InterruptedRun
+from ftbridge.core.plugins import load_backend
+from ftbridge.core.project import Project, Settings
+from ftbridge.launchers.process.steps import PROGRESS, read_progress
 from ftbridge.launchers.runs.record import all_runs, load_run
+from ftbridge.launchers.runs.summary import summarise_run
+from ftbridge.launchers.training import watch
+from ftbridge.launchers.training.watch import _Stopping
 
+from ...builders.keyboard import show_on_terminal  # noqa: TID252
+from ...builders.runs import loss_records, record_run  # noqa: TID252
 from ...builders.trainings import BACKENDS, processes, rank_process, train_command, wait_for  # noqa: TID252
 from ...conftest import ROOT  # noqa: TID252
 
@@ -70,6 +77,30 @@ def test_killed_rank_is_a_failure(in_project, backend):
     assert "a process of the training was killed" in messages
     assert load_run(folder).status == "failed"
     assert processes(folder) == []
+
+
+def test_a_stopped_run_says_the_step_that_is_on_record(tmp_path):
+    run = record_run(Project(tmp_path, Settings()), "one", "running", steps=100, metrics=loss_records(3))
+    (run.path / PROGRESS).write_text('{"begin": 0, "step": 2.5}')
+    stopping = _Stopping(run, 0)
+    assert stopping.ask(signal.SIGINT)
+    said = str(stopping.end(run, load_backend("xtuner")))
+    assert said == "Interrupted at step 2 of 100. No checkpoint was saved: this run cannot be resumed."
+    assert summarise_run(load_run(run.path)).step == 2
+
+
+def test_the_bar_of_a_stopped_run_ends_at_the_step_that_is_told(tmp_path, monkeypatch):
+    run = record_run(Project(tmp_path, Settings()), "one", "running", steps=100)
+
+    def execute(*_arguments):
+        (run.path / PROGRESS).write_text('{"begin": 0, "step": 25}')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "execute", execute)
+    screen = show_on_terminal(monkeypatch)
+    with pytest.raises(InterruptedRun, match="Interrupted at step 25 of 100"):
+        watch.watch(run)
+    assert " 25/100" in screen.getvalue()
 
 
 @pytest.mark.framework
