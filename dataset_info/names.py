@@ -12,6 +12,7 @@ CONVERSATIONS = "xtuner"
 MESSAGES = "messages"
 # How the names end that files have on their way; LLaMA-Factory tells the type of a file by its last ending.
 STAGED = ".staged.jsonl"
+VALID_NAME = re.compile(r"\w[\w.-]*")  # of a dataset
 _PART_NAME = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)
 _STAGED_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8}" + re.escape(STAGED), re.DOTALL)
 

@@ -22,12 +22,20 @@ import msgspec
 
 from ftbridge.core.errors import InputError, QuestionError, SetupError
 from ftbridge.core.files.atomic import locked, sha256
-from ftbridge.core.parsing.json_yaml import closest, parse
+from ftbridge.core.parsing.json_yaml import closest, nearest, parse
 from ftbridge.core.plugins import load_target, plugin_names
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import entry_spans
-from ftbridge.dataset_info.names import REGISTRY, all_files_named, dataset_names, files_named, is_ours, may_be_ours
+from ftbridge.dataset_info.names import (
+    REGISTRY,
+    VALID_NAME,
+    all_files_named,
+    dataset_names,
+    files_named,
+    is_ours,
+    may_be_ours,
+)
 from ftbridge.language import english, joined
 from ftbridge.language import gettext as _
 
@@ -348,10 +356,15 @@ def _files_of_ours(known: Mapping[str, Any]) -> set[str]:
 
 
 def _unknown_dataset(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
-    hint = closest(name, known) if known else _("; no dataset is registered yet")
-    return _("there is no dataset `{name}` in `{file}`{hint} (`ftbridge convert FILE --name {name}` makes one)").format(
-        name=name, file=dataset_dir / FILE, hint=hint
+    hint = nearest(name, {*known, *dataset_names(key for key, raw in known.items() if is_ours(raw))}) or closest(
+        name, known
     )
+    said = _("there is no dataset `{name}` in `{file}`{hint}").format(
+        name=name, file=dataset_dir / FILE, hint=hint if known else _("; no dataset is registered yet")
+    )
+    if VALID_NAME.fullmatch(name):
+        said += _(" (`ftbridge convert FILE --name {name}` makes one)").format(name=name)
+    return said
 
 
 def _refuse_names_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str, dict[str, str]]) -> None:

@@ -26,6 +26,7 @@ from ftbridge.adapters.values import DATE, BadValueError, decode_raw, parse_list
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Table
+from ftbridge.dataset_info.names import VALID_NAME
 from ftbridge.dataset_info.presets import Preset, detect_preset, load_preset
 from ftbridge.language import gettext as _
 from ftbridge.language import joined
@@ -135,7 +136,7 @@ def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
                 {f"`{each}`": ["--name", each] for each in dict.fromkeys((shared, _valid_name(origins[0].stem)))},
             )
         return _valid_name(origins[0].stem)
-    if not re.fullmatch(r"\w[\w.-]*", name):
+    if not VALID_NAME.fullmatch(name):
         raise UsageError(
             _(
                 "`{name}` is not a valid dataset name; use letters, digits, `_`, `.` and `-`, and no spaces or commas"

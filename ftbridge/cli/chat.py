@@ -123,12 +123,13 @@ def command(
     sampling = Sampling(**{name: options.pop(name) for name in Sampling.__struct_fields__})
     page = {name: options.pop(name) for name in ("host", "port", "allow_hosts", "password")}
     page["password"] = _page_password(page["password"])
-    conversations = chat_sessions(source, compare=compare, system=system, sampling=sampling, **options)
+    loading = None if prompt is not None else lambda: say(_("loading the model ..."))
+    conversations = chat_sessions(
+        source, compare=compare, system=system, sampling=sampling, callback=loading, **options
+    )
     if web:
         serve(conversations, **page)
         return
-    if prompt is None:
-        say(_("loading the model ..."))
     with conversations as found:
         if prompt is None:
             terminal.converse(found, name=bot_name, stream=not no_streamer)

@@ -2,11 +2,11 @@
 
 import click
 
-from ftbridge.cli.options import Command
+from ftbridge.cli.options import Choice, Command
 
 
 @click.command("completion", cls=Command, examples=("ftbridge completion bash", "ftbridge completion fish"))
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """Print the script with which a shell completes ftbridge: commands, options, runs, datasets, families.
 

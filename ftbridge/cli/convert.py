@@ -8,6 +8,7 @@ import click
 
 from ftbridge.cli.options import (
     READING,
+    Choice,
     Command,
     complete_file,
     complete_preset,
@@ -103,13 +104,13 @@ TURNS, COLUMNS = 5, 30
 @option("--sample", default="", metavar="N,N", help=_("Sizes of nested subsets of the training part, as in `100,500`."))
 @option(
     "--dedup",
-    type=click.Choice(["exact", "normalized"]),
+    type=Choice(["exact", "normalized"]),
     help=_("Drop duplicate samples; normalized ignores case, width and whitespace."),
 )
 @option("--limit", type=int, help=_("Take only the first N samples."))
 @option(
     "--on-error",
-    type=click.Choice(["stop", "skip"]),
+    type=Choice(["stop", "skip"]),
     default="stop",
     help=_("On invalid rows: stop, or skip them and write them to NAME.rejected.jsonl."),
 )

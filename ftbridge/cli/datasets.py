@@ -226,8 +226,7 @@ def _check_lines(checked: "CheckResult") -> str:
 
     lines = [checked.name if checked.ours else _("{name} (not made by ftbridge)").format(name=checked.name)]
     for backend, support in checked.backends.items():
-        lines.append(
-            f"  {load_backend(backend).title + ':':<15} {joined(': ', (LOADS[support.loads], *support.reasons[:1]))}"
-        )
+        title = f"{load_backend(backend).title + _(':'):<15}"
+        lines.append(f"  {title} {joined(': ', (LOADS[support.loads], *support.reasons[:1]))}")
         lines += [f"  {'':<20}{reason}" for reason in support.reasons[1:]]
     return "\n".join([*lines, *(_("  note: {note}").format(note=note) for note in checked.notes)])

@@ -6,6 +6,7 @@ import click
 
 from ftbridge.cli.figures import figures_table, prompts_table
 from ftbridge.cli.options import (
+    Choice,
     Command,
     answering_options,
     complete_dataset,
@@ -51,7 +52,7 @@ MOST_CLASSES = 20
     help=_("Dataset that the model must not get worse at. May be given several times."),
 )  # fmt: skip
 @option(
-    "--task", type=click.Choice(["auto", "classification", "generation", "extraction"]), default="auto",
+    "--task", type=Choice(["auto", "classification", "generation", "extraction"]), default="auto",
     help=_("What the answers are; auto is classification where the dataset has labels."),
 )  # fmt: skip
 @option(

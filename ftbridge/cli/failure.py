@@ -31,7 +31,8 @@ def arguments_with_answer(error: Exception, arguments: Sequence[str]) -> list[st
         say(_("  {number}  {meaning}: {options}").format(number=number, meaning=meaning, options=shell_words(options)))
     answers = [*error.answers.values()]
     numbers = [str(number) for number, _options in enumerate(answers, 1)]
-    while (typed := click.prompt(_("which one? (Ctrl-C for none)"), err=True).strip()) not in numbers:
+    question = _("which one? (Ctrl-C for none)")
+    while (typed := click.prompt(question, prompt_suffix=_(": "), err=True).strip()) not in numbers:
         say(_("error: type a number from 1 to {most}").format(most=len(answers)))
     return _add_options(arguments, answers[int(typed) - 1])
 
@@ -128,7 +129,7 @@ def _usage_message(error: "click.ClickException") -> str:
         return message
     for name, translated in {"float": _("number"), "integer": _("integer")}.items():
         message = re.sub(rf" {name}(?= range|。|$)( range)?", translated, message)
-    message = re.sub(r"\.\s+", "；", message)
+    message = re.sub(r"(\.|。)\s+", "；", message).replace("', '", "'、'")
     return re.sub(r"\s*\n\s*", " ", message).replace("： ", "：").rstrip(".。")
 
 

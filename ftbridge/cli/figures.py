@@ -17,7 +17,7 @@ STATUSES = {"done": _("done"), "trained": _("trained"), "failed": _("failed"), "
 NAMES = {
     "accuracy": to_translate("accuracy"),
     "answer_length": to_translate("answer length"),
-    "ended": to_translate("ended"),
+    "ended": to_translate("ended by itself"),
     "exact_match": to_translate("exact match"),
     "precision": to_translate("precision"),
     "recall": to_translate("recall"),

@@ -13,6 +13,7 @@ NOTHING_LIKE_IT = {
     ("train", "out"): _("a run is written to runs/ID"),
     ("train", "output"): _("a run is written to runs/ID"),
     ("train", "val_size"): _("`ftbridge convert --split 9:1` makes a validation or test part"),
+    ("prune", "dry_run"): _("`ftbridge runs prune` shows what would go, and asks before it removes anything"),
     ("predict", "metrics"): _("`ftbridge evaluate` answers and measures"),
     ("evaluate", "metrics"): _("all metrics that fit the answers are computed"),
     **{
@@ -172,7 +173,7 @@ def say_unknown_option(command: click.Command, error: click.NoSuchOption) -> cli
         text = _("there is no option `{name}`; did you mean {near}?").format(
             name=error.option_name, near=_(" or ").join(f"`{each}`" for each in near)
         )
-    elif "--set" in known:
+    elif {"--set", "--backend"} <= {*known}:
         text = _("there is no option `{name}`; `--set KEY=VALUE` passes one of the framework's own").format(
             name=error.option_name
         )

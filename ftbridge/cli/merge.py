@@ -4,6 +4,7 @@ import click
 
 from ftbridge.cli.options import (
     DEVICES,
+    Choice,
     Command,
     checkpoint_option,
     json_option,
@@ -49,7 +50,7 @@ def _parse_weights(
     help=_("Another adapter to merge as well, its changes times WEIGHT (default 1); repeatable."),
 )  # fmt: skip
 @option(
-    "--onto", type=click.Choice(["nf4", "fp4"]),
+    "--onto", type=Choice(["nf4", "fp4"]),
     help=_("Merge onto the dequantised 4-bit weights that a QLoRA run trained on, to answer just "
         "as the adapter did."),
 )  # fmt: skip

@@ -22,9 +22,22 @@ Decorator = Callable[[Decorated], Decorated]
 Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 # Letters of the column of options, and of choices as a metavar; in a narrow terminal the column is a third.
 COLUMN = 30
-DEVICES = click.Choice(["auto", "cuda", "cpu"])
 # Parameters of `reading_options`, for a heading.
 READING = "sheet all_sheets header_row fill_merged as_shown encoding delimiter quote"
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # click before 8.2 takes none
+    """One of several words, with the one that may be meant by another."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Return what is wrong with a word."""
+        from ftbridge.core.parsing.json_yaml import nearest
+
+        hint = nearest(str(value), self.choices)
+        return super().get_invalid_choice_message(value, ctx).rstrip(".。") + hint
+
+
+DEVICES = Choice(["auto", "cuda", "cpu"])
 
 
 class Option(click.Option):
@@ -169,6 +182,7 @@ class PluginName(click.ParamType):  # type: ignore[type-arg]  # click before 8.4
         """Return the name; fails with the closest for one that is not there."""
         from ftbridge.core.parsing.json_yaml import closest
         from ftbridge.core.parsing.suggestions import normal
+        from ftbridge.core.plugins import NAMES
 
         for choice in self.choices:  # `LLaMA-Factory` is llamafactory
             if normal(str(value)).replace("_", "") == choice.replace("_", ""):
@@ -176,7 +190,7 @@ class PluginName(click.ParamType):  # type: ignore[type-arg]  # click before 8.4
         if value not in self.choices:
             self.fail(
                 _("there is no {kind} `{value}`{hint}").format(
-                    kind=_(self.family.rstrip("s")), value=value, hint=closest(value, self.choices)
+                    kind=_(NAMES[self.family]), value=value, hint=closest(value, self.choices)
                 ),
                 param,
                 ctx,
@@ -289,12 +303,12 @@ device_option = option(
     "--device", type=DEVICES, default="auto", help=_("Where to compute; auto: on a GPU where there is one.")
 )
 bits_option = option(
-    "--bits", type=click.Choice(["4", "8"]),
+    "--bits", type=Choice(["4", "8"]),
     callback=lambda _context, _option, value: value and int(value),
     help=_("Quantise the model to 4 or 8 bits (bitsandbytes), on the CPU as well."),
 )  # fmt: skip
 dtype_option = option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
+    "--dtype", type=Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
     help=_("Dtype of the weights; auto: the model's own, float16 for bfloat16 on a GPU without "
         "it."),
 )  # fmt: skip
@@ -302,7 +316,7 @@ max_new_tokens_option = option(
     "--max-new-tokens", type=click.IntRange(1, 2**31 - 1), default=512, help=_("Longest answer, in tokens.")
 )
 thinking_option = option(
-    "--thinking", type=click.Choice(["auto", "on", "off"]), default="auto",
+    "--thinking", type=Choice(["auto", "on", "off"]), default="auto",
     help=_("Thoughts before an answer; auto: as in the training."),
 )  # fmt: skip
 trust_option = option("--trust-remote-code", is_flag=True, help=_("Run Python code that comes with the model."))
@@ -378,7 +392,7 @@ answering_options = options(
         help=_("Samples per batch.")),
     option("--limit", type=click.IntRange(1), help=_("Number of samples to answer, from the first.")),
     option(
-        "--engine", type=click.Choice(["auto", "transformers", "vllm"]), default="auto",
+        "--engine", type=Choice(["auto", "transformers", "vllm"]), default="auto",
         help=_("What computes the answers; auto is vLLM where ftbridge.yaml names a Python that has "
         "it."),
     ),

@@ -20,6 +20,9 @@ from ftbridge.cli.options import (
 )
 from ftbridge.language import gettext as _
 
+# Options that decide the answers, which `evaluate` has as well.
+SAME_ANSWERS = {"dataset", "dataset_dir", "max_new_tokens", "thinking", "limit", "engine", "bits", "dtype", "device"}
+
 
 @click.command(
     "predict",
@@ -64,7 +67,7 @@ def command(source: str | None, as_json: bool, **options: Any) -> None:
 
     Answers are greedy. A command that was stopped goes on where it was. `ftbridge evaluate` answers and measures.
     """
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import print_json, result, say
     from ftbridge.evaluation.predict import predict
 
     found = predict(source, **options)
@@ -74,3 +77,18 @@ def command(source: str | None, as_json: bool, **options: Any) -> None:
     for each in (found, *found.others):
         for file in filter(None, (each.file, each.xlsx, each.result_jsonl)):
             result(file)
+    if found.measurable and not any(options[name] for name in ("out", "questions", "model", "checkpoint")):
+        say(_("next: `{command}` measures them").format(command=_evaluate_command(source)))
+
+
+def _evaluate_command(source: str | None) -> str:
+    """Return the command that measures the answers, with what was typed to get them."""
+    from ftbridge.core.errors import shell_words
+
+    context, words = click.get_current_context(), ["ftbridge", "evaluate", *filter(None, [source])]
+    for each in context.command.params:
+        typed = context.get_parameter_source(str(each.name)) is click.core.ParameterSource.COMMANDLINE
+        if typed and each.name in SAME_ANSWERS:
+            value = context.params[str(each.name)]
+            words += [word for one in (value if each.multiple else [value]) for word in (each.opts[0], str(one))]
+    return shell_words(words)

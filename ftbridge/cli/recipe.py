@@ -7,6 +7,7 @@ import click
 
 from ftbridge.cli.figures import best_run, failed_points, figures_table, prompts_table, sweep_table
 from ftbridge.cli.options import (
+    Choice,
     Group,
     PluginName,
     complete_file,
@@ -265,7 +266,7 @@ def show_command(recipe: str, as_json: bool) -> None:
         show_default=_("asked, or what goes with the preset"), help=_("Base model: a folder, or a hub's name."),
     ),
     option(
-        "--for", "purpose", type=click.Choice(PURPOSES), metavar="PURPOSE",
+        "--for", "purpose", type=Choice(PURPOSES), metavar="PURPOSE",
         show_default=_("asked, or what the preset is for"),
         help=_("What the model is for: {purposes}.").format(purposes=joined(", ", PURPOSES)),
     ),
@@ -309,12 +310,13 @@ def _ask(data: str, model: str, purpose: "Purpose | None") -> "tuple[str, str, s
     preset = ""
     if not data:
         say(_("Well-known datasets: {presets}").format(presets=joined(", ", presets())))
-        data = str(click.prompt(_("Which data (a file, a hub's address, or one of these)"), err=True)).strip()
+        question = _("Which data (a file, a hub's address, or one of these)")
+        data = str(click.prompt(question, prompt_suffix=_(": "), err=True)).strip()
     if init.is_preset(data):
         data, preset = "", data
     if not model:
         usual = load_preset(preset).model if preset else init.MODEL
-        model = str(click.prompt(_("Which model"), default=usual, err=True)).strip()
+        model = str(click.prompt(_("Which model"), default=usual, prompt_suffix=_(": "), err=True)).strip()
     if not purpose:
         names = [*init.PURPOSES]
         usual_purpose = init.purpose_of_preset(preset) if preset else "answer"
@@ -322,5 +324,5 @@ def _ask(data: str, model: str, purpose: "Purpose | None") -> "tuple[str, str, s
             say(_("  {number}  {name}: {meaning}").format(number=number, name=name, meaning=meaning))
         chosen = click.IntRange(1, len(names))
         default = names.index(usual_purpose) + 1
-        purpose = names[click.prompt(_("What for"), type=chosen, default=default, err=True) - 1]
+        purpose = names[click.prompt(_("What for"), type=chosen, default=default, prompt_suffix=_(": "), err=True) - 1]
     return data, preset, model, purpose

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ftbridge.cli.options import Command, complete_run_or_sweep, json_option, option
+from ftbridge.cli.options import Choice, Command, complete_run_or_sweep, json_option, option
 from ftbridge.language import gettext as _
 
 
@@ -19,7 +19,7 @@ from ftbridge.language import gettext as _
     show_default=_("report.html of the run or the sweep, or of the project for several"), help=_("Page to write."),
 )  # fmt: skip
 @option(
-    "--language", type=click.Choice(["auto", "en", "zh"]), default="auto",
+    "--language", type=Choice(["auto", "en", "zh"]), default="auto",
     help=_("Language of the report; auto: the locale's."),
 )  # fmt: skip
 @option(

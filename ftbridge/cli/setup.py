@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftbridge.cli.options import Command, complete_folder, json_option, option
+from ftbridge.cli.options import Choice, Command, complete_folder, json_option, option
 from ftbridge.language import gettext as _
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     help=_("Folder of the virtual environment."),
 )  # fmt: skip
 @option(
-    "--environment", type=click.Choice(["transformers5", "transformers4"]), default="transformers5",
+    "--environment", type=Choice(["transformers5", "transformers4"]), default="transformers5",
     help=_("Version of transformers; transformers4 is for models whose own code needs it "
         "(InternLM 2)."),
 )  # fmt: skip

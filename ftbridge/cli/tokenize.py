@@ -51,7 +51,7 @@ def command(dataset: str | None, as_json: bool, **options: Any) -> None:
         return
     thinking = _(", thinking {thinking}").format(thinking=found.thinking) if found.thinking else ""
     result(
-        _("{model}, by {chat_template}{thinking}; cutoff length {cutoff_length}").format(
+        _("tokens for {model}, made with {chat_template}{thinking}; cutoff length {cutoff_length}").format(
             model=found.model, chat_template=found.chat_template, thinking=thinking, cutoff_length=found.cutoff_length
         )
     )

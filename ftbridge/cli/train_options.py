@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from ftbridge.cli.options import (
+    Choice,
     Decorator,
     PluginName,
     complete_dataset,
@@ -101,7 +102,7 @@ def _option_of_field(field: msgspec.inspect.Field) -> Any:
     elif isinstance(kind, msgspec.inspect.BoolType):
         declared += f"/--no-{name.replace('_', '-')}"
     elif isinstance(kind, msgspec.inspect.LiteralType):
-        settings["type"] = click.Choice(sorted(str(value) for value in kind.values))
+        settings["type"] = Choice(sorted(str(value) for value in kind.values))
     elif isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         settings["type"] = int if isinstance(kind, msgspec.inspect.IntType) else float
     return option(declared, name, default=None, help=_(text), **settings)

@@ -17,10 +17,10 @@ import msgspec
 
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import read_record, read_text
-from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.core.parsing.json_yaml import closest, load_json
 from ftbridge.core.records import Conversation, Reading, Table
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
+from ftbridge.language import to_translate
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -192,6 +192,7 @@ class Backend(Protocol):
 
 
 # What each backend's module has itself; its name comes from the entry point.
+NAMES = {"sources": to_translate("source"), "targets": to_translate("target"), "backends": to_translate("backend")}
 REQUIRED = ("title", "module", "script", "render", "arguments", "read_log", "checkpoints")
 
 
@@ -299,9 +300,9 @@ def plugin_names(kind: str) -> list[str]:
 def load_plugin(kind: str, name: str) -> Any:
     """Return the plugin `name` of `kind`, importing it; raises UsageError for an unknown name."""
     if name not in _entry_points(kind):
-        known = joined(", ", plugin_names(kind)) or _("none is installed")
+        hint = closest(name, plugin_names(kind)) if plugin_names(kind) else _("; none is installed")
         raise UsageError(
-            _("there is no {text} `{name}`; choose from: {known}").format(text=kind.rstrip("s"), name=name, known=known)
+            _("there is no {kind} `{value}`{hint}").format(kind=_(NAMES.get(kind, kind)), value=name, hint=hint)
         )
     return _entry_points(kind)[name].load()
 

@@ -339,3 +339,12 @@ def defaults() -> dict[str, Any]:
         for field in msgspec.structs.fields(TrainSpec)
         if field.default is not msgspec.NODEFAULT
     }
+
+
+def as_typed(value: Any) -> str:
+    """Return the value of an option as it is typed."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value in (None, (), []) else ",".join(value) if isinstance(value, list | tuple) else str(value)

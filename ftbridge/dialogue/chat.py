@@ -26,7 +26,7 @@ from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.card import ModelCard, card_in, card_of, card_with_prompt, load_card, say_changes
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.source import ModelSource, is_whole_model, resolve, target_of
+from ftbridge.weights.source import ModelSource, is_whole_model, resolve, say_unfinished, target_of
 
 SHOWN = 80  # characters of a system prompt
 Thoughts = Literal["auto", "on", "off"]
@@ -131,13 +131,15 @@ def chat_sessions(
     compare: bool = False,
     system: str | None = None,
     sampling: Sampling | None = None,
+    callback: Callable[[], object] | None = None,
     **options: Unpack[ChatOptions],
 ) -> Iterator[tuple[ChatSession, ...]]:
     """Load the model of a run (default: the last that succeeded), of a folder or of a hub; yield its conversation.
 
     A run's merged model is used where there is one, else base and adapter, exporting first. With `compare` two are
     yielded, of the model before and after its training: of one model whose adapter is switched off and on, or of
-    two where there is no adapter. `system` stands in for the training's system prompt.
+    two where there is no adapter. `system` stands in for the training's system prompt. `callback`
+    is called when all is found, and the loading begins.
 
     Raises InputError where there is no such model, or nothing to compare, SetupError where memory is too small for
     two, FrameworkError where a model cannot be loaded.
@@ -145,6 +147,7 @@ def chat_sessions(
     refuse_half_characters(_("the system prompt"), system or "")
     gpus = devices.usable_gpus(options.get("device", "auto"))
     found = source_of(source, options.get("checkpoint"))
+    say_unfinished(found)
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
     card = with_thinking(card, options.get("thinking", "auto"))
     asked = [model, Path(card.base)] if compare else [model]
@@ -166,6 +169,8 @@ def chat_sessions(
             )
         )
     system, sampling = card.system if system is None else system, sampling or Sampling()
+    if callback:
+        callback()
     with ExitStack() as stack:
         after = before = stack.enter_context(Generator(python, card, model, adapter, gpus, loading))
         talk = ChatSession(after, system, sampling)

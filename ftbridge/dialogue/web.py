@@ -104,7 +104,6 @@ def serve(
                         "give a longer one, or leave it out to have one generated"
                     ).format(shortest_password=SHORTEST_PASSWORD)
                 )
-        say(_("loading the model ..."))
         # Any page of this machine is at OWN, on a port of its own.
         origins = [name for name in given if name != LOCAL_NAME]
         door = {"names": allowed, "origins": origins, "open": is_open, "password": password}

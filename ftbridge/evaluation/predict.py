@@ -32,13 +32,15 @@ from ftbridge.weights.source import ModelSource, resolve
 class Predictions(ShownAsTable, msgspec.Struct, frozen=True, kw_only=True):
     """What `predict` wrote: `file` is predictions.jsonl, `asked` the samples that were answered this time.
 
-    `others` are those of further datasets.
+    `measurable` says that there are reference answers, which `evaluate` measures by. `others` are those of further
+    datasets.
     """
 
     file: str
     dataset: str
     samples: int
     asked: int
+    measurable: bool = True
     result_jsonl: str | None = None
     xlsx: str | None = None
     others: tuple["Predictions", ...] = ()
@@ -144,13 +146,15 @@ def _written(
     planned: Plan, answered: Answered, *, file: str | os.PathLike[str] | None, result_jsonl: bool, xlsx: bool
 ) -> Predictions:
     """Return what came of a plan, with the files written that are asked for beside the answers."""
-    if not any(row.reference.strip() for row in read_predictions(planned.folder / FINISHED)):
+    measurable = any(row.reference.strip() for row in read_predictions(planned.folder / FINISHED))
+    if not measurable:
         say(_note_without_references(planned.data.name, file, planned.data.entry.columns.get("output", "")))
     return Predictions(
         file=str(planned.folder / FINISHED),
         dataset=planned.data.name,
         samples=answered.samples,
         asked=answered.asked,
+        measurable=measurable,
         result_jsonl=write_result(planned) if result_jsonl else None,
         xlsx=write_xlsx(planned) if xlsx else None,
     )

@@ -8,8 +8,9 @@ stderr cannot show Chinese. `python -m tests.language.messages` keeps the catalo
 import gettext as library
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from string import Formatter
 from typing import Any, Self
 
 DOMAIN = "ftbridge"
@@ -47,10 +48,46 @@ class Message(str):
         return Message(before + self[:], before + self.english)
 
     def format(self, *values: Any, **named: Any) -> "Message":
-        """Return the message with the values in it, those that are messages themselves in the language of each."""
-        text = super().format(*values, **named)
+        """Return the message with the values in it, those that are messages themselves in the language of each.
+
+        Between Chinese and other letters there is a blank, between Chinese and a Chinese message none, whatever the
+        template has there.
+        """
+        text = _filled(self[:], values, named)
         in_english = {name: english(value) for name, value in named.items()}
         return Message(text, self.english.format(*map(english, values), **in_english))
+
+
+def _filled(template: str, values: Sequence[Any], named: Mapping[str, Any]) -> str:
+    """Return a Chinese template with values in it, with blanks as Chinese has them where a value begins and ends."""
+    formatter, text, translated = Formatter(), "", False
+    for literal, name, spec, conversion in formatter.parse(template):
+        text = _beside(text, literal, translated=translated)
+        if name is not None:
+            value = formatter.convert_field(formatter.get_field(name, values, named)[0], conversion)
+            piece = formatter.format_field(value, spec or "")
+            translated = isinstance(piece, Message)
+            text = _beside(text, piece, translated=translated)
+    return text
+
+
+def _beside(text: str, piece: str, *, translated: bool) -> str:
+    """Return a text with a piece behind it, with a blank between Chinese and Latin, and none beside what is Chinese."""
+    before, last, first, after = text[-2:-1], text[-1:], piece[:1], piece[1:2]
+    if translated and last == " " and _is_chinese(before) and _is_chinese(first):
+        return text[:-1] + piece
+    if translated and first == " " and _is_chinese(last) and _is_chinese(after):
+        return text + piece[1:]
+    mixed = (_is_chinese(last) and _is_latin(first, "`-/~<")) or (_is_latin(last, "`%)") and _is_chinese(first))
+    return f"{text} {piece}" if mixed else text + piece
+
+
+def _is_chinese(letter: str) -> bool:
+    return "\u4e00" <= letter <= "\u9fff"
+
+
+def _is_latin(letter: str, marks: str) -> bool:
+    return (letter.isascii() and letter.isalnum()) or letter in tuple(marks)
 
 
 _PLAIN: set[Any] = {object.__str__, str.__str__}  # of types whose values are no messages, or are texts themselves

@@ -106,6 +106,12 @@ def last_succeeded(project: Project) -> Run:
 def _without_success(project: Project, runs: list[Run]) -> str:
     if runs and runs[-1].status == "running":
         return still_training(runs[-1])
+    for run in reversed(runs):
+        if run.status in {"failed", "interrupted"} and checkpoints.last_checkpoint(run):
+            return _(
+                "no run has succeeded in `{folder}` yet; `{id}` {status} and left a checkpoint: "
+                "`ftbridge train --resume {id}` goes on with it, `ftbridge merge {id}` and `ftbridge chat {id}` take it"
+            ).format(folder=project.runs, id=run.id, status=_ending(run))
     if runs:
         return _(
             "no run has succeeded in `{folder}` yet; `{id}` {status}: `ftbridge runs logs {id}` shows how it ended"

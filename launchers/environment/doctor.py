@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from itertools import product
 from pathlib import Path
+from socket import gaierror
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -369,4 +370,5 @@ def _request_hub(name: str, url: str, answers: dict[str, str]) -> None:
         refused = error.code >= 500 or error.code == 407  # noqa: PLR2004 - the hub or a proxy is not working
         answers[name] = _("status {code}").format(code=error.code) if refused else ""
     except (URLError, HTTPException, OSError, ValueError) as error:
-        answers[name] = str(getattr(error, "reason", error))
+        reason = getattr(error, "reason", error)
+        answers[name] = _("its name cannot be resolved (DNS)") if isinstance(reason, gaierror) else str(reason)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ftbridge.core.console import OBEYED, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.owner import is_writable, refuse_unreadable
+from ftbridge.core.parsing.json_yaml import nearest
 from ftbridge.language import gettext as _
 from ftbridge.language import joined
 from ftbridge.launchers.environment.model_cache import (
@@ -43,6 +44,8 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
             )
         return path.resolve()
     if path.exists() or not is_hub_name(model):
+        if hint := _near_folder(model, path):
+            raise InputError(_("there is no model folder `{model}`{hint}").format(model=model, hint=hint))
         raise InputError(
             _(
                 "there is no model folder `{model}`; give a folder, or a hub's name such as "
@@ -63,6 +66,14 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
             )
         )  # fmt: skip
     return _download(named or "hf", name, python(), cached, weights=weights)
+
+
+def _near_folder(model: str, path: Path) -> str:
+    """Return `; did you mean ...?` for the model folder beside `path` that is called nearly so, else ""."""
+    with suppress(OSError):
+        beside = [each.name for each in path.parent.iterdir() if each.is_dir() and _has_parts(each)]
+        return nearest(model, [str(Path(model).with_name(name)) for name in beside])
+    return ""
 
 
 def _download(hub: str, name: str, python: Path, cached: Path | None, *, weights: bool) -> Path:

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import msgspec
 
@@ -16,7 +16,7 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
-from ftbridge.core.train_spec import DatasetChoice, TrainOptions, TrainSpec, dataset_choices, defaults
+from ftbridge.core.train_spec import DatasetChoice, TrainOptions, TrainSpec, as_typed, dataset_choices, defaults
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import MESSAGES
 from ftbridge.language import gettext as _
@@ -272,7 +272,9 @@ def _prompt_in_words(plan: TrainPlan) -> str:
             if plan.chat_template.thinking
             else ""
         )
-        return _("by {origin}{thinking}").format(origin=plan.chat_template.origin, thinking=thinking)
+        if plan.spec.chat_template is None:
+            return _("with its own chat template{thinking}").format(thinking=thinking)
+        return _("with {origin}{thinking}").format(origin=plan.chat_template.origin, thinking=thinking)
     return f"{plan.family.title} ({plan.family.status})" if plan.family else ""
 
 
@@ -290,19 +292,11 @@ def _changed_options(spec: TrainSpec) -> list[str]:
     """Return the options that differ from their defaults, as they are typed, each with its default."""
     return [
         _("--{text} {as_typed} (default: {default_as_typed})").format(
-            text=name.replace("_", "-"), as_typed=_as_typed(getattr(spec, name)), default_as_typed=_as_typed(default)
+            text=name.replace("_", "-"), as_typed=as_typed(getattr(spec, name)), default_as_typed=as_typed(default)
         )
         for name, default in defaults().items()
         if getattr(spec, name) != default
     ]
-
-
-def _as_typed(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "none" if value in (None, ()) else ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def resolve_datasets(project: Project, spec: TrainSpec, target: str) -> tuple[Dataset, Dataset | None]:

@@ -21,7 +21,7 @@ from ftbridge.core.files.atomic import locked, read_record, sha256, sha256_of_fi
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
-from ftbridge.core.train_spec import TrainSpec, option_names
+from ftbridge.core.train_spec import TrainSpec, as_typed, option_names
 from ftbridge.language import gettext as _
 from ftbridge.launchers.backends.plan import TrainPlan, zero_stage
 from ftbridge.launchers.environment.venv import LOCK_NAMES, NEWEST, Environment, installed_versions, interpreter
@@ -344,12 +344,11 @@ def _refuse_other_options(run: Run, given: dict[str, Any]) -> None:
     except InputError as error:
         raise UsageError(str(error)) from error
     for key in (key for key, value in now.items() if value != before[key]):
-        value, had = (",".join(each) if isinstance(each, list | tuple) else each for each in (now[key], before[key]))
         raise UsageError(
             _(
                 "`--{text} {value}` is not what run `{id}` has (`{had}`): a resumed run keeps its "
                 "options; leave it out, or train from the start"
-            ).format(text=key.replace("_", "-"), value=value, id=run.id, had=had)
+            ).format(text=key.replace("_", "-"), value=as_typed(now[key]), id=run.id, had=as_typed(before[key]))
         )
 
 

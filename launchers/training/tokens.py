@@ -171,7 +171,7 @@ def tokens_of(
     )
 
     def make(unfinished: Path) -> tuple[Counts, Agreement]:
-        say(_("making the tokens of `{title}` by {origin}").format(title=data.title, origin=template.origin))
+        say(_("making the tokens of `{title}` with {origin}").format(title=data.title, origin=template.origin))
         file = data.folder / name
         told = {
             "model": str(model),

@@ -59,6 +59,13 @@ def test_an_option_without_its_value_is_wrong_usage():
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
+        ("run list", "did you mean `runs` or `train` or `recipe`?"),
+        ("runs prune --dry-run", "`ftbridge runs prune` shows what would go, and asks before"),
+        ("convert --format alpaca", "did you mean `--to`?"),
+        ("convert --form alpaca", "did you mean `--to`?"),
+        ("convert --target alpaca", "did you mean `--to`?"),
+        ("preview --limit 2", "did you mean `--samples`?"),
+        ("convert a.csv --on-error skpi", "did you mean `skip`?"),
         ("serve", "did you mean `ftbridge chat --web`?"),
         ("deploy", "did you mean `ftbridge merge` or `ftbridge chat --web`?"),
         ("sft", "did you mean `train`?"),

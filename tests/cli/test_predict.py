@@ -32,6 +32,13 @@ def test_predict_prints_the_file_of_answers(asked):
     assert (asked["max_new_tokens"], asked["device"], asked["dtype"], asked["replace"]) == (512, "auto", "auto", False)
 
 
+def test_predict_names_the_command_that_measures_the_answers(asked):
+    done = CliRunner().invoke(cli, ["predict", "run", "--dataset", "d", "--max-new-tokens", "9", "--xlsx"])
+    assert "next: `ftbridge evaluate run --dataset d --max-new-tokens 9` measures them\n" in done.stderr
+    done = CliRunner().invoke(cli, ["predict", "--questions", "q.xlsx"])
+    assert "next" not in done.stderr
+
+
 def test_predict_options_reach_the_function(asked):
     options = ["--dataset", "d", "--max-new-tokens", "9", "--batch-size", "4", "--limit", "7", "--bits", "4"]
     options += ["--device", "cpu", "--out", "o", "--dataset-dir", "data", "--replace", "--result-jsonl"]

@@ -36,7 +36,7 @@ def run(monkeypatch):
 
 def test_what_came_of_the_conversations_is_shown_for_each_part(run):
     assert run([("faq-train", WHOLE), ("faq-validation", CUT)], "faq") == (
-        "base, by the chat template of `base`, thinking off; cutoff length 64\n"
+        "tokens for base, made with the chat template of `base`, thinking off; cutoff length 64\n"
         "\n"
         "dataset  faq-train, 3 conversations\n"
         "samples  3 in 2 rows\n"

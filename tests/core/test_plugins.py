@@ -152,9 +152,10 @@ def test_a_checkpoint_of_the_trainer_goes_on_where_nothing_is_missing(small, tmp
 @pytest.mark.parametrize(
     ("family", "name", "message"),
     [
-        ("backends", "xtunre", "there is no backend `xtunre`; choose from: llamafactory, xtuner"),
-        ("sources", "", "there is no source ``; choose from: arrow, csv, folder, json, jsonl, parquet, workbook"),
-        ("nothing", "a", "there is no nothing `a`; choose from: none is installed"),
+        ("backends", "xtunre", "there is no backend `xtunre`; did you mean `xtuner`?"),
+        ("targets", "sharegtp", "there is no target `sharegtp`; did you mean `sharegpt`?"),
+        ("sources", "", "there is no source ``; known are: arrow, csv, folder, json, jsonl, parquet, workbook"),
+        ("nothing", "a", "there is no nothing `a`; none is installed"),
     ],
 )
 def test_an_unknown_name_gets_the_known_ones(family, name, message):

@@ -294,6 +294,13 @@ def test_removed_foreign_entry_keeps_its_file_and_all_other_bytes(stocked):
     assert "theirs" not in read_entries(stocked)
 
 
+@pytest.mark.parametrize(("name", "made"), [("fqa", True), ("faq#x", False)])
+def test_a_dataset_that_is_not_there_gets_the_near_one_and_a_command_that_works(stocked, name, made):
+    with pytest.raises(InputError, match=r"did you mean `faq`\?") as refused:
+        remove(stocked, [name])
+    assert (f"`ftbridge convert FILE --name {name}` makes one" in str(refused.value)) == made
+
+
 def test_parts_of_somebody_else_must_be_named_exactly(tmp_path):
     write(tmp_path, '{"faq-train": {"file_name": "mine.json"}}')
     with pytest.raises(InputError, match=r"no dataset `faq`.*known are: faq-train"):

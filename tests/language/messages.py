@@ -39,7 +39,7 @@ SHOWN = {
 PROSE = re.compile(r"[A-Za-z0-9`'}\]),;:.%!?] [A-Za-z0-9`'{(\[]")
 # Exceptions and functions whose text is shown, whatever it is, and parameters of which this is so.
 ERRORS = re.compile(r"(Error|InterruptedRun|BadParameter)$")
-FUNCTIONS = {"say", "confirm", "echo", "prompt", "fail"}
+FUNCTIONS = {"say", "confirm", "echo", "prompt", "fail", "progress", "progress_bar"}
 PARAMETERS = {"help", "short_help", "show_default"}
 # What is called with texts that nobody is shown.
 INTERNAL = {
@@ -52,7 +52,7 @@ UNSEEN_PARAMETERS = {"examples", "metavar", "names", "description"}
 # Texts that are the same in every language: commands to type, names, values of options, Jinja, what rich fills in.
 SAME = re.compile(
     r"\{%| \| map\(|</|"
-    r"^(\n? *(cd|ftbridge) .*|last|all|failure|warning|ftbridge\.yaml|.*\{task\..*|(Bearer|Basic) \{\}|"
+    r"^(\n? *(cd|ftbridge) .*|last|all|bar|spinner|failure|warning|ftbridge\.yaml|.*\{task\..*|(Bearer|Basic) \{\}|"
     r"([a-z]+ )*[a-z]+_[a-z_ ]+)$"
 )
 # Modules, and what is in them, whose literals nobody is shown, or in English.

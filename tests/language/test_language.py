@@ -30,6 +30,17 @@ def test_a_message_keeps_its_english_in_a_sum_and_in_another_process() -> None:
     assert english(joined(", ", ["a", "b"])) == "a, b"
 
 
+def test_blanks_beside_a_value_are_those_of_chinese() -> None:
+    def shown(template: str, **values: object) -> str:
+        return str(Message(template, template).format(**values))
+
+    column = Message("列 `a`", "column `a`")
+    assert shown("正在用{name}问{n:,}题", name="`base`", n=2000) == "正在用 `base` 问 2,000 题"
+    assert shown("{field} 取自 {column}", field=Message("问题", "question"), column=column) == "问题取自列 `a`"
+    assert shown("标签 {label} 有 {n} 行", label="内科", n=2) == "标签 内科 有 2 行"
+    assert shown("写成 `{{{key}: {value}}}`", key="a", value="值") == "写成 `{a: 值}`"
+
+
 def test_records_hold_english(tmp_path: Path) -> None:
     assert msgspec.json.encode({"a": [Message("空", "is empty")]}, enc_hook=english) == b'{"a":["is empty"]}'
     with pytest.raises(TypeError):

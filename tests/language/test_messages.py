@@ -1,8 +1,18 @@
 """Every message is in both languages: found in the code, translated, compiled, with the same values in it."""
 
+import re
+
 from babel.messages.mofile import read_mo
 
 from .messages import FILE, NOT_SHOWN, extract, is_internal, literals, placeholders, read_catalogue, sources
+
+CHINESE = "[\u4e00-\u9fff]"
+MARK = "[\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]"
+# Chinese without a blank to Latin or to code, ASCII punctuation beside it, a blank beside its own punctuation.
+ODD = re.compile(
+    rf"{CHINESE}[A-Za-z0-9`]|[A-Za-z0-9`]{CHINESE}|{CHINESE}[,:;?!]|[,:;?!(] ?{CHINESE}|{CHINESE} [()]"
+    rf"| {MARK}|{MARK} (?! )(?!$)|{CHINESE} +{CHINESE}"
+)
 
 
 def name(message):
@@ -29,6 +39,11 @@ def test_every_message_is_in_the_catalogue_and_nothing_else():
 def test_every_message_is_translated():
     missing = [each.id for each in read_catalogue() if each.id and not (any(each.string) and not each.fuzzy)]
     assert not missing
+
+
+def test_chinese_has_blanks_to_latin_and_punctuation_of_its_own():
+    odd = [translation(each) for each in read_catalogue() if each.id and ODD.search(translation(each))]
+    assert [text for text in odd if 'eval "$(' not in text and "[问题, 回答]" not in text] == []
 
 
 def test_a_translation_has_the_same_values_in_it():

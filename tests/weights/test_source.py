@@ -50,6 +50,13 @@ def test_without_a_run_that_succeeded_the_newest_is_told(folder):
         resolve(None)
 
 
+def test_the_first_run_that_was_stopped_is_told_with_what_takes_its_checkpoint(saved):
+    record_run(Project.find(), "1", "interrupted")
+    told = "`1` was interrupted and left a checkpoint: `ftbridge train --resume 1` goes on with it, `ftbridge merge 1`"
+    with pytest.raises(InputError, match=told):
+        resolve(None)
+
+
 def test_while_a_run_trains_it_is_told_how_far_it_is(folder):
     record_run(Project.find(), "1", "running", metrics=loss_records(3, 2))
     told = r"`1` is still training \(2/3, 0 s left\); `ftbridge runs logs -f 1` shows it"

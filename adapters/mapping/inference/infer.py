@@ -143,7 +143,7 @@ def _requested_by(preset: Preset | None) -> tuple[str, str]:
 
 def _recognised_shape(candidate: Candidate, options: MappingOptions, preset: Preset) -> str:
     """Return in words that a table is read as a preset which nobody asked for, and what that adds."""
-    shape = _("recognised: {title} (preset {name})").format(title=preset.title, name=preset.name)
+    shape = _("{title} (recognised as preset {name})").format(title=preset.title, name=preset.name)
     if options.map or candidate.style:
         shape = _("{name}, {shape}").format(name=_(candidate.name), shape=shape)
     added = preset.system and options.system is None

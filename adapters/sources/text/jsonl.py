@@ -29,12 +29,18 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Piece, Reading, Row, Rows, Table, Where
 from ftbridge.language import gettext as _
-from ftbridge.language import joined
+from ftbridge.language import joined, to_translate
 
 # Columns are the keys of this many first rows; a known column that comes later is an error of its row.
 ROWS_PEEKED = 10_000
 # What the one column of a row is called that is a list of messages.
 MESSAGE_COLUMN = "messages"
+# What Python says of broken JSON, in the texts that are translated where they are shown.
+JSON_ERRORS = (
+    to_translate("Expecting value"), to_translate("Expecting ',' delimiter"), to_translate("Expecting ':' delimiter"),
+    to_translate("Expecting property name enclosed in double quotes"), to_translate("Unterminated string starting"),
+    to_translate("Invalid control character"), to_translate("Extra data"),
+)  # fmt: skip
 BLOCK = 1 << 20
 # So much at a time is decoded within the processor's cache.
 CACHE_SIZE = 1 << 16
@@ -207,7 +213,7 @@ def json_value(text: bytes) -> Any:
         raise ValueError(_("it is nested too deeply")) from error
     except json.JSONDecodeError as error:
         raise ValueError(
-            _("{text} at character {position}").format(text=error.msg.removesuffix(" at"), position=error.pos + 1)
+            _("{text} at character {position}").format(text=_(error.msg.removesuffix(" at")), position=error.pos + 1)
         ) from error
 
 

@@ -37,6 +37,7 @@ _KINDS = {
     "array": _("a list"),
     "null": _("null"),
 }
+_MALFORMED = re.compile(r"JSON is malformed: (?P<detail>.{1,100}) \(byte (?P<position>\d+)\)")
 SHOWN = 200  # letters of what a parser says, which may quote the whole file
 
 
@@ -105,6 +106,10 @@ def _reason(error: Exception) -> str:
         return _("it is not in UTF-8")
     if isinstance(error, msgspec.ValidationError):
         return validation_reason(str(error))[:SHOWN]
+    if malformed := _MALFORMED.fullmatch(str(error)):
+        return _("JSON is malformed: {detail} (byte {position})").format(
+            detail=malformed["detail"], position=malformed["position"]
+        )
     return str(error)[:SHOWN]
 
 

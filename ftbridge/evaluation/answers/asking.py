@@ -370,7 +370,7 @@ def _write_answers(engine: Engine, questions: Sequence[Question], planned: Plan)
         with (
             (folder / UNFINISHED).open("ab", buffering=0) as file,
             closing(batch) as answers,
-            progress("answering", "bar", "percent", "time", total=len(questions), line=progress_line) as show,
+            progress(_("answering"), "bar", "percent", "time", total=len(questions), line=progress_line) as show,
         ):
             for answer in answers:
                 question = questions[answer.number]

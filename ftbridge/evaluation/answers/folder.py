@@ -142,8 +142,8 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
         said = joined(", ", (name + values for name, values in changed))
         raise OtherAnswersError(
             _(
-                "`{folder}` holds answers that were made with another {said}; give what they were made with, "
-                "or ask all samples again with `--replace`"
+                "`{folder}` holds answers from before a change of {said}; undo the change, or ask all samples again "
+                "with `--replace`"
             ).format(folder=folder, said=said)
         )
 

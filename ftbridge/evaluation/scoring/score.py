@@ -205,7 +205,7 @@ def _notes(found: Scores, finish: Counter[str]) -> Iterator[str]:
             long=long, answers=answers
         )
     if found.items < FEW_ITEMS:
-        yield _("{items} are few: with as many others the figures may be quite different").format(
+        yield _("only {items}: the true values may be anywhere in the intervals").format(
             items=counted(found.items, "item")
         )
     bootstrapped = [each for each in found.figures.items() if each[1].method == "bootstrap"]

@@ -54,7 +54,7 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: S
         return _("merged {done} of {total}").format(done=natural_size(done), total=natural_size(total))
 
     with (
-        progress("merging", "bar", "bytes", "time", total=total, line=line) as show,
+        progress(_("merging"), "bar", "bytes", "time", total=total, line=line) as show,
         ThreadPoolExecutor(1) as pool,
         start_script(
             python, "merge_adapter", str(plan), environment=_KEEP_MEMORY | devices.device_variables(gpus)

@@ -59,16 +59,16 @@ def test_a_preset_fills_what_is_not_asked_for(workbook):
     assert (preset, choice.columns) == ("medqa", {"instruction": "Question", "output": "Answer"})
     assert (
         choice.shape
-        == "recognised: Medication QA (MedInfo 2019) (preset medqa); it adds a system prompt (none: `--system ''`)"
+        == "Medication QA (MedInfo 2019) (recognised as preset medqa); it adds a system prompt (none: `--system ''`)"
     )
     assert choice.mapping.system.startswith("You are a professional, highly experienced doctor professor.")
     plain = settled(mapping=MappingOptions(system=""))[1]
-    assert (plain.mapping.system, plain.shape) == ("", "recognised: Medication QA (MedInfo 2019) (preset medqa)")
+    assert (plain.mapping.system, plain.shape) == ("", "Medication QA (MedInfo 2019) (recognised as preset medqa)")
     preset, mapped = settled(mapping=MappingOptions(map={"instruction": "C", "output": "A"}))
     assert (preset, mapped.columns["instruction"]) == ("medqa", "URL")
     assert mapped.mapping.system == choice.mapping.system
     assert mapped.shape.startswith(
-        "columns as in `--map`, recognised: Medication QA (MedInfo 2019) (preset medqa); it adds"
+        "columns as in `--map`, Medication QA (MedInfo 2019) (recognised as preset medqa); it adds"
     )
     assert settled(rows=[["question", "reply"], ["q", "a"]])[0] == ""
     assert settled(sheet="Other")[0] == ""

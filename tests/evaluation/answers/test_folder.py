@@ -82,11 +82,11 @@ def test_answers_of_a_limited_predict_are_not_asked_again(model):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda _: {"max_new_tokens": 9}, r"another max_new_tokens \(512, now 9\); .*`--replace`"),
-        (lambda _: {"bits": 4}, r"another bits \(None, now 4\)"),
-        (lambda _: {"dtype": "float32"}, r"another dtype \(auto, now float32\)"),
-        (lambda model: (model / "model.safetensors").write_bytes(b"Weights") and {}, "another model"),
-        (lambda _: ftbridge.convert("news.json", name="all", limit=5, replace=True) and {}, "another data"),
+        (lambda _: {"max_new_tokens": 9}, r"a change of max_new_tokens \(512, now 9\); .*`--replace`"),
+        (lambda _: {"bits": 4}, r"a change of bits \(None, now 4\)"),
+        (lambda _: {"dtype": "float32"}, r"a change of dtype \(auto, now float32\)"),
+        (lambda model: (model / "model.safetensors").write_bytes(b"Weights") and {}, "a change of model"),
+        (lambda _: ftbridge.convert("news.json", name="all", limit=5, replace=True) and {}, "a change of data"),
     ],
 )
 def test_answers_of_other_settings_are_not_mixed_in(model, change, message):
@@ -102,7 +102,7 @@ def test_answers_of_another_machine_are_not_mixed_in(model, monkeypatch):
     predict(model, limit=2, device="cpu")
     card = Gpu("Tesla T4", 15360, 7.5, "570.86.15", 14914, "GPU-1")
     monkeypatch.setattr(devices, "usable_gpus", lambda wanted: [card] if wanted != "cpu" else [])
-    with pytest.raises(InputError, match=r"another dtype \(bfloat16, now float16\), device \(cpu, now cuda\)"):
+    with pytest.raises(InputError, match=r"a change of dtype \(bfloat16, now float16\), device \(cpu, now cuda\)"):
         predict(model)
     assert predict(model, device="cpu").asked == 4
 

@@ -56,7 +56,7 @@ def test_an_option_of_both_commands_is_told_by_its_command():
         ("lora_rank=a", "`lora_rank` takes a whole number of at least 1; got `a`"),
         ("lora_dropout=2", "at least 0 and below 1"),
         ("method=lorra", "takes `full`, `lora` or `qlora`; got `lorra`"),
-        ("backend=xtunr", "no backend `xtunr`; choose from"),
+        ("backend=xtunr", "no backend `xtunr`; did you mean"),
         ("sample=0", "takes numbers of samples, or `all`"),
         ("dataset_dir=x", "`dataset_dir` cannot be varied"),
         ("replace=on", "`replace` cannot be varied"),

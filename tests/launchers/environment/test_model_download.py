@@ -97,6 +97,13 @@ def test_name_that_is_no_model_is_one_sentence(asked, tmp_path, name):
     assert asked == []
 
 
+def test_a_model_folder_that_is_called_nearly_so_is_named(asked, tmp_path):
+    model_folder(tmp_path / "base")
+    with pytest.raises(InputError, match=r"there is no model folder `bsae`; did you mean `base`\?"):
+        local_model("bsae", lambda: PYTHON, tmp_path)
+    assert asked == []
+
+
 @pytest.mark.parametrize(("hub", "title", "other"), [("hf", "Hugging Face", "ms"), ("ms", "ModelScope", "hf")])
 def test_a_download_that_fails_names_the_other_hub(monkeypatch, tmp_path, hub, title, other):
     def fail(*_):

@@ -323,7 +323,7 @@ def test_a_framework_without_a_template_is_left_out_unless_it_is_asked_for(made_
     [
         ({"dataset": "fqa"}, InputError, "there is no dataset `fqa`"),
         ({"model": "absent"}, InputError, "there is no model folder `absent`"),
-        ({"backend": "xtunre"}, UsageError, "there is no backend `xtunre`; choose from: llamafactory, xtuner"),
+        ({"backend": "xtunre"}, UsageError, "there is no backend `xtunre`; did you mean `xtuner`"),
         ({"template": "qwne"}, UsageError, "no model family `qwne`"),
         ({"cutoff_length": 0}, UsageError, "`--cutoff-length` takes"),
         ({"png": "x.png"}, UsageError, "add `--stats`"),

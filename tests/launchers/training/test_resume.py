@@ -228,6 +228,8 @@ def test_option_that_differs_from_the_resumed_run_is_refused(place):
     assert resume.find_resume_point(place, "one", {"lora_rank": 8, "backend": XTUNER}, trusted=False)
     with pytest.raises(UsageError, match=r"`--lora-rank 16` is not what run `one` has \(`8`\)"):
         resume.find_resume_point(place, "one", {"lora_rank": 16}, trusted=False)
+    with pytest.raises(UsageError, match=r"`--epochs 99` is not what run"):
+        resume.find_resume_point(place, "one", {"epochs": 99.0}, trusted=False)
     with pytest.raises(UsageError, match="epochs"):
         resume.find_resume_point(place, "one", {"epochs": -1}, trusted=False)
 

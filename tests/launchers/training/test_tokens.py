@@ -176,7 +176,7 @@ def test_a_dry_run_tells_rows_steps_and_the_chat_template(in_project, packing):
     options = {**SMALL, "dataset": "medqa", "backend": "xtuner", "packing": packing, "cutoff_length": 600, **ONCE}
     ready = prepare(**options)
     told = dict(describe(ready))
-    assert told["model"] == "base, by the chat template of `base`"
+    assert told["model"] == "base, with its own chat template"
     rows = ready.plan.tokens.counts.rows
     assert (rows == 21) == (not packing)
     assert told["tokens"].startswith(f"21 samples in {rows} rows, ")
