@@ -166,7 +166,7 @@ def test_a_model_is_better_than_its_base_and_every_checkpoint_is_judged(trained,
     run = trained(backend="xtuner")
     found = ftbridge.evaluate(
         run.id, dataset="medqa", task="generation", checkpoint="all", before=True, limit=3, max_new_tokens=6,
-        prompt=["What is aspirin for?", "Who are you?"],
+        prompt=["What is aspirin for?", "Who are you?"], replace=True,
     )  # fmt: skip
     assert capsys.readouterr().err.count("loading the model") == 1
     for written in found.evaluations:
@@ -215,7 +215,9 @@ def test_labels_and_entities_are_told_by_the_references(trained, in_project, ans
 def test_runs_of_both_frameworks_are_compared_listed_and_reported(trained, in_project, tmp_path, capsys):
     """What the experiment on training-set sizes does by a server for each adapter is one command."""
     one, other = trained(backend="xtuner"), trained(backend="llamafactory")
-    found = ftbridge.evaluate(one.id, other.id, dataset="medqa", task="generation", max_new_tokens=6, name="both")
+    found = ftbridge.evaluate(
+        one.id, other.id, dataset="medqa", task="generation", max_new_tokens=6, name="both", replace=True
+    )
     assert capsys.readouterr().err.count("loading the model") <= 1
     (compared,) = found.comparisons
     assert (compared.first, compared.second) == (one.id[:15], other.id[:15])
