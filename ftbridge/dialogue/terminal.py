@@ -41,6 +41,7 @@ WORDS = {
     "quit": "/exit",
     "exit()": "/exit",
     "quit()": "/exit",
+    "退出": "/exit",
     "help": "/help",
 }
 SHOWN = 200  # letters of a system prompt at the start; /system shows all

@@ -182,7 +182,7 @@ def test_help_lists_all_that_can_be_typed_in_a_narrow_terminal(talk, capsys):
         assert [line for line in said if line.startswith(f"/{command} ")]
 
 
-@pytest.mark.parametrize("typed", ["/exit", "/quit", "/bye", "exit", "quit", "EXIT"])
+@pytest.mark.parametrize("typed", ["/exit", "/quit", "/bye", "exit", "quit", "EXIT", "退出"])
 def test_a_conversation_ends_by_any_usual_word(typed, talk):
     assert not obey(typed, talk)
 
