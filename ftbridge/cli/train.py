@@ -77,7 +77,11 @@ def command(
         return
     if detach:
         run = train.start_detached(ready, preflight=not no_preflight)
-        say(_("`ftbridge runs logs -f {id}` follows it, `ftbridge runs stop {id}` ends it").format(id=run.id))
+        say(
+            _("`ftbridge runs logs -f {id}` follows it, `ftbridge runs stop {id}` ends it").format(
+                id=run.name or run.id
+            )
+        )
     else:
         run = train.start(ready, preflight=not no_preflight)
         say(_("next: `ftbridge merge`, then `ftbridge chat`"))

@@ -75,7 +75,7 @@ def start(ready: Prepared, *, callback: Callable[[Record], object] | None = None
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
     run = watch(_create_run(ready, preflight_first=preflight), callback, begin=_first_step(ready))
     seconds = (run.attempts[-1].ended - run.attempts[-1].started).total_seconds() if run.attempts[-1].ended else 0
-    say(_("run {id} succeeded in {time}").format(id=run.id, time=natural_duration(seconds)))
+    say(_("run {id} succeeded in {time}").format(id=run.name or run.id, time=natural_duration(seconds)))
     _save_choices(ready)
     return run
 
@@ -136,7 +136,7 @@ def _say_start(ready: Prepared, run: Run) -> None:
     title = load_backend(plan.spec.backend).title
     say(
         _("run {id}: {steps} with {title} on {where}; log in {file}").format(
-            id=run.id, steps=steps, title=title, where=where, file=run.path / "log.txt"
+            id=run.name or run.id, steps=steps, title=title, where=where, file=run.path / "log.txt"
         )
     )
     if words := parameters_in_words(run.trained_parameters, run.parameters):

@@ -103,7 +103,7 @@ def test_history_is_earlier_turns(as_source):
         ({"q": "x", "a": raw("\u3000")}, ("Q!D17", "output", "is empty", " ")),
         ({"a": "x"}, ("Q!A17", "instruction", "is empty", "")),
         ({"q": "x", "a": BadCell("#N/A")}, ("Q!D17", "output", "is an error value of the workbook", "#N/A")),
-        ({"q": ["x"], "a": "y"}, ("Q!A17", "instruction", "holds a list, not text", "['x']")),
+        ({"q": ["x"], "a": "y"}, ("Q!A17", "instruction", "holds a list, not text", '["x"]')),
         ({"q": "x", "a": {}}, ("Q!D17", "output", "holds an object, not text", "{}")),
         ({"q": "x", "a": "y\0"}, ("Q!D17", "output", "holds a NUL character", "y ")),
         ({"q": "\ud800", "a": "y"}, ("Q!A17", "instruction", "holds half of a surrogate pair", " ")),
@@ -114,9 +114,9 @@ def test_history_is_earlier_turns(as_source):
         ({"q": "x", "a": "y", "h": "z"}, ("Q!17", "history", "is not a list of [question, answer] pairs", "z")),
         (
             {"q": "x", "a": "y", "h": [["z"]]},
-            ("Q!17", "history", "is not a list of [question, answer] pairs", "[['z']]"),
+            ("Q!17", "history", "is not a list of [question, answer] pairs", '[["z"]]'),
         ),
-        ({"q": "x", "a": "y", "h": [["z", ""]]}, ("Q!17", "history", "has an empty question or answer", "[['z', '']]")),
+        ({"q": "x", "a": "y", "h": [["z", ""]]}, ("Q!17", "history", "has an empty question or answer", '[["z", ""]]')),
         ({"q": "x", "a": "y", "pic": "a.png"}, ("Q!17", "", "holds images, which cannot be trained on yet", "a.png")),
     ],
 )

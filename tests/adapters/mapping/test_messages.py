@@ -122,7 +122,7 @@ def test_message_lists_of_each_style_are_read(style, value, system, turns):
         (
             OPENAI,
             [GOOD[0], {"role": "assistant", "tool_calls": [{"id": "1"}]}],
-            "message 2 has the call `{'id': '1'}`, which is not an object with `name` and `arguments`",
+            'message 2 has the call `{"id": "1"}`, which is not an object with `name` and `arguments`',
         ),
         (
             OPENAI,

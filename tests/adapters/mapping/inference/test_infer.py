@@ -249,7 +249,7 @@ def test_images_and_tools_are_refused_row_by_row():
     first, second = source.first
     assert mapping.conversation(first)
     (problem,) = mapping.problems(second)
-    assert (problem.column, problem.value) == ("images", "['a.png']")
+    assert (problem.column, problem.value) == ("images", '["a.png"]')
 
 
 def test_instruction_for_all_rows_goes_before_each_question():
