@@ -45,9 +45,9 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
             if history and not is_blank(get(history)):
                 return None
             turn, system = Turn(instruction, extra, output), system or default_system
-            if before and not is_blank(get(before)):
-                thought = quick_text(get(before), longest)
-                if not thought or holds_nothing(thought) or b"<think>" in as_json(output):
+            thought = quick_text(get(before), longest) if before else ""
+            if thought != "":
+                if thought is None or holds_nothing(thought) or b"<think>" in as_json(output):
                     return None
                 turn = Turn(instruction, extra, output, Beside(thought=thought))
             return Conversation(system, (turn,), row.where, label(row, system, turn) if has_label else "")

@@ -4,7 +4,7 @@ import pickle
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ftbridge.adapters.mapping.fields import ColumnMapping
@@ -182,6 +182,7 @@ def test_text_is_kept_to_the_character_unless_strip_is_asked_for():
     assert (bare.system, bare.turns) == ("s", (Turn("x", "", "y"), Turn("q", "", "a")))
 
 
+@example(values={"q": "x", "a": "x", "t": []}, strip=False, labelled=False, templated=False)
 @given(
     st.dictionaries(st.sampled_from(["q", "i", "t", "a", "s", "h", "history", "tools", "else"]), ANYTHING),
     st.booleans(),
