@@ -20,7 +20,7 @@ def wrap(text: str, width: int) -> list[str]:
     from rich.cells import cell_len
 
     lines = [""]
-    for piece in _PIECE.findall(text):
+    for piece in filter(None, _PIECE.findall(text)):
         if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece

@@ -13,6 +13,7 @@ from ftbridge.core.console.wrapping import cut, wrap, wrap_lines
         ("no longer than that", ["no longer", "than that"]),
         ("run `ftbridge merge --to x` then", ["run", "`ftbridge merge --to x`", "then"]),
         ("a word-of-many-letters is whole", ["a", "word-of-many-letters", "is whole"]),
+        ("a word-of-many-letters", ["a", "word-of-many-letters"]),
         ("样本在合并后一致，文件夹也一致", ["样本在合并", "后一致，文", "件夹也一致"]),
         ("样本在合并后，一致", ["样本在合并", "后，一致"]),
         ("样本在合（并）后", ["样本在合", "（并）后"]),
