@@ -183,7 +183,7 @@ def test_hostile_requests_leave_the_page_answering(training_python, page, tmp_pa
         assert own.ask("good") == "after, turn 1, You are a parrot. seed 0: hello"
     said = (tmp_path / "stderr").read_text()
     assert "Traceback" not in said
-    assert said.count("\n") == 3  # loading, how it ends, and the one that ftbridge refused
+    assert said.count("\n") == 2  # how it ends, and the one that ftbridge refused
 
 
 def test_fifty_clients_at_once_are_all_answered(parrot):

@@ -122,7 +122,7 @@ def test_thinking_is_among_what_decides_the_answers(model):
     predict(model)
     assert all(asked.endswith("<think>\n\n</think>\n\n") for asked in AnsweringModel.asked)
     assert predict(model, thinking="off").asked == 0  # as it was trained
-    with pytest.raises(InputError, match=r"another .*thinking \(off, now on\)"):
+    with pytest.raises(InputError, match=r"a change of .*thinking \(off, now on\)"):
         predict(model, thinking="on")
     AnsweringModel.asked.clear()
     assert predict(model, thinking="on", replace=True).asked == 6
