@@ -138,7 +138,7 @@ def test_callback_parameter_has_one_name_everywhere():
     parameters = [each for _, function in callables() for each in inspect.signature(function).parameters.values()]
     hooks = [each for each in parameters if "Callable" in str(each.annotation)]
     assert {(each.name, each.kind) for each in hooks} == {("callback", inspect.Parameter.KEYWORD_ONLY)}
-    assert len(hooks) == 4
+    assert len(hooks) == 5
 
 
 def test_a_training_that_is_left_alone_calls_nobody_back():
