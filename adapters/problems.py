@@ -4,12 +4,11 @@ import sys
 
 import msgspec
 
-from ftbridge.core.console import aligned, is_terminal, terminal_size
+from ftbridge.core.console import GAP, aligned, is_terminal, terminal_size
 from ftbridge.core.console.wrapping import LEAST, cut, wrap
 from ftbridge.core.records import Where
 from ftbridge.language import gettext as _
 
-GAP = 2  # columns between those of a table
 _Row = tuple[str, str, str, str]
 # How many problems a table shows.
 PROBLEMS_SHOWN = 20

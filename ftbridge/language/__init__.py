@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from string import Formatter
 from typing import Any, Self
 
 DOMAIN = "ftbridge"
@@ -60,6 +59,8 @@ class Message(str):
 
 def _filled(template: str, values: Sequence[Any], named: Mapping[str, Any]) -> str:
     """Return a Chinese template with values in it, with blanks as Chinese has them where a value begins and ends."""
+    from string import Formatter  # English does without
+
     formatter, text, translated = Formatter(), "", False
     for literal, name, spec, conversion in formatter.parse(template):
         text = _beside(text, literal, translated=translated)

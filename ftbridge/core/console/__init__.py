@@ -16,7 +16,6 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ftbridge.core.console.notebook import is_of_notebook
-from ftbridge.core.console.wrapping import wrap_lines
 from ftbridge.language import Message, counted_noun, english, joined
 from ftbridge.language import gettext as _
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
 
 EVERY = 5  # seconds between two lines of progress where there is no terminal
+GAP = 2  # columns between those of a table
 NARROW = 100  # columns of a terminal on which a bar takes what is left of a line
 ECHOED = 8  # columns beside a bar: the terminal shows ^C there for Ctrl-C, and in a full line it would begin the next
 # What turns the direction of text: harmless in a text, and in a name a way to let it seem another.
@@ -156,7 +156,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
         width, to_the_right = max(map(cell_len, cells)), are_numbers(cells)
         blanks = (" " * (width - cell_len(cell)) for cell in cells)
         columns.append([gap + cell if to_the_right else cell + gap for cell, gap in zip(cells, blanks, strict=True)])
-    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+    return "\n".join((" " * GAP).join(row).rstrip() for row in zip(*columns, strict=True))
 
 
 def padded(text: str, width: int) -> str:
@@ -282,6 +282,8 @@ class ProgressBar:
         """Print a line above the bar."""
         from rich.console import Group
         from rich.text import Text
+
+        from ftbridge.core.console.wrapping import wrap_lines
 
         console = self._progress.console
         shown = Text(wrap_lines(line, console.width), no_wrap=True, overflow="ignore")
@@ -433,7 +435,11 @@ def _plain(value: Any) -> str:
 
 
 def _wrapped(text: str, stream: TextIO) -> str:
-    return wrap_lines(escaped(text), terminal_size()[0]) if is_terminal(stream) else text
+    if not is_terminal(stream):
+        return text
+    from ftbridge.core.console.wrapping import wrap_lines  # `--help` does not wait for its patterns
+
+    return wrap_lines(escaped(text), terminal_size()[0])
 
 
 def _unguarded(stream: TextIO) -> TextIO:
